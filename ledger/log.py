@@ -1,0 +1,138 @@
+"""The log: the port every store fulfils, and the one in memory."""
+
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Protocol
+from uuid import UUID
+
+from ledger.chain import Head, event_hash, genesis_hash
+from ledger.envelope import Envelope, NewEvent, encode
+from ledger.events import PortfolioOpened
+from ledger.values import Clock
+
+
+class Conflict(Exception):
+    """The log already says something else: another event under this id, or another position than expected."""
+
+
+class NoSuchPortfolio(Exception):
+    """No portfolio with this id was ever opened."""
+
+
+class EventLog(Protocol):
+    """An append-only, gapless, chained log for each portfolio."""
+
+    def append(
+        self, portfolio_id: UUID, events: Sequence[NewEvent], expected_position: int | None = None
+    ) -> list[Envelope]:
+        """All of `events` are stored, in this order and at consecutive positions, or none is.
+
+        An event whose id and content are already stored is answered with its old envelope and not stored again.
+        Raises Conflict for a known id with other content and when the head is not at `expected_position`
+        (asked only when something new is stored); NoSuchPortfolio unless the first event ever is PortfolioOpened.
+        """
+
+    def read(self, portfolio_id: UUID, after: int = 0, limit: int | None = None) -> Iterator[Envelope]:
+        """The stored envelopes at positions above `after`, in order, at most `limit`."""
+
+    def head(self, portfolio_id: UUID) -> Head:
+        """Where the log ends now. Raises NoSuchPortfolio."""
+
+    def portfolios(self) -> list[UUID]:
+        """The ids of all portfolios, in order of their text."""
+
+
+class MemoryLog:
+    """A log in memory, with the same rules and the same chain as the stored one. Safe to use from several threads."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._logs: dict[UUID, list[Envelope]] = {}
+        self._positions: dict[UUID, dict[UUID, int]] = {}
+
+    def append(
+        self, portfolio_id: UUID, events: Sequence[NewEvent], expected_position: int | None = None
+    ) -> list[Envelope]:
+        check_batch(events)
+        with self._lock:
+            log = self._opened(portfolio_id, events)
+            positions = self._positions.setdefault(portfolio_id, {})
+            known = {new.event_id: log[positions[new.event_id] - 1] for new in events if new.event_id in positions}
+            for new in events:
+                if new.event_id in known and not same_content(known[new.event_id], new):
+                    raise Conflict(f"event {new.event_id} is already stored with other content")
+            fresh = [new for new in events if new.event_id not in known]
+            if fresh and expected_position is not None and expected_position != len(log):
+                raise Conflict(f"expected position {expected_position}, but the log stands at {len(log)}")
+            recorded_at = max([self._clock(), *(log[-1].recorded_at,)] if log else [self._clock()])
+            stored = dict(known)
+            for new in fresh:
+                stored[new.event_id] = _extend(log, portfolio_id, new, recorded_at)
+                positions[new.event_id] = len(log)
+            return [stored[new.event_id] for new in events]
+
+    def read(self, portfolio_id: UUID, after: int = 0, limit: int | None = None) -> Iterator[Envelope]:
+        log = self._logs.get(portfolio_id, [])
+        end = len(log) if limit is None else min(len(log), after + limit)
+        for index in range(after, end):
+            yield log[index]
+
+    def head(self, portfolio_id: UUID) -> Head:
+        log = self._logs.get(portfolio_id)
+        if not log:
+            raise NoSuchPortfolio(f"there is no portfolio {portfolio_id}")
+        return Head(log[-1].position, log[-1].hash)
+
+    def portfolios(self) -> list[UUID]:
+        return sorted(self._logs, key=str)
+
+    def _opened(self, portfolio_id: UUID, events: Sequence[NewEvent]) -> list[Envelope]:
+        log = self._logs.get(portfolio_id)
+        if log is None:
+            if not events or not isinstance(events[0].event, PortfolioOpened):
+                raise NoSuchPortfolio(f"there is no portfolio {portfolio_id}")
+            log = self._logs[portfolio_id] = []
+        return log
+
+
+def check_batch(events: Sequence[NewEvent]) -> None:
+    """Raises ValueError when two events of one batch carry the same id."""
+    if len({new.event_id for new in events}) != len(events):
+        raise ValueError("two events of one batch carry the same id")
+
+
+def same_content(stored: Envelope, new: NewEvent) -> bool:
+    """Whether appending `new` again would store what is stored (the time of recording aside)."""
+    return (
+        stored.type == new.event.type
+        and stored.version == new.event.version
+        and stored.payload == encode(new.event)
+        and stored.occurred_at == new.occurred_at
+        and stored.actor == new.actor
+        and stored.metadata == new.metadata
+    )
+
+
+def _extend(log: list[Envelope], portfolio_id: UUID, new: NewEvent, recorded_at: datetime) -> Envelope:
+    previous = log[-1].hash if log else genesis_hash(portfolio_id)
+    bare = Envelope(
+        portfolio_id=portfolio_id,
+        position=len(log) + 1,
+        event_id=new.event_id,
+        type=new.event.type,
+        version=new.event.version,
+        occurred_at=new.occurred_at,
+        recorded_at=recorded_at,
+        actor=new.actor,
+        correlation_id=new.correlation_id,
+        causation_id=new.causation_id,
+        payload=encode(new.event),
+        metadata=new.metadata,
+        hash=b"",
+    )
+    envelope = replace(bare, hash=event_hash(previous, bare))
+    log.append(envelope)
+    return envelope

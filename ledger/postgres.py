@@ -1,0 +1,224 @@
+"""PostgresLog: the log in PostgreSQL, and the only SQL on it."""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+import psycopg
+from psycopg.types.json import Jsonb
+from sqlalchemy import Connection, Engine
+
+from ledger.chain import Head
+from ledger.envelope import Envelope, NewEvent, encode
+from ledger.log import Conflict, NoSuchPortfolio, check_batch
+from ledger.values import Clock, time_text
+
+Raw = psycopg.Connection[tuple[Any, ...]]
+
+_APPEND: Final = "select event_id, position, recorded_at, hash, appended from append_events(%s, %s, %s, %s)"
+_COLUMNS: Final = (
+    "portfolio_id, position, event_id, type, version, occurred_at, recorded_at, actor,"
+    " correlation_id, causation_id, payload, metadata, hash"
+)
+_PAGE: Final = 5000
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """What an append gave: the envelopes in the order asked for, and the ids of those that are new."""
+
+    envelopes: list[Envelope]
+    new_ids: frozenset[UUID]
+
+
+class PostgresLog:
+    """The log in PostgreSQL. Each append is one durable transaction; positions follow commit order."""
+
+    def __init__(self, engine: Engine, clock: Clock) -> None:
+        self._engine = engine
+        self._clock = clock
+
+    def append(
+        self, portfolio_id: UUID, events: Sequence[NewEvent], expected_position: int | None = None
+    ) -> list[Envelope]:
+        with domain_errors(), self._engine.begin() as connection:
+            return append_in(raw(connection), portfolio_id, events, expected_position, self._clock()).envelopes
+
+    def read(self, portfolio_id: UUID, after: int = 0, limit: int | None = None) -> Iterator[Envelope]:
+        left = limit
+        while left is None or left > 0:
+            with self._engine.connect() as connection:
+                page = read_page(raw(connection), portfolio_id, after, min(_PAGE, left) if left is not None else _PAGE)
+            yield from page
+            if not page:
+                return
+            after = page[-1].position
+            left = None if left is None else left - len(page)
+
+    def head(self, portfolio_id: UUID) -> Head:
+        with self._engine.connect() as connection:
+            return head_in(raw(connection), portfolio_id)
+
+    def portfolios(self) -> list[UUID]:
+        with self._engine.connect() as connection:
+            return portfolio_ids(raw(connection))
+
+
+def append_in(
+    connection: Raw,
+    portfolio_id: UUID,
+    events: Sequence[NewEvent],
+    expected_position: int | None,
+    recorded_at: datetime,
+) -> Appended:
+    """As `EventLog.append`, inside the caller's transaction; the portfolio's head stays locked until it ends."""
+    check_batch(events)
+    payloads = [encode(new.event) for new in events]
+    batch = [_sent(ordinal, new, payload) for ordinal, (new, payload) in enumerate(zip(events, payloads, strict=True))]
+    cursor = connection.execute(_APPEND, (portfolio_id, expected_position, recorded_at, Jsonb(batch, dumps=_dumps)))
+    stored = {row[0]: row for row in cursor}
+    envelopes = [
+        _envelope_of(portfolio_id, new, payload, stored[new.event_id])
+        for new, payload in zip(events, payloads, strict=True)
+    ]
+    return Appended(envelopes, frozenset(row[0] for row in stored.values() if row[4]))
+
+
+def read_page(connection: Raw, portfolio_id: UUID, after: int, limit: int) -> list[Envelope]:
+    """The next `limit` envelopes above `after`."""
+    cursor = connection.execute(
+        f"select {_COLUMNS} from events where portfolio_id = %s and position > %s order by position limit %s",
+        (portfolio_id, after, limit),
+    )
+    return [_stored(row) for row in cursor]
+
+
+def read_stream(connection: Raw, portfolio_id: UUID, after: int = 0) -> Iterator[Envelope]:
+    """All envelopes above `after` as the caller's transaction sees them, a page in memory at a time."""
+    with connection.cursor(name="log") as cursor:
+        cursor.itersize = _PAGE
+        cursor.execute(
+            f"select {_COLUMNS} from events where portfolio_id = %s and position > %s order by position",
+            (portfolio_id, after),
+        )
+        for row in cursor:
+            yield _stored(row)
+
+
+def read_events(
+    connection: Raw, portfolio_id: UUID, *, types: Sequence[str] = (), before: int | None = None, limit: int = 100
+) -> list[Envelope]:
+    """The newest envelopes below position `before`, newest first, of the given types (all when empty)."""
+    cursor = connection.execute(
+        f"select {_COLUMNS} from events where portfolio_id = %s and (%s::bigint is null or position < %s)"
+        " and (cardinality(%s::text[]) = 0 or type = any(%s::text[])) order by position desc limit %s",
+        (portfolio_id, before, before, list(types), list(types), limit),
+    )
+    return [_stored(row) for row in cursor]
+
+
+def read_story(connection: Raw, portfolio_id: UUID, correlation_id: UUID) -> list[Envelope]:
+    """All envelopes of one story, in order."""
+    cursor = connection.execute(
+        f"select {_COLUMNS} from events where portfolio_id = %s and correlation_id = %s order by position",
+        (portfolio_id, correlation_id),
+    )
+    return [_stored(row) for row in cursor]
+
+
+def head_in(connection: Raw, portfolio_id: UUID) -> Head:
+    """Where the log ends in the caller's transaction. Raises NoSuchPortfolio."""
+    head = head_record(connection, portfolio_id)
+    if head is None:
+        raise NoSuchPortfolio(f"there is no portfolio {portfolio_id}")
+    return head
+
+
+def head_record(connection: Raw, portfolio_id: UUID) -> Head | None:
+    """What the head row says, or None when there is none."""
+    row = connection.execute(
+        "select head_position, head_hash from portfolios where portfolio_id = %s", (portfolio_id,)
+    ).fetchone()
+    return None if row is None else Head(row[0], bytes(row[1]))
+
+
+def portfolio_ids(connection: Raw) -> list[UUID]:
+    """All portfolios that have events, by the text of their ids; also those whose head row is missing."""
+    rows = connection.execute(
+        "select portfolio_id from portfolios union select distinct portfolio_id from events order by 1"
+    )
+    return [row[0] for row in rows]
+
+
+def lock_head(connection: Raw, portfolio_id: UUID) -> None:
+    """No append to the portfolio commits until the caller's transaction ends."""
+    connection.execute("select lock_portfolio(%s)", (portfolio_id,))
+
+
+def raw(connection: Connection) -> Raw:
+    """The psycopg connection under a SQLAlchemy one, in the same transaction."""
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, psycopg.Connection)
+    return driver
+
+
+@contextmanager
+def domain_errors() -> Iterator[None]:
+    """Turns what the database says about our own rules into our own exceptions."""
+    try:
+        yield
+    except psycopg.Error as error:
+        if error.sqlstate == "DB001":
+            raise NoSuchPortfolio(_message(error)) from None
+        if error.sqlstate == "DB002":
+            raise Conflict(_message(error)) from None
+        raise
+
+
+def _message(error: psycopg.Error) -> str:
+    return str(error.diag.message_primary)
+
+
+def _dumps(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _sent(ordinal: int, new: NewEvent, payload: str) -> dict[str, object]:
+    return {
+        "ordinal": ordinal,
+        "event_id": str(new.event_id),
+        "type": new.event.type,
+        "version": new.event.version,
+        "occurred_at": time_text(new.occurred_at),
+        "actor": new.actor,
+        "correlation_id": str(new.correlation_id),
+        "causation_id": str(new.causation_id) if new.causation_id else None,
+        "payload": payload,
+        "metadata": new.metadata,
+    }
+
+
+def _envelope_of(portfolio_id: UUID, new: NewEvent, payload: str, row: tuple[Any, ...]) -> Envelope:
+    return Envelope(
+        portfolio_id=portfolio_id,
+        position=row[1],
+        event_id=new.event_id,
+        type=new.event.type,
+        version=new.event.version,
+        occurred_at=new.occurred_at,
+        recorded_at=row[2],
+        actor=new.actor,
+        correlation_id=new.correlation_id,
+        causation_id=new.causation_id,
+        payload=payload,
+        metadata=new.metadata,
+        hash=bytes(row[3]),
+    )
+
+
+def _stored(row: tuple[Any, ...]) -> Envelope:
+    return Envelope(*row[:12], hash=bytes(row[12]))

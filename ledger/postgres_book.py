@@ -1,0 +1,141 @@
+"""PostgresBook: the log and its views in one transaction."""
+
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from uuid import UUID
+
+import psycopg
+from sqlalchemy import Engine
+
+from ledger.book import Reading, Stopped, attempt_fold
+from ledger.envelope import Envelope, NewEvent
+from ledger.log import EventLog
+from ledger.postgres import PostgresLog, Raw, append_in, domain_errors, raw, read_stream
+from ledger.projections import PROJECTIONS
+from ledger.rows import Change, Projection
+from ledger.values import Clock
+from ledger.views import (
+    StoredRows,
+    ViewCheckpoint,
+    read_checkpoint,
+    versions_text,
+    write_changes,
+    write_checkpoint,
+)
+
+Alongside = Callable[[Raw], None]
+"""What else is written in the transaction of a recording."""
+
+
+@dataclass(slots=True)
+class _Kept:
+    """Rows kept between recordings and the checkpoint they are true at."""
+
+    checkpoint: ViewCheckpoint
+    rows: StoredRows
+
+
+class PostgresBook:
+    """A book in PostgreSQL. Safe to use from several threads and processes: the head row's lock orders all of them."""
+
+    def __init__(self, engine: Engine, clock: Clock, projections: Iterable[Projection] = PROJECTIONS) -> None:
+        self.log: EventLog = PostgresLog(engine, clock)
+        self._engine = engine
+        self._clock = clock
+        self._projections = tuple(projections)
+        self._kept: dict[UUID, _Kept] = {}
+        self._gates: defaultdict[UUID, threading.RLock] = defaultdict(threading.RLock)
+
+    def record(
+        self,
+        portfolio_id: UUID,
+        events: Sequence[NewEvent],
+        expected_position: int | None = None,
+        *,
+        alongside: Alongside | None = None,
+    ) -> list[Envelope]:
+        with self._gates[portfolio_id], domain_errors():
+            try:
+                with self._engine.begin() as connection:
+                    own = raw(connection)
+                    appended = append_in(own, portfolio_id, events, expected_position, self._clock())
+                    if appended.new_ids:
+                        self._update_views(own, portfolio_id, appended.envelopes, appended.new_ids)
+                    if alongside is not None:
+                        alongside(own)
+            except BaseException:
+                self._kept.pop(portfolio_id, None)  # what was kept may be ahead of what was stored
+                raise
+            return appended.envelopes
+
+    @contextmanager
+    def reading(self, portfolio_id: UUID) -> Iterator[Reading]:
+        with self._engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
+            own = raw(connection)
+            checkpoint = read_checkpoint(own, portfolio_id) or self._empty()
+            rows = StoredRows(portfolio_id, checkpoint.generation).within(own)
+            yield Reading(checkpoint.position, rows, checkpoint.stopped)
+
+    @contextmanager
+    def transaction(self) -> Iterator[Raw]:
+        """A plain transaction on the book's database, for reads and for what stands beside the log."""
+        with self._engine.begin() as connection:
+            yield raw(connection)
+
+    def _update_views(
+        self, connection: Raw, portfolio_id: UUID, envelopes: Sequence[Envelope], new_ids: frozenset[UUID]
+    ) -> None:
+        new = sorted((one for one in envelopes if one.event_id in new_ids), key=lambda one: one.position)
+        checkpoint = read_checkpoint(connection, portfolio_id) or self._empty()
+        if checkpoint.stopped is not None:
+            return
+        kept = self._kept.get(portfolio_id)
+        if kept is None or kept.checkpoint != checkpoint:
+            kept = self._kept[portfolio_id] = _Kept(checkpoint, StoredRows(portfolio_id, checkpoint.generation))
+        pending: Iterable[Envelope] = new
+        if checkpoint.position != new[0].position - 1:
+            pending = list(read_stream(connection, portfolio_id, checkpoint.position))
+        self._fold_and_write(connection, portfolio_id, kept, pending)
+
+    def _fold_and_write(self, connection: Raw, portfolio_id: UUID, kept: _Kept, pending: Iterable[Envelope]) -> None:
+        rows = kept.rows.within(connection)
+        changes: list[Change] = []
+        position, stopped = kept.checkpoint.position, None
+        for envelope in pending:
+            changed, failure = attempt_fold(rows, envelope, self._projections)
+            if failure is not None:
+                stopped = Stopped(envelope.position, failure)
+                break
+            rows.apply(changed)
+            changes += changed
+            position = envelope.position
+        after = replace(kept.checkpoint, position=position, stopped=stopped)
+        refused = _written(connection, portfolio_id, after, changes)
+        if refused is not None:
+            after = replace(kept.checkpoint, stopped=Stopped(kept.checkpoint.position + 1, refused))
+            write_checkpoint(connection, portfolio_id, after)
+            self._kept.pop(portfolio_id, None)
+        kept.checkpoint = after
+
+    def _empty(self) -> ViewCheckpoint:
+        return ViewCheckpoint(1, 0, versions_text(self._projections))
+
+
+def _written(connection: Raw, portfolio_id: UUID, after: ViewCheckpoint, changes: Sequence[Change]) -> str | None:
+    """None when the rows and their checkpoint are written; else why the database refused them (nothing of them is left).
+
+    A connection that is gone is not a refusal: that error goes up, and with it the whole recording.
+    """
+    connection.execute("savepoint views")
+    try:
+        with connection.pipeline():
+            write_changes(connection, portfolio_id, after.generation, changes)
+            write_checkpoint(connection, portfolio_id, after)
+            connection.execute("release savepoint views")
+    except (psycopg.DataError, psycopg.IntegrityError, psycopg.ProgrammingError) as error:
+        connection.execute("rollback to savepoint views")
+        return f"{type(error).__name__}: {error.diag.message_primary}"
+    return None

@@ -1,0 +1,29 @@
+"""Pure folds of the log, one file each."""
+
+from typing import Final
+
+from ledger.projections.bots import BotsProjection
+from ledger.projections.cash import CashProjection
+from ledger.projections.holdings import HoldingsProjection
+from ledger.projections.marks import MarksProjection
+from ledger.projections.opinions import OpinionsProjection
+from ledger.projections.orders import OrdersProjection
+from ledger.projections.policy import PolicyProjection
+from ledger.projections.portfolio import PortfolioProjection
+from ledger.projections.signals import SignalsProjection
+from ledger.projections.trades import TradesProjection
+from ledger.rows import Projection
+
+PROJECTIONS: Final[tuple[Projection, ...]] = (
+    PortfolioProjection(),
+    PolicyProjection(),
+    CashProjection(),
+    HoldingsProjection(),
+    TradesProjection(),
+    MarksProjection(),
+    BotsProjection(),
+    SignalsProjection(),
+    OpinionsProjection(),
+    OrdersProjection(),
+)
+"""Every fold of the system, in the order they are run."""

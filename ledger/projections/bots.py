@@ -1,0 +1,88 @@
+"""Bots as the log knows them: what they are, whether they run, and what they last said."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import ClassVar
+
+from ledger.envelope import Envelope
+from ledger.events import BotConfigured, BotFailed, BotRegistered, BotStarted, BotStopped, SignalEmitted
+from ledger.rows import Change, Row, Rows, replaced
+
+
+@dataclass(frozen=True, slots=True)
+class BotView(Row):
+    """A bot. `status` is stopped, running or failed; `parameters` is the canonical JSON text of its settings.
+
+    `last_asof`, `last_score` and `last_confidence` are of its newest signal, None before the first.
+    """
+
+    table: ClassVar[str] = "bots"
+    key: ClassVar[tuple[str, ...]] = ("bot_id",)
+    bot_id: str
+    kind: str
+    bot_version: str
+    instrument: str
+    timeframe: str
+    parameters: str
+    status: str
+    status_reason: str
+    status_since: datetime
+    last_asof: datetime | None
+    last_score: Decimal | None
+    last_confidence: Decimal | None
+
+
+class BotsProjection:
+    name = "bots"
+    version = 1
+    rows: tuple[type[Row], ...] = (BotView,)
+
+    def fold(self, rows: Rows, envelope: Envelope) -> list[Change]:
+        event = envelope.event
+        if isinstance(event, BotRegistered):
+            return [_registered(event, envelope)]
+        if not isinstance(event, BotConfigured | BotStarted | BotStopped | BotFailed | SignalEmitted):
+            return []
+        bot = rows.get(BotView, event.bot_id)
+        if bot is None:
+            # Signals may come from bots that were never registered here (imported history); they have no card.
+            return []
+        match event:
+            case BotConfigured():
+                return [replaced(bot, parameters=event.parameters)]
+            case SignalEmitted():
+                return [_said(bot, event)]
+            case BotStarted():
+                return [_turned(bot, "running", "", envelope)]
+            case BotStopped():
+                return [_turned(bot, "stopped", event.reason, envelope)]
+            case BotFailed():
+                return [_turned(bot, "failed", event.error, envelope)]
+
+
+def _registered(event: BotRegistered, envelope: Envelope) -> BotView:
+    return BotView(
+        bot_id=event.bot_id,
+        kind=event.kind,
+        bot_version=event.bot_version,
+        instrument=event.instrument,
+        timeframe=event.timeframe,
+        parameters=event.parameters,
+        status="stopped",
+        status_reason="not started yet",
+        status_since=envelope.occurred_at,
+        last_asof=None,
+        last_score=None,
+        last_confidence=None,
+    )
+
+
+def _turned(bot: BotView, status: str, reason: str, envelope: Envelope) -> BotView:
+    return replaced(bot, status=status, status_reason=reason, status_since=envelope.occurred_at)
+
+
+def _said(bot: BotView, event: SignalEmitted) -> BotView:
+    if bot.last_asof is not None and event.asof < bot.last_asof:
+        return bot
+    return replaced(bot, last_asof=event.asof, last_score=event.score, last_confidence=event.confidence)

@@ -1,0 +1,79 @@
+"""Policy: the limits in force and whether trading is halted."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import ClassVar, Final
+
+from ledger.envelope import Envelope
+from ledger.events import LimitSet, TradingHalted, TradingResumed
+from ledger.rows import Change, Row, Rows
+
+LIMITS: Final[dict[str, Decimal]] = {
+    "hot_score": Decimal("0.30"),
+    "warm_score": Decimal("0.15"),
+    "cool_score": Decimal("0.05"),
+    "action_score": Decimal("0.15"),
+    "minimum_confidence": Decimal("0.20"),
+    "confirmation_minutes": Decimal(5),
+    "cooldown_minutes": Decimal(15),
+    "signal_maximum_age_minutes": Decimal(10),
+    "order_lifetime_minutes": Decimal(120),
+    "base_trade": Decimal(50),
+    "hot_multiplier": Decimal("1.8"),
+    "warm_multiplier": Decimal("1.3"),
+    "minimum_trade": Decimal(10),
+    "maximum_trade": Decimal(100),
+    "maximum_daily_trades": Decimal(500),
+}
+"""Every limit by name with the value that holds until an event sets another. Sizes are in base currency;
+scores and confidence are compared with |score| and confidence as stored; 0 minutes means none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limit(Row):
+    table: ClassVar[str] = "limits"
+    key: ClassVar[tuple[str, ...]] = ("name",)
+    name: str
+    value: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class TradingState(Row):
+    """Whether trading is halted in `scope` ("portfolio"), since when, and why."""
+
+    table: ClassVar[str] = "trading_states"
+    key: ClassVar[tuple[str, ...]] = ("scope",)
+    scope: str
+    halted: bool
+    reason: str
+    since: datetime
+
+
+class PolicyProjection:
+    name = "policy"
+    version = 1
+    rows: tuple[type[Row], ...] = (Limit, TradingState)
+
+    def fold(self, rows: Rows, envelope: Envelope) -> list[Change]:
+        match envelope.event:
+            case LimitSet() as limit:
+                return [Limit(limit.limit, limit.value)]
+            case TradingHalted() as halt:
+                return [TradingState("portfolio", True, halt.reason, envelope.occurred_at)]
+            case TradingResumed() as resumed:
+                return [TradingState("portfolio", False, resumed.reason, envelope.occurred_at)]
+            case _:
+                return []
+
+
+def limit_of(rows: Rows, name: str) -> Decimal:
+    """The value in force for the limit called `name`."""
+    row = rows.get(Limit, name)
+    return LIMITS[name] if row is None else row.value
+
+
+def halt_reason(rows: Rows) -> str | None:
+    """Why trading is halted, or None when it is not."""
+    state = rows.get(TradingState, "portfolio")
+    return state.reason if state is not None and state.halted else None

@@ -1,0 +1,91 @@
+"""Signals: what each bot said, and the one verdict review gave."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import ClassVar
+from uuid import UUID
+
+from ledger.envelope import Envelope
+from ledger.events import RuleChecked, SignalApproved, SignalEmitted, SignalExpired, SignalRejected
+from ledger.rows import Change, Row, Rows, replaced
+
+
+@dataclass(frozen=True, slots=True)
+class SignalView(Row):
+    """A signal. `status` is emitted until review has spoken, then approved, rejected or expired for good.
+
+    `failed_rules` names the rules that said no (comma-separated), `reason` is the first one's sentence.
+    """
+
+    table: ClassVar[str] = "signals"
+    key: ClassVar[tuple[str, ...]] = ("signal_id",)
+    signal_id: UUID
+    position: int
+    bot_id: str
+    instrument: str
+    asof: datetime
+    price: Decimal
+    score: Decimal
+    confidence: Decimal
+    horizon_s: int | None
+    note: str
+    status: str
+    verdict_position: int | None
+    failed_rules: str
+    reason: str
+
+    @property
+    def live(self) -> bool:
+        return self.status == "emitted"
+
+
+class SignalsProjection:
+    name = "signals"
+    version = 1
+    rows: tuple[type[Row], ...] = (SignalView,)
+
+    def fold(self, rows: Rows, envelope: Envelope) -> list[Change]:
+        match envelope.event:
+            case SignalEmitted() as event:
+                return [_emitted(event, envelope)]
+            case SignalApproved() as event:
+                return _judged(rows, event.signal_id, "approved", event.rules, envelope)
+            case SignalRejected() as event:
+                return _judged(rows, event.signal_id, "rejected", event.rules, envelope)
+            case SignalExpired() as event:
+                return _judged(rows, event.signal_id, "expired", event.rules, envelope)
+            case _:
+                return []
+
+
+def _emitted(event: SignalEmitted, envelope: Envelope) -> SignalView:
+    return SignalView(
+        signal_id=envelope.event_id,
+        position=envelope.position,
+        bot_id=event.bot_id,
+        instrument=str(event.instrument),
+        asof=event.asof,
+        price=event.price,
+        score=event.score,
+        confidence=event.confidence,
+        horizon_s=event.horizon_s,
+        note=event.note,
+        status="emitted",
+        verdict_position=None,
+        failed_rules="",
+        reason="",
+    )
+
+
+def _judged(
+    rows: Rows, signal_id: UUID, status: str, rules: tuple[RuleChecked, ...], envelope: Envelope
+) -> list[Change]:
+    signal = rows.get(SignalView, signal_id)
+    assert signal is not None, f"verdict on a signal that was never emitted: {signal_id}"
+    assert signal.live, f"second verdict on signal {signal_id}"
+    failed = [rule for rule in rules if not rule.passed]
+    names, reason = ",".join(rule.rule for rule in failed), failed[0].reason if failed else ""
+    return [
+        replaced(signal, status=status, verdict_position=envelope.position, failed_rules=names, reason=reason)
+    ]

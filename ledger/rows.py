@@ -1,0 +1,195 @@
+"""Rows: what a projection keeps. A fold reads keyed rows and returns the rows that changed.
+
+The same fold runs over dictionaries in memory and over tables in PostgreSQL, so a stored view can be compared
+with a replay row by row, and appending costs what the touched rows cost, however long the log is.
+"""
+
+import dataclasses
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from datetime import datetime
+from decimal import Decimal
+from functools import cache
+from typing import Any, ClassVar, Protocol, TypeVar, dataclass_transform
+from uuid import UUID
+
+from ledger.envelope import Envelope, canonical_json
+from ledger.values import decimal_text, time_text
+
+
+@dataclass_transform(frozen_default=True)
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of a view: a frozen dataclass that names its table and key.
+
+    `live` says whether the row can still change or be read by a fold; rows that cannot are history.
+    """
+
+    table: ClassVar[str]
+    key: ClassVar[tuple[str, ...]]
+
+    @property
+    def live(self) -> bool:
+        return True
+
+
+R = TypeVar("R", bound=Row)
+Key = tuple[Any, ...]
+
+
+class Rows(Protocol):
+    """What a fold may read of one portfolio's rows."""
+
+    def get(self, kind: type[R], *key: object) -> R | None:
+        """The row with this key, or None."""
+
+    def where(self, kind: type[R], *prefix: object) -> Iterator[R]:
+        """The *live* rows whose keys begin with `prefix`, in order of their keys."""
+
+    def history(self, kind: type[R], *prefix: object) -> Iterator[R]:
+        """All rows whose keys begin with `prefix`, live or not, in order of their keys."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """Says that the row of `kind` with `key` is no more."""
+
+    kind: type[Row]
+    key: Key
+
+
+Change = Row | Gone
+
+
+class Projection(Protocol):
+    """A named, versioned pure fold. `rows` are the kinds of row that it alone writes."""
+
+    name: str
+    version: int
+    rows: tuple[type[Row], ...]
+
+    def fold(self, rows: Rows, envelope: Envelope) -> list[Change]:
+        """The rows that `envelope` changes, given the rows before it. Reads nothing else and changes nothing."""
+
+
+def key_of(row: Row) -> Key:
+    return tuple(getattr(row, name) for name in row.key)
+
+
+@cache
+def field_names(kind: type[Row]) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(kind))
+
+
+class MemoryRows:
+    """Rows of one portfolio in dictionaries. With `keep_history=False` rows that are no longer live are let go."""
+
+    def __init__(self, *, keep_history: bool = True) -> None:
+        self._keep_history = keep_history
+        self._tables: dict[type[Row], _Sorted] = {}
+        self._live: dict[type[Row], dict[object, _Sorted]] = {}
+
+    def get(self, kind: type[R], *key: object) -> R | None:
+        table = self._tables.get(kind)
+        row = table.rows.get(key) if table else None
+        assert row is None or isinstance(row, kind)
+        return row
+
+    def where(self, kind: type[R], *prefix: object) -> Iterator[R]:
+        groups = self._live.get(kind, {})
+        chosen = [groups[prefix[0]]] if prefix and prefix[0] in groups else [] if prefix else _in_order(groups)
+        for group in chosen:
+            yield from group.matching(kind, prefix)
+
+    def history(self, kind: type[R], *prefix: object) -> Iterator[R]:
+        table = self._tables.get(kind)
+        return table.matching(kind, prefix) if table else iter(())
+
+    def apply(self, changes: Iterable[Change]) -> None:
+        """The rows as they are after these changes."""
+        for change in changes:
+            if isinstance(change, Gone):
+                self._drop(change.kind, change.key, from_table=True)
+                continue
+            kind, key = type(change), key_of(change)
+            if change.live or self._keep_history:
+                self._tables.setdefault(kind, _Sorted()).put(key, change)
+            if change.live:
+                self._live.setdefault(kind, {}).setdefault(key[0], _Sorted()).put(key, change)
+            else:
+                self._drop(kind, key, from_table=not self._keep_history)
+
+    def _drop(self, kind: type[Row], key: Key, *, from_table: bool) -> None:
+        if from_table and kind in self._tables:
+            self._tables[kind].rows.pop(key, None)
+        groups = self._live.get(kind, {})
+        if key[0] in groups:
+            groups[key[0]].rows.pop(key, None)
+            if not groups[key[0]].rows:
+                del groups[key[0]]
+
+
+class _Sorted:
+    """Rows by key, read in key order. Keys mostly arrive in order, so sorting is put off until one does not."""
+
+    __slots__ = ("_last", "_sorted", "rows")
+
+    def __init__(self) -> None:
+        self.rows: dict[Key, Row] = {}
+        self._last: Key | None = None
+        self._sorted = True
+
+    def put(self, key: Key, row: Row) -> None:
+        if key not in self.rows:
+            if self._last is not None and key < self._last:
+                self._sorted = False
+            else:
+                self._last = key
+        self.rows[key] = row
+
+    def matching(self, kind: type[R], prefix: Key) -> Iterator[R]:
+        if not self._sorted:
+            self.rows = dict(sorted(self.rows.items()))
+            self._sorted = True
+        for key, row in self.rows.items():
+            if key[: len(prefix)] == prefix and isinstance(row, kind):
+                yield row
+
+
+def _in_order(groups: Mapping[object, _Sorted]) -> list[_Sorted]:
+    return [groups[name] for name in sorted(groups, key=str)]
+
+
+def row_text(row: Row) -> str:
+    """The row as canonical JSON with its table: equal rows give equal text, on every machine."""
+    return canonical_json([row.table, {name: _plain(getattr(row, name)) for name in field_names(type(row))}])
+
+
+def state_hash(lines: Iterable[str]) -> str:
+    """sha256 in hex over the texts of all rows, in order of their text."""
+    digest = hashlib.sha256()
+    for line in sorted(lines):
+        digest.update(line.encode() + b"\n")
+    return digest.hexdigest()
+
+
+def all_rows(rows: Rows, kinds: Iterable[type[Row]]) -> Iterator[Row]:
+    """Every row of these kinds, kind by kind."""
+    for kind in kinds:
+        yield from rows.history(kind)
+
+
+def replaced(row: R, **values: object) -> R:
+    """The row with these fields changed."""
+    return dataclasses.replace(row, **values)
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Decimal):
+        return decimal_text(value)
+    if isinstance(value, datetime):
+        return time_text(value)
+    if isinstance(value, UUID):
+        return str(value)
+    return value

@@ -1,0 +1,261 @@
+"""Views: the projections' rows as tables with their checkpoint, written in the transaction of the append and read back.
+
+Every view table begins with (portfolio_id, generation). A rebuild writes the next generation beside the live one and
+then moves the checkpoint to it, so readers see the old rows or the new ones, never a mixture.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Final
+from uuid import UUID
+
+from ledger.book import Stopped
+from ledger.envelope import canonical_json
+from ledger.postgres import Raw
+from ledger.projections import PROJECTIONS
+from ledger.rows import Change, Gone, Key, MemoryRows, Projection, R, Row, field_names, key_of
+from ledger.values import Clock
+
+
+@dataclass(frozen=True, slots=True)
+class ViewCheckpoint:
+    """The live generation of a portfolio's views, the position they cover, and whether they stopped."""
+
+    generation: int
+    position: int
+    versions: str
+    stopped: Stopped | None = None
+
+
+def row_kinds(projections: Iterable[Projection] = PROJECTIONS) -> tuple[type[Row], ...]:
+    """Every kind of row that these projections write."""
+    return tuple(kind for projection in projections for kind in projection.rows)
+
+
+def versions_text(projections: Iterable[Projection] = PROJECTIONS) -> str:
+    """The versions of the projections, as stored with the rows they made."""
+    return canonical_json({projection.name: projection.version for projection in projections})
+
+
+LIVE: Final[dict[str, str]] = {
+    "lots": "closed_quantity < quantity",
+    "signals": "status = 'emitted'",
+    "orders": "status not in ('refused', 'closed')",
+    "legs": "false",
+    "matches": "false",
+    "trades": "false",
+    "unmatched_disposals": "false",
+}
+"""For each table with history: the condition under which `Row.live` is true (a test holds the two together)."""
+
+
+def read_checkpoint(connection: Raw, portfolio_id: UUID) -> ViewCheckpoint | None:
+    row = connection.execute(
+        "select generation, position, versions, stopped_position, stopped_reason"
+        " from view_checkpoints where portfolio_id = %s",
+        (portfolio_id,),
+    ).fetchone()
+    if row is None:
+        return None
+    return ViewCheckpoint(row[0], row[1], row[2], None if row[3] is None else Stopped(row[3], row[4]))
+
+
+def write_checkpoint(connection: Raw, portfolio_id: UUID, checkpoint: ViewCheckpoint) -> None:
+    stopped = checkpoint.stopped
+    connection.execute(
+        "insert into view_checkpoints values (%s, %s, %s, %s, %s, %s) on conflict (portfolio_id) do update set"
+        " generation = excluded.generation, position = excluded.position, versions = excluded.versions,"
+        " stopped_position = excluded.stopped_position, stopped_reason = excluded.stopped_reason",
+        (
+            portfolio_id,
+            checkpoint.generation,
+            checkpoint.position,
+            checkpoint.versions,
+            stopped.position if stopped else None,
+            stopped.reason if stopped else None,
+        ),
+    )
+
+
+def write_changes(connection: Raw, portfolio_id: UUID, generation: int, changes: Sequence[Change]) -> None:
+    """The tables hold what `changes` say: of several changes to one row the last."""
+    last: dict[tuple[str, Key], Change] = {}
+    for change in changes:
+        kind, key = (change.kind, change.key) if isinstance(change, Gone) else (type(change), key_of(change))
+        last[(kind.table, key)] = change
+    ordered = sorted(last.items(), key=lambda item: item[0][0])
+    for _, group in groupby(ordered, key=lambda item: (item[0][0], isinstance(item[1], Gone))):
+        _write_kind(connection, portfolio_id, generation, [change for _, change in group])
+
+
+def _write_kind(connection: Raw, portfolio_id: UUID, generation: int, changes: Sequence[Change]) -> None:
+    first = changes[0]
+    with connection.cursor() as cursor:
+        if isinstance(first, Gone):
+            keys = [change.key for change in changes if isinstance(change, Gone)]
+            where = " and ".join(f"{name} = %s" for name in first.kind.key)
+            statement = f"delete from {first.kind.table} where portfolio_id = %s and generation = %s and {where}"
+            cursor.executemany(statement, [(portfolio_id, generation, *key) for key in keys])
+            return
+        rows = [change for change in changes if isinstance(change, Row)]
+        cursor.executemany(_upsert(type(first)), [(portfolio_id, generation, *values_of(row)) for row in rows])
+
+
+def _upsert(kind: type[Row]) -> str:
+    names = field_names(kind)
+    others = [name for name in names if name not in kind.key]
+    action = f"do update set {', '.join(f'{name} = excluded.{name}' for name in others)}" if others else "do nothing"
+    return (
+        f"insert into {kind.table} (portfolio_id, generation, {', '.join(names)})"
+        f" values (%s, %s, {', '.join(['%s'] * len(names))})"
+        f" on conflict (portfolio_id, generation, {', '.join(kind.key)}) {action}"
+    )
+
+
+def copy_rows(connection: Raw, portfolio_id: UUID, generation: int, kind: type[Row], rows: Iterable[Row]) -> None:
+    """Writes many new rows of one kind at once."""
+    names = field_names(kind)
+    statement = f"copy {kind.table} (portfolio_id, generation, {', '.join(names)}) from stdin"
+    with connection.cursor() as cursor, cursor.copy(statement) as copy:
+        for row in rows:
+            copy.write_row((portfolio_id, generation, *values_of(row)))
+
+
+def drop_other_generations(connection: Raw, portfolio_id: UUID, generation: int, kinds: Iterable[type[Row]]) -> None:
+    """Only the rows of `generation` are left."""
+    for kind in kinds:
+        connection.execute(
+            f"delete from {kind.table} where portfolio_id = %s and generation <> %s", (portfolio_id, generation)
+        )
+
+
+def stray_rows(connection: Raw, known: Sequence[UUID]) -> list[tuple[str, UUID, int]]:
+    """(table, portfolio, number of rows) for view rows of portfolios that are not among `known`."""
+    found: list[tuple[str, UUID, int]] = []
+    for table in ("view_checkpoints", *(kind.table for kind in row_kinds())):
+        cursor = connection.execute(
+            f"select portfolio_id, count(*) from {table} where portfolio_id <> all (%s) group by 1", (list(known),)
+        )
+        found += [(table, row[0], row[1]) for row in cursor]
+    return found
+
+
+def values_of(row: Row) -> tuple[object, ...]:
+    """The row's values in the order of its fields."""
+    return tuple(getattr(row, name) for name in field_names(type(row)))
+
+
+def stored_rows(
+    connection: Raw, portfolio_id: UUID, generation: int, kind: type[R], condition: str = "true", *values: object
+) -> Iterator[R]:
+    """The stored rows of one kind under an SQL condition, in the order the database gives them."""
+    statement = (
+        f"select {', '.join(field_names(kind))} from {kind.table}"
+        f" where portfolio_id = %s and generation = %s and {condition}"
+    )
+    for row in connection.execute(statement, (portfolio_id, generation, *values)):
+        yield kind(*row)
+
+
+class StoredRows:
+    """Rows of one portfolio in the database, read inside the caller's transaction; live rows are kept once read.
+
+    The kept rows stay true across transactions as long as every change goes through `apply` and the checkpoint has
+    not moved otherwise; the book sees to both.
+    """
+
+    def __init__(self, portfolio_id: UUID, generation: int) -> None:
+        self._portfolio_id = portfolio_id
+        self._generation = generation
+        self._connection: Raw | None = None
+        self._kept = MemoryRows(keep_history=False)
+        self._loaded: set[tuple[type[Row], object]] = set()
+        self._absent: set[tuple[type[Row], Key]] = set()
+
+    def within(self, connection: Raw | None) -> "StoredRows":
+        """The same rows, reading what is not kept through `connection` from now on."""
+        self._connection = connection
+        return self
+
+    def apply(self, changes: Iterable[Change]) -> None:
+        """Keeps what these changes leave live."""
+        for change in changes:
+            if not isinstance(change, Gone):
+                self._absent.discard((type(change), key_of(change)))
+            self._kept.apply([change])
+
+    def get(self, kind: type[R], *key: object) -> R | None:
+        kept = self._kept.get(kind, *key)
+        if kept is not None or (kind, key) in self._absent:
+            return kept
+        found = next(iter(self._select(kind, key)), None)
+        if found is None:
+            self._absent.add((kind, key))
+        elif found.live:
+            self._kept.apply([found])
+        return found
+
+    def where(self, kind: type[R], *prefix: object) -> Iterator[R]:
+        group = prefix[0] if prefix else None
+        if (kind, group) not in self._loaded and (kind, None) not in self._loaded:
+            condition = LIVE.get(kind.table, "true")
+            known = [row for row in self._select(kind, prefix[:1], condition)]
+            self._kept.apply(row for row in known if self._kept.get(kind, *key_of(row)) is None)
+            self._loaded.add((kind, group))
+        return self._kept.where(kind, *prefix)
+
+    def history(self, kind: type[R], *prefix: object) -> Iterator[R]:
+        return iter(sorted(self._select(kind, prefix), key=key_of))
+
+    def _select(self, kind: type[R], prefix: Key, condition: str = "true") -> Iterator[R]:
+        assert self._connection is not None, "rows are read inside a transaction"
+        parts = [f"{name} = %s" for name in kind.key[: len(prefix)]]
+        return stored_rows(
+            self._connection, self._portfolio_id, self._generation, kind, " and ".join([*parts, condition]), *prefix
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A request that changes something, by the key its sender gave it; `request_hash` tells repeats from impostors."""
+
+    idempotency_key: str
+    request_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class CommandRecord:
+    """What is stored of a command; `status` and `answer` are None while it has not been answered."""
+
+    request_hash: str
+    status: int | None
+    answer: str | None
+
+
+def claim_command(connection: Raw, portfolio_id: UUID, command: Command, clock: Clock) -> None:
+    """The command's key is taken, in the transaction that stores its events."""
+    connection.execute(
+        "insert into commands (portfolio_id, idempotency_key, request_hash, received_at) values (%s, %s, %s, %s)"
+        " on conflict do nothing",
+        (portfolio_id, command.idempotency_key, command.request_hash, clock()),
+    )
+
+
+def answer_command(connection: Raw, portfolio_id: UUID, command: Command, status: int, answer: str, clock: Clock) -> None:
+    """The first answer to the command is kept; a later one changes nothing."""
+    claim_command(connection, portfolio_id, command, clock)
+    connection.execute(
+        "update commands set status = %s, answer = %s"
+        " where portfolio_id = %s and idempotency_key = %s and status is null",
+        (status, answer, portfolio_id, command.idempotency_key),
+    )
+
+
+def command_record(connection: Raw, portfolio_id: UUID, idempotency_key: str) -> CommandRecord | None:
+    row = connection.execute(
+        "select request_hash, status, answer from commands where portfolio_id = %s and idempotency_key = %s",
+        (portfolio_id, idempotency_key),
+    ).fetchone()
+    return None if row is None else CommandRecord(*row)
+

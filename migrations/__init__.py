@@ -1,0 +1,1 @@
+"""How the schema grows, and how old data becomes ours."""
