@@ -1,0 +1,71 @@
+.DEFAULT_GOAL := help
+.SUFFIXES:
+
+PYTHON ?= python3
+VENV := .venv
+STAMP := $(VENV)/ready
+ROOMS := $(wildcard ledger signals execution api migrations tests bench)
+TYPED := $(foreach room,$(ROOMS),$(if $(wildcard $(room)/*.py),$(room)))
+# The stamp names the folder it was made in. A moved checkout or an interpreter that no longer starts is made anew.
+SOUND := $(shell [ "$$(cat $(STAMP) 2>/dev/null)" = "$(CURDIR)" ] && $(VENV)/bin/python -c '' 2>/dev/null && echo yes)
+
+define need_python
+@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { echo \
+	'Daybook needs Python 3.11 or newer: install it, or name one with make PYTHON=python3.12.' >&2; exit 1; }
+@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo \
+	'This Python cannot make virtual environments: on Debian, run apt-get install python3-venv as root.' >&2; exit 1; }
+endef
+
+.PHONY: help setup run test test-nightly check bench lock clean FORCE
+
+help:  ## Show these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
+	@echo 'Extra arguments: make test ARGS="-k lots". Another interpreter: make setup PYTHON=python3.12.'
+
+setup: $(STAMP)  ## Make .venv with the locked dependencies (done by the others when needed)
+	@:
+
+run: setup  ## Start Daybook; Ctrl-C stops it
+	@exec $(VENV)/bin/daybook serve $(ARGS)
+
+test: setup  ## Run the tests
+	@$(VENV)/bin/pytest $(ARGS)
+
+test-nightly: setup  ## Run the tests that take minutes
+	@$(VENV)/bin/pytest -m nightly $(ARGS)
+
+check: setup  ## Check style, types and the fences between rooms
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/mypy $(TYPED)
+	@$(VENV)/bin/lint-imports --no-logo
+
+bench: setup  ## Measure the speed of this machine's ledger
+	@$(VENV)/bin/python -m bench $(ARGS)
+
+lock:  ## Write requirements.lock anew, keeping versions (all the newest: make lock UPGRADE=1)
+	$(need_python)
+	@echo 'Locking the dependencies in requirements.lock.'
+	@tool=$$(mktemp -d) && trap 'rm -rf "$$tool"' EXIT && { cat requirements.lock > "$$tool/requirements.lock" 2>/dev/null || :; } && \
+	( cp pyproject.toml "$$tool" && $(PYTHON) -m venv "$$tool/venv" && cd "$$tool" && venv/bin/pip install --quiet uv && \
+	venv/bin/uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 --all-extras \
+	--generate-hashes --no-annotate --no-header --no-emit-index-url --no-emit-find-links $(if $(UPGRADE),--upgrade) \
+	pyproject.toml --output-file requirements.lock ) > "$$tool/log" 2>&1 || { cat "$$tool/log" >&2; exit 1; }; \
+	{ echo '# What Daybook runs and is tested with, pinned and hashed. Written by `make lock`.'; \
+	grep -v '^#' "$$tool/requirements.lock"; } > requirements.lock
+
+clean:  ## Remove .venv and caches; never the data folder
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist daybook.egg-info
+	@[ -z "$(ROOMS)" ] || find $(ROOMS) -name __pycache__ -type d -prune -exec rm -rf {} +
+	@echo 'Removed .venv and caches.'
+
+# Without a sound stamp the folder is made from scratch; with one, only what changed in the lock is installed.
+$(STAMP): requirements.lock pyproject.toml $(if $(SOUND),,FORCE)
+	$(need_python)
+	@echo 'Setting up $(VENV) from requirements.lock (a minute or two the first time).'
+	@rm -rf $(if $(SOUND),$(STAMP),$(VENV))
+	@log=$$(mktemp) && trap 'rm -f "$$log"' EXIT && { [ -e $(VENV) ] || $(PYTHON) -m venv $(VENV); } > "$$log" 2>&1 && \
+	$(VENV)/bin/python -m pip install --quiet --no-input --require-hashes -r requirements.lock > "$$log" 2>&1 && \
+	$(VENV)/bin/python -m pip install --quiet --no-input --no-deps --no-build-isolation -e . > "$$log" 2>&1 || \
+	{ cat "$$log" >&2; echo 'Setup failed; the lines above say why. Run it again when that is mended.' >&2; exit 1; }
+	@echo "$(CURDIR)" > $(STAMP)

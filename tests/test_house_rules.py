@@ -1,0 +1,383 @@
+"""The rules of the house, read from the tree itself, so that no one has to remember them.
+
+Every rule is a function from a source text (or a list of files) to what breaks it. It is tried twice: on the tree,
+which must be clean, and on a planted mistake, which must be found.
+"""
+
+import ast
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+ROOMS = ("ledger", "signals", "execution", "api", "migrations")
+DECIDING_ROOMS = ("ledger", "signals", "execution")
+MONEY_ROOMS = ("ledger", "execution")
+
+LONGEST_FILE = 400
+LONGEST_FUNCTION = 60
+EMPTY_NAMES = {"utils.py", "helpers.py", "common.py", "manager.py", "base.py"}
+
+CLOCK_AND_IDS = PurePosixPath("ledger/values.py")
+SQL_PLACES = {
+    *(f"ledger/{name}.py" for name in ("postgres", "views", "columns", "database", "embedded_postgres")),
+    "api/wiring.py",
+    "api/errors.py",
+}
+
+WALL_CLOCKS = {
+    *(f"datetime.datetime.{name}" for name in ("now", "utcnow", "today")),
+    "datetime.date.today",
+    *(f"time.{name}" for name in ("time", "time_ns", "localtime", "gmtime", "ctime")),
+    *(f"pandas.Timestamp.{name}" for name in ("now", "utcnow", "today")),
+}
+RANDOM_IDS = re.compile(r"uuid\.uuid[14]|uuid_utils(\.compat)?\.uuid[1467]|os\.urandom|secrets\..+")
+CHANCE = re.compile(r"random\..+|numpy\.random\..+")
+SEEDED = {"random.Random", "numpy.random.default_rng", "numpy.random.Generator", "numpy.random.PCG64"}
+
+Check = Callable[[str], list[str]]
+
+
+# ── what breaks a rule ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def long_file(text: str) -> list[str]:
+    """One entry when the text has more lines than a file may have."""
+    lines = len(text.splitlines())
+    return [f"{lines} lines"] if lines > LONGEST_FILE else []
+
+
+def long_functions(text: str) -> list[str]:
+    """The functions of the text that have more lines than a function may have."""
+    return [
+        f"line {node.lineno}: {node.name}"
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and (node.end_lineno or node.lineno) - node.lineno + 1 > LONGEST_FUNCTION
+    ]
+
+
+def blind_handlers(text: str) -> list[str]:
+    """The places that catch or suppress everything, or Exception."""
+    found = []
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.ExceptHandler):
+            caught = "BaseException" if node.type is None else ast.unparse(node.type)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("suppress"):
+            caught = ", ".join(ast.unparse(kind) for kind in node.args)
+        else:
+            continue
+        if re.search(r"\b(Base)?Exception\b", caught):
+            found.append(f"line {node.lineno}: {caught}")
+    return found
+
+
+def float_calls(text: str) -> list[str]:
+    """The places that convert something to a float: a call of float, or float handed to map."""
+    return [
+        f"line {node.lineno}: {ast.unparse(node)}"
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.Call)
+        and (
+            ast.unparse(node.func) == "float"
+            or (ast.unparse(node.func) == "map" and node.args and ast.unparse(node.args[0]) == "float")
+        )
+    ]
+
+
+def clocks_and_chance(text: str) -> list[str]:
+    """The places that read the wall clock, make a random id or use chance without a seed."""
+    tree = ast.parse(text)
+    names = imported_names(tree)
+    seeded = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call) and (node.args or node.keywords)}
+    return [
+        f"line {node.lineno}: {ast.unparse(node)}"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute | ast.Name)
+        and (origin := full_name(node, names)) is not None
+        and (
+            origin in WALL_CLOCKS
+            or RANDOM_IDS.fullmatch(origin)
+            or (CHANCE.fullmatch(origin) and not (origin in SEEDED and id(node) in seeded))
+        )
+    ]
+
+
+def sql_imports(text: str) -> list[str]:
+    """The imports of SQLAlchemy or psycopg."""
+    found = []
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            modules = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            modules = [node.module or ""]
+        else:
+            continue
+        if any(module.partition(".")[0] in ("sqlalchemy", "psycopg") for module in modules):
+            found.append(f"line {node.lineno}: {ast.unparse(node)}")
+    return found
+
+
+def empty_names(paths: Iterator[Path] | list[Path]) -> list[str]:
+    """The paths whose file name says nothing."""
+    return [path.as_posix() for path in paths if path.name in EMPTY_NAMES]
+
+
+def places_in(path: Path) -> Iterator[str]:
+    """The lines of a text file that hold a registry's address or a machine's path; nothing for a binary file."""
+    hosts = [("pypi", "org"), ("pythonhosted", "org"), ("npmjs", "org"), ("yarnpkg", "com"), ("debian", "org/debian")]
+    folders = ("work", "root", "farm", "tmp/lab", "opt", r"home/[a-z]\w*", r"Users/\w+")
+    registry = "|".join(r"\b" + r"\.".join(parts) + r"\b" for parts in hosts)
+    machine = rf"(?<![\w.-])/(?:{'|'.join(folders)})/"
+    pattern = re.compile(f"{registry}|{machine}")
+    content = path.read_bytes()
+    if b"\0" in content:
+        return
+    for number, line in enumerate(content.decode("utf-8", errors="replace").splitlines(), start=1):
+        if found := pattern.search(line):
+            yield f"line {number}: {found[0]}"
+
+
+def broken_contracts(root: Path) -> str:
+    """What import-linter has to say against the tree in `root`; nothing when every contract is kept."""
+    tool = Path(sys.executable).with_name("lint-imports")
+    answer = subprocess.run([tool, "--no-logo", "--no-cache"], cwd=root, capture_output=True, text=True, check=False)
+    return "" if answer.returncode == 0 else answer.stdout + answer.stderr
+
+
+# ── the rules, on the tree ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_no_file_is_longer_than_can_be_read_at_once() -> None:
+    """A product file has at most 400 lines."""
+    assert broken_in(ROOMS, long_file) == []
+
+
+def test_no_function_is_longer_than_a_screen() -> None:
+    """A product function has at most 60 lines."""
+    assert broken_in(ROOMS, long_functions) == []
+
+
+def test_every_file_name_says_something() -> None:
+    """No product file is called utils, helpers, common, manager or base."""
+    assert empty_names(path.relative_to(ROOT) for path in sources(ROOMS)) == []
+
+
+def test_no_failure_is_swallowed_unnamed() -> None:
+    """Product code catches named failures only: never everything, never Exception."""
+    assert broken_in(ROOMS, blind_handlers) == []
+
+
+def test_money_never_becomes_a_float() -> None:
+    """Nothing in ledger and execution is converted to a float."""
+    assert broken_in(MONEY_ROOMS, float_calls) == []
+
+
+def test_deciding_code_is_handed_time_and_chance() -> None:
+    """Deciding code reads no clock, makes no random id and rolls no unseeded dice; ledger/values.py makes the clock."""
+    assert broken_in(DECIDING_ROOMS, clocks_and_chance, allowed={str(CLOCK_AND_IDS)}) == []
+
+
+def test_only_the_store_speaks_sql() -> None:
+    """SQLAlchemy and psycopg are imported by the store, the migrations, the wiring and the error map only."""
+    assert broken_in(("ledger", "signals", "execution", "api"), sql_imports, allowed=SQL_PLACES) == []
+
+
+def test_no_file_names_a_registry_or_a_machine() -> None:
+    """No file of the project holds the address of a package registry or a path of somebody's machine."""
+    assert [f"{path.relative_to(ROOT)}: {place}" for path in project_files() for place in places_in(path)] == []
+
+
+def test_rooms_enter_only_the_rooms_they_may(tmp_path: Path) -> None:
+    """Every import contract in pyproject.toml is kept; a room that is not built yet counts as empty."""
+    plant_rooms(tmp_path)
+    for source in sources(ROOMS):
+        copy = tmp_path / source.relative_to(ROOT)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, copy)
+
+    assert broken_contracts(tmp_path) == ""
+
+
+# ── the rules, on planted mistakes ───────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("check", "text"),
+    [
+        (long_file, "x = 1\n" * 401),
+        (long_functions, "def f() -> None:\n" + "    x = 1\n" * 60),
+        (long_functions, "class A:\n    async def f(self) -> None:\n" + "        x = 1\n" * 60),
+        (blind_handlers, "try:\n    f()\nexcept:\n    pass\n"),
+        (blind_handlers, "try:\n    f()\nexcept Exception:\n    pass\n"),
+        (blind_handlers, "try:\n    f()\nexcept (ValueError, BaseException) as e:\n    log(e)\n"),
+        (blind_handlers, "import contextlib\nwith contextlib.suppress(Exception):\n    f()\n"),
+        (float_calls, "price = float(text)\n"),
+        (float_calls, "prices = list(map(float, texts))\n"),
+        (clocks_and_chance, "from datetime import datetime\nnow = datetime.now(UTC)\n"),
+        (clocks_and_chance, "import datetime as dt\nclock = dt.datetime.utcnow\n"),
+        (clocks_and_chance, "import time\nnow = time.time()\n"),
+        (clocks_and_chance, "from time import time as now\nstart = now()\n"),
+        (clocks_and_chance, "from uuid import uuid4\nmake_id = uuid4\n"),
+        (clocks_and_chance, "from uuid_utils.compat import uuid7\nevent_id = uuid7()\n"),
+        (clocks_and_chance, "import random\ndelay = random.uniform(0, 1)\n"),
+        (clocks_and_chance, "import random\ndice = random.Random()\n"),
+        (clocks_and_chance, "import numpy as np\nsteps = np.random.normal(size=9)\n"),
+        (clocks_and_chance, "from numpy.random import default_rng\ndice = default_rng()\n"),
+        (sql_imports, "import sqlalchemy as sa\n"),
+        (sql_imports, "from psycopg.rows import tuple_row\n"),
+        (sql_imports, "def f() -> None:\n    from sqlalchemy import text\n"),
+    ],
+)
+def test_a_planted_mistake_is_found(check: Check, text: str) -> None:
+    """Each rule about source text finds the mistake it is there for, once."""
+    assert len(check(text)) == 1
+
+
+@pytest.mark.parametrize(
+    ("check", "text"),
+    [
+        (long_file, "x = 1\n" * 400),
+        (long_functions, "def f() -> None:\n" + "    x = 1\n" * 59),
+        (blind_handlers, "try:\n    f()\nexcept (OSError, ValueError):\n    raise\n"),
+        (float_calls, "def f(score: float) -> bool:\n    return isinstance(score, float)\n"),
+        (clocks_and_chance, "import time\nstart = time.monotonic()\ntime.sleep(1)\n"),
+        (clocks_and_chance, "import random\ndice = random.Random(7)\nstep = dice.random()\n"),
+        (clocks_and_chance, "from datetime import datetime\nt = datetime.fromisoformat(x)\n"),
+        (clocks_and_chance, "from uuid import UUID, uuid5\nx = uuid5(SPACE, 'a')\n"),
+        (sql_imports, "from ledger.postgres import PostgresLog\n"),
+    ],
+)
+def test_honest_code_is_left_alone(check: Check, text: str) -> None:
+    """No rule about source text takes offence at code that keeps it."""
+    assert check(text) == []
+
+
+def test_a_planted_empty_name_is_found() -> None:
+    """A file that would gather everything is found by its name, in any folder."""
+    assert empty_names([Path("ledger/lots.py"), Path("api/controllers/utils.py")]) == ["api/controllers/utils.py"]
+
+
+@pytest.mark.parametrize("host", [("pypi", "org"), ("files", "pythonhosted", "org"), ("registry", "npmjs", "org")])
+def test_a_planted_registry_is_found(host: tuple[str, ...], tmp_path: Path) -> None:
+    """The address of a registry is found wherever it stands in a file."""
+    lock = tmp_path / "requirements.lock"
+    lock.write_text(f"# fine\n--index-url https://{'.'.join(host)}/simple\n", encoding="utf-8")
+
+    assert [place.partition(":")[0] for place in places_in(lock)] == ["line 2"]
+
+
+@pytest.mark.parametrize("folder", ["work", "root", "farm", "tmp/lab", "opt/wheels", "home/someone"])
+def test_a_planted_machine_path_is_found(folder: str, tmp_path: Path) -> None:
+    """A path of somebody's machine is found, a path inside the project is not."""
+    page = tmp_path / "page.md"
+    page.write_text(f"see docs/{folder}/x and frame{folder}/y\nsee {'/' + folder}/main\n", encoding="utf-8")
+
+    assert [place.partition(":")[0] for place in places_in(page)] == ["line 2"]
+
+
+@pytest.mark.parametrize(
+    ("room", "line"),
+    [
+        ("ledger", "import api"),
+        ("signals", "from execution import review"),
+        ("execution", "import signals"),
+        ("migrations", "import api"),
+        ("signals", "import ccxt"),
+        ("execution", "from litestar import get"),
+    ],
+)
+def test_a_planted_door_between_rooms_is_found(room: str, line: str, tmp_path: Path) -> None:
+    """Each import contract breaks on the import it forbids and is kept without it."""
+    plant_rooms(tmp_path)
+    assert broken_contracts(tmp_path) == ""
+
+    (tmp_path / room / "planted.py").write_text(f"{line}\n", encoding="utf-8")
+    assert f"{room}.planted" in broken_contracts(tmp_path)
+
+
+def test_the_doors_to_the_markets_stand_open(tmp_path: Path) -> None:
+    """ccxt may be imported by the market feed and by the exchanges."""
+    plant_rooms(tmp_path)
+    for place in ("signals/market.py", "execution/exchanges/ccxt_exchange.py"):
+        (tmp_path / place).write_text("import ccxt\n", encoding="utf-8")
+
+    assert broken_contracts(tmp_path) == ""
+
+
+# ── reading the tree ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def sources(rooms: tuple[str, ...]) -> Iterator[Path]:
+    """The Python files of these rooms, in a steady order."""
+    for room in rooms:
+        yield from sorted((ROOT / room).rglob("*.py"))
+
+
+def broken_in(rooms: tuple[str, ...], check: Check, allowed: set[str] | None = None) -> list[str]:
+    """What the check finds in these rooms, as path and finding; `allowed` paths are not read."""
+    return [
+        f"{path.relative_to(ROOT)}: {finding}"
+        for path in sources(rooms)
+        if path.relative_to(ROOT).as_posix() not in (allowed or set())
+        for finding in check(path.read_text(encoding="utf-8"))
+    ]
+
+
+def project_files() -> list[Path]:
+    """The files git holds or would take in; without git, every file outside hidden and made folders."""
+    try:
+        listing = subprocess.run(
+            ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+            cwd=ROOT,
+            capture_output=True,
+            check=True,
+        )
+    except (FileNotFoundError, subprocess.CalledProcessError):
+        files = [path for path in ROOT.rglob("*") if not any(map(hidden_or_made, path.relative_to(ROOT).parts[:-1]))]
+    else:
+        files = [ROOT / name for name in listing.stdout.decode().split("\0") if name]
+    return [path for path in files if path.is_file()]
+
+
+def hidden_or_made(folder: str) -> bool:
+    """Whether a folder of this name is not written by hand."""
+    made = {"node_modules", "__pycache__", "build", "dist"}
+    return folder in made or folder.endswith(".egg-info") or (folder.startswith(".") and folder != ".ci")
+
+
+def imported_names(tree: ast.Module) -> dict[str, str]:
+    """What each imported name stands for: `dt` -> `datetime`, `now` -> `time.time`."""
+    names = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                root = alias.name.partition(".")[0]
+                names[alias.asname or root] = alias.name if alias.asname else root
+        elif isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                names[alias.asname or alias.name] = f"{node.module}.{alias.name}"
+    return names
+
+
+def full_name(node: ast.expr, names: dict[str, str]) -> str | None:
+    """The dotted name behind an expression such as `dt.datetime.now`, or None when it does not start at an import."""
+    if isinstance(node, ast.Name):
+        return names.get(node.id)
+    if isinstance(node, ast.Attribute) and (owner := full_name(node.value, names)) is not None:
+        return f"{owner}.{node.attr}"
+    return None
+
+
+def plant_rooms(root: Path) -> None:
+    """Empty rooms under the project's own import contracts."""
+    (root / "pyproject.toml").write_text((ROOT / "pyproject.toml").read_text(encoding="utf-8"), encoding="utf-8")
+    for package in (*ROOMS, "execution/exchanges"):
+        (root / package).mkdir()
+        (root / package / "__init__.py").touch()
+    (root / "execution" / "review.py").touch()
