@@ -1,0 +1,198 @@
+"""The page a bot author reads: a bot gets closed candles and says one thing. It cannot trade, size or approve."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, ClassVar, Final, Literal, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ledger.events import Name, Text
+from ledger.values import Instrument, Price
+from signals.market import Candle
+
+
+class Bot(Protocol):
+    """A function of a window of closed candles, under a name (`kind`) and a version.
+
+    It keeps nothing between calls and reads nothing else: no clock, no network, no portfolio. The same window and the
+    same parameters give the same answer, always. Raise `version` when an answer may change.
+    """
+
+    kind: ClassVar[str]
+    version: ClassVar[str]
+    Params: "ClassVar[type[Parameters]]"
+    """The settings a person may choose, a subclass of `Parameters`; its JSON schema becomes the form."""
+
+    def needs(self, params: Any) -> "Needs":
+        """What the bot must see before it may speak. `params` is an instance of `Params`."""
+
+    def evaluate(self, window: "Window", params: Any) -> "Signal | None":
+        """The opinion at the close of the window's last bar; None when there is nothing to say.
+
+        `window` holds exactly the number of bars that `needs` declared. An exception stops the bot and is recorded.
+        """
+
+
+class Parameters(BaseModel):
+    """What every bot's `Params` shares: frozen, strictly typed, unknown names refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """`bars`: how many closed candles the bot reads, at least 1."""
+
+    bars: int
+
+    def __post_init__(self) -> None:
+        if self.bars < 1:
+            raise ValueError(f"a bot needs at least 1 bar, not {self.bars}")
+
+
+class Signal(BaseModel):
+    """An opinion. score: -1 sell … 0 hold … +1 buy. confidence: 0 … 1. Prices are decimals in the quote currency.
+
+    `horizon` is how far the opinion reaches, `parts` say why, `note` is text for people that nothing interprets.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    score: "Score"
+    confidence: "Share" = 1.0
+    horizon: Annotated[timedelta, Field(ge=timedelta(seconds=1))] | None = None
+    entry: Price | None = None
+    take_profit: Price | None = None
+    stop_loss: Price | None = None
+    category: Literal["scalp", "intraday", "swing", "long_term"] | None = None
+    parts: "tuple[Part, ...]" = ()
+    note: Text = ""
+
+
+Score = Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+
+
+class Part(BaseModel):
+    """One component of a score: what it said, how much it weighed, and the number it looked at."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    name: Name
+    score: Score
+    weight: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    value: Annotated[float, Field(allow_inf_nan=False)] | None = None
+
+
+Signal.model_rebuild()
+
+Array = NDArray[np.float64]
+
+BAR: Final = np.dtype(
+    [
+        ("opened_at", "datetime64[us]"),
+        ("open", "f8"),
+        ("high", "f8"),
+        ("low", "f8"),
+        ("close", "f8"),
+        ("volume", "f8"),
+    ]
+)
+"""One bar of a window: UTC open time, prices in the quote currency, volume in the base."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Window:
+    """Closed bars of one instrument, oldest first. `bars` cannot be written to, and holds nothing beyond `asof`.
+
+    `asof` is the close time (UTC) of the last bar: the moment at which the bot is asked.
+    """
+
+    instrument: Instrument
+    timeframe: timedelta
+    asof: datetime
+    bars: NDArray[np.void]
+
+    @classmethod
+    def of(cls, candles: Sequence[Candle], n: int) -> Self:
+        """The window of the last `n` of these candles.
+
+        Raises ValueError when there are fewer, when they are not of one instrument and timeframe, or not in order.
+        """
+        if n < 1 or len(candles) < n:
+            raise ValueError(f"a window of {n} bars cannot be cut from {len(candles)} candles")
+        chosen = candles[len(candles) - n :]
+        last = chosen[-1]
+        if any(candle.instrument != last.instrument or candle.timeframe != last.timeframe for candle in chosen):
+            raise ValueError("a window holds candles of one instrument and one timeframe")
+        bars = _bars(chosen)
+        if np.any(np.diff(bars["opened_at"]) < np.timedelta64(last.timeframe)):
+            raise ValueError(f"the candles of {last.instrument} are not in order")
+        return cls(last.instrument, last.timeframe, last.closed_at, _sealed(bars))
+
+    def last(self, n: int) -> "Window":
+        """The window of the last `n` bars of this one. Raises ValueError when there are fewer."""
+        if not 1 <= n <= len(self):
+            raise ValueError(f"a window of {n} bars cannot be cut from {len(self)} bars")
+        return self if n == len(self) else Window(self.instrument, self.timeframe, self.asof, _sealed(self.bars[-n:]))
+
+    def __len__(self) -> int:
+        return len(self.bars)
+
+    @property
+    def opened_at(self) -> NDArray[np.datetime64]:
+        return self.bars["opened_at"]
+
+    @property
+    def open(self) -> Array:
+        return self.bars["open"]
+
+    @property
+    def high(self) -> Array:
+        return self.bars["high"]
+
+    @property
+    def low(self) -> Array:
+        return self.bars["low"]
+
+    @property
+    def close(self) -> Array:
+        return self.bars["close"]
+
+    @property
+    def volume(self) -> Array:
+        return self.bars["volume"]
+
+
+def bounded(score: float) -> float:
+    """The score moved into -1 … +1: a weighted mean may leave it by the last bit of a float."""
+    return max(-1.0, min(1.0, score))
+
+
+def first_fault(error: ValidationError) -> str:
+    """The first thing that is wrong, in one sentence that begins with the field's name where there is one."""
+    first = error.errors(include_url=False)[0]
+    where = ".".join(str(part) for part in first["loc"])
+    what = first["msg"].removeprefix("Value error, ")
+    return f"{where}: {what}" if where else what
+
+
+def _bars(candles: Sequence[Candle]) -> NDArray[np.void]:
+    bars = np.empty(len(candles), dtype=BAR)
+    # Whole microseconds since 1970: numpy takes them ten times sooner than datetimes.
+    bars["opened_at"] = np.array([(candle.opened_at - _EPOCH) // _MICROSECOND for candle in candles], dtype=np.int64)
+    for name in ("open", "high", "low", "close", "volume"):
+        bars[name] = [float(getattr(candle, name)) for candle in candles]
+    return bars
+
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+
+
+def _sealed(bars: NDArray[np.void]) -> NDArray[np.void]:
+    # Memory owned by bytes can never be made writable again, and a copy has no hidden bars behind it.
+    return np.frombuffer(bars.tobytes(), dtype=BAR)

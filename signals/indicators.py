@@ -1,0 +1,230 @@
+"""Indicators over numpy arrays: names and parameters of pandas-ta, computed by TA-Lib, under our own rules.
+
+- None until there is enough history; from the first valid index on, an array holds numbers only (NaN before it).
+- A market that stands still is neutral: RSI, stochastic and MFI 50, Williams %R -50, %B 0.5, CCI and ADX 0.
+- A number that is not finite is refused: TA-Lib would answer it with numbers that look right and are not.
+- The value at an index depends on nothing after it.
+"""
+
+from typing import Literal, NamedTuple
+
+import numpy as np
+import talib
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+Smoothing = Literal["wilder", "simple"]
+
+
+def rsi(close: Array, length: int = 14, smoothing: Smoothing = "wilder") -> Array | None:
+    """Relative strength index, 0 … 100, from index `length` on.
+
+    `wilder` smooths gains and losses exponentially, `simple` takes their plain mean over `length` changes (Cutler).
+    """
+    (close,) = _series(close=close)
+    if close.size <= length:
+        return None
+    if smoothing == "simple":
+        return _simple_rsi(close, length)
+    return _neutral(talib.RSI(close, length), _still_so_far(close), 50.0)
+
+
+def last(values: Array | None) -> float | None:
+    """The newest value of an indicator, or None while it is not warm."""
+    return None if values is None else float(values[-1])
+
+
+def wilder_bars(length: int) -> int:
+    """How many bars make a Wilder-smoothed indicator independent of what came before them, to full double precision."""
+    return 37 * length  # 37 / alpha, alpha = 1 / length
+
+
+def ema_bars(length: int) -> int:
+    """How many bars make an exponential mean independent of what came before them, to full double precision."""
+    return -(-37 * (length + 1) // 2)  # 37 / alpha, alpha = 2 / (length + 1), rounded up
+
+
+# --- trend ------------------------------------------------------------------------------------------------------------
+
+
+def sma(close: Array, length: int = 10) -> Array | None:
+    """Simple moving average."""
+    (close,) = _series(close=close)
+    return _warm(talib.SMA(close, length)) if close.size else None
+
+
+def ema(close: Array, length: int = 10) -> Array | None:
+    """Exponential moving average, begun with a simple one."""
+    (close,) = _series(close=close)
+    return _warm(talib.EMA(close, length)) if close.size else None
+
+
+class Macd(NamedTuple):
+    line: Array
+    histogram: Array
+    signal: Array
+
+
+def macd(close: Array, fast: int = 12, slow: int = 26, signal: int = 9) -> Macd | None:
+    """Moving average convergence divergence, in price; histogram = line - signal."""
+    (close,) = _series(close=close)
+    if close.size < slow + signal - 1:
+        return None
+    line, signal_line, histogram = talib.MACD(close, fast, slow, signal)
+    return Macd(line, histogram, signal_line)
+
+
+class Adx(NamedTuple):
+    adx: Array
+    plus: Array
+    minus: Array
+
+
+def adx(high: Array, low: Array, close: Array, length: int = 14) -> Adx | None:
+    """Average directional index (0 … 100) with the plus and minus directional indicators."""
+    high, low, close = _series(high=high, low=low, close=close)
+    if close.size < 2 * length:
+        return None
+    still = _still_so_far(high) & _still_so_far(low) & _still_so_far(close)
+    found = (talib.ADX, talib.PLUS_DI, talib.MINUS_DI)
+    return Adx(*(_neutral(of(high, low, close, length), still, 0.0) for of in found))
+
+
+# --- momentum ---------------------------------------------------------------------------------------------------------
+
+
+def mom(close: Array, length: int = 10) -> Array | None:
+    """Momentum: the change in price over `length` bars."""
+    (close,) = _series(close=close)
+    return _warm(talib.MOM(close, length)) if close.size else None
+
+
+def roc(close: Array, length: int = 10) -> Array | None:
+    """Rate of change over `length` bars, in percent."""
+    (close,) = _series(close=close)
+    return _warm(talib.ROC(close, length)) if close.size else None
+
+
+class Stochastic(NamedTuple):
+    k: Array
+    d: Array
+
+
+def stoch(high: Array, low: Array, close: Array, k: int = 14, d: int = 3, smooth_k: int = 3) -> Stochastic | None:
+    """Stochastic oscillator, 0 … 100: %K smoothed over `smooth_k` bars, and %D, its mean over `d` bars."""
+    high, low, close = _series(high=high, low=low, close=close)
+    if close.size < k + smooth_k + d - 2:
+        return None
+    raw, _ = talib.STOCHF(high, low, close, fastk_period=k, fastd_period=1)
+    smooth = talib.SMA(_neutral(raw, _no_range(high, low, k), 50.0), smooth_k)
+    mean = talib.SMA(smooth, d)
+    return Stochastic(np.where(np.isnan(mean), np.nan, smooth), mean)
+
+
+def willr(high: Array, low: Array, close: Array, length: int = 14) -> Array | None:
+    """Williams %R, -100 … 0."""
+    high, low, close = _series(high=high, low=low, close=close)
+    if close.size < length:
+        return None
+    return _neutral(talib.WILLR(high, low, close, length), _no_range(high, low, length), -50.0)
+
+
+def cci(high: Array, low: Array, close: Array, length: int = 14) -> Array | None:
+    """Commodity channel index, with the usual constant 0.015."""
+    high, low, close = _series(high=high, low=low, close=close)
+    if close.size < length:
+        return None
+    typical = (high + low + close) / 3
+    return _neutral(talib.CCI(high, low, close, length), _no_range(typical, typical, length), 0.0)
+
+
+# --- volatility -------------------------------------------------------------------------------------------------------
+
+
+def atr(high: Array, low: Array, close: Array, length: int = 14) -> Array | None:
+    """Average true range (Wilder), in price."""
+    high, low, close = _series(high=high, low=low, close=close)
+    return _warm(talib.ATR(high, low, close, length)) if close.size else None
+
+
+class Bands(NamedTuple):
+    lower: Array
+    middle: Array
+    upper: Array
+    bandwidth: Array
+    percent: Array
+
+
+def bbands(close: Array, length: int = 5, std: float = 2.0) -> Bands | None:
+    """Bollinger bands in price; bandwidth in percent of the middle; percent (%B) is 0 at the lower, 1 at the upper."""
+    (close,) = _series(close=close)
+    if close.size < length:
+        return None
+    # Rounding leaves a width where no price moved, so stillness is read off the prices themselves.
+    still = _no_range(close, close, length)
+    upper, middle, lower = (np.where(still, close, band) for band in talib.BBANDS(close, length, std, std))
+    width = upper - lower
+    percent = np.full_like(close, 0.5)
+    np.divide(close - lower, width, out=percent, where=~(width == 0))
+    return Bands(lower, middle, upper, 100 * width / middle, percent)
+
+
+# --- volume -----------------------------------------------------------------------------------------------------------
+
+
+def obv(close: Array, volume: Array) -> Array | None:
+    """On-balance volume, begun with the first bar's volume."""
+    close, volume = _series(close=close, volume=volume)
+    return _warm(talib.OBV(close, volume)) if close.size else None
+
+
+def mfi(high: Array, low: Array, close: Array, volume: Array, length: int = 14) -> Array | None:
+    """Money flow index, 0 … 100."""
+    high, low, close, volume = _series(high=high, low=low, close=close, volume=volume)
+    if close.size <= length:
+        return None
+    typical = (high + low + close) / 3
+    return _neutral(talib.MFI(high, low, close, volume, length), _no_range(typical, typical, length + 1), 50.0)
+
+
+# --- our rules --------------------------------------------------------------------------------------------------------
+
+
+def _series(**series: Array) -> list[Array]:
+    """The series as contiguous arrays. Raises ValueError unless all are finite, one-dimensional and equally long."""
+    arrays = [np.ascontiguousarray(values, dtype=np.float64) for values in series.values()]
+    for name, values in zip(series, arrays, strict=True):
+        if values.ndim != 1 or values.size != arrays[0].size:
+            raise ValueError(f"{name} must be one row of numbers, as long as the others")
+        if not np.isfinite(values).all():
+            at = int(np.argmin(np.isfinite(values)))
+            raise ValueError(f"{name} holds a number that is not finite, at index {at}")
+    return arrays
+
+
+def _warm(values: Array) -> Array | None:
+    return None if np.isnan(values[-1]) else values
+
+
+def _neutral(values: Array, where: NDArray[np.bool_], neutral: float) -> Array:
+    """The values, with the neutral one where nothing moved; what is not warm stays so."""
+    return np.where(where & ~np.isnan(values), neutral, values)
+
+
+def _still_so_far(values: Array) -> NDArray[np.bool_]:
+    """For each index, whether all values up to it are equal."""
+    return np.logical_and.accumulate(values == values[0])
+
+
+def _no_range(high: Array, low: Array, length: int) -> NDArray[np.bool_]:
+    """For each index, whether the highest high and the lowest low of the last `length` bars are equal."""
+    return np.equal(talib.MAX(high, length), talib.MIN(low, length))
+
+
+def _simple_rsi(close: Array, length: int) -> Array:
+    changes = np.lib.stride_tricks.sliding_window_view(np.diff(close), length)
+    gains, losses = changes.clip(min=0).sum(axis=1), -changes.clip(max=0).sum(axis=1)
+    values = np.full(close.size, np.nan)
+    values[length:] = 50.0
+    np.divide(100 * gains, gains + losses, out=values[length:], where=gains + losses > 0)
+    return values

@@ -1,0 +1,131 @@
+"""Playing a tape of candles as a feed: market time runs at a multiple of real time."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from itertools import islice
+from typing import Final, Protocol
+
+from ledger.values import Instrument
+from signals.market import Candle, Quote
+
+BURST: Final = 50
+"""The most candles one poll releases."""
+
+KEPT: Final = 5_000
+"""How many candles of history a feed keeps per instrument, unless its warm-up is longer."""
+
+# About 950 years: no playback lasts longer, and a time that far ahead can still be written.
+_LONGEST_S: Final = 3e10
+
+
+class PlayedFeed:
+    """A `CandleFeed` over a tape: t real seconds after the start, the candles of `speed` * t market seconds are out.
+
+    A poll releases at most `BURST` candles. Where more are due, market time goes on from the last of them: after a
+    pause of the machine the feed resumes where it was, instead of flooding whoever listens.
+    """
+
+    def __init__(
+        self,
+        tape: "Tape",
+        label: str,
+        mark_source: str,
+        speed: Decimal,
+        elapsed: Callable[[], float],
+        *,
+        simulated: bool,
+    ) -> None:
+        self.label = label
+        self.mark_source = mark_source
+        self.simulated = simulated
+        self.instruments = tape.instruments
+        self.timeframe = tape.timeframe
+        self._tape = tape
+        self._speed = float(speed)
+        self._elapsed = elapsed
+        self._history = {instrument: deque[Candle](maxlen=KEPT) for instrument in tape.instruments}
+        self._upcoming: Iterator[Candle] = iter(())
+        self._next: Candle | None = None
+        self._started = False
+        # Market time: where the newest candle closed, and a moment from which real seconds are counted.
+        self._now = self._anchor = tape.begins_at
+        self._anchored_at = elapsed()
+
+    def start(self, warmup_bars: int, resume_after: datetime | None) -> None:
+        cut = self._tape.cut(warmup_bars, resume_after)
+        kept = max(KEPT, warmup_bars)
+        self._history = {instrument: deque[Candle](maxlen=kept) for instrument in self.instruments}
+        self._now = self._anchor = cut.starts_at
+        for candle in cut.past:
+            self._release(candle)
+        self._upcoming = cut.upcoming
+        self._next = next(self._upcoming, None)
+        self._started = True
+        self._anchored_at = self._elapsed()
+
+    def history(self, instrument: Instrument, bars: int) -> list[Candle]:
+        kept = self._history[instrument]
+        return list(islice(kept, max(0, len(kept) - bars), None))
+
+    def poll(self) -> list[Candle]:
+        real_seconds = self._elapsed() - self._anchored_at
+        due_until = self._anchor + timedelta(seconds=min(self._speed * real_seconds, _LONGEST_S))
+        released: list[Candle] = []
+        while self._next is not None and self._next.closed_at <= due_until:
+            if len(released) == BURST:
+                self._anchor, self._anchored_at = self._now, self._elapsed()
+                break
+            released.append(self._next)
+            self._release(self._next)
+            self._next = next(self._upcoming, None)
+        return released
+
+    def now(self) -> datetime:
+        return self._now
+
+    def quotes(self) -> list[Quote]:
+        return []
+
+    @property
+    def interval_s(self) -> float:
+        return min(5.0, max(0.05, self.timeframe.total_seconds() / self._speed))
+
+    @property
+    def finished(self) -> bool:
+        return self._started and self._next is None
+
+    def _release(self, candle: Candle) -> None:
+        self._history[candle.instrument].append(candle)
+        self._now = candle.closed_at
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A tape cut in two: the candles before the starting point, those after it, and the market time between them (UTC).
+
+    Both run in order of `closed_at`.
+    """
+
+    past: Iterable[Candle]
+    upcoming: Iterator[Candle]
+    starts_at: datetime
+
+
+class Tape(Protocol):
+    """Candles that exist already, or can be made."""
+
+    @property
+    def instruments(self) -> tuple[Instrument, ...]: ...
+
+    @property
+    def timeframe(self) -> timedelta: ...
+
+    @property
+    def begins_at(self) -> datetime:
+        """When its first candle opens."""
+
+    def cut(self, warmup_bars: int, resume_after: datetime | None) -> Cut:
+        """The tape cut after the last candle that closed by `resume_after`, or else after `warmup_bars` candles."""

@@ -1,0 +1,71 @@
+"""Bots by kind, and their parameters as text, as values and as a form."""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from ledger.envelope import canonical_json
+from signals.bot import Bot, Parameters, first_fault
+from signals.bots.combined import CombinedBot
+from signals.bots.ma_cross import MovingAverageCrossBot
+from signals.bots.macd import MacdBot
+from signals.bots.rsi import RsiBot
+
+NO_BOTS: Final[Mapping[str, Bot]] = {}
+
+
+def bot_of(kind: str, extra: Mapping[str, Bot] = NO_BOTS) -> Bot:
+    """The bot of this kind: a built-in, or one of `extra`, which were enabled on purpose. Raises UnknownBotKind.
+
+    Bots that other packages announce under the entry-point group `daybook.bots` are not loaded by themselves:
+    installing a package must not be enough to make its code run here.
+    """
+    found = BUILT_IN.get(kind) or extra.get(kind)
+    if found is None:
+        raise UnknownBotKind(f"there is no bot of kind {kind[:40]!r}: there are {', '.join(bot_kinds(extra))}")
+    return found
+
+
+class UnknownBotKind(ValueError):
+    """No bot of this kind is built in or enabled."""
+
+
+class BadParameters(ValueError):
+    """The parameters are not what the bot accepts; the text says which and why."""
+
+
+BUILT_IN: Final[Mapping[str, Bot]] = {
+    bot.kind: bot for bot in (RsiBot(), MacdBot(), MovingAverageCrossBot(), CombinedBot())
+}
+"""The bots that are always there. An `extra` bot cannot take one of their names."""
+
+
+def bot_kinds(extra: Mapping[str, Bot] = NO_BOTS) -> tuple[str, ...]:
+    """The kinds that `bot_of` knows, sorted."""
+    return tuple(sorted({*BUILT_IN, *extra}))
+
+
+def parameters_of(kind: str, json_text: str, extra: Mapping[str, Bot] = NO_BOTS) -> Parameters:
+    """The parameters that a JSON object says, completed with defaults. Raises UnknownBotKind or BadParameters."""
+    bot = bot_of(kind, extra)
+    try:
+        return bot.Params.model_validate_json(json_text)
+    except ValidationError as error:
+        raise BadParameters(f"the parameters of {kind} are wrong: {first_fault(error)}") from None
+
+
+def parameters_schema(kind: str, extra: Mapping[str, Bot] = NO_BOTS) -> dict[str, Any]:
+    """The JSON schema of the bot's parameters, with defaults, bounds and descriptions. Raises UnknownBotKind."""
+    return bot_of(kind, extra).Params.model_json_schema()
+
+
+def parameters_text(params: Parameters) -> str:
+    """The parameters as canonical JSON with every default written out: equal parameters give equal text."""
+    return canonical_json(params.model_dump(mode="json"))
+
+
+def parameters_hash(params: Parameters) -> str:
+    """The first 16 hex digits of the sha256 of `parameters_text`."""
+    return hashlib.sha256(parameters_text(params).encode()).hexdigest()[:16]

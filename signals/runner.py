@@ -1,0 +1,152 @@
+"""Closed candles → bot → opinion. Pure: what follows from an evaluation is for the caller to store."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from math import ceil
+from typing import Final, Literal
+from uuid import UUID
+
+from ledger.events import BotFailed, SignalEmitted, SignalPart
+from ledger.projections.bots import BotView
+from ledger.values import derived_id, time_text
+from signals.bot import Bot, Part, Signal, Window
+from signals.foreign import Failure, answer_of
+from signals.market import Candle, timeframe_of, timeframe_text
+from signals.registry import NO_BOTS, bot_of, parameters_hash, parameters_of
+
+HOLD_BELOW: Final = Decimal("0.05")
+"""A score of less than this, in either direction, is hold."""
+
+
+def evaluate(bot: BotView, candles: Sequence[Candle], extra: Mapping[str, Bot] = NO_BOTS) -> "Evaluation":
+    """What the bot says at the close of the last of these candles (of its instrument, oldest first).
+
+    Asks the bot only when there are as many candles as it needs. Nothing it raises comes through: an unknown kind,
+    wrong parameters, candles of another market and exceptions of the bot are the outcome "failed", with a BotFailed to
+    store. A SignalEmitted to store comes with the outcome "signal": a first opinion, an opinion other than hold, or the
+    hold that ends one. An unchanged hold is silence, and so is any candle at or before the bot's last signal.
+    """
+    if not candles:
+        return Evaluation(bot.bot_id, None, "not_warm", "no candle has closed yet")
+    asof = candles[-1].closed_at
+    asked = answer_of(lambda: _ask(bot, candles, extra))
+    if isinstance(asked, Failure):
+        failure = BotFailed(bot_id=bot.bot_id, asof=asof, error=_printable(asked.text))
+        return Evaluation(bot.bot_id, asof, "failed", failure.error, bars_seen=len(candles), failure=failure)
+    if asked.needed > len(candles):
+        reason = f"{len(candles)} of {asked.needed} candles are there"
+        return Evaluation(bot.bot_id, asof, "not_warm", reason, asked.needed, len(candles))
+    if asked.event is None:
+        return Evaluation(bot.bot_id, asof, "nothing_to_say", "the bot has no opinion", asked.needed, len(candles))
+    silence = _why_silent(bot, asked.event)
+    return Evaluation(
+        bot.bot_id,
+        asof,
+        "unchanged" if silence else "signal",
+        silence or _said(asked.event.score),
+        asked.needed,
+        len(candles),
+        asked.event.score,
+        asked.event.confidence,
+        signal_event=None if silence else asked.event,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """One evaluation: at `asof` (UTC, None without candles), with what outcome, and why in one sentence.
+
+    `score` and `confidence` are set whenever the bot had an opinion, also when it is not news; `bars_needed` is 0 where
+    the bot could not even say what it needs.
+    """
+
+    bot_id: str
+    asof: datetime | None
+    outcome: Literal["signal", "unchanged", "not_warm", "nothing_to_say", "failed"]
+    reason: str
+    bars_needed: int = 0
+    bars_seen: int = 0
+    score: Decimal | None = None
+    confidence: Decimal | None = None
+    signal_event: SignalEmitted | None = None
+    failure: BotFailed | None = None
+
+
+def signal_id(event: SignalEmitted) -> UUID:
+    """The id under which this signal is stored: the same bot, settings, market and moment give the same id."""
+    what = (event.bot_id, event.bot_version, event.parameters_hash, event.instrument, time_text(event.asof))
+    return derived_id("signal", *what)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    needed: int
+    event: SignalEmitted | None
+
+
+def _ask(view: BotView, candles: Sequence[Candle], extra: Mapping[str, Bot]) -> _Asked:
+    """What the bot needs and says, as an event. Runs inside the door for foreign code."""
+    bot = bot_of(view.kind, extra)
+    params = parameters_of(view.kind, view.parameters, extra)
+    last = candles[-1]
+    if last.instrument != view.instrument or last.timeframe != timeframe_of(view.timeframe):
+        given = f"{last.instrument} candles of {timeframe_text(last.timeframe)}"
+        raise ValueError(f"it reads {view.instrument} in {view.timeframe} and was given {given}")
+    needed = bot.needs(params).bars
+    if needed > len(candles):
+        return _Asked(needed, None)
+    signal = bot.evaluate(Window.of(candles, needed), params)
+    if signal is None:
+        return _Asked(needed, None)
+    return _Asked(needed, _event(view, bot.version, parameters_hash(params), last, signal))
+
+
+def _event(view: BotView, version: str, settings: str, last: Candle, signal: Signal) -> SignalEmitted:
+    return SignalEmitted(
+        bot_id=view.bot_id,
+        bot_version=version,
+        parameters_hash=settings,
+        instrument=last.instrument,
+        asof=last.closed_at,
+        price=last.close,
+        score=_six_places(signal.score),
+        confidence=_six_places(signal.confidence),
+        horizon_s=None if signal.horizon is None else ceil(signal.horizon.total_seconds()),
+        entry=signal.entry,
+        take_profit=signal.take_profit,
+        stop_loss=signal.stop_loss,
+        category=signal.category,
+        parts=tuple(map(_signal_part, signal.parts)),
+        note=signal.note,
+    )
+
+
+def _signal_part(part: Part) -> SignalPart:
+    value = None if part.value is None else _six_places(part.value)
+    return SignalPart(name=part.name, score=_six_places(part.score), weight=_six_places(part.weight), value=value)
+
+
+def _six_places(number: float) -> Decimal:
+    # Through text: the decimal of a float's bits would carry digits that nobody meant.
+    return Decimal(f"{number:.6f}")
+
+
+def _why_silent(bot: BotView, event: SignalEmitted) -> str | None:
+    """Why this opinion is not news, or None when it is."""
+    if bot.last_asof is None or bot.last_score is None:
+        return None
+    if event.asof <= bot.last_asof:
+        return f"its opinion at {time_text(bot.last_asof)} is known already"
+    if max(abs(event.score), abs(bot.last_score)) < HOLD_BELOW:
+        return "still hold"
+    return None
+
+
+def _said(score: Decimal) -> str:
+    return f"hold ({score})" if abs(score) < HOLD_BELOW else f"{'buy' if score > 0 else 'sell'} ({score})"
+
+
+def _printable(text: str) -> str:
+    return text.replace("\0", "?")[:2000]
