@@ -6,8 +6,10 @@ VENV := .venv
 STAMP := $(VENV)/ready
 ROOMS := $(wildcard ledger signals execution api migrations tests bench)
 TYPED := $(foreach room,$(ROOMS),$(if $(wildcard $(room)/*.py),$(room)))
-# The stamp names the folder it was made in. A moved checkout or an interpreter that no longer starts is made anew.
-SOUND := $(shell [ "$$(cat $(STAMP) 2>/dev/null)" = "$(CURDIR)" ] && $(VENV)/bin/python -c '' 2>/dev/null && echo yes)
+# The stamp names what it was made for: this folder with these packages. A moved checkout, a new package or an
+# interpreter that no longer starts means that the environment is made anew.
+MADE_FOR := $(CURDIR) $(sort $(wildcard */__init__.py))
+SOUND := $(shell [ "$$(cat $(STAMP) 2>/dev/null)" = "$(MADE_FOR)" ] && $(VENV)/bin/python -c '' 2>/dev/null && echo yes)
 
 define need_python
 @$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { echo \
@@ -68,4 +70,4 @@ $(STAMP): requirements.lock pyproject.toml $(if $(SOUND),,FORCE)
 	$(VENV)/bin/python -m pip install --quiet --no-input --require-hashes -r requirements.lock > "$$log" 2>&1 && \
 	$(VENV)/bin/python -m pip install --quiet --no-input --no-deps --no-build-isolation -e . > "$$log" 2>&1 || \
 	{ cat "$$log" >&2; echo 'Setup failed; the lines above say why. Run it again when that is mended.' >&2; exit 1; }
-	@echo "$(CURDIR)" > $(STAMP)
+	@echo "$(MADE_FOR)" > $(STAMP)
