@@ -74,6 +74,12 @@ class Fee(_Part):
     amount: Money
     value: Money | None = None
 
+    @model_validator(mode="after")
+    def _worth_its_sign(self) -> Self:
+        if self.value and self.value * self.amount <= 0:
+            raise ValueError(f"a fee of {self.amount} {self.asset} cannot be worth {self.value}: the signs differ")
+        return self
+
 
 class TradeExecuted(Event):
     """One fill at a venue. `quantity` of the instrument's base at `price` in its quote, fees beside it.
@@ -98,8 +104,8 @@ class TradeExecuted(Event):
     @model_validator(mode="after")
     def _something_moves(self) -> Self:
         in_base = sum((fee.amount for fee in self.fees if fee.asset == self.instrument.base), ZERO)
-        if self.quantity <= in_base:
-            raise ValueError(f"fees of {in_base} {self.instrument.base} eat up the whole quantity")
+        if self.quantity <= abs(in_base):
+            raise ValueError(f"fees of {in_base} {self.instrument.base} reach the whole quantity of {self.quantity}")
         return self
 
 

@@ -1,6 +1,6 @@
 """An event as legs: what came in, what went out, and what it was worth in the portfolio's base currency.
 
-Per event the legs balance: cost of what came in + change of cash = proceeds of what went out (deposits and withdrawals aside).
+Per trade the legs balance: cost of what came in + change of cash = proceeds of what went out.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,10 @@ class UnvaluedLeg(Exception):
 
 @dataclass(frozen=True, slots=True)
 class AssetMove:
-    """`quantity` of `asset` in (+) or out (-) of `account`; `value` in base currency (cost in, proceeds out), `fee` inside it."""
+    """`quantity` of `asset` in (+) or out (-) of `account`.
+
+    `value` is in base currency: the cost of what came in, the proceeds of what went out, with `fee` inside it.
+    """
 
     account: str
     asset: Asset
@@ -46,7 +49,7 @@ def gross_value(trade: TradeExecuted) -> Decimal:
 
 
 def fee_value(trade: TradeExecuted, fee: Fee) -> Decimal:
-    """What `fee` is worth in base currency by the trade's own price and rate, or by its stated value. Raises UnvaluedLeg."""
+    """What `fee` is worth in base currency by the trade's price and rate, or by its stated value. Raises UnvaluedLeg."""
     if fee.asset == trade.instrument.quote:
         return round18(fee.amount * trade.quote_rate)
     if fee.asset == trade.instrument.base:
@@ -62,31 +65,45 @@ def total_fees(trade: TradeExecuted) -> Decimal:
 
 
 def _trade_moves(trade: TradeExecuted, base_currency: str) -> tuple[AssetMove, ...]:
-    """Fees in the quote or a third asset join the cost of a buy or reduce the proceeds of a sale; fees in the base asset
-    change the quantity that moves and leave its value alone. A fee that is not cash is itself a disposal at its value."""
+    """Fees in the quote or a third asset join the cost of a buy or reduce the proceeds of a sale.
+
+    Fees in the base asset change the quantity that moves and leave its value alone. A fee in a third asset that is not
+    cash is itself a disposal at its value.
+    """
     base, quote = trade.instrument.base, trade.instrument.quote
-    gross, sign = gross_value(trade), 1 if trade.side is Side.BUY else -1
-    in_base = sum((fee.amount for fee in trade.fees if fee.asset == base), ZERO)
-    in_quote = sum((fee.amount for fee in trade.fees if fee.asset == quote), ZERO)
-    beside = sum((fee_value(trade, fee) for fee in trade.fees if fee.asset != base), ZERO)
-    quote_fee_value = round18(in_quote * trade.quote_rate)
-    moved = AssetMove(trade.account, base, sign * trade.quantity - in_base, gross + sign * beside, total_fees(trade))
-    paid = AssetMove(
-        trade.account, quote, -sign * round18(trade.quantity * trade.price) - in_quote, gross + sign * quote_fee_value
-    )
-    extra = _third_asset_fees(trade)
     if quote == base_currency and trade.quote_rate != 1:
         raise UnvaluedLeg(f"{trade.instrument} is quoted in the base currency, so its quote_rate must be 1")
-    return (paid, moved, *extra)
+    sign = 1 if trade.side is Side.BUY else -1
+    moved = sign * trade.quantity - _fees_in(trade, base)
+    paid = -sign * round18(trade.quantity * trade.price) - _fees_in(trade, quote)
+    third = _third_asset_fees(trade, base_currency)
+    lost = sum((move.value if move.quantity < 0 else -move.value for move in third), ZERO)
+    # One side of the pair has a worth of its own, the other is worth what balances it: so no digit is lost in between.
+    paid_worth = lost - moved if base == base_currency else round18(paid * trade.quote_rate)
+    return (
+        _valued(trade.account, quote, paid, paid_worth),
+        _valued(trade.account, base, moved, lost - paid_worth, total_fees(trade)),
+        *third,
+    )
 
 
-def _third_asset_fees(trade: TradeExecuted) -> list[AssetMove]:
+def _valued(account: str, asset: Asset, quantity: Decimal, worth: Decimal, fee: Decimal = ZERO) -> AssetMove:
+    """The move of `quantity`, whose `worth` has the sign of a change of wealth."""
+    return AssetMove(account, asset, quantity, worth if quantity > 0 else -worth, fee)
+
+
+def _fees_in(trade: TradeExecuted, asset: Asset) -> Decimal:
+    return sum((fee.amount for fee in trade.fees if fee.asset == asset), ZERO)
+
+
+def _third_asset_fees(trade: TradeExecuted, base_currency: str) -> list[AssetMove]:
     """One disposal (or, for a rebate, acquisition) for each asset in which fees were paid beside the pair."""
     moves: list[AssetMove] = []
     for asset in sorted({fee.asset for fee in trade.fees} - {trade.instrument.base, trade.instrument.quote}):
-        fees = [fee for fee in trade.fees if fee.asset == asset]
-        value = sum((fee_value(trade, fee) for fee in fees), ZERO)
-        moves.append(AssetMove(trade.account, asset, -sum((fee.amount for fee in fees), ZERO), abs(value)))
+        quantity = -_fees_in(trade, asset)
+        value = sum((fee_value(trade, fee) for fee in trade.fees if fee.asset == asset), ZERO)
+        if quantity:
+            moves.append(AssetMove(trade.account, asset, quantity, abs(quantity if asset == base_currency else value)))
     return moves
 
 

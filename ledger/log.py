@@ -72,6 +72,7 @@ class MemoryLog:
             for new in fresh:
                 stored[new.event_id] = _extend(log, portfolio_id, new, recorded_at)
                 positions[new.event_id] = len(log)
+            self._logs[portfolio_id] = log
             return [stored[new.event_id] for new in events]
 
     def read(self, portfolio_id: UUID, after: int = 0, limit: int | None = None) -> Iterator[Envelope]:
@@ -90,11 +91,9 @@ class MemoryLog:
         return sorted(self._logs, key=str)
 
     def _opened(self, portfolio_id: UUID, events: Sequence[NewEvent]) -> list[Envelope]:
-        log = self._logs.get(portfolio_id)
-        if log is None:
-            if not events or not isinstance(events[0].event, PortfolioOpened):
-                raise NoSuchPortfolio(f"there is no portfolio {portfolio_id}")
-            log = self._logs[portfolio_id] = []
+        log = self._logs.get(portfolio_id, [])
+        if not log and not (events and isinstance(events[0].event, PortfolioOpened)):
+            raise NoSuchPortfolio(f"there is no portfolio {portfolio_id}")
         return log
 
 

@@ -111,7 +111,10 @@ def utc_time(value: object) -> datetime:
         raise ValueError(f"a time is needed as ISO-8601 text, not {type(value).__name__}")
     if value.tzinfo is None or value.utcoffset() is None:
         raise ValueError(f"the time {value.isoformat()} has no zone: add Z for UTC, or an offset")
-    return value.astimezone(UTC)
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise ValueError(f"the time {value.isoformat()} lies outside the years 1 to 9999 in UTC") from None
 
 
 def time_text(value: datetime) -> str:
