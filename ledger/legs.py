@@ -49,7 +49,7 @@ def gross_value(trade: TradeExecuted) -> Decimal:
 
 
 def fee_value(trade: TradeExecuted, fee: Fee) -> Decimal:
-    """What `fee` is worth in base currency by the trade's price and rate, or by its stated value. Raises UnvaluedLeg."""
+    """What `fee` is worth in base currency by the trade's price and rate, or its stated value. Raises UnvaluedLeg."""
     if fee.asset == trade.instrument.quote:
         return round18(fee.amount * trade.quote_rate)
     if fee.asset == trade.instrument.base:

@@ -21,6 +21,7 @@ INTEGER_DIGITS: Final = 20  # 38 digits in all
 ZERO: Final = Decimal(0)
 _UNIT: Final = Decimal(1).scaleb(-DECIMAL_PLACES)
 _LIMIT: Final = Decimal(10) ** INTEGER_DIGITS
+_PLAIN_DECIMAL: Final = re.compile(r"[+-]?(\d{1,60}(\.\d{0,60})?|\.\d{1,60})", re.ASCII)
 
 # Products of two 38-digit numbers and 18 more places are exact at this precision; a float that reaches a Decimal raises.
 # The default context serves threads that start later, the current one serves this thread.
@@ -38,7 +39,7 @@ def exact_decimal(value: object) -> Decimal:
     if isinstance(value, bool | int | float):
         raise ValueError(f"{value!r} is a number: write it as text in quotes, so that no digit is lost")
     if isinstance(value, str):
-        if not re.fullmatch(r"[+-]?(\d{1,60}(\.\d{0,60})?|\.\d{1,60})", value, re.ASCII):
+        if not _PLAIN_DECIMAL.fullmatch(value):
             raise ValueError(f"{value[:60]!r} is not a plain decimal number")
         value = Decimal(value)
     if not isinstance(value, Decimal):
@@ -103,10 +104,7 @@ Amount = Annotated[Decimal, BeforeValidator(lambda v: _not_negative(exact_decima
 def utc_time(value: object) -> datetime:
     """The same instant in UTC. Raises ValueError for a time without a zone and for anything but a datetime or its text."""
     if isinstance(value, str):
-        try:
-            value = datetime.fromisoformat(value)
-        except ValueError:
-            raise ValueError(f"{value[:40]!r} is not an ISO-8601 time such as 2026-01-31T12:00:00Z") from None
+        value = _parsed_time(value)
     if not isinstance(value, datetime):
         raise ValueError(f"a time is needed as ISO-8601 text, not {type(value).__name__}")
     if value.tzinfo is None or value.utcoffset() is None:
@@ -115,6 +113,13 @@ def utc_time(value: object) -> datetime:
         return value.astimezone(UTC)
     except OverflowError:
         raise ValueError(f"the time {value.isoformat()} lies outside the years 1 to 9999 in UTC") from None
+
+
+def _parsed_time(text: str) -> datetime:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"{text[:40]!r} is not an ISO-8601 time such as 2026-01-31T12:00:00Z") from None
 
 
 def time_text(value: datetime) -> str:
@@ -165,11 +170,11 @@ class Instrument(_CheckedText):
 
     @property
     def base(self) -> Asset:
-        return Asset(self.split("-")[0])
+        return str.__new__(Asset, self.partition("-")[0])  # checked with the whole
 
     @property
     def quote(self) -> Asset:
-        return Asset(self.split("-")[1])
+        return str.__new__(Asset, self.partition("-")[2])
 
 
 class Side(StrEnum):

@@ -1,0 +1,171 @@
+"""One row of a trade file becomes a trade, or a sentence that says why it cannot."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from typing import Annotated, Final
+from uuid import UUID
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, StringConstraints, ValidationError
+
+from ledger.envelope import NewEvent
+from ledger.events import Fee, Name, Source, TradeExecuted
+from ledger.values import ZERO, Asset, Instrument, Money, Price, Quantity, Side, UtcTime, decimal_text
+
+
+class BadRow(Exception):
+    """A row cannot be read as a trade; the text says what is wrong with which field."""
+
+
+@dataclass(frozen=True, slots=True)
+class JsonNumber:
+    """A number of a JSON file with its digits as written: it never becomes binary floating point."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileTrade:
+    """A trade as a file states it. `number` is its place among the rows; equal content is equal, wherever it stands.
+
+    `instrument` is the text exactly as given. `note` says what the file states but the event cannot carry.
+    """
+
+    id: str
+    time: datetime
+    instrument: str
+    event: TradeExecuted
+    stated: tuple[object, ...]
+    number: int = field(compare=False)
+    note: str = field(default="", compare=False)
+
+    def new_event(self, event_id: UUID, actor: str) -> NewEvent:
+        """The trade as an event that is not in a log yet, first of its own story."""
+        return NewEvent(self.event, event_id, self.time, actor, event_id)
+
+
+def trade_of(fields: Mapping[str, object], number: int, base: Asset) -> FileTrade:
+    """The trade that the row says; an instrument without a quote is quoted in `base`. Raises BadRow."""
+    columns = _columns(fields)
+    try:
+        instrument = instrument_of(columns.instrument, base)
+    except ValueError as error:
+        raise BadRow(f"instrument: {error}") from None
+    fees, note = _fees(columns, instrument)
+    try:
+        event = _event(columns, instrument, fees)
+    except ValidationError as error:
+        raise BadRow(_sentences(error)) from None
+    return FileTrade(columns.id, columns.time, columns.instrument, event, columns.stated(), number, note)
+
+
+def instrument_of(text: str, base: Asset) -> Instrument:
+    """`BTC-USD` and `BTC/USD` as they are, a bare `AAPL` quoted in `base`. Raises ValueError."""
+    return Instrument(text.replace("/", "-", 1) if "/" in text or "-" in text else f"{text}-{base}")
+
+
+def shown(value: object) -> str:
+    """A cell as it may be repeated in a report: text that every terminal and file can hold, at most 100 characters."""
+    text = value.text if isinstance(value, JsonNumber) else value if isinstance(value, str) else ""
+    return text.strip()[:100].encode("utf-8", "replace").decode()
+
+
+def _side(value: object) -> Side:
+    try:
+        return Side(str(value).lower())
+    except ValueError:
+        raise ValueError(f"{str(value)[:40]!r} is neither buy nor sell") from None
+
+
+class _Columns(BaseModel):
+    """The columns of a trade file; all others are ignored."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
+    id: Name
+    time: UtcTime
+    instrument: Annotated[str, StringConstraints(strict=True, max_length=41)]
+    side: Annotated[Side, BeforeValidator(_side)]
+    quantity: Quantity
+    price: Price
+    fee: Money = ZERO
+    fee_asset: Asset | None = None
+    order_id: Name | None = None
+    account: Name = "file"
+    triggered_by: Source | None = None
+
+    def stated(self) -> tuple[object, ...]:
+        """Everything the row says, as values: 1.0 and 1.00 say the same."""
+        return tuple(getattr(self, name) for name in COLUMNS)
+
+
+COLUMNS: Final = tuple(_Columns.model_fields)
+REQUIRED: Final = tuple(name for name, column in _Columns.model_fields.items() if column.is_required())
+IDS: Final = ("id", "order_id")
+
+
+def _columns(fields: Mapping[str, object]) -> _Columns:
+    given = {name: _cell(name, fields[name]) for name in COLUMNS if name in fields}
+    present = {name: value for name, value in given.items() if value not in (None, "")}
+    missing = [name for name in REQUIRED if name not in present]
+    if missing:
+        raise BadRow("; ".join(f"{name} is missing" for name in missing))
+    try:
+        return _Columns.model_validate(present)
+    except ValidationError as error:
+        raise BadRow(_sentences(error)) from None
+
+
+def _cell(name: str, value: object) -> str | None:
+    """The cell as text. Ids may be whole JSON numbers; nothing else may be a number, so that no digit is lost."""
+    if isinstance(value, str):
+        return value.strip()
+    if isinstance(value, JsonNumber):
+        if name in IDS and value.text.isdigit():
+            return value.text
+        raise BadRow(f'{name}: {value.text[:60]} is a JSON number: write it as text, "{value.text[:60]}"')
+    if value is not None:
+        raise BadRow(f"{name}: text is needed, not {_json_name(value)}")
+    return None
+
+
+def _json_name(value: object) -> str:
+    return "true or false" if isinstance(value, bool) else "a list" if isinstance(value, list) else "an object"
+
+
+def _fees(columns: _Columns, instrument: Instrument) -> tuple[tuple[Fee, ...], str]:
+    """The fee, or none and a note: what a third asset is worth stands in no trade file."""
+    asset = columns.fee_asset or instrument.quote
+    if not columns.fee:
+        return (), ""
+    if asset in (instrument.base, instrument.quote):
+        return (Fee(asset=asset, amount=columns.fee),), ""
+    amount: Decimal = columns.fee
+    return (), (
+        f"the fee of {decimal_text(amount)} {asset} has no stated value in {instrument.quote}: "
+        "the trade is computed without it"
+    )
+
+
+def _event(columns: _Columns, instrument: Instrument, fees: tuple[Fee, ...]) -> TradeExecuted:
+    return TradeExecuted(
+        account=columns.account,
+        venue="file",
+        venue_trade_id=columns.id,
+        instrument=instrument,
+        side=columns.side,
+        quantity=columns.quantity,
+        price=columns.price,
+        fees=fees,
+        quote_rate=Decimal(1),
+        triggered_by=columns.triggered_by,
+    )
+
+
+def _sentences(error: ValidationError) -> str:
+    """What is wrong, field by field, in one line."""
+    found: list[str] = []
+    for one in error.errors(include_url=False, include_input=False):
+        field_name = ".".join(str(part) for part in one["loc"]) or "fee"
+        found.append(f"{field_name}: {one['msg'].removeprefix('Value error, ')}")
+    return "; ".join(found)
