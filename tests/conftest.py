@@ -1,0 +1,162 @@
+"""What the tests of storage stand on: the real embedded PostgreSQL, and a fresh migrated database for each test."""
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+
+import psycopg
+import pytest
+from hypothesis import HealthCheck, settings
+from sqlalchemy import Engine, make_url
+
+from ledger.book import Book, MemoryBook
+from ledger.database import WRITER, engine_for, migrate
+from ledger.embedded_postgres import embedded_postgres
+from ledger.log import EventLog, MemoryLog
+from ledger.postgres import PostgresLog
+from ledger.postgres_book import PostgresBook
+from ledger.values import Clock
+from tests.factories import SteppingClock, Story
+
+# Examples share the test's database and differ by portfolio, so a fixture that outlives an example does no harm.
+# Machines are loaded unevenly: how long an example takes says nothing about whether it holds.
+_EASED = (HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large)
+settings.register_profile("default", deadline=None, max_examples=60, print_blob=True, suppress_health_check=_EASED)
+settings.register_profile("nightly", settings.get_profile("default"), max_examples=1500)
+settings.load_profile("default")
+
+# Tests kill processes, not machines: what the kernel has is enough, and the disk need not be waited for.
+_FAST = "-c fsync=off -c full_page_writes=off -c synchronous_commit=off -c max_connections=200 -c shared_buffers=64MB"
+_TEMPLATE = "daybook_template"
+
+LogMaker = Callable[[Clock], EventLog]
+BookMaker = Callable[[], Book]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The nightly tests draw the nightly number of examples, unless a profile is named."""
+    if config.getoption("markexpr") == "nightly" and not config.getoption("--hypothesis-profile"):
+        settings.load_profile("nightly")
+
+
+@contextmanager
+def server_folder() -> Iterator[Path]:
+    """An empty folder that the server's own user can reach (pytest's own are closed to it), removed afterwards."""
+    folder = Path(tempfile.mkdtemp(prefix="daybook-test-"))
+    folder.chmod(0o755)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def cluster_url() -> Iterator[str]:
+    """The superuser's URL of a server that runs as long as the tests do."""
+    with server_folder() as folder, embedded_postgres(folder, _FAST) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def template(cluster_url: str) -> str:
+    """The name of a migrated database that others are copied from."""
+    _administer(cluster_url, f"create database {_TEMPLATE}")
+    migrate(database_at(cluster_url, _TEMPLATE))
+    return _TEMPLATE
+
+
+_numbers = count(1)
+
+
+@pytest.fixture
+def empty_database_url(cluster_url: str) -> Iterator[str]:
+    """The superuser's URL of a database without any table."""
+    yield from _database(cluster_url, "template0")
+
+
+@pytest.fixture
+def database_url(cluster_url: str, template: str) -> Iterator[str]:
+    """The superuser's URL of a fresh migrated database."""
+    yield from _database(cluster_url, template)
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[Engine]:
+    """Connections to the fresh database as the writing role, as Daybook itself has them."""
+    engine = engine_for(database_url, WRITER)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def superuser(database_url: str) -> Iterator[psycopg.Connection[tuple[object, ...]]]:
+    """A connection to the fresh database that may do everything, each statement its own transaction."""
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("set time zone 'UTC'")
+        yield connection
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return SteppingClock()
+
+
+@pytest.fixture
+def postgres_book(engine: Engine, clock: Clock) -> PostgresBook:
+    return PostgresBook(engine, clock)
+
+
+@pytest.fixture
+def memory_book(clock: Clock) -> MemoryBook:
+    return MemoryBook(clock)
+
+
+@pytest.fixture(params=["memory", "postgres"])
+def book(request: pytest.FixtureRequest) -> Book:
+    """Each kind of book in turn."""
+    chosen: Book = request.getfixturevalue(f"{request.param}_book")
+    return chosen
+
+
+@pytest.fixture(params=["memory", "postgres"])
+def make_log(request: pytest.FixtureRequest) -> LogMaker:
+    """Makes a log of each kind in turn, on the clock handed in."""
+    if request.param == "memory":
+        return MemoryLog
+    engine: Engine = request.getfixturevalue("engine")
+    return lambda clock: PostgresLog(engine, clock)
+
+
+@pytest.fixture
+def log(make_log: LogMaker, clock: Clock) -> EventLog:
+    """Each kind of log in turn."""
+    return make_log(clock)
+
+
+@pytest.fixture
+def new_story() -> Callable[[], Story]:
+    """Starts a story of a portfolio that no other one shares."""
+    numbers = count(1)
+    return lambda: Story(f"story {next(numbers)}")
+
+
+def database_at(cluster_url: str, name: str) -> str:
+    """The URL of the database called `name` on the same server."""
+    return make_url(cluster_url).set(database=name).render_as_string(hide_password=False)
+
+
+def _database(cluster_url: str, template: str) -> Iterator[str]:
+    name = f"daybook_test_{next(_numbers)}"
+    _administer(cluster_url, f"create database {name} template {template}")
+    try:
+        yield database_at(cluster_url, name)
+    finally:
+        _administer(cluster_url, f"drop database {name} with (force)")
+
+
+def _administer(cluster_url: str, statement: str) -> None:
+    with psycopg.connect(cluster_url, autocommit=True) as connection:
+        connection.execute(statement)
