@@ -1,10 +1,10 @@
 """The database as a whole: which one, its schema, and the connections that may only append and read."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import psycopg
 import sqlalchemy
@@ -51,7 +51,13 @@ def connected(url: str) -> Iterator[Engine]:
 
 def engine_for(url: str, role: str | None) -> Engine:
     """An engine whose every connection acts as `role` (None: as the user of the URL)."""
-    engine = sqlalchemy.create_engine(_driver_url(url), isolation_level="READ COMMITTED", pool_size=10, max_overflow=20)
+    try:
+        parsed = sqlalchemy.make_url(_driver_url(url))
+    except (sqlalchemy.exc.ArgumentError, ValueError):
+        raise DatabaseUnavailable(
+            f"{shown_url(url)!r} is not a PostgreSQL URL: write postgresql://user:password@host:port/database"
+        ) from None
+    engine = sqlalchemy.create_engine(parsed, isolation_level="READ COMMITTED", pool_size=10, max_overflow=20)
 
     @event.listens_for(engine, "connect")
     def prepare(connection: psycopg.Connection[tuple[Any, ...]], _record: object) -> None:
@@ -93,9 +99,12 @@ def migrate(url: str) -> None:
 
 
 def shown_url(url: str) -> str:
-    """The URL without its password."""
-    parts = urlsplit(url)
-    return url.replace(f":{parts.password}@", ":…@") if parts.password else url
+    """The URL without its password, wherever it stands in it; also of text that is no URL."""
+    before, scheme, rest = url.rpartition("://")
+    user, at, place = rest.rpartition("@")
+    if at and ":" in user:
+        url = f"{before}{scheme}{user.partition(':')[0]}:…@{place}"
+    return re.sub(r"(?i)(password\s*=\s*)('[^']*'|[^&\s]*)", r"\1…", url)
 
 
 def _driver_url(url: str) -> str:

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Final
+from urllib.parse import quote
 
 import psutil
 
@@ -36,6 +37,8 @@ VERSION: Final = 18
 SUPERUSER: Final = "postgres"
 _SYSTEM_USER: Final = "pgserver"
 _START_TIMEOUT_S: Final = 120
+_PREDECESSOR: Final = "pre-existing shared memory block"
+"""What a server says that will not start because a killed one's last statements are still running."""
 
 
 class DatabaseUnavailable(Exception):
@@ -58,7 +61,7 @@ def embedded_postgres(data_dir: Path, options: str = "") -> Iterator[str]:
         finally:
             fcntl.flock(gate, fcntl.LOCK_UN)
         try:
-            yield f"postgresql://{SUPERUSER}@/postgres?host={socket_dir}"
+            yield f"postgresql://{SUPERUSER}@/postgres?host={quote(str(socket_dir), safe='/')}"
         finally:
             _stop_when_last(cluster, gate, users)
 
@@ -76,15 +79,18 @@ def _running(cluster: Path, options: str) -> Path:
     """The folder of the server's socket, the server being up. The caller holds the gate."""
     _ensure_cluster(cluster)
     pid_file = cluster / "postmaster.pid"
-    if not _postmaster_alive(pid_file):
+    if not _postmaster_alive(cluster):
         # A file left by a killed server may name a process id that belongs to another program by now.
         pid_file.unlink(missing_ok=True)
         _start(cluster, options)
     deadline = time.monotonic() + _START_TIMEOUT_S
     while (socket_dir := _ready(pid_file)) is None:
-        if time.monotonic() > deadline or not _postmaster_alive(pid_file):
+        alive = _postmaster_alive(cluster)
+        if time.monotonic() > deadline or not (alive or _PREDECESSOR in _last_words(cluster)):
             raise DatabaseUnavailable(f"the embedded PostgreSQL did not start: {_last_words(cluster)}")
         time.sleep(0.05)
+        if not alive:
+            _start(cluster, options)
     return socket_dir
 
 
@@ -119,13 +125,16 @@ def _start(cluster: Path, options: str) -> None:
     if _as_root():
         ensure_user_exists(_SYSTEM_USER)
         ensure_prefix_permissions(cluster)
-        if socket_dir != cluster:
-            socket_dir.chmod(0o777)
+    if socket_dir != cluster:
+        # Whoever reaches the socket is let in without a password, so nobody else may pass through its folder.
+        if _as_root():
+            shutil.chown(socket_dir, _SYSTEM_USER)
+        socket_dir.chmod(0o700)
     server_options = f"-h '' -k {shlex.quote(str(socket_dir))} {options}"
     arguments = ("-W", "-o", server_options, "-l", str(cluster / "log"), "-D", str(cluster), "start")
     _run("pg_ctl", arguments, cluster, timeout=_START_TIMEOUT_S)
     deadline = time.monotonic() + 10
-    while not (cluster / "postmaster.pid").exists() and time.monotonic() < deadline:
+    while not _first_line_written(cluster / "postmaster.pid") and time.monotonic() < deadline:
         time.sleep(0.02)
 
 
@@ -137,19 +146,26 @@ def _stop_when_last(cluster: Path, gate: IO[str], users: IO[str]) -> None:
             fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return  # another process still uses the server
-        if _postmaster_alive(cluster / "postmaster.pid"):
+        if _postmaster_alive(cluster):
             _run("pg_ctl", ("-w", "-m", "fast", "-D", str(cluster), "stop"), cluster, timeout=_START_TIMEOUT_S)
     finally:
         fcntl.flock(gate, fcntl.LOCK_UN)
 
 
-def _postmaster_alive(pid_file: Path) -> bool:
+def _postmaster_alive(cluster: Path) -> bool:
+    """Whether the process that the server's file names is a PostgreSQL at home in this very cluster."""
     try:
-        pid = int(pid_file.read_text().splitlines()[0])
-        process = psutil.Process(pid)
-        return process.name() == "postgres" and process.status() != psutil.STATUS_ZOMBIE
-    except (FileNotFoundError, IndexError, ValueError, psutil.NoSuchProcess):
+        process = psutil.Process(int((cluster / "postmaster.pid").read_text().splitlines()[0]))
+        if process.name() != "postgres" or process.status() == psutil.STATUS_ZOMBIE:
+            return False
+        return Path(process.cwd()) == cluster
+    except (FileNotFoundError, IndexError, ValueError, psutil.NoSuchProcess, psutil.AccessDenied):
         return False
+
+
+def _first_line_written(pid_file: Path) -> bool:
+    """The server makes its file empty and writes it a moment later."""
+    return pid_file.exists() and "\n" in pid_file.read_text()
 
 
 def _ready(pid_file: Path) -> Path | None:
