@@ -48,7 +48,7 @@ def event_hash(previous: bytes, envelope: Envelope) -> bytes:
         envelope.position.to_bytes(8, "big"),
         envelope.event_id.bytes,
         envelope.type.encode(),
-        envelope.version.to_bytes(2, "big"),
+        envelope.version.to_bytes(2, "big", signed=True),
         _microseconds(envelope.occurred_at),
         _microseconds(envelope.recorded_at),
         envelope.actor.encode(),

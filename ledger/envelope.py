@@ -39,6 +39,18 @@ class NewEvent:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "occurred_at", utc_time(self.occurred_at))
+        for name, text in (("actor", self.actor), ("metadata", self.metadata)):
+            if "\x00" in text or not _is_unicode(text):
+                raise ValueError(f"the {name} {text[:40]!r} holds a character that cannot be stored")
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether the text has a UTF-8 form: half a surrogate pair has none."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,17 @@ from ledger.values import ZERO, Amount, Asset, Instrument, Money, Price, Quantit
 
 Name = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")]
 Text = Annotated[str, StringConstraints(strict=True, max_length=2000, pattern=r"^[^\x00]*$")]
-Source = Annotated[str, StringConstraints(strict=True, pattern=r"^(bot:[^\x00-\x1f]{1,100}|manual|sync|import|exit:.{1,60})$")]
+JsonText = Annotated[str, StringConstraints(strict=True, pattern=r"^[^\x00]*$")]
+Source = Annotated[
+    str,
+    StringConstraints(strict=True, pattern=r"^(bot:[^\x00-\x1f]{1,100}|manual|sync|import|exit:[^\x00-\x1f]{1,60})$"),
+]
 """Who triggered an order or a trade: attribution only, it never decides how P&L is computed."""
 
 OrderKind = Literal["market", "limit"]
+
+LARGEST_COUNT: Final = 2**31 - 1
+"""Whole numbers in events stay below this, so that every view can hold them."""
 
 
 class Event(BaseModel):
@@ -121,13 +128,13 @@ class BotRegistered(Event):
     bot_version: Name
     instrument: Instrument
     timeframe: Name
-    parameters: str
+    parameters: JsonText
 
 
 class BotConfigured(Event):
     type = "BotConfigured"
     bot_id: Name
-    parameters: str
+    parameters: JsonText
 
 
 class BotStarted(Event):
@@ -174,7 +181,7 @@ class SignalEmitted(Event):
     price: Price
     score: Annotated[Money, Field(ge=-1, le=1)]
     confidence: Annotated[Amount, Field(le=1)]
-    horizon_s: Annotated[int, Field(ge=1)] | None = None
+    horizon_s: Annotated[int, Field(ge=1, le=LARGEST_COUNT)] | None = None
     entry: Price | None = None
     take_profit: Price | None = None
     stop_loss: Price | None = None
@@ -192,7 +199,7 @@ class RuleChecked(_Part):
     rule: Name
     passed: bool
     reason: Text
-    numbers: dict[str, str]
+    numbers: dict[str, Text]
 
 
 class SignalApproved(Event):
@@ -251,7 +258,7 @@ class OrderSubmitted(Event):
 
     type = "OrderSubmitted"
     order_id: UUID
-    attempt: Annotated[int, Field(ge=1)]
+    attempt: Annotated[int, Field(ge=1, le=LARGEST_COUNT)]
     deadline: UtcTime
 
 

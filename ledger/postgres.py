@@ -159,6 +159,11 @@ def lock_head(connection: Raw, portfolio_id: UUID) -> None:
     connection.execute("select lock_portfolio(%s)", (portfolio_id,))
 
 
+def lock_rebuild(connection: Raw, portfolio_id: UUID) -> None:
+    """No other rebuild of the portfolio begins until the caller's transaction ends; appends go on."""
+    connection.execute("select pg_advisory_xact_lock(73051, hashtext(%s))", (str(portfolio_id),))
+
+
 def raw(connection: Connection) -> Raw:
     """The psycopg connection under a SQLAlchemy one, in the same transaction."""
     driver = connection.connection.driver_connection

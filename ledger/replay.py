@@ -11,7 +11,7 @@ from ledger.book import Stopped, attempt_fold, changes_of
 from ledger.chain import BrokenLog, Head, checked, genesis_hash
 from ledger.envelope import Envelope
 from ledger.identities import broken_identities
-from ledger.postgres import Raw, head_record, lock_head, portfolio_ids, raw, read_stream
+from ledger.postgres import Raw, head_in, head_record, lock_head, lock_rebuild, portfolio_ids, raw, read_stream
 from ledger.projections import PROJECTIONS
 from ledger.projections.portfolio import PortfolioView
 from ledger.projections.trades import TradeView
@@ -20,7 +20,8 @@ from ledger.values import decimal_text
 from ledger.views import (
     ViewCheckpoint,
     copy_rows,
-    drop_other_generations,
+    drop_older_generations,
+    newer_generations,
     read_checkpoint,
     row_kinds,
     stored_rows,
@@ -71,6 +72,7 @@ def verify_portfolio(engine: Engine, portfolio_id: UUID, progress: Progress = la
             counter.flush()
         differences = [
             *_checkpoint_differences(own, portfolio_id, counter.events, stopped),
+            *_generation_differences(own, portfolio_id),
             *_row_differences(own, portfolio_id, rows),
             *(Difference(portfolio_id, *broken, None) for broken in broken_identities(rows)),
         ]
@@ -83,7 +85,7 @@ def verify_portfolio(engine: Engine, portfolio_id: UUID, progress: Progress = la
 
 def stray_differences(engine: Engine) -> list[Difference]:
     """Stored view rows of portfolios that have no log."""
-    with engine.connect() as connection:
+    with engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
         own = raw(connection)
         known = portfolio_ids(own)
         return [
@@ -102,9 +104,12 @@ def rebuild_portfolio(engine: Engine, portfolio_id: UUID, progress: Progress = l
     """The portfolio's views are written anew from its log and taken into use in one transaction; returns the position.
 
     Readers see the old rows until then. Appends wait only while the last few events are caught up.
+    Raises NoSuchPortfolio, and BrokenLog when the log does not hold together (the old views stay).
     """
     with engine.begin() as connection:
         own = raw(connection)
+        lock_rebuild(own, portfolio_id)
+        head_in(own, portfolio_id)
         before = read_checkpoint(own, portfolio_id)
         generation = before.generation + 1 if before else 1
         rows, counter = MemoryRows(), _Counter(progress)
@@ -118,7 +123,7 @@ def rebuild_portfolio(engine: Engine, portfolio_id: UUID, progress: Progress = l
         write_checkpoint(own, portfolio_id, checkpoint)
         counter.flush()
     with engine.begin() as connection:
-        drop_other_generations(raw(connection), portfolio_id, generation, row_kinds())
+        drop_older_generations(raw(connection), portfolio_id, generation, row_kinds())
     return checkpoint.position
 
 
@@ -169,6 +174,8 @@ def _check_head(connection: Raw, portfolio_id: UUID, last: Head) -> None:
         raise BrokenLog(portfolio_id, last.position, "the head row is missing")
     if head.position > last.position:
         raise BrokenLog(portfolio_id, last.position + 1, f"events up to {head.position} are missing at the end")
+    if head.position < last.position:
+        raise BrokenLog(portfolio_id, head.position + 1, f"the head row knows of no event after {head.position}")
     if head != last:
         raise BrokenLog(portfolio_id, last.position, "the last event is not the one the head row names")
 
@@ -201,10 +208,30 @@ def _checkpoint_differences(
         )
     if found.versions != versions_text():
         yield Difference(portfolio_id, "view_checkpoints.versions", found.versions, versions_text(), None)
-    if found.stopped is not None and stopped is None:
+    if found.stopped != stopped:
+        where = found.stopped or stopped
         yield Difference(
-            portfolio_id, "view_checkpoints.stopped_position", found.stopped.reason, "not stopped", found.stopped.position
+            portfolio_id,
+            "view_checkpoints.stopped_position,stopped_reason",
+            _shown_stop(found.stopped),
+            _shown_stop(stopped),
+            where.position if where else None,
         )
+
+
+def _shown_stop(stopped: Stopped | None) -> str:
+    return "not stopped" if stopped is None else f"stopped at {stopped.position}: {stopped.reason}"
+
+
+def _generation_differences(connection: Raw, portfolio_id: UUID) -> Iterator[Difference]:
+    """Rows of a generation that was never taken into use; a rebuild commits its rows and the checkpoint together."""
+    found = read_checkpoint(connection, portfolio_id)
+    if found is None:
+        return
+    for kind in row_kinds():
+        for generation, count in newer_generations(connection, portfolio_id, found.generation, kind):
+            text = f"generation {generation}: {count} rows"
+            yield Difference(portfolio_id, kind.table, text, f"view_checkpoints.generation is {found.generation}", None)
 
 
 def _row_differences(connection: Raw, portfolio_id: UUID, rows: MemoryRows) -> list[Difference]:

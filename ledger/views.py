@@ -122,12 +122,22 @@ def copy_rows(connection: Raw, portfolio_id: UUID, generation: int, kind: type[R
             copy.write_row((portfolio_id, generation, *values_of(row)))
 
 
-def drop_other_generations(connection: Raw, portfolio_id: UUID, generation: int, kinds: Iterable[type[Row]]) -> None:
-    """Only the rows of `generation` are left."""
+def drop_older_generations(connection: Raw, portfolio_id: UUID, generation: int, kinds: Iterable[type[Row]]) -> None:
+    """No row is older than `generation`. A newer one may be in use by now: it is not ours to drop."""
     for kind in kinds:
         connection.execute(
-            f"delete from {kind.table} where portfolio_id = %s and generation <> %s", (portfolio_id, generation)
+            f"delete from {kind.table} where portfolio_id = %s and generation < %s", (portfolio_id, generation)
         )
+
+
+def newer_generations(connection: Raw, portfolio_id: UUID, generation: int, kind: type[Row]) -> list[tuple[int, int]]:
+    """(generation, number of rows) for rows newer than `generation`: no rebuild leaves any."""
+    cursor = connection.execute(
+        f"select generation, count(*) from {kind.table}"
+        " where portfolio_id = %s and generation > %s group by 1 order by 1",
+        (portfolio_id, generation),
+    )
+    return [(row[0], row[1]) for row in cursor]
 
 
 def stray_rows(connection: Raw, known: Sequence[UUID]) -> list[tuple[str, UUID, int]]:
@@ -170,22 +180,32 @@ class StoredRows:
         self._generation = generation
         self._connection: Raw | None = None
         self._kept = MemoryRows(keep_history=False)
+        self._unwritten: dict[type[Row], dict[Key, Row | None]] = {}
         self._loaded: set[tuple[type[Row], object]] = set()
         self._absent: set[tuple[type[Row], Key]] = set()
 
     def within(self, connection: Raw | None) -> "StoredRows":
-        """The same rows, reading what is not kept through `connection` from now on."""
+        """The same rows, reading what is not kept through `connection`, in which all changes so far are written."""
         self._connection = connection
+        self._unwritten.clear()
         return self
 
     def apply(self, changes: Iterable[Change]) -> None:
-        """Keeps what these changes leave live."""
+        """Keeps what these changes leave live and, until they are written, all of them: the tables lag behind."""
         for change in changes:
-            if not isinstance(change, Gone):
+            if isinstance(change, Gone):
+                self._unwritten.setdefault(change.kind, {})[change.key] = None
+            else:
                 self._absent.discard((type(change), key_of(change)))
+                self._unwritten.setdefault(type(change), {})[key_of(change)] = change
             self._kept.apply([change])
 
     def get(self, kind: type[R], *key: object) -> R | None:
+        unwritten = self._unwritten.get(kind, {})
+        if key in unwritten:
+            changed = unwritten[key]
+            assert changed is None or isinstance(changed, kind)
+            return changed
         kept = self._kept.get(kind, *key)
         if kept is not None or (kind, key) in self._absent:
             return kept
@@ -200,13 +220,20 @@ class StoredRows:
         group = prefix[0] if prefix else None
         if (kind, group) not in self._loaded and (kind, None) not in self._loaded:
             condition = LIVE.get(kind.table, "true")
-            known = [row for row in self._select(kind, prefix[:1], condition)]
+            changed = self._unwritten.get(kind, {})
+            known = [row for row in self._select(kind, prefix[:1], condition) if key_of(row) not in changed]
             self._kept.apply(row for row in known if self._kept.get(kind, *key_of(row)) is None)
             self._loaded.add((kind, group))
         return self._kept.where(kind, *prefix)
 
     def history(self, kind: type[R], *prefix: object) -> Iterator[R]:
-        return iter(sorted(self._select(kind, prefix), key=key_of))
+        rows: dict[Key, R] = {key_of(row): row for row in self._select(kind, prefix)}
+        for key, changed in self._unwritten.get(kind, {}).items():
+            if isinstance(changed, kind) and key[: len(prefix)] == prefix:
+                rows[key] = changed
+            elif changed is None:
+                rows.pop(key, None)
+        return iter([rows[key] for key in sorted(rows)])
 
     def _select(self, kind: type[R], prefix: Key, condition: str = "true") -> Iterator[R]:
         assert self._connection is not None, "rows are read inside a transaction"

@@ -47,8 +47,8 @@ create table events (
     event_id uuid not null,
     type text not null,
     version smallint not null,
-    occurred_at timestamptz not null,
-    recorded_at timestamptz not null,
+    occurred_at timestamptz not null check (occurred_at >= '0001-01-01Z' and occurred_at < '10000-01-01Z'),
+    recorded_at timestamptz not null check (recorded_at >= '0001-01-01Z' and recorded_at < '10000-01-01Z'),
     actor text not null,
     correlation_id uuid not null,
     causation_id uuid,
@@ -111,9 +111,9 @@ begin
             from public.events e where e.portfolio_id = portfolio and e.event_id = any (known);
         batch := (select jsonb_agg(one order by place) from jsonb_array_elements(batch) with ordinality as a (one, place)
                   where (one ->> 'event_id')::uuid <> all (known));
-        if batch is null then
-            return;
-        end if;
+    end if;
+    if batch is null or batch = '[]' then
+        return;
     end if;
     if expected <> head.head_position then
         raise exception 'expected position %, but the log stands at %', expected, head.head_position
@@ -201,7 +201,8 @@ create table view_checkpoints (
     position bigint not null,
     versions text not null,
     stopped_position bigint,
-    stopped_reason text
+    stopped_reason text,
+    check ((stopped_position is null) = (stopped_reason is null))
 );
 
 create table portfolio_details (
