@@ -26,8 +26,8 @@ class Reading:
     """Rows of one portfolio as they are at `position`; `stopped` says whether and why they fell behind the log."""
 
     position: int
+    stopped: Stopped | None
     rows: Rows
-    stopped: Stopped | None = None
 
 
 class Book(Protocol):
@@ -83,7 +83,7 @@ class MemoryBook:
 
     def reading(self, portfolio_id: UUID) -> AbstractContextManager[Reading]:
         rows = self._rows.setdefault(portfolio_id, MemoryRows())
-        return nullcontext(Reading(self._positions.get(portfolio_id, 0), rows, self._stopped.get(portfolio_id)))
+        return nullcontext(Reading(self._positions.get(portfolio_id, 0), self._stopped.get(portfolio_id), rows))
 
     def _fold(self, portfolio_id: UUID, envelope: Envelope) -> None:
         rows = self._rows.setdefault(portfolio_id, MemoryRows())

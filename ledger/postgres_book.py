@@ -30,6 +30,15 @@ Alongside = Callable[[Raw], None]
 """What else is written in the transaction of a recording."""
 
 
+@dataclass(frozen=True, slots=True)
+class StoredReading(Reading):
+    """A reading from the database: its rows can be paged, and `connection` sees the same moment."""
+
+    rows: StoredRows
+    connection: Raw
+    portfolio_id: UUID
+
+
 @dataclass(slots=True)
 class _Kept:
     """Rows kept between recordings and the checkpoint they are true at."""
@@ -72,12 +81,12 @@ class PostgresBook:
             return appended.envelopes
 
     @contextmanager
-    def reading(self, portfolio_id: UUID) -> Iterator[Reading]:
+    def reading(self, portfolio_id: UUID) -> Iterator["StoredReading"]:
         with self._engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
             own = raw(connection)
             checkpoint = read_checkpoint(own, portfolio_id) or self._empty()
             rows = StoredRows(portfolio_id, checkpoint.generation).within(own)
-            yield Reading(checkpoint.position, rows, checkpoint.stopped)
+            yield StoredReading(checkpoint.position, checkpoint.stopped, rows, own, portfolio_id)
 
     @contextmanager
     def transaction(self) -> Iterator[Raw]:

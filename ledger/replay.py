@@ -100,6 +100,13 @@ def all_portfolios(engine: Engine) -> list[UUID]:
         return portfolio_ids(raw(connection))
 
 
+def count_events(engine: Engine, chosen: Iterable[UUID]) -> int:
+    """How many events these portfolios hold by their head rows."""
+    with engine.connect() as connection:
+        heads = (head_record(raw(connection), portfolio_id) for portfolio_id in chosen)
+        return sum(head.position for head in heads if head is not None)
+
+
 def rebuild_portfolio(engine: Engine, portfolio_id: UUID, progress: Progress = lambda _: None) -> int:
     """The portfolio's views are written anew from its log and taken into use in one transaction; returns the position.
 

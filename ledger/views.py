@@ -235,6 +235,16 @@ class StoredRows:
                 rows.pop(key, None)
         return iter([rows[key] for key in sorted(rows)])
 
+    def newest(self, kind: type[R], before: int | None, limit: int, **equal: object) -> list[R]:
+        """The newest rows of a kind that has a position, below `before`, whose fields equal these (None: any)."""
+        assert self._connection is not None, "rows are read inside a transaction"
+        wanted = {name: value for name, value in equal.items() if value is not None}
+        assert wanted.keys() <= set(field_names(kind))
+        parts = ["(%s::bigint is null or position < %s)", *(f"{name} = %s" for name in wanted)]
+        condition = " and ".join(parts) + " order by position desc limit %s"
+        values = (before, before, *wanted.values(), limit)
+        return list(stored_rows(self._connection, self._portfolio_id, self._generation, kind, condition, *values))
+
     def _select(self, kind: type[R], prefix: Key, condition: str = "true") -> Iterator[R]:
         assert self._connection is not None, "rows are read inside a transaction"
         parts = [f"{name} = %s" for name in kind.key[: len(prefix)]]

@@ -24,7 +24,6 @@ LIMITS: Final[dict[str, Decimal]] = {
     "warm_multiplier": Decimal("1.3"),
     "minimum_trade": Decimal(10),
     "maximum_trade": Decimal(100),
-    "maximum_daily_trades": Decimal(500),
 }
 """Every limit by name with the value that holds until an event sets another. Sizes are in base currency;
 scores and confidence are compared with |score| and confidence as stored; 0 minutes means none."""

@@ -1,0 +1,1 @@
+"""How the outside reaches us: HTTP, the command line, and the wiring of the rooms."""

@@ -1,0 +1,103 @@
+"""The command `daybook`: one name that opens every door. Exit codes: 0 done · 1 failure · 2 usage · 3 difference · 4 broken chain."""
+
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import ParamSpec
+
+import rich_click as click
+
+from api.settings import BadSettings, load_settings
+from ledger.database import DatabaseUnavailable, NewerSchema
+from ledger.files import BadFile
+from signals.market import BadCandle, BadFeed, FeedUnavailable
+
+P = ParamSpec("P")
+FAILURES = (BadSettings, DatabaseUnavailable, NewerSchema, BadFile, BadFeed, BadCandle, FeedUnavailable)
+
+
+def main() -> None:
+    """Runs the command; what is known to go wrong becomes one sentence and exit code 1."""
+    cli(prog_name="daybook")
+
+
+def one_sentence(command: Callable[P, None]) -> Callable[P, None]:
+    """The command, with known failures said in one sentence on standard error and exit code 1."""
+
+    @wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            command(*args, **kwargs)
+        except FAILURES as failure:
+            click.echo(f"daybook: {failure}", err=True)
+            sys.exit(1)
+
+    return run
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option("0.1.0", prog_name="daybook")
+def cli() -> None:
+    """The trading ledger in which every number is proven by replay."""
+
+
+@cli.command()
+@one_sentence
+def serve() -> None:
+    """Run everything: market, bots, review, orders and the HTTP API, until Ctrl-C.
+
+    Example: DAYBOOK_PORT=9000 DAYBOOK_FEED=simulated?speed=60 daybook serve
+    """
+    from api.serve import serve_until_stopped
+
+    serve_until_stopped(load_settings())
+
+
+@cli.command()
+@click.option("--verify", is_flag=True, help="Compare everything stored with what the log says (the default).")
+@click.option("--rebuild", is_flag=True, help="Write the views anew from the log, then verify.")
+@click.option("--portfolio", metavar="NAME", help="Only this portfolio (its name or id).")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@one_sentence
+def replay(verify: bool, rebuild: bool, portfolio: str | None, as_json: bool) -> None:
+    """Read the log again, prove it, and compare the stored views with it.
+
+    Exit codes: 0 all equal, 3 a difference, 4 broken chain, 2 usage, 1 failure.
+
+    Example: daybook replay --verify --json
+    """
+    from api.replaying import run_replay
+
+    sys.exit(run_replay(load_settings(), rebuild=rebuild, portfolio=portfolio, as_json=as_json))
+
+
+@cli.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--base", default="USD", show_default=True, help="What a bare symbol such as AAPL is quoted in.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@one_sentence
+def lots(file: Path, base: str, as_json: bool) -> None:
+    """FIFO lots and gains straight from a CSV or JSON file of trades; needs no database.
+
+    Exit code 1 when rows of the file could not be read (each is named), else 0.
+
+    Example: daybook lots trades.csv --json
+    """
+    from api.lots_printing import print_lots
+
+    sys.exit(print_lots(file, base, as_json=as_json))
+
+
+@cli.command()
+@one_sentence
+def doctor() -> None:
+    """Show the settings in force and whether the database can be reached and is current.
+
+    Example: daybook doctor
+    """
+    from api.doctor import examine
+
+    for line in examine(load_settings()):
+        click.echo(line)
+

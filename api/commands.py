@@ -1,0 +1,111 @@
+"""Commands are done once: the same key with the same body is answered with the first answer, whatever happened in between."""
+
+import hashlib
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from uuid import UUID
+
+from litestar import Response
+from pydantic import BaseModel
+
+from api.errors import Problem
+from ledger.envelope import canonical_json
+from ledger.postgres import Raw
+from ledger.postgres_book import PostgresBook
+from ledger.values import Clock, derived_id
+from ledger.views import Command, answer_command, claim_command, command_record
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A command that is being done: `claim` is written with its events, ids derive from its key."""
+
+    portfolio_id: UUID
+    command: Command
+    claim: Callable[[Raw], None]
+
+    def event_id(self, number: int = 0) -> UUID:
+        """The same id for the same command, however often it is tried."""
+        return derived_id(self.portfolio_id, "command", self.command.idempotency_key, number)
+
+
+class Commands:
+    """Runs commands on one book; two with the same key never run at the same time."""
+
+    def __init__(self, book: PostgresBook, clock: Clock) -> None:
+        self._book = book
+        self._clock = clock
+        self._gate = threading.Lock()
+        self._running: set[tuple[UUID, str]] = set()
+
+    def run(
+        self,
+        portfolio_id: UUID,
+        key: str,
+        request: tuple[str, BaseModel | None],
+        act: Callable[[Running], None],
+        answer: Callable[[Running], BaseModel],
+        status: int = 200,
+    ) -> Response[str]:
+        """`act` once, then `answer`; a repeat gives the first answer again.
+
+        `act` must store `Running.claim` in the transaction of its events; if it raises, the key stays free.
+        Raises Problem: 400 without a key, 422 for a key seen with another request, 409 while the first is still running.
+        """
+        if not key or len(key) > 200:
+            raise Problem(400, "idempotency-key-needed", "send an Idempotency-Key header of 1 to 200 characters")
+        path, body = request
+        text = canonical_json([path, body.model_dump(mode="json") if body else None])
+        command = Command(key, hashlib.sha256(text.encode()).hexdigest())
+        with self._only_one(portfolio_id, key):
+            return self._run(portfolio_id, command, act, answer, status)
+
+    def _run(
+        self,
+        portfolio_id: UUID,
+        command: Command,
+        act: Callable[[Running], None],
+        answer: Callable[[Running], BaseModel],
+        status: int,
+    ) -> Response[str]:
+        with self._book.transaction() as connection:
+            known = command_record(connection, portfolio_id, command.idempotency_key)
+        if known is not None and known.request_hash != command.request_hash:
+            detail = "this Idempotency-Key was used for another request: send a new key with a new request"
+            raise Problem(422, "idempotency-key-reused", detail)
+        if known is not None and known.answer is not None and known.status is not None:
+            return _json(known.answer, known.status)
+        running = Running(
+            portfolio_id, command, lambda connection: claim_command(connection, portfolio_id, command, self._clock)
+        )
+        if known is None:
+            act(running)
+        text = answer(running).model_dump_json()
+        with self._book.transaction() as connection:
+            answer_command(connection, portfolio_id, command, status, text, self._clock)
+        return _json(text, status)
+
+    def _only_one(self, portfolio_id: UUID, key: str) -> "_Slot":
+        return _Slot(self._gate, self._running, (portfolio_id, key))
+
+
+class _Slot:
+    """Holds the place of one running command. Raises Problem 409 when it is taken."""
+
+    def __init__(self, gate: threading.Lock, running: set[tuple[UUID, str]], name: tuple[UUID, str]) -> None:
+        self._gate, self._running, self._name = gate, running, name
+
+    def __enter__(self) -> None:
+        with self._gate:
+            if self._name in self._running:
+                raise Problem(409, "still-running", "the first request with this Idempotency-Key is still running")
+            self._running.add(self._name)
+
+    def __exit__(self, *_exception: object) -> None:
+        with self._gate:
+            self._running.discard(self._name)
+
+
+def _json(text: str, status: int) -> Response[str]:
+    return Response(text, status_code=status, media_type="application/json")

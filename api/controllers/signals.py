@@ -1,0 +1,46 @@
+"""Signals: what the bots said and what review answered."""
+
+from uuid import UUID
+
+from litestar import Controller, get
+
+from api.errors import Problem
+from api.reading import AnyRequest, cursor_of, limit_of_page, only_parameters, reading_of, story_of, system_of
+from api.schemas import SignalAnswer, SignalDetail, SignalPage
+from ledger.projections.signals import SignalView
+
+
+class SignalController(Controller):
+    path = "/api/v1/signals"
+    tags = ("signals",)
+
+    @get("/", operation_id="listSignals", sync_to_thread=True)
+    def list_signals(
+        self,
+        request: AnyRequest,
+        portfolio: str | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+        bot_id: str | None = None,
+        status: str | None = None,
+        product_id: str | None = None,
+    ) -> SignalPage:
+        """Signals with their verdicts, newest first."""
+        only_parameters(request, "portfolio", "limit", "cursor", "bot_id", "status", "product_id")
+        size = limit_of_page(limit)
+        with reading_of(system_of(request), portfolio) as reading:
+            found = reading.rows.newest(
+                SignalView, cursor_of(cursor), size, bot_id=bot_id, status=status, instrument=product_id
+            )
+        cursor_out = str(found[-1].position) if len(found) == size else None
+        return SignalPage(items=[SignalAnswer.model_validate(one) for one in found], next_cursor=cursor_out)
+
+    @get("/{signal_id:uuid}", operation_id="getSignal", sync_to_thread=True)
+    def get_signal(self, request: AnyRequest, signal_id: UUID, portfolio: str | None = None) -> SignalDetail:
+        """One signal and everything that came of it; its verdict event lists every rule with its numbers."""
+        only_parameters(request, "portfolio")
+        with reading_of(system_of(request), portfolio) as reading:
+            signal = reading.rows.get(SignalView, signal_id)
+            if signal is None:
+                raise Problem(404, "unknown-signal", f"there is no signal {signal_id}")
+            return SignalDetail(signal=SignalAnswer.model_validate(signal), story=story_of(reading, signal.position))

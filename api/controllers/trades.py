@@ -1,0 +1,190 @@
+"""Trades and orders: what happened, and asking for more of it."""
+
+from datetime import timedelta
+from typing import Annotated, Final
+from uuid import UUID
+
+from litestar import Controller, Response, get, post
+from litestar.params import Parameter
+
+from api.commands import Running
+from api.controllers.portfolio import lot_answer, match_answer
+from api.errors import Problem
+from api.reading import AnyRequest, cursor_of, driven_only, limit_of_page, only_parameters, reading_of, story_of, system_of
+from api.schemas import (
+    ExecutedAnswer,
+    OrderAnswer,
+    OrderPage,
+    PreviewAnswer,
+    TradeAnswer,
+    TradeDetail,
+    TradePage,
+    TradeTicket,
+)
+from api.wiring import System
+from execution.review import Approval, ManualTicket
+from ledger.lots import Lot, Match
+from ledger.postgres_book import StoredReading
+from ledger.projections.orders import OrderView
+from ledger.projections.trades import TradeView
+from ledger.values import Instrument
+
+ORDER_LIFETIME: Final = timedelta(hours=24)
+WAIT_FOR_FILL_S: Final = 3.0
+IdempotencyKey = Annotated[str | None, Parameter(header="Idempotency-Key", required=False)]
+
+
+class TradeController(Controller):
+    path = "/api/v1/trades"
+    tags = ("trades",)
+
+    @get("/", operation_id="listTrades", sync_to_thread=True)
+    def list_trades(
+        self,
+        request: AnyRequest,
+        portfolio: str | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+        product_id: str | None = None,
+        triggered_by: str | None = None,
+    ) -> TradePage:
+        """Trades, newest first."""
+        only_parameters(request, "portfolio", "limit", "cursor", "product_id", "triggered_by")
+        size = limit_of_page(limit)
+        with reading_of(system_of(request), portfolio) as reading:
+            found = reading.rows.newest(
+                TradeView, cursor_of(cursor), size, instrument=product_id, triggered_by=triggered_by
+            )
+        cursor_out = str(found[-1].position) if len(found) == size else None
+        return TradePage(items=[TradeAnswer.model_validate(one) for one in found], next_cursor=cursor_out)
+
+    @get("/{trade_id:uuid}", operation_id="getTrade", sync_to_thread=True)
+    def get_trade(self, request: AnyRequest, trade_id: UUID, portfolio: str | None = None) -> TradeDetail:
+        """One trade with its whole story: signal, verdict, order, fills, lots."""
+        only_parameters(request, "portfolio")
+        with reading_of(system_of(request), portfolio) as reading:
+            trade = reading.rows.get(TradeView, trade_id)
+            if trade is None:
+                raise Problem(404, "unknown-trade", f"there is no trade {trade_id}")
+            return _detail(reading, trade)
+
+    @post("/preview", operation_id="previewTrade", status_code=200, sync_to_thread=True)
+    def preview_trade(self, request: AnyRequest, data: TradeTicket, portfolio: str | None = None) -> PreviewAnswer:
+        """What review would say to the ticket now. Nothing is stored."""
+        only_parameters(request, "portfolio")
+        system = system_of(request)
+        driven_only(system, portfolio)
+        verdict = system.trader.preview(_ticket(system, data))
+        value = verdict.size.value if isinstance(verdict, Approval) else None
+        return PreviewAnswer(approved=isinstance(verdict, Approval), value=value, rules=list(verdict.rules))
+
+    @post("/execute", operation_id="executeTrade", status_code=201, sync_to_thread=True)
+    def execute_trade(
+        self,
+        request: AnyRequest,
+        data: TradeTicket,
+        idempotency_key: IdempotencyKey = None,
+        portfolio: str | None = None,
+    ) -> Response[ExecutedAnswer]:
+        """Reviews the ticket, stores the order, sends it, and answers with its fills as soon as it has ended.
+
+        An order that is still open after three seconds (a limit order, say) is answered as it is then.
+        """
+        only_parameters(request, "portfolio")
+        system = system_of(request)
+        portfolio_id = driven_only(system, portfolio)
+        ticket = _ticket(system, data)
+
+        def act(running: Running) -> None:
+            system.trader.request(
+                ticket,
+                running.event_id(),
+                lambda events, position: system.book.record(portfolio_id, events, position, alongside=running.claim),
+                ORDER_LIFETIME,
+            )
+            system.trader.wait_for(running.event_id(), WAIT_FOR_FILL_S)
+
+        def answer(running: Running) -> ExecutedAnswer:
+            return _executed(system, running.event_id())
+
+        command = ("POST /trades/execute", data)
+        return request.app.state.commands.run(portfolio_id, idempotency_key or "", command, act, answer, 201)
+
+
+class OrderController(Controller):
+    path = "/api/v1/orders"
+    tags = ("orders",)
+
+    @get("/", operation_id="listOrders", sync_to_thread=True)
+    def list_orders(
+        self,
+        request: AnyRequest,
+        portfolio: str | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+        status: str | None = None,
+        product_id: str | None = None,
+    ) -> OrderPage:
+        """Orders, newest first."""
+        only_parameters(request, "portfolio", "limit", "cursor", "status", "product_id")
+        size = limit_of_page(limit)
+        with reading_of(system_of(request), portfolio) as reading:
+            found = reading.rows.newest(OrderView, cursor_of(cursor), size, status=status, instrument=product_id)
+        cursor_out = str(found[-1].position) if len(found) == size else None
+        return OrderPage(items=[OrderAnswer.model_validate(one) for one in found], next_cursor=cursor_out)
+
+    @get("/{order_id:uuid}", operation_id="getOrder", sync_to_thread=True)
+    def get_order(self, request: AnyRequest, order_id: UUID, portfolio: str | None = None) -> ExecutedAnswer:
+        """One order and its fills."""
+        only_parameters(request, "portfolio")
+        with reading_of(system_of(request), portfolio) as reading:
+            return _order_answer(reading, order_id)
+
+
+def _ticket(system: System, data: TradeTicket) -> ManualTicket:
+    """The ticket in the words of the trading room. Raises Problem 422 for a product that this market does not have."""
+    if data.product_id not in system.feed.instruments:
+        known = ", ".join(system.feed.instruments)
+        detail = f"{data.product_id} is not traded here; the products are {known}"
+        raise Problem(422, "unknown-product", detail, products=list(system.feed.instruments))
+    return ManualTicket(
+        instrument=Instrument(data.product_id),
+        side=data.side,
+        kind=data.type,
+        base_size=data.base_size,
+        quote_size=data.quote_size if data.quote_size is not None else data.size_usd,
+        limit_price=data.limit_price,
+        account=data.account,
+    )
+
+
+def _executed(system: System, order_id: UUID) -> ExecutedAnswer:
+    with system.book.reading(system.portfolio_id) as reading:
+        return _order_answer(reading, order_id)
+
+
+def _order_answer(reading: StoredReading, order_id: UUID) -> ExecutedAnswer:
+    order = reading.rows.get(OrderView, order_id)
+    if order is None:
+        raise Problem(404, "unknown-order", f"there is no order {order_id}")
+    fills = reading.rows.newest(TradeView, None, 500, order_id=order_id)
+    trades = [TradeAnswer.model_validate(trade) for trade in reversed(fills)]
+    return ExecutedAnswer(order=OrderAnswer.model_validate(order), trades=trades)
+
+
+def _detail(reading: StoredReading, trade: TradeView) -> TradeDetail:
+    asset = str(Instrument(trade.instrument).base)
+    story = story_of(reading, trade.position)
+    lots = [lot for lot in reading.rows.history(Lot, asset) if lot.event_id == trade.trade_id]
+    named = (trade.trade_id,)
+    matches = [
+        match
+        for match in reading.rows.history(Match, asset)
+        if match.opening_event_id in named or match.closing_event_id in named
+    ]
+    return TradeDetail(
+        trade=TradeAnswer.model_validate(trade),
+        story=story,
+        opened_lots=[lot_answer(lot) for lot in lots],
+        matches=[match_answer(match) for match in matches],
+    )

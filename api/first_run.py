@@ -1,0 +1,60 @@
+"""What a new portfolio starts with: paper money and three bots. Written once, as events like all others."""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Final
+from uuid import UUID
+
+from ledger.book import Book
+from ledger.envelope import NewEvent
+from ledger.events import AccountOpened, BotRegistered, BotStarted, CashDeposited, Event, PortfolioOpened
+from ledger.log import NoSuchPortfolio
+from ledger.values import Asset, Instrument, derived_id
+from signals.registry import bot_of, parameters_of, parameters_text
+
+ACCOUNT: Final = "paper"
+STARTING_CASH: Final = Decimal(10_000)
+BOT_KINDS: Final = ("rsi", "macd", "ma_cross")
+
+
+def portfolio_id_of(name: str) -> UUID:
+    """A portfolio's id derives from its name, so no two portfolios share one."""
+    return derived_id("portfolio", name)
+
+
+def ensure_portfolio(book: Book, name: str, instrument: Instrument, timeframe: str, now: datetime) -> UUID:
+    """The paper portfolio called `name` exists: with 10,000 of the instrument's quote currency, three bots running on
+    `instrument` and the weighted one registered beside them. Returns its id."""
+    portfolio_id = portfolio_id_of(name)
+    try:
+        book.log.head(portfolio_id)
+    except NoSuchPortfolio:
+        events = [
+            PortfolioOpened(name=name, base_currency=instrument.quote),
+            AccountOpened(account=ACCOUNT, venue="paper", mode="paper"),
+            CashDeposited(account=ACCOUNT, asset=Asset(instrument.quote), amount=STARTING_CASH),
+            *(registered(f"{kind}-{instrument}", kind, instrument, timeframe, "{}") for kind in (*BOT_KINDS, "combined")),
+            *(BotStarted(bot_id=f"{kind}-{instrument}") for kind in BOT_KINDS),
+        ]
+        book.record(portfolio_id, [_first(portfolio_id, number, event, now) for number, event in enumerate(events)])
+    return portfolio_id
+
+
+def registered(bot_id: str, kind: str, instrument: Instrument, timeframe: str, parameters: str) -> BotRegistered:
+    """The registration of a bot of a known kind, its parameters completed with defaults.
+
+    Raises UnknownBotKind and BadParameters.
+    """
+    bot = bot_of(kind)
+    return BotRegistered(
+        bot_id=bot_id,
+        kind=kind,
+        bot_version=bot.version,
+        instrument=instrument,
+        timeframe=timeframe,
+        parameters=parameters_text(parameters_of(kind, parameters)),
+    )
+
+
+def _first(portfolio_id: UUID, number: int, event: Event, now: datetime) -> NewEvent:
+    return NewEvent(event, derived_id(portfolio_id, "first", number), now, "first-run", portfolio_id)

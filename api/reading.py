@@ -1,0 +1,81 @@
+"""Finding what a request names: its portfolio, a page of rows, one row."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from uuid import UUID
+
+from litestar import Request
+from litestar.datastructures import State
+
+from api.errors import Problem
+from api.first_run import portfolio_id_of
+from api.schemas import EventAnswer
+from api.wiring import System
+from ledger.postgres import read_page, read_story
+from ledger.postgres_book import StoredReading
+from ledger.projections.portfolio import PortfolioView
+
+AnyRequest = Request[Any, Any, State]
+
+
+def system_of(request: AnyRequest) -> System:
+    """The running system."""
+    system = request.app.state.system
+    assert isinstance(system, System)
+    return system
+
+
+def portfolio_of(system: System, name: str | None) -> UUID:
+    """The id of the portfolio called `name`, or of the one this program drives."""
+    return system.portfolio_id if name is None else portfolio_id_of(name)
+
+
+@contextmanager
+def reading_of(system: System, name: str | None) -> Iterator[StoredReading]:
+    """The rows of the named portfolio. Raises Problem 404 when there is none, 503 when its views have stopped."""
+    with system.book.reading(portfolio_of(system, name)) as reading:
+        if next(iter(reading.rows.where(PortfolioView)), None) is None:
+            raise Problem(404, "unknown-portfolio", f"there is no portfolio called {name!r}")
+        yield reading
+
+
+def story_of(reading: StoredReading, position: int) -> list[EventAnswer]:
+    """All events of the story that the event at `position` belongs to, in order."""
+    found = read_page(reading.connection, reading.portfolio_id, position - 1, 1)
+    if not found:
+        return []
+    story = read_story(reading.connection, reading.portfolio_id, found[0].correlation_id)
+    return [EventAnswer.model_validate(one) for one in story]
+
+
+def driven_only(system: System, name: str | None) -> UUID:
+    """The portfolio this program trades for. Raises Problem 409 for another one."""
+    if name not in (None, system.portfolio_name):
+        detail = f"this program trades for {system.portfolio_name!r}; start it with that portfolio's feed to trade there"
+        raise Problem(409, "not-driven-here", detail)
+    return system.portfolio_id
+
+
+def cursor_of(cursor: str | None) -> int | None:
+    """The position a cursor stands for. Raises Problem 400 for one that was never given out."""
+    if cursor is None:
+        return None
+    if not cursor.isascii() or not cursor.isdigit() or len(cursor) > 18:
+        raise Problem(400, "bad-cursor", "cursor must be the next_cursor of an earlier answer")
+    return int(cursor)
+
+
+def limit_of_page(limit: int) -> int:
+    """The page size asked for. Raises Problem 400 outside 1 to 500."""
+    if not 1 <= limit <= 500:
+        raise Problem(400, "bad-limit", "limit must be between 1 and 500")
+    return limit
+
+
+def only_parameters(request: AnyRequest, *allowed: str) -> None:
+    """Raises Problem 400 when the query names a parameter that this route does not know: none is silently ignored."""
+    unknown = sorted(set(request.query_params) - set(allowed))
+    if unknown:
+        known = ", ".join(allowed) or "none"
+        raise Problem(400, "unknown-parameter", f"{unknown[0]} is no parameter of this route (it knows: {known})")

@@ -1,0 +1,134 @@
+"""`daybook replay`: runs the proof over portfolios and prints what it found."""
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from uuid import UUID
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from api.first_run import portfolio_id_of
+from api.settings import Settings
+from ledger.database import open_database
+from ledger.replay import (
+    Difference,
+    PortfolioReplay,
+    all_portfolios,
+    count_events,
+    rebuild_portfolio,
+    stray_differences,
+    verify_portfolio,
+)
+from ledger.rows import state_hash
+
+VERIFIED, DIFFERENT, BROKEN, FAILED, USAGE = 0, 3, 4, 1, 2
+
+
+def run_replay(settings: Settings, *, rebuild: bool, portfolio: str | None, as_json: bool) -> int:
+    """Replays all portfolios or one, prints the result, and returns the exit code."""
+    started = time.monotonic()
+    with open_database(settings.data_dir, settings.database) as engine:
+        known = all_portfolios(engine)
+        chosen = known if portfolio is None else [one for one in known if one in _named(portfolio)]
+        if portfolio is not None and not chosen:
+            click.echo(f"daybook: there is no portfolio called {portfolio!r}", err=True)
+            return USAGE
+        total = count_events(engine, chosen) * (2 if rebuild else 1)
+        with _progress(total, shown=not as_json) as advance:
+            if rebuild:
+                for portfolio_id in chosen:
+                    rebuild_portfolio(engine, portfolio_id, advance)
+            results = [verify_portfolio(engine, portfolio_id, advance) for portfolio_id in chosen]
+        strays = stray_differences(engine) if portfolio is None else []
+    seconds = time.monotonic() - started
+    _print(results, strays, seconds, as_json=as_json)
+    return _exit_code(results, strays)
+
+
+def _exit_code(results: Sequence[PortfolioReplay], strays: Sequence[Difference]) -> int:
+    if any(result.broken for result in results):
+        return BROKEN
+    return DIFFERENT if strays or any(result.differences for result in results) else VERIFIED
+
+
+def _print(
+    results: Sequence[PortfolioReplay], strays: Sequence[Difference], seconds: float, *, as_json: bool
+) -> None:
+    differences = [*(_broken(result) for result in results if result.broken is not None)]
+    found = [*strays, *(difference for result in results for difference in result.differences)]
+    differences += [_as_object(difference) for difference in found]
+    events = sum(result.events for result in results)
+    summary = {
+        "portfolios": len(results),
+        "events": events,
+        "trades": sum(result.trades for result in results),
+        "seconds": round(seconds, 3),
+        "events_per_second": round(events / seconds) if seconds else 0,
+        "verified": not differences,
+        "state_hash": _overall_hash(results),
+        "differences": differences,
+    }
+    if as_json:
+        click.echo(json.dumps(summary, ensure_ascii=False, indent=2))
+        return
+    for result in results:
+        click.echo(f"{result.name or result.portfolio_id}: {result.events} events, {result.trades} trades")
+    for difference in differences:
+        click.echo(
+            f"DIFFERENCE {difference['what']}: stored {difference['stored']}, replayed {difference['replayed']}"
+            f" (first event concerned: {difference['first_event']})"
+        )
+    click.echo(
+        f"{'VERIFIED' if not differences else 'NOT VERIFIED'}: {events} events in {seconds:.2f} s,"
+        f" state hash {summary['state_hash'] or 'none'}"
+    )
+
+
+def _overall_hash(results: Sequence[PortfolioReplay]) -> str:
+    """The one portfolio's hash, or the hash over all, or nothing when a log could not be read."""
+    if any(result.broken for result in results):
+        return ""
+    if len(results) == 1:
+        return results[0].state_hash
+    return state_hash(f"{result.portfolio_id} {result.state_hash}" for result in results)
+
+
+def _broken(result: PortfolioReplay) -> dict[str, object]:
+    assert result.broken is not None
+    return {
+        "portfolio_id": str(result.portfolio_id),
+        "what": f"events[position {result.broken.position}]",
+        "stored": result.broken.reason,
+        "replayed": "an unbroken chain",
+        "first_event": result.broken.position,
+    }
+
+
+def _as_object(difference: Difference) -> dict[str, object]:
+    return {
+        "portfolio_id": str(difference.portfolio_id),
+        "what": difference.what,
+        "stored": difference.stored,
+        "replayed": difference.replayed,
+        "first_event": difference.first_event,
+    }
+
+
+def _named(portfolio: str) -> tuple[UUID, ...]:
+    try:
+        return (portfolio_id_of(portfolio), UUID(portfolio))
+    except ValueError:
+        return (portfolio_id_of(portfolio),)
+
+
+@contextmanager
+def _progress(total: int, *, shown: bool) -> Iterator[Callable[[int], None]]:
+    """A bar on standard error while the context is open, where a terminal is there to show it."""
+    console = Console(stderr=True)
+    columns = (TextColumn("replaying"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not (shown and console.is_terminal)) as bar:
+        task = bar.add_task("replaying", total=total)
+        yield lambda done: bar.advance(task, done)

@@ -1,0 +1,323 @@
+"""What goes in and out over HTTP. Decimals and times are text; requests refuse unknown fields."""
+
+from typing import Annotated, Any, Literal, Self
+from uuid import UUID
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from ledger.events import RuleChecked
+from ledger.values import Amount, Instrument, Money, Price, Quantity, Side, UtcTime
+
+
+class Request(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Answer(BaseModel):
+    model_config = ConfigDict(frozen=True, from_attributes=True)
+
+
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
+class TradeTicket(Request):
+    """An order as a person asks for it. Exactly one of base_size and quote_size (also read as size_usd)."""
+
+    product_id: Instrument
+    side: Annotated[Side, BeforeValidator(_lower)]
+    type: Annotated[Literal["market", "limit"], BeforeValidator(_lower)] = "market"
+    base_size: Quantity | None = None
+    quote_size: Quantity | None = None
+    size_usd: Quantity | None = None
+    limit_price: Price | None = None
+    account: str | None = Field(None, max_length=100)
+
+    @model_validator(mode="after")
+    def _one_size(self) -> Self:
+        sizes = [size for size in (self.base_size, self.quote_size, self.size_usd) if size is not None]
+        if len(sizes) != 1:
+            what = "none was" if not sizes else f"{len(sizes)} were"
+            raise ValueError(f"exactly one of base_size and quote_size must be given, {what}")
+        if (self.type == "limit") != (self.limit_price is not None):
+            raise ValueError("a limit order needs a limit_price, and a market order has none")
+        return self
+
+
+class NewBot(Request):
+    """A bot to register. `parameters` follow the JSON schema of its kind; the timeframe is the feed's when left out."""
+
+    bot_id: Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]*$")]
+    kind: Annotated[str, Field(min_length=1, max_length=100)]
+    product_id: Instrument
+    timeframe: Annotated[str, Field(max_length=10)] | None = None
+    parameters: dict[str, Any] = Field(default_factory=dict)
+
+
+class PortfolioName(Answer):
+    portfolio_id: UUID
+    name: str
+    base_currency: str
+    opened_at: UtcTime
+
+
+class PositionAnswer(Answer):
+    """A position at its last recorded mark; price and what follows from it are null while none is known."""
+
+    product_id: str
+    quantity: Money
+    cost_basis: Money
+    average_cost: Money | None
+    price: Money | None
+    price_at: UtcTime | None
+    price_age_s: int | None
+    price_source: str | None
+    current_value: Money | None
+    unrealized_pnl: Money | None
+    unrealized_pnl_pct: Money | None
+    realized_pnl: Money
+    unmatched_quantity: Money
+
+
+class PortfolioAnswer(Answer):
+    """A portfolio at log position `position`. `mode` says paper; `market` what the prices are."""
+
+    portfolio_id: UUID
+    name: str
+    base_currency: str
+    mode: Literal["paper"]
+    market: str
+    simulated: bool
+    market_time: UtcTime
+    position: int
+    cash: Money
+    total_value: Money | None
+    realized_pnl: Money
+    unrealized_pnl: Money | None
+    fees: Money
+    positions: list[PositionAnswer]
+
+
+class LotAnswer(Answer):
+    lot_id: UUID
+    opened_at: UtcTime
+    quantity: Money
+    open_quantity: Money
+    open_cost: Money
+    triggered_by: str | None
+
+
+class MatchAnswer(Answer):
+    opening_trade_id: UUID
+    closing_trade_id: UUID
+    opened_at: UtcTime
+    closed_at: UtcTime
+    quantity: Money
+    proceeds: Money
+    cost_basis: Money
+    realized_pnl: Money
+    opened_by: str | None
+    closed_by: str | None
+
+
+class PositionDetail(Answer):
+    position: PositionAnswer
+    open_lots: list[LotAnswer]
+    matches: list[MatchAnswer]
+
+
+class TradeAnswer(Answer):
+    """One fill. `value` and `fees` are in base currency."""
+
+    trade_id: UUID
+    position: int
+    occurred_at: UtcTime
+    account: str
+    venue: str
+    venue_trade_id: str
+    product_id: str = Field(validation_alias="instrument")
+    side: Side
+    quantity: Money
+    price: Money
+    value: Money
+    fees: Money
+    order_id: UUID | None
+    triggered_by: str | None
+
+
+class OrderAnswer(Answer):
+    order_id: UUID
+    position: int
+    client_order_id: str
+    account: str
+    venue: str
+    product_id: str = Field(validation_alias="instrument")
+    side: Side
+    type: str = Field(validation_alias="kind")
+    base_size: Money | None
+    quote_size: Money | None
+    limit_price: Money | None
+    signal_id: UUID | None
+    triggered_by: str
+    requested_at: UtcTime
+    expires_at: UtcTime
+    status: str
+    venue_order_id: str | None
+    filled_quantity: Money
+    filled_value: Money
+    reason: str
+
+
+class ExecutedAnswer(Answer):
+    """The order that a ticket became, and its fills so far."""
+
+    order: OrderAnswer
+    trades: list[TradeAnswer]
+
+
+class PreviewAnswer(Answer):
+    """What review would say to the ticket now, with every rule's numbers."""
+
+    approved: bool
+    value: Money | None
+    rules: list[RuleChecked]
+
+
+class SignalAnswer(Answer):
+    signal_id: UUID
+    position: int
+    bot_id: str
+    product_id: str = Field(validation_alias="instrument")
+    asof: UtcTime
+    price: Money
+    score: Money
+    confidence: Amount
+    note: str
+    status: str
+    failed_rules: str
+    reason: str
+
+
+class EventAnswer(Answer):
+    """An event as the log holds it; `payload` is the exact stored JSON text, `hash` in hex."""
+
+    position: int
+    event_id: UUID
+    type: str
+    version: int
+    occurred_at: UtcTime
+    recorded_at: UtcTime
+    actor: str
+    correlation_id: UUID
+    causation_id: UUID | None
+    payload: str
+    metadata: str
+    hash: Annotated[str, BeforeValidator(lambda value: value.hex() if isinstance(value, bytes) else value)]
+
+
+class SignalDetail(Answer):
+    signal: SignalAnswer
+    story: list[EventAnswer]
+
+
+class TradeDetail(Answer):
+    """One trade with its whole story: signal, verdict, order, fills, and the lots it opened or closed."""
+
+    trade: TradeAnswer
+    story: list[EventAnswer]
+    opened_lots: list[LotAnswer]
+    matches: list[MatchAnswer]
+
+
+class EvaluationAnswer(Answer):
+    asof: UtcTime | None
+    outcome: str
+    reason: str
+    score: Money | None
+    confidence: Money | None
+
+
+class BotAnswer(Answer):
+    """A bot. `last_evaluation` is of this run of the program, null before the first."""
+
+    bot_id: str
+    kind: str
+    bot_version: str
+    product_id: str = Field(validation_alias="instrument")
+    timeframe: str
+    parameters: str
+    status: str
+    status_reason: str
+    status_since: UtcTime
+    last_asof: UtcTime | None
+    last_score: Money | None
+    last_evaluation: EvaluationAnswer | None = None
+
+
+class BotKind(Answer):
+    kind: str
+    version: str
+    parameters_schema: dict[str, Any]
+
+
+class BotSignal(Answer):
+    """What a bot says now and what stands between it and a trade."""
+
+    bot_id: str
+    product_id: str
+    temperature: str | None
+    combined_score: Money | None
+    recommended_action: str | None
+    last_evaluation: UtcTime | None
+    ready_to_trade: bool
+    blocked_by: list[str]
+
+
+class Page(Answer):
+    """`next_cursor` asks for the next page; null on the last."""
+
+    next_cursor: str | None
+
+
+class TradePage(Page):
+    items: list[TradeAnswer]
+
+
+class OrderPage(Page):
+    items: list[OrderAnswer]
+
+
+class SignalPage(Page):
+    items: list[SignalAnswer]
+
+
+class EventPage(Page):
+    items: list[EventAnswer]
+
+
+class HealthAnswer(Answer):
+    """`ok` and, when it is not, what is wrong in one sentence each."""
+
+    ok: bool
+    problems: list[str]
+
+
+class TradingHealth(HealthAnswer):
+    """Whether orders may be sent, how many are open or of unknown outcome, and how far the views have come."""
+
+    state: Literal["open", "halted"]
+    mode: Literal["paper"]
+    market: str
+    open_orders: int
+    unknown_orders: int
+    log_position: int
+    view_position: int
+
+
+class VerificationAnswer(Answer):
+    verified: bool
+    events: int
+    trades: int
+    state_hash: str
+    differences: list[str]
+    checked_at: UtcTime

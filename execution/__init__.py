@@ -1,0 +1,1 @@
+"""What do we do about it? Review, orders, venues."""

@@ -1,0 +1,85 @@
+"""The desk: the state we decide with. The ledger's own rows, read at one position; nothing is remembered beside them."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from ledger.projections.cash import Balance
+from ledger.projections.holdings import Holding
+from ledger.projections.marks import Mark
+from ledger.projections.opinions import Opinion
+from ledger.projections.orders import OrderView
+from ledger.projections.policy import halt_reason, limit_of
+from ledger.projections.portfolio import AccountView, PortfolioView
+from ledger.rows import Rows
+from ledger.values import ZERO, Instrument
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """Rows at `position` and the time at which we decide. `stopped` is why the rows lag behind the log, if they do."""
+
+    rows: Rows
+    position: int
+    now: datetime
+    stopped: str | None
+
+    @property
+    def base_currency(self) -> str:
+        return next(self.rows.where(PortfolioView)).base_currency
+
+    @property
+    def halted(self) -> str | None:
+        """Why nothing may be traded now, or None."""
+        return self.stopped or halt_reason(self.rows)
+
+    def limit(self, name: str) -> Decimal:
+        return limit_of(self.rows, name)
+
+    def account(self, name: str) -> AccountView | None:
+        return self.rows.get(AccountView, name)
+
+    def first_account(self) -> AccountView | None:
+        """The account used when none is named: the first by name."""
+        return next(iter(self.rows.where(AccountView)), None)
+
+    def balance(self, account: str, asset: str) -> Decimal:
+        found = self.rows.get(Balance, asset, account)
+        return found.quantity if found else ZERO
+
+    def position_in(self, asset: str) -> Decimal:
+        """How much of the asset the portfolio holds, over all accounts."""
+        found = self.rows.get(Holding, asset)
+        return found.quantity if found else ZERO
+
+    def mark(self, instrument: Instrument) -> Mark | None:
+        return self.rows.get(Mark, str(instrument))
+
+    def opinion(self, bot_id: str, instrument: str) -> Opinion | None:
+        return self.rows.get(Opinion, bot_id, instrument)
+
+    def open_orders(self, instrument: str | None = None) -> Iterator[OrderView]:
+        """Orders that have not ended, of one instrument or of all."""
+        return (one for one in self.rows.where(OrderView) if instrument is None or one.instrument == instrument)
+
+    def available(self, account: str, asset: str) -> Decimal:
+        """The balance less what open orders (also those of unknown outcome) may still take of it."""
+        return self.balance(account, asset) - sum((self._reserved(one, account, asset) for one in self.open_orders()), ZERO)
+
+    def _reserved(self, order: OrderView, account: str, asset: str) -> Decimal:
+        instrument = Instrument(order.instrument)
+        if order.account != account or asset not in (instrument.base, instrument.quote):
+            return ZERO
+        price = order.limit_price or self._price(instrument)
+        if order.side == "sell" and asset == instrument.base:
+            size = order.base_size if order.base_size is not None else (order.quote_size or ZERO) / price
+            return max(size - order.filled_quantity, ZERO)
+        if order.side == "buy" and asset == instrument.quote:
+            size = order.quote_size if order.quote_size is not None else (order.base_size or ZERO) * price
+            return max(size - order.filled_value, ZERO)
+        return ZERO
+
+    def _price(self, instrument: Instrument) -> Decimal:
+        mark = self.mark(instrument)
+        return mark.price if mark else Decimal(1)

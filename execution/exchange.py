@@ -1,0 +1,117 @@
+"""The Exchange port: what the trade service asks of a venue, and what a venue may answer.
+
+Refused and unknown are kept apart above all else: a refusal ends an order; an unknown outcome must be asked about by client
+order id and is never simply repeated.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Literal, Protocol
+
+from ledger.events import Fee, OrderKind
+from ledger.values import Instrument, Side
+
+
+@dataclass(frozen=True, slots=True)
+class OrderTicket:
+    """What is sent. Exactly one size is given: `base_size` in base units or `quote_size` in quote units, fees on top."""
+
+    client_order_id: str
+    account: str
+    instrument: Instrument
+    side: Side
+    kind: OrderKind
+    base_size: Decimal | None
+    quote_size: Decimal | None
+    limit_price: Decimal | None
+    expires_at: datetime
+
+    def __post_init__(self) -> None:
+        if (self.base_size is None) == (self.quote_size is None):
+            raise ValueError("an order has either a base size or a quote size")
+        if (self.kind == "limit") != (self.limit_price is not None):
+            raise ValueError("a limit order has a limit price, a market order has none")
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The venue has the order under this id."""
+
+    venue_order_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The venue said no: nothing was placed."""
+
+    code: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """No answer that proves anything: the order may or may not be there."""
+
+    code: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class FoundOrder:
+    """What the venue says of an order it has; `state` is its own last word, `filled` in base units."""
+
+    venue_order_id: str
+    state: Literal["open", "filled", "expired", "cancelled"]
+    filled: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class NotPlaced:
+    """Proof that the order is not there and never will be."""
+
+    proof: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fill:
+    """One execution at the venue; `venue_trade_id` is unique per account and instrument. Fees are signed, in their assets."""
+
+    venue_trade_id: str
+    client_order_id: str
+    quantity: Decimal
+    price: Decimal
+    fees: tuple[Fee, ...]
+    occurred_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class InstrumentRules:
+    """What the venue demands of an order: steps of price and size, least size in base, least value in quote, taker fee rate."""
+
+    tick: Decimal
+    lot: Decimal
+    minimum_size: Decimal
+    minimum_value: Decimal
+    taker_fee: Decimal
+
+
+class Exchange(Protocol):
+    """A venue. Calls may take long and may fail in any way a network fails; answers are one of the values above."""
+
+    venue: str
+
+    def rules(self, instrument: Instrument) -> InstrumentRules | None:
+        """The venue's rules for the instrument, or None when it does not trade it."""
+
+    def submit(self, ticket: OrderTicket) -> Accepted | Refused | Unknown:
+        """Places the order once."""
+
+    def find(self, client_order_id: str) -> FoundOrder | NotPlaced | Unknown:
+        """What became of the order."""
+
+    def fills(self, client_order_id: str) -> list[Fill]:
+        """The order's fills the venue still tells of, oldest first."""
+
+    def forget(self, client_order_id: str) -> None:
+        """The order's end and all its fills are in the log: an adapter need not keep it any longer."""

@@ -1,0 +1,1 @@
+"""Venues, one small file each."""

@@ -1,0 +1,99 @@
+"""Review: signal + desk → approval or rejection, with every rule's answer. Pure."""
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+from execution.desk import Desk
+from execution.exchange import InstrumentRules
+from execution.rules import FOR_EVERY_ORDER, FOR_SIGNALS, Proposal, fresh_signal
+from execution.sizing import Size, signal_size, wanted_value
+from ledger.events import OrderKind, RuleChecked
+from ledger.projections.opinions import action_of
+from ledger.projections.portfolio import AccountView
+from ledger.projections.signals import SignalView
+from ledger.values import Instrument, Side
+
+Rules = tuple[RuleChecked, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """`size` of `side` may be ordered in `account`."""
+
+    side: Side
+    size: Size
+    account: AccountView
+    rules: Rules
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """At least one rule said no."""
+
+    rules: Rules
+
+    @property
+    def failed(self) -> RuleChecked:
+        """The first rule that said no."""
+        return next(rule for rule in self.rules if not rule.passed)
+
+
+@dataclass(frozen=True, slots=True)
+class Expiry:
+    """The signal is too old to be judged."""
+
+    rules: Rules
+
+
+@dataclass(frozen=True, slots=True)
+class ManualTicket:
+    """What a person asks for. Exactly one of the sizes; the account may be left open."""
+
+    instrument: Instrument
+    side: Side
+    kind: OrderKind
+    base_size: Decimal | None
+    quote_size: Decimal | None
+    limit_price: Decimal | None
+    account: str | None
+
+
+def review_signal(signal: SignalView, desk: Desk, venue_rules: InstrumentRules | None) -> Approval | Rejection | Expiry:
+    """The one verdict on a signal; it lists every rule with its numbers."""
+    instrument, account = Instrument(signal.instrument), desk.first_account()
+    action = action_of(signal.score, desk.limit("action_score"))
+    side = None if action == "hold" else Side(action)
+    size = None
+    if side is not None and account is not None and venue_rules is not None:
+        wanted = wanted_value(signal.score, desk)
+        size = signal_size(side, wanted, signal.price, instrument, account.account, venue_rules, desk)
+    proposal = Proposal(instrument, side, signal.price, size, account, venue_rules, signal)
+    freshness = fresh_signal(proposal, desk)
+    if not freshness.passed:
+        return Expiry((freshness,))
+    rules = (freshness, *(rule(proposal, desk) for rule in (*FOR_SIGNALS, *FOR_EVERY_ORDER)))
+    return _verdict(proposal, rules)
+
+
+def review_manual(ticket: ManualTicket, desk: Desk, venue_rules: InstrumentRules | None) -> Approval | Rejection:
+    """The verdict on an order that a person asks for: the rules that hold for every order."""
+    account = desk.account(ticket.account) if ticket.account is not None else desk.first_account()
+    mark = desk.mark(ticket.instrument)
+    price = ticket.limit_price or (mark.price if mark else None)
+    size = None if price is None else _ticket_size(ticket, price)
+    proposal = Proposal(ticket.instrument, ticket.side, price, size, account, venue_rules)
+    return _verdict(proposal, tuple(rule(proposal, desk) for rule in FOR_EVERY_ORDER))
+
+
+def _ticket_size(ticket: ManualTicket, price: Decimal) -> Size:
+    if ticket.base_size is not None:
+        return Size(ticket.base_size * price, ticket.base_size)
+    assert ticket.quote_size is not None
+    return Size(ticket.quote_size, None)
+
+
+def _verdict(proposal: Proposal, rules: Rules) -> Approval | Rejection:
+    if not all(rule.passed for rule in rules):
+        return Rejection(rules)
+    assert proposal.side is not None and proposal.size is not None and proposal.account is not None
+    return Approval(proposal.side, proposal.size, proposal.account, rules)

@@ -1,0 +1,100 @@
+"""What holdings are worth at recorded marks. A holding without a mark has no price, which is not a price of zero."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from ledger.projections.cash import cash_of
+from ledger.projections.holdings import Holding
+from ledger.projections.marks import Mark
+from ledger.projections.portfolio import base_currency_of
+from ledger.rows import Rows
+from ledger.values import ZERO, floor18, round18
+
+
+@dataclass(frozen=True, slots=True)
+class Valuation:
+    """One position in base currency. `price` and what follows from it are None while no mark is known.
+
+    `average_cost` is cost per unit, rounded down at 18 places, None for an empty position; `unrealized_pnl_pct` in percent.
+    """
+
+    product_id: str
+    quantity: Decimal
+    cost_basis: Decimal
+    average_cost: Decimal | None
+    realized_pnl: Decimal
+    unmatched_quantity: Decimal
+    price: Decimal | None
+    price_at: datetime | None
+    price_source: str | None
+    current_value: Decimal | None
+    unrealized_pnl: Decimal | None
+    unrealized_pnl_pct: Decimal | None
+
+
+@dataclass(frozen=True, slots=True)
+class Worth:
+    """A whole portfolio. `total_value` and `unrealized_pnl` are None while a held position has no price."""
+
+    base_currency: str
+    cash: Decimal
+    positions: tuple[Valuation, ...]
+    realized_pnl: Decimal
+    unrealized_pnl: Decimal | None
+    total_value: Decimal | None
+    fees: Decimal
+
+
+def worth_of(rows: Rows) -> Worth:
+    """The portfolio valued at the marks in its own rows."""
+    base_currency = base_currency_of(rows)
+    holdings = list(rows.where(Holding))
+    positions = tuple(value_holding(rows, holding, base_currency) for holding in holdings)
+    cash = cash_of(rows, base_currency)
+    values = [one.current_value for one in positions]
+    gains = [one.unrealized_pnl for one in positions]
+    return Worth(
+        base_currency=base_currency,
+        cash=cash,
+        positions=positions,
+        realized_pnl=sum((holding.realized_pnl for holding in holdings), ZERO),
+        unrealized_pnl=_sum_known(gains),
+        total_value=None if (held := _sum_known(values)) is None else cash + held,
+        fees=sum((holding.fees for holding in holdings), ZERO),
+    )
+
+
+def value_holding(rows: Rows, holding: Holding, base_currency: str) -> Valuation:
+    """One holding at its last mark."""
+    product_id = f"{holding.asset}-{base_currency}"
+    mark = rows.get(Mark, product_id)
+    value = _value(holding, mark)
+    gain = None if value is None else value - holding.cost_basis
+    percent = None if gain is None or not holding.cost_basis else round18(gain * 100 / holding.cost_basis)
+    return Valuation(
+        product_id=product_id,
+        quantity=holding.quantity,
+        cost_basis=holding.cost_basis,
+        average_cost=floor18(holding.cost_basis / holding.quantity) if holding.quantity > 0 else None,
+        realized_pnl=holding.realized_pnl,
+        unmatched_quantity=holding.unmatched_quantity,
+        price=mark.price if mark else None,
+        price_at=mark.observed_at if mark else None,
+        price_source=mark.source if mark else None,
+        current_value=value,
+        unrealized_pnl=gain,
+        unrealized_pnl_pct=percent,
+    )
+
+
+def _value(holding: Holding, mark: Mark | None) -> Decimal | None:
+    if mark is not None:
+        return round18(holding.quantity * mark.price)
+    return None if holding.quantity else ZERO
+
+
+def _sum_known(values: list[Decimal | None]) -> Decimal | None:
+    """The sum, or None when one of them is unknown."""
+    known = [value for value in values if value is not None]
+    return sum(known, ZERO) if len(known) == len(values) else None
