@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Final
 
 from litestar import Litestar, MediaType, Response, Router, get
-from litestar.config.allowed_hosts import AllowedHostsConfig
 from litestar.datastructures import State
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.spec import Components, SecurityScheme
@@ -18,10 +17,17 @@ from api.controllers.portfolio import PortfolioController
 from api.controllers.signals import SignalController
 from api.controllers.trades import OrderController, TradeController
 from api.errors import ERRORS
+from api.hosts import LocalHostsOnly
 from api.scheduler import Scheduler
 from api.wiring import System
 
 PAGE: Final = Path(__file__).parent / "static" / "status.html"
+PAGE_HEADERS: Final = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline';"
+    " connect-src 'self'; img-src data:",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
 BODY_LIMIT: Final = 256 * 1024
 VERSION: Final = "0.1.0"
 
@@ -52,9 +58,17 @@ def create_app(system: System, scheduler: Scheduler) -> Litestar:
             render_plugins=[],
             components=Components(security_schemes={"owner": SecurityScheme(type="http", scheme="bearer")}),
         ),
-        allowed_hosts=AllowedHostsConfig(allowed_hosts=["127.0.0.1", "localhost", "[::1]", "testserver.local"]),
+        middleware=[LocalHostsOnly()],
+        logging_config=None,
         request_max_body_size=BODY_LIMIT,
-        state=State({"system": system, "token_hash": system.token_hash, "commands": Commands(system.book, system.clock), "scheduler": scheduler}),
+        state=State(
+            {
+                "system": system,
+                "token_hash": system.token_hash,
+                "commands": Commands(system.book, system.clock),
+                "scheduler": scheduler,
+            }
+        ),
         debug=False,
     )
 
@@ -62,6 +76,4 @@ def create_app(system: System, scheduler: Scheduler) -> Litestar:
 @get("/", media_type=MediaType.HTML, include_in_schema=False, sync_to_thread=True)
 def status_page() -> Response[str]:
     """The status page. It holds no data: what it shows it fetches with the token its reader gives."""
-    policy = "default-src 'none'; script-src 'self' 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; img-src data:"
-    headers = {"Content-Security-Policy": policy, "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
-    return Response(PAGE.read_text(encoding="utf-8"), media_type=MediaType.HTML, headers=headers)
+    return Response(PAGE.read_text(encoding="utf-8"), media_type=MediaType.HTML, headers=PAGE_HEADERS)

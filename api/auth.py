@@ -10,18 +10,18 @@ from litestar.connection import ASGIConnection
 from litestar.exceptions import NotAuthorizedException
 from litestar.handlers import BaseRouteHandler
 
-TOKEN_FILE = "owner-token.sha256"
+HASH_FILE = "owner-token.sha256"
 
 
 def owner_token_hash(data_dir: Path, given: str | None) -> tuple[str, str | None]:
     """The hash of the owner's token, and the token itself when it was made just now (else None).
 
-    A given token is used and not stored. Otherwise the one made at the first start holds; its hash lies in the data folder
-    in a file that only its user can read, and removing that file makes a new one at the next start.
+    A given token is used and not stored. Otherwise the one made at the first start holds; its hash lies in the data
+    folder in a file that only its user can read, and removing that file makes a new one at the next start.
     """
     if given is not None:
         return _hash(given), None
-    path = data_dir / TOKEN_FILE
+    path = data_dir / HASH_FILE
     if path.exists():
         return path.read_text(encoding="ascii").strip(), None
     token = secrets.token_urlsafe(32)

@@ -9,7 +9,8 @@ from typing import ParamSpec
 import rich_click as click
 
 from api.settings import BadSettings, load_settings
-from ledger.database import DatabaseUnavailable, NewerSchema
+from ledger.database import NewerSchema
+from ledger.embedded_postgres import DatabaseUnavailable
 from ledger.files import BadFile
 from signals.market import BadCandle, BadFeed, FeedUnavailable
 
@@ -100,4 +101,3 @@ def doctor() -> None:
 
     for line in examine(load_settings()):
         click.echo(line)
-

@@ -4,6 +4,7 @@ import hashlib
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 from litestar import Response
@@ -47,11 +48,12 @@ class Commands:
         act: Callable[[Running], None],
         answer: Callable[[Running], BaseModel],
         status: int = 200,
-    ) -> Response[str]:
+    ) -> Response[Any]:
         """`act` once, then `answer`; a repeat gives the first answer again.
 
         `act` must store `Running.claim` in the transaction of its events; if it raises, the key stays free.
-        Raises Problem: 400 without a key, 422 for a key seen with another request, 409 while the first is still running.
+        Raises Problem: 400 without a key, 422 for a key seen with another request, 409 while the first is still
+        running.
         """
         if not key or len(key) > 200:
             raise Problem(400, "idempotency-key-needed", "send an Idempotency-Key header of 1 to 200 characters")
@@ -68,7 +70,7 @@ class Commands:
         act: Callable[[Running], None],
         answer: Callable[[Running], BaseModel],
         status: int,
-    ) -> Response[str]:
+    ) -> Response[Any]:
         with self._book.transaction() as connection:
             known = command_record(connection, portfolio_id, command.idempotency_key)
         if known is not None and known.request_hash != command.request_hash:
@@ -107,5 +109,5 @@ class _Slot:
             self._running.discard(self._name)
 
 
-def _json(text: str, status: int) -> Response[str]:
+def _json(text: str, status: int) -> Response[Any]:
     return Response(text, status_code=status, media_type="application/json")

@@ -19,6 +19,8 @@ def examine(settings: Settings) -> Iterator[str]:
         yield f"connection      {shown_url(engine.url.render_as_string(hide_password=True))}"
         with engine.connect() as connection:
             version = connection.exec_driver_sql("show server_version").scalar()
-            durable = connection.exec_driver_sql("select current_setting('fsync'), current_setting('full_page_writes')").one()
+            durable = connection.exec_driver_sql(
+                "select current_setting('fsync'), current_setting('full_page_writes')"
+            ).one()
         yield f"server          PostgreSQL {version}, fsync {durable[0]}, full_page_writes {durable[1]}"
         yield f"portfolios      {len(all_portfolios(engine))}"

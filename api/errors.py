@@ -10,7 +10,7 @@ from litestar.exceptions import HTTPException, ValidationException
 from litestar.types import ExceptionHandlersMap
 
 from execution.trade_service import TradeRejected
-from ledger.database import DatabaseUnavailable
+from ledger.embedded_postgres import DatabaseUnavailable
 from ledger.log import Conflict, NoSuchPortfolio
 from signals.registry import BadParameters, UnknownBotKind
 
@@ -52,7 +52,9 @@ def _own(request: AnyRequest, error: Problem) -> Response[dict[str, object]]:
 def _rejected(request: AnyRequest, error: TradeRejected) -> Response[dict[str, object]]:
     kind = error.failed.rule.replace("_", "-")
     rules = [rule.model_dump(mode="json") for rule in error.rules]
-    return problem_response(Problem(422, f"order-rejected:{kind}", str(error), rule=error.failed.rule, rules=rules), request)
+    return problem_response(
+        Problem(422, f"order-rejected:{kind}", str(error), rule=error.failed.rule, rules=rules), request
+    )
 
 
 def _invalid(request: AnyRequest, error: ValidationException) -> Response[dict[str, object]]:

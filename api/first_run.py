@@ -33,7 +33,10 @@ def ensure_portfolio(book: Book, name: str, instrument: Instrument, timeframe: s
             PortfolioOpened(name=name, base_currency=instrument.quote),
             AccountOpened(account=ACCOUNT, venue="paper", mode="paper"),
             CashDeposited(account=ACCOUNT, asset=Asset(instrument.quote), amount=STARTING_CASH),
-            *(registered(f"{kind}-{instrument}", kind, instrument, timeframe, "{}") for kind in (*BOT_KINDS, "combined")),
+            *(
+                registered(f"{kind}-{instrument}", kind, instrument, timeframe, "{}")
+                for kind in (*BOT_KINDS, "combined")
+            ),
             *(BotStarted(bot_id=f"{kind}-{instrument}") for kind in BOT_KINDS),
         ]
         book.record(portfolio_id, [_first(portfolio_id, number, event, now) for number, event in enumerate(events)])

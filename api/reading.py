@@ -8,6 +8,7 @@ from uuid import UUID
 from litestar import Request
 from litestar.datastructures import State
 
+from api.commands import Commands
 from api.errors import Problem
 from api.first_run import portfolio_id_of
 from api.schemas import EventAnswer
@@ -24,6 +25,13 @@ def system_of(request: AnyRequest) -> System:
     system = request.app.state.system
     assert isinstance(system, System)
     return system
+
+
+def commands_of(request: AnyRequest) -> Commands:
+    """The runner of commands."""
+    commands = request.app.state.commands
+    assert isinstance(commands, Commands)
+    return commands
 
 
 def portfolio_of(system: System, name: str | None) -> UUID:
@@ -52,7 +60,9 @@ def story_of(reading: StoredReading, position: int) -> list[EventAnswer]:
 def driven_only(system: System, name: str | None) -> UUID:
     """The portfolio this program trades for. Raises Problem 409 for another one."""
     if name not in (None, system.portfolio_name):
-        detail = f"this program trades for {system.portfolio_name!r}; start it with that portfolio's feed to trade there"
+        detail = (
+            f"this program trades for {system.portfolio_name!r}; start it with that portfolio's feed to trade there"
+        )
         raise Problem(409, "not-driven-here", detail)
     return system.portfolio_id
 

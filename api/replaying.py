@@ -54,9 +54,7 @@ def _exit_code(results: Sequence[PortfolioReplay], strays: Sequence[Difference])
     return DIFFERENT if strays or any(result.differences for result in results) else VERIFIED
 
 
-def _print(
-    results: Sequence[PortfolioReplay], strays: Sequence[Difference], seconds: float, *, as_json: bool
-) -> None:
+def _print(results: Sequence[PortfolioReplay], strays: Sequence[Difference], seconds: float, *, as_json: bool) -> None:
     differences = [*(_broken(result) for result in results if result.broken is not None)]
     found = [*strays, *(difference for result in results for difference in result.differences)]
     differences += [_as_object(difference) for difference in found]

@@ -1,8 +1,8 @@
 """The scheduler: calls the market loop at the feed's pace, one call at a time, and remembers when a call failed."""
 
+import structlog
 from apscheduler.events import EVENT_JOB_ERROR, EVENT_JOB_EXECUTED, JobExecutionEvent
 from apscheduler.schedulers.background import BackgroundScheduler
-import structlog
 
 from api.market_loop import MarketLoop
 
@@ -21,9 +21,7 @@ class Scheduler:
         self.last_failure: str | None = None
 
     def start(self) -> None:
-        self._jobs.add_job(
-            self._loop.tick, "interval", seconds=self._interval_s, id="market", misfire_grace_time=None
-        )
+        self._jobs.add_job(self._loop.tick, "interval", seconds=self._interval_s, id="market", misfire_grace_time=None)
         self._jobs.start()
 
     def stop(self) -> None:

@@ -97,4 +97,3 @@ def restore_paper_orders(book: PostgresBook, portfolio_id: UUID, paper: PaperExc
     for order in orders:
         placed_at = order.submitted_at or order.requested_at
         paper.restore(ticket_of(order), placed_at, order.filled_quantity, order.filled_value, order.fills)
-

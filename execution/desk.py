@@ -65,7 +65,9 @@ class Desk:
 
     def available(self, account: str, asset: str) -> Decimal:
         """The balance less what open orders (also those of unknown outcome) may still take of it."""
-        return self.balance(account, asset) - sum((self._reserved(one, account, asset) for one in self.open_orders()), ZERO)
+        return self.balance(account, asset) - sum(
+            (self._reserved(one, account, asset) for one in self.open_orders()), ZERO
+        )
 
     def _reserved(self, order: OrderView, account: str, asset: str) -> Decimal:
         instrument = Instrument(order.instrument)

@@ -1,7 +1,7 @@
 """The Exchange port: what the trade service asks of a venue, and what a venue may answer.
 
-Refused and unknown are kept apart above all else: a refusal ends an order; an unknown outcome must be asked about by client
-order id and is never simply repeated.
+Refused and unknown are kept apart above all else: a refusal ends an order; an unknown outcome must be asked about by
+client order id and is never simply repeated.
 """
 
 from dataclasses import dataclass

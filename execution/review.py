@@ -95,5 +95,8 @@ def _ticket_size(ticket: ManualTicket, price: Decimal) -> Size:
 def _verdict(proposal: Proposal, rules: Rules) -> Approval | Rejection:
     if not all(rule.passed for rule in rules):
         return Rejection(rules)
-    assert proposal.side is not None and proposal.size is not None and proposal.account is not None
-    return Approval(proposal.side, proposal.size, proposal.account, rules)
+    side, size, account = proposal.side, proposal.size, proposal.account
+    assert side is not None
+    assert size is not None
+    assert account is not None
+    return Approval(side, size, account, rules)

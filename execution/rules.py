@@ -85,7 +85,9 @@ def enough_available(proposal: Proposal, desk: Desk) -> RuleChecked:
         return checked("enough_available", False, "the size cannot be worked out")
     buy = proposal.side is Side.BUY
     asset = proposal.instrument.quote if buy else proposal.instrument.base
-    needed = size.value * (1 + rules.taker_fee) if buy else size.base_size or size.value / (proposal.price or Decimal(1))
+    needed = (
+        size.value * (1 + rules.taker_fee) if buy else size.base_size or size.value / (proposal.price or Decimal(1))
+    )
     available = desk.available(account.account, asset)
     passed = needed <= available and needed > 0
     words = "with fees" if buy else "to sell"
@@ -133,7 +135,9 @@ def warm_enough(proposal: Proposal, desk: Desk) -> RuleChecked:
     signal, least = _signal(proposal), desk.limit("warm_score")
     warmth = temperature(signal.score, desk)
     passed = abs(signal.score) >= least
-    reason = f"{warmth}: |score| {_text(abs(signal.score))} is {'at least' if passed else 'below'} WARM at {_text(least)}"
+    reason = (
+        f"{warmth}: |score| {_text(abs(signal.score))} is {'at least' if passed else 'below'} WARM at {_text(least)}"
+    )
     return checked("warm_enough", passed, reason, temperature=warmth, score=signal.score, minimum=least)
 
 

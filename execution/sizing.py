@@ -32,7 +32,13 @@ def wanted_value(score: Decimal, desk: Desk) -> Decimal:
 
 
 def signal_size(
-    side: Side, wanted: Decimal, price: Decimal, instrument: Instrument, account: str, rules: InstrumentRules, desk: Desk
+    side: Side,
+    wanted: Decimal,
+    price: Decimal,
+    instrument: Instrument,
+    account: str,
+    rules: InstrumentRules,
+    desk: Desk,
 ) -> Size:
     """`wanted` cut down to what the account can pay for (fees included) or has to sell.
 

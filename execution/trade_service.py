@@ -1,7 +1,7 @@
 """The trade service: the log in, orders out. It decides from the stored rows, stores the intent, and only then calls a venue.
 
-Every step can be cut off anywhere and run again: what it finds in the rows tells it what to do next, and the ids of all it
-records derive from their causes, so that nothing is concluded twice.
+Every step can be cut off anywhere and run again: what it finds in the rows tells it what to do next, and the ids of
+all it records derive from their causes, so that nothing is concluded twice.
 """
 
 import threading
@@ -161,7 +161,9 @@ class TradeService:
     def _send(self, order: OrderView, exchange: Exchange) -> None:
         with self._desk() as desk:
             if desk.halted or desk.now >= order.expires_at:
-                self._store(order, OrderClosed(order_id=order.order_id, reason="not_sent", filled=order.filled_quantity))
+                self._store(
+                    order, OrderClosed(order_id=order.order_id, reason="not_sent", filled=order.filled_quantity)
+                )
                 return
         deadline = self._clock() + SUBMIT_TIMEOUT
         self._store(order, OrderSubmitted(order_id=order.order_id, attempt=1, deadline=deadline))
@@ -178,7 +180,9 @@ class TradeService:
                 self._store(order, OrderAccepted(order_id=order.order_id, venue_order_id=found.venue_order_id))
                 self._collect(order, exchange)
             case NotPlaced():
-                self._store(order, OrderClosed(order_id=order.order_id, reason="not_placed", filled=order.filled_quantity))
+                self._store(
+                    order, OrderClosed(order_id=order.order_id, reason="not_placed", filled=order.filled_quantity)
+                )
             case Unknown() if order.status == "submitted":
                 self._store(order, OutcomeUnknown(order_id=order.order_id, code=found.code, text=found.text))
             case Unknown():
@@ -326,4 +330,3 @@ def _manual_order(
 def _stopped(reading: Reading) -> str | None:
     stopped = reading.stopped
     return None if stopped is None else f"views stopped at position {stopped.position}: {stopped.reason}"
-

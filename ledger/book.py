@@ -100,7 +100,8 @@ def attempt_fold(
 ) -> tuple[list[Change], str | None]:
     """The changes and None, or no changes and the reason why folding failed.
 
-    A fold that raises, whatever it raises, must not lose the event that came in: the log is the truth, the rows are not.
+    A fold that raises, whatever it raises, must not lose the event that came in: the log is the truth, the rows are
+    not.
     """
     try:
         return changes_of(rows, envelope, projections), None

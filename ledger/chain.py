@@ -66,7 +66,9 @@ def checked(portfolio_id: UUID, envelopes: Iterable[Envelope], start: Head | Non
     position, previous = (start.position, start.hash) if start else (0, genesis_hash(portfolio_id))
     for envelope in envelopes:
         if envelope.position != position + 1:
-            raise BrokenLog(portfolio_id, position + 1, f"the event is missing (the next one stands at {envelope.position})")
+            raise BrokenLog(
+                portfolio_id, position + 1, f"the event is missing (the next one stands at {envelope.position})"
+            )
         if event_hash(previous, envelope) != envelope.hash:
             raise BrokenLog(portfolio_id, envelope.position, "the stored event does not match its hash")
         position, previous = envelope.position, envelope.hash

@@ -80,7 +80,9 @@ class Envelope:
         return decode(self.type, self.version, self.payload)
 
 
-def fresh(event: Event, occurred_at: datetime, actor: str, new_id: NewId, correlation_id: UUID | None = None) -> NewEvent:
+def fresh(
+    event: Event, occurred_at: datetime, actor: str, new_id: NewId, correlation_id: UUID | None = None
+) -> NewEvent:
     """`event` under a fresh id, as the first of its story unless `correlation_id` names one."""
     event_id = new_id()
     return NewEvent(event, event_id, occurred_at, actor, correlation_id or event_id)
@@ -118,7 +120,9 @@ def decode(type_name: str, version: int, payload: str) -> Event:
         return decode(type_name, version + 1, canonical_json(lift(json.loads(payload))))
     kind = EVENTS.get((type_name, version))
     if kind is None:
-        raise UnknownEvent(f"event type {type_name} version {version} is unknown here: upgrade Daybook to read this log")
+        raise UnknownEvent(
+            f"event type {type_name} version {version} is unknown here: upgrade Daybook to read this log"
+        )
     try:
         return kind.model_validate_json(payload)
     except ValidationError as error:

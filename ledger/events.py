@@ -91,8 +91,8 @@ class Fee(_Part):
 class TradeExecuted(Event):
     """One fill at a venue. `quantity` of the instrument's base at `price` in its quote, fees beside it.
 
-    `quote_rate` is the worth of one unit of quote in the portfolio's base currency at execution (1 when they are the same),
-    so that a replay never looks a price up. (venue, account, instrument, venue_trade_id) is unique.
+    `quote_rate` is the worth of one unit of quote in the portfolio's base currency at execution (1 when they are the
+    same), so that a replay never looks a price up. (venue, account, instrument, venue_trade_id) is unique.
     """
 
     type = "TradeExecuted"

@@ -14,9 +14,9 @@ from ledger.values import ZERO, decimal_text
 def broken_identities(rows: Rows) -> Iterator[tuple[str, str, str]]:
     """Each identity that does not hold, as (name, left side, right side); none when the books balance.
 
-    Open lots and unmatched disposals make up the position; every unit bought is open or matched, every unit sold matched or
-    unmatched; deposits - withdrawals + realised P&L + unmatched proceeds = cash + cost of open lots; balances per account
-    add up to positions; P&L per source adds up to the total.
+    Open lots and unmatched disposals make up the position; every unit bought is open or matched, every unit sold
+    matched or unmatched; deposits - withdrawals + realised P&L + unmatched proceeds = cash + cost of open lots;
+    balances per account add up to positions; P&L per source adds up to the total.
     """
     portfolio = next(iter(rows.where(PortfolioView)), None)
     if portfolio is None:
@@ -26,10 +26,16 @@ def broken_identities(rows: Rows) -> Iterator[tuple[str, str, str]]:
         for name, left, right in _of_holding(rows, holding):
             if left != right:
                 yield f"{name} of {holding.asset}", decimal_text(left), decimal_text(right)
-    left = cash_deposited(rows, portfolio.base_currency) + sum((h.realized_pnl + h.unmatched_proceeds for h in holdings), ZERO)
+    left = cash_deposited(rows, portfolio.base_currency) + sum(
+        (h.realized_pnl + h.unmatched_proceeds for h in holdings), ZERO
+    )
     right = cash_of(rows, portfolio.base_currency) + sum((h.cost_basis for h in holdings), ZERO)
     if left != right:
-        yield "deposits - withdrawals + realised P&L = cash + cost of open lots", decimal_text(left), decimal_text(right)
+        yield (
+            "deposits - withdrawals + realised P&L = cash + cost of open lots",
+            decimal_text(left),
+            decimal_text(right),
+        )
 
 
 def cash_deposited(rows: Rows, currency: str) -> Decimal:

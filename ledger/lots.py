@@ -20,8 +20,8 @@ from ledger.values import ZERO, share18
 class Leg(Row):
     """One movement of an asset that is not cash: `quantity` in (+) or out (-), worth `value` in base currency.
 
-    For what came in `value` is its cost, for what went out its proceeds, fees inside. `fee` is the part of it that was fees.
-    The key is the order in which lots open and close.
+    For what came in `value` is its cost, for what went out its proceeds, fees inside. `fee` is the part of it that
+    was fees. The key is the order in which lots open and close.
     """
 
     table: ClassVar[str] = "legs"
@@ -77,7 +77,14 @@ class Match(Row):
     """`quantity` units of a lot closed by a disposal: what they cost, what they brought, and the difference."""
 
     table: ClassVar[str] = "matches"
-    key: ClassVar[tuple[str, ...]] = ("asset", "closed_at", "closing_position", "closing_leg", "opening_position", "opening_leg")
+    key: ClassVar[tuple[str, ...]] = (
+        "asset",
+        "closed_at",
+        "closing_position",
+        "closing_leg",
+        "opening_position",
+        "opening_leg",
+    )
     asset: str
     closed_at: datetime
     closing_position: int

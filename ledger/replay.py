@@ -12,7 +12,6 @@ from ledger.chain import BrokenLog, Head, checked, genesis_hash
 from ledger.envelope import Envelope
 from ledger.identities import broken_identities
 from ledger.postgres import Raw, head_in, head_record, lock_head, lock_rebuild, portfolio_ids, raw, read_stream
-from ledger.projections import PROJECTIONS
 from ledger.projections.portfolio import PortfolioView
 from ledger.projections.trades import TradeView
 from ledger.rows import Gone, Key, MemoryRows, Row, all_rows, key_of, row_text, state_hash
@@ -78,9 +77,7 @@ def verify_portfolio(engine: Engine, portfolio_id: UUID, progress: Progress = la
         ]
         texts = (row_text(row) for row in all_rows(rows, row_kinds()))
         trades = sum(1 for _ in rows.history(TradeView))
-        return PortfolioReplay(
-            portfolio_id, _name(rows), counter.events, trades, state_hash(texts), tuple(differences)
-        )
+        return PortfolioReplay(portfolio_id, _name(rows), counter.events, trades, state_hash(texts), tuple(differences))
 
 
 def stray_differences(engine: Engine) -> list[Difference]:
@@ -211,7 +208,11 @@ def _checkpoint_differences(
         return
     if found.position != position:
         yield Difference(
-            portfolio_id, "view_checkpoints.position", str(found.position), str(position), min(found.position, position) + 1
+            portfolio_id,
+            "view_checkpoints.position",
+            str(found.position),
+            str(position),
+            min(found.position, position) + 1,
         )
     if found.versions != versions_text():
         yield Difference(portfolio_id, "view_checkpoints.versions", found.versions, versions_text(), None)

@@ -7,10 +7,9 @@ with a replay row by row, and appending costs what the touched rows cost, howeve
 import dataclasses
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from functools import cache
 from typing import Any, ClassVar, Protocol, TypeVar, dataclass_transform
 from uuid import UUID
 
@@ -77,9 +76,9 @@ def key_of(row: Row) -> Key:
     return tuple(getattr(row, name) for name in row.key)
 
 
-@cache
 def field_names(kind: type[Row]) -> tuple[str, ...]:
-    return tuple(field.name for field in fields(kind))
+    """The names of the row's fields, in the order they were declared."""
+    return tuple(kind.__dataclass_fields__)
 
 
 class MemoryRows:

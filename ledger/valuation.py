@@ -16,7 +16,8 @@ from ledger.values import ZERO, floor18, round18
 class Valuation:
     """One position in base currency. `price` and what follows from it are None while no mark is known.
 
-    `average_cost` is cost per unit, rounded down at 18 places, None for an empty position; `unrealized_pnl_pct` in percent.
+    `average_cost` is cost per unit, rounded down at 18 places, None for an empty position; `unrealized_pnl_pct` in
+    percent.
     """
 
     product_id: str

@@ -23,7 +23,8 @@ _UNIT: Final = Decimal(1).scaleb(-DECIMAL_PLACES)
 _LIMIT: Final = Decimal(10) ** INTEGER_DIGITS
 _PLAIN_DECIMAL: Final = re.compile(r"[+-]?(\d{1,60}(\.\d{0,60})?|\.\d{1,60})", re.ASCII)
 
-# Products of two 38-digit numbers and 18 more places are exact at this precision; a float that reaches a Decimal raises.
+# Products of two 38-digit numbers and 18 more places are exact at this precision; a float that reaches a Decimal
+# raises.
 # The default context serves threads that start later, the current one serves this thread.
 for _context in (decimal.DefaultContext, decimal.getcontext()):
     _context.prec = 120

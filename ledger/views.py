@@ -279,7 +279,9 @@ def claim_command(connection: Raw, portfolio_id: UUID, command: Command, clock: 
     )
 
 
-def answer_command(connection: Raw, portfolio_id: UUID, command: Command, status: int, answer: str, clock: Clock) -> None:
+def answer_command(
+    connection: Raw, portfolio_id: UUID, command: Command, status: int, answer: str, clock: Clock
+) -> None:
     """The first answer to the command is kept; a later one changes nothing."""
     claim_command(connection, portfolio_id, command, clock)
     connection.execute(
@@ -295,4 +297,3 @@ def command_record(connection: Raw, portfolio_id: UUID, idempotency_key: str) ->
         (portfolio_id, idempotency_key),
     ).fetchone()
     return None if row is None else CommandRecord(*row)
-

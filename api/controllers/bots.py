@@ -6,7 +6,7 @@ from api.commands import Running
 from api.controllers.trades import IdempotencyKey
 from api.errors import Problem
 from api.first_run import registered
-from api.reading import AnyRequest, driven_only, only_parameters, reading_of, system_of
+from api.reading import AnyRequest, commands_of, driven_only, only_parameters, reading_of, system_of
 from api.schemas import BotAnswer, BotKind, BotSignal, EvaluationAnswer, NewBot
 from api.wiring import System
 from execution.desk import Desk
@@ -110,7 +110,7 @@ class BotController(Controller):
         def answer(_running: Running) -> BotAnswer:
             return _stored(system, bot_id)
 
-        return request.app.state.commands.run(portfolio_id, idempotency_key or "", path, act, answer)
+        return commands_of(request).run(portfolio_id, idempotency_key or "", path, act, answer)
 
 
 def _command(
@@ -128,7 +128,7 @@ def _command(
         return _stored(system, bot_id)
 
     command = (f"{event.type} {bot_id}", data)
-    return request.app.state.commands.run(portfolio_id, key or "", command, act, answer, 201 if data else 200)
+    return commands_of(request).run(portfolio_id, key or "", command, act, answer, 201 if data else 200)
 
 
 def _must_exist(system: System, bot_id: str) -> None:

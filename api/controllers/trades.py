@@ -10,7 +10,17 @@ from litestar.params import Parameter
 from api.commands import Running
 from api.controllers.portfolio import lot_answer, match_answer
 from api.errors import Problem
-from api.reading import AnyRequest, cursor_of, driven_only, limit_of_page, only_parameters, reading_of, story_of, system_of
+from api.reading import (
+    AnyRequest,
+    commands_of,
+    cursor_of,
+    driven_only,
+    limit_of_page,
+    only_parameters,
+    reading_of,
+    story_of,
+    system_of,
+)
 from api.schemas import (
     ExecutedAnswer,
     OrderAnswer,
@@ -108,7 +118,7 @@ class TradeController(Controller):
             return _executed(system, running.event_id())
 
         command = ("POST /trades/execute", data)
-        return request.app.state.commands.run(portfolio_id, idempotency_key or "", command, act, answer, 201)
+        return commands_of(request).run(portfolio_id, idempotency_key or "", command, act, answer, 201)
 
 
 class OrderController(Controller):

@@ -55,8 +55,9 @@ class TopOfBook(Protocol):
 class PaperTerms:
     """The assumptions beside every paper result. Rates are fractions (0.006 is 0.6 %).
 
-    `impact` is the extra cost of taking the whole volume allowed; `fee_in` says whether buys pay in quote or in what they
-    receive; `refuse_rate` and `lost_reply_rate` inject refusals and lost answers, chosen by seed and client order id.
+    `impact` is the extra cost of taking the whole volume allowed; `fee_in` says whether buys pay in quote or in what
+    they receive; `refuse_rate` and `lost_reply_rate` inject refusals and lost answers, chosen by seed and client
+    order id.
     """
 
     half_spread: Decimal = Decimal("0.0005")
@@ -104,7 +105,7 @@ class PaperExchange:
         instruments: tuple[Instrument, ...],
         balances: Balances,
         clock: Callable[[], datetime],
-        terms: PaperTerms = PaperTerms(),  # noqa: B008 - frozen, so sharing the default is safe
+        terms: PaperTerms = PaperTerms(),
     ) -> None:
         self.terms = terms
         self._instruments = instruments
@@ -136,7 +137,9 @@ class PaperExchange:
             return Unknown("lost_reply", "the answer was lost on the way (injected)")
         return Accepted(f"paper-{ticket.client_order_id}")
 
-    def restore(self, ticket: OrderTicket, placed_at: datetime, filled: Decimal, filled_value: Decimal, fills: int) -> None:
+    def restore(
+        self, ticket: OrderTicket, placed_at: datetime, filled: Decimal, filled_value: Decimal, fills: int
+    ) -> None:
         """The venue has this open order again, as far filled as the log says. `filled_value` is in quote."""
         base_left = None if ticket.base_size is None else ticket.base_size - filled
         quote_left = None if ticket.quote_size is None else ticket.quote_size - filled_value
@@ -238,7 +241,9 @@ class PaperExchange:
         if ticket.base_size is not None and (size < DEFAULT_RULES.minimum_size or size % DEFAULT_RULES.lot):
             return Refused("invalid_size", f"{size} is below {DEFAULT_RULES.minimum_size} or no multiple of the lot")
         if ticket.quote_size is not None and ticket.quote_size < DEFAULT_RULES.minimum_value:
-            return Refused("below_minimum", f"{ticket.quote_size} is below the least value {DEFAULT_RULES.minimum_value}")
+            return Refused(
+                "below_minimum", f"{ticket.quote_size} is below the least value {DEFAULT_RULES.minimum_value}"
+            )
         asset, needed = (
             (ticket.instrument.base, ticket.base_size)
             if ticket.side is Side.SELL

@@ -1,7 +1,7 @@
 """Holdings: positions, lots and realised P&L in one fold, so they cannot disagree.
 
-One position per asset, whoever triggered the trades. Arrival order never changes the result: a leg that is older than one
-already folded has its asset's lots folded again, in the order of occurrence.
+One position per asset, whoever triggered the trades. Arrival order never changes the result: a leg that is older than
+one already folded has its asset's lots folded again, in the order of occurrence.
 """
 
 from collections.abc import Iterable

@@ -86,6 +86,4 @@ def _judged(
     assert signal.live, f"second verdict on signal {signal_id}"
     failed = [rule for rule in rules if not rule.passed]
     names, reason = ",".join(rule.rule for rule in failed), failed[0].reason if failed else ""
-    return [
-        replaced(signal, status=status, verdict_position=envelope.position, failed_rules=names, reason=reason)
-    ]
+    return [replaced(signal, status=status, verdict_position=envelope.position, failed_rules=names, reason=reason)]

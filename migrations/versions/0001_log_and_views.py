@@ -228,8 +228,8 @@ create table trading_states (
 );
 
 create table balances (
-    portfolio_id uuid, generation bigint, asset text, account text, quantity numeric not null, deposited numeric not null,
-    primary key (portfolio_id, generation, asset, account)
+    portfolio_id uuid, generation bigint, asset text, account text, quantity numeric not null, deposited numeric not
+    null, primary key (portfolio_id, generation, asset, account)
 );
 
 create table legs (
@@ -249,8 +249,8 @@ create index lots_open on lots (portfolio_id, generation, asset, opened_at, posi
     where closed_quantity < quantity;
 
 create table matches (
-    portfolio_id uuid, generation bigint, asset text, closed_at timestamptz, closing_position bigint, closing_leg bigint,
-    opening_position bigint, opening_leg bigint, opened_at timestamptz not null, opening_event_id uuid not null,
+    portfolio_id uuid, generation bigint, asset text, closed_at timestamptz, closing_position bigint, closing_leg
+    bigint, opening_position bigint, opening_leg bigint, opened_at timestamptz not null, opening_event_id uuid not null,
     closing_event_id uuid not null, quantity numeric not null, proceeds numeric not null, cost_basis numeric not null,
     realized_pnl numeric not null, opened_by text, closed_by text,
     primary key (portfolio_id, generation, asset, closed_at, closing_position, closing_leg, opening_position, opening_leg)
@@ -273,8 +273,8 @@ create table holdings (
 create table trades (
     portfolio_id uuid, generation bigint, trade_id uuid, position bigint not null, occurred_at timestamptz not null,
     account text not null, venue text not null, venue_trade_id text not null, instrument text not null,
-    side text not null, quantity numeric not null, price numeric not null, value numeric not null, fees numeric not null,
-    order_id uuid, triggered_by text,
+    side text not null, quantity numeric not null, price numeric not null, value numeric not null, fees numeric not
+    null, order_id uuid, triggered_by text,
     primary key (portfolio_id, generation, trade_id)
 );
 create index trades_by_position on trades (portfolio_id, generation, position);
