@@ -100,7 +100,7 @@ def migrate(url: str) -> None:
 
 def shown_url(url: str) -> str:
     """The URL without its password, wherever it stands in it; also of text that is no URL."""
-    before, scheme, rest = url.rpartition("://")
+    before, scheme, rest = url.partition("://") if "://" in url else ("", "", url)
     user, at, place = rest.rpartition("@")
     if at and ":" in user:
         url = f"{before}{scheme}{user.partition(':')[0]}:…@{place}"

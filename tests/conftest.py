@@ -3,9 +3,11 @@
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -92,7 +94,7 @@ def engine(database_url: str) -> Iterator[Engine]:
 
 
 @pytest.fixture
-def superuser(database_url: str) -> Iterator[psycopg.Connection[tuple[object, ...]]]:
+def superuser(database_url: str) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
     """A connection to the fresh database that may do everything, each statement its own transaction."""
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("set time zone 'UTC'")
@@ -146,6 +148,14 @@ def new_story() -> Callable[[], Story]:
 def database_at(cluster_url: str, name: str) -> str:
     """The URL of the database called `name` on the same server."""
     return make_url(cluster_url).set(database=name).render_as_string(hide_password=False)
+
+
+def wait_until_blocked(database_url: str, work: "Future[Any]") -> None:
+    """Some connection to the database waits for a lock. Fails when `work`, which should be waiting, has ended."""
+    statement = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        while connection.execute(statement).fetchone() == (0,):
+            assert not work.done(), "it did not wait"
 
 
 def _database(cluster_url: str, template: str) -> Iterator[str]:

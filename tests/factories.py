@@ -223,7 +223,7 @@ class Story:
                 score=score,
                 confidence=abs(score),
                 horizon_s=300 if step.pick % 2 else None,
-                stop_loss=step.price / 2 if step.pick % 3 == 0 else None,
+                stop_loss=step.price if step.pick % 3 == 0 else None,
                 parts=(SignalPart(name="rsi", score=score, weight=Decimal(1), value=Decimal("28.5")),),
                 note='oversold: "28.5" \\ 30',
             ),
