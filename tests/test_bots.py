@@ -333,6 +333,7 @@ def test_a_fresh_cross_is_stronger_than_a_standing_distance() -> None:
     crossing = ask(bot, [100, 99, 98, 97, 110], params)
     assert (crossing.score, crossing.confidence) == (0.8, 0.9)
     assert ask(bot, [100, 101, 102, 103, 90], params).score == -0.8
+    assert ask(bot, [100, 100, 100, 100, 101], params).score == 0.8
     later = ask(bot, [97, 110, 111, 112, 113], params)
     percent = 100 * (112.5 / 111.5 - 1)
     assert later.score == pytest.approx(tanh(0.1 * percent))

@@ -215,6 +215,13 @@ def test_standing_still_after_a_move_is_neutral_where_only_the_last_bars_count(b
     assert [ours.last(array) for array in bands] == [price, price, price, 0.0, 0.5]
 
 
+def test_a_move_within_the_window_is_remembered() -> None:
+    """RSI is neutral only where the whole window stood still: one rise before 599 quiet bars still reads 100."""
+    close = np.concatenate(([100.0], np.full(600, 101.0)))
+    assert ours.last(ours.rsi(close)) == 100
+    assert ours.last(ours.rsi(close[1:])) == 50
+
+
 @pytest.mark.parametrize("name", ALL)
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_a_number_that_is_not_finite_is_refused(name: str, bad: float) -> None:

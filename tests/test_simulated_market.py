@@ -61,11 +61,21 @@ def test_a_market_that_cannot_be_resumed_is_told_apart() -> None:
 @given(seeds)
 @settings(max_examples=20, deadline=None)
 def test_a_seed_is_a_market(seed: int) -> None:
-    """The same seed gives the same candles, another seed or instrument gives others."""
+    """The same seed gives the same candles, another seed gives others."""
     assert market(seed, 50) == market(seed, 50)
     assert market(seed, 50) != market(seed + 1, 50)
-    closes = [[candle.close for candle in market(seed, 50, instrument)] for instrument in (BTC, ETH)]
-    assert closes[0] != closes[1]
+
+
+def test_instruments_move_on_their_own() -> None:
+    """Under one seed the minute returns of two instruments are hardly related; those of one and the same are fully."""
+    moves = {}
+    for instrument in (BTC, ETH):
+        candles = market(7, 2000, instrument)
+        moves[instrument] = {each.opened_at: float(each.close / each.open) for each in candles}
+    both = sorted(moves[BTC].keys() & moves[ETH].keys())
+    btc, eth = ([moves[instrument][at] for at in both] for instrument in (BTC, ETH))
+    assert abs(np.corrcoef(btc, eth)[0, 1]) < 0.2
+    assert np.corrcoef(btc, btc)[0, 1] > 0.9
 
 
 @given(seeds)
