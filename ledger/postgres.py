@@ -226,4 +226,4 @@ def _envelope_of(portfolio_id: UUID, new: NewEvent, payload: str, row: tuple[Any
 
 
 def _stored(row: tuple[Any, ...]) -> Envelope:
-    return Envelope(*row[:12], bytes(row[12]))
+    return Envelope(*(*row[:12], bytes(row[12])))
