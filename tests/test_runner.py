@@ -39,6 +39,11 @@ CARD = BotView(
 )
 
 
+class Unprintable(Exception):
+    def __str__(self) -> str:
+        raise ValueError("not even this")
+
+
 class Echo:
     """Says what it was made with, or raises it."""
 
@@ -148,6 +153,9 @@ def test_an_opinion_becomes_an_event_without_loss() -> None:
         RecursionError("deep"),
         AssertionError(),
         KeyError("x\0y"),
+        ValueError("\0 \ud800 and\nmore"),
+        ValueError("long" * 1000),
+        Unprintable(),
         0.5,
         Signal.model_construct(score=5.0, confidence=1.0, parts=(), note="", horizon=None),
         Signal.model_construct(score=inf, confidence=1.0),
@@ -163,6 +171,8 @@ def test_whatever_a_bot_does_wrong_becomes_a_recorded_failure(answer: object) ->
     assert (found.failure.bot_id, found.failure.asof) == ("one", LAST.closed_at)
     assert found.reason == found.failure.error
     assert found.reason
+    assert "\n" not in found.reason
+    assert decode("BotFailed", 1, encode(found.failure)) == found.failure
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt(), SystemExit()])
