@@ -110,12 +110,15 @@ class PostgresBook:
         self._fold_and_write(connection, portfolio_id, kept, pending)
 
     def _fold_and_write(self, connection: Raw, portfolio_id: UUID, kept: _Kept, pending: Iterable[Envelope]) -> None:
+        # A fold that fails may have failed in the database: what follows needs a transaction that is still alive.
+        connection.execute("savepoint views")
         rows = kept.rows.within(connection)
         changes: list[Change] = []
         position, stopped = kept.checkpoint.position, None
         for envelope in pending:
             changed, failure = attempt_fold(rows, envelope, self._projections)
             if failure is not None:
+                connection.execute("rollback to savepoint views")
                 stopped = Stopped(envelope.position, failure)
                 break
             rows.apply(changed)
@@ -136,9 +139,9 @@ class PostgresBook:
 def _written(connection: Raw, portfolio_id: UUID, after: ViewCheckpoint, changes: Sequence[Change]) -> str | None:
     """None when the rows and their checkpoint are written; else why the database refused them (nothing of them is left).
 
-    A connection that is gone is not a refusal: that error goes up, and with it the whole recording.
+    Runs under the savepoint of the fold. A connection that is gone is not a refusal: that error goes up, and with it the
+    whole recording.
     """
-    connection.execute("savepoint views")
     try:
         with connection.pipeline():
             write_changes(connection, portfolio_id, after.generation, changes)

@@ -14,7 +14,7 @@ from ledger.identities import broken_identities
 from ledger.postgres import Raw, head_in, head_record, lock_head, lock_rebuild, portfolio_ids, raw, read_stream
 from ledger.projections.portfolio import PortfolioView
 from ledger.projections.trades import TradeView
-from ledger.rows import Gone, Key, MemoryRows, Row, all_rows, key_of, row_text, state_hash
+from ledger.rows import Gone, Key, MemoryRows, Row, all_rows, field_names, key_of, row_text, state_hash
 from ledger.values import decimal_text
 from ledger.views import (
     ViewCheckpoint,
@@ -285,7 +285,7 @@ def _difference(
     if stored is None or replayed is None:
         texts = ["no row" if row is None else row_text(row) for row in (stored, replayed)]
         return Difference(portfolio_id, where, texts[0], texts[1], first)
-    names = [name for name in kind.__dataclass_fields__ if getattr(stored, name) != getattr(replayed, name)]
+    names = [name for name in field_names(kind) if getattr(stored, name) != getattr(replayed, name)]
     shown = [", ".join(f"{name}={_shown(getattr(row, name))}" for name in names) for row in (stored, replayed)]
     return Difference(portfolio_id, f"{where}.{','.join(names)}", shown[0], shown[1], first)
 

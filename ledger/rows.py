@@ -7,10 +7,10 @@ with a replay row by row, and appending costs what the touched rows cost, howeve
 import dataclasses
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, ClassVar, Protocol, TypeVar, dataclass_transform
+from typing import Any, ClassVar, Final, Protocol, TypeVar, dataclass_transform
 from uuid import UUID
 
 from ledger.envelope import Envelope, canonical_json
@@ -78,7 +78,13 @@ def key_of(row: Row) -> Key:
 
 def field_names(kind: type[Row]) -> tuple[str, ...]:
     """The names of the row's fields, in the order they were declared."""
-    return tuple(kind.__dataclass_fields__)
+    known = _FIELD_NAMES.get(kind)
+    if known is None:
+        known = _FIELD_NAMES[kind] = tuple(field.name for field in fields(kind))
+    return known
+
+
+_FIELD_NAMES: Final[dict[type[Row], tuple[str, ...]]] = {}
 
 
 class MemoryRows:

@@ -1,0 +1,40 @@
+"""`make bench`: measures and prints; asserts nothing about time.
+
+    python -m bench [--events N]
+
+N (default 20,000) is the length of the log that is rebuilt; the others follow from it.
+"""
+
+import argparse
+import platform
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+
+from bench.figures import Figure, print_figures
+from bench.ledger_speed import measure_ledger
+from bench.raw_limits import measure_raw_limits
+from ledger.database import connected
+from ledger.embedded_postgres import embedded_postgres
+
+
+def main() -> None:
+    """Prints every figure beside the raw limit it is measured against."""
+    parser = argparse.ArgumentParser(description="Measure the ledger beside the raw limits of this machine.")
+    parser.add_argument("--events", type=int, default=20_000, help="length of the log that is rebuilt")
+    events = parser.parse_args().events
+    print(
+        f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {platform.machine()}, Python {platform.python_version()}, {events} events"
+    )
+    figures: list[Figure] = []
+    # The durable settings are the server's defaults: what is measured here is what users get.
+    with tempfile.TemporaryDirectory(prefix="daybook-bench-") as folder:
+        Path(folder).chmod(0o755)
+        with embedded_postgres(Path(folder)) as url, connected(url) as engine:
+            limits = measure_raw_limits(url, events)
+            figures += limits.figures
+            figures += measure_ledger(engine, limits, events)
+    print_figures(figures)
+
+
+main()

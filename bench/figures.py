@@ -1,0 +1,38 @@
+"""A measured figure and how a list of them is printed."""
+
+import resource
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """`value` in `unit`, and the raw limit it is compared with (None for a limit itself)."""
+
+    name: str
+    value: float
+    unit: str
+    limit: "Figure | None" = None
+
+
+def rate(name: str, unit: str, count: int, work: Callable[[], object], limit: Figure | None = None) -> Figure:
+    """How many of `count` things a second `work` does."""
+    started = time.perf_counter()
+    work()
+    return Figure(name, count / (time.perf_counter() - started), unit, limit)
+
+
+def peak_memory_mb() -> float:
+    """The most memory this process has held so far, in MB (the database server not included)."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def print_figures(figures: list[Figure]) -> None:
+    """One line each: name, value, and the share of the raw limit."""
+    width = max(len(figure.name) for figure in figures)
+    for figure in figures:
+        line = f"{figure.name:<{width}}  {figure.value:>12,.0f} {figure.unit}"
+        if figure.limit is not None:
+            line += f"  = {figure.value / figure.limit.value:.3f} of {figure.limit.name}"
+        print(line)
