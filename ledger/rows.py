@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
 from decimal import Decimal
+from operator import attrgetter
 from typing import Any, ClassVar, Final, Protocol, TypeVar, dataclass_transform
 from uuid import UUID
 
@@ -73,7 +74,15 @@ class Projection(Protocol):
 
 
 def key_of(row: Row) -> Key:
-    return tuple(getattr(row, name) for name in row.key)
+    """The values of the row's key fields, in their order."""
+    names = row.key
+    if len(names) == 1:
+        return (getattr(row, names[0]),)
+    getter = _KEY_GETTERS.get(names)
+    if getter is None:
+        getter = _KEY_GETTERS[names] = attrgetter(*names)
+    found: Key = getter(row)
+    return found
 
 
 def field_names(kind: type[Row]) -> tuple[str, ...]:
@@ -84,6 +93,7 @@ def field_names(kind: type[Row]) -> tuple[str, ...]:
     return known
 
 
+_KEY_GETTERS: Final[dict[tuple[str, ...], attrgetter[Any]]] = {}
 _FIELD_NAMES: Final[dict[type[Row], tuple[str, ...]]] = {}
 
 
