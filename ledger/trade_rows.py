@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Annotated, Final
 from uuid import UUID
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, StringConstraints, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, StringConstraints, TypeAdapter, ValidationError
 
 from ledger.envelope import NewEvent
 from ledger.events import Fee, Name, Source, TradeExecuted
@@ -52,9 +52,11 @@ def trade_of(fields: Mapping[str, object], number: int, base: Asset) -> FileTrad
         instrument = instrument_of(columns.instrument, base)
     except ValueError as error:
         raise BadRow(f"instrument: {error}") from None
-    fees, note = _fees(columns, instrument)
+    fees, fee_note = _fees(columns, instrument)
+    source, source_note = _source(columns.triggered_by)
+    note = "; ".join(filter(None, (fee_note, source_note)))
     try:
-        event = _event(columns, instrument, fees)
+        event = _event(columns, instrument, fees, source)
     except ValidationError as error:
         raise BadRow(_sentences(error)) from None
     return FileTrade(columns.id, columns.time, columns.instrument, event, columns.stated(), number, note)
@@ -92,7 +94,7 @@ class _Columns(BaseModel):
     fee_asset: Asset | None = None
     order_id: Name | None = None
     account: Name = "file"
-    triggered_by: Source | None = None
+    triggered_by: str | None = None
 
     def stated(self) -> tuple[object, ...]:
         """Everything the row says, as values: 1.0 and 1.00 say the same."""
@@ -102,6 +104,7 @@ class _Columns(BaseModel):
 COLUMNS: Final = tuple(_Columns.model_fields)
 REQUIRED: Final = tuple(name for name, column in _Columns.model_fields.items() if column.is_required())
 IDS: Final = ("id", "order_id")
+_SOURCE: Final[TypeAdapter[str | None]] = TypeAdapter(Source | None)
 
 
 def _columns(fields: Mapping[str, object]) -> _Columns:
@@ -123,6 +126,8 @@ def _cell(name: str, value: object) -> str | None:
     if isinstance(value, JsonNumber):
         if name in IDS and value.text.isdigit():
             return value.text
+        if value.text in ("NaN", "Infinity", "-Infinity"):
+            raise BadRow(f"{name}: {value.text} is not a finite number")
         raise BadRow(f'{name}: {value.text[:60]} is a JSON number: write it as text, "{value.text[:60]}"')
     if value is not None:
         raise BadRow(f"{name}: text is needed, not {_json_name(value)}")
@@ -147,7 +152,15 @@ def _fees(columns: _Columns, instrument: Instrument) -> tuple[tuple[Fee, ...], s
     )
 
 
-def _event(columns: _Columns, instrument: Instrument, fees: tuple[Fee, ...]) -> TradeExecuted:
+def _source(stated: str | None) -> tuple[str | None, str]:
+    """Who triggered the trade, or None and a note: attribution never decides a figure, so it never stops a trade."""
+    try:
+        return _SOURCE.validate_python(stated), ""
+    except ValidationError:
+        return None, f"triggered_by: {shown(stated)!r} is not manual, sync, import, bot:… or exit:…: it is left out"
+
+
+def _event(columns: _Columns, instrument: Instrument, fees: tuple[Fee, ...], source: str | None) -> TradeExecuted:
     return TradeExecuted(
         account=columns.account,
         venue="file",
@@ -158,7 +171,7 @@ def _event(columns: _Columns, instrument: Instrument, fees: tuple[Fee, ...]) -> 
         price=columns.price,
         fees=fees,
         quote_rate=Decimal(1),
-        triggered_by=columns.triggered_by,
+        triggered_by=source,
     )
 
 

@@ -148,6 +148,15 @@ def test_a_fee_in_a_third_asset_is_told_and_left_out(folder: Path) -> None:
     assert file.unreadable == 0
 
 
+def test_an_unknown_source_is_told_and_left_out(folder: Path) -> None:
+    """Attribution never decides a figure: the trade counts, its source is left out, and the report says so."""
+    file = read(folder, json.dumps([{**BUY, "triggered_by": "nobody"}, {**BUY, "id": "c", "triggered_by": "bot:rsi"}]))
+
+    assert [trade.event.triggered_by for trade in file.trades] == [None, "bot:rsi"]
+    assert ["triggered_by: 'nobody'" in error["error"] for error in file.errors] == [True]
+    assert file.unreadable == 0
+
+
 # ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -191,7 +200,6 @@ def test_every_form_of_a_file_says_the_same(text: str, folder: Path) -> None:
         ({"instrument": "A-B-C"}, "instrument: 'A-B-C' is not an instrument such as BTC-USD"),
         ({"price": ""}, "price is missing"),
         ({"id": "x" * 101}, "id: "),
-        ({"triggered_by": "nobody"}, "triggered_by: "),
     ],
 )
 def test_a_row_that_cannot_be_read_is_told_by_field(change: dict[str, str], sentence: str, folder: Path) -> None:
@@ -210,7 +218,7 @@ def test_a_row_that_cannot_be_read_is_told_by_field(change: dict[str, str], sent
     [
         ('{"id": "x", "price": 1.10}', 'price: 1.10 is a JSON number: write it as text, "1.10"'),
         ('{"id": "x", "quantity": 3}', 'quantity: 3 is a JSON number: write it as text, "3"'),
-        ('{"id": "x", "fee": NaN}', 'fee: NaN is a JSON number: write it as text, "NaN"'),
+        ('{"id": "x", "fee": NaN}', "fee: NaN is not a finite number"),
         ('{"id": "x", "quantity": true}', "quantity: text is needed, not true or false"),
         ('{"id": "x", "quantity": ["1"]}', "quantity: text is needed, not a list"),
         ('{"id": "x", "quantity": {"a": "1"}}', "quantity: text is needed, not an object"),
