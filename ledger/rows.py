@@ -6,7 +6,7 @@ with a replay row by row, and appending costs what the touched rows cost, howeve
 
 import dataclasses
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
 from decimal import Decimal
@@ -81,8 +81,7 @@ def key_of(row: Row) -> Key:
     getter = _KEY_GETTERS.get(names)
     if getter is None:
         getter = _KEY_GETTERS[names] = attrgetter(*names)
-    found: Key = getter(row)
-    return found
+    return getter(row)
 
 
 def field_names(kind: type[Row]) -> tuple[str, ...]:
@@ -93,7 +92,7 @@ def field_names(kind: type[Row]) -> tuple[str, ...]:
     return known
 
 
-_KEY_GETTERS: Final[dict[tuple[str, ...], attrgetter[Any]]] = {}
+_KEY_GETTERS: Final[dict[tuple[str, ...], Callable[[Row], Key]]] = {}
 _FIELD_NAMES: Final[dict[type[Row], tuple[str, ...]]] = {}
 
 
