@@ -85,12 +85,9 @@ def _running(cluster: Path, options: str) -> Path:
         _start(cluster, options)
     deadline = time.monotonic() + _START_TIMEOUT_S
     while (socket_dir := _ready(pid_file)) is None:
-        alive = _postmaster_alive(cluster)
-        if time.monotonic() > deadline or not (alive or _PREDECESSOR in _last_words(cluster)):
+        if time.monotonic() > deadline or not _postmaster_alive(cluster):
             raise DatabaseUnavailable(f"the embedded PostgreSQL did not start: {_last_words(cluster)}")
         time.sleep(0.05)
-        if not alive:
-            _start(cluster, options)
     return socket_dir
 
 
@@ -98,10 +95,10 @@ def _ensure_cluster(cluster: Path) -> None:
     """A complete cluster stands at `cluster`: it is made beside it and moved there, so a kill leaves none half-made."""
     if (cluster / "PG_VERSION").exists():
         return
-    draft = cluster.with_name("postgres.new")
-    if draft.exists():
-        shutil.rmtree(draft)
-    draft.mkdir(mode=0o700)
+    for abandoned in cluster.parent.glob("postgres.new.*"):
+        # Its initdb may still be at work: what cannot be removed now is removed next time, and in nobody's way.
+        shutil.rmtree(abandoned, ignore_errors=True)
+    draft = Path(tempfile.mkdtemp(prefix="postgres.new.", dir=cluster.parent))
     if _as_root():
         _give_to_system_user(draft)
     arguments = ("--auth=trust", "--encoding=utf8", "--locale=C.UTF-8", "-U", SUPERUSER, "-D", str(draft))
@@ -130,12 +127,20 @@ def _start(cluster: Path, options: str) -> None:
         if _as_root():
             shutil.chown(socket_dir, _SYSTEM_USER)
         socket_dir.chmod(0o700)
+    # As with postmaster.pid: a killed server's lock may name a process that is not it, or is dead and not yet buried.
+    (socket_dir / ".s.PGSQL.5432.lock").unlink(missing_ok=True)
     server_options = f"-h '' -k {shlex.quote(str(socket_dir))} {options}"
-    arguments = ("-W", "-o", server_options, "-l", str(cluster / "log"), "-D", str(cluster), "start")
-    _run("pg_ctl", arguments, cluster, timeout=_START_TIMEOUT_S)
-    deadline = time.monotonic() + 10
-    while not _first_line_written(cluster / "postmaster.pid") and time.monotonic() < deadline:
-        time.sleep(0.02)
+    # pg_ctl hands the names of its folder and log to a shell in double quotes: a name without signs is always understood.
+    arguments = ("-w", "-t", str(_START_TIMEOUT_S), "-o", server_options, "-l", "log", "-D", ".", "start")
+    deadline = time.monotonic() + _START_TIMEOUT_S
+    while True:
+        known = len(_log_text(cluster))
+        try:
+            return _run("pg_ctl", arguments, cluster, timeout=_START_TIMEOUT_S + 10)
+        except DatabaseUnavailable:
+            if _PREDECESSOR not in _log_text(cluster)[known:] or time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
 
 
 def _stop_when_last(cluster: Path, gate: IO[str], users: IO[str]) -> None:
@@ -163,11 +168,6 @@ def _postmaster_alive(cluster: Path) -> bool:
         return False
 
 
-def _first_line_written(pid_file: Path) -> bool:
-    """The server makes its file empty and writes it a moment later."""
-    return pid_file.exists() and "\n" in pid_file.read_text()
-
-
 def _ready(pid_file: Path) -> Path | None:
     """The socket folder once the server's own file says that it accepts connections."""
     lines = pid_file.read_text().splitlines() if pid_file.exists() else []
@@ -177,15 +177,20 @@ def _ready(pid_file: Path) -> Path | None:
 def _run(program: str, arguments: tuple[str, ...], cluster: Path, timeout: float) -> None:
     user = _SYSTEM_USER if _as_root() else None
     try:
-        pgexec(program, arguments, bin_path=POSTGRES_VERSIONS[VERSION], user=user, timeout=timeout, cwd="/")
+        home = cluster if cluster.exists() else "/"  # the caller's own folder may be closed to the system user
+        pgexec(program, arguments, bin_path=POSTGRES_VERSIONS[VERSION], user=user, timeout=timeout, cwd=home)
     except subprocess.SubprocessError as error:
         raise DatabaseUnavailable(f"{program} failed in {cluster}: {_last_words(cluster)}") from error
 
 
 def _last_words(cluster: Path) -> str:
+    words = " / ".join(_log_text(cluster).splitlines()[-3:])
+    return words or f"no server log was written in {cluster}; is the folder writable?"
+
+
+def _log_text(cluster: Path) -> str:
     log = cluster / "log"
-    lines = log.read_text(errors="replace").splitlines() if log.exists() else []
-    return " / ".join(lines[-3:]) or f"no server log was written in {cluster}; is the folder writable?"
+    return log.read_text(errors="replace") if log.exists() else ""
 
 
 def _as_root() -> bool:

@@ -145,7 +145,7 @@ def rows_of(kind: type[Row]) -> st.SearchStrategy[Row]:
 @given(data=st.data())
 @pytest.mark.parametrize("kind", row_kinds(), ids=lambda kind: kind.table)
 def test_the_database_and_the_row_agree_on_what_is_live(engine: Engine, kind: type[Row], data: st.DataObject) -> None:
-    """A row comes back as it was, whichever way it was written, and the table and the row agree on whether it is live."""
+    """A row comes back as it was, whichever way it was written; the table and the row agree on whether it is live."""
     portfolio_id = derived_id("live", next(_examples))
     row = data.draw(rows_of(kind))
     with engine.begin() as connection:
