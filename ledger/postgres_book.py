@@ -67,17 +67,21 @@ class PostgresBook:
         alongside: Alongside | None = None,
     ) -> list[Envelope]:
         with self._gates[portfolio_id], domain_errors():
-            try:
-                with self._engine.begin() as connection:
-                    own = raw(connection)
-                    appended = append_in(own, portfolio_id, events, expected_position, self._clock())
-                    if appended.new_ids:
-                        self._update_views(own, portfolio_id, appended.envelopes, appended.new_ids)
-                    if alongside is not None:
-                        alongside(own)
-            except BaseException:
-                self._kept.pop(portfolio_id, None)  # what was kept may be ahead of what was stored
-                raise
+            # Taken away until the commit is through: what is kept may be ahead of what gets stored.
+            kept = self._kept.pop(portfolio_id, None)
+            with self._engine.begin() as connection:
+                own = raw(connection)
+                appended = append_in(own, portfolio_id, events, expected_position, self._clock())
+                new = sorted(
+                    (one for one in appended.envelopes if one.event_id in appended.new_ids),
+                    key=lambda one: one.position,
+                )
+                if new:
+                    kept = self._update_views(own, portfolio_id, new, kept)
+                if alongside is not None:
+                    alongside(own)
+            if kept is not None:
+                self._kept[portfolio_id] = kept
             return appended.envelopes
 
     @contextmanager
@@ -95,21 +99,22 @@ class PostgresBook:
             yield raw(connection)
 
     def _update_views(
-        self, connection: Raw, portfolio_id: UUID, envelopes: Sequence[Envelope], new_ids: frozenset[UUID]
-    ) -> None:
-        new = sorted((one for one in envelopes if one.event_id in new_ids), key=lambda one: one.position)
+        self, connection: Raw, portfolio_id: UUID, new: Sequence[Envelope], kept: _Kept | None
+    ) -> _Kept | None:
+        """Brings the views to the last of `new`; returns the rows worth keeping."""
         checkpoint = read_checkpoint(connection, portfolio_id) or self._empty()
         if checkpoint.stopped is not None:
-            return
-        kept = self._kept.get(portfolio_id)
+            return None
         if kept is None or kept.checkpoint != checkpoint:
-            kept = self._kept[portfolio_id] = _Kept(checkpoint, StoredRows(portfolio_id, checkpoint.generation))
+            kept = _Kept(checkpoint, StoredRows(portfolio_id, checkpoint.generation))
         pending: Iterable[Envelope] = new
         if checkpoint.position != new[0].position - 1:
             pending = list(read_stream(connection, portfolio_id, checkpoint.position))
-        self._fold_and_write(connection, portfolio_id, kept, pending)
+        return self._fold_and_write(connection, portfolio_id, kept, pending)
 
-    def _fold_and_write(self, connection: Raw, portfolio_id: UUID, kept: _Kept, pending: Iterable[Envelope]) -> None:
+    def _fold_and_write(
+        self, connection: Raw, portfolio_id: UUID, kept: _Kept, pending: Iterable[Envelope]
+    ) -> _Kept | None:
         # A fold that fails may have failed in the database: what follows needs a transaction that is still alive.
         connection.execute("savepoint views")
         rows = kept.rows.within(connection)
@@ -126,11 +131,12 @@ class PostgresBook:
             position = envelope.position
         after = replace(kept.checkpoint, position=position, stopped=stopped)
         refused = _written(connection, portfolio_id, after, changes)
-        if refused is not None:
-            after = replace(kept.checkpoint, stopped=Stopped(kept.checkpoint.position + 1, refused))
-            write_checkpoint(connection, portfolio_id, after)
-            self._kept.pop(portfolio_id, None)
-        kept.checkpoint = after
+        if refused is None:
+            return _Kept(after, kept.rows)
+        write_checkpoint(
+            connection, portfolio_id, replace(kept.checkpoint, stopped=Stopped(kept.checkpoint.position + 1, refused))
+        )
+        return None
 
     def _empty(self) -> ViewCheckpoint:
         return ViewCheckpoint(1, 0, versions_text(self._projections))

@@ -25,10 +25,14 @@ EMPTY_NAMES = {"utils.py", "helpers.py", "common.py", "manager.py", "base.py"}
 
 CLOCK_AND_IDS = PurePosixPath("ledger/values.py")
 SQL_PLACES = {
-    *(f"ledger/{name}.py" for name in ("postgres", "views", "columns", "database", "embedded_postgres")),
+    *(f"ledger/{name}.py" for name in ("postgres", "postgres_book", "views", "columns", "replay", "database")),
+    "ledger/embedded_postgres.py",
     "api/wiring.py",
     "api/errors.py",
 }
+
+# Foreign code may raise anything: a fold that fails must not lose the event, a bot that fails must not stop the others.
+FOREIGN_CODE = {"ledger/book.py", "signals/foreign.py"}
 
 WALL_CLOCKS = {
     *(f"datetime.datetime.{name}" for name in ("now", "utcnow", "today")),
@@ -169,8 +173,8 @@ def test_every_file_name_says_something() -> None:
 
 
 def test_no_failure_is_swallowed_unnamed() -> None:
-    """Product code catches named failures only: never everything, never Exception."""
-    assert broken_in(ROOMS, blind_handlers) == []
+    """Product code catches named failures only, except at the two doors where foreign code becomes a value."""
+    assert broken_in(ROOMS, blind_handlers, allowed=FOREIGN_CODE) == []
 
 
 def test_money_never_becomes_a_float() -> None:
