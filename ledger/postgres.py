@@ -1,7 +1,7 @@
 """PostgresLog: the log in PostgreSQL, and the only SQL on it."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -76,16 +76,29 @@ def append_in(
     recorded_at: datetime,
 ) -> Appended:
     """As `EventLog.append`, inside the caller's transaction; the portfolio's head stays locked until it ends."""
+    return send_append(connection, portfolio_id, events, expected_position, recorded_at)()
+
+
+def send_append(
+    connection: Raw,
+    portfolio_id: UUID,
+    events: Sequence[NewEvent],
+    expected_position: int | None,
+    recorded_at: datetime,
+) -> Callable[[], Appended]:
+    """Sends the append; calling what is returned gives its result. In a pipeline more can be sent in between."""
     check_batch(events)
     payloads = [encode(new.event) for new in events]
     batch = [_sent(ordinal, new, payload) for ordinal, (new, payload) in enumerate(zip(events, payloads, strict=True))]
     cursor = connection.execute(_APPEND, (portfolio_id, expected_position, recorded_at, Jsonb(batch, dumps=_dumps)))
-    stored = {row[0]: row for row in cursor}
-    envelopes = [
-        _envelope_of(portfolio_id, new, payload, stored[new.event_id])
-        for new, payload in zip(events, payloads, strict=True)
-    ]
-    return Appended(envelopes, frozenset(row[0] for row in stored.values() if row[4]))
+
+    def received() -> Appended:
+        stored = {row[0]: row for row in cursor}
+        pairs = zip(events, payloads, strict=True)
+        envelopes = [_envelope_of(portfolio_id, new, payload, stored[new.event_id]) for new, payload in pairs]
+        return Appended(envelopes, frozenset(row[0] for row in stored.values() if row[4]))
+
+    return received
 
 
 def read_page(connection: Raw, portfolio_id: UUID, after: int, limit: int) -> list[Envelope]:

@@ -13,7 +13,7 @@ from sqlalchemy import Engine
 from ledger.book import Reading, Stopped, attempt_fold
 from ledger.envelope import Envelope, NewEvent
 from ledger.log import EventLog
-from ledger.postgres import PostgresLog, Raw, append_in, domain_errors, raw, read_stream
+from ledger.postgres import Appended, PostgresLog, Raw, domain_errors, raw, read_stream, send_append
 from ledger.projections import PROJECTIONS
 from ledger.rows import Change, Projection
 from ledger.values import Clock
@@ -21,6 +21,7 @@ from ledger.views import (
     StoredRows,
     ViewCheckpoint,
     read_checkpoint,
+    send_checkpoint,
     versions_text,
     write_changes,
     write_checkpoint,
@@ -71,13 +72,13 @@ class PostgresBook:
             kept = self._kept.pop(portfolio_id, None)
             with self._engine.begin() as connection:
                 own = raw(connection)
-                appended = append_in(own, portfolio_id, events, expected_position, self._clock())
+                appended, checkpoint = self._append(own, portfolio_id, events, expected_position)
                 new = sorted(
                     (one for one in appended.envelopes if one.event_id in appended.new_ids),
                     key=lambda one: one.position,
                 )
                 if new:
-                    kept = self._update_views(own, portfolio_id, new, kept)
+                    kept = self._update_views(own, portfolio_id, new, kept, checkpoint)
                 if alongside is not None:
                     alongside(own)
             if kept is not None:
@@ -98,11 +99,26 @@ class PostgresBook:
         with self._engine.begin() as connection:
             yield raw(connection)
 
+    def _append(
+        self, connection: Raw, portfolio_id: UUID, events: Sequence[NewEvent], expected_position: int | None
+    ) -> tuple[Appended, ViewCheckpoint]:
+        """The append, where the views stand behind its lock, and the savepoint of the fold, in one trip to the server."""
+        with connection.pipeline():
+            appended = send_append(connection, portfolio_id, events, expected_position, self._clock())
+            checkpoint = send_checkpoint(connection, portfolio_id)
+            # A fold that fails may have failed in the database: what follows needs a transaction that is still alive.
+            connection.execute("savepoint views")
+        return appended(), checkpoint() or self._empty()
+
     def _update_views(
-        self, connection: Raw, portfolio_id: UUID, new: Sequence[Envelope], kept: _Kept | None
+        self,
+        connection: Raw,
+        portfolio_id: UUID,
+        new: Sequence[Envelope],
+        kept: _Kept | None,
+        checkpoint: ViewCheckpoint,
     ) -> _Kept | None:
         """Brings the views to the last of `new`; returns the rows worth keeping."""
-        checkpoint = read_checkpoint(connection, portfolio_id) or self._empty()
         if checkpoint.stopped is not None:
             return None
         if kept is None or kept.checkpoint != checkpoint:
@@ -115,8 +131,6 @@ class PostgresBook:
     def _fold_and_write(
         self, connection: Raw, portfolio_id: UUID, kept: _Kept, pending: Iterable[Envelope]
     ) -> _Kept | None:
-        # A fold that fails may have failed in the database: what follows needs a transaction that is still alive.
-        connection.execute("savepoint views")
         rows = kept.rows.within(connection)
         changes: list[Change] = []
         position, stopped = kept.checkpoint.position, None

@@ -4,7 +4,7 @@ Every view table begins with (portfolio_id, generation). A rebuild writes the ne
 then moves the checkpoint to it, so readers see the old rows or the new ones, never a mixture.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Final
@@ -51,14 +51,25 @@ LIVE: Final[dict[str, str]] = {
 
 
 def read_checkpoint(connection: Raw, portfolio_id: UUID) -> ViewCheckpoint | None:
-    row = connection.execute(
+    """Where the portfolio's views stand, or None before their first row."""
+    return send_checkpoint(connection, portfolio_id)()
+
+
+def send_checkpoint(connection: Raw, portfolio_id: UUID) -> Callable[[], ViewCheckpoint | None]:
+    """Sends the question; calling what is returned gives the answer. In a pipeline more can be sent in between."""
+    cursor = connection.execute(
         "select generation, position, versions, stopped_position, stopped_reason"
         " from view_checkpoints where portfolio_id = %s",
         (portfolio_id,),
-    ).fetchone()
-    if row is None:
-        return None
-    return ViewCheckpoint(row[0], row[1], row[2], None if row[3] is None else Stopped(row[3], row[4]))
+    )
+
+    def received() -> ViewCheckpoint | None:
+        row = cursor.fetchone()
+        if row is None:
+            return None
+        return ViewCheckpoint(row[0], row[1], row[2], None if row[3] is None else Stopped(row[3], row[4]))
+
+    return received
 
 
 def write_checkpoint(connection: Raw, portfolio_id: UUID, checkpoint: ViewCheckpoint) -> None:
