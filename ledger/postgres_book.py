@@ -23,8 +23,8 @@ from ledger.views import (
     read_checkpoint,
     send_checkpoint,
     versions_text,
-    write_changes,
     write_checkpoint,
+    write_step,
 )
 
 Alongside = Callable[[Raw], None]
@@ -163,10 +163,7 @@ def _written(connection: Raw, portfolio_id: UUID, after: ViewCheckpoint, changes
     whole recording.
     """
     try:
-        with connection.pipeline():
-            write_changes(connection, portfolio_id, after.generation, changes)
-            write_checkpoint(connection, portfolio_id, after)
-            connection.execute("release savepoint views")
+        write_step(connection, portfolio_id, after, changes)
     except (psycopg.DataError, psycopg.IntegrityError, psycopg.ProgrammingError) as error:
         connection.execute("rollback to savepoint views")
         return f"{type(error).__name__}: {error.diag.message_primary}"

@@ -4,11 +4,15 @@ Every view table begins with (portfolio_id, generation). A rebuild writes the ne
 then moves the checkpoint to it, so readers see the old rows or the new ones, never a mixture.
 """
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from functools import lru_cache
+from itertools import count, groupby
 from typing import Final
 from uuid import UUID
+
+from psycopg import RawCursor
 
 from ledger.book import Stopped
 from ledger.envelope import canonical_json
@@ -73,31 +77,70 @@ def send_checkpoint(connection: Raw, portfolio_id: UUID) -> Callable[[], ViewChe
 
 
 def write_checkpoint(connection: Raw, portfolio_id: UUID, checkpoint: ViewCheckpoint) -> None:
+    """The portfolio's views stand where `checkpoint` says."""
+    connection.execute(_UPSERT_CHECKPOINT, _checkpoint_values(portfolio_id, checkpoint))
+
+
+_UPSERT_CHECKPOINT: Final = (
+    "insert into view_checkpoints values (%s, %s, %s, %s, %s, %s) on conflict (portfolio_id) do update set"
+    " generation = excluded.generation, position = excluded.position, versions = excluded.versions,"
+    " stopped_position = excluded.stopped_position, stopped_reason = excluded.stopped_reason"
+)
+
+
+def _checkpoint_values(portfolio_id: UUID, checkpoint: ViewCheckpoint) -> tuple[object, ...]:
     stopped = checkpoint.stopped
-    connection.execute(
-        "insert into view_checkpoints values (%s, %s, %s, %s, %s, %s) on conflict (portfolio_id) do update set"
-        " generation = excluded.generation, position = excluded.position, versions = excluded.versions,"
-        " stopped_position = excluded.stopped_position, stopped_reason = excluded.stopped_reason",
-        (
-            portfolio_id,
-            checkpoint.generation,
-            checkpoint.position,
-            checkpoint.versions,
-            stopped.position if stopped else None,
-            stopped.reason if stopped else None,
-        ),
+    return (
+        portfolio_id,
+        checkpoint.generation,
+        checkpoint.position,
+        checkpoint.versions,
+        stopped.position if stopped else None,
+        stopped.reason if stopped else None,
     )
+
+
+AT_ONCE: Final = 12
+"""Up to so many rows go out in one statement: what one event changes, as a rule. Its text is prepared after a few uses."""
+
+
+def write_step(connection: Raw, portfolio_id: UUID, checkpoint: ViewCheckpoint, changes: Sequence[Change]) -> None:
+    """The tables hold what `changes` say and the checkpoint stands at its end: of several changes to one row the last."""
+    last = list(_last_changes(changes).values())
+    rows = sorted((change for change in last if isinstance(change, Row)), key=lambda row: row.table)
+    if len(rows) < len(last) or len(rows) > AT_ONCE:
+        with connection.pipeline():
+            write_changes(connection, portfolio_id, checkpoint.generation, changes)
+            write_checkpoint(connection, portfolio_id, checkpoint)
+        return
+    values = [value for row in rows for value in (portfolio_id, checkpoint.generation, *values_of(row))]
+    statement = _step_statement(tuple(type(row) for row in rows))
+    # Numbered places need no rewriting by the client: for a statement this long that costs more than running it.
+    RawCursor(connection).execute(statement, (*values, *_checkpoint_values(portfolio_id, checkpoint)))
+
+
+@lru_cache(maxsize=1000)
+def _step_statement(kinds: tuple[type[Row], ...]) -> str:
+    """One statement that writes one row of each of these kinds and the checkpoint, with places numbered from $1."""
+    numbers = count(1)
+    parts = [f"w{place} as ({_upsert(kind)})" for place, kind in enumerate(kinds)]
+    text = f"with {', '.join(parts)} {_UPSERT_CHECKPOINT}" if parts else _UPSERT_CHECKPOINT
+    return re.sub("%s", lambda _: f"${next(numbers)}", text)
 
 
 def write_changes(connection: Raw, portfolio_id: UUID, generation: int, changes: Sequence[Change]) -> None:
     """The tables hold what `changes` say: of several changes to one row the last."""
+    ordered = sorted(_last_changes(changes).items(), key=lambda item: item[0][0])
+    for _, group in groupby(ordered, key=lambda item: (item[0][0], isinstance(item[1], Gone))):
+        _write_kind(connection, portfolio_id, generation, [change for _, change in group])
+
+
+def _last_changes(changes: Sequence[Change]) -> dict[tuple[str, Key], Change]:
     last: dict[tuple[str, Key], Change] = {}
     for change in changes:
         kind, key = (change.kind, change.key) if isinstance(change, Gone) else (type(change), key_of(change))
         last[(kind.table, key)] = change
-    ordered = sorted(last.items(), key=lambda item: item[0][0])
-    for _, group in groupby(ordered, key=lambda item: (item[0][0], isinstance(item[1], Gone))):
-        _write_kind(connection, portfolio_id, generation, [change for _, change in group])
+    return last
 
 
 def _write_kind(connection: Raw, portfolio_id: UUID, generation: int, changes: Sequence[Change]) -> None:
@@ -114,6 +157,16 @@ def _write_kind(connection: Raw, portfolio_id: UUID, generation: int, changes: S
 
 
 def _upsert(kind: type[Row]) -> str:
+    known = _UPSERTS.get(kind)
+    if known is None:
+        known = _UPSERTS[kind] = _upsert_text(kind)
+    return known
+
+
+_UPSERTS: Final[dict[type[Row], str]] = {}
+
+
+def _upsert_text(kind: type[Row]) -> str:
     names = field_names(kind)
     others = [name for name in names if name not in kind.key]
     action = f"do update set {', '.join(f'{name} = excluded.{name}' for name in others)}" if others else "do nothing"
