@@ -17,6 +17,10 @@ class Conflict(Exception):
     """The log already says something else: another event under this id, or another position than expected."""
 
 
+class PositionConflict(Conflict):
+    """The log stands elsewhere than the caller expected: look again, and decide anew from what it says now."""
+
+
 class NoSuchPortfolio(Exception):
     """No portfolio with this id was ever opened."""
 
@@ -30,8 +34,9 @@ class EventLog(Protocol):
         """All of `events` are stored, in this order and at consecutive positions, or none is.
 
         An event whose id and content are already stored is answered with its old envelope and not stored again.
-        Raises Conflict for a known id with other content and when the head is not at `expected_position`
-        (asked only when something new is stored); NoSuchPortfolio unless the first event ever is PortfolioOpened.
+        Raises Conflict for a known id with other content, PositionConflict when the head is not at
+        `expected_position` (asked only when something new is stored), and NoSuchPortfolio unless the first event ever
+        is PortfolioOpened.
         """
 
     def read(self, portfolio_id: UUID, after: int = 0, limit: int | None = None) -> Iterator[Envelope]:
@@ -66,7 +71,7 @@ class MemoryLog:
                     raise Conflict(f"event {new.event_id} is already stored with other content")
             fresh = [new for new in events if new.event_id not in known]
             if fresh and expected_position is not None and expected_position != len(log):
-                raise Conflict(f"expected position {expected_position}, but the log stands at {len(log)}")
+                raise PositionConflict(f"expected position {expected_position}, but the log stands at {len(log)}")
             recorded_at = max([self._clock(), *(log[-1].recorded_at,)] if log else [self._clock()])
             stored = dict(known)
             for new in fresh:

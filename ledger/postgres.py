@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine
 
 from ledger.chain import Head
 from ledger.envelope import Envelope, NewEvent, encode
-from ledger.log import Conflict, NoSuchPortfolio, check_batch
+from ledger.log import Conflict, NoSuchPortfolio, PositionConflict, check_batch
 from ledger.values import Clock, time_text
 
 Raw = psycopg.Connection[tuple[Any, ...]]
@@ -194,6 +194,8 @@ def domain_errors() -> Iterator[None]:
             raise NoSuchPortfolio(_message(error)) from None
         if error.sqlstate == "DB002":
             raise Conflict(_message(error)) from None
+        if error.sqlstate == "DB004":
+            raise PositionConflict(_message(error)) from None
         raise
 
 

@@ -117,7 +117,7 @@ begin
     end if;
     if expected <> head.head_position then
         raise exception 'expected position %, but the log stands at %', expected, head.head_position
-            using errcode = 'DB002';
+            using errcode = 'DB004';
     end if;
 
     recorded := greatest(recorded, head.head_recorded_at);
