@@ -1,7 +1,7 @@
 """The loop that drives everything: closed candles → fills, marks, bots, review and orders, in that order."""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import datetime
 from decimal import Decimal
 from typing import Final
@@ -11,14 +11,35 @@ from execution.exchanges.paper import PaperExchange
 from execution.trade_service import TradeService
 from ledger.book import Book
 from ledger.envelope import NewEvent
-from ledger.events import MarkRecorded
+from ledger.events import BotFailed, MarkRecorded, SignalEmitted
+from ledger.log import Conflict
 from ledger.projections.bots import BotView
 from ledger.values import Instrument, derived_id
 from signals.market import Candle, CandleFeed, Quote
+from signals.market_playback import PlayedFeed
 from signals.runner import Evaluation, evaluate, signal_id
 
 WARMUP_BARS: Final = 600
 MARK_EVERY_S: Final = 1.0
+
+
+class MarketClock:
+    """Market time: a live feed's clock; on a played feed the close of the newest candle whose consequences are being drawn.
+
+    A played feed releases many candles at once and is then ahead of what has been done with them. To be made after the
+    feed has started.
+    """
+
+    def __init__(self, feed: CandleFeed) -> None:
+        self._feed = feed
+        self._reached = feed.now()
+
+    def __call__(self) -> datetime:
+        return self._reached if isinstance(self._feed, PlayedFeed) else self._feed.now()
+
+    def reach(self, candle: Candle) -> None:
+        """It is at least as late as the candle's close; market time never runs backwards."""
+        self._reached = max(self._reached, candle.closed_at)
 
 
 class MarketLoop:
@@ -33,6 +54,7 @@ class MarketLoop:
         book: Book,
         portfolio_id: UUID,
         feed: CandleFeed,
+        clock: MarketClock,
         paper: PaperExchange,
         trader: TradeService,
         elapsed: Callable[[], float],
@@ -40,6 +62,7 @@ class MarketLoop:
         self._book = book
         self._portfolio_id = portfolio_id
         self._feed = feed
+        self._clock = clock
         self._paper = paper
         self._trader = trader
         self._elapsed = elapsed
@@ -52,14 +75,17 @@ class MarketLoop:
     def tick(self) -> None:
         """Everything that the market has said since the last tick has had its consequences."""
         with self._gate:
+            self._trader.step()  # orders are looked after whether or not the market can be heard
             self._waiting += self._feed.poll()
             while self._waiting:
                 self._through(self._waiting[0])
                 self._waiting.pop(0)
                 self.candles += 1
-            for quote in self._feed.quotes():
+            quotes = self._feed.quotes()
+            for quote in quotes:
                 self._on_quote(quote)
-            self._trader.step()
+            if quotes:
+                self._trader.step()
 
     def evaluate_now(self, bot_id: str) -> Evaluation | None:
         """The bot is asked at the last closed candle; a new opinion is recorded and judged. None: no such bot."""
@@ -68,38 +94,48 @@ class MarketLoop:
                 bot = reading.rows.get(BotView, bot_id)
             if bot is None:
                 return None
-            evaluation = self._ask(bot)
-            self._record([evaluation])
+            self._ask(bot, self._waiting)
             self._trader.step()
-            return evaluation
+            return self.evaluations[bot_id]
 
     def _through(self, candle: Candle) -> None:
+        self._clock.reach(candle)
         with self._trader.exclusively():
             self._paper.on_bar(candle)
         self._trader.step()
         self._mark(candle.instrument, candle.close, candle.closed_at)
         with self._book.reading(self._portfolio_id) as reading:
             running = [bot for bot in reading.rows.where(BotView) if bot.status == "running"]
-        concerned = [bot for bot in running if bot.instrument == candle.instrument]
-        self._record([self._ask(bot) for bot in concerned])
+        for bot in running:
+            if bot.instrument == candle.instrument:
+                self._ask(bot, self._waiting[1:])
         self._trader.step()
 
-    def _ask(self, bot: BotView) -> Evaluation:
-        candles = self._feed.history(Instrument(bot.instrument), WARMUP_BARS)
-        evaluation = self.evaluations[bot.bot_id] = evaluate(bot, candles)
-        return evaluation
+    def _ask(self, bot: BotView, ahead: list[Candle]) -> None:
+        """The bot has been asked at the last candle before those `ahead`; what it said is recorded."""
+        instrument = Instrument(bot.instrument)
+        unseen = sum(1 for candle in ahead if candle.instrument == instrument)
+        candles = self._feed.history(instrument, WARMUP_BARS + unseen)
+        evaluation = self.evaluations[bot.bot_id] = evaluate(bot, candles[: len(candles) - unseen])
+        if evaluation.signal_event is not None:
+            self._record_signal(bot, evaluation.signal_event)
+        elif evaluation.failure is not None:
+            self._record_failure(bot, evaluation.failure)
 
-    def _record(self, evaluations: Sequence[Evaluation]) -> None:
-        events: list[NewEvent] = []
-        for one in evaluations:
-            if one.signal_event is not None:
-                new_id = signal_id(one.signal_event)
-                events.append(NewEvent(one.signal_event, new_id, one.signal_event.asof, f"bot:{one.bot_id}", new_id))
-            elif one.failure is not None:
-                new_id = derived_id("bot-failed", one.bot_id, one.failure.asof.isoformat())
-                events.append(NewEvent(one.failure, new_id, one.failure.asof, f"bot:{one.bot_id}", new_id))
-        if events:
-            self._book.record(self._portfolio_id, events)
+    def _record_signal(self, bot: BotView, signal: SignalEmitted) -> None:
+        new_id = signal_id(signal)
+        new = NewEvent(signal, new_id, signal.asof, f"bot:{bot.bot_id}", new_id)
+        try:
+            self._book.record(self._portfolio_id, [new])
+        except Conflict:
+            # What it said first stands. A bot that says two things about one moment is broken; the loop is not.
+            error = "it was asked twice about the same candles and said something else the second time"
+            self._record_failure(bot, BotFailed(bot_id=bot.bot_id, asof=signal.asof, error=error))
+
+    def _record_failure(self, bot: BotView, failure: BotFailed) -> None:
+        # A bot that is started again may fail again at the same candle, with the same words or others.
+        new_id = derived_id("bot-failed", bot.bot_id, failure.asof, bot.status_since, failure.error)
+        self._book.record(self._portfolio_id, [NewEvent(failure, new_id, failure.asof, f"bot:{bot.bot_id}", new_id)])
 
     def _on_quote(self, quote: Quote) -> None:
         with self._trader.exclusively():
@@ -113,6 +149,6 @@ class MarketLoop:
             return
         source = self._feed.mark_source
         mark = MarkRecorded(instrument=instrument, price=price, source=source)
-        new_id = derived_id("mark", self._portfolio_id, instrument, at.isoformat(), source)
+        new_id = derived_id("mark", self._portfolio_id, instrument, at, source, price)
         self._book.record(self._portfolio_id, [NewEvent(mark, new_id, at, "market", new_id)])
         self._marked[instrument] = now

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import Final
 
 from ledger.projections.cash import Balance
 from ledger.projections.holdings import Holding
@@ -14,6 +15,9 @@ from ledger.projections.policy import halt_reason, limit_of
 from ledger.projections.portfolio import AccountView, PortfolioView
 from ledger.rows import Rows
 from ledger.values import ZERO, Instrument
+
+LONGEST: Final = timedelta(days=3650)
+"""No window is longer, so that adding one to a time always gives a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,11 @@ class Desk:
 
     def limit(self, name: str) -> Decimal:
         return limit_of(self.rows, name)
+
+    def window(self, name: str) -> timedelta:
+        """The limit called `name`, which is in minutes, to the microsecond; at most `LONGEST`."""
+        microseconds = min(self.limit(name) * 60_000_000, Decimal(LONGEST // timedelta(microseconds=1)))
+        return timedelta(microseconds=int(microseconds))
 
     def account(self, name: str) -> AccountView | None:
         return self.rows.get(AccountView, name)
@@ -63,13 +72,13 @@ class Desk:
         """Orders that have not ended, of one instrument or of all."""
         return (one for one in self.rows.where(OrderView) if instrument is None or one.instrument == instrument)
 
-    def available(self, account: str, asset: str) -> Decimal:
-        """The balance less what open orders (also those of unknown outcome) may still take of it."""
+    def available(self, account: str, asset: str, fee_rate: Decimal) -> Decimal:
+        """The balance less what open orders (also those of unknown outcome) may still take of it, fees included."""
         return self.balance(account, asset) - sum(
-            (self._reserved(one, account, asset) for one in self.open_orders()), ZERO
+            (self._reserved(one, account, asset, fee_rate) for one in self.open_orders()), ZERO
         )
 
-    def _reserved(self, order: OrderView, account: str, asset: str) -> Decimal:
+    def _reserved(self, order: OrderView, account: str, asset: str, fee_rate: Decimal) -> Decimal:
         instrument = Instrument(order.instrument)
         if order.account != account or asset not in (instrument.base, instrument.quote):
             return ZERO
@@ -79,7 +88,7 @@ class Desk:
             return max(size - order.filled_quantity, ZERO)
         if order.side == "buy" and asset == instrument.quote:
             size = order.quote_size if order.quote_size is not None else (order.base_size or ZERO) * price
-            return max(size - order.filled_value, ZERO)
+            return max(size - order.filled_value, ZERO) * (1 + fee_rate)
         return ZERO
 
     def _price(self, instrument: Instrument) -> Decimal:

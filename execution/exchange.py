@@ -4,6 +4,7 @@ Refused and unknown are kept apart above all else: a refusal ends an order; an u
 client order id and is never simply repeated.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -28,10 +29,19 @@ class OrderTicket:
     expires_at: datetime
 
     def __post_init__(self) -> None:
-        if (self.base_size is None) == (self.quote_size is None):
-            raise ValueError("an order has either a base size or a quote size")
-        if (self.kind == "limit") != (self.limit_price is not None):
-            raise ValueError("a limit order has a limit price, a market order has none")
+        check_terms(self.kind, self.base_size, self.quote_size, self.limit_price)
+
+
+def check_terms(
+    kind: OrderKind, base_size: Decimal | None, quote_size: Decimal | None, limit_price: Decimal | None
+) -> None:
+    """Raises ValueError unless there is exactly one size, a limit price just for a limit order, and all are above 0."""
+    if (base_size is None) == (quote_size is None):
+        raise ValueError("an order has either a base size or a quote size")
+    if (kind == "limit") != (limit_price is not None):
+        raise ValueError("a limit order has a limit price, a market order has none")
+    if any(number is not None and number <= 0 for number in (base_size, quote_size, limit_price)):
+        raise ValueError("sizes and prices are greater than 0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +122,9 @@ class Exchange(Protocol):
 
     def fills(self, client_order_id: str) -> list[Fill]:
         """The order's fills the venue still tells of, oldest first."""
+
+    def booked(self, client_order_id: str, venue_trade_ids: Collection[str]) -> None:
+        """These fills of the order are in the ledger's rows: an adapter need not tell of them any longer."""
 
     def forget(self, client_order_id: str) -> None:
         """The order's end and all its fills are in the log: an adapter need not keep it any longer."""

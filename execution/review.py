@@ -4,14 +4,14 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from execution.desk import Desk
-from execution.exchange import InstrumentRules
+from execution.exchange import InstrumentRules, check_terms
 from execution.rules import FOR_EVERY_ORDER, FOR_SIGNALS, Proposal, fresh_signal
 from execution.sizing import Size, signal_size, wanted_value
 from ledger.events import OrderKind, RuleChecked
 from ledger.projections.opinions import action_of
 from ledger.projections.portfolio import AccountView
 from ledger.projections.signals import SignalView
-from ledger.values import Instrument, Side
+from ledger.values import Instrument, Side, round18
 
 Rules = tuple[RuleChecked, ...]
 
@@ -40,14 +40,14 @@ class Rejection:
 
 @dataclass(frozen=True, slots=True)
 class Expiry:
-    """The signal is too old to be judged."""
+    """The signal is too old to be traded, whatever the other rules say; the first rule is the one that says so."""
 
     rules: Rules
 
 
 @dataclass(frozen=True, slots=True)
 class ManualTicket:
-    """What a person asks for. Exactly one of the sizes; the account may be left open."""
+    """What a person asks for; the account may be left open. Raises ValueError as an `OrderTicket` does."""
 
     instrument: Instrument
     side: Side
@@ -56,6 +56,9 @@ class ManualTicket:
     quote_size: Decimal | None
     limit_price: Decimal | None
     account: str | None
+
+    def __post_init__(self) -> None:
+        check_terms(self.kind, self.base_size, self.quote_size, self.limit_price)
 
 
 def review_signal(signal: SignalView, desk: Desk, venue_rules: InstrumentRules | None) -> Approval | Rejection | Expiry:
@@ -68,11 +71,8 @@ def review_signal(signal: SignalView, desk: Desk, venue_rules: InstrumentRules |
         wanted = wanted_value(signal.score, desk)
         size = signal_size(side, wanted, signal.price, instrument, account.account, venue_rules, desk)
     proposal = Proposal(instrument, side, signal.price, size, account, venue_rules, signal)
-    freshness = fresh_signal(proposal, desk)
-    if not freshness.passed:
-        return Expiry((freshness,))
-    rules = (freshness, *(rule(proposal, desk) for rule in (*FOR_SIGNALS, *FOR_EVERY_ORDER)))
-    return _verdict(proposal, rules)
+    rules = tuple(rule(proposal, desk) for rule in (fresh_signal, *FOR_SIGNALS, *FOR_EVERY_ORDER))
+    return _verdict(proposal, rules) if rules[0].passed else Expiry(rules)
 
 
 def review_manual(ticket: ManualTicket, desk: Desk, venue_rules: InstrumentRules | None) -> Approval | Rejection:
@@ -87,7 +87,7 @@ def review_manual(ticket: ManualTicket, desk: Desk, venue_rules: InstrumentRules
 
 def _ticket_size(ticket: ManualTicket, price: Decimal) -> Size:
     if ticket.base_size is not None:
-        return Size(ticket.base_size * price, ticket.base_size)
+        return Size(round18(ticket.base_size * price), ticket.base_size)
     assert ticket.quote_size is not None
     return Size(ticket.quote_size, None)
 

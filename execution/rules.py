@@ -13,7 +13,7 @@ from ledger.events import RuleChecked
 from ledger.projections.opinions import action_of
 from ledger.projections.portfolio import AccountView
 from ledger.projections.signals import SignalView
-from ledger.values import Instrument, Side, decimal_text, time_text
+from ledger.values import Instrument, Side, decimal_text, round18, time_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +85,8 @@ def enough_available(proposal: Proposal, desk: Desk) -> RuleChecked:
         return checked("enough_available", False, "the size cannot be worked out")
     buy = proposal.side is Side.BUY
     asset = proposal.instrument.quote if buy else proposal.instrument.base
-    needed = (
-        size.value * (1 + rules.taker_fee) if buy else size.base_size or size.value / (proposal.price or Decimal(1))
-    )
-    available = desk.available(account.account, asset)
+    needed = round18(size.value * (1 + rules.taker_fee) if buy else _to_sell(size, proposal.price))
+    available = desk.available(account.account, asset, rules.taker_fee)
     passed = needed <= available and needed > 0
     words = "with fees" if buy else "to sell"
     reason = f"{_text(needed)} {asset} needed {words}, {_text(available)} available in {account.account}"
@@ -96,9 +94,11 @@ def enough_available(proposal: Proposal, desk: Desk) -> RuleChecked:
 
 
 def no_unknown_order(proposal: Proposal, desk: Desk) -> RuleChecked:
-    unknown = [one for one in desk.open_orders(str(proposal.instrument)) if one.status == "unknown"]
-    reason = f"{len(unknown)} orders of unknown outcome in {proposal.instrument}"
-    return checked("no_unknown_order", not unknown, reason, unknown=len(unknown))
+    """From the attempt until an answer is stored the outcome is unknown; so it is after an answer that proves nothing."""
+    orders = desk.open_orders(str(proposal.instrument))
+    unknown = sum(1 for one in orders if one.status in ("submitted", "unknown"))
+    reason = f"{unknown} orders of unknown outcome in {proposal.instrument}"
+    return checked("no_unknown_order", unknown == 0, reason, unknown=unknown)
 
 
 # --- rules for signals ------------------------------------------------------------------------------------------------
@@ -115,7 +115,7 @@ def newest_signal(proposal: Proposal, desk: Desk) -> RuleChecked:
 
 def fresh_signal(proposal: Proposal, desk: Desk) -> RuleChecked:
     signal = _signal(proposal)
-    longest = timedelta(minutes=int(desk.limit("signal_maximum_age_minutes")))
+    longest = desk.window("signal_maximum_age_minutes")
     if signal.horizon_s is not None:
         longest = min(longest, timedelta(seconds=signal.horizon_s))
     age = desk.now - signal.asof
@@ -150,8 +150,7 @@ def says_act(proposal: Proposal, desk: Desk) -> RuleChecked:
 
 def confirmed(proposal: Proposal, desk: Desk) -> RuleChecked:
     """Said for the whole window, by event time; a bar slower than the window must have been followed by a second one."""
-    signal, minutes = _signal(proposal), desk.limit("confirmation_minutes")
-    window = timedelta(minutes=int(minutes))
+    signal, window = _signal(proposal), desk.window("confirmation_minutes")
     opinion = desk.opinion(signal.bot_id, signal.instrument)
     bars = opinion.bars if opinion else 0
     elapsed = signal.asof - opinion.since if opinion and bars else timedelta(0)
@@ -161,13 +160,12 @@ def confirmed(proposal: Proposal, desk: Desk) -> RuleChecked:
 
 
 def cooled_down(proposal: Proposal, desk: Desk) -> RuleChecked:
-    signal, minutes = _signal(proposal), desk.limit("cooldown_minutes")
-    window = timedelta(minutes=int(minutes))
+    signal, window = _signal(proposal), desk.window("cooldown_minutes")
     opinion = desk.opinion(signal.bot_id, signal.instrument)
     last = opinion.traded_at if opinion else None
     if last is None:
         return checked("cooled_down", True, "the bot has not traded yet", window_s=_seconds(window))
-    passed = signal.asof - last >= window
+    passed = not window or signal.asof - last >= window
     reason = f"{_seconds(signal.asof - last)} s since the bot's last trade, {_seconds(window)} s wanted"
     return checked("cooled_down", passed, reason, since_s=_seconds(signal.asof - last), window_s=_seconds(window))
 
@@ -211,8 +209,14 @@ def _signal(proposal: Proposal) -> SignalView:
     return proposal.signal
 
 
-def _seconds(duration: timedelta) -> int:
-    return int(duration.total_seconds())
+def _to_sell(size: Size, price: Decimal | None) -> Decimal:
+    """The base quantity of a sale; one sized in quote is worked out at the price."""
+    return size.base_size if size.base_size is not None else size.value / (price or Decimal(1))
+
+
+def _seconds(duration: timedelta) -> str:
+    """All of it, as text: a window of 90.5 s is not shown as 90."""
+    return decimal_text(Decimal(duration // timedelta(microseconds=1)).scaleb(-6))
 
 
 def _text(value: Decimal | datetime | str | int | None) -> str:

@@ -5,7 +5,7 @@ from decimal import ROUND_DOWN, Decimal
 
 from execution.desk import Desk
 from execution.exchange import InstrumentRules
-from ledger.values import Instrument, Side
+from ledger.values import ZERO, Instrument, Side, round18
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,21 +14,6 @@ class Size:
 
     value: Decimal
     base_size: Decimal | None
-
-
-def temperature(score: Decimal, desk: Desk) -> str:
-    """HOT, WARM, COOL or FROZEN by |score|; the lower bounds are limits of the policy and inclusive."""
-    for name in ("hot", "warm", "cool"):
-        if abs(score) >= desk.limit(f"{name}_score"):
-            return name.upper()
-    return "FROZEN"
-
-
-def wanted_value(score: Decimal, desk: Desk) -> Decimal:
-    """Base trade times the multiplier of the temperature, at most the largest trade; in quote currency."""
-    multipliers = {"HOT": desk.limit("hot_multiplier"), "WARM": desk.limit("warm_multiplier")}
-    wanted = desk.limit("base_trade") * multipliers.get(temperature(score, desk), Decimal(1))
-    return min(wanted, desk.limit("maximum_trade"))
 
 
 def signal_size(
@@ -40,24 +25,49 @@ def signal_size(
     rules: InstrumentRules,
     desk: Desk,
 ) -> Size:
-    """`wanted` cut down to what the account can pay for (fees included) or has to sell.
-
-    A sale that would leave less than the smallest trade behind sells it all.
-    """
+    """`wanted` (in quote) cut down to what the account can pay for, fees included, or has to sell."""
     if side is Side.BUY:
-        affordable = spendable(desk.available(account, instrument.quote), rules)
+        affordable = spendable(desk.available(account, instrument.quote, rules.taker_fee), rules)
         return Size(min(wanted, affordable).quantize(Decimal("0.01"), rounding=ROUND_DOWN), None)
-    held = max(desk.available(account, instrument.base), Decimal(0))
-    base_size = min(_steps(wanted / price, rules.lot), _steps(held, rules.lot))
-    if (held - base_size) * price < desk.limit("minimum_trade"):
-        base_size = _steps(held, rules.lot)
-    return Size(base_size * price, base_size)
+    held = in_lots(max(desk.available(account, instrument.base, rules.taker_fee), ZERO), rules.lot)
+    sold = _sold(held, wanted, price, rules, desk)
+    return Size(round18(sold * price), sold)
+
+
+def wanted_value(score: Decimal, desk: Desk) -> Decimal:
+    """Base trade times the multiplier of the temperature, at most the largest trade; in quote currency."""
+    multipliers = {"HOT": desk.limit("hot_multiplier"), "WARM": desk.limit("warm_multiplier")}
+    wanted = desk.limit("base_trade") * multipliers.get(temperature(score, desk), Decimal(1))
+    return min(wanted, desk.limit("maximum_trade"))
+
+
+def temperature(score: Decimal, desk: Desk) -> str:
+    """HOT, WARM, COOL or FROZEN by |score|; the lower bounds are limits of the policy and inclusive."""
+    for name in ("hot", "warm", "cool"):
+        if abs(score) >= desk.limit(f"{name}_score"):
+            return name.upper()
+    return "FROZEN"
 
 
 def spendable(cash: Decimal, rules: InstrumentRules) -> Decimal:
     """How much of `cash` an order may be sized at, so that its fee can be paid as well."""
-    return max(cash, Decimal(0)) / (1 + rules.taker_fee)
+    return max(cash, ZERO) / (1 + rules.taker_fee)
 
 
-def _steps(quantity: Decimal, lot: Decimal) -> Decimal:
+def in_lots(quantity: Decimal, lot: Decimal) -> Decimal:
+    """The largest multiple of the lot that is not above `quantity`."""
     return (quantity / lot).to_integral_value(ROUND_DOWN) * lot
+
+
+def _sold(held: Decimal, wanted: Decimal, price: Decimal, rules: InstrumentRules, desk: Desk) -> Decimal:
+    """How much of `held` to sell: what makes up `wanted`, but never so that less than the smallest trade stays behind.
+
+    Then it is all of it, or, where that is more than the largest trade, so little that the smallest trade stays.
+    """
+    least = desk.limit("minimum_trade")
+    sold = min(in_lots(wanted / price, rules.lot), held)
+    if (held - sold) * price >= least or sold == held:
+        return sold
+    if held * price <= desk.limit("maximum_trade"):
+        return held
+    return in_lots(max(held - least / price, ZERO), rules.lot)

@@ -8,39 +8,42 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from decimal import Decimal
-from typing import Final
+from functools import partial
+from typing import Final, Literal
 from uuid import UUID
 
 from execution.desk import Desk
-from execution.exchange import Accepted, Exchange, Fill, FoundOrder, NotPlaced, OrderTicket, Refused, Unknown
-from execution.review import Approval, Expiry, ManualTicket, Rejection, review_manual, review_signal
-from ledger.book import Book, Reading
-from ledger.envelope import NewEvent
-from ledger.events import (
-    Event,
-    OrderAccepted,
-    OrderClosed,
-    OrderRefused,
-    OrderRequested,
-    OrderSubmitted,
-    OutcomeUnknown,
-    RuleChecked,
-    SignalApproved,
-    SignalExpired,
-    SignalRejected,
-    TradeExecuted,
+from execution.exchange import Accepted, Exchange, Fill, FoundOrder, NotPlaced, Unknown
+from execution.order_events import (
+    asked_for,
+    fill_id,
+    manual_intent,
+    order_event,
+    outcome_of,
+    ticket_of,
+    trade_of,
+    verdict_events,
 )
-from ledger.log import Conflict
+from execution.review import Approval, ManualTicket, Rejection, review_manual, review_signal
+from ledger.book import Book, Reading
+from ledger.envelope import NewEvent, canonical_json
+from ledger.events import Event, OrderAccepted, OrderClosed, OrderSubmitted, OutcomeUnknown, RuleChecked
+from ledger.log import Conflict, PositionConflict
 from ledger.projections.orders import OrderView
 from ledger.projections.signals import SignalView
 from ledger.projections.trades import TradeView
-from ledger.values import Clock, Instrument, Side, derived_id
+from ledger.rows import replaced
+from ledger.values import Clock, Instrument
 
 SUBMIT_TIMEOUT: Final = timedelta(seconds=30)
-ACTOR: Final = "trade-service"
-SAME_CURRENCY: Final = Decimal(1)
-"""The quote rate of a pair quoted in the portfolio's base currency; review lets no other pair through."""
+"""An attempt begins within this time after it is stored, or not at all; before it has passed, nothing proves that an
+order will not arrive."""
+
+SEND_WITHIN: Final = timedelta(minutes=10)
+"""An intent that has waited longer (the program was not running, say) is dropped: the market has moved on."""
+
+TRIES: Final = 50
+"""How often a decision is made anew because the log moved meanwhile, before giving up."""
 
 Record = Callable[[Sequence[NewEvent], int], object]
 """Stores events if the log stands at the given position, together with whatever the caller wants stored with them."""
@@ -56,22 +59,34 @@ class TradeRejected(Exception):
 
 
 class TradeService:
-    """One portfolio's process manager. Its methods may be called from several threads; they run one after the other."""
+    """One portfolio's process manager. Its methods may be called from several threads; they run one after the other.
 
-    def __init__(self, book: Book, portfolio_id: UUID, exchanges: Mapping[str, Exchange], clock: Clock) -> None:
+    `sender` names it in the attempts that it stores. Services of one portfolio that run at the same time must have
+    different names: then only one of them stores an attempt, and only that one sends.
+    """
+
+    def __init__(
+        self,
+        book: Book,
+        portfolio_id: UUID,
+        exchanges: Mapping[str, Exchange],
+        clock: Clock,
+        sender: str = "trade-service",
+    ) -> None:
         self._book = book
         self._portfolio_id = portfolio_id
         self._exchanges = exchanges
         self._clock = clock
+        self._metadata = canonical_json({"sender": sender})
         self._gate = threading.RLock()
         self._moved = threading.Condition(self._gate)
 
     def step(self) -> None:
-        """Every waiting signal has its verdict, every order has gone as far as it can now."""
+        """Every order has gone as far as it can now, every waiting signal has its verdict, new orders are sent."""
         with self._gate:
-            self._judge_signals()
             self._advance_orders()
-            self._moved.notify_all()
+            if self._judge_signals():
+                self._advance_orders()
 
     @contextmanager
     def exclusively(self) -> Iterator[None]:
@@ -85,23 +100,26 @@ class TradeService:
             return self._review(ticket, desk)
 
     def request(self, ticket: ManualTicket, order_id: UUID, record: Record, lifetime: timedelta) -> UUID:
-        """The order is stored as intent and sent; returns its id. Raises TradeRejected, and then nothing is stored."""
+        """The order is stored as intent and sent; returns its id. Raises TradeRejected, and then nothing is stored.
+
+        A repeat with the same id and ticket stores nothing; raises Conflict when the id belongs to another order.
+        """
+
+        def intent(desk: Desk) -> list[NewEvent]:
+            known = desk.rows.get(OrderView, order_id)
+            if known is not None:
+                if not asked_for(known, ticket):
+                    raise Conflict(f"order {order_id} is already stored with other content")
+                return []
+            verdict = self._review(ticket, desk)
+            if isinstance(verdict, Rejection):
+                raise TradeRejected(verdict)
+            return [manual_intent(ticket, verdict, order_id, desk, lifetime)]
+
         with self._gate:
-            while True:
-                with self._desk() as desk:
-                    verdict = self._review(ticket, desk)
-                if isinstance(verdict, Rejection):
-                    raise TradeRejected(verdict)
-                order = _manual_order(ticket, verdict, order_id, desk, lifetime)
-                intent = NewEvent(order, order_id, desk.now, "owner", order_id)
-                try:
-                    record([intent], desk.position)
-                except Conflict as conflict:
-                    if "expected position" not in str(conflict):
-                        raise
-                    continue  # something was stored in between: look again
-                self._advance_orders()
-                return order_id
+            self._decide(intent, record)
+            self._advance_orders()
+            return order_id
 
     def wait_for(self, order_id: UUID, seconds: float) -> None:
         """Returns when the order has ended, or after `seconds` at the latest."""
@@ -109,31 +127,27 @@ class TradeService:
             self._moved.wait_for(lambda: self._ended(order_id), timeout=seconds)
 
     def _ended(self, order_id: UUID) -> bool:
-        with self._book.reading(self._portfolio_id) as reading:
-            order = reading.rows.get(OrderView, order_id)
+        with self._desk() as desk:
+            order = desk.rows.get(OrderView, order_id)
             return order is not None and not order.live
 
     # --- review -------------------------------------------------------------------------------------------------------
 
-    def _judge_signals(self) -> None:
+    def _judge_signals(self) -> bool:
+        """Every waiting signal has its verdict, oldest first; whether there was any."""
         with self._desk() as desk:
-            waiting = sorted(desk.rows.where(SignalView), key=lambda signal: signal.position)
+            waiting = [] if desk.stopped else sorted(desk.rows.where(SignalView), key=lambda signal: signal.position)
         for signal in waiting:
-            while not self._judged(signal):
-                pass  # the log moved while we were deciding: decide again from what it says now
+            self._decide(partial(self._verdict, signal))
+        return bool(waiting)
 
-    def _judged(self, signal: SignalView) -> bool:
-        with self._desk() as desk:
-            exchange = self._exchange_of(desk)
-            venue_rules = exchange.rules(Instrument(signal.instrument)) if exchange else None
-            events = _verdict_events(signal, review_signal(signal, desk, venue_rules), desk)
-        try:
-            self._book.record(self._portfolio_id, events, desk.position)
-        except Conflict as conflict:
-            if "expected position" not in str(conflict):
-                raise
-            return desk.stopped is not None  # behind a stopped view there is nothing to decide from
-        return True
+    def _verdict(self, seen: SignalView, desk: Desk) -> list[NewEvent]:
+        signal = desk.rows.get(SignalView, seen.signal_id)
+        if desk.stopped or signal is None or not signal.live:
+            return []
+        exchange = self._exchange_of(desk)
+        venue_rules = exchange.rules(Instrument(signal.instrument)) if exchange else None
+        return verdict_events(signal, review_signal(signal, desk, venue_rules), desk)
 
     def _review(self, ticket: ManualTicket, desk: Desk) -> Approval | Rejection:
         exchange = self._exchange_of(desk, ticket.account)
@@ -143,89 +157,144 @@ class TradeService:
 
     def _advance_orders(self) -> None:
         with self._desk() as desk:
-            orders = sorted(desk.rows.where(OrderView), key=lambda order: order.position)
-        for order in orders:
-            self._advance(order)
+            # Behind stopped views the rows may be older than what was done already: nothing follows from them.
+            orders = [] if desk.stopped else sorted(desk.rows.where(OrderView), key=lambda order: order.position)
+        known = [order for order in orders if order.venue in self._exchanges]  # others wait until theirs is connected
+        self._collect([order for order in known if order.status == "accepted"])
+        for order in known:
+            if order.status == "requested":
+                self._send(order)
+            elif order.status in ("submitted", "unknown"):
+                self._ask_about(order)
+        self._moved.notify_all()
 
-    def _advance(self, order: OrderView) -> None:
-        exchange = self._exchanges.get(order.venue)
-        if exchange is None:
-            return  # an order of a venue that is not connected waits until it is
-        if order.status == "requested":
-            self._send(order, exchange)
-        elif order.status in ("submitted", "unknown"):
-            self._ask_about(order, exchange)
-        elif order.status == "accepted":
-            self._collect(order, exchange)
-
-    def _send(self, order: OrderView, exchange: Exchange) -> None:
+    def _send(self, order: OrderView) -> None:
+        """The order has been sent once, the attempt stored before; or it is closed as not sent."""
+        stored = self._decide(partial(self._attempt, order))
+        if not stored or not isinstance(stored[0].event, OrderSubmitted):
+            return
+        attempted = replaced(order, status="submitted")
         with self._desk() as desk:
-            if desk.halted or desk.now >= order.expires_at:
-                self._store(
-                    order, OrderClosed(order_id=order.order_id, reason="not_sent", filled=order.filled_quantity)
-                )
-                return
-        deadline = self._clock() + SUBMIT_TIMEOUT
-        self._store(order, OrderSubmitted(order_id=order.order_id, attempt=1, deadline=deadline))
-        answer = exchange.submit(ticket_of(order))
-        self._store(order, _outcome(order, answer))
+            halted, changed = desk.halted, _changed(attempted, desk)
+            late = desk.now >= stored[0].event.deadline
+        if changed:
+            return
+        if halted or late:
+            self._store(attempted, lambda row: _closed(row, "not_sent"))
+            return
+        answer = self._exchanges[order.venue].submit(ticket_of(order))
+        self._store(attempted, lambda row: outcome_of(row, answer))
         if isinstance(answer, Accepted):
-            self._collect(order, exchange)
+            self._collect([replaced(order, status="accepted")])
 
-    def _ask_about(self, order: OrderView, exchange: Exchange) -> None:
+    def _attempt(self, order: OrderView, desk: Desk) -> list[NewEvent]:
+        if _changed(order, desk):
+            return []
+        if desk.halted or desk.now >= order.expires_at or desk.now - order.requested_at > SEND_WITHIN:
+            return [order_event(order, _closed(order, "not_sent"), desk.now)]
+        attempt = OrderSubmitted(order_id=order.order_id, attempt=1, deadline=desk.now + SUBMIT_TIMEOUT)
+        return [order_event(order, attempt, desk.now, self._metadata)]
+
+    def _ask_about(self, order: OrderView) -> None:
         """A stored attempt without a known outcome is looked up, never sent again."""
-        found = exchange.find(order.client_order_id)
+        found = self._exchanges[order.venue].find(order.client_order_id)
         match found:
             case FoundOrder():
-                self._store(order, OrderAccepted(order_id=order.order_id, venue_order_id=found.venue_order_id))
-                self._collect(order, exchange)
+                accepted = OrderAccepted(order_id=order.order_id, venue_order_id=found.venue_order_id)
+                if self._store(order, lambda _: accepted):
+                    self._collect([replaced(order, status="accepted")])
             case NotPlaced():
-                self._store(
-                    order, OrderClosed(order_id=order.order_id, reason="not_placed", filled=order.filled_quantity)
-                )
+                if self._clock() >= (order.submitted_at or order.requested_at) + SUBMIT_TIMEOUT:
+                    self._store(order, lambda row: _closed(row, "not_placed"))
             case Unknown() if order.status == "submitted":
-                self._store(order, OutcomeUnknown(order_id=order.order_id, code=found.code, text=found.text))
+                unknown = OutcomeUnknown(order_id=order.order_id, code=found.code, text=found.text)
+                self._store(order, lambda _: unknown)
             case Unknown():
                 pass  # still unknown: the log says so already
 
-    def _collect(self, order: OrderView, exchange: Exchange) -> None:
-        """Every fill the venue tells of is a trade in the log, once; an order that has ended there is closed here."""
-        for fill in exchange.fills(order.client_order_id):
-            self._book_fill(order, fill)
-        found = exchange.find(order.client_order_id)
-        if isinstance(found, FoundOrder) and found.state != "open":
-            reason = found.state
-            self._store(order, OrderClosed(order_id=order.order_id, reason=reason, filled=found.filled))
-            exchange.forget(order.client_order_id)
-        elif isinstance(found, NotPlaced):
-            self._store(order, OrderClosed(order_id=order.order_id, reason="cancelled", filled=order.filled_quantity))
+    def _collect(self, orders: Sequence[OrderView]) -> None:
+        """Every fill that the venues tell of these orders is a trade in the log, once; orders that have ended are closed.
 
-    def _book_fill(self, order: OrderView, fill: Fill) -> None:
-        trade_id = fill_id(order, fill)
-        with self._book.reading(self._portfolio_id) as reading:
-            if reading.rows.get(TradeView, trade_id) is not None:
-                return
-        trade = TradeExecuted(
-            account=order.account,
-            venue=order.venue,
-            venue_trade_id=fill.venue_trade_id,
-            instrument=Instrument(order.instrument),
-            side=Side(order.side),
-            quantity=fill.quantity,
-            price=fill.price,
-            fees=fill.fees,
-            quote_rate=SAME_CURRENCY,
-            order_id=order.order_id,
-            triggered_by=order.triggered_by,
-        )
-        story, cause = order.signal_id or order.order_id, order.order_id
-        self._book.record(self._portfolio_id, [NewEvent(trade, trade_id, fill.occurred_at, ACTOR, story, cause)])
+        What became of an order is asked before its fills: whatever had filled by then is told now. All fills go into the
+        log together, so that a candle's fills are either all there or can all be had again.
+        """
+        found = {order.order_id: self._exchanges[order.venue].find(order.client_order_id) for order in orders}
+        told = [(order, fill) for order in orders for fill in self._fills(order)]
+        if told:
+            self._book_fills(told)
+        for order in orders:
+            self._close_if_ended(order, found[order.order_id])
 
-    def _store(self, order: OrderView, event: Event) -> None:
-        event_id = derived_id(order.order_id, event.type)
-        story = order.signal_id or order.order_id
-        new = NewEvent(event, event_id, self._clock(), ACTOR, story, order.order_id)
-        self._book.record(self._portfolio_id, [new])
+    def _fills(self, order: OrderView) -> list[Fill]:
+        told = self._exchanges[order.venue].fills(order.client_order_id)
+        return [fill for fill in told if fill.client_order_id == order.client_order_id]
+
+    def _book_fills(self, told: Sequence[tuple[OrderView, Fill]]) -> None:
+        with self._desk() as desk:
+            new = {
+                fill_id(order, fill): trade_of(order, fill)
+                for order, fill in told
+                if desk.rows.get(TradeView, fill_id(order, fill)) is None
+            }
+        if new:
+            self._book.record(self._portfolio_id, list(new.values()))
+        with self._desk() as desk:
+            booked = [one for one in told if desk.rows.get(TradeView, fill_id(*one)) is not None]
+        for order in {order.order_id: order for order, _ in booked}.values():
+            ids = {fill.venue_trade_id for other, fill in booked if other.order_id == order.order_id}
+            self._exchanges[order.venue].booked(order.client_order_id, ids)
+
+    def _close_if_ended(self, order: OrderView, found: FoundOrder | NotPlaced | Unknown) -> None:
+        """The order is closed when it has ended at the venue and all that it filled is in the log."""
+
+        def closed(row: OrderView) -> Event | None:
+            match found:
+                case NotPlaced():
+                    return _closed(row, "cancelled")
+                case FoundOrder() if found.state != "open" and row.filled_quantity >= found.filled:
+                    return _closed(row, found.state)
+                case _:
+                    return None
+
+        if self._store(order, closed):
+            self._exchanges[order.venue].forget(order.client_order_id)
+
+    # --- storing ------------------------------------------------------------------------------------------------------
+
+    def _store(self, order: OrderView, event_of: Callable[[OrderView], Event | None]) -> bool:
+        """Whether an event was stored: none is when `event_of` has none, or the order has moved on from `order`'s status."""
+
+        def next_event(desk: Desk) -> list[NewEvent]:
+            row = desk.rows.get(OrderView, order.order_id)
+            event = None if row is None or _changed(order, desk) else event_of(row)
+            return [] if event is None else [order_event(order, event, desk.now)]
+
+        return bool(self._decide(next_event))
+
+    def _decide(self, decide: Callable[[Desk], list[NewEvent]], record: Record | None = None) -> list[NewEvent]:
+        """What `decide` makes of the desk is stored, and returned; it decides anew when the log moved meanwhile.
+
+        Raises Conflict when the log refuses a second time what `decide` holds to be new, or moves `TRIES` times.
+        """
+        refused: Conflict | None = None
+        for _ in range(TRIES):
+            with self._desk() as desk:
+                events = decide(desk)
+            if not events:
+                return []
+            if refused is not None and not isinstance(refused, PositionConflict):
+                raise refused
+            try:
+                (record or self._record)(events, desk.position)
+            except Conflict as conflict:
+                refused = conflict
+            else:
+                return events
+        assert refused is not None
+        raise refused
+
+    def _record(self, events: Sequence[NewEvent], position: int) -> None:
+        self._book.record(self._portfolio_id, events, position)
 
     @contextmanager
     def _desk(self) -> Iterator[Desk]:
@@ -237,94 +306,16 @@ class TradeService:
         return self._exchanges.get(view.venue) if view else None
 
 
-def fill_id(order: OrderView, fill: Fill) -> UUID:
-    """The event id of a fill: one for each (venue, account, instrument, venue trade id), whoever reports it."""
-    return derived_id("fill", order.venue, order.account, order.instrument, fill.venue_trade_id)
+def _changed(order: OrderView, desk: Desk) -> bool:
+    """Whether the order may have moved on since it was in the status that `order` shows."""
+    row = desk.rows.get(OrderView, order.order_id)
+    return desk.stopped is not None or row is None or row.status != order.status
 
 
-def client_order_id(order_id: UUID, attempt: int = 1) -> str:
-    """32 lower-case hex characters, valid at every venue, always the same for the same intent and attempt."""
-    return derived_id("client-order", order_id, attempt).hex
-
-
-def ticket_of(order: OrderView) -> OrderTicket:
-    """The order as it is sent."""
-    return OrderTicket(
-        client_order_id=order.client_order_id,
-        account=order.account,
-        instrument=Instrument(order.instrument),
-        side=Side(order.side),
-        kind="limit" if order.kind == "limit" else "market",
-        base_size=order.base_size,
-        quote_size=order.quote_size,
-        limit_price=order.limit_price,
-        expires_at=order.expires_at,
-    )
-
-
-def _outcome(order: OrderView, answer: Accepted | Refused | Unknown) -> Event:
-    match answer:
-        case Accepted():
-            return OrderAccepted(order_id=order.order_id, venue_order_id=answer.venue_order_id)
-        case Refused():
-            return OrderRefused(order_id=order.order_id, code=answer.code, text=answer.text)
-        case Unknown():
-            return OutcomeUnknown(order_id=order.order_id, code=answer.code, text=answer.text)
-
-
-def _verdict_events(signal: SignalView, verdict: Approval | Rejection | Expiry, desk: Desk) -> list[NewEvent]:
-    """The verdict and, when it is an approval, the order it asks for: stored together or not at all."""
-    verdict_id, order_id = derived_id(signal.signal_id, "verdict"), derived_id(signal.signal_id, "order")
-
-    def new(event: Event, event_id: UUID, cause: UUID) -> NewEvent:
-        return NewEvent(event, event_id, desk.now, "review", signal.signal_id, cause)
-
-    match verdict:
-        case Rejection():
-            return [new(SignalRejected(signal_id=signal.signal_id, rules=verdict.rules), verdict_id, signal.signal_id)]
-        case Expiry():
-            return [new(SignalExpired(signal_id=signal.signal_id, rules=verdict.rules), verdict_id, signal.signal_id)]
-        case Approval():
-            approved = SignalApproved(
-                signal_id=signal.signal_id, side=verdict.side, quote_size=verdict.size.value, rules=verdict.rules
-            )
-            order = _signal_order(signal, verdict, order_id, desk)
-            return [new(approved, verdict_id, signal.signal_id), new(order, order_id, verdict_id)]
-
-
-def _signal_order(signal: SignalView, approval: Approval, order_id: UUID, desk: Desk) -> OrderRequested:
-    return OrderRequested(
-        client_order_id=client_order_id(order_id),
-        account=approval.account.account,
-        venue=approval.account.venue,
-        instrument=Instrument(signal.instrument),
-        side=approval.side,
-        kind="market",
-        base_size=approval.size.base_size,
-        quote_size=approval.size.value if approval.size.base_size is None else None,
-        signal_id=signal.signal_id,
-        triggered_by=f"bot:{signal.bot_id}",
-        expires_at=desk.now + timedelta(minutes=int(desk.limit("order_lifetime_minutes"))),
-    )
-
-
-def _manual_order(
-    ticket: ManualTicket, approval: Approval, order_id: UUID, desk: Desk, lifetime: timedelta
-) -> OrderRequested:
-    return OrderRequested(
-        client_order_id=client_order_id(order_id),
-        account=approval.account.account,
-        venue=approval.account.venue,
-        instrument=ticket.instrument,
-        side=ticket.side,
-        kind=ticket.kind,
-        base_size=ticket.base_size,
-        quote_size=ticket.quote_size,
-        limit_price=ticket.limit_price,
-        triggered_by="manual",
-        expires_at=desk.now + lifetime,
-        rules=approval.rules,
-    )
+def _closed(
+    order: OrderView, reason: Literal["filled", "expired", "cancelled", "not_placed", "not_sent"]
+) -> OrderClosed:
+    return OrderClosed(order_id=order.order_id, reason=reason, filled=order.filled_quantity)
 
 
 def _stopped(reading: Reading) -> str | None:

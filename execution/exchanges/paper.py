@@ -7,57 +7,45 @@ Its memory is the log: after a restart `restore` brings back the open orders the
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
-from typing import Final, Literal, Protocol
+from decimal import Decimal
+from typing import Final, Literal
 
 from execution.exchange import Accepted, Fill, FoundOrder, InstrumentRules, NotPlaced, OrderTicket, Refused, Unknown
+from execution.exchanges.paper_prices import (
+    LOT,
+    Bar,
+    Offer,
+    TopOfBook,
+    bar_offer,
+    in_lots,
+    quote_offer,
+    tick_of,
+    up,
+    within,
+    worse,
+)
 from ledger.events import Fee
-from ledger.values import ZERO, Instrument, Side
+from ledger.values import ZERO, Instrument, Side, decimal_text
 
 Balances = Callable[[str, str], Decimal]
-"""(account, asset) → what the ledger holds there."""
+"""(account, asset) → what the ledger's rows say is held there."""
 
-
-class Bar(Protocol):
-    """A closed candle, as far as fills are concerned."""
-
-    @property
-    def instrument(self) -> Instrument: ...
-    @property
-    def opened_at(self) -> datetime: ...
-    @property
-    def open(self) -> Decimal: ...
-    @property
-    def high(self) -> Decimal: ...
-    @property
-    def low(self) -> Decimal: ...
-    @property
-    def volume(self) -> Decimal: ...
-
-
-class TopOfBook(Protocol):
-    """Best bid and ask at a moment."""
-
-    @property
-    def instrument(self) -> Instrument: ...
-    @property
-    def bid(self) -> Decimal: ...
-    @property
-    def ask(self) -> Decimal: ...
-    @property
-    def at(self) -> datetime: ...
+MINIMUM_SIZE: Final = Decimal("0.00001")
+MINIMUM_VALUE: Final = Decimal(1)
+DUST: Final = 10 * LOT
+"""An order sized in quote has got all it can when what is left of it would buy less."""
 
 
 @dataclass(frozen=True, slots=True)
 class PaperTerms:
-    """The assumptions beside every paper result. Rates are fractions (0.006 is 0.6 %).
+    """The assumptions beside every paper result. Rates are fractions (0.006 is 0.6 %); fees are above 0.
 
     `impact` is the extra cost of taking the whole volume allowed; `fee_in` says whether buys pay in quote or in what
     they receive; `refuse_rate` and `lost_reply_rate` inject refusals and lost answers, chosen by seed and client
-    order id.
+    order id. Raises ValueError for terms that no market has.
     """
 
     half_spread: Decimal = Decimal("0.0005")
@@ -71,19 +59,33 @@ class PaperTerms:
     lost_reply_rate: Decimal = ZERO
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        if not (0 < self.taker_fee < 1 and 0 < self.maker_fee < 1):
+            raise ValueError("fees are mandatory: each rate is above 0 and below 1")
+        rates = (self.half_spread, self.impact, self.refuse_rate, self.lost_reply_rate)
+        if not all(0 <= rate <= 1 for rate in rates) or self.half_spread + self.impact >= 1:
+            raise ValueError("rates are fractions between 0 and 1")
+        if not 0 < self.volume_share <= 1 or self.latency < timedelta(0):
+            raise ValueError("a share of volume lies above 0 and not above 1, and latency is not negative")
 
-DEFAULT_RULES: Final = InstrumentRules(
-    tick=Decimal("0.01"),
-    lot=Decimal("0.00000001"),
-    minimum_size=Decimal("0.00001"),
-    minimum_value=Decimal(1),
-    taker_fee=Decimal("0.006"),
-)
+    def describe(self) -> tuple[str, ...]:
+        """The assumptions as sentences to show beside a result."""
+        where = "in quote" if self.fee_in == "quote" else "in what a buy receives, in quote on sales"
+        faults = f"{_percent(self.refuse_rate)} refused, {_percent(self.lost_reply_rate)} lost replies"
+        return (
+            f"market orders fill at the next candle's open, {_percent(self.half_spread)} worse for the spread",
+            f"taking all the volume that may be taken costs another {_percent(self.impact)}, less costs a part of it",
+            f"a candle fills at most {_percent(self.volume_share)} of its volume; the rest waits or expires",
+            "limit orders fill when a later candle trades through their price by a tick",
+            f"fees of {_percent(self.taker_fee)} (taker) and {_percent(self.maker_fee)} (maker), {where}, rounded up",
+            f"orders take effect {decimal_text(Decimal(str(self.latency.total_seconds())))} s after they are sent",
+            f"injected faults: {faults}, seed {self.seed}",
+        )
 
 
 @dataclass(slots=True)
 class _Order:
-    """An order at the venue: what is left of it, and what it got."""
+    """An order at the venue: what is left of it, and the fills that the ledger does not have yet."""
 
     ticket: OrderTicket
     effective_at: datetime
@@ -93,6 +95,13 @@ class _Order:
     fill_count: int = 0
     state: Literal["open", "filled", "expired", "cancelled"] = "open"
     fills: list[Fill] = field(default_factory=list)
+
+    def left_at(self, price: Decimal) -> Decimal:
+        """What is still to be filled at `price`, in whole lots."""
+        if self.base_left is not None:
+            return in_lots(self.base_left)
+        size = in_lots((self.quote_left or ZERO) / price)
+        return size if size >= DUST else ZERO
 
 
 class PaperExchange:
@@ -112,22 +121,18 @@ class PaperExchange:
         self._balances = balances
         self._clock = clock
         self._orders: dict[str, _Order] = {}
+        self._told_until: dict[Instrument, datetime] = {}
+        self._prices: dict[Instrument, Decimal] = {}
 
     def rules(self, instrument: Instrument) -> InstrumentRules | None:
         if instrument not in self._instruments:
             return None
-        return InstrumentRules(
-            DEFAULT_RULES.tick,
-            DEFAULT_RULES.lot,
-            DEFAULT_RULES.minimum_size,
-            DEFAULT_RULES.minimum_value,
-            self.terms.taker_fee,
-        )
+        tick = tick_of(self._prices.get(instrument, Decimal(1000)))
+        return InstrumentRules(tick, LOT, MINIMUM_SIZE, MINIMUM_VALUE, self.terms.taker_fee)
 
     def submit(self, ticket: OrderTicket) -> Accepted | Refused | Unknown:
-        known = self._orders.get(ticket.client_order_id)
-        if known is not None:
-            return Refused("duplicate_client_order_id", f"the venue has an order {ticket.client_order_id} already")
+        if ticket.client_order_id in self._orders:
+            return Unknown("duplicate_client_order_id", f"the venue has an order {ticket.client_order_id} already")
         refusal = self._refusal(ticket)
         if refusal is not None:
             return refusal
@@ -138,77 +143,103 @@ class PaperExchange:
         return Accepted(f"paper-{ticket.client_order_id}")
 
     def restore(
-        self, ticket: OrderTicket, placed_at: datetime, filled: Decimal, filled_value: Decimal, fills: int
+        self,
+        ticket: OrderTicket,
+        placed_at: datetime,
+        filled: Decimal,
+        filled_value: Decimal,
+        fills: int,
+        told_until: datetime | None = None,
     ) -> None:
-        """The venue has this open order again, as far filled as the log says. `filled_value` is in quote."""
+        """The venue has this open order again, as far filled as the log says. `filled_value` is in quote.
+
+        No candle of the instrument that opened at or before `told_until` fills anything: the log has its fills.
+        """
         base_left = None if ticket.base_size is None else ticket.base_size - filled
         quote_left = None if ticket.quote_size is None else ticket.quote_size - filled_value
         order = _Order(ticket, placed_at + self.terms.latency, base_left, quote_left, filled, fills)
+        order.state = "filled" if base_left is not None and base_left <= 0 else "open"
         self._orders[ticket.client_order_id] = order
+        if told_until is not None:
+            self._told_until[ticket.instrument] = max(told_until, self._told_until.get(ticket.instrument, told_until))
 
     def find(self, client_order_id: str) -> FoundOrder | NotPlaced | Unknown:
         order = self._orders.get(client_order_id)
         if order is None:
             return NotPlaced("the paper venue lives in this process and has no such order")
-        self._expire(order, self._clock())
+        _expire(order, self._clock())
         return FoundOrder(f"paper-{client_order_id}", order.state, order.filled)
 
     def fills(self, client_order_id: str) -> list[Fill]:
         order = self._orders.get(client_order_id)
         return list(order.fills) if order else []
 
+    def booked(self, client_order_id: str, venue_trade_ids: Collection[str]) -> None:
+        order = self._orders.get(client_order_id)
+        if order is not None:
+            order.fills = [fill for fill in order.fills if fill.venue_trade_id not in venue_trade_ids]
+
     def forget(self, client_order_id: str) -> None:
-        """The order has ended and its fills are in the log: the venue need not keep it."""
         self._orders.pop(client_order_id, None)
 
     def on_bar(self, bar: Bar) -> None:
-        """The candle is closed: what it would have filled is filled, oldest order first, within its volume."""
-        left = bar.volume * self.terms.volume_share
-        for order in self._open_orders(bar.instrument):
-            if order.effective_at > bar.opened_at:
-                continue
-            self._expire(order, bar.opened_at)
-            price = _bar_price(order.ticket, bar, self.terms, DEFAULT_RULES.tick)
-            if order.state == "open" and price is not None:
-                left -= self._fill(order, price, left, bar.volume * self.terms.volume_share, bar.opened_at)
+        """The candle is closed: what it would have filled is filled, oldest order first, within its volume.
+
+        A candle that was told before, or lies before one that was, changes nothing.
+        """
+        told_until = self._told_until.get(bar.instrument)
+        if told_until is not None and bar.opened_at <= told_until:
+            return
+        self._told_until[bar.instrument], self._prices[bar.instrument] = bar.opened_at, bar.open
+        allowed, taken = in_lots(bar.volume * self.terms.volume_share), ZERO
+        for order in self._orders_at(bar.instrument, bar.opened_at):
+            fresh = bar.opened_at - order.effective_at < bar.closed_at - bar.opened_at
+            offer = bar_offer(order.ticket, bar, self.terms.half_spread, fresh)
+            if offer is not None:
+                taken += self._fill(order, offer, allowed, taken, bar.opened_at)
 
     def on_quote(self, quote: TopOfBook) -> None:
         """The market stands there now: market orders fill at the far side, limits when it is through their price."""
-        for order in self._open_orders(quote.instrument):
-            if order.effective_at > quote.at:
-                continue
-            self._expire(order, quote.at)
-            price = _quote_price(order.ticket, quote)
-            if order.state == "open" and price is not None:
-                self._fill(order, price, None, None, quote.at)
+        self._prices[quote.instrument] = quote.bid
+        for order in self._orders_at(quote.instrument, quote.at):
+            offer = quote_offer(order.ticket, quote)
+            if offer is not None:
+                self._fill(order, offer, None, ZERO, quote.at)
 
-    def _open_orders(self, instrument: Instrument) -> list[_Order]:
-        return [one for one in self._orders.values() if one.state == "open" and one.ticket.instrument == instrument]
+    def _orders_at(self, instrument: Instrument, now: datetime) -> list[_Order]:
+        """The instrument's orders that are in effect and open at that time, oldest first."""
+        orders = [one for one in self._orders.values() if one.ticket.instrument == instrument]
+        for order in orders:
+            _expire(order, now)
+        return [order for order in orders if order.state == "open" and order.effective_at <= now]
 
-    def _expire(self, order: _Order, now: datetime) -> None:
-        if order.state == "open" and now >= order.ticket.expires_at:
-            order.state = "expired"
+    def _fill(self, order: _Order, offer: Offer, allowed: Decimal | None, taken: Decimal, at: datetime) -> Decimal:
+        """Fills what size, volume and balance allow at the offer's price, worsened by impact; returns the base quantity.
 
-    def _fill(
-        self, order: _Order, price: Decimal, available: Decimal | None, whole: Decimal | None, at: datetime
-    ) -> Decimal:
-        """Fills what size, volume and balance allow at `price` worsened by impact; returns the base quantity filled."""
-        ticket, limit = order.ticket, order.ticket.kind == "limit"
-        rate = self.terms.maker_fee if limit else self.terms.taker_fee
-        wanted = order.base_left if order.base_left is not None else (order.quote_left or ZERO) / price
-        if available is not None:
-            wanted = min(wanted, max(available, ZERO))
-        if not limit:
-            share = wanted / whole if whole else ZERO
-            price = _worse(ticket.side, price, self.terms.impact * min(share, Decimal(1)), DEFAULT_RULES.tick)
-        quantity = _steps(min(wanted, self._affordable(ticket, price, rate), _capped(order, price)), DEFAULT_RULES.lot)
-        if quantity > 0:
-            self._book_fill(order, quantity, price, rate, at)
-        elif available is None or available > 0:
-            order.state = "filled" if order.filled else "cancelled"
+        An order is ended here when nothing is left of it, and when the account has nothing left to pay it with.
+        """
+        room = order.left_at(offer.price) if allowed is None else allowed - taken
+        if room <= 0 and order.left_at(offer.price) > 0:
+            return ZERO  # others have taken this candle's share: the next one is awaited
+        price = self._with_impact(order, offer, allowed, taken + min(order.left_at(offer.price), room))
+        rate = self.terms.taker_fee if offer.taker else self.terms.maker_fee
+        wanted = min(order.left_at(price), room)
+        quantity = min(wanted, self._payable(order.ticket, price, rate))
+        fee = self._fee(order.ticket, quantity, price, rate)
+        if quantity <= 0 or not self._bearable(order.ticket, quantity, price, fee):
+            order.state = "cancelled" if wanted > 0 or not order.filled else "filled"
+            return ZERO
+        self._add_fill(order, quantity, price, fee, at)
         return quantity
 
-    def _book_fill(self, order: _Order, quantity: Decimal, price: Decimal, rate: Decimal, at: datetime) -> None:
+    def _with_impact(self, order: _Order, offer: Offer, allowed: Decimal | None, taken: Decimal) -> Decimal:
+        """The offer's price, for a taker worse by the share of the allowed volume taken so far, this order included."""
+        if not offer.taker or not allowed:
+            return offer.price
+        share = min(taken / allowed, Decimal(1))
+        return within(order.ticket, worse(order.ticket.side, offer.price, self.terms.impact * share))
+
+    def _add_fill(self, order: _Order, quantity: Decimal, price: Decimal, fee: Fee, at: datetime) -> None:
         ticket = order.ticket
         order.fill_count += 1
         order.filled += quantity
@@ -216,40 +247,49 @@ class PaperExchange:
             order.base_left -= quantity
         if order.quote_left is not None:
             order.quote_left -= quantity * price
-        fee = self._fee(ticket, quantity, price, rate)
         trade_id = f"{ticket.client_order_id}-{order.fill_count}"
         order.fills.append(Fill(trade_id, ticket.client_order_id, quantity, price, (fee,), at))
-        least = DEFAULT_RULES.lot if order.base_left is not None else DEFAULT_RULES.lot * price
-        if (order.base_left if order.base_left is not None else order.quote_left or ZERO) < least:
+        if order.left_at(price) <= 0:
             order.state = "filled"
 
     def _fee(self, ticket: OrderTicket, quantity: Decimal, price: Decimal, rate: Decimal) -> Fee:
         if ticket.side is Side.BUY and self.terms.fee_in == "received":
-            return Fee(asset=ticket.instrument.base, amount=_up(quantity * rate, DEFAULT_RULES.lot))
-        return Fee(asset=ticket.instrument.quote, amount=_up(quantity * price * rate, DEFAULT_RULES.lot))
+            return Fee(asset=ticket.instrument.base, amount=up(quantity * rate))
+        return Fee(asset=ticket.instrument.quote, amount=up(quantity * price * rate))
 
-    def _affordable(self, ticket: OrderTicket, price: Decimal, rate: Decimal) -> Decimal:
+    def _payable(self, ticket: OrderTicket, price: Decimal, rate: Decimal) -> Decimal:
+        """How much of the base the account can deliver, or pay for with the fee and its rounding."""
         if ticket.side is Side.SELL:
-            return self._balances(ticket.account, ticket.instrument.base)
-        cash = self._balances(ticket.account, ticket.instrument.quote)
-        return max(cash - DEFAULT_RULES.lot, ZERO) / (price * (1 + rate))
+            return in_lots(max(self._held(ticket.account, ticket.instrument.base), ZERO))
+        cash = self._held(ticket.account, ticket.instrument.quote)
+        return in_lots(max(cash - LOT, ZERO) / (price * (1 + rate)))
+
+    def _bearable(self, ticket: OrderTicket, quantity: Decimal, price: Decimal, fee: Fee) -> bool:
+        """Whether something of the fill remains after its fee: dust can be worth less than the smallest fee."""
+        if fee.asset == ticket.instrument.base:
+            return quantity > fee.amount
+        cash = self._held(ticket.account, ticket.instrument.quote)
+        return ticket.side is Side.BUY or cash + quantity * price >= fee.amount
+
+    def _held(self, account: str, asset: str) -> Decimal:
+        """What the account holds: the ledger's balance and the fills that it does not have yet."""
+        orders = [one for one in self._orders.values() if one.ticket.account == account]
+        pending = (_change(one.ticket, fill, asset) for one in orders for fill in one.fills)
+        return self._balances(account, asset) + sum(pending, ZERO)
 
     def _refusal(self, ticket: OrderTicket) -> Refused | None:
-        if self.rules(ticket.instrument) is None:
+        size, value, limit = ticket.base_size, ticket.quote_size, ticket.limit_price
+        if ticket.instrument not in self._instruments:
             return Refused("unknown_instrument", f"{ticket.instrument} is not traded here")
-        size = ticket.base_size or ZERO
-        if ticket.base_size is not None and (size < DEFAULT_RULES.minimum_size or size % DEFAULT_RULES.lot):
-            return Refused("invalid_size", f"{size} is below {DEFAULT_RULES.minimum_size} or no multiple of the lot")
-        if ticket.quote_size is not None and ticket.quote_size < DEFAULT_RULES.minimum_value:
-            return Refused(
-                "below_minimum", f"{ticket.quote_size} is below the least value {DEFAULT_RULES.minimum_value}"
-            )
-        asset, needed = (
-            (ticket.instrument.base, ticket.base_size)
-            if ticket.side is Side.SELL
-            else (ticket.instrument.quote, ticket.quote_size)
-        )
-        held = self._balances(ticket.account, asset)
+        if size is not None and (size < MINIMUM_SIZE or size % LOT):
+            return Refused("invalid_size", f"{size} is below {MINIMUM_SIZE} or no multiple of the lot {LOT}")
+        if value is not None and value < MINIMUM_VALUE:
+            return Refused("below_minimum", f"{value} is below the least value {MINIMUM_VALUE}")
+        if limit is not None and limit % tick_of(limit):
+            return Refused("invalid_price", f"{limit} is no multiple of the tick {tick_of(limit)}")
+        selling = ticket.side is Side.SELL
+        asset = ticket.instrument.base if selling else ticket.instrument.quote
+        held, needed = self._held(ticket.account, asset), size if selling else value
         if held <= 0 or (needed is not None and held < needed):
             return Refused("insufficient_funds", f"{held} {asset} available in {ticket.account}, {needed} needed")
         if self._chosen("refuse", ticket.client_order_id, self.terms.refuse_rate):
@@ -261,38 +301,19 @@ class PaperExchange:
         return Decimal(int.from_bytes(digest[:8], "big")) < rate * 2**64
 
 
-def _bar_price(ticket: OrderTicket, bar: Bar, terms: PaperTerms, tick: Decimal) -> Decimal | None:
-    """The price before impact at which the candle fills the order, or None when it does not."""
-    if ticket.limit_price is None:
-        return _worse(ticket.side, bar.open, terms.half_spread, tick)
-    if ticket.side is Side.BUY:
-        return min(ticket.limit_price, bar.open) if bar.low <= ticket.limit_price - tick else None
-    return max(ticket.limit_price, bar.open) if bar.high >= ticket.limit_price + tick else None
+def _expire(order: _Order, now: datetime) -> None:
+    if order.state == "open" and now >= order.ticket.expires_at:
+        order.state = "expired"
 
 
-def _quote_price(ticket: OrderTicket, quote: TopOfBook) -> Decimal | None:
-    far = quote.ask if ticket.side is Side.BUY else quote.bid
-    if ticket.limit_price is None:
-        return far
-    through = far < ticket.limit_price if ticket.side is Side.BUY else far > ticket.limit_price
-    return ticket.limit_price if through else None
+def _change(ticket: OrderTicket, fill: Fill, asset: str) -> Decimal:
+    """By how much the fill, with its fees, changes what the account holds of the asset."""
+    sign = 1 if ticket.side is Side.BUY else -1
+    moved = -sum((fee.amount for fee in fill.fees if fee.asset == asset), ZERO)
+    if asset == ticket.instrument.base:
+        return moved + sign * fill.quantity
+    return moved - sign * fill.quantity * fill.price if asset == ticket.instrument.quote else moved
 
 
-def _worse(side: Side, price: Decimal, by: Decimal, tick: Decimal) -> Decimal:
-    """`price` moved against the order by the fraction `by`, to the next tick on the bad side."""
-    moved = price * (1 + by) if side is Side.BUY else price * (1 - by)
-    rounding = ROUND_CEILING if side is Side.BUY else ROUND_FLOOR
-    return max((moved / tick).to_integral_value(rounding) * tick, tick)
-
-
-def _capped(order: _Order, price: Decimal) -> Decimal:
-    """The most the order's own size allows at `price`."""
-    return order.base_left if order.base_left is not None else (order.quote_left or ZERO) / price
-
-
-def _steps(quantity: Decimal, lot: Decimal) -> Decimal:
-    return (quantity / lot).to_integral_value(ROUND_FLOOR) * lot
-
-
-def _up(amount: Decimal, step: Decimal) -> Decimal:
-    return (amount / step).to_integral_value(ROUND_CEILING) * step
+def _percent(rate: Decimal) -> str:
+    return f"{decimal_text(rate * 100)} %"

@@ -1,0 +1,45 @@
+"""What the paper venue remembers: nothing. The ledger tells it what accounts hold, and after a restart which orders are open."""
+
+from decimal import Decimal
+from uuid import UUID
+
+from execution.exchanges.paper import Balances, PaperExchange
+from execution.order_events import ticket_of
+from ledger.book import Book
+from ledger.projections.cash import Balance
+from ledger.projections.holdings import Holding
+from ledger.projections.orders import OrderView
+from ledger.rows import Rows
+from ledger.values import ZERO, Instrument
+
+
+def restore_paper_orders(book: Book, portfolio_id: UUID, paper: PaperExchange) -> None:
+    """The paper venue has the accepted orders again that the log knows to be open, in the order in which they were sent."""
+    with book.reading(portfolio_id) as reading:
+        orders = [one for one in reading.rows.where(OrderView) if one.venue == paper.venue and one.status == "accepted"]
+        for order in sorted(orders, key=lambda one: (one.submitted_at or one.requested_at, one.position)):
+            _restore(order, reading.rows, paper)
+
+
+def balances_of(book: Book, portfolio_id: UUID) -> Balances:
+    """How much of an asset an account holds, as the ledger has it now."""
+
+    def balance(account: str, asset: str) -> Decimal:
+        with book.reading(portfolio_id) as reading:
+            found = reading.rows.get(Balance, asset, account)
+        return found.quantity if found else ZERO
+
+    return balance
+
+
+def _restore(order: OrderView, rows: Rows, paper: PaperExchange) -> None:
+    # The trade service stores all fills of a candle together: when the log has one, it has them all.
+    holding = rows.get(Holding, str(Instrument(order.instrument).base))
+    paper.restore(
+        ticket_of(order),
+        order.submitted_at or order.requested_at,
+        order.filled_quantity,
+        order.filled_value,
+        order.fills,
+        holding.last_occurred_at if holding else None,
+    )
