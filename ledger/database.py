@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,6 +19,7 @@ from ledger.embedded_postgres import DatabaseUnavailable, embedded_postgres
 MIGRATIONS: Final = Path(__file__).resolve().parent.parent / "migrations"
 WRITER: Final = "daybook_writer"
 READER: Final = "daybook_reader"
+CONNECT_TIMEOUT_S: Final = 10
 
 
 class NewerSchema(Exception):
@@ -57,7 +59,10 @@ def engine_for(url: str, role: str | None) -> Engine:
         raise DatabaseUnavailable(
             f"{shown_url(url)!r} is not a PostgreSQL URL: write postgresql://user:password@host:port/database"
         ) from None
-    engine = sqlalchemy.create_engine(parsed, isolation_level="READ COMMITTED", pool_size=10, max_overflow=20)
+    patience = {} if "connect_timeout" in parsed.query else {"connect_timeout": CONNECT_TIMEOUT_S}
+    engine = sqlalchemy.create_engine(
+        parsed, isolation_level="READ COMMITTED", pool_size=10, max_overflow=20, connect_args=patience
+    )
 
     @event.listens_for(engine, "connect")
     def prepare(connection: psycopg.Connection[tuple[Any, ...]], _record: object) -> None:
@@ -98,6 +103,19 @@ def migrate(url: str) -> None:
         engine.dispose()
 
 
+def database_problems(engine: Engine) -> list[str]:
+    """What keeps the database from being written now, one sentence each. Raises what the driver raises without one."""
+    with engine.connect() as connection:
+        current = _current_revision(connection)
+        read_only = connection.exec_driver_sql("select current_setting('transaction_read_only') = 'on'").scalar()
+    problems = []
+    if current != _newest_revision():
+        problems.append(f"the database has schema {current}, this Daybook needs {_newest_revision()}: start it again")
+    if read_only:
+        problems.append("the database takes reads only: connect to the primary server")
+    return problems
+
+
 def shown_url(url: str) -> str:
     """The URL without its password, wherever it stands in it; also of text that is no URL."""
     before, scheme, rest = url.partition("://") if "://" in url else ("", "", url)
@@ -114,6 +132,22 @@ def _driver_url(url: str) -> str:
     if url.startswith("postgresql+psycopg://"):
         return url
     raise DatabaseUnavailable(f"{shown_url(url)[:80]!r} is not a PostgreSQL URL: it must begin with postgresql://")
+
+
+def server_facts(engine: Engine) -> dict[str, str]:
+    """The server's settings that say what it is and whether a power cut can harm it, by name."""
+    with engine.connect() as connection:
+        found = connection.exec_driver_sql(
+            "select name, setting from pg_settings where name in ('server_version', 'fsync', 'full_page_writes')"
+        )
+        return {str(row[0]): str(row[1]) for row in found}
+
+
+@cache
+def _newest_revision() -> str | None:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    return ScriptDirectory.from_config(config).get_current_head()
 
 
 def _current_revision(connection: sqlalchemy.Connection) -> str | None:

@@ -57,13 +57,24 @@ def embedded_postgres(data_dir: Path, options: str = "") -> Iterator[str]:
         fcntl.flock(gate, fcntl.LOCK_EX)
         fcntl.flock(users, fcntl.LOCK_SH)
         try:
-            socket_dir = _running(cluster, options)
-        finally:
-            fcntl.flock(gate, fcntl.LOCK_UN)
-        try:
+            try:
+                socket_dir = _running(cluster, options)
+            finally:
+                fcntl.flock(gate, fcntl.LOCK_UN)
             yield f"postgresql://{SUPERUSER}@/postgres?host={quote(str(socket_dir), safe='/')}"
         finally:
             _stop_when_last(cluster, gate, users)
+
+
+def revive(data_dir: Path) -> None:
+    """The server in `data_dir` runs, started again if it had died; for a caller who is inside `embedded_postgres`.
+
+    Raises DatabaseUnavailable.
+    """
+    data_dir = _prepared(data_dir)
+    with (data_dir / "postgres.lock").open("a") as gate:
+        fcntl.flock(gate, fcntl.LOCK_EX)
+        _running(data_dir / "postgres", "")
 
 
 def _prepared(data_dir: Path) -> Path:
