@@ -1,12 +1,19 @@
 """The HTTP application."""
 
+import base64
+import hashlib
+import re
+from http import HTTPStatus
+from importlib.metadata import version
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from litestar import Litestar, MediaType, Response, Router, get
-from litestar.datastructures import State
+from litestar.datastructures import MutableScopeHeaders, State
+from litestar.exceptions import NotFoundException
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.spec import Components, SecurityScheme
+from litestar.types import Message, Scope
 
 from api.auth import owner_only
 from api.commands import Commands
@@ -18,22 +25,20 @@ from api.controllers.signals import SignalController
 from api.controllers.trades import OrderController, TradeController
 from api.errors import ERRORS
 from api.hosts import LocalHostsOnly
+from api.openapi import OpenApiDocument
+from api.reading import POSITION
 from api.scheduler import Scheduler
 from api.wiring import System
 
-PAGE: Final = Path(__file__).parent / "static" / "status.html"
-PAGE_HEADERS: Final = {
-    "Content-Security-Policy": "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline';"
-    " connect-src 'self'; img-src data:",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-}
+PAGE: Final = (Path(__file__).parent / "static" / "status.html").read_text(encoding="utf-8")
 BODY_LIMIT: Final = 256 * 1024
-VERSION: Final = "0.1.0"
+FILL_PATIENCE_S: Final = 3.0
+"""How long an order is waited for before it is answered as it is."""
 
 
-def create_app(system: System, scheduler: Scheduler) -> Litestar:
-    """The application on a running system. Everything under /api and /health/trading is for the owner only."""
+def create_app(system: System, scheduler: Scheduler, fill_patience_s: float = FILL_PATIENCE_S) -> Litestar:
+    """The application on a running system. All but the status page, /health/live, /health/ready and the OpenAPI
+    document, which hold no data, is for the owner only."""
     owned = Router(
         "/",
         route_handlers=[
@@ -51,12 +56,15 @@ def create_app(system: System, scheduler: Scheduler) -> Litestar:
     return Litestar(
         route_handlers=[owned, HealthController, status_page],
         exception_handlers=ERRORS,
+        before_send=[add_headers],
         openapi_config=OpenAPIConfig(
             title="Daybook",
-            version=VERSION,
-            path="/api/schema",
-            render_plugins=[],
+            version=version("daybook"),
+            description="A trading ledger that can prove every number. Decimals and times are text.",
+            use_handler_docstrings=True,
             components=Components(security_schemes={"owner": SecurityScheme(type="http", scheme="bearer")}),
+            openapi_router=Router("/api/schema", route_handlers=[], include_in_schema=False, after_request=or_nothing),
+            render_plugins=[OpenApiDocument()],
         ),
         middleware=[LocalHostsOnly()],
         logging_config=None,
@@ -67,13 +75,47 @@ def create_app(system: System, scheduler: Scheduler) -> Litestar:
                 "token_hash": system.token_hash,
                 "commands": Commands(system.book, system.clock),
                 "scheduler": scheduler,
+                "fill_patience_s": fill_patience_s,
             }
         ),
         debug=False,
     )
 
 
-@get("/", media_type=MediaType.HTML, include_in_schema=False, sync_to_thread=True)
+@get("/", media_type=MediaType.HTML, include_in_schema=False, sync_to_thread=False)
 def status_page() -> Response[str]:
     """The status page. It holds no data: what it shows it fetches with the token its reader gives."""
-    return Response(PAGE.read_text(encoding="utf-8"), media_type=MediaType.HTML, headers=PAGE_HEADERS)
+    return Response(PAGE, media_type=MediaType.HTML, headers=PAGE_HEADERS)
+
+
+def or_nothing(response: Response[Any]) -> Response[Any]:
+    """The answer, or our own 404 in place of Litestar's page."""
+    if response.status_code == HTTPStatus.NOT_FOUND:
+        raise NotFoundException
+    return response
+
+
+async def add_headers(message: Message, scope: Scope) -> None:
+    """Every answer says how it may be used, and the log position it was computed at, where it was."""
+    if message["type"] != "http.response.start":
+        return
+    headers = MutableScopeHeaders.from_message(message)
+    headers["X-Content-Type-Options"] = "nosniff"
+    headers["Cache-Control"] = "no-store"
+    position = scope.get("state", {}).get(POSITION)
+    if position is not None and message["status"] < 300:
+        headers["ETag"] = f'"{position}"'
+
+
+def _only(kind: str, tag: str) -> str:
+    """The policy that lets exactly the page's own script or style through, by its hash."""
+    found = re.findall(rf"<{tag}>(.*?)</{tag}>", PAGE, re.DOTALL)
+    hashes = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in found)
+    return " ".join([kind, *(f"'sha256-{one}'" for one in hashes)])
+
+
+PAGE_HEADERS: Final = {
+    "Content-Security-Policy": f"default-src 'none'; {_only('script-src', 'script')}; {_only('style-src', 'style')};"
+    " connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+}

@@ -3,8 +3,9 @@
 import sys
 from collections.abc import Callable
 from functools import wraps
+from importlib.metadata import version
 from pathlib import Path
-from typing import ParamSpec
+from typing import Final, ParamSpec
 
 import rich_click as click
 
@@ -12,10 +13,13 @@ from api.settings import BadSettings, load_settings
 from ledger.database import NewerSchema
 from ledger.embedded_postgres import DatabaseUnavailable
 from ledger.files import BadFile
+from ledger.values import Asset
 from signals.market import BadCandle, BadFeed, FeedUnavailable
 
 P = ParamSpec("P")
-FAILURES = (BadSettings, DatabaseUnavailable, NewerSchema, BadFile, BadFeed, BadCandle, FeedUnavailable)
+FAILURES: Final = (BadSettings, DatabaseUnavailable, NewerSchema, BadFile, BadFeed, BadCandle, FeedUnavailable)
+
+click.rich_click.TEXT_MARKUP = "rich"
 
 
 def main() -> None:
@@ -31,16 +35,36 @@ def one_sentence(command: Callable[P, None]) -> Callable[P, None]:
         try:
             command(*args, **kwargs)
         except FAILURES as failure:
-            click.echo(f"daybook: {failure}", err=True)
-            sys.exit(1)
+            fail(str(failure))
+        except OSError as failure:
+            fail(f"{failure.filename or 'the system'}: {failure.strerror}")
 
     return run
 
 
+def fail(sentence: str) -> None:
+    """Ends the command with the sentence and exit code 1."""
+    click.echo(f"daybook: {' '.join(sentence.split())}", err=True)
+    sys.exit(1)
+
+
+def asset(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
+    """The option's value, which is an asset. Raises BadParameter, which is wrong usage."""
+    try:
+        return Asset(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option("0.1.0", prog_name="daybook")
+@click.version_option(version("daybook"), prog_name="daybook")
 def cli() -> None:
-    """The trading ledger in which every number is proven by replay."""
+    """The trading ledger in which every number is proven by replay.
+
+    Example: daybook serve
+
+    Settings are read from DAYBOOK_* variables and daybook.toml; daybook doctor shows those in force.
+    """
 
 
 @cli.command()
@@ -48,7 +72,9 @@ def cli() -> None:
 def serve() -> None:
     """Run everything: market, bots, review, orders and the HTTP API, until Ctrl-C.
 
-    Example: DAYBOOK_PORT=9000 DAYBOOK_FEED=simulated?speed=60 daybook serve
+    Exit codes: 0 stopped on request, 1 failure.
+
+    Example: DAYBOOK_PORT=9000 DAYBOOK_FEED='simulated?speed=60' daybook serve
     """
     from api.serve import serve_until_stopped
 
@@ -75,13 +101,15 @@ def replay(verify: bool, rebuild: bool, portfolio: str | None, as_json: bool) ->
 
 @cli.command()
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--base", default="USD", show_default=True, help="What a bare symbol such as AAPL is quoted in.")
+@click.option(
+    "--base", default="USD", show_default=True, callback=asset, help="What a bare symbol such as AAPL is quoted in."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @one_sentence
 def lots(file: Path, base: str, as_json: bool) -> None:
     """FIFO lots and gains straight from a CSV or JSON file of trades; needs no database.
 
-    Exit code 1 when rows of the file could not be read (each is named), else 0.
+    Exit codes: 0 done, 1 rows that could not be read (each is named) or a file that cannot be used, 2 usage.
 
     Example: daybook lots trades.csv --json
     """
@@ -93,11 +121,12 @@ def lots(file: Path, base: str, as_json: bool) -> None:
 @cli.command()
 @one_sentence
 def doctor() -> None:
-    """Show the settings in force and whether the database can be reached and is current.
+    """Show the settings in force and what is wrong with them or with the database, each with what to do.
+
+    Exit codes: 0 all is well, 1 something is wrong.
 
     Example: daybook doctor
     """
     from api.doctor import examine
 
-    for line in examine(load_settings()):
-        click.echo(line)
+    sys.exit(examine(load_settings()))

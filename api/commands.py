@@ -1,10 +1,11 @@
 """Commands are done once: the same key with the same body is answered with the first answer, whatever happened in between."""
 
 import hashlib
+import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from litestar import Response
@@ -16,6 +17,8 @@ from ledger.postgres import Raw
 from ledger.postgres_book import PostgresBook
 from ledger.values import Clock, derived_id
 from ledger.views import Command, answer_command, claim_command, command_record
+
+KEY: Final = re.compile(r"[\x20-\x7e]{1,200}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,20 +46,23 @@ class Commands:
     def run(
         self,
         portfolio_id: UUID,
-        key: str,
+        key: str | None,
         request: tuple[str, BaseModel | None],
         act: Callable[[Running], None],
         answer: Callable[[Running], BaseModel],
         status: int = 200,
     ) -> Response[Any]:
-        """`act` once, then `answer`; a repeat gives the first answer again.
+        """`act` once, then `answer`; a repeat gives the first answer again, byte for byte.
 
-        `act` must store `Running.claim` in the transaction of its events; if it raises, the key stays free.
+        `act` checks what must be checked and stores `Running.claim` in the transaction of its events; if it raises, the
+        key stays free.
         Raises Problem: 400 without a key, 422 for a key seen with another request, 409 while the first is still
         running.
         """
-        if not key or len(key) > 200:
-            raise Problem(400, "idempotency-key-needed", "send an Idempotency-Key header of 1 to 200 characters")
+        if not KEY.fullmatch(key or ""):
+            detail = "send an Idempotency-Key header of 1 to 200 plain characters: a new one with each new request"
+            raise Problem(400, "idempotency-key-needed", detail)
+        assert key is not None
         path, body = request
         text = canonical_json([path, body.model_dump(mode="json") if body else None])
         command = Command(key, hashlib.sha256(text.encode()).hexdigest())

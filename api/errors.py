@@ -1,12 +1,13 @@
 """One map from what went wrong to an answer: RFC 9457 problem details with a stable type, for every error."""
 
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Final
 
+import psycopg
 import sqlalchemy
 import structlog
 from litestar import Request, Response
-from litestar.exceptions import HTTPException, ValidationException
+from litestar.exceptions import HTTPException, LitestarException, MethodNotAllowedException, ValidationException
 from litestar.types import ExceptionHandlersMap
 
 from execution.trade_service import TradeRejected
@@ -15,6 +16,18 @@ from ledger.log import Conflict, NoSuchPortfolio
 from signals.registry import BadParameters, UnknownBotKind
 
 log = structlog.get_logger()
+
+PROBLEM_JSON: Final = "application/problem+json"
+DATABASE_GONE: Final = (
+    DatabaseUnavailable,
+    sqlalchemy.exc.OperationalError,
+    sqlalchemy.exc.TimeoutError,
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+)
+"""What is raised when the database cannot be reached, or no longer."""
+
+METHODS: Final = ("DELETE", "GET", "PATCH", "POST", "PUT")
 
 
 class Problem(Exception):
@@ -29,9 +42,10 @@ class Problem(Exception):
 
 
 AnyRequest = Request[Any, Any, Any]
+ProblemResponse = Response[dict[str, object]]
 
 
-def problem_response(problem: Problem, request: AnyRequest) -> Response[dict[str, object]]:
+def problem_response(problem: Problem, request: AnyRequest, **headers: str) -> ProblemResponse:
     """The problem as application/problem+json."""
     body: dict[str, object] = {
         "type": f"urn:daybook:problem:{problem.kind}",
@@ -41,15 +55,14 @@ def problem_response(problem: Problem, request: AnyRequest) -> Response[dict[str
         "instance": request.url.path,
         **problem.more,
     }
-    headers = {"WWW-Authenticate": "Bearer"} if problem.status == HTTPStatus.UNAUTHORIZED else {}
-    return Response(body, status_code=problem.status, media_type="application/problem+json", headers=headers)
+    return Response(body, status_code=problem.status, media_type=PROBLEM_JSON, headers=headers)
 
 
-def _own(request: AnyRequest, error: Problem) -> Response[dict[str, object]]:
+def _own(request: AnyRequest, error: Problem) -> ProblemResponse:
     return problem_response(error, request)
 
 
-def _rejected(request: AnyRequest, error: TradeRejected) -> Response[dict[str, object]]:
+def _rejected(request: AnyRequest, error: TradeRejected) -> ProblemResponse:
     kind = error.failed.rule.replace("_", "-")
     rules = [rule.model_dump(mode="json") for rule in error.rules]
     return problem_response(
@@ -57,7 +70,7 @@ def _rejected(request: AnyRequest, error: TradeRejected) -> Response[dict[str, o
     )
 
 
-def _invalid(request: AnyRequest, error: ValidationException) -> Response[dict[str, object]]:
+def _invalid(request: AnyRequest, error: ValidationException) -> ProblemResponse:
     faults = error.extra if isinstance(error.extra, list) else []
     said = "; ".join(_fault(fault) for fault in faults) or error.detail
     return problem_response(Problem(400, "invalid-request", said), request)
@@ -66,38 +79,70 @@ def _invalid(request: AnyRequest, error: ValidationException) -> Response[dict[s
 def _fault(fault: object) -> str:
     if not isinstance(fault, dict):
         return str(fault)
+    if fault.get("key") == "data":  # the whole body, which is called so in our handlers only
+        return "a JSON body is needed"
     message = str(fault.get("message", "is not valid")).removeprefix("Value error, ")
     return f"{fault['key']}: {message}" if fault.get("key") else message
 
 
-def _http(request: AnyRequest, error: HTTPException) -> Response[dict[str, object]]:
-    kinds = {401: "not-authorized", 404: "not-found", 405: "method-not-allowed", 413: "too-large"}
-    detail = error.detail or HTTPStatus(error.status_code).phrase
-    if error.status_code == HTTPStatus.NOT_FOUND:
-        detail = f"there is nothing at {request.url.path}"
-    kind = kinds.get(error.status_code, "invalid-request" if error.status_code < 500 else "internal")
-    return problem_response(Problem(error.status_code, kind, detail), request)
+def _http(request: AnyRequest, error: HTTPException) -> ProblemResponse:
+    status = error.status_code
+    if status == HTTPStatus.NOT_FOUND:
+        return problem_response(Problem(404, "not-found", f"there is nothing at {request.url.path}"), request)
+    if status == HTTPStatus.UNAUTHORIZED:
+        return problem_response(Problem(401, "not-authorized", error.detail), request, **{"WWW-Authenticate": "Bearer"})
+    if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        return problem_response(Problem(413, "too-large", "a request's body may have 256 KiB at most"), request)
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return _unexpected(request, error)
+    return problem_response(Problem(status, "invalid-request", error.detail or HTTPStatus(status).phrase), request)
 
 
-def _conflict(request: AnyRequest, error: Conflict) -> Response[dict[str, object]]:
+def _wrong_method(request: AnyRequest, _error: MethodNotAllowedException) -> ProblemResponse:
+    allowed = ", ".join(_allowed(request))
+    detail = f"{request.method} is not possible at {request.url.path}, only {allowed}"
+    return problem_response(Problem(405, "method-not-allowed", detail), request, Allow=allowed)
+
+
+def _allowed(request: AnyRequest) -> list[str]:
+    """The methods that the path of this request answers."""
+    found = []
+    for method in METHODS:
+        try:
+            request.app.asgi_router.handle_routing(request.scope["path"], method)
+        except LitestarException:
+            continue
+        found.append(method)
+    return found
+
+
+def _undecodable(request: AnyRequest, _error: Exception) -> ProblemResponse:
+    return problem_response(Problem(400, "invalid-request", "the body is not JSON in UTF-8"), request)
+
+
+def _too_deep(request: AnyRequest, _error: RecursionError) -> ProblemResponse:
+    return problem_response(Problem(400, "invalid-request", "the JSON is nested too deeply"), request)
+
+
+def _conflict(request: AnyRequest, error: Conflict) -> ProblemResponse:
     return problem_response(Problem(409, "conflict", str(error)), request)
 
 
-def _missing(request: AnyRequest, error: NoSuchPortfolio) -> Response[dict[str, object]]:
+def _missing(request: AnyRequest, error: NoSuchPortfolio) -> ProblemResponse:
     return problem_response(Problem(404, "unknown-portfolio", str(error)), request)
 
 
-def _bad_bot(request: AnyRequest, error: ValueError) -> Response[dict[str, object]]:
+def _bad_bot(request: AnyRequest, error: ValueError) -> ProblemResponse:
     return problem_response(Problem(422, "bad-bot", str(error)), request)
 
 
-def _database(request: AnyRequest, error: Exception) -> Response[dict[str, object]]:
+def _database(request: AnyRequest, error: Exception) -> ProblemResponse:
     log.error("database unavailable", path=request.url.path, error=type(error).__name__)
     detail = "the database cannot be reached just now; nothing was half-written, try again"
-    return problem_response(Problem(503, "database-unavailable", detail), request)
+    return problem_response(Problem(503, "database-unavailable", detail), request, **{"Retry-After": "5"})
 
 
-def _unexpected(request: AnyRequest, error: Exception) -> Response[dict[str, object]]:
+def _unexpected(request: AnyRequest, error: Exception) -> ProblemResponse:
     log.error("unexpected error", path=request.url.path, exc_info=error)
     detail = "an unexpected error happened and was written to the server's log"
     return problem_response(Problem(500, "internal", detail), request)
@@ -107,13 +152,14 @@ ERRORS: ExceptionHandlersMap = {
     Problem: _own,
     TradeRejected: _rejected,
     ValidationException: _invalid,
+    MethodNotAllowedException: _wrong_method,
     HTTPException: _http,
+    UnicodeDecodeError: _undecodable,
+    RecursionError: _too_deep,
     Conflict: _conflict,
     NoSuchPortfolio: _missing,
     UnknownBotKind: _bad_bot,
     BadParameters: _bad_bot,
-    DatabaseUnavailable: _database,
-    sqlalchemy.exc.OperationalError: _database,
-    sqlalchemy.exc.TimeoutError: _database,
+    **dict.fromkeys(DATABASE_GONE, _database),
     Exception: _unexpected,
 }

@@ -18,11 +18,11 @@ class LocalHostsOnly(ASGIMiddleware):
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         hosts = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
-        if len(hosts) != 1 or _name(hosts[0]) not in LOCAL_NAMES:
+        if len(hosts) != 1 or _name(hosts[0]).lower() not in LOCAL_NAMES:
             raise Problem(421, "wrong-host", f"call this server as one of {', '.join(LOCAL_NAMES)}")
         await next_app(scope, receive, send)
 
 
 def _name(host: str) -> str:
     name, _, port = host.rpartition(":")
-    return name if name and port.isdigit() else host
+    return name if name and port.isascii() and port.isdigit() else host

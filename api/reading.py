@@ -1,8 +1,8 @@
 """Finding what a request names: its portfolio, a page of rows, one row."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final, Protocol, TypeVar
 from uuid import UUID
 
 from litestar import Request
@@ -18,6 +18,16 @@ from ledger.postgres_book import StoredReading
 from ledger.projections.portfolio import PortfolioView
 
 AnyRequest = Request[Any, Any, State]
+P = TypeVar("P", bound="Positioned")
+POSITION: Final = "log_position"
+"""Where a request's state holds the log position that its answer was computed at."""
+
+
+class Positioned(Protocol):
+    """What stands at a position of the log."""
+
+    @property
+    def position(self) -> int: ...
 
 
 def system_of(request: AnyRequest) -> System:
@@ -40,11 +50,16 @@ def portfolio_of(system: System, name: str | None) -> UUID:
 
 
 @contextmanager
-def reading_of(system: System, name: str | None) -> Iterator[StoredReading]:
-    """The rows of the named portfolio. Raises Problem 404 when there is none, 503 when its views have stopped."""
+def reading_of(request: AnyRequest, name: str | None) -> Iterator[StoredReading]:
+    """The rows of the named portfolio (the driven one unless named); the answer carries their position as its ETag.
+
+    Raises Problem 404 when there is none.
+    """
+    system = system_of(request)
     with system.book.reading(portfolio_of(system, name)) as reading:
         if next(iter(reading.rows.where(PortfolioView)), None) is None:
             raise Problem(404, "unknown-portfolio", f"there is no portfolio called {name!r}")
+        request.state[POSITION] = reading.position
         yield reading
 
 
@@ -55,6 +70,11 @@ def story_of(reading: StoredReading, position: int) -> list[EventAnswer]:
         return []
     story = read_story(reading.connection, reading.portfolio_id, found[0].correlation_id)
     return [EventAnswer.model_validate(one) for one in story]
+
+
+def is_driven(system: System, reading: StoredReading) -> bool:
+    """Whether this program's market moves the portfolio; of another one it knows the log only."""
+    return reading.portfolio_id == system.portfolio_id
 
 
 def driven_only(system: System, name: str | None) -> UUID:
@@ -76,6 +96,12 @@ def cursor_of(cursor: str | None) -> int | None:
     return int(cursor)
 
 
+def page_of(found: Sequence[P], size: int) -> tuple[Sequence[P], str | None]:
+    """The page and the cursor of the next one, from rows of which one more than `size` was asked for."""
+    page = found[:size]
+    return page, str(page[-1].position) if len(found) > size else None
+
+
 def limit_of_page(limit: int) -> int:
     """The page size asked for. Raises Problem 400 outside 1 to 500."""
     if not 1 <= limit <= 500:
@@ -84,8 +110,13 @@ def limit_of_page(limit: int) -> int:
 
 
 def only_parameters(request: AnyRequest, *allowed: str) -> None:
-    """Raises Problem 400 when the query names a parameter that this route does not know: none is silently ignored."""
-    unknown = sorted(set(request.query_params) - set(allowed))
+    """Raises Problem 400 for a query parameter that this route does not know or has twice: none is silently ignored."""
+    given = [name for name, _ in request.query_params.multi_items()]
+    unknown = sorted(set(given) - set(allowed))
     if unknown:
         known = ", ".join(allowed) or "none"
         raise Problem(400, "unknown-parameter", f"{unknown[0]} is no parameter of this route (it knows: {known})")
+    if len(given) != len(set(given)):
+        raise Problem(400, "repeated-parameter", "each parameter may be given once")
+    if any("\0" in str(value) for value in (*request.query_params.values(), *request.path_params.values())):
+        raise Problem(400, "invalid-request", "no parameter may hold the character NUL")

@@ -12,7 +12,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from api.first_run import portfolio_id_of
 from api.settings import Settings
-from ledger.database import open_database
+from api.wiring import usable_folder
+from ledger.database import open_database, shown_url
 from ledger.replay import (
     Difference,
     PortfolioReplay,
@@ -24,11 +25,12 @@ from ledger.replay import (
 )
 from ledger.rows import state_hash
 
-VERIFIED, DIFFERENT, BROKEN, FAILED, USAGE = 0, 3, 4, 1, 2
+VERIFIED, USAGE, DIFFERENT, BROKEN = 0, 2, 3, 4
 
 
 def run_replay(settings: Settings, *, rebuild: bool, portfolio: str | None, as_json: bool) -> int:
     """Replays all portfolios or one, prints the result, and returns the exit code."""
+    usable_folder(settings.data_dir)
     started = time.monotonic()
     with open_database(settings.data_dir, settings.database) as engine:
         known = all_portfolios(engine)
@@ -36,6 +38,8 @@ def run_replay(settings: Settings, *, rebuild: bool, portfolio: str | None, as_j
         if portfolio is not None and not chosen:
             click.echo(f"daybook: there is no portfolio called {portfolio!r}", err=True)
             return USAGE
+        if not known:
+            click.echo(f"daybook: nothing has been recorded yet in {_where(settings)}", err=True)
         total = count_events(engine, chosen) * (2 if rebuild else 1)
         with _progress(total, shown=not as_json) as advance:
             if rebuild:
@@ -46,6 +50,10 @@ def run_replay(settings: Settings, *, rebuild: bool, portfolio: str | None, as_j
     seconds = time.monotonic() - started
     _print(results, strays, seconds, as_json=as_json)
     return _exit_code(results, strays)
+
+
+def _where(settings: Settings) -> str:
+    return shown_url(settings.database) if settings.database else f"the data folder {settings.data_dir}"
 
 
 def _exit_code(results: Sequence[PortfolioReplay], strays: Sequence[Difference]) -> int:

@@ -1,12 +1,15 @@
 """What goes in and out over HTTP. Decimals and times are text; requests refuse unknown fields."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 from uuid import UUID
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from ledger.events import RuleChecked
 from ledger.values import Amount, Instrument, Money, Price, Quantity, Side, UtcTime
+
+DEEPEST: Final = 8
+PRINTABLE: Final = r"^[^\x00-\x1f\x7f]+$"
 
 
 class Request(BaseModel):
@@ -31,7 +34,7 @@ class TradeTicket(Request):
     quote_size: Quantity | None = None
     size_usd: Quantity | None = None
     limit_price: Price | None = None
-    account: str | None = Field(None, max_length=100)
+    account: Annotated[str, Field(min_length=1, max_length=100, pattern=PRINTABLE)] | None = None
 
     @model_validator(mode="after")
     def _one_size(self) -> Self:
@@ -44,6 +47,18 @@ class TradeTicket(Request):
         return self
 
 
+def _shallow(value: object) -> object:
+    if _depth(value) > DEEPEST:
+        raise ValueError(f"more than {DEEPEST} lists and objects stand in each other")
+    return value
+
+
+def _depth(value: object) -> int:
+    if not isinstance(value, dict | list):
+        return 0
+    return 1 + max(map(_depth, value.values() if isinstance(value, dict) else value), default=0)
+
+
 class NewBot(Request):
     """A bot to register. `parameters` follow the JSON schema of its kind; the timeframe is the feed's when left out."""
 
@@ -51,7 +66,7 @@ class NewBot(Request):
     kind: Annotated[str, Field(min_length=1, max_length=100)]
     product_id: Instrument
     timeframe: Annotated[str, Field(max_length=10)] | None = None
-    parameters: dict[str, Any] = Field(default_factory=dict)
+    parameters: Annotated[dict[str, Any], BeforeValidator(_shallow)] = Field(default_factory=dict)
 
 
 class PortfolioName(Answer):
@@ -80,15 +95,18 @@ class PositionAnswer(Answer):
 
 
 class PortfolioAnswer(Answer):
-    """A portfolio at log position `position`. `mode` says paper; `market` what the prices are."""
+    """A portfolio at log position `position`. `mode` says paper; `market` what the prices are.
+
+    `market`, `simulated` and `market_time` are null for a portfolio that this program does not drive.
+    """
 
     portfolio_id: UUID
     name: str
     base_currency: str
     mode: Literal["paper"]
-    market: str
-    simulated: bool
-    market_time: UtcTime
+    market: str | None
+    simulated: bool | None
+    market_time: UtcTime | None
     position: int
     cash: Money
     total_value: Money | None
@@ -296,10 +314,11 @@ class EventPage(Page):
 
 
 class HealthAnswer(Answer):
-    """`ok` and, when it is not, what is wrong in one sentence each."""
+    """`ok` and, when it is not, what is wrong in one sentence each. `notes` tell what is worth knowing besides."""
 
     ok: bool
     problems: list[str]
+    notes: list[str] = Field(default_factory=list)
 
 
 class TradingHealth(HealthAnswer):
@@ -321,3 +340,15 @@ class VerificationAnswer(Answer):
     state_hash: str
     differences: list[str]
     checked_at: UtcTime
+
+
+class ProblemAnswer(BaseModel):
+    """Every error (RFC 9457). `type` is stable; further fields, such as the answers of all rules, depend on it."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: Annotated[str, Field(pattern="^urn:daybook:problem:")]
+    title: str
+    status: int
+    detail: str
+    instance: str

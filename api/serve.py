@@ -1,54 +1,121 @@
 """`daybook serve`: the system, its scheduler and the HTTP server in one process."""
 
+import fcntl
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager, nullcontext
+from pathlib import Path
+from typing import Final
+
 import click
 import uvicorn
 
 from api.app import create_app
-from api.logs import configure_logs
+from api.auth import remember_token
+from api.logs import configure_logs, hide
 from api.scheduler import Scheduler
-from api.settings import Settings
-from api.wiring import System, open_system
+from api.settings import BadSettings, Settings
+from api.stopping import Stopped, StopRequests
+from api.wiring import System, open_system, usable_folder
+from ledger.embedded_postgres import revive
 
-HOST = "127.0.0.1"
-SHUTDOWN_S = 3
-
-
-class _Server(uvicorn.Server):
-    """Says where it listens once it really does."""
-
-    def __init__(self, config: uvicorn.Config, system: System) -> None:
-        super().__init__(config)
-        self._system = system
-
-    async def startup(self, sockets: object = None) -> None:
-        await super().startup(sockets)  # type: ignore[arg-type]
-        if self.started:
-            _announce(self._system)
+HOST: Final = "127.0.0.1"
+SHUTDOWN_S: Final = 3
 
 
 def serve_until_stopped(settings: Settings) -> None:
     """Returns after Ctrl-C or SIGTERM, everything stopped in order: HTTP, market loop, database."""
     configure_logs()
-    with open_system(settings) as system:
-        scheduler = Scheduler(system.loop, system.feed.interval_s)
-        app = create_app(system, scheduler)
-        config = uvicorn.Config(
-            app,
-            host=HOST,
-            port=settings.port,
-            log_level="warning",
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=SHUTDOWN_S,
-        )
+    for secret in (settings.token, settings.database):
+        hide(secret or "")
+    with StopRequests() as requests, ExitStack() as stack:
+        try:
+            usable_folder(settings.data_dir)
+            stack.enter_context(only_one(settings.data_dir))
+            listener = stack.enter_context(bound(settings.port))
+            starting = nullcontext() if settings.database else requests.waiting()
+            system = stack.enter_context(open_system(settings, starting=starting))
+            stack.callback(requests.ignore)
+            _serve(system, listener, requests)
+        except Stopped:
+            click.echo("Daybook was stopped while it was starting.")
+
+
+def _serve(system: System, listener: socket.socket, requests: StopRequests) -> None:
+    scheduler = Scheduler(system.loop, system.feed.interval_s, lambda: mend(system))
+    config = uvicorn.Config(
+        create_app(system, scheduler),
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        ws="none",
+        timeout_graceful_shutdown=SHUTDOWN_S,
+    )
+    server = _Server(config, system)
+    with requests.doing(server.stop):
         scheduler.start()
         try:
-            _Server(config, system).run()
+            server.run([listener])
         finally:
             scheduler.stop()
 
 
+def mend(system: System) -> None:
+    """What may have made the market loop fail is mended: a dead embedded server runs again, dead connections are let go."""
+    if system.settings.database is None:
+        revive(system.settings.data_dir)
+    system.engine.dispose()
+
+
+class _Server(uvicorn.Server):
+    """Says where it listens once it really does, and leaves signals to others."""
+
+    def __init__(self, config: uvicorn.Config, system: System) -> None:
+        super().__init__(config)
+        self._system = system
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            _announce(self._system)
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    def stop(self) -> None:
+        self.should_exit = True
+
+
+@contextmanager
+def only_one(data_dir: Path) -> Iterator[None]:
+    """No other `daybook serve` uses the data folder: two would drive one portfolio apart. Raises BadSettings."""
+    with (data_dir / "serve.lock").open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            reason = f"another daybook serve is using the data folder {data_dir}"
+            raise BadSettings(f"{reason}: stop it first, or name another folder with DAYBOOK_DATA_DIR") from None
+        yield
+
+
+@contextmanager
+def bound(port: int) -> Iterator[socket.socket]:
+    """A socket on this machine's own address; whoever connects is kept waiting until it is served. Raises BadSettings."""
+    with closing(socket.socket()) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((HOST, port))
+        except OSError as error:
+            reason = f"the port {port} cannot be used ({error.strerror})"
+            raise BadSettings(f"{reason}: stop what is using it, or choose another with DAYBOOK_PORT") from None
+        yield listener
+
+
 def _announce(system: System) -> None:
+    """The reader knows all that is needed to begin; a new token holds from now on, also after a restart."""
     url = f"http://{HOST}:{system.settings.port}/"
     click.echo(f"Portfolio  {system.portfolio_name} (PAPER: no real money)")
     click.echo(f"Market     {system.feed.label}")
@@ -56,4 +123,6 @@ def _announce(system: System) -> None:
         click.echo(f"Token      {system.new_token}")
         click.echo("           the owner's API token, shown this once: send it as 'Authorization: Bearer TOKEN'")
         url += f"#token={system.new_token}"
+        remember_token(system.settings.data_dir, system.new_token)
+        hide(system.new_token)
     click.echo(f"Daybook is ready: {url}")

@@ -1,10 +1,13 @@
 """The wiring: which parts there are and how they hold together, for as long as the program runs."""
 
+import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Final
 from uuid import UUID
 
 from sqlalchemy import Engine
@@ -12,7 +15,7 @@ from sqlalchemy import Engine
 from api.auth import owner_token_hash
 from api.first_run import ensure_portfolio, portfolio_id_of
 from api.market_loop import WARMUP_BARS, MarketClock, MarketLoop
-from api.settings import Settings
+from api.settings import BadSettings, Settings
 from execution.exchanges.paper import PaperExchange
 from execution.exchanges.paper_memory import balances_of, restore_paper_orders
 from execution.trade_service import TradeService
@@ -20,7 +23,7 @@ from ledger.database import open_database
 from ledger.log import NoSuchPortfolio
 from ledger.postgres_book import PostgresBook
 from ledger.values import Clock, new_id, system_clock
-from signals.market import CandleFeed, open_feed, timeframe_text
+from signals.market import BadCandle, BadFeed, CandleFeed, open_feed, timeframe_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,32 +39,80 @@ class System:
     trader: TradeService
     loop: MarketLoop
     clock: Clock
+    market_clock: Clock
     token_hash: str
     new_token: str | None
 
 
+AT_ONCE: Final = nullcontext()
+"""Starting without any ceremony."""
+
+
 @contextmanager
-def open_system(settings: Settings) -> Iterator[System]:
-    """The system, ready to be driven: database open and migrated, feed started where it left off, paper orders restored."""
-    with open_database(settings.data_dir, settings.database) as engine:
-        settings.data_dir.mkdir(parents=True, exist_ok=True)
-        token_hash, new_token = owner_token_hash(
-            settings.data_dir, settings.owner_token.get_secret_value() if settings.owner_token else None
-        )
-        book = PostgresBook(engine, system_clock)
-        feed = open_feed(settings.feed, clock=system_clock, elapsed=time.monotonic)
-        name = portfolio_name(feed)
-        feed.start(WARMUP_BARS, last_market_time(book, portfolio_id_of(name)))
-        timeframe = timeframe_text(feed.timeframe)
-        portfolio_id = ensure_portfolio(book, name, feed.instruments[0], timeframe, feed.now())
-        clock = MarketClock(feed)
-        paper = PaperExchange(feed.instruments, balances_of(book, portfolio_id), clock)
-        restore_paper_orders(book, portfolio_id, paper)
-        trader = TradeService(book, portfolio_id, {paper.venue: paper}, clock, sender=str(new_id()))
-        loop = MarketLoop(book, portfolio_id, feed, clock, paper, trader, time.monotonic)
-        yield System(
-            settings, engine, book, feed, name, portfolio_id, trader, loop, system_clock, token_hash, new_token
-        )
+def open_system(
+    settings: Settings,
+    *,
+    elapsed: Callable[[], float] = time.monotonic,
+    starting: AbstractContextManager[object] = AT_ONCE,
+) -> Iterator[System]:
+    """The system, ready to be driven: database open and migrated, feed started where it left off, paper orders restored.
+
+    `elapsed` moves recorded and simulated markets. The database is opened within `starting`. Raises BadSettings for a
+    data folder or a market that cannot be used, and what opening the database and starting the feed raise.
+    """
+    usable_folder(settings.data_dir)
+    feed = chosen_feed(settings.feed, elapsed)
+    with ExitStack() as stack:
+        with starting:
+            engine = stack.enter_context(open_database(settings.data_dir, settings.database))
+        yield _wired(settings, engine, feed, elapsed)
+
+
+def _wired(settings: Settings, engine: Engine, feed: CandleFeed, elapsed: Callable[[], float]) -> System:
+    token_hash, new_token = owner_token_hash(settings.data_dir, settings.token)
+    book = PostgresBook(engine, system_clock)
+    name = portfolio_name(feed)
+    feed.start(WARMUP_BARS, last_market_time(book, portfolio_id_of(name)))
+    timeframe = timeframe_text(feed.timeframe)
+    portfolio_id = ensure_portfolio(book, name, feed.instruments[0], timeframe, feed.now())
+    clock = MarketClock(feed)
+    paper = PaperExchange(feed.instruments, balances_of(book, portfolio_id), clock)
+    restore_paper_orders(book, portfolio_id, paper)
+    trader = TradeService(book, portfolio_id, {paper.venue: paper}, clock, sender=str(new_id()))
+    loop = MarketLoop(book, portfolio_id, feed, clock, paper, trader, elapsed)
+    return System(
+        settings=settings,
+        engine=engine,
+        book=book,
+        feed=feed,
+        portfolio_name=name,
+        portfolio_id=portfolio_id,
+        trader=trader,
+        loop=loop,
+        clock=system_clock,
+        market_clock=clock,
+        token_hash=token_hash,
+        new_token=new_token,
+    )
+
+
+def usable_folder(data_dir: Path) -> None:
+    """The data folder is there and can be written. Raises BadSettings."""
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=data_dir):
+            pass
+    except OSError as error:
+        reason = f"the data folder {data_dir} cannot be used ({error.strerror})"
+        raise BadSettings(f"{reason}: make it writable, or name another one with DAYBOOK_DATA_DIR") from None
+
+
+def chosen_feed(spec: str, elapsed: Callable[[], float]) -> CandleFeed:
+    """The market that DAYBOOK_FEED names, not started yet. Raises BadSettings."""
+    try:
+        return open_feed(spec, clock=system_clock, elapsed=elapsed)
+    except (BadFeed, BadCandle) as error:
+        raise BadSettings(f"DAYBOOK_FEED cannot be used: {error}") from None
 
 
 def portfolio_name(feed: CandleFeed) -> str:

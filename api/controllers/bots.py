@@ -1,21 +1,25 @@
 """Bots: which there are, what they say, and turning them on and off."""
 
+from collections.abc import Callable
+
 from litestar import Controller, Response, get, post
 
 from api.commands import Running
 from api.controllers.trades import IdempotencyKey
 from api.errors import Problem
 from api.first_run import registered
-from api.reading import AnyRequest, commands_of, driven_only, only_parameters, reading_of, system_of
+from api.reading import AnyRequest, commands_of, driven_only, is_driven, only_parameters, reading_of, system_of
 from api.schemas import BotAnswer, BotKind, BotSignal, EvaluationAnswer, NewBot
 from api.wiring import System
 from execution.desk import Desk
 from execution.readiness import blockers, recommended_action, warmth
 from ledger.envelope import NewEvent, canonical_json
 from ledger.events import BotStarted, BotStopped, Event
+from ledger.log import Conflict
 from ledger.projections.bots import BotView
 from signals.market import timeframe_text
 from signals.registry import bot_kinds, bot_of, parameters_schema
+from signals.runner import Evaluation
 
 
 class BotController(Controller):
@@ -27,8 +31,9 @@ class BotController(Controller):
         """Every registered bot."""
         only_parameters(request, "portfolio")
         system = system_of(request)
-        with reading_of(system, portfolio) as reading:
-            return [_answer(system, bot) for bot in reading.rows.where(BotView)]
+        with reading_of(request, portfolio) as reading:
+            said = system.loop.evaluations if is_driven(system, reading) else {}
+            return [_answer(bot, said.get(bot.bot_id)) for bot in reading.rows.where(BotView)]
 
     @get("/kinds", operation_id="listBotKinds", sync_to_thread=True)
     def list_kinds(self, request: AnyRequest) -> list[BotKind]:
@@ -44,18 +49,22 @@ class BotController(Controller):
         """For each bot what it says now and what blocks it from trading."""
         only_parameters(request, "portfolio")
         system = system_of(request)
-        with reading_of(system, portfolio) as reading:
+        with reading_of(request, portfolio) as reading:
             stopped = reading.stopped.reason if reading.stopped else None
-            desk = Desk(reading.rows, reading.position, system.feed.now(), stopped)
-            return [_signal(system, desk, bot) for bot in reading.rows.where(BotView)]
+            desk = Desk(reading.rows, reading.position, system.market_clock(), stopped)
+            driven = is_driven(system, reading)
+            said = system.loop.evaluations if driven else {}
+            bots = list(reading.rows.where(BotView))
+            return [_signal(bot, desk, said.get(bot.bot_id), driven=driven) for bot in bots]
 
     @get("/{bot_id:str}", operation_id="getBot", sync_to_thread=True)
     def get_bot(self, request: AnyRequest, bot_id: str, portfolio: str | None = None) -> BotAnswer:
         """One bot."""
         only_parameters(request, "portfolio")
         system = system_of(request)
-        with reading_of(system, portfolio) as reading:
-            return _answer(system, _known(reading.rows.get(BotView, bot_id), bot_id))
+        with reading_of(request, portfolio) as reading:
+            said = system.loop.evaluations if is_driven(system, reading) else {}
+            return _answer(_known(reading.rows.get(BotView, bot_id), bot_id), said.get(bot_id))
 
     @post("/", operation_id="registerBot", status_code=201, sync_to_thread=True)
     def register_bot(
@@ -64,15 +73,11 @@ class BotController(Controller):
         """Registers a bot, stopped. Its parameters are completed with defaults and checked."""
         only_parameters(request, "portfolio")
         system = system_of(request)
-        if data.product_id not in system.feed.instruments:
-            raise Problem(422, "unknown-product", f"{data.product_id} is not traded here")
-        timeframe = data.timeframe or timeframe_text(system.feed.timeframe)
-        event = registered(data.bot_id, data.kind, data.product_id, timeframe, canonical_json(data.parameters))
-        with system.book.reading(system.portfolio_id) as reading:
-            known = reading.rows.get(BotView, data.bot_id)
-        if known is not None and (known.kind, known.parameters) != (event.kind, event.parameters):
-            raise Problem(409, "bot-exists", f"there is a bot called {data.bot_id} already")
-        return _command(request, data.bot_id, event, idempotency_key, portfolio, data)
+
+        def event() -> Event:
+            return _registration(system, data)
+
+        return _command(request, data.bot_id, ("POST /bots", data), event, idempotency_key, portfolio)
 
     @post("/{bot_id:str}/start", operation_id="startBot", status_code=200, sync_to_thread=True)
     def start_bot(
@@ -80,8 +85,12 @@ class BotController(Controller):
     ) -> Response[BotAnswer]:
         """The bot is asked at every closed candle from now on."""
         only_parameters(request, "portfolio")
-        _must_exist(system_of(request), bot_id)
-        return _command(request, bot_id, BotStarted(bot_id=bot_id), idempotency_key, portfolio, None)
+        system = system_of(request)
+
+        def event() -> Event:
+            return BotStarted(bot_id=_driven_bot(system, bot_id).bot_id)
+
+        return _command(request, bot_id, (f"POST /bots/{bot_id}/start", None), event, idempotency_key, portfolio)
 
     @post("/{bot_id:str}/stop", operation_id="stopBot", status_code=200, sync_to_thread=True)
     def stop_bot(
@@ -89,9 +98,12 @@ class BotController(Controller):
     ) -> Response[BotAnswer]:
         """The bot is not asked any more."""
         only_parameters(request, "portfolio")
-        _must_exist(system_of(request), bot_id)
-        event = BotStopped(bot_id=bot_id, reason="stopped by the owner")
-        return _command(request, bot_id, event, idempotency_key, portfolio, None)
+        system = system_of(request)
+
+        def event() -> Event:
+            return BotStopped(bot_id=_driven_bot(system, bot_id).bot_id, reason="stopped by the owner")
+
+        return _command(request, bot_id, (f"POST /bots/{bot_id}/stop", None), event, idempotency_key, portfolio)
 
     @post("/{bot_id:str}/evaluate", operation_id="evaluateBot", status_code=200, sync_to_thread=True)
     def evaluate_bot(
@@ -101,44 +113,63 @@ class BotController(Controller):
         only_parameters(request, "portfolio")
         system = system_of(request)
         portfolio_id = driven_only(system, portfolio)
-        _must_exist(system, bot_id)
-        path = (f"POST /bots/{bot_id}/evaluate", None)
 
         def act(_running: Running) -> None:
-            system.loop.evaluate_now(bot_id)
+            system.loop.evaluate_now(_driven_bot(system, bot_id).bot_id)
 
-        def answer(_running: Running) -> BotAnswer:
-            return _stored(system, bot_id)
-
-        return commands_of(request).run(portfolio_id, idempotency_key or "", path, act, answer)
+        command = (f"POST /bots/{bot_id}/evaluate", None)
+        return commands_of(request).run(portfolio_id, idempotency_key, command, act, lambda _: _stored(system, bot_id))
 
 
 def _command(
-    request: AnyRequest, bot_id: str, event: Event, key: str | None, portfolio: str | None, data: NewBot | None
+    request: AnyRequest,
+    bot_id: str,
+    command: tuple[str, NewBot | None],
+    event: Callable[[], Event],
+    key: str | None,
+    portfolio: str | None,
 ) -> Response[BotAnswer]:
     """Records one event about a bot, once for each key, and answers with the bot."""
     system = system_of(request)
     portfolio_id = driven_only(system, portfolio)
 
     def act(running: Running) -> None:
-        new = NewEvent(event, running.event_id(), system.feed.now(), "owner", running.event_id())
-        system.book.record(portfolio_id, [new], alongside=running.claim)
+        while True:
+            position = system.book.log.head(portfolio_id).position
+            new = NewEvent(event(), running.event_id(), system.market_clock(), "owner", running.event_id())
+            try:
+                system.book.record(portfolio_id, [new], position, alongside=running.claim)
+            except Conflict:
+                if system.book.log.head(portfolio_id).position == position:
+                    raise
+            else:
+                return  # else something was stored since we looked: look again
 
-    def answer(_running: Running) -> BotAnswer:
-        return _stored(system, bot_id)
-
-    command = (f"{event.type} {bot_id}", data)
-    return commands_of(request).run(portfolio_id, key or "", command, act, answer, 201 if data else 200)
+    status = 200 if command[1] is None else 201
+    return commands_of(request).run(portfolio_id, key, command, act, lambda _: _stored(system, bot_id), status)
 
 
-def _must_exist(system: System, bot_id: str) -> None:
+def _registration(system: System, data: NewBot) -> Event:
+    """What registers the bot. Raises Problem for a name that is taken and for a market that is not there."""
+    if data.product_id not in system.feed.instruments:
+        raise Problem(422, "unknown-product", f"{data.product_id} is not traded here")
+    timeframe = timeframe_text(system.feed.timeframe)
+    if data.timeframe not in (None, timeframe):
+        detail = f"the market comes in candles of {timeframe}, not {data.timeframe}: leave the timeframe out"
+        raise Problem(422, "unknown-timeframe", detail)
     with system.book.reading(system.portfolio_id) as reading:
-        _known(reading.rows.get(BotView, bot_id), bot_id)
+        if reading.rows.get(BotView, data.bot_id) is not None:
+            raise Problem(409, "bot-exists", f"there is a bot called {data.bot_id} already")
+    return registered(data.bot_id, data.kind, data.product_id, timeframe, canonical_json(data.parameters))
+
+
+def _driven_bot(system: System, bot_id: str) -> BotView:
+    with system.book.reading(system.portfolio_id) as reading:
+        return _known(reading.rows.get(BotView, bot_id), bot_id)
 
 
 def _stored(system: System, bot_id: str) -> BotAnswer:
-    with system.book.reading(system.portfolio_id) as reading:
-        return _answer(system, _known(reading.rows.get(BotView, bot_id), bot_id))
+    return _answer(_driven_bot(system, bot_id), system.loop.evaluations.get(bot_id))
 
 
 def _known(bot: BotView | None, bot_id: str) -> BotView:
@@ -147,15 +178,13 @@ def _known(bot: BotView | None, bot_id: str) -> BotView:
     return bot
 
 
-def _answer(system: System, bot: BotView) -> BotAnswer:
-    evaluation = system.loop.evaluations.get(bot.bot_id)
+def _answer(bot: BotView, evaluation: Evaluation | None) -> BotAnswer:
     last = EvaluationAnswer.model_validate(evaluation) if evaluation else None
     return BotAnswer.model_validate(bot).model_copy(update={"last_evaluation": last})
 
 
-def _signal(system: System, desk: Desk, bot: BotView) -> BotSignal:
-    evaluation = system.loop.evaluations.get(bot.bot_id)
-    blocked = blockers(bot, desk)
+def _signal(bot: BotView, desk: Desk, evaluation: Evaluation | None, *, driven: bool) -> BotSignal:
+    blocked = blockers(bot, desk) if driven else ["this program does not trade for this portfolio"]
     return BotSignal(
         bot_id=bot.bot_id,
         product_id=bot.instrument,

@@ -1,11 +1,18 @@
 """Health: is the program alive, can it store, may it trade. Never calls a venue."""
 
-from litestar import Controller, Response, get
+from typing import Final
 
-from api.reading import AnyRequest, system_of
+from litestar import Controller, Response, get
+from litestar.openapi import ResponseSpec
+
+from api.errors import DATABASE_GONE
+from api.reading import AnyRequest, reading_of, system_of
 from api.schemas import HealthAnswer, TradingHealth
+from ledger.database import database_problems
 from ledger.projections.orders import OrderView
 from ledger.projections.policy import halt_reason
+
+NOT_READY: Final = ResponseSpec(HealthAnswer, generate_examples=False, description="Not ready: problems says why")
 
 
 class HealthController(Controller):
@@ -17,11 +24,16 @@ class HealthController(Controller):
         """The program runs."""
         return HealthAnswer(ok=True, problems=[])
 
-    @get("/ready", operation_id="healthReady", sync_to_thread=True)
+    @get("/ready", operation_id="healthReady", sync_to_thread=True, responses={503: NOT_READY})
     def ready(self, request: AnyRequest) -> Response[HealthAnswer]:
-        """The database answers, the views keep up with the log, and the market moves."""
-        problems = _problems(request)
-        return Response(HealthAnswer(ok=not problems, problems=problems), status_code=503 if problems else 200)
+        """The database can be written, its schema is current, the views keep up with the log, and the market moves.
+
+        With status 503 when one of these does not hold; `problems` says which.
+        """
+        problems = [*_database(request), *_market(request)]
+        notes = ["the recorded market has come to its end"] if system_of(request).feed.finished else []
+        answer = HealthAnswer(ok=not problems, problems=problems, notes=notes)
+        return Response(answer, status_code=503 if problems else 200)
 
 
 class TradingHealthController(Controller):
@@ -32,14 +44,15 @@ class TradingHealthController(Controller):
     def trading(self, request: AnyRequest) -> TradingHealth:
         """Whether orders may be sent now, and why not."""
         system = system_of(request)
-        with system.book.reading(system.portfolio_id) as reading:
+        with reading_of(request, None) as reading:
             orders = list(reading.rows.where(OrderView))
             halted = halt_reason(reading.rows)
             stopped = reading.stopped
         reasons = [*([halted] if halted else []), *([stopped.reason] if stopped else [])]
+        problems = [*reasons, *_market(request)]
         return TradingHealth(
-            ok=not reasons,
-            problems=reasons,
+            ok=not problems,
+            problems=problems,
             state="halted" if reasons else "open",
             mode="paper",
             market=system.feed.label,
@@ -50,14 +63,23 @@ class TradingHealthController(Controller):
         )
 
 
-def _problems(request: AnyRequest) -> list[str]:
+def _database(request: AnyRequest) -> list[str]:
     system = system_of(request)
-    with system.book.reading(system.portfolio_id) as reading:
-        stopped = reading.stopped
-    problems = [f"the views stopped before position {stopped.position}: {stopped.reason}"] if stopped else []
-    failure = request.app.state.scheduler.last_failure
-    if failure is not None:
-        problems.append(f"the market loop fails: {failure}")
-    if system.feed.finished:
-        problems.append("the recorded market has come to its end")
+    try:
+        problems = database_problems(system.engine)
+        with system.book.reading(system.portfolio_id) as reading:
+            stopped = reading.stopped
+    except DATABASE_GONE:
+        return ["the database cannot be reached: Daybook keeps trying, and goes on when it is back"]
+    if stopped:
+        advice = "run daybook replay --verify to see why, then daybook replay --rebuild"
+        problems.append(f"the views stopped before position {stopped.position}: {advice}")
     return problems
+
+
+def _market(request: AnyRequest) -> list[str]:
+    """Says what kind of failure it was, and no more: anyone on this machine may ask."""
+    failure = request.app.state.scheduler.last_failure
+    return (
+        [] if failure is None else [f"the market loop fails ({type(failure).__name__}) and keeps trying; see the log"]
+    )

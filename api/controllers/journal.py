@@ -1,15 +1,26 @@
 """The journal: the log itself, and the proof that everything follows from it."""
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from litestar import Controller, get, post
 from litestar.params import Parameter
 
 from api.errors import Problem
-from api.reading import AnyRequest, cursor_of, limit_of_page, only_parameters, portfolio_of, reading_of, system_of
+from api.reading import (
+    AnyRequest,
+    cursor_of,
+    limit_of_page,
+    only_parameters,
+    page_of,
+    portfolio_of,
+    reading_of,
+    system_of,
+)
 from api.schemas import EventAnswer, EventPage, VerificationAnswer
 from ledger.postgres import read_events, read_page
 from ledger.replay import Difference, verify_portfolio
+
+LAST_POSITION: Final = 2**63 - 1
 
 
 class JournalController(Controller):
@@ -28,31 +39,32 @@ class JournalController(Controller):
         """Events, newest first; `type` may name several, comma-separated."""
         only_parameters(request, "portfolio", "limit", "cursor", "type")
         size, types = limit_of_page(limit), type_.split(",") if type_ else []
-        with reading_of(system_of(request), portfolio) as reading:
+        with reading_of(request, portfolio) as reading:
             found = read_events(
-                reading.connection, reading.portfolio_id, types=types, before=cursor_of(cursor), limit=size
+                reading.connection, reading.portfolio_id, types=types, before=cursor_of(cursor), limit=size + 1
             )
-        cursor_out = str(found[-1].position) if len(found) == size else None
-        return EventPage(items=[EventAnswer.model_validate(one) for one in found], next_cursor=cursor_out)
+        page, following = page_of(found, size)
+        return EventPage(items=[EventAnswer.model_validate(one) for one in page], next_cursor=following)
 
     @get("/events/{position:int}", operation_id="getEvent", sync_to_thread=True)
     def get_event(self, request: AnyRequest, position: int, portfolio: str | None = None) -> EventAnswer:
         """The event at this position."""
         only_parameters(request, "portfolio")
-        with reading_of(system_of(request), portfolio) as reading:
-            found = read_page(reading.connection, reading.portfolio_id, position - 1, 1) if position > 0 else []
+        with reading_of(request, portfolio) as reading:
+            possible = 0 < position <= LAST_POSITION
+            found = read_page(reading.connection, reading.portfolio_id, position - 1, 1) if possible else []
         if not found:
-            raise Problem(404, "unknown-position", f"the log has no position {position}")
+            raise Problem(404, "unknown-event", f"the log has no position {position}")
         return EventAnswer.model_validate(found[0])
 
     @post("/verification", operation_id="verify", status_code=200, sync_to_thread=True)
     def verify(self, request: AnyRequest, portfolio: str | None = None) -> VerificationAnswer:
-        """Replays the portfolio's log and compares everything that is stored with it."""
+        """Replays the portfolio's log and compares everything that is stored with it. Changes nothing."""
         only_parameters(request, "portfolio")
         system = system_of(request)
-        with reading_of(system, portfolio):
-            pass
-        result = verify_portfolio(system.engine, portfolio_of(system, portfolio))
+        portfolio_id = portfolio_of(system, portfolio)
+        system.book.log.head(portfolio_id)
+        result = verify_portfolio(system.engine, portfolio_id)
         broken = [str(result.broken)] if result.broken else []
         return VerificationAnswer(
             verified=not result.differences and result.broken is None,

@@ -1,15 +1,16 @@
 """Portfolios and positions."""
 
+from datetime import datetime
 from typing import Any
 
-from litestar import Controller, Response, get
+from litestar import Controller, get
 
 from api.errors import Problem
-from api.first_run import portfolio_id_of
-from api.reading import AnyRequest, only_parameters, reading_of, system_of
+from api.reading import AnyRequest, is_driven, only_parameters, reading_of, system_of
 from api.schemas import LotAnswer, MatchAnswer, PortfolioAnswer, PortfolioName, PositionAnswer, PositionDetail
 from api.wiring import System
 from ledger.lots import Lot, Match
+from ledger.postgres_book import StoredReading
 from ledger.projections.holdings import Holding
 from ledger.projections.portfolio import PortfolioView, base_currency_of
 from ledger.replay import all_portfolios
@@ -32,43 +33,43 @@ class PortfolioController(Controller):
         return found
 
     @get("/portfolio", operation_id="getPortfolio", sync_to_thread=True)
-    def get_portfolio(self, request: AnyRequest, portfolio: str | None = None) -> Response[PortfolioAnswer]:
+    def get_portfolio(self, request: AnyRequest, portfolio: str | None = None) -> PortfolioAnswer:
         """Cash, value, P&L and positions of the portfolio (the driven one unless named) at its last marks."""
         only_parameters(request, "portfolio")
         system = system_of(request)
-        with reading_of(system, portfolio) as reading:
+        with reading_of(request, portfolio) as reading:
+            driven = is_driven(system, reading)
             view, worth = next(iter(reading.rows.where(PortfolioView))), worth_of(reading.rows)
-            answer = PortfolioAnswer(
-                portfolio_id=system.portfolio_id if portfolio is None else portfolio_id_of(view.name),
+            return PortfolioAnswer(
+                portfolio_id=reading.portfolio_id,
                 name=view.name,
                 base_currency=worth.base_currency,
                 mode="paper",
-                market=system.feed.label,
-                simulated=system.feed.simulated,
-                market_time=system.feed.now(),
+                market=system.feed.label if driven else None,
+                simulated=system.feed.simulated if driven else None,
+                market_time=system.market_clock() if driven else None,
                 position=reading.position,
                 cash=worth.cash,
                 total_value=worth.total_value,
                 realized_pnl=worth.realized_pnl,
                 unrealized_pnl=worth.unrealized_pnl,
                 fees=worth.fees,
-                positions=[_position(one, system) for one in worth.positions],
+                positions=[_position(one, _now(system, reading)) for one in worth.positions],
             )
-        return Response(answer, headers={"ETag": f'"{answer.position}"'})
 
     @get("/portfolio/positions/{product_id:str}", operation_id="getPosition", sync_to_thread=True)
     def get_position(self, request: AnyRequest, product_id: str, portfolio: str | None = None) -> PositionDetail:
         """One position with its open lots and closed matches, each naming its trades."""
         only_parameters(request, "portfolio")
-        system = system_of(request)
-        with reading_of(system, portfolio) as reading:
+        with reading_of(request, portfolio) as reading:
             currency = base_currency_of(reading.rows)
             asset = product_id.removesuffix(f"-{currency}")
             holding = reading.rows.get(Holding, asset)
             if holding is None:
                 raise Problem(404, "unknown-position", f"nothing was ever held in {product_id[:50]}")
+            now = _now(system_of(request), reading)
             return PositionDetail(
-                position=_position(value_holding(reading.rows, holding, currency), system),
+                position=_position(value_holding(reading.rows, holding, currency), now),
                 open_lots=[lot_answer(lot) for lot in reading.rows.where(Lot, asset)],
                 matches=[match_answer(match) for match in reading.rows.history(Match, asset)],
             )
@@ -100,8 +101,13 @@ def match_answer(match: Match) -> MatchAnswer:
     )
 
 
-def _position(one: Valuation, system: System) -> PositionAnswer:
-    age = None if one.price_at is None else max(int((system.feed.now() - one.price_at).total_seconds()), 0)
+def _now(system: System, reading: StoredReading) -> datetime | None:
+    """The portfolio's market time, or None when its market is not the one this program watches."""
+    return system.market_clock() if is_driven(system, reading) else None
+
+
+def _position(one: Valuation, now: datetime | None) -> PositionAnswer:
+    age = max(int((now - one.price_at).total_seconds()), 0) if now and one.price_at else None
     fields = {name: getattr(one, name) for name in PositionAnswer.model_fields if name != "price_age_s"}
     return PositionAnswer(price_age_s=age, **fields)
 

@@ -5,7 +5,7 @@ from uuid import UUID
 from litestar import Controller, get
 
 from api.errors import Problem
-from api.reading import AnyRequest, cursor_of, limit_of_page, only_parameters, reading_of, story_of, system_of
+from api.reading import AnyRequest, cursor_of, limit_of_page, only_parameters, page_of, reading_of, story_of
 from api.schemas import SignalAnswer, SignalDetail, SignalPage
 from ledger.projections.signals import SignalView
 
@@ -28,18 +28,18 @@ class SignalController(Controller):
         """Signals with their verdicts, newest first."""
         only_parameters(request, "portfolio", "limit", "cursor", "bot_id", "status", "product_id")
         size = limit_of_page(limit)
-        with reading_of(system_of(request), portfolio) as reading:
+        with reading_of(request, portfolio) as reading:
             found = reading.rows.newest(
-                SignalView, cursor_of(cursor), size, bot_id=bot_id, status=status, instrument=product_id
+                SignalView, cursor_of(cursor), size + 1, bot_id=bot_id, status=status, instrument=product_id
             )
-        cursor_out = str(found[-1].position) if len(found) == size else None
-        return SignalPage(items=[SignalAnswer.model_validate(one) for one in found], next_cursor=cursor_out)
+        page, following = page_of(found, size)
+        return SignalPage(items=[SignalAnswer.model_validate(one) for one in page], next_cursor=following)
 
     @get("/{signal_id:uuid}", operation_id="getSignal", sync_to_thread=True)
     def get_signal(self, request: AnyRequest, signal_id: UUID, portfolio: str | None = None) -> SignalDetail:
         """One signal and everything that came of it; its verdict event lists every rule with its numbers."""
         only_parameters(request, "portfolio")
-        with reading_of(system_of(request), portfolio) as reading:
+        with reading_of(request, portfolio) as reading:
             signal = reading.rows.get(SignalView, signal_id)
             if signal is None:
                 raise Problem(404, "unknown-signal", f"there is no signal {signal_id}")

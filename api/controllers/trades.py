@@ -17,6 +17,7 @@ from api.reading import (
     driven_only,
     limit_of_page,
     only_parameters,
+    page_of,
     reading_of,
     story_of,
     system_of,
@@ -37,11 +38,11 @@ from ledger.lots import Lot, Match
 from ledger.postgres_book import StoredReading
 from ledger.projections.orders import OrderView
 from ledger.projections.trades import TradeView
-from ledger.values import Instrument
+from ledger.values import Instrument, round18
 
 ORDER_LIFETIME: Final = timedelta(hours=24)
-WAIT_FOR_FILL_S: Final = 3.0
 IdempotencyKey = Annotated[str | None, Parameter(header="Idempotency-Key", required=False)]
+"""Required: `Commands.run` says so in our own words when it is missing."""
 
 
 class TradeController(Controller):
@@ -61,18 +62,18 @@ class TradeController(Controller):
         """Trades, newest first."""
         only_parameters(request, "portfolio", "limit", "cursor", "product_id", "triggered_by")
         size = limit_of_page(limit)
-        with reading_of(system_of(request), portfolio) as reading:
+        with reading_of(request, portfolio) as reading:
             found = reading.rows.newest(
-                TradeView, cursor_of(cursor), size, instrument=product_id, triggered_by=triggered_by
+                TradeView, cursor_of(cursor), size + 1, instrument=product_id, triggered_by=triggered_by
             )
-        cursor_out = str(found[-1].position) if len(found) == size else None
-        return TradePage(items=[TradeAnswer.model_validate(one) for one in found], next_cursor=cursor_out)
+        page, following = page_of(found, size)
+        return TradePage(items=[TradeAnswer.model_validate(one) for one in page], next_cursor=following)
 
     @get("/{trade_id:uuid}", operation_id="getTrade", sync_to_thread=True)
     def get_trade(self, request: AnyRequest, trade_id: UUID, portfolio: str | None = None) -> TradeDetail:
         """One trade with its whole story: signal, verdict, order, fills, lots."""
         only_parameters(request, "portfolio")
-        with reading_of(system_of(request), portfolio) as reading:
+        with reading_of(request, portfolio) as reading:
             trade = reading.rows.get(TradeView, trade_id)
             if trade is None:
                 raise Problem(404, "unknown-trade", f"there is no trade {trade_id}")
@@ -85,7 +86,7 @@ class TradeController(Controller):
         system = system_of(request)
         driven_only(system, portfolio)
         verdict = system.trader.preview(_ticket(system, data))
-        value = verdict.size.value if isinstance(verdict, Approval) else None
+        value = round18(verdict.size.value) if isinstance(verdict, Approval) else None
         return PreviewAnswer(approved=isinstance(verdict, Approval), value=value, rules=list(verdict.rules))
 
     @post("/execute", operation_id="executeTrade", status_code=201, sync_to_thread=True)
@@ -103,22 +104,21 @@ class TradeController(Controller):
         only_parameters(request, "portfolio")
         system = system_of(request)
         portfolio_id = driven_only(system, portfolio)
-        ticket = _ticket(system, data)
 
         def act(running: Running) -> None:
             system.trader.request(
-                ticket,
+                _ticket(system, data),
                 running.event_id(),
                 lambda events, position: system.book.record(portfolio_id, events, position, alongside=running.claim),
                 ORDER_LIFETIME,
             )
-            system.trader.wait_for(running.event_id(), WAIT_FOR_FILL_S)
+            system.trader.wait_for(running.event_id(), request.app.state.fill_patience_s)
 
         def answer(running: Running) -> ExecutedAnswer:
             return _executed(system, running.event_id())
 
         command = ("POST /trades/execute", data)
-        return commands_of(request).run(portfolio_id, idempotency_key or "", command, act, answer, 201)
+        return commands_of(request).run(portfolio_id, idempotency_key, command, act, answer, 201)
 
 
 class OrderController(Controller):
@@ -138,16 +138,16 @@ class OrderController(Controller):
         """Orders, newest first."""
         only_parameters(request, "portfolio", "limit", "cursor", "status", "product_id")
         size = limit_of_page(limit)
-        with reading_of(system_of(request), portfolio) as reading:
-            found = reading.rows.newest(OrderView, cursor_of(cursor), size, status=status, instrument=product_id)
-        cursor_out = str(found[-1].position) if len(found) == size else None
-        return OrderPage(items=[OrderAnswer.model_validate(one) for one in found], next_cursor=cursor_out)
+        with reading_of(request, portfolio) as reading:
+            found = reading.rows.newest(OrderView, cursor_of(cursor), size + 1, status=status, instrument=product_id)
+        page, following = page_of(found, size)
+        return OrderPage(items=[OrderAnswer.model_validate(one) for one in page], next_cursor=following)
 
     @get("/{order_id:uuid}", operation_id="getOrder", sync_to_thread=True)
     def get_order(self, request: AnyRequest, order_id: UUID, portfolio: str | None = None) -> ExecutedAnswer:
         """One order and its fills."""
         only_parameters(request, "portfolio")
-        with reading_of(system_of(request), portfolio) as reading:
+        with reading_of(request, portfolio) as reading:
             return _order_answer(reading, order_id)
 
 
