@@ -7,6 +7,7 @@ from uuid import UUID
 
 from litestar import Request
 from litestar.datastructures import State
+from litestar.params import FromQuery
 
 from api.commands import Commands
 from api.errors import Problem
@@ -18,6 +19,8 @@ from ledger.postgres_book import StoredReading
 from ledger.projections.portfolio import PortfolioView
 
 AnyRequest = Request[Any, Any, State]
+InPortfolio = FromQuery[str | None]
+"""The name of a portfolio; without it the one this program drives is meant."""
 P = TypeVar("P", bound="Positioned")
 POSITION: Final = "log_position"
 """Where a request's state holds the log position that its answer was computed at."""

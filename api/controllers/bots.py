@@ -3,12 +3,22 @@
 from collections.abc import Callable
 
 from litestar import Controller, Response, get, post
+from litestar.params import FromPath, JSONBody
 
 from api.commands import Running
 from api.controllers.trades import IdempotencyKey
 from api.errors import Problem
 from api.first_run import registered
-from api.reading import AnyRequest, commands_of, driven_only, is_driven, only_parameters, reading_of, system_of
+from api.reading import (
+    AnyRequest,
+    InPortfolio,
+    commands_of,
+    driven_only,
+    is_driven,
+    only_parameters,
+    reading_of,
+    system_of,
+)
 from api.schemas import BotAnswer, BotKind, BotSignal, EvaluationAnswer, NewBot
 from api.wiring import System
 from execution.desk import Desk
@@ -27,7 +37,7 @@ class BotController(Controller):
     tags = ("bots",)
 
     @get("/", operation_id="listBots", sync_to_thread=True)
-    def list_bots(self, request: AnyRequest, portfolio: str | None = None) -> list[BotAnswer]:
+    def list_bots(self, request: AnyRequest, portfolio: InPortfolio = None) -> list[BotAnswer]:
         """Every registered bot."""
         only_parameters(request, "portfolio")
         system = system_of(request)
@@ -45,7 +55,7 @@ class BotController(Controller):
         ]
 
     @get("/signals", operation_id="listBotSignals", sync_to_thread=True)
-    def list_bot_signals(self, request: AnyRequest, portfolio: str | None = None) -> list[BotSignal]:
+    def list_bot_signals(self, request: AnyRequest, portfolio: InPortfolio = None) -> list[BotSignal]:
         """For each bot what it says now and what blocks it from trading."""
         only_parameters(request, "portfolio")
         system = system_of(request)
@@ -58,7 +68,7 @@ class BotController(Controller):
             return [_signal(bot, desk, said.get(bot.bot_id), driven=driven) for bot in bots]
 
     @get("/{bot_id:str}", operation_id="getBot", sync_to_thread=True)
-    def get_bot(self, request: AnyRequest, bot_id: str, portfolio: str | None = None) -> BotAnswer:
+    def get_bot(self, request: AnyRequest, bot_id: FromPath[str], portfolio: InPortfolio = None) -> BotAnswer:
         """One bot."""
         only_parameters(request, "portfolio")
         system = system_of(request)
@@ -68,7 +78,11 @@ class BotController(Controller):
 
     @post("/", operation_id="registerBot", status_code=201, sync_to_thread=True)
     def register_bot(
-        self, request: AnyRequest, data: NewBot, idempotency_key: IdempotencyKey = None, portfolio: str | None = None
+        self,
+        request: AnyRequest,
+        data: JSONBody[NewBot],
+        idempotency_key: IdempotencyKey = None,
+        portfolio: InPortfolio = None,
     ) -> Response[BotAnswer]:
         """Registers a bot, stopped. Its parameters are completed with defaults and checked."""
         only_parameters(request, "portfolio")
@@ -81,7 +95,11 @@ class BotController(Controller):
 
     @post("/{bot_id:str}/start", operation_id="startBot", status_code=200, sync_to_thread=True)
     def start_bot(
-        self, request: AnyRequest, bot_id: str, idempotency_key: IdempotencyKey = None, portfolio: str | None = None
+        self,
+        request: AnyRequest,
+        bot_id: FromPath[str],
+        idempotency_key: IdempotencyKey = None,
+        portfolio: InPortfolio = None,
     ) -> Response[BotAnswer]:
         """The bot is asked at every closed candle from now on."""
         only_parameters(request, "portfolio")
@@ -94,7 +112,11 @@ class BotController(Controller):
 
     @post("/{bot_id:str}/stop", operation_id="stopBot", status_code=200, sync_to_thread=True)
     def stop_bot(
-        self, request: AnyRequest, bot_id: str, idempotency_key: IdempotencyKey = None, portfolio: str | None = None
+        self,
+        request: AnyRequest,
+        bot_id: FromPath[str],
+        idempotency_key: IdempotencyKey = None,
+        portfolio: InPortfolio = None,
     ) -> Response[BotAnswer]:
         """The bot is not asked any more."""
         only_parameters(request, "portfolio")
@@ -107,7 +129,11 @@ class BotController(Controller):
 
     @post("/{bot_id:str}/evaluate", operation_id="evaluateBot", status_code=200, sync_to_thread=True)
     def evaluate_bot(
-        self, request: AnyRequest, bot_id: str, idempotency_key: IdempotencyKey = None, portfolio: str | None = None
+        self,
+        request: AnyRequest,
+        bot_id: FromPath[str],
+        idempotency_key: IdempotencyKey = None,
+        portfolio: InPortfolio = None,
     ) -> Response[BotAnswer]:
         """Asks the bot at the last closed candle, running or not; a new opinion is recorded and judged like any other."""
         only_parameters(request, "portfolio")

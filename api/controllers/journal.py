@@ -3,11 +3,12 @@
 from typing import Annotated, Final
 
 from litestar import Controller, get, post
-from litestar.params import Parameter
+from litestar.params import FromPath, FromQuery, QueryParameter
 
 from api.errors import Problem
 from api.reading import (
     AnyRequest,
+    InPortfolio,
     cursor_of,
     limit_of_page,
     only_parameters,
@@ -31,10 +32,10 @@ class JournalController(Controller):
     def list_events(
         self,
         request: AnyRequest,
-        portfolio: str | None = None,
-        limit: int = 50,
-        cursor: str | None = None,
-        type_: Annotated[str | None, Parameter(query="type")] = None,
+        portfolio: InPortfolio = None,
+        limit: FromQuery[int] = 50,
+        cursor: FromQuery[str | None] = None,
+        type_: Annotated[str | None, QueryParameter(name="type")] = None,
     ) -> EventPage:
         """Events, newest first; `type` may name several, comma-separated."""
         only_parameters(request, "portfolio", "limit", "cursor", "type")
@@ -47,7 +48,7 @@ class JournalController(Controller):
         return EventPage(items=[EventAnswer.model_validate(one) for one in page], next_cursor=following)
 
     @get("/events/{position:int}", operation_id="getEvent", sync_to_thread=True)
-    def get_event(self, request: AnyRequest, position: int, portfolio: str | None = None) -> EventAnswer:
+    def get_event(self, request: AnyRequest, position: FromPath[int], portfolio: InPortfolio = None) -> EventAnswer:
         """The event at this position."""
         only_parameters(request, "portfolio")
         with reading_of(request, portfolio) as reading:
@@ -58,7 +59,7 @@ class JournalController(Controller):
         return EventAnswer.model_validate(found[0])
 
     @post("/verification", operation_id="verify", status_code=200, sync_to_thread=True)
-    def verify(self, request: AnyRequest, portfolio: str | None = None) -> VerificationAnswer:
+    def verify(self, request: AnyRequest, portfolio: InPortfolio = None) -> VerificationAnswer:
         """Replays the portfolio's log and compares everything that is stored with it. Changes nothing."""
         only_parameters(request, "portfolio")
         system = system_of(request)

@@ -4,9 +4,10 @@ from datetime import datetime
 from typing import Any
 
 from litestar import Controller, get
+from litestar.params import FromPath
 
 from api.errors import Problem
-from api.reading import AnyRequest, is_driven, only_parameters, reading_of, system_of
+from api.reading import AnyRequest, InPortfolio, is_driven, only_parameters, reading_of, system_of
 from api.schemas import LotAnswer, MatchAnswer, PortfolioAnswer, PortfolioName, PositionAnswer, PositionDetail
 from api.wiring import System
 from ledger.lots import Lot, Match
@@ -33,7 +34,7 @@ class PortfolioController(Controller):
         return found
 
     @get("/portfolio", operation_id="getPortfolio", sync_to_thread=True)
-    def get_portfolio(self, request: AnyRequest, portfolio: str | None = None) -> PortfolioAnswer:
+    def get_portfolio(self, request: AnyRequest, portfolio: InPortfolio = None) -> PortfolioAnswer:
         """Cash, value, P&L and positions of the portfolio (the driven one unless named) at its last marks."""
         only_parameters(request, "portfolio")
         system = system_of(request)
@@ -58,7 +59,9 @@ class PortfolioController(Controller):
             )
 
     @get("/portfolio/positions/{product_id:str}", operation_id="getPosition", sync_to_thread=True)
-    def get_position(self, request: AnyRequest, product_id: str, portfolio: str | None = None) -> PositionDetail:
+    def get_position(
+        self, request: AnyRequest, product_id: FromPath[str], portfolio: InPortfolio = None
+    ) -> PositionDetail:
         """One position with its open lots and closed matches, each naming its trades."""
         only_parameters(request, "portfolio")
         with reading_of(request, portfolio) as reading:

@@ -3,9 +3,19 @@
 from uuid import UUID
 
 from litestar import Controller, get
+from litestar.params import FromPath, FromQuery
 
 from api.errors import Problem
-from api.reading import AnyRequest, cursor_of, limit_of_page, only_parameters, page_of, reading_of, story_of
+from api.reading import (
+    AnyRequest,
+    InPortfolio,
+    cursor_of,
+    limit_of_page,
+    only_parameters,
+    page_of,
+    reading_of,
+    story_of,
+)
 from api.schemas import SignalAnswer, SignalDetail, SignalPage
 from ledger.projections.signals import SignalView
 
@@ -18,12 +28,12 @@ class SignalController(Controller):
     def list_signals(
         self,
         request: AnyRequest,
-        portfolio: str | None = None,
-        limit: int = 50,
-        cursor: str | None = None,
-        bot_id: str | None = None,
-        status: str | None = None,
-        product_id: str | None = None,
+        portfolio: InPortfolio = None,
+        limit: FromQuery[int] = 50,
+        cursor: FromQuery[str | None] = None,
+        bot_id: FromQuery[str | None] = None,
+        status: FromQuery[str | None] = None,
+        product_id: FromQuery[str | None] = None,
     ) -> SignalPage:
         """Signals with their verdicts, newest first."""
         only_parameters(request, "portfolio", "limit", "cursor", "bot_id", "status", "product_id")
@@ -36,7 +46,7 @@ class SignalController(Controller):
         return SignalPage(items=[SignalAnswer.model_validate(one) for one in page], next_cursor=following)
 
     @get("/{signal_id:uuid}", operation_id="getSignal", sync_to_thread=True)
-    def get_signal(self, request: AnyRequest, signal_id: UUID, portfolio: str | None = None) -> SignalDetail:
+    def get_signal(self, request: AnyRequest, signal_id: FromPath[UUID], portfolio: InPortfolio = None) -> SignalDetail:
         """One signal and everything that came of it; its verdict event lists every rule with its numbers."""
         only_parameters(request, "portfolio")
         with reading_of(request, portfolio) as reading:

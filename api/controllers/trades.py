@@ -5,13 +5,14 @@ from typing import Annotated, Final
 from uuid import UUID
 
 from litestar import Controller, Response, get, post
-from litestar.params import Parameter
+from litestar.params import FromPath, FromQuery, HeaderParameter, JSONBody
 
 from api.commands import Running
 from api.controllers.portfolio import lot_answer, match_answer
 from api.errors import Problem
 from api.reading import (
     AnyRequest,
+    InPortfolio,
     commands_of,
     cursor_of,
     driven_only,
@@ -41,7 +42,7 @@ from ledger.projections.trades import TradeView
 from ledger.values import Instrument, round18
 
 ORDER_LIFETIME: Final = timedelta(hours=24)
-IdempotencyKey = Annotated[str | None, Parameter(header="Idempotency-Key", required=False)]
+IdempotencyKey = Annotated[str | None, HeaderParameter(name="Idempotency-Key", required=False)]
 """Required: `Commands.run` says so in our own words when it is missing."""
 
 
@@ -53,11 +54,11 @@ class TradeController(Controller):
     def list_trades(
         self,
         request: AnyRequest,
-        portfolio: str | None = None,
-        limit: int = 50,
-        cursor: str | None = None,
-        product_id: str | None = None,
-        triggered_by: str | None = None,
+        portfolio: InPortfolio = None,
+        limit: FromQuery[int] = 50,
+        cursor: FromQuery[str | None] = None,
+        product_id: FromQuery[str | None] = None,
+        triggered_by: FromQuery[str | None] = None,
     ) -> TradePage:
         """Trades, newest first."""
         only_parameters(request, "portfolio", "limit", "cursor", "product_id", "triggered_by")
@@ -70,7 +71,7 @@ class TradeController(Controller):
         return TradePage(items=[TradeAnswer.model_validate(one) for one in page], next_cursor=following)
 
     @get("/{trade_id:uuid}", operation_id="getTrade", sync_to_thread=True)
-    def get_trade(self, request: AnyRequest, trade_id: UUID, portfolio: str | None = None) -> TradeDetail:
+    def get_trade(self, request: AnyRequest, trade_id: FromPath[UUID], portfolio: InPortfolio = None) -> TradeDetail:
         """One trade with its whole story: signal, verdict, order, fills, lots."""
         only_parameters(request, "portfolio")
         with reading_of(request, portfolio) as reading:
@@ -80,7 +81,9 @@ class TradeController(Controller):
             return _detail(reading, trade)
 
     @post("/preview", operation_id="previewTrade", status_code=200, sync_to_thread=True)
-    def preview_trade(self, request: AnyRequest, data: TradeTicket, portfolio: str | None = None) -> PreviewAnswer:
+    def preview_trade(
+        self, request: AnyRequest, data: JSONBody[TradeTicket], portfolio: InPortfolio = None
+    ) -> PreviewAnswer:
         """What review would say to the ticket now. Nothing is stored."""
         only_parameters(request, "portfolio")
         system = system_of(request)
@@ -93,9 +96,9 @@ class TradeController(Controller):
     def execute_trade(
         self,
         request: AnyRequest,
-        data: TradeTicket,
+        data: JSONBody[TradeTicket],
         idempotency_key: IdempotencyKey = None,
-        portfolio: str | None = None,
+        portfolio: InPortfolio = None,
     ) -> Response[ExecutedAnswer]:
         """Reviews the ticket, stores the order, sends it, and answers with its fills as soon as it has ended.
 
@@ -129,11 +132,11 @@ class OrderController(Controller):
     def list_orders(
         self,
         request: AnyRequest,
-        portfolio: str | None = None,
-        limit: int = 50,
-        cursor: str | None = None,
-        status: str | None = None,
-        product_id: str | None = None,
+        portfolio: InPortfolio = None,
+        limit: FromQuery[int] = 50,
+        cursor: FromQuery[str | None] = None,
+        status: FromQuery[str | None] = None,
+        product_id: FromQuery[str | None] = None,
     ) -> OrderPage:
         """Orders, newest first."""
         only_parameters(request, "portfolio", "limit", "cursor", "status", "product_id")
@@ -144,7 +147,7 @@ class OrderController(Controller):
         return OrderPage(items=[OrderAnswer.model_validate(one) for one in page], next_cursor=following)
 
     @get("/{order_id:uuid}", operation_id="getOrder", sync_to_thread=True)
-    def get_order(self, request: AnyRequest, order_id: UUID, portfolio: str | None = None) -> ExecutedAnswer:
+    def get_order(self, request: AnyRequest, order_id: FromPath[UUID], portfolio: InPortfolio = None) -> ExecutedAnswer:
         """One order and its fills."""
         only_parameters(request, "portfolio")
         with reading_of(request, portfolio) as reading:
