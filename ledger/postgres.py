@@ -111,15 +111,14 @@ def read_page(connection: Raw, portfolio_id: UUID, after: int, limit: int) -> li
 
 
 def read_stream(connection: Raw, portfolio_id: UUID, after: int = 0) -> Iterator[Envelope]:
-    """All envelopes above `after` as the caller's transaction sees them, a page in memory at a time."""
-    with connection.cursor(name="log") as cursor:
-        cursor.itersize = _PAGE
-        cursor.execute(
-            f"select {_COLUMNS} from events where portfolio_id = %s and position > %s order by position",
-            (portfolio_id, after),
-        )
-        for row in cursor:
-            yield _stored(row)
+    """All envelopes above `after` as the caller's transaction sees them, a page in memory at a time.
+
+    Pages, not a cursor in the database: a reader may stop anywhere, and a cursor that it leaves open would be closed by
+    Python's garbage collector in the middle of the connection's next statement, which then waits for itself for ever.
+    """
+    while page := read_page(connection, portfolio_id, after, _PAGE):
+        yield from page
+        after = page[-1].position
 
 
 def read_events(

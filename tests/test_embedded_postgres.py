@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import psutil
@@ -156,7 +156,7 @@ def test_no_acknowledged_event_is_lost_when_the_server_is_killed(data_dir: Path,
 
 def test_a_server_starts_although_a_statement_of_the_killed_one_still_runs(data_dir: Path) -> None:
     """A backend that has not noticed yet that its server was killed only delays the next start."""
-    with embedded_postgres(data_dir, FAST) as url, psycopg.connect(url) as connection:
+    with embedded_postgres(data_dir, FAST) as url, closing(psycopg.connect(url)) as connection:
         make_table(url)
         pid = connection.info.backend_pid
         busy = psutil.Process(pid)
