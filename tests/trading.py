@@ -128,8 +128,8 @@ class Room:
         self.tell(TradingHalted(reason=reason))
 
     def hold(self, quantity: str, price: str = "100", instrument: Instrument = BTC) -> None:
-        """The account holds so much more of the instrument's base."""
-        self._told += 1
+        """The account holds so much more of the instrument's base, and as much cash as before."""
+        self.tell(CashDeposited(account=ACCOUNT, asset=Asset("USD"), amount=Decimal(quantity) * Decimal(price)))
         trade = TradeExecuted(
             account=ACCOUNT,
             venue="elsewhere",
