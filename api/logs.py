@@ -25,8 +25,8 @@ def configure_logs() -> None:
             structlog.dev.ConsoleRenderer() if colourful else structlog.processors.JSONRenderer(ensure_ascii=False),
             _without_hidden,
         ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
+        logger_factory=lambda *_names: structlog.PrintLogger(sys.stderr),
+        cache_logger_on_first_use=False,
     )
     logging.basicConfig(level=logging.WARNING, handlers=[_FromLibraries()], force=True)
     logging.getLogger("apscheduler").setLevel(logging.CRITICAL)  # our own scheduler tells of failures, once each

@@ -4,17 +4,21 @@ Every answer is held to the OpenAPI document that the application itself serves.
 """
 
 import json
+import logging
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+import structlog
 from httpx import Response
 from litestar import Litestar
 from litestar.testing import TestClient
+from pydantic import SecretStr
 
 from api.app import create_app
+from api.logs import configure_logs
 from api.scheduler import Scheduler
 from api.settings import Settings
 from api.wiring import System, open_system
@@ -78,11 +82,29 @@ def open_daybook(
 ) -> Iterator[Daybook]:
     """A Daybook on the database; its settings are these alone, whatever the environment says."""
     moved = [0.0]
-    settings = Settings(data_dir=folder, database_url=database_url, owner_token=TOKEN, feed=feed, port=8321)
+    settings = Settings(
+        data_dir=folder, database_url=SecretStr(database_url), owner_token=SecretStr(TOKEN), feed=feed, port=8321
+    )
     with open_system(settings, elapsed=lambda: moved[0]) as system:
         app = create_app(system, Scheduler(system.loop, 1.0), patience_s)
         with TestClient(app, base_url=BASE) as client:
             yield Daybook(system, client, moved)
+
+
+@contextmanager
+def configured_logs() -> Iterator[None]:
+    """Logs are written as `daybook serve` writes them; afterwards everything is as before."""
+    root, apscheduler = logging.getLogger(), logging.getLogger("apscheduler")
+    before = (root.level, root.handlers[:], apscheduler.level)
+    root.handlers = []
+    configure_logs()
+    try:
+        yield
+    finally:
+        structlog.reset_defaults()
+        root.handlers = before[1]
+        root.setLevel(before[0])
+        apscheduler.setLevel(before[2])
 
 
 def described(document: Mapping[str, Any], method: str, answer: Response) -> list[str]:
