@@ -1,7 +1,7 @@
 """The loop that drives everything: closed candles → fills, marks, bots, review and orders, in that order."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Final
@@ -21,6 +21,7 @@ from signals.runner import Evaluation, evaluate, signal_id
 
 WARMUP_BARS: Final = 600
 MARK_EVERY_S: Final = 1.0
+CONTRADICTION: Final = "it was asked twice about the same candles and said something else the second time"
 
 
 class MarketClock:
@@ -94,7 +95,7 @@ class MarketLoop:
                 bot = reading.rows.get(BotView, bot_id)
             if bot is None:
                 return None
-            self._ask(bot, self._waiting)
+            self._ask([bot], self._waiting)
             self._trader.step()
             return self.evaluations[bot_id]
 
@@ -106,36 +107,43 @@ class MarketLoop:
         self._mark(candle.instrument, candle.close, candle.closed_at)
         with self._book.reading(self._portfolio_id) as reading:
             running = [bot for bot in reading.rows.where(BotView) if bot.status == "running"]
-        for bot in running:
-            if bot.instrument == candle.instrument:
-                self._ask(bot, self._waiting[1:])
+        self._ask([bot for bot in running if bot.instrument == candle.instrument], self._waiting[1:])
         self._trader.step()
 
-    def _ask(self, bot: BotView, ahead: list[Candle]) -> None:
-        """The bot has been asked at the last candle before those `ahead`; what it said is recorded."""
-        instrument = Instrument(bot.instrument)
-        unseen = sum(1 for candle in ahead if candle.instrument == instrument)
-        candles = self._feed.history(instrument, WARMUP_BARS + unseen)
-        evaluation = self.evaluations[bot.bot_id] = evaluate(bot, candles[: len(candles) - unseen])
-        if evaluation.signal_event is not None:
-            self._record_signal(bot, evaluation.signal_event)
-        elif evaluation.failure is not None:
-            self._record_failure(bot, evaluation.failure)
+    def _ask(self, bots: Sequence[BotView], ahead: Sequence[Candle]) -> None:
+        """The bots have been asked at the last candle before those `ahead`; what they said is recorded together."""
+        said: list[NewEvent] = []
+        for bot in bots:
+            instrument = Instrument(bot.instrument)
+            unseen = sum(1 for candle in ahead if candle.instrument == instrument)
+            candles = self._feed.history(instrument, WARMUP_BARS + unseen)
+            evaluation = self.evaluations[bot.bot_id] = evaluate(bot, candles[: len(candles) - unseen])
+            if evaluation.signal_event is not None:
+                said.append(_signal(evaluation.signal_event))
+            elif evaluation.failure is not None:
+                said.append(_failure(bot, evaluation.failure))
+        if said:
+            self._record(said, bots)
 
-    def _record_signal(self, bot: BotView, signal: SignalEmitted) -> None:
-        new_id = signal_id(signal)
-        new = NewEvent(signal, new_id, signal.asof, f"bot:{bot.bot_id}", new_id)
+    def _record(self, said: Sequence[NewEvent], bots: Sequence[BotView]) -> None:
         try:
-            self._book.record(self._portfolio_id, [new])
+            self._book.record(self._portfolio_id, said)
         except Conflict:
-            # What it said first stands. A bot that says two things about one moment is broken; the loop is not.
-            error = "it was asked twice about the same candles and said something else the second time"
-            self._record_failure(bot, BotFailed(bot_id=bot.bot_id, asof=signal.asof, error=error))
+            # A bot that says two things about one moment is broken; neither the loop nor the other bots are.
+            for one in said:
+                self._record_alone(one, bots)
 
-    def _record_failure(self, bot: BotView, failure: BotFailed) -> None:
-        # A bot that is started again may fail again at the same candle, with the same words or others.
-        new_id = derived_id("bot-failed", bot.bot_id, failure.asof, bot.status_since, failure.error)
-        self._book.record(self._portfolio_id, [NewEvent(failure, new_id, failure.asof, f"bot:{bot.bot_id}", new_id)])
+    def _record_alone(self, said: NewEvent, bots: Sequence[BotView]) -> None:
+        """What the bot said is recorded, or, where it contradicts what it said before, that it failed."""
+        signal = said.event
+        try:
+            self._book.record(self._portfolio_id, [said])
+        except Conflict:
+            if not isinstance(signal, SignalEmitted):
+                raise
+            bot = next(one for one in bots if one.bot_id == signal.bot_id)
+            failure = _failure(bot, BotFailed(bot_id=bot.bot_id, asof=signal.asof, error=CONTRADICTION))
+            self._book.record(self._portfolio_id, [failure])
 
     def _on_quote(self, quote: Quote) -> None:
         with self._trader.exclusively():
@@ -152,3 +160,14 @@ class MarketLoop:
         new_id = derived_id("mark", self._portfolio_id, instrument, at, source, price)
         self._book.record(self._portfolio_id, [NewEvent(mark, new_id, at, "market", new_id)])
         self._marked[instrument] = now
+
+
+def _signal(signal: SignalEmitted) -> NewEvent:
+    new_id = signal_id(signal)
+    return NewEvent(signal, new_id, signal.asof, f"bot:{signal.bot_id}", new_id)
+
+
+def _failure(bot: BotView, failure: BotFailed) -> NewEvent:
+    # A bot that is started again may fail again at the same candle, with the same words or others.
+    new_id = derived_id("bot-failed", bot.bot_id, failure.asof, bot.status_since, failure.error)
+    return NewEvent(failure, new_id, failure.asof, f"bot:{bot.bot_id}", new_id)

@@ -123,11 +123,14 @@ def portfolio_name(feed: CandleFeed) -> str:
 def last_market_time(book: PostgresBook, portfolio_id: UUID) -> datetime | None:
     """Just before the latest time that the portfolio's newest events speak of, or None for a new portfolio.
 
-    Just before: the candle that closed at that time may not have gone through every station, and goes again.
+    Just before: the candle that closed at that time may not have gone through every station, and goes again. Never
+    before the portfolio was opened: what lies there is history.
     """
     try:
         head = book.log.head(portfolio_id)
     except NoSuchPortfolio:
         return None
     newest = book.log.read(portfolio_id, max(head.position - 200, 0))
-    return max(envelope.occurred_at for envelope in newest) - timedelta(microseconds=1)
+    latest = max(envelope.occurred_at for envelope in newest)
+    opened_at = next(iter(book.log.read(portfolio_id, 0, 1))).occurred_at
+    return max(opened_at, latest - timedelta(microseconds=1))
