@@ -432,7 +432,7 @@ def test_an_append_rolled_back_leaves_no_hole(database_url: str, engine: Engine,
             lost = append_in(raw(connection), story.portfolio_id, [given_up], None, START)
             waiting = pool.submit(log.append, story.portfolio_id, [kept])
             wait_until_blocked(database_url, waiting)
-            connection.rollback()
+            raw(connection).rollback()
         answer = waiting.result()
 
     assert [one.position for one in lost.envelopes] == [4]
