@@ -259,8 +259,12 @@ def test_the_data_folder_may_have_any_name(made: Path, name: str) -> None:
             log = PostgresLog(engine, SteppingClock())
             assert log.append(Story().portfolio_id, Story().opened())
         assert_works(place)
-        (place / "postgres").rename(place / "elsewhere")
-        assert_works(place)
+
+
+def test_a_cluster_can_be_made_in_a_folder_of_any_name() -> None:
+    """Not only the server: what makes its files takes such a name as well."""
+    with server_folder() as folder:
+        assert_works(folder / 'it\'s a "new" $HOME `x` & 50%')
 
 
 def test_nobody_else_can_reach_the_socket(made: Path) -> None:
