@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from uuid import UUID
 
 import click
@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from api.first_run import portfolio_id_of
 from api.settings import Settings
 from api.wiring import usable_folder
+from ledger.chain import BrokenLog
 from ledger.database import open_database, shown_url
 from ledger.replay import (
     Difference,
@@ -44,7 +45,8 @@ def run_replay(settings: Settings, *, rebuild: bool, portfolio: str | None, as_j
         with _progress(total, shown=not as_json) as advance:
             if rebuild:
                 for portfolio_id in chosen:
-                    rebuild_portfolio(engine, portfolio_id, advance)
+                    with suppress(BrokenLog):  # nothing is built on a broken log; verifying tells where it is broken
+                        rebuild_portfolio(engine, portfolio_id, advance)
             results = [verify_portfolio(engine, portfolio_id, advance) for portfolio_id in chosen]
         strays = stray_differences(engine) if portfolio is None else []
     seconds = time.monotonic() - started
