@@ -456,6 +456,7 @@ def test_a_restored_order_goes_on_as_if_nothing_had_happened(
     value = sum((fill.quantity * fill.price for fill in told), ZERO)
     filled = sum((fill.quantity for fill in told), ZERO)
     until = told[-1].occurred_at if told else None
+    second.clock.now = first.clock.now
     second.paper.restore(ticket(side=side, **asked), NOON, filled, value, len(told), until)  # type: ignore[arg-type]
     second.held["USD"] += sum((change(side, fill, "USD") for fill in told), ZERO)
     second.held["BTC"] += sum((change(side, fill, "BTC") for fill in told), ZERO)
@@ -469,6 +470,16 @@ def change(side: Side, fill: Fill, asset: str) -> Decimal:
     sign = 1 if side is BUY else -1
     moved = sign * fill.quantity if asset == "BTC" else -sign * fill.quantity * fill.price
     return moved - sum((fee.amount for fee in fill.fees if fee.asset == asset), ZERO)
+
+
+def test_an_order_restored_beside_an_entry_from_the_future_still_fills() -> None:
+    """A time in the ledger that lies ahead of the market does not keep later candles from filling."""
+    venue = Venue()
+    venue.clock.now = bar(0).closed_at
+    venue.paper.restore(ticket(base="2"), NOON, ZERO, ZERO, 0, NOON + timedelta(days=365))
+    venue.candles(bar(0), bar(2))
+
+    assert [fill.occurred_at for fill in venue.fills()] == [bar(2).opened_at]
 
 
 def test_a_restored_order_that_is_complete_has_ended() -> None:

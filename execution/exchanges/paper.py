@@ -161,7 +161,9 @@ class PaperExchange:
         order.state = "filled" if base_left is not None and base_left <= 0 else "open"
         self._orders[ticket.client_order_id] = order
         if told_until is not None:
-            self._told_until[ticket.instrument] = max(told_until, self._told_until.get(ticket.instrument, told_until))
+            # Something entered by hand may lie ahead of the market: it must not keep candles from being heard.
+            until = min(told_until, self._clock())
+            self._told_until[ticket.instrument] = max(until, self._told_until.get(ticket.instrument, until))
 
     def find(self, client_order_id: str) -> FoundOrder | NotPlaced | Unknown:
         order = self._orders.get(client_order_id)
