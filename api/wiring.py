@@ -22,6 +22,7 @@ from execution.trade_service import TradeService
 from ledger.database import open_database
 from ledger.log import NoSuchPortfolio
 from ledger.postgres_book import PostgresBook
+from ledger.replay import rebuild_outdated
 from ledger.values import Clock, new_id, system_clock
 from signals.market import BadCandle, BadFeed, CandleFeed, open_feed, timeframe_text
 
@@ -70,6 +71,7 @@ def open_system(
 
 def _wired(settings: Settings, engine: Engine, feed: CandleFeed, elapsed: Callable[[], float]) -> System:
     token_hash, new_token = owner_token_hash(settings.data_dir, settings.token)
+    rebuild_outdated(engine)
     book = PostgresBook(engine, system_clock)
     name = portfolio_name(feed)
     feed.start(WARMUP_BARS, last_market_time(book, portfolio_id_of(name)))

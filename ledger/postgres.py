@@ -158,10 +158,24 @@ def head_record(connection: Raw, portfolio_id: UUID) -> Head | None:
     return None if row is None else Head(row[0], bytes(row[1]))
 
 
+def head_recorded_at(connection: Raw, portfolio_id: UUID) -> datetime | None:
+    """The time of the last recording by the head row, or None when there is none."""
+    row = connection.execute(
+        "select head_recorded_at from portfolios where portfolio_id = %s", (portfolio_id,)
+    ).fetchone()
+    return None if row is None else row[0]
+
+
 def portfolio_ids(connection: Raw) -> list[UUID]:
     """All portfolios that have events, by the text of their ids; also those whose head row is missing."""
+    # The log is asked for the next id after each one found: listing a few portfolios does not read millions of events.
     rows = connection.execute(
-        "select portfolio_id from portfolios union select distinct portfolio_id from events order by 1"
+        "with recursive logged as ("
+        " (select portfolio_id from events order by portfolio_id limit 1)"
+        " union all"
+        " select (select portfolio_id from events e where e.portfolio_id > logged.portfolio_id"
+        "         order by portfolio_id limit 1) from logged where logged.portfolio_id is not null)"
+        " select portfolio_id from portfolios union select portfolio_id from logged where portfolio_id is not null order by 1"
     )
     return [row[0] for row in rows]
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
 
@@ -11,7 +12,17 @@ from ledger.book import Stopped, attempt_fold, changes_of
 from ledger.chain import BrokenLog, Head, checked, genesis_hash
 from ledger.envelope import Envelope
 from ledger.identities import broken_identities
-from ledger.postgres import Raw, head_in, head_record, lock_head, lock_rebuild, portfolio_ids, raw, read_stream
+from ledger.postgres import (
+    Raw,
+    head_in,
+    head_record,
+    head_recorded_at,
+    lock_head,
+    lock_rebuild,
+    portfolio_ids,
+    raw,
+    read_stream,
+)
 from ledger.projections.portfolio import PortfolioView
 from ledger.projections.trades import TradeView
 from ledger.rows import Gone, Key, MemoryRows, Row, all_rows, field_names, key_of, row_text, state_hash
@@ -131,6 +142,17 @@ def rebuild_portfolio(engine: Engine, portfolio_id: UUID, progress: Progress = l
     return checkpoint.position
 
 
+def rebuild_outdated(engine: Engine) -> list[UUID]:
+    """The portfolios whose views were made by another version of the folds; their views are written anew."""
+    with engine.connect() as connection:
+        own = raw(connection)
+        found = [(one, read_checkpoint(own, one)) for one in portfolio_ids(own)]
+    outdated = [one for one, checkpoint in found if checkpoint is not None and checkpoint.versions != versions_text()]
+    for portfolio_id in outdated:
+        rebuild_portfolio(engine, portfolio_id)
+    return outdated
+
+
 class _Counter:
     """Counts events and tells the progress bar every thousand of them."""
 
@@ -157,8 +179,9 @@ def _fold_checked(
 ) -> Stopped | None:
     """Folds the whole log into `rows`, proving the chain on the way; says where folding had to stop. Raises BrokenLog."""
     last, stopped = Head(0, genesis_hash(portfolio_id)), None
+    recorded_at = None
     for envelope in counter.count(checked(portfolio_id, read_stream(connection, portfolio_id))):
-        last = Head(envelope.position, envelope.hash)
+        last, recorded_at = Head(envelope.position, envelope.hash), envelope.recorded_at
         if stopped is not None:
             continue
         changes, failure = attempt_fold(rows, envelope)
@@ -168,11 +191,11 @@ def _fold_checked(
         else:
             stopped = Stopped(envelope.position, failure)
     if to_head:
-        _check_head(connection, portfolio_id, last)
+        _check_head(connection, portfolio_id, last, recorded_at)
     return stopped
 
 
-def _check_head(connection: Raw, portfolio_id: UUID, last: Head) -> None:
+def _check_head(connection: Raw, portfolio_id: UUID, last: Head, recorded_at: datetime | None) -> None:
     head = head_record(connection, portfolio_id)
     if head is None:
         raise BrokenLog(portfolio_id, last.position, "the head row is missing")
@@ -182,6 +205,8 @@ def _check_head(connection: Raw, portfolio_id: UUID, last: Head) -> None:
         raise BrokenLog(portfolio_id, head.position + 1, f"the head row knows of no event after {head.position}")
     if head != last:
         raise BrokenLog(portfolio_id, last.position, "the last event is not the one the head row names")
+    if head_recorded_at(connection, portfolio_id) != recorded_at:
+        raise BrokenLog(portfolio_id, last.position, "the head row names another time than the last event's")
 
 
 def _catch_up(connection: Raw, portfolio_id: UUID, rows: MemoryRows, checkpoint: ViewCheckpoint) -> ViewCheckpoint:

@@ -38,6 +38,7 @@ class PortfolioProjection:
     def fold(self, rows: Rows, envelope: Envelope) -> list[Change]:
         match envelope.event:
             case PortfolioOpened() as opened:
+                assert envelope.position == 1, "a portfolio is opened once, by its first event"
                 return [PortfolioView(opened.name, opened.base_currency, envelope.occurred_at)]
             case AccountOpened() as opened:
                 return [AccountView(opened.account, opened.venue, opened.mode, envelope.occurred_at)]

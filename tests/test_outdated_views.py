@@ -1,0 +1,49 @@
+"""Views follow the version of the folds that made them, and a portfolio is opened once."""
+
+import psycopg
+from sqlalchemy import Engine
+
+from ledger.events import PortfolioOpened
+from ledger.postgres_book import PostgresBook
+from ledger.replay import rebuild_outdated, verify_portfolio
+from ledger.values import Asset
+from tests.factories import Story
+
+
+def test_views_of_another_version_are_written_anew(
+    engine: Engine, postgres_book: PostgresBook, superuser: psycopg.Connection[tuple[object, ...]]
+) -> None:
+    """Rows that an older fold made are replaced by what the fold makes now, and rows of the current version are left."""
+    story = Story()
+    postgres_book.record(story.portfolio_id, story.opened())
+    superuser.execute("update view_checkpoints set versions = '{}'")
+    superuser.execute("update balances set quantity = quantity + 1")
+
+    assert rebuild_outdated(engine) == [story.portfolio_id]
+    assert verify_portfolio(engine, story.portfolio_id).differences == ()
+    assert rebuild_outdated(engine) == []
+
+
+def test_a_portfolio_is_opened_once(engine: Engine, postgres_book: PostgresBook) -> None:
+    """A second opening is kept in the log and changes no base currency: the views stop before it and say why."""
+    story = Story()
+    postgres_book.record(story.portfolio_id, story.opened())
+    again = story.new(PortfolioOpened(name="Another name", base_currency=Asset("EUR")))
+
+    stored = postgres_book.record(story.portfolio_id, [again])
+
+    with postgres_book.reading(story.portfolio_id) as reading:
+        assert reading.stopped is not None
+        assert reading.stopped.position == stored[0].position
+        assert "opened once" in reading.stopped.reason
+
+
+def test_a_changed_time_of_the_head_is_found(
+    engine: Engine, postgres_book: PostgresBook, superuser: psycopg.Connection[tuple[object, ...]]
+) -> None:
+    """The head row's time is part of the proof: it is what keeps recording times from running backwards."""
+    story = Story()
+    postgres_book.record(story.portfolio_id, story.opened())
+    superuser.execute("update portfolios set head_recorded_at = head_recorded_at + interval '1 microsecond'")
+
+    assert verify_portfolio(engine, story.portfolio_id).broken is not None
