@@ -10,8 +10,9 @@ from uuid import UUID
 
 import pytest
 
+from api.first_run import registered
 from ledger.events import PortfolioOpened
-from ledger.values import Asset, derived_id
+from ledger.values import Asset, Instrument, derived_id
 from tests.api_system import BUY, Daybook, open_daybook, problem_of
 from tests.factories import Step, Story
 
@@ -227,8 +228,9 @@ def test_another_portfolio_is_shown_without_this_programs_market(daybook: Dayboo
     """A portfolio that this program does not drive has no market, no price age and no bot ready, and takes no order."""
     story = Story("elsewhere")
     named = derived_id("portfolio", "elsewhere")
+    namesake = registered("rsi-BTC-USD", "rsi", Instrument("BTC-USD"), "1m", "{}")
     daybook.system.book.record(named, [story.new(PortfolioOpened(name="elsewhere", base_currency=Asset("USD")))])
-    daybook.system.book.record(named, [*story.opened()[1:], *story.bot(Step("bot")), *story.mark(Step("mark"))])
+    daybook.system.book.record(named, [*story.opened()[1:], story.new(namesake), *story.mark(Step("mark"))])
     daybook.system.book.record(named, story.buy(Step("buy")))
 
     portfolio = daybook.read("portfolio", portfolio="elsewhere")
@@ -239,6 +241,8 @@ def test_another_portfolio_is_shown_without_this_programs_market(daybook: Dayboo
     assert portfolio["positions"][0]["price_age_s"] is None
     assert [one["ready_to_trade"] for one in daybook.read("bots/signals", portfolio="elsewhere")] == [False]
     assert [one["last_evaluation"] for one in daybook.read("bots", portfolio="elsewhere")] == [None]
+    assert daybook.read("bots/rsi-BTC-USD", portfolio="elsewhere")["last_evaluation"] is None
+    assert daybook.read("bots/rsi-BTC-USD")["last_evaluation"] is not None
     assert {one["name"] for one in daybook.read("portfolios")} == {"elsewhere", daybook.system.portfolio_name}
     refused = daybook.send(
         "POST", "trades/execute", params={"portfolio": "elsewhere"}, json=BUY, headers={"Idempotency-Key": "k"}
