@@ -10,14 +10,26 @@ from typing import Final, ParamSpec
 import rich_click as click
 
 from api.settings import BadSettings, load_settings
-from ledger.database import NewerSchema
+from ledger.chain import BrokenLog
+from ledger.database import DATABASE_GONE, NewerSchema
 from ledger.embedded_postgres import DatabaseUnavailable
 from ledger.files import BadFile
+from ledger.log import NoSuchPortfolio
 from ledger.values import Asset
 from signals.market import BadCandle, BadFeed, FeedUnavailable
 
 P = ParamSpec("P")
-FAILURES: Final = (BadSettings, DatabaseUnavailable, NewerSchema, BadFile, BadFeed, BadCandle, FeedUnavailable)
+FAILURES: Final = (
+    BadSettings,
+    DatabaseUnavailable,
+    NewerSchema,
+    BrokenLog,
+    NoSuchPortfolio,
+    BadFile,
+    BadFeed,
+    BadCandle,
+    FeedUnavailable,
+)
 
 click.rich_click.TEXT_MARKUP = "rich"
 
@@ -36,6 +48,8 @@ def one_sentence(command: Callable[P, None]) -> Callable[P, None]:
             command(*args, **kwargs)
         except FAILURES as failure:
             fail(str(failure))
+        except DATABASE_GONE:
+            fail("the database went away while the command ran: see that it runs (daybook doctor), then try again")
         except OSError as failure:
             fail(f"{failure.filename or 'the system'}: {failure.strerror}")
 

@@ -3,30 +3,19 @@
 from http import HTTPStatus
 from typing import Any, Final
 
-import psycopg
-import sqlalchemy
 import structlog
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, LitestarException, MethodNotAllowedException, ValidationException
 from litestar.types import ExceptionHandlersMap
 
 from execution.trade_service import TradeRejected
-from ledger.embedded_postgres import DatabaseUnavailable
+from ledger.database import DATABASE_GONE
 from ledger.log import Conflict, NoSuchPortfolio
 from signals.registry import BadParameters, UnknownBotKind
 
 log = structlog.get_logger()
 
 PROBLEM_JSON: Final = "application/problem+json"
-DATABASE_GONE: Final = (
-    DatabaseUnavailable,
-    sqlalchemy.exc.OperationalError,
-    sqlalchemy.exc.TimeoutError,
-    psycopg.OperationalError,
-    psycopg.InterfaceError,
-)
-"""What is raised when the database cannot be reached, or no longer."""
-
 METHODS: Final = ("DELETE", "GET", "PATCH", "POST", "PUT")
 
 
@@ -138,7 +127,9 @@ def _bad_bot(request: AnyRequest, error: ValueError) -> ProblemResponse:
 
 def _database(request: AnyRequest, error: Exception) -> ProblemResponse:
     log.error("database unavailable", path=request.url.path, error=type(error).__name__)
-    detail = "the database cannot be reached just now; nothing was half-written, try again"
+    detail = (
+        "the database cannot be reached just now; nothing was half-written: send it again with the same Idempotency-Key"
+    )
     return problem_response(Problem(503, "database-unavailable", detail), request, **{"Retry-After": "5"})
 
 

@@ -5,6 +5,7 @@ import sys
 from collections.abc import MutableMapping
 from typing import Any, Final
 
+import stamina
 import structlog
 
 SECRET_NAMES: Final = ("token", "secret", "password", "authorization", "api_key", "database_url")
@@ -29,6 +30,8 @@ def configure_logs() -> None:
         cache_logger_on_first_use=False,
     )
     logging.basicConfig(level=logging.WARNING, handlers=[_FromLibraries()], force=True)
+    logging.getLogger("psycopg").setLevel(logging.ERROR)  # what an undone transaction leaves behind is no news
+    stamina.instrumentation.set_on_retry_hooks([])  # a read that is tried again is no news; the last failure is told
     logging.getLogger("apscheduler").setLevel(logging.CRITICAL)  # our own scheduler tells of failures, once each
 
 

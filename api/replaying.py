@@ -15,6 +15,7 @@ from api.settings import Settings
 from api.wiring import usable_folder
 from ledger.chain import BrokenLog
 from ledger.database import open_database, shown_url
+from ledger.log import NoSuchPortfolio
 from ledger.replay import (
     Difference,
     PortfolioReplay,
@@ -45,7 +46,9 @@ def run_replay(settings: Settings, *, rebuild: bool, portfolio: str | None, as_j
         with _progress(total, shown=not as_json) as advance:
             if rebuild:
                 for portfolio_id in chosen:
-                    with suppress(BrokenLog):  # nothing is built on a broken log; verifying tells where it is broken
+                    with suppress(
+                        BrokenLog, NoSuchPortfolio
+                    ):  # nothing is built on a broken log; verifying tells where it is broken
                         rebuild_portfolio(engine, portfolio_id, advance)
             results = [verify_portfolio(engine, portfolio_id, advance) for portfolio_id in chosen]
         strays = stray_differences(engine) if portfolio is None else []

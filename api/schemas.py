@@ -97,7 +97,8 @@ class PositionAnswer(Answer):
 class PortfolioAnswer(Answer):
     """A portfolio at log position `position`. `mode` says paper; `market` what the prices are.
 
-    `market`, `simulated` and `market_time` are null for a portfolio that this program does not drive.
+    `assumptions` are what simulated fills rest on. They, `market`, `simulated` and `market_time` are null for a
+    portfolio that this program does not drive.
     """
 
     portfolio_id: UUID
@@ -107,6 +108,7 @@ class PortfolioAnswer(Answer):
     market: str | None
     simulated: bool | None
     market_time: UtcTime | None
+    assumptions: list[str] | None
     position: int
     cash: Money
     total_value: Money | None

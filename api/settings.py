@@ -39,6 +39,8 @@ class Settings(BaseSettings):
     def _not_empty(cls, value: object) -> object:
         if value == "":
             raise ValueError("it is empty")
+        if isinstance(value, bool):
+            raise ValueError("it is neither true nor false")
         return value
 
     @classmethod

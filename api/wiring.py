@@ -37,6 +37,7 @@ class System:
     feed: CandleFeed
     portfolio_name: str
     portfolio_id: UUID
+    paper: PaperExchange
     trader: TradeService
     loop: MarketLoop
     clock: Clock
@@ -89,6 +90,7 @@ def _wired(settings: Settings, engine: Engine, feed: CandleFeed, elapsed: Callab
         feed=feed,
         portfolio_name=name,
         portfolio_id=portfolio_id,
+        paper=paper,
         trader=trader,
         loop=loop,
         clock=system_clock,
@@ -118,8 +120,8 @@ def chosen_feed(spec: str, elapsed: Callable[[], float]) -> CandleFeed:
 
 
 def portfolio_name(feed: CandleFeed) -> str:
-    """Each market has its own portfolio, so that simulated, recorded and live prices never meet in one."""
-    return f"paper {feed.mark_source}"[:100]
+    """Each market has its own portfolio: other prices, another timeframe or another product never meet in one."""
+    return f"paper {feed.instruments[0]} {timeframe_text(feed.timeframe)} {feed.mark_source}"[:100]
 
 
 def last_market_time(book: PostgresBook, portfolio_id: UUID) -> datetime | None:

@@ -7,7 +7,6 @@ from decimal import Decimal
 from typing import Final
 
 from ledger.projections.cash import Balance
-from ledger.projections.holdings import Holding
 from ledger.projections.marks import Mark
 from ledger.projections.opinions import Opinion
 from ledger.projections.orders import OrderView
@@ -55,11 +54,6 @@ class Desk:
 
     def balance(self, account: str, asset: str) -> Decimal:
         found = self.rows.get(Balance, asset, account)
-        return found.quantity if found else ZERO
-
-    def position_in(self, asset: str) -> Decimal:
-        """How much of the asset the portfolio holds, over all accounts."""
-        found = self.rows.get(Holding, asset)
         return found.quantity if found else ZERO
 
     def mark(self, instrument: Instrument) -> Mark | None:

@@ -1,6 +1,6 @@
 """What verdicts, answers of venues and fills become in the log. Pure: the ids of all events derive from their causes."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 from typing import Final
 from uuid import UUID
@@ -49,9 +49,7 @@ def verdict_events(signal: SignalView, verdict: Approval | Rejection | Expiry, d
             return [new(approved, verdict_id, signal.signal_id), new(order, order_id, verdict_id)]
 
 
-def manual_intent(
-    ticket: ManualTicket, approval: Approval, order_id: UUID, desk: Desk, lifetime: timedelta
-) -> NewEvent:
+def manual_intent(ticket: ManualTicket, approval: Approval, order_id: UUID, desk: Desk) -> NewEvent:
     """The order that a person asked for and review let through."""
     order = OrderRequested(
         client_order_id=client_order_id(order_id),
@@ -64,7 +62,7 @@ def manual_intent(
         quote_size=ticket.quote_size,
         limit_price=ticket.limit_price,
         triggered_by="manual",
-        expires_at=desk.now + lifetime,
+        expires_at=desk.now + desk.window("manual_order_lifetime_minutes"),
         rules=approval.rules,
     )
     return NewEvent(order, order_id, desk.now, "owner", order_id)

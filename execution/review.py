@@ -81,7 +81,9 @@ def review_manual(ticket: ManualTicket, desk: Desk, venue_rules: InstrumentRules
     mark = desk.mark(ticket.instrument)
     price = ticket.limit_price or (mark.price if mark else None)
     size = None if price is None else _ticket_size(ticket, price)
-    proposal = Proposal(ticket.instrument, ticket.side, price, size, account, venue_rules)
+    proposal = Proposal(
+        ticket.instrument, ticket.side, price, size, account, venue_rules, limit_price=ticket.limit_price
+    )
     return _verdict(proposal, tuple(rule(proposal, desk) for rule in FOR_EVERY_ORDER))
 
 

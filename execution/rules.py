@@ -27,6 +27,7 @@ class Proposal:
     account: AccountView | None
     venue_rules: InstrumentRules | None
     signal: SignalView | None = None
+    limit_price: Decimal | None = None
 
 
 Rule = Callable[[Proposal, Desk], RuleChecked]
@@ -65,6 +66,20 @@ def price_known(proposal: Proposal, desk: Desk) -> RuleChecked:
     known = proposal.price is not None
     reason = "a price is known" if known else f"no price of {proposal.instrument} has been seen yet"
     return checked("price_known", known, reason, price=proposal.price)
+
+
+def in_steps(proposal: Proposal, desk: Desk) -> RuleChecked:
+    """Size and limit price are whole numbers of the venue's steps, where they are given."""
+    size, rules, limit = proposal.size, proposal.venue_rules, proposal.limit_price
+    if rules is None:
+        return checked("in_steps", False, "the venue's steps are not known")
+    if size is not None and size.base_size is not None and size.base_size % rules.lot:
+        reason = f"size {_text(size.base_size)} is no multiple of the venue's lot of {_text(rules.lot)}"
+        return checked("in_steps", False, reason, base_size=size.base_size, lot=rules.lot)
+    if limit is not None and limit % rules.tick:
+        reason = f"limit price {_text(limit)} is no multiple of the venue's tick of {_text(rules.tick)}"
+        return checked("in_steps", False, reason, limit_price=limit, tick=rules.tick)
+    return checked("in_steps", True, "size and price are in the venue's steps", lot=rules.lot, tick=rules.tick)
 
 
 def venue_minimum(proposal: Proposal, desk: Desk) -> RuleChecked:
@@ -171,8 +186,10 @@ def cooled_down(proposal: Proposal, desk: Desk) -> RuleChecked:
 
 
 def no_open_order(proposal: Proposal, desk: Desk) -> RuleChecked:
-    open_orders = sum(1 for _ in desk.open_orders(str(proposal.instrument)))
-    reason = f"{open_orders} open orders in {proposal.instrument}"
+    """No bot's order is still open: orders of people, which may rest for a day, stand in no bot's way."""
+    orders = desk.open_orders(str(proposal.instrument))
+    open_orders = sum(1 for order in orders if order.triggered_by.startswith("bot:"))
+    reason = f"{open_orders} open orders of bots in {proposal.instrument}"
     return checked("no_open_order", open_orders == 0, reason, open_orders=open_orders)
 
 
@@ -185,10 +202,11 @@ def minimum_trade(proposal: Proposal, desk: Desk) -> RuleChecked:
 
 FOR_EVERY_ORDER: Final[tuple[Rule, ...]] = (
     trading_open,
-    product_known,
     account_known,
+    product_known,
     price_known,
     no_unknown_order,
+    in_steps,
     venue_minimum,
     enough_available,
 )

@@ -99,7 +99,7 @@ class TradeService:
         with self._desk() as desk:
             return self._review(ticket, desk)
 
-    def request(self, ticket: ManualTicket, order_id: UUID, record: Record, lifetime: timedelta) -> UUID:
+    def request(self, ticket: ManualTicket, order_id: UUID, record: Record) -> UUID:
         """The order is stored as intent and sent; returns its id. Raises TradeRejected, and then nothing is stored.
 
         A repeat with the same id and ticket stores nothing; raises Conflict when the id belongs to another order.
@@ -114,7 +114,7 @@ class TradeService:
             verdict = self._review(ticket, desk)
             if isinstance(verdict, Rejection):
                 raise TradeRejected(verdict)
-            return [manual_intent(ticket, verdict, order_id, desk, lifetime)]
+            return [manual_intent(ticket, verdict, order_id, desk)]
 
         with self._gate:
             self._decide(intent, record)

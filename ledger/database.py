@@ -22,6 +22,16 @@ READER: Final = "daybook_reader"
 CONNECT_TIMEOUT_S: Final = 10
 
 
+DATABASE_GONE: Final = (
+    DatabaseUnavailable,
+    sqlalchemy.exc.OperationalError,
+    sqlalchemy.exc.TimeoutError,
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+)
+"""What is raised when the database cannot be reached, or no longer."""
+
+
 class NewerSchema(Exception):
     """The database was made by a newer program than this one."""
 

@@ -11,7 +11,7 @@ from uuid import UUID
 from pydantic import ValidationError
 
 from ledger.events import EVENTS, Event
-from ledger.values import NewId, derived_id, utc_time
+from ledger.values import utc_time
 
 
 class UnknownEvent(Exception):
@@ -80,23 +80,8 @@ class Envelope:
         return decode(self.type, self.version, self.payload)
 
 
-def fresh(
-    event: Event, occurred_at: datetime, actor: str, new_id: NewId, correlation_id: UUID | None = None
-) -> NewEvent:
-    """`event` under a fresh id, as the first of its story unless `correlation_id` names one."""
-    event_id = new_id()
-    return NewEvent(event, event_id, occurred_at, actor, correlation_id or event_id)
-
-
-def caused(event: Event, cause: "Envelope | NewEvent", occurred_at: datetime, actor: str, *parts: object) -> NewEvent:
-    """`event` as a consequence of `cause`. Its id derives from the cause, the event's type and `parts`:
-    drawing the same conclusion twice yields the same id, which the log stores once."""
-    event_id = derived_id(cause.event_id, event.type, *parts)
-    return NewEvent(event, event_id, occurred_at, actor, cause.correlation_id, cause.event_id)
-
-
 def canonical_json(value: object) -> str:
-    """JSON with sorted keys, no spaces, and no floats: equal values give equal text."""
+    """JSON with sorted keys, no spaces and no NaN: equal values give equal text. Money enters it as text."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 

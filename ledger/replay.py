@@ -6,6 +6,7 @@ from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
 
+import psycopg
 from sqlalchemy import Engine
 
 from ledger.book import Stopped, attempt_fold, changes_of
@@ -272,15 +273,23 @@ def _row_differences(connection: Raw, portfolio_id: UUID, rows: MemoryRows) -> l
     if checkpoint is None:
         return []
     found: dict[tuple[type[Row], Key], tuple[Row | None, Row | None]] = {}
+    unreadable: list[Difference] = []
     for kind in row_kinds():
-        stored = {key_of(row): row for row in stored_rows(connection, portfolio_id, checkpoint.generation, kind)}
+        try:
+            stored = {key_of(row): row for row in stored_rows(connection, portfolio_id, checkpoint.generation, kind)}
+        except psycopg.DataError as error:
+            # A hand put something there that no value of ours can be, such as an infinite time.
+            unreadable.append(
+                Difference(portfolio_id, kind.table, f"a row that cannot be read: {error}", "readable", None)
+            )
+            continue
         for row in rows.history(kind):
             other = stored.pop(key_of(row), None)
             if other != row:
                 found[(kind, key_of(row))] = (other, row)
         found |= {(kind, key): (row, None) for key, row in stored.items()}
     first = _first_events(connection, portfolio_id, found) if found else {}
-    return [
+    return unreadable + [
         _difference(portfolio_id, kind, key, stored_row, replayed, first.get((kind, key)))
         for (kind, key), (stored_row, replayed) in found.items()
     ]

@@ -299,6 +299,15 @@ class StoredRows:
                 rows.pop(key, None)
         return iter([rows[key] for key in sorted(rows)])
 
+    def naming(self, kind: type[R], event_id: UUID, *columns: str) -> list[R]:
+        """The rows, in order of their keys, that name the event in one of these columns (which an index should cover)."""
+        assert self._connection is not None, "rows are read inside a transaction"
+        assert set(columns) <= set(field_names(kind))
+        condition = " or ".join(f"{column} = %s" for column in columns)
+        values = (event_id,) * len(columns)
+        found = stored_rows(self._connection, self._portfolio_id, self._generation, kind, f"({condition})", *values)
+        return sorted(found, key=key_of)
+
     def newest(self, kind: type[R], before: int | None, limit: int, **equal: object) -> list[R]:
         """The newest rows of a kind that has a position, below `before`, whose fields equal these (None: any)."""
         assert self._connection is not None, "rows are read inside a transaction"

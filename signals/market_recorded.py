@@ -26,6 +26,8 @@ def recorded_feed(
 
     Raises BadFeed for a file that cannot be used, BadCandle for a wrong line, naming file and line.
     """
+    if not path.exists():
+        raise BadFeed(f"{path} cannot be opened: No such file, seen from the folder that Daybook was started in")
     named = _from_name(path) if instrument is None or timeframe is None else None
     candles = read_candles(path, instrument or _known(path, named)[0], timeframe or _known(path, named)[1])
     label = f"recorded candles {path.name} at {decimal_text(speed)}x"

@@ -47,3 +47,17 @@ def test_a_changed_time_of_the_head_is_found(
     superuser.execute("update portfolios set head_recorded_at = head_recorded_at + interval '1 microsecond'")
 
     assert verify_portfolio(engine, story.portfolio_id).broken is not None
+
+
+def test_a_row_that_no_value_can_be_is_a_difference(
+    engine: Engine, postgres_book: PostgresBook, superuser: psycopg.Connection[tuple[object, ...]]
+) -> None:
+    """A time that we cannot even read, written by hand, is a difference that names the table, not a failure."""
+    story = Story()
+    postgres_book.record(story.portfolio_id, story.opened())
+    superuser.execute("update accounts set opened_at = 'infinity'")
+
+    (found,) = verify_portfolio(engine, story.portfolio_id).differences
+
+    assert found.what == "accounts"
+    assert "cannot be read" in found.stored

@@ -173,15 +173,24 @@ def test_only_the_newest_opinion_of_a_bot_is_traded() -> None:
 
 
 @pytest.mark.parametrize("script", [Script(submit="lost", states=("unknown",)), Script(states=("open",), told=((),))])
-def test_open_orders_stop_signals_and_unknown_ones_everybody(script: Script) -> None:
-    """An open order stops further signals in its instrument; one of unknown outcome stops manual orders as well."""
+def test_a_persons_order_stops_others_only_while_its_outcome_is_unknown(script: Script) -> None:
+    """A person's open order, which may rest for a day, stops no bot; one of unknown outcome stops everybody."""
     room = new_room()
     room.mark()
     service = room.service(ScriptedExchange((script,)))
     room.request(service, market())
 
-    assert not answer(rules.no_open_order, room).passed
+    assert answer(rules.no_open_order, room).passed
     assert answer(rules.no_unknown_order, room).passed is (script.submit == "accepted")
+
+
+def test_a_bots_open_order_stops_the_bots() -> None:
+    """While an order of a bot is open no further signal is followed in its instrument; other instruments are free."""
+    room = new_room()
+    room.mark()
+    attempt(room)
+
+    assert not answer(rules.no_open_order, room).passed
     assert answer(rules.no_open_order, room, instrument=Instrument("ETH-USD")).passed
 
 
@@ -341,3 +350,25 @@ def test_rules_of_the_venue_are_data() -> None:
     strict = InstrumentRules(RULES.tick, RULES.lot, RULES.minimum_size, Decimal(51), RULES.taker_fee)
 
     assert not answer(rules.venue_minimum, new_room(), venue_rules=strict).passed
+
+
+@pytest.mark.parametrize(
+    ("size", "limit", "said"),
+    [
+        (Decimal("0.010000001"), None, "no multiple of the venue's lot"),
+        (Decimal("0.01"), Decimal("100.001"), "no multiple of the venue's tick"),
+        (Decimal("0.01"), Decimal("100.01"), ""),
+    ],
+)
+def test_sizes_and_prices_between_the_steps_of_the_venue_are_refused_by_review(
+    size: Decimal, limit: Decimal | None, said: str
+) -> None:
+    """An order that the venue could only refuse is not sent: review names the step that it does not keep to."""
+    room = new_room()
+    room.mark()
+    steps = replace(RULES, lot=Decimal("0.00001"), tick=Decimal("0.01"))
+
+    checked = answer(rules.in_steps, room, size=Size(Decimal(1), size), limit_price=limit, venue_rules=steps)
+
+    assert checked.passed is (said == "")
+    assert said in checked.reason

@@ -246,7 +246,7 @@ def test_a_manual_order_goes_through_the_same_review(book: Book) -> None:
     (requested,) = room.of(OrderRequested)
     assert isinstance(requested, OrderRequested)
     assert requested.triggered_by == "manual"
-    assert len(requested.rules) == 7
+    assert len(requested.rules) == 8
     assert all(rule.passed for rule in requested.rules)
     assert [order.order_id for order in room.orders()] == [order_id]
     assert life_of(room)[-1] == "OrderClosed"
@@ -262,7 +262,7 @@ def test_a_rejected_manual_order_stores_nothing(book: Book) -> None:
         room.request(room.service(venue), market(quote="20000"))
 
     assert rejected.value.failed.rule == "enough_available"
-    assert len(rejected.value.rules) == 7
+    assert len(rejected.value.rules) == 8
     assert room.envelopes() == before
     assert venue.submitted == []
 
@@ -405,7 +405,7 @@ def test_a_log_that_always_moves_is_given_up_and_a_real_conflict_is_not_hidden()
 
     service = room.service(venue)
     with pytest.raises(PositionConflict):
-        service.request(market(), room.manual_id(), moving, timedelta(hours=1))
+        service.request(market(), room.manual_id(), moving)
     assert len(tries) == TRIES
 
     def clashing(events: Any, position: int) -> None:
@@ -414,7 +414,7 @@ def test_a_log_that_always_moves_is_given_up_and_a_real_conflict_is_not_hidden()
 
     tries.clear()
     with pytest.raises(Conflict, match="something else"):
-        service.request(market(), room.manual_id(), clashing, timedelta(hours=1))
+        service.request(market(), room.manual_id(), clashing)
     assert len(tries) == 1
     assert room.orders() == []
 

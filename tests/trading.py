@@ -182,7 +182,6 @@ class Room:
             ticket,
             self.manual_id(number),
             lambda events, position: chosen.record(self.portfolio_id, events, position),
-            timedelta(hours=1),
         )
 
     def manual_id(self, number: int = 1) -> UUID:

@@ -5,10 +5,9 @@ from typing import Final
 from litestar import Controller, Response, get
 from litestar.openapi import ResponseSpec
 
-from api.errors import DATABASE_GONE
 from api.reading import AnyRequest, reading_of, system_of
 from api.schemas import HealthAnswer, TradingHealth
-from ledger.database import database_problems
+from ledger.database import DATABASE_GONE, database_problems
 from ledger.projections.orders import OrderView
 from ledger.projections.policy import halt_reason
 

@@ -1,5 +1,6 @@
 """The journal: the log itself, and the proof that everything follows from it."""
 
+import threading
 from typing import Annotated, Final
 
 from litestar import Controller, get, post
@@ -22,6 +23,10 @@ from ledger.postgres import read_events, read_page
 from ledger.replay import Difference, verify_portfolio
 
 LAST_POSITION: Final = 2**63 - 1
+
+
+_one_at_a_time = threading.Lock()
+"""A verification folds the whole log: two at once would only slow each other and the market down."""
 
 
 class JournalController(Controller):
@@ -65,7 +70,12 @@ class JournalController(Controller):
         system = system_of(request)
         portfolio_id = portfolio_of(system, portfolio)
         system.book.log.head(portfolio_id)
-        result = verify_portfolio(system.engine, portfolio_id)
+        if not _one_at_a_time.acquire(blocking=False):
+            raise Problem(409, "still-running", "a verification is running already: wait for it, then ask again")
+        try:
+            result = verify_portfolio(system.engine, portfolio_id)
+        finally:
+            _one_at_a_time.release()
         broken = [str(result.broken)] if result.broken else []
         return VerificationAnswer(
             verified=not result.differences and result.broken is None,

@@ -49,6 +49,7 @@ class PortfolioController(Controller):
                 market=system.feed.label if driven else None,
                 simulated=system.feed.simulated if driven else None,
                 market_time=system.market_clock() if driven else None,
+                assumptions=list(system.paper.terms.describe()) if driven else None,
                 position=reading.position,
                 cash=worth.cash,
                 total_value=worth.total_value,

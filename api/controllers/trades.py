@@ -1,7 +1,6 @@
 """Trades and orders: what happened, and asking for more of it."""
 
-from datetime import timedelta
-from typing import Annotated, Final
+from typing import Annotated
 from uuid import UUID
 
 from litestar import Controller, Response, get, post
@@ -41,7 +40,6 @@ from ledger.projections.orders import OrderView
 from ledger.projections.trades import TradeView
 from ledger.values import Instrument, round18
 
-ORDER_LIFETIME: Final = timedelta(hours=24)
 IdempotencyKey = Annotated[str | None, HeaderParameter(name="Idempotency-Key", required=False)]
 """Required: `Commands.run` says so in our own words when it is missing."""
 
@@ -113,7 +111,6 @@ class TradeController(Controller):
                 _ticket(system, data),
                 running.event_id(),
                 lambda events, position: system.book.record(portfolio_id, events, position, alongside=running.claim),
-                ORDER_LIFETIME,
             )
             system.trader.wait_for(running.event_id(), request.app.state.fill_patience_s)
 
@@ -180,21 +177,16 @@ def _order_answer(reading: StoredReading, order_id: UUID) -> ExecutedAnswer:
     order = reading.rows.get(OrderView, order_id)
     if order is None:
         raise Problem(404, "unknown-order", f"there is no order {order_id}")
-    fills = reading.rows.newest(TradeView, None, 500, order_id=order_id)
-    trades = [TradeAnswer.model_validate(trade) for trade in reversed(fills)]
+    fills = sorted(reading.rows.naming(TradeView, order_id, "order_id"), key=lambda trade: trade.position)
+    trades = [TradeAnswer.model_validate(trade) for trade in fills]
     return ExecutedAnswer(order=OrderAnswer.model_validate(order), trades=trades)
 
 
 def _detail(reading: StoredReading, trade: TradeView) -> TradeDetail:
     asset = str(Instrument(trade.instrument).base)
     story = story_of(reading, trade.position)
-    lots = [lot for lot in reading.rows.history(Lot, asset) if lot.event_id == trade.trade_id]
-    named = (trade.trade_id,)
-    matches = [
-        match
-        for match in reading.rows.history(Match, asset)
-        if match.opening_event_id in named or match.closing_event_id in named
-    ]
+    lots = [lot for lot in reading.rows.history(Lot, asset, trade.occurred_at) if lot.event_id == trade.trade_id]
+    matches = reading.rows.naming(Match, trade.trade_id, "opening_event_id", "closing_event_id")
     return TradeDetail(
         trade=TradeAnswer.model_validate(trade),
         story=story,

@@ -19,6 +19,7 @@ LIMITS: Final[dict[str, Decimal]] = {
     "cooldown_minutes": Decimal(15),
     "signal_maximum_age_minutes": Decimal(10),
     "order_lifetime_minutes": Decimal(120),
+    "manual_order_lifetime_minutes": Decimal(1440),
     "base_trade": Decimal(50),
     "hot_multiplier": Decimal("1.8"),
     "warm_multiplier": Decimal("1.3"),

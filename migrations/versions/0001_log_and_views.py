@@ -58,6 +58,7 @@ create table events (
     primary key (portfolio_id, position),
     unique (portfolio_id, event_id)
 ) partition by hash (portfolio_id);
+create index events_of_story on events (portfolio_id, correlation_id);
 """
 
 # One statement takes the whole batch. The lock on the head row makes commit order equal position order: no holes,
@@ -256,6 +257,9 @@ create table matches (
     primary key (portfolio_id, generation, asset, closed_at, closing_position, closing_leg, opening_position, opening_leg)
 );
 
+create index matches_by_opening on matches (portfolio_id, generation, opening_event_id);
+create index matches_by_closing on matches (portfolio_id, generation, closing_event_id);
+
 create table unmatched_disposals (
     portfolio_id uuid, generation bigint, asset text, occurred_at timestamptz, position bigint, leg bigint,
     event_id uuid not null, quantity numeric not null, proceeds numeric not null,
@@ -278,6 +282,7 @@ create table trades (
     primary key (portfolio_id, generation, trade_id)
 );
 create index trades_by_position on trades (portfolio_id, generation, position);
+create index trades_of_order on trades (portfolio_id, generation, order_id) where order_id is not null;
 
 create table marks (
     portfolio_id uuid, generation bigint, instrument text, price numeric not null, observed_at timestamptz not null,
