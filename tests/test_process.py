@@ -36,7 +36,7 @@ def lodging(database_url: str) -> Iterator[Home]:
 
 def items(running: Serving, path: str) -> list[dict[str, Any]]:
     """The newest entries of a list."""
-    found: list[dict[str, Any]] = running.read(f"{path}?limit=500")["items"]
+    found: list[dict[str, Any]] = running.read(f"{path}{'&' if '?' in path else '?'}limit=500")["items"]
     return found
 
 
@@ -54,6 +54,7 @@ def test_a_day_of_trading(home: Home) -> None:
     with serving(home) as running:
         running.until_ready()
         assert "PAPER" in running.out[0]
+        until(lambda: items(running, "events?type=MarkRecorded"), "a first price")
         executed = running.post("trades/execute", BUY, "by hand")
         assert executed.status_code == 201, executed.text
         until(lambda: len([one for one in items(running, "trades") if one["triggered_by"] != "manual"]) >= 3, "bots")
