@@ -14,6 +14,7 @@ from ledger.envelope import NewEvent
 from ledger.events import BotFailed, MarkRecorded, SignalEmitted
 from ledger.log import Conflict
 from ledger.projections.bots import BotView
+from ledger.projections.marks import Mark
 from ledger.values import Instrument, derived_id
 from signals.market import Candle, CandleFeed, Quote
 from signals.market_playback import PlayedFeed
@@ -72,6 +73,17 @@ class MarketLoop:
         self._gate = threading.Lock()
         self.evaluations: dict[str, Evaluation] = {}
         self.candles = 0
+
+    def begin(self) -> None:
+        """Every instrument has a price: where none was ever recorded, the close of the last candle in the feed's history.
+
+        So an order can be valued from the first moment on, before another candle has closed.
+        """
+        for instrument in self._feed.instruments:
+            with self._book.reading(self._portfolio_id) as reading:
+                known = reading.rows.get(Mark, str(instrument))
+            for candle in self._feed.history(instrument, 1) if known is None else ():
+                self._mark(instrument, candle.close, candle.closed_at)
 
     def tick(self) -> None:
         """Everything that the market has said since the last tick has had its consequences."""

@@ -83,6 +83,7 @@ def _wired(settings: Settings, engine: Engine, feed: CandleFeed, elapsed: Callab
     restore_paper_orders(book, portfolio_id, paper)
     trader = TradeService(book, portfolio_id, {paper.venue: paper}, clock, sender=str(new_id()))
     loop = MarketLoop(book, portfolio_id, feed, clock, paper, trader, elapsed)
+    loop.begin()
     return System(
         settings=settings,
         engine=engine,

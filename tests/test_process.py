@@ -54,7 +54,6 @@ def test_a_day_of_trading(home: Home) -> None:
     with serving(home) as running:
         running.until_ready()
         assert "PAPER" in running.out[0]
-        until(lambda: items(running, "events?type=MarkRecorded"), "a first price")
         executed = running.post("trades/execute", BUY, "by hand")
         assert executed.status_code == 201, executed.text
         until(lambda: len([one for one in items(running, "trades") if one["triggered_by"] != "manual"]) >= 3, "bots")
