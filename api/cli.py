@@ -11,6 +11,7 @@ import rich_click as click
 
 from api.settings import BadSettings, load_settings
 from ledger.chain import BrokenLog
+from ledger.checkpoints import BadCheckpoint
 from ledger.database import DATABASE_GONE, NewerSchema
 from ledger.embedded_postgres import DatabaseUnavailable
 from ledger.files import BadFile
@@ -26,6 +27,7 @@ FAILURES: Final = (
     BrokenLog,
     NoSuchPortfolio,
     BadFile,
+    BadCheckpoint,
     BadFeed,
     BadCandle,
     FeedUnavailable,
@@ -99,9 +101,12 @@ def serve() -> None:
 @click.option("--verify", is_flag=True, help="Compare everything stored with what the log says (the default).")
 @click.option("--rebuild", is_flag=True, help="Write the views anew from the log, then verify.")
 @click.option("--portfolio", metavar="NAME", help="Only this portfolio (its name or id).")
+@click.option(
+    "--checkpoint", type=click.Path(path_type=Path), help="Every log must still hold what this signed file saw."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @one_sentence
-def replay(verify: bool, rebuild: bool, portfolio: str | None, as_json: bool) -> None:
+def replay(verify: bool, rebuild: bool, portfolio: str | None, checkpoint: Path | None, as_json: bool) -> None:
     """Read the log again, prove it, and compare the stored views with it.
 
     Exit codes: 0 all equal, 3 a difference, 4 broken chain, 2 usage, 1 failure.
@@ -110,7 +115,47 @@ def replay(verify: bool, rebuild: bool, portfolio: str | None, as_json: bool) ->
     """
     from api.replaying import run_replay
 
-    sys.exit(run_replay(load_settings(), rebuild=rebuild, portfolio=portfolio, as_json=as_json))
+    settings = load_settings()
+    sys.exit(run_replay(settings, rebuild=rebuild, portfolio=portfolio, as_json=as_json, checkpoint=checkpoint))
+
+
+@cli.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@one_sentence
+def checkpoint(file: Path) -> None:
+    """Write a signed file that says where every log stands now. Keep it outside this machine.
+
+    A cut tail, a rewritten log and a log that vanished show when it is given to replay. Exit codes: 0 done, 1 failure.
+
+    Example: daybook checkpoint friday.json && daybook replay --checkpoint friday.json
+    """
+    from api.proofs import write_checkpoint_file
+
+    click.echo(write_checkpoint_file(load_settings(), file))
+
+
+@cli.group()
+def export() -> None:
+    """Write what the ledger holds to a file.
+
+    Example: daybook export events log.jsonl
+    """
+
+
+@export.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--portfolio", metavar="NAME", help="Only this portfolio (its name or id).")
+@one_sentence
+def events(file: Path, portfolio: str | None) -> None:
+    """Write the log as JSON lines, one event a line, for docs/verify_log.py and for safe keeping.
+
+    Exit codes: 0 done, 1 failure, 2 usage.
+
+    Example: daybook export events log.jsonl && python3 docs/verify_log.py log.jsonl
+    """
+    from api.proofs import write_events_file
+
+    click.echo(write_events_file(load_settings(), file, portfolio))
 
 
 @cli.command()

@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from uuid import UUID
 
 import click
@@ -14,6 +15,7 @@ from api.first_run import portfolio_id_of
 from api.settings import Settings
 from api.wiring import usable_folder
 from ledger.chain import BrokenLog
+from ledger.checkpoints import known_public_key, positions_of, read_checkpoint_file
 from ledger.database import open_database, shown_url
 from ledger.log import NoSuchPortfolio
 from ledger.replay import (
@@ -21,6 +23,7 @@ from ledger.replay import (
     PortfolioReplay,
     all_portfolios,
     count_events,
+    held_to,
     rebuild_portfolio,
     stray_differences,
     verify_portfolio,
@@ -30,13 +33,19 @@ from ledger.rows import state_hash
 VERIFIED, USAGE, DIFFERENT, BROKEN = 0, 2, 3, 4
 
 
-def run_replay(settings: Settings, *, rebuild: bool, portfolio: str | None, as_json: bool) -> int:
-    """Replays all portfolios or one, prints the result, and returns the exit code."""
+def run_replay(
+    settings: Settings, *, rebuild: bool, portfolio: str | None, as_json: bool, checkpoint: Path | None = None
+) -> int:
+    """Replays all portfolios or one, prints the result, and returns the exit code.
+
+    With a checkpoint, every log that it names must still hold what it saw. Raises BadCheckpoint.
+    """
     usable_folder(settings.data_dir)
+    seen = positions_of(read_checkpoint_file(checkpoint, known_public_key(settings.data_dir))) if checkpoint else ()
     started = time.monotonic()
     with open_database(settings.data_dir, settings.database) as engine:
         known = all_portfolios(engine)
-        chosen = known if portfolio is None else [one for one in known if one in _named(portfolio)]
+        chosen = named_portfolios(known, portfolio)
         if portfolio is not None and not chosen:
             click.echo(f"daybook: there is no portfolio called {portfolio!r}", err=True)
             return USAGE
@@ -46,11 +55,12 @@ def run_replay(settings: Settings, *, rebuild: bool, portfolio: str | None, as_j
         with _progress(total, shown=not as_json) as advance:
             if rebuild:
                 for portfolio_id in chosen:
-                    with suppress(
-                        BrokenLog, NoSuchPortfolio
-                    ):  # nothing is built on a broken log; verifying tells where it is broken
+                    # Nothing is built on a broken log; verifying tells where it is broken.
+                    with suppress(BrokenLog, NoSuchPortfolio):
                         rebuild_portfolio(engine, portfolio_id, advance)
             results = [verify_portfolio(engine, portfolio_id, advance) for portfolio_id in chosen]
+        wanted = [(one, head) for one, head in seen if portfolio is None or one in chosen]
+        results = held_to(engine, results, wanted)
         strays = stray_differences(engine) if portfolio is None else []
     seconds = time.monotonic() - started
     _print(results, strays, seconds, as_json=as_json)
@@ -128,11 +138,14 @@ def _as_object(difference: Difference) -> dict[str, object]:
     }
 
 
-def _named(portfolio: str) -> tuple[UUID, ...]:
-    try:
-        return (portfolio_id_of(portfolio), UUID(portfolio))
-    except ValueError:
-        return (portfolio_id_of(portfolio),)
+def named_portfolios(known: Sequence[UUID], portfolio: str | None) -> list[UUID]:
+    """Those of `known` that a name or an id stands for; all of them when none is given."""
+    if portfolio is None:
+        return list(known)
+    wanted = {portfolio_id_of(portfolio)}
+    with suppress(ValueError):
+        wanted.add(UUID(portfolio))
+    return [one for one in known if one in wanted]
 
 
 @contextmanager

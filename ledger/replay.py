@@ -1,6 +1,6 @@
 """Replay: read the log again, prove it, and compare what follows from it with what is stored. Cannot trade: no door to a venue."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 
 from ledger.book import Stopped, attempt_fold, changes_of
 from ledger.chain import BrokenLog, Head, checked, genesis_hash
+from ledger.checkpoints import behind_checkpoint
 from ledger.envelope import Envelope
 from ledger.identities import broken_identities
 from ledger.postgres import (
@@ -22,6 +23,7 @@ from ledger.postgres import (
     lock_rebuild,
     portfolio_ids,
     raw,
+    read_page,
     read_stream,
 )
 from ledger.projections.portfolio import PortfolioView
@@ -90,6 +92,34 @@ def verify_portfolio(engine: Engine, portfolio_id: UUID, progress: Progress = la
         texts = (row_text(row) for row in all_rows(rows, row_kinds()))
         trades = sum(1 for _ in rows.history(TradeView))
         return PortfolioReplay(portfolio_id, _name(rows), counter.events, trades, state_hash(texts), tuple(differences))
+
+
+def log_behind(engine: Engine, portfolio_id: UUID, wanted: Head) -> BrokenLog | None:
+    """What is wrong with the portfolio's log if it once stood at `wanted`, or None."""
+    with engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
+        own = raw(connection)
+        found = read_page(own, portfolio_id, wanted.position - 1, 1)
+        there = found[0].hash if found and found[0].position == wanted.position else None
+        return behind_checkpoint(portfolio_id, head_record(own, portfolio_id), there, wanted)
+
+
+def held_to(
+    engine: Engine, results: Sequence[PortfolioReplay], wanted: Sequence[tuple[UUID, Head]]
+) -> list[PortfolioReplay]:
+    """The results, broken where a log does not hold what a checkpoint saw of it; a log that vanished is one of them."""
+    held = {result.portfolio_id: result for result in results}
+    for portfolio_id, head in wanted:
+        result = held.get(portfolio_id) or PortfolioReplay(portfolio_id, "", 0, 0, "", ())
+        if result.broken is None:
+            held[portfolio_id] = replace(result, broken=log_behind(engine, portfolio_id, head))
+    return list(held.values())
+
+
+def heads(engine: Engine) -> list[tuple[UUID, Head]]:
+    """Where every portfolio's log stands, all at one moment."""
+    with engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
+        own = raw(connection)
+        return [(portfolio_id, head_in(own, portfolio_id)) for portfolio_id in portfolio_ids(own)]
 
 
 def stray_differences(engine: Engine) -> list[Difference]:

@@ -1,0 +1,85 @@
+"""`daybook checkpoint` and `daybook export events`: what a proof needs, in files of the owner's."""
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+from uuid import UUID
+
+from api.replaying import named_portfolios
+from api.settings import BadSettings, Settings
+from api.wiring import usable_folder
+from ledger.checkpoints import checkpoint_text, make_checkpoint, signing_key
+from ledger.database import open_database
+from ledger.envelope import Envelope, canonical_json
+from ledger.postgres import PostgresLog
+from ledger.replay import all_portfolios, heads
+from ledger.values import system_clock, time_text
+
+
+def write_checkpoint_file(settings: Settings, path: Path) -> str:
+    """A signed checkpoint of all logs is in the file; says so in one sentence. Raises BadCheckpoint."""
+    usable_folder(settings.data_dir)
+    key = signing_key(settings.data_dir)
+    with open_database(settings.data_dir, settings.database) as engine:
+        made = make_checkpoint(heads(engine), system_clock(), key)
+    with whole_file(path) as file:
+        file.write(checkpoint_text(made))
+    return f"{path}: {len(made.portfolios)} portfolios at {time_text(made.made_at)}, signed with {made.public_key}"
+
+
+def write_events_file(settings: Settings, path: Path, portfolio: str | None) -> str:
+    """The logs are in the file, one event a line, portfolio by portfolio; says so in one sentence. Raises BadSettings."""
+    usable_folder(settings.data_dir)
+    with open_database(settings.data_dir, settings.database) as engine:
+        chosen = named_portfolios(all_portfolios(engine), portfolio)
+        if portfolio is not None and not chosen:
+            raise BadSettings(f"there is no portfolio called {portfolio!r}: daybook replay lists them")
+        with whole_file(path) as file:
+            count = sum(_written(file, PostgresLog(engine, system_clock).read(one)) for one in chosen)
+    return f"{path}: {count} events of {len(chosen)} portfolios"
+
+
+def event_line(envelope: Envelope) -> str:
+    """The envelope as one JSON object, with the exact stored texts and the hash in hex."""
+    fields = {
+        "portfolio_id": str(envelope.portfolio_id),
+        "position": envelope.position,
+        "event_id": str(envelope.event_id),
+        "type": envelope.type,
+        "version": envelope.version,
+        "occurred_at": time_text(envelope.occurred_at),
+        "recorded_at": time_text(envelope.recorded_at),
+        "actor": envelope.actor,
+        "correlation_id": str(envelope.correlation_id),
+        "causation_id": _text(envelope.causation_id),
+        "payload": envelope.payload,
+        "metadata": envelope.metadata,
+        "hash": envelope.hash.hex(),
+    }
+    return canonical_json(fields)
+
+
+def _written(file: IO[str], envelopes: Iterable[Envelope]) -> int:
+    count = 0
+    for envelope in envelopes:
+        file.write(event_line(envelope) + "\n")
+        count += 1
+    return count
+
+
+def _text(value: UUID | None) -> str | None:
+    return None if value is None else str(value)
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[IO[str]]:
+    """A text file that appears under its name when it is complete, and not at all when writing fails."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with draft.open("w", encoding="utf-8", newline="\n") as file:
+            yield file
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
