@@ -138,6 +138,8 @@ def checkpoint(file: Path) -> None:
 def export() -> None:
     """Write what the ledger holds to a file.
 
+    Exit codes: 0 done, 1 failure, 2 usage.
+
     Example: daybook export events log.jsonl
     """
 

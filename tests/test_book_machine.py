@@ -172,4 +172,4 @@ def test_the_machine_finds_a_planted_bug(
     monkeypatch.setattr(owner, name, planted)
 
     with pytest.raises(AssertionError):
-        run(engine, new_story, max_examples=100, phases=[Phase.generate], database=None)
+        run(engine, new_story, max_examples=2000, phases=[Phase.generate], database=None)
