@@ -5,7 +5,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from ledger.events import RuleChecked
+from ledger.event_parts import RuleChecked
 from ledger.values import Amount, Instrument, Money, Price, Quantity, Side, UtcTime
 
 DEEPEST: Final = 8
@@ -147,7 +147,7 @@ class PositionDetail(Answer):
 
 
 class TradeAnswer(Answer):
-    """One fill. `value` and `fees` are in base currency."""
+    """One fill. `value` and `fees` are in base currency; one that is `reversed` never happened and counts for nothing."""
 
     trade_id: UUID
     position: int
@@ -163,6 +163,7 @@ class TradeAnswer(Answer):
     fees: Money
     order_id: UUID | None
     triggered_by: str | None
+    reversed: bool
 
 
 class OrderAnswer(Answer):

@@ -9,7 +9,8 @@ from sqlalchemy import Engine
 from bench.figures import Figure, peak_memory_mb, rate
 from bench.raw_limits import RawLimits
 from ledger.envelope import NewEvent
-from ledger.events import CashDeposited, Event, Fee, PortfolioOpened, TradeExecuted
+from ledger.event_parts import Fee
+from ledger.events import CashDeposited, Event, PortfolioOpened, TradeExecuted
 from ledger.postgres_book import PostgresBook
 from ledger.replay import rebuild_portfolio, verify_portfolio
 from ledger.values import Asset, Instrument, Side, derived_id, new_id, system_clock

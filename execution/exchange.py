@@ -10,7 +10,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Literal, Protocol
 
-from ledger.events import Fee, OrderKind
+from ledger.event_parts import Fee, OrderKind
 from ledger.values import Instrument, Side
 
 

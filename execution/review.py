@@ -7,7 +7,7 @@ from execution.desk import Desk
 from execution.exchange import InstrumentRules, check_terms
 from execution.rules import FOR_EVERY_ORDER, FOR_SIGNALS, Proposal, fresh_signal
 from execution.sizing import Size, signal_size, wanted_value
-from ledger.events import OrderKind, RuleChecked
+from ledger.event_parts import OrderKind, RuleChecked
 from ledger.projections.opinions import action_of
 from ledger.projections.portfolio import AccountView
 from ledger.projections.signals import SignalView

@@ -9,7 +9,7 @@ from typing import Final
 from execution.desk import Desk
 from execution.exchange import InstrumentRules
 from execution.sizing import Size, temperature
-from ledger.events import RuleChecked
+from ledger.event_parts import RuleChecked
 from ledger.projections.opinions import action_of
 from ledger.projections.portfolio import AccountView
 from ledger.projections.signals import SignalView

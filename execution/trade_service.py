@@ -27,7 +27,8 @@ from execution.order_events import (
 from execution.review import Approval, ManualTicket, Rejection, review_manual, review_signal
 from ledger.book import Book, Reading
 from ledger.envelope import NewEvent, canonical_json
-from ledger.events import Event, OrderAccepted, OrderClosed, OrderSubmitted, OutcomeUnknown, RuleChecked
+from ledger.event_parts import RuleChecked
+from ledger.events import Event, OrderAccepted, OrderClosed, OrderSubmitted, OutcomeUnknown
 from ledger.log import Conflict, PositionConflict
 from ledger.projections.orders import OrderView
 from ledger.projections.signals import SignalView

@@ -3,10 +3,12 @@
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from typing import Protocol
 from uuid import UUID
 
 from ledger.envelope import Envelope, NewEvent
+from ledger.events import Event
 from ledger.log import EventLog, MemoryLog
 from ledger.projections import PROJECTIONS
 from ledger.rows import Change, MemoryRows, Projection, Rows
@@ -49,7 +51,13 @@ class Book(Protocol):
 
 def changes_of(rows: Rows, envelope: Envelope, projections: Iterable[Projection] = PROJECTIONS) -> list[Change]:
     """What `envelope` changes in all projections, each given the rows before it."""
-    return [change for projection in projections for change in projection.fold(rows, envelope)]
+    concerned = _concerned(tuple(projections), type(envelope.event))
+    return [change for projection in concerned for change in projection.fold(rows, envelope)]
+
+
+@lru_cache(maxsize=1000)
+def _concerned(projections: tuple[Projection, ...], kind: type[Event]) -> tuple[Projection, ...]:
+    return tuple(projection for projection in projections if kind in projection.events)
 
 
 def fold_log(
@@ -66,7 +74,8 @@ class MemoryBook:
     """A book in memory: for backtests, for files of trades, and as the model the stored one is tested against."""
 
     def __init__(self, clock: Clock, projections: Iterable[Projection] = PROJECTIONS) -> None:
-        self.log: EventLog = MemoryLog(clock)
+        self._memory = MemoryLog(clock)
+        self.log: EventLog = self._memory
         self._projections = tuple(projections)
         self._rows: dict[UUID, MemoryRows] = {}
         self._positions: dict[UUID, int] = {}
@@ -82,11 +91,14 @@ class MemoryBook:
         return envelopes
 
     def reading(self, portfolio_id: UUID) -> AbstractContextManager[Reading]:
-        rows = self._rows.setdefault(portfolio_id, MemoryRows())
+        rows = self._rows_of(portfolio_id)
         return nullcontext(Reading(self._positions.get(portfolio_id, 0), self._stopped.get(portfolio_id), rows))
 
+    def _rows_of(self, portfolio_id: UUID) -> MemoryRows:
+        return self._rows.setdefault(portfolio_id, MemoryRows(recorded=partial(self._memory.find, portfolio_id)))
+
     def _fold(self, portfolio_id: UUID, envelope: Envelope) -> None:
-        rows = self._rows.setdefault(portfolio_id, MemoryRows())
+        rows = self._rows_of(portfolio_id)
         changes, failure = attempt_fold(rows, envelope, self._projections)
         if failure is not None:
             self._stopped[portfolio_id] = Stopped(envelope.position, failure)

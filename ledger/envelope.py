@@ -91,8 +91,10 @@ def encode(event: Event) -> str:
 
 
 Lift = Callable[[Mapping[str, Any]], Mapping[str, Any]]
-LIFTS: Final[dict[tuple[str, int], Lift]] = {}
-"""How a payload of (type, version) becomes one of (type, version + 1). Empty while every event is at its first version."""
+LIFTS: Final[dict[tuple[str, int], Lift]] = {
+    ("PortfolioOpened", 1): lambda payload: {**payload, "allow_short": False},
+}
+"""How a payload of (type, version) becomes one of (type, version + 1)."""
 
 
 def decode(type_name: str, version: int, payload: str) -> Event:

@@ -7,23 +7,10 @@ Money, quantities and prices are decimals written as text; times are UTC; unknow
 from typing import Annotated, ClassVar, Final, Literal, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from ledger.event_parts import LARGEST_COUNT, Fee, JsonText, Name, OrderKind, RuleChecked, SignalPart, Source, Text
 from ledger.values import ZERO, Amount, Asset, Instrument, Money, Price, Quantity, Side, UtcTime
-
-Name = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")]
-Text = Annotated[str, StringConstraints(strict=True, max_length=2000, pattern=r"^[^\x00]*$")]
-JsonText = Annotated[str, StringConstraints(strict=True, pattern=r"^[^\x00]*$")]
-Source = Annotated[
-    str,
-    StringConstraints(strict=True, pattern=r"^(bot:[^\x00-\x1f]{1,100}|manual|sync|import|exit:[^\x00-\x1f]{1,60})$"),
-]
-"""Who triggered an order or a trade: attribution only, it never decides how P&L is computed."""
-
-OrderKind = Literal["market", "limit"]
-
-LARGEST_COUNT: Final = 2**31 - 1
-"""Whole numbers in events stay below this, so that every view can hold them."""
 
 
 class Event(BaseModel):
@@ -34,19 +21,24 @@ class Event(BaseModel):
     version: ClassVar[int] = 1
 
 
-class _Part(BaseModel):
-    """A value inside an event."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
 # --- portfolio, accounts, money ---------------------------------------------------------------------------------------
 
 
 class PortfolioOpened(Event):
+    """All worth is told in `base_currency`. With `allow_short` a sale of more than is held opens short lots."""
+
     type = "PortfolioOpened"
+    version = 2
     name: Name
     base_currency: Asset
+    allow_short: bool = False
+
+
+class PortfolioClosed(Event):
+    """The portfolio is at rest: nothing more is meant to be traded in it. What was recorded stays true."""
+
+    type = "PortfolioClosed"
+    reason: Text
 
 
 class AccountOpened(Event):
@@ -74,18 +66,83 @@ class CashWithdrawn(Event):
     amount: Quantity
 
 
-class Fee(_Part):
-    """A fee (a rebate when negative) in any asset; `value` in base currency is needed when the trade does not tell it."""
+class AssetDeposited(Event):
+    """`quantity` of an asset arrived from outside, as one lot. `cost` is what it cost in base currency, None if unknown."""
 
+    type = "AssetDeposited"
+    account: Name
     asset: Asset
-    amount: Money
-    value: Money | None = None
+    quantity: Quantity
+    cost: Amount | None = None
+
+
+class AssetWithdrawn(Event):
+    """`quantity` of an asset left for outside: its oldest lots go with it at their cost, and nothing is gained or lost."""
+
+    type = "AssetWithdrawn"
+    account: Name
+    asset: Asset
+    quantity: Quantity
+
+
+class OpeningLotRecorded(Event):
+    """A lot from before the record begins, acquired when the event occurred. `cost` is None if unknown."""
+
+    type = "OpeningLotRecorded"
+    account: Name
+    asset: Asset
+    quantity: Quantity
+    cost: Amount | None = None
+
+
+class IncomeReceived(Event):
+    """`quantity` of an asset came in as income worth `value` in base currency, which is what the new lot costs."""
+
+    type = "IncomeReceived"
+    account: Name
+    asset: Asset
+    quantity: Quantity
+    value: Amount
+    kind: Literal["staking", "airdrop", "dividend", "interest", "reward", "mining", "other"]
+
+
+class SplitRecorded(Event):
+    """Every `denominator` units of the asset became `numerator` units; what they cost stays the same."""
+
+    type = "SplitRecorded"
+    asset: Asset
+    numerator: Annotated[int, Field(ge=1, le=LARGEST_COUNT)]
+    denominator: Annotated[int, Field(ge=1, le=LARGEST_COUNT)]
+
+
+class TransferRecorded(Event):
+    """`quantity` left one account of the portfolio and arrived in another; lots stay as they are.
+
+    A network `fee` left `from_account` on top of it: a disposal of what paid it, and an expense.
+    """
+
+    type = "TransferRecorded"
+    from_account: Name
+    to_account: Name
+    asset: Asset
+    quantity: Quantity
+    fee: Fee | None = None
 
     @model_validator(mode="after")
-    def _worth_its_sign(self) -> Self:
-        if self.value and self.value * self.amount <= 0:
-            raise ValueError(f"a fee of {self.amount} {self.asset} cannot be worth {self.value}: the signs differ")
+    def _between_two(self) -> Self:
+        if self.from_account == self.to_account:
+            raise ValueError(f"a transfer needs two accounts, not {self.from_account!r} twice")
         return self
+
+
+class FeeCharged(Event):
+    """A fee outside any trade (custody, funding, a fee told late): an expense. `trade_id` may name the trade it was for."""
+
+    type = "FeeCharged"
+    account: Name
+    fee: Fee
+    trade_id: UUID | None = None
+    note: Text = ""
 
 
 class TradeExecuted(Event):
@@ -114,6 +171,14 @@ class TradeExecuted(Event):
         if self.quantity <= abs(in_base):
             raise ValueError(f"fees of {in_base} {self.instrument.base} reach the whole quantity of {self.quantity}")
         return self
+
+
+class TradeReversed(Event):
+    """The trade, or other movement of value, whose event id is `reverses` never happened; it occurred when that did."""
+
+    type = "TradeReversed"
+    reverses: UUID
+    reason: Text
 
 
 # --- bots and signals -------------------------------------------------------------------------------------------------
@@ -157,15 +222,6 @@ class BotFailed(Event):
     error: Text
 
 
-class SignalPart(_Part):
-    """One component of a score: what it said, how much it weighed, and the value it looked at (or None)."""
-
-    name: Name
-    score: Money
-    weight: Amount
-    value: Money | None = None
-
-
 class SignalEmitted(Event):
     """A bot's opinion at the close of a candle (`asof`). score: -1 sell … +1 buy; confidence: 0 … 1; both at 6 places.
 
@@ -191,15 +247,6 @@ class SignalEmitted(Event):
 
 
 # --- review -----------------------------------------------------------------------------------------------------------
-
-
-class RuleChecked(_Part):
-    """One rule's answer: did it pass, in one sentence, and the numbers it looked at (decimals and times as text)."""
-
-    rule: Name
-    passed: bool
-    reason: Text
-    numbers: dict[str, Text]
 
 
 class SignalApproved(Event):

@@ -5,9 +5,38 @@ Per trade the legs balance: cost of what came in + change of cash = proceeds of 
 
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Final, Literal
 
-from ledger.events import CashDeposited, CashWithdrawn, Event, Fee, TradeExecuted
+from ledger.event_parts import Fee
+from ledger.events import (
+    AssetDeposited,
+    AssetWithdrawn,
+    CashDeposited,
+    CashWithdrawn,
+    Event,
+    FeeCharged,
+    IncomeReceived,
+    OpeningLotRecorded,
+    TradeExecuted,
+    TransferRecorded,
+)
 from ledger.values import ZERO, Asset, Side, round18
+
+LegKind = Literal["trade", "fee", "deposit", "opening", "income", "withdrawal", "transfer", "expense", "split"]
+"""Why something moved: "fee" is a fee inside a trade paid in a third asset, "expense" one outside any trade."""
+
+MOVING: Final = (
+    CashDeposited,
+    CashWithdrawn,
+    TradeExecuted,
+    AssetDeposited,
+    AssetWithdrawn,
+    OpeningLotRecorded,
+    IncomeReceived,
+    TransferRecorded,
+    FeeCharged,
+)
+"""The events that have moves."""
 
 
 class UnvaluedLeg(Exception):
@@ -18,7 +47,8 @@ class UnvaluedLeg(Exception):
 class AssetMove:
     """`quantity` of `asset` in (+) or out (-) of `account`.
 
-    `value` is in base currency: the cost of what came in, the proceeds of what went out, with `fee` inside it.
+    `value` is in base currency: the cost of what came in, the proceeds of what went out, with `fee` inside it. It is 0
+    for what moves at its cost (transfers, withdrawals of coins) and for what came in at a cost that is not known.
     """
 
     account: str
@@ -26,19 +56,38 @@ class AssetMove:
     quantity: Decimal
     value: Decimal
     fee: Decimal = ZERO
+    kind: LegKind = "trade"
+    cost_known: bool = True
 
 
 def moves_of(event: Event, base_currency: str) -> tuple[AssetMove, ...]:
-    """What `event` moves, cash first; empty for an event that moves nothing. Raises UnvaluedLeg."""
+    """What `event` moves; of a trade the quote first. Empty for an event that moves nothing. Raises UnvaluedLeg."""
     match event:
-        case CashDeposited():
-            _must_be_cash(event.asset, base_currency)
-            return (AssetMove(event.account, event.asset, event.amount, event.amount),)
-        case CashWithdrawn():
-            _must_be_cash(event.asset, base_currency)
-            return (AssetMove(event.account, event.asset, -event.amount, event.amount),)
         case TradeExecuted():
             return _trade_moves(event, base_currency)
+        case CashDeposited():
+            _must_be_cash(event.asset, base_currency)
+            return (AssetMove(event.account, event.asset, event.amount, event.amount, kind="deposit"),)
+        case CashWithdrawn():
+            _must_be_cash(event.asset, base_currency)
+            return (AssetMove(event.account, event.asset, -event.amount, event.amount, kind="withdrawal"),)
+        case AssetDeposited():
+            _must_not_be_cash(event.asset, base_currency)
+            return (_arrived(event, "deposit"),)
+        case OpeningLotRecorded():
+            _must_not_be_cash(event.asset, base_currency)
+            return (_arrived(event, "opening"),)
+        case AssetWithdrawn():
+            _must_not_be_cash(event.asset, base_currency)
+            return (AssetMove(event.account, event.asset, -event.quantity, ZERO, kind="withdrawal"),)
+        case IncomeReceived():
+            if event.asset == base_currency and event.value != event.quantity:
+                raise UnvaluedLeg(f"income of {event.quantity} {event.asset} is worth just that, not {event.value}")
+            return (AssetMove(event.account, event.asset, event.quantity, event.value, kind="income"),)
+        case TransferRecorded():
+            return _transfer_moves(event, base_currency)
+        case FeeCharged():
+            return _expense_moves(event.account, event.fee, base_currency)
         case _:
             return ()
 
@@ -54,14 +103,40 @@ def fee_value(trade: TradeExecuted, fee: Fee) -> Decimal:
         return round18(fee.amount * trade.quote_rate)
     if fee.asset == trade.instrument.base:
         return round18(fee.amount * trade.price * trade.quote_rate)
-    if fee.value is None:
-        raise UnvaluedLeg(f"the fee of {fee.amount} {fee.asset} states no value in base currency")
-    return fee.value
+    return _stated_value(fee)
 
 
 def total_fees(trade: TradeExecuted) -> Decimal:
     """All fees of the trade in base currency."""
     return sum((fee_value(trade, fee) for fee in trade.fees), ZERO)
+
+
+def _stated_value(fee: Fee) -> Decimal:
+    if fee.value is None:
+        raise UnvaluedLeg(f"the fee of {fee.amount} {fee.asset} states no value in base currency")
+    return fee.value
+
+
+def _arrived(event: AssetDeposited | OpeningLotRecorded, kind: LegKind) -> AssetMove:
+    return AssetMove(
+        event.account, event.asset, event.quantity, event.cost or ZERO, kind=kind, cost_known=event.cost is not None
+    )
+
+
+def _transfer_moves(event: TransferRecorded, base_currency: str) -> tuple[AssetMove, ...]:
+    return (
+        AssetMove(event.from_account, event.asset, -event.quantity, ZERO, kind="transfer"),
+        AssetMove(event.to_account, event.asset, event.quantity, ZERO, kind="transfer"),
+        *(_expense_moves(event.from_account, event.fee, base_currency) if event.fee else ()),
+    )
+
+
+def _expense_moves(account: str, fee: Fee, base_currency: str) -> tuple[AssetMove, ...]:
+    """The fee leaves (or, a rebate, comes in) at its value."""
+    if not fee.amount:
+        return ()
+    value = fee.amount if fee.asset == base_currency else _stated_value(fee)
+    return (AssetMove(account, fee.asset, -fee.amount, abs(value), kind="expense"),)
 
 
 def _trade_moves(trade: TradeExecuted, base_currency: str) -> tuple[AssetMove, ...]:
@@ -103,10 +178,16 @@ def _third_asset_fees(trade: TradeExecuted, base_currency: str) -> list[AssetMov
         quantity = -_fees_in(trade, asset)
         value = sum((fee_value(trade, fee) for fee in trade.fees if fee.asset == asset), ZERO)
         if quantity:
-            moves.append(AssetMove(trade.account, asset, quantity, abs(quantity if asset == base_currency else value)))
+            worth = quantity if asset == base_currency else value
+            moves.append(AssetMove(trade.account, asset, quantity, abs(worth), kind="fee"))
     return moves
 
 
 def _must_be_cash(asset: str, base_currency: str) -> None:
     if asset != base_currency:
         raise UnvaluedLeg(f"{asset} is not the base currency {base_currency}: record it as an asset with its cost")
+
+
+def _must_not_be_cash(asset: str, base_currency: str) -> None:
+    if asset == base_currency:
+        raise UnvaluedLeg(f"{asset} is the base currency: record it as cash")

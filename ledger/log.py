@@ -86,6 +86,11 @@ class MemoryLog:
         for index in range(after, end):
             yield log[index]
 
+    def find(self, portfolio_id: UUID, event_id: UUID) -> Envelope | None:
+        """The event with this id, if the log holds it."""
+        position = self._positions.get(portfolio_id, {}).get(event_id)
+        return None if position is None else self._logs[portfolio_id][position - 1]
+
     def head(self, portfolio_id: UUID) -> Head:
         log = self._logs.get(portfolio_id)
         if not log:

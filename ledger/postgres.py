@@ -133,6 +133,14 @@ def read_events(
     return [_stored(row) for row in cursor]
 
 
+def read_event(connection: Raw, portfolio_id: UUID, event_id: UUID) -> Envelope | None:
+    """The event with this id, if the log holds it."""
+    row = connection.execute(
+        f"select {_COLUMNS} from events where portfolio_id = %s and event_id = %s", (portfolio_id, event_id)
+    ).fetchone()
+    return None if row is None else _stored(row)
+
+
 def read_story(connection: Raw, portfolio_id: UUID, correlation_id: UUID) -> list[Envelope]:
     """All envelopes of one story, in order."""
     cursor = connection.execute(

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
+from functools import partial
 from uuid import UUID
 
 import psycopg
@@ -23,6 +24,7 @@ from ledger.postgres import (
     lock_rebuild,
     portfolio_ids,
     raw,
+    read_event,
     read_page,
     read_stream,
 )
@@ -76,7 +78,7 @@ def verify_portfolio(engine: Engine, portfolio_id: UUID, progress: Progress = la
     """The portfolio's log, chain, views and identities, compared at one moment; appends go on meanwhile."""
     with engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
         own = raw(connection)
-        rows, counter = MemoryRows(), _Counter(progress)
+        rows, counter = MemoryRows(recorded=partial(read_event, own, portfolio_id)), _Counter(progress)
         try:
             stopped = _fold_checked(own, portfolio_id, rows, counter)
         except BrokenLog as broken:
@@ -158,7 +160,7 @@ def rebuild_portfolio(engine: Engine, portfolio_id: UUID, progress: Progress = l
         head_in(own, portfolio_id)
         before = read_checkpoint(own, portfolio_id)
         generation = before.generation + 1 if before else 1
-        rows, counter = MemoryRows(), _Counter(progress)
+        rows, counter = MemoryRows(recorded=partial(read_event, own, portfolio_id)), _Counter(progress)
         stopped = _fold_checked(own, portfolio_id, rows, counter, to_head=False)
         for kind in row_kinds():
             copy_rows(own, portfolio_id, generation, kind, rows.history(kind))
@@ -329,7 +331,7 @@ def _first_events(
     connection: Raw, portfolio_id: UUID, wanted: Mapping[tuple[type[Row], Key], object]
 ) -> dict[tuple[type[Row], Key], int]:
     """For each row the position of the first event that touches it, found by folding once more."""
-    rows, first = MemoryRows(), dict[tuple[type[Row], Key], int]()
+    rows, first = MemoryRows(recorded=partial(read_event, connection, portfolio_id)), dict[tuple[type[Row], Key], int]()
     for envelope in read_stream(connection, portfolio_id):
         if attempt_fold(rows, envelope)[1] is not None:
             break

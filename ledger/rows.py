@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Final, Protocol, TypeVar, dataclass_transform
 from uuid import UUID
 
 from ledger.envelope import Envelope, canonical_json
+from ledger.events import Event
 from ledger.values import decimal_text, time_text
 
 
@@ -50,6 +51,9 @@ class Rows(Protocol):
     def history(self, kind: type[R], *prefix: object) -> Iterator[R]:
         """All rows whose keys begin with `prefix`, live or not, in order of their keys."""
 
+    def recorded(self, event_id: UUID) -> Envelope | None:
+        """The event with this id, if the log holds it (also later than what is being folded)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Gone:
@@ -63,10 +67,11 @@ Change = Row | Gone
 
 
 class Projection(Protocol):
-    """A named, versioned pure fold. `rows` are the kinds of row that it alone writes."""
+    """A named, versioned pure fold of the events of some types. `rows` are the kinds of row that it alone writes."""
 
     name: str
     version: int
+    events: tuple[type[Event], ...]
     rows: tuple[type[Row], ...]
 
     def fold(self, rows: Rows, envelope: Envelope) -> list[Change]:
@@ -96,11 +101,19 @@ _KEY_GETTERS: Final[dict[tuple[str, ...], Callable[[Row], Key]]] = {}
 _FIELD_NAMES: Final[dict[type[Row], tuple[str, ...]]] = {}
 
 
-class MemoryRows:
-    """Rows of one portfolio in dictionaries. With `keep_history=False` rows that are no longer live are let go."""
+Recorded = Callable[[UUID], Envelope | None]
+"""Finds an event by its id."""
 
-    def __init__(self, *, keep_history: bool = True) -> None:
+
+class MemoryRows:
+    """Rows of one portfolio in dictionaries. With `keep_history=False` rows that are no longer live are let go.
+
+    `recorded` finds an event of the portfolio's log by its id.
+    """
+
+    def __init__(self, *, keep_history: bool = True, recorded: Recorded = lambda _: None) -> None:
         self._keep_history = keep_history
+        self.recorded = recorded
         self._tables: dict[type[Row], _Sorted] = {}
         self._live: dict[type[Row], dict[object, _Sorted]] = {}
 
@@ -175,9 +188,54 @@ def _in_order(groups: Mapping[object, _Sorted]) -> list[_Sorted]:
     return [groups[name] for name in sorted(groups, key=str)]
 
 
+class Overlay:
+    """Rows as they are after some changes that are not in them yet."""
+
+    def __init__(self, rows: Rows) -> None:
+        self._rows = rows
+        self._changed: dict[type[Row], dict[Key, Change]] = {}
+
+    def apply(self, changes: Iterable[Change]) -> None:
+        for change in changes:
+            kind, key = (change.kind, change.key) if isinstance(change, Gone) else (type(change), key_of(change))
+            self._changed.setdefault(kind, {})[key] = change
+
+    def changes(self) -> list[Change]:
+        """All changes, of several to one row the last."""
+        return [change for changed in self._changed.values() for change in changed.values()]
+
+    def get(self, kind: type[R], *key: object) -> R | None:
+        change = self._changed.get(kind, {}).get(key)
+        if change is None:
+            return self._rows.get(kind, *key)
+        return change if isinstance(change, kind) else None
+
+    def where(self, kind: type[R], *prefix: object) -> Iterator[R]:
+        return (row for row in self._merged(kind, self._rows.where(kind, *prefix), prefix) if row.live)
+
+    def history(self, kind: type[R], *prefix: object) -> Iterator[R]:
+        return self._merged(kind, self._rows.history(kind, *prefix), prefix)
+
+    def recorded(self, event_id: UUID) -> Envelope | None:
+        return self._rows.recorded(event_id)
+
+    def _merged(self, kind: type[R], below: Iterator[R], prefix: Key) -> Iterator[R]:
+        changed = self._changed.get(kind, {})
+        if not changed:
+            return below
+        rows = {key: row for row in below if (key := key_of(row)) not in changed}
+        rows |= {key: row for key, row in changed.items() if isinstance(row, kind) and key[: len(prefix)] == prefix}
+        return iter([rows[key] for key in sorted(rows)])
+
+
 def row_text(row: Row) -> str:
-    """The row as canonical JSON with its table: equal rows give equal text, on every machine."""
-    return canonical_json([row.table, {name: _plain(getattr(row, name)) for name in field_names(type(row))}])
+    """What the row says, as canonical JSON with its table: equal rows give equal text, on every machine.
+
+    Where in the log it was said is left out (fields called position or ending so): the order in which facts arrived is
+    no part of them.
+    """
+    said = {name: _plain(getattr(row, name)) for name in field_names(type(row)) if not name.endswith("position")}
+    return canonical_json([row.table, said])
 
 
 def state_hash(lines: Iterable[str]) -> str:

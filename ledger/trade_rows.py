@@ -10,7 +10,8 @@ from uuid import UUID
 from pydantic import BaseModel, BeforeValidator, ConfigDict, StringConstraints, TypeAdapter, ValidationError
 
 from ledger.envelope import NewEvent
-from ledger.events import Fee, Name, Source, TradeExecuted
+from ledger.event_parts import Fee, Name, Source
+from ledger.events import TradeExecuted
 from ledger.values import ZERO, Asset, Instrument, Money, Price, Quantity, Side, UtcTime, decimal_text
 
 

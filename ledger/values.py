@@ -19,7 +19,7 @@ from uuid_utils.compat import uuid7
 DECIMAL_PLACES: Final = 18
 INTEGER_DIGITS: Final = 20  # 38 digits in all
 ZERO: Final = Decimal(0)
-_UNIT: Final = Decimal(1).scaleb(-DECIMAL_PLACES)
+SMALLEST: Final = Decimal(1).scaleb(-DECIMAL_PLACES)
 _LIMIT: Final = Decimal(10) ** INTEGER_DIGITS
 _PLAIN_DECIMAL: Final = re.compile(r"[+-]?(\d{1,60}(\.\d{0,60})?|\.\d{1,60})", re.ASCII)
 
@@ -47,7 +47,7 @@ def exact_decimal(value: object) -> Decimal:
         raise ValueError(f"a decimal number is needed, not {type(value).__name__}")
     if not value.is_finite():
         raise ValueError(f"{value} is not a finite number")
-    if abs(value) >= _LIMIT or value != value.quantize(_UNIT):
+    if abs(value) >= _LIMIT or value != value.quantize(SMALLEST):
         raise ValueError(f"{value} needs more than {INTEGER_DIGITS} digits and {DECIMAL_PLACES} decimal places")
     return value if value else ZERO
 
@@ -62,12 +62,12 @@ def decimal_text(value: Decimal) -> str:
 
 def round18(value: Decimal) -> Decimal:
     """`value` at 18 decimal places, half to even: how a product of quantity and price becomes money, once."""
-    return value.quantize(_UNIT, rounding=ROUND_HALF_EVEN)
+    return value.quantize(SMALLEST, rounding=ROUND_HALF_EVEN)
 
 
 def floor18(value: Decimal) -> Decimal:
     """The largest 18-place decimal that is not above `value`."""
-    return value.quantize(_UNIT, rounding=ROUND_FLOOR)
+    return value.quantize(SMALLEST, rounding=ROUND_FLOOR)
 
 
 def share18(total: Decimal, part: Decimal, whole: Decimal) -> Decimal:

@@ -15,8 +15,8 @@ from uuid import UUID
 from psycopg import RawCursor
 
 from ledger.book import Stopped
-from ledger.envelope import canonical_json
-from ledger.postgres import Raw
+from ledger.envelope import Envelope, canonical_json
+from ledger.postgres import Raw, read_event
 from ledger.projections import PROJECTIONS
 from ledger.rows import Change, Gone, Key, MemoryRows, Projection, R, Row, field_names, key_of
 from ledger.values import Clock
@@ -50,6 +50,8 @@ LIVE: Final[dict[str, str]] = {
     "matches": "false",
     "trades": "false",
     "unmatched_disposals": "false",
+    "splits": "false",
+    "reversals": "false",
 }
 """For each table with history: the condition under which `Row.live` is true (a test holds the two together)."""
 
@@ -298,6 +300,10 @@ class StoredRows:
             elif changed is None:
                 rows.pop(key, None)
         return iter([rows[key] for key in sorted(rows)])
+
+    def recorded(self, event_id: UUID) -> Envelope | None:
+        assert self._connection is not None, "rows are read inside a transaction"
+        return read_event(self._connection, self._portfolio_id, event_id)
 
     def naming(self, kind: type[R], event_id: UUID, *columns: str) -> list[R]:
         """The rows, in order of their keys, that name the event in one of these columns (which an index should cover)."""

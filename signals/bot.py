@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ledger.events import Name, Text
+from ledger.event_parts import Name, Text
 from ledger.values import Instrument, Price
 from signals.market import Candle
 

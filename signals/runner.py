@@ -8,7 +8,8 @@ from math import ceil
 from typing import Final, Literal
 from uuid import UUID
 
-from ledger.events import BotFailed, SignalEmitted, SignalPart
+from ledger.event_parts import SignalPart
+from ledger.events import BotFailed, SignalEmitted
 from ledger.projections.bots import BotView
 from ledger.values import derived_id, time_text
 from signals.bot import Bot, Part, Signal, Window

@@ -16,8 +16,11 @@ from hypothesis import strategies as st
 
 from ledger.book import Book
 from ledger.envelope import NewEvent, canonical_json
+from ledger.event_parts import Fee, RuleChecked, SignalPart
 from ledger.events import (
     AccountOpened,
+    AssetDeposited,
+    AssetWithdrawn,
     BotConfigured,
     BotFailed,
     BotRegistered,
@@ -26,26 +29,31 @@ from ledger.events import (
     CashDeposited,
     CashWithdrawn,
     Event,
-    Fee,
+    FeeCharged,
+    IncomeReceived,
     LimitSet,
     MarkRecorded,
+    OpeningLotRecorded,
     OrderAccepted,
     OrderClosed,
     OrderRefused,
     OrderRequested,
     OrderSubmitted,
     OutcomeUnknown,
+    PortfolioClosed,
     PortfolioOpened,
-    RuleChecked,
     SignalApproved,
     SignalEmitted,
     SignalExpired,
-    SignalPart,
     SignalRejected,
+    SplitRecorded,
     TradeExecuted,
+    TradeReversed,
     TradingHalted,
     TradingResumed,
+    TransferRecorded,
 )
+from ledger.legs import MOVING
 from ledger.projections.policy import LIMITS
 from ledger.values import Asset, Instrument, Side, derived_id, time_text
 
@@ -53,6 +61,8 @@ START: Final = datetime(2026, 1, 2, 9, 0, tzinfo=UTC)
 VENUE: Final = "paper"
 ACCOUNT: Final = "main"
 INSTRUMENTS: Final = ("BTC-USD", "ETH-USD", "SOL-USD", "ETH-BTC")
+ASSETS: Final = ("BTC", "ETH", "SOL", "BNB")
+ACCOUNTS: Final = (ACCOUNT, "wallet")
 FEES: Final = ("none", "quote", "base", "third", "rebate")
 FeeKind = Literal["none", "quote", "base", "third", "rebate"]
 
@@ -93,8 +103,9 @@ class Step:
 class Story:
     """A portfolio's life. Every method gives the events of one batch, an empty one when the move is impossible."""
 
-    def __init__(self, name: str = "story") -> None:
+    def __init__(self, name: str = "story", *, allow_short: bool = False) -> None:
         self.name = name
+        self.allow_short = allow_short
         self.portfolio_id = derived_id("portfolio", name)
         self.now = START
         self.bots: list[str] = []
@@ -135,7 +146,11 @@ class Story:
     def opened(self) -> list[NewEvent]:
         """The first batch of every story: the portfolio, an account and its money."""
         return [
-            self.new(PortfolioOpened(name=f"The {self.name} portfolio", base_currency=Asset("USD"))),
+            self.new(
+                PortfolioOpened(
+                    name=f"The {self.name} portfolio", base_currency=Asset("USD"), allow_short=self.allow_short
+                )
+            ),
             self.new(AccountOpened(account=ACCOUNT, venue=VENUE, mode="paper")),
             *self.deposit(Step("deposit", quantity=Decimal(100000))),
         ]
@@ -184,6 +199,56 @@ class Story:
             actor="sync",
             metadata=canonical_json({"source": "simulated", "line": len(self.told)}),
         )
+
+    # --- everything else that moves value -------------------------------------------------------------------------------
+
+    def asset_in(self, step: Step) -> list[NewEvent]:
+        """Coins from outside, a lot from before, or income: with or without a known cost."""
+        asset, account = Asset(ASSETS[step.pick % len(ASSETS)]), ACCOUNTS[step.pick % 2]
+        cost = None if step.pick % 5 == 0 else step.price
+        choices: tuple[Event, ...] = (
+            AssetDeposited(account=account, asset=asset, quantity=step.quantity, cost=cost),
+            OpeningLotRecorded(account=account, asset=asset, quantity=step.quantity, cost=cost),
+            IncomeReceived(account=account, asset=asset, quantity=step.quantity, value=step.price, kind="staking"),
+            IncomeReceived(account=account, asset=Asset("USD"), quantity=step.price, value=step.price, kind="interest"),
+        )
+        return [self._dated(choices[step.pick % len(choices)], step)]
+
+    def asset_out(self, step: Step) -> list[NewEvent]:
+        asset = Asset(ASSETS[step.pick % len(ASSETS)])
+        return [self._dated(AssetWithdrawn(account=ACCOUNTS[step.pick % 2], asset=asset, quantity=step.quantity), step)]
+
+    def transfer(self, step: Step) -> list[NewEvent]:
+        """Coins or cash from one account to the other, the network paid in the asset itself or in another."""
+        asset, ends = Asset((*ASSETS, "USD")[step.pick % (len(ASSETS) + 1)]), ACCOUNTS[:: 1 if step.pick % 2 else -1]
+        paid_in = asset if step.pick % 3 else Asset("ETH")
+        value = step.quantity / 1000 if paid_in == "USD" else step.price / 1000
+        fee = Fee(asset=paid_in, amount=cut(step.quantity / 1000), value=cut(value)) if step.pick % 4 else None
+        moved = TransferRecorded(from_account=ends[0], to_account=ends[1], asset=asset, quantity=step.quantity, fee=fee)
+        return [self._dated(moved, step)]
+
+    def split(self, step: Step) -> list[NewEvent]:
+        asset, parts = Asset(ASSETS[step.pick % len(ASSETS)]), ((2, 1), (1, 10), (7, 3))[step.pick % 3]
+        return [self._dated(SplitRecorded(asset=asset, numerator=parts[0], denominator=parts[1]), step)]
+
+    def expense(self, step: Step) -> list[NewEvent]:
+        paid_in = Asset(("USD", *ASSETS)[step.pick % (len(ASSETS) + 1)])
+        charged = Fee(asset=paid_in, amount=cut(step.quantity / 100), value=cut(step.quantity / 100))
+        return [self._dated(FeeCharged(account=ACCOUNTS[step.pick % 2], fee=charged, note="custody"), step)]
+
+    def reverse(self, step: Step) -> list[NewEvent]:
+        """Something that moved value never happened; now and then it was taken back already."""
+        movements = [one for one in self.told if isinstance(one.event, (*MOVING, SplitRecorded))]
+        if not movements:
+            return []
+        target = movements[step.pick * 7 % len(movements)]
+        return [self.new(TradeReversed(reverses=target.event_id, reason="a mistake"), at=target.occurred_at)]
+
+    def close(self, step: Step) -> list[NewEvent]:
+        return [self.new(PortfolioClosed(reason=f"reason {step.pick}"))]
+
+    def _dated(self, event: Event, step: Step) -> NewEvent:
+        return self.new(event, at=self.now - timedelta(minutes=step.minutes_late) if step.minutes_late else None)
 
     # --- bots, signals, review ---------------------------------------------------------------------------------------
 
@@ -346,6 +411,11 @@ def fees_of(kind: FeeKind, instrument: Instrument, quantity: Decimal, price: Dec
             return (Fee(asset=instrument.quote, amount=-in_quote),)
 
 
+def cut(value: Decimal) -> Decimal:
+    """The value at 12 places, never nothing."""
+    return max(value.quantize(Decimal("1e-12")), Decimal("1e-12"))
+
+
 def rule(name: str, *, passed: bool) -> RuleChecked:
     """One rule's answer, with a sentence and numbers."""
     reason = f"{name} is fine" if passed else f"{name} says no"
@@ -359,6 +429,13 @@ _MOVES: Final[dict[str, Callable[[Story, Step], list[NewEvent]]]] = {
     "buy": Story.buy,
     "sell": Story.sell,
     "import": Story.import_batch,
+    "asset_in": Story.asset_in,
+    "asset_out": Story.asset_out,
+    "transfer": Story.transfer,
+    "split": Story.split,
+    "expense": Story.expense,
+    "reverse": Story.reverse,
+    "close": Story.close,
     "bot": Story.bot,
     "signal": Story.signal,
     "approve": Story.approve,

@@ -4,7 +4,8 @@ from decimal import Decimal
 
 from hypothesis import strategies as st
 
-from ledger.events import Fee, TradeExecuted
+from ledger.event_parts import Fee
+from ledger.events import TradeExecuted
 from ledger.legs import moves_of
 from ledger.values import Asset, Instrument, Side
 

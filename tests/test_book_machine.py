@@ -59,6 +59,10 @@ class BookMachine(RuleBasedStateMachine):
     def money_moves(self, step: Step, book: int) -> None:
         self.record(self.story.play(step), book)
 
+    @rule(step=steps("asset_in", "asset_out", "transfer", "split", "expense", "reverse", "reverse"), book=books)
+    def value_moves_otherwise(self, step: Step, book: int) -> None:
+        self.record(self.story.play(step), book)
+
     @rule(step=steps("bot", "signal", "approve", "reject", "expire"), book=books)
     def a_bot_speaks_or_is_answered(self, step: Step, book: int) -> None:
         self.record(self.story.play(step), book)

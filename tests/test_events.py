@@ -16,9 +16,12 @@ from hypothesis import strategies as st
 
 from ledger import envelope
 from ledger.envelope import BadEvent, UnknownEvent, decode, encode
+from ledger.event_parts import Fee, RuleChecked, SignalPart
 from ledger.events import (
     EVENTS,
     AccountOpened,
+    AssetDeposited,
+    AssetWithdrawn,
     BotConfigured,
     BotFailed,
     BotRegistered,
@@ -27,25 +30,29 @@ from ledger.events import (
     CashDeposited,
     CashWithdrawn,
     Event,
-    Fee,
+    FeeCharged,
+    IncomeReceived,
     LimitSet,
     MarkRecorded,
+    OpeningLotRecorded,
     OrderAccepted,
     OrderClosed,
     OrderRefused,
     OrderRequested,
     OrderSubmitted,
     OutcomeUnknown,
+    PortfolioClosed,
     PortfolioOpened,
-    RuleChecked,
     SignalApproved,
     SignalEmitted,
     SignalExpired,
-    SignalPart,
     SignalRejected,
+    SplitRecorded,
     TradeExecuted,
+    TradeReversed,
     TradingHalted,
     TradingResumed,
+    TransferRecorded,
 )
 from ledger.values import Asset, Instrument, Side
 
@@ -75,6 +82,28 @@ def d(text: str) -> Decimal:
 
 EXPECTED: dict[str, Event] = {
     "PortfolioOpened.v1": PortfolioOpened(name="Långsiktig – main", base_currency=Asset("USD")),
+    "PortfolioOpened.v2": PortfolioOpened(name="Hedge", base_currency=Asset("EUR"), allow_short=True),
+    "PortfolioClosed.v1": PortfolioClosed(reason="moved to another bank"),
+    "AssetDeposited.v1": AssetDeposited(
+        account="ledger nano", asset=Asset("BTC"), quantity=d("0.12345678"), cost=d("3012.5")
+    ),
+    "AssetWithdrawn.v1": AssetWithdrawn(account="kraken-1", asset=Asset("ETH"), quantity=d("1.5")),
+    "OpeningLotRecorded.v1": OpeningLotRecorded(account="kraken-1", asset=Asset("SOL"), quantity=d("20")),
+    "IncomeReceived.v1": IncomeReceived(
+        account="kraken-1", asset=Asset("ETH"), quantity=d("0.000012345678901234"), value=d("0.04"), kind="staking"
+    ),
+    "SplitRecorded.v1": SplitRecorded(asset=Asset("NVDA"), numerator=10, denominator=1),
+    "TransferRecorded.v1": TransferRecorded(
+        from_account="kraken-1",
+        to_account="ledger nano",
+        asset=Asset("BTC"),
+        quantity=d("0.5"),
+        fee=Fee(asset=Asset("BTC"), amount=d("0.00005"), value=d("3.21")),
+    ),
+    "FeeCharged.v1": FeeCharged(
+        account="kraken-1", fee=Fee(asset=Asset("USD"), amount=d("1.25")), trade_id=ORDER, note="told a day later"
+    ),
+    "TradeReversed.v1": TradeReversed(reverses=ORDER, reason="imported twice"),
     "AccountOpened.v1": AccountOpened(account="paper-1", venue="paper", mode="paper"),
     "CashDeposited.v1": CashDeposited(account="paper-1", asset=Asset("USD"), amount=d("10000.5")),
     "CashWithdrawn.v1": CashWithdrawn(account="paper-1", asset=Asset("USD"), amount=d("250.000000000000000001")),
@@ -256,6 +285,9 @@ def test_an_unknown_event_is_not_guessed(kind: str, version: int) -> None:
         ("TradeExecuted.v1", {"fees": [{"asset": "BNB", "amount": "1", "value": "-300"}]}, "signs differ"),
         ("TradeExecuted.v1", {"fees": [{"asset": "BNB", "amount": "0", "value": "300"}]}, "signs differ"),
         ("PortfolioOpened.v1", {"name": "a\x00b"}, "name"),
+        ("TransferRecorded.v1", {"to_account": "kraken-1"}, "two accounts"),
+        ("SplitRecorded.v1", {"denominator": 0}, "denominator"),
+        ("AssetDeposited.v1", {"cost": "-1"}, "cost"),
     ],
 )
 def test_a_payload_that_cannot_be_true_is_refused(name: str, change: dict[str, Any], field: str) -> None:

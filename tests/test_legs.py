@@ -6,7 +6,8 @@ from decimal import Decimal
 import pytest
 from hypothesis import given
 
-from ledger.events import CashDeposited, Fee, TradeExecuted, TradingHalted
+from ledger.event_parts import Fee
+from ledger.events import CashDeposited, TradeExecuted, TradingHalted
 from ledger.legs import AssetMove, UnvaluedLeg, moves_of
 from ledger.values import Asset, Instrument, Side, round18
 from tests.random_trades import BASE, trades

@@ -20,12 +20,12 @@ from sqlalchemy import Engine
 from ledger.chain import checked
 from ledger.database import WRITER, engine_for
 from ledger.envelope import BadEvent, Envelope, NewEvent, decode
+from ledger.event_parts import RuleChecked
 from ledger.events import (
     BotConfigured,
     CashDeposited,
     Event,
     PortfolioOpened,
-    RuleChecked,
     SignalRejected,
     TradeExecuted,
     TradingHalted,

@@ -20,7 +20,7 @@ NOON = datetime(2024, 1, 1, 12, tzinfo=UTC)
 def leg(position: int, quantity: Decimal, value: Decimal) -> Leg:
     """The leg of the event at `position`, `position` minutes after noon."""
     time = NOON + timedelta(minutes=position)
-    return Leg("BTC", time, position, 0, UUID(int=position), "a", "BTC-USD", quantity, value, ZERO, None)
+    return Leg("BTC", time, position, 0, UUID(int=position), "a", "BTC-USD", quantity, value, ZERO, "trade", True, None)
 
 
 def amounts(lowest: int) -> st.SearchStrategy[Decimal]:

@@ -17,7 +17,7 @@ from ledger.book import Book, MemoryBook, Stopped, fold_log
 from ledger.chain import BrokenLog
 from ledger.database import engine_for
 from ledger.envelope import Envelope
-from ledger.events import EVENTS, CashDeposited, TradingHalted
+from ledger.events import EVENTS, CashDeposited, Event, TradingHalted
 from ledger.log import NoSuchPortfolio
 from ledger.postgres import lock_rebuild, raw, read_stream
 from ledger.postgres_book import PostgresBook
@@ -225,6 +225,7 @@ class Raising:
 
     name = "raising"
     version = 1
+    events: tuple[type[Event], ...] = tuple(EVENTS.values())
     rows: tuple[type[Row], ...] = ()
 
     def fold(self, rows: Rows, envelope: Envelope) -> list[Change]:

@@ -12,7 +12,8 @@ from execution import review
 from execution.review import Approval, Expiry, ManualTicket, Rejection, review_manual, review_signal
 from execution.rules import FOR_EVERY_ORDER, FOR_SIGNALS, fresh_signal
 from ledger.book import MemoryBook
-from ledger.events import RuleChecked, SignalApproved, SignalExpired, SignalRejected
+from ledger.event_parts import RuleChecked
+from ledger.events import SignalApproved, SignalExpired, SignalRejected
 from ledger.projections.signals import SignalView
 from ledger.values import Instrument, Side
 from tests.factories import SteppingClock

@@ -15,7 +15,8 @@ from execution.exchange import InstrumentRules
 from execution.rules import FOR_EVERY_ORDER, FOR_SIGNALS, Proposal, Rule, fresh_signal
 from execution.sizing import Size
 from ledger.book import MemoryBook
-from ledger.events import OrderRequested, RuleChecked
+from ledger.event_parts import RuleChecked
+from ledger.events import OrderRequested
 from ledger.projections.opinions import action_of
 from ledger.projections.signals import SignalView
 from ledger.values import Instrument, Side

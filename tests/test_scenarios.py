@@ -12,7 +12,8 @@ import pytest
 
 from ledger.book import MemoryBook
 from ledger.envelope import NewEvent
-from ledger.events import Fee, PortfolioOpened, TradeExecuted
+from ledger.event_parts import Fee
+from ledger.events import PortfolioOpened, TradeExecuted
 from ledger.identities import broken_identities
 from ledger.lots import Lot, Match, UnmatchedDisposal
 from ledger.projections.holdings import Holding

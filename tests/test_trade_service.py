@@ -13,6 +13,8 @@ from execution.order_events import client_order_id, ticket_of
 from execution.trade_service import SEND_WITHIN, SUBMIT_TIMEOUT, TRIES, TradeRejected, TradeService
 from ledger.book import Book, MemoryBook
 from ledger.events import (
+    EVENTS,
+    Event,
     OrderAccepted,
     OrderClosed,
     OrderRefused,
@@ -528,6 +530,7 @@ class Poisoned:
 
     name = "poisoned"
     version = 1
+    events: tuple[type[Event], ...] = tuple(EVENTS.values())
     rows: tuple[type[Row], ...] = ()
 
     def fold(self, rows: Any, envelope: Any) -> list[Any]:

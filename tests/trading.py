@@ -28,11 +28,11 @@ from execution.review import ManualTicket
 from execution.trade_service import TradeService
 from ledger.book import Book, Reading
 from ledger.envelope import Envelope, NewEvent
+from ledger.event_parts import Fee
 from ledger.events import (
     AccountOpened,
     CashDeposited,
     Event,
-    Fee,
     LimitSet,
     MarkRecorded,
     PortfolioOpened,

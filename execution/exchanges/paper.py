@@ -27,7 +27,7 @@ from execution.exchanges.paper_prices import (
     within,
     worse,
 )
-from ledger.events import Fee
+from ledger.event_parts import Fee
 from ledger.values import ZERO, Instrument, Side, decimal_text
 
 Balances = Callable[[str, str], Decimal]

@@ -3,13 +3,13 @@
 from typing import Final
 
 from ledger.projections.bots import BotsProjection
-from ledger.projections.cash import CashProjection
 from ledger.projections.holdings import HoldingsProjection
 from ledger.projections.marks import MarksProjection
 from ledger.projections.opinions import OpinionsProjection
 from ledger.projections.orders import OrdersProjection
 from ledger.projections.policy import PolicyProjection
 from ledger.projections.portfolio import PortfolioProjection
+from ledger.projections.reversals import ReversalsProjection
 from ledger.projections.signals import SignalsProjection
 from ledger.projections.trades import TradesProjection
 from ledger.rows import Projection
@@ -17,7 +17,7 @@ from ledger.rows import Projection
 PROJECTIONS: Final[tuple[Projection, ...]] = (
     PortfolioProjection(),
     PolicyProjection(),
-    CashProjection(),
+    ReversalsProjection(),
     HoldingsProjection(),
     TradesProjection(),
     MarksProjection(),

@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import ClassVar
 
 from ledger.envelope import Envelope
-from ledger.events import BotConfigured, BotFailed, BotRegistered, BotStarted, BotStopped, SignalEmitted
+from ledger.events import BotConfigured, BotFailed, BotRegistered, BotStarted, BotStopped, Event, SignalEmitted
 from ledger.rows import Change, Row, Rows, replaced
 
 
@@ -36,6 +36,7 @@ class BotView(Row):
 class BotsProjection:
     name = "bots"
     version = 1
+    events: tuple[type[Event], ...] = (BotRegistered, BotConfigured, BotStarted, BotStopped, BotFailed, SignalEmitted)
     rows: tuple[type[Row], ...] = (BotView,)
 
     def fold(self, rows: Rows, envelope: Envelope) -> list[Change]:

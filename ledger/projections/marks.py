@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import ClassVar
 
 from ledger.envelope import Envelope
-from ledger.events import MarkRecorded
+from ledger.events import Event, MarkRecorded
 from ledger.rows import Change, Row, Rows
 
 
@@ -25,6 +25,7 @@ class Mark(Row):
 class MarksProjection:
     name = "marks"
     version = 1
+    events: tuple[type[Event], ...] = (MarkRecorded,)
     rows: tuple[type[Row], ...] = (Mark,)
 
     def fold(self, rows: Rows, envelope: Envelope) -> list[Change]:

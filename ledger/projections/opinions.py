@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import ClassVar
 
 from ledger.envelope import Envelope
-from ledger.events import OrderRequested, SignalEmitted, TradeExecuted
+from ledger.events import Event, OrderRequested, SignalEmitted, TradeExecuted
 from ledger.projections.policy import limit_of
 from ledger.rows import Change, Row, Rows, replaced
 
@@ -35,6 +35,7 @@ class Opinion(Row):
 class OpinionsProjection:
     name = "opinions"
     version = 1
+    events: tuple[type[Event], ...] = (SignalEmitted, OrderRequested, TradeExecuted)
     rows: tuple[type[Row], ...] = (Opinion,)
 
     def fold(self, rows: Rows, envelope: Envelope) -> list[Change]:

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from ledger.envelope import Envelope
 from ledger.events import (
+    Event,
     OrderAccepted,
     OrderClosed,
     OrderRefused,
@@ -64,6 +65,15 @@ class OrderView(Row):
 class OrdersProjection:
     name = "orders"
     version = 1
+    events: tuple[type[Event], ...] = (
+        OrderRequested,
+        OrderSubmitted,
+        OrderAccepted,
+        OrderRefused,
+        OutcomeUnknown,
+        OrderClosed,
+        TradeExecuted,
+    )
     rows: tuple[type[Row], ...] = (OrderView,)
 
     def fold(self, rows: Rows, envelope: Envelope) -> list[Change]:

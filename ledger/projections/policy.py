@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import ClassVar, Final
 
 from ledger.envelope import Envelope
-from ledger.events import LimitSet, TradingHalted, TradingResumed
+from ledger.events import Event, LimitSet, TradingHalted, TradingResumed
 from ledger.rows import Change, Row, Rows
 
 LIMITS: Final[dict[str, Decimal]] = {
@@ -53,6 +53,7 @@ class TradingState(Row):
 class PolicyProjection:
     name = "policy"
     version = 1
+    events: tuple[type[Event], ...] = (LimitSet, TradingHalted, TradingResumed)
     rows: tuple[type[Row], ...] = (Limit, TradingState)
 
     def fold(self, rows: Rows, envelope: Envelope) -> list[Change]:

@@ -5,17 +5,22 @@ from datetime import datetime
 from typing import ClassVar
 
 from ledger.envelope import Envelope
-from ledger.events import AccountOpened, PortfolioOpened
-from ledger.rows import Change, Row, Rows
+from ledger.events import AccountOpened, Event, PortfolioClosed, PortfolioOpened
+from ledger.rows import Change, Row, Rows, replaced
 
 
 @dataclass(frozen=True, slots=True)
 class PortfolioView(Row):
+    """The portfolio itself. `closed_at` and `closed_reason` are None while it is open."""
+
     table: ClassVar[str] = "portfolio_details"
     key: ClassVar[tuple[str, ...]] = ("name",)
     name: str
     base_currency: str
+    allow_short: bool
     opened_at: datetime
+    closed_at: datetime | None = None
+    closed_reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,20 +37,29 @@ class AccountView(Row):
 
 class PortfolioProjection:
     name = "portfolio"
-    version = 1
+    version = 2
+    events: tuple[type[Event], ...] = (PortfolioOpened, PortfolioClosed, AccountOpened)
     rows: tuple[type[Row], ...] = (PortfolioView, AccountView)
 
     def fold(self, rows: Rows, envelope: Envelope) -> list[Change]:
         match envelope.event:
             case PortfolioOpened() as opened:
                 assert envelope.position == 1, "a portfolio is opened once, by its first event"
-                return [PortfolioView(opened.name, opened.base_currency, envelope.occurred_at)]
+                return [PortfolioView(opened.name, opened.base_currency, opened.allow_short, envelope.occurred_at)]
+            case PortfolioClosed() as closed:
+                view = portfolio_of(rows)
+                return [replaced(view, closed_at=envelope.occurred_at, closed_reason=closed.reason)]
             case AccountOpened() as opened:
                 return [AccountView(opened.account, opened.venue, opened.mode, envelope.occurred_at)]
             case _:
                 return []
 
 
+def portfolio_of(rows: Rows) -> PortfolioView:
+    """The portfolio. Its first event opens it, so every later one finds it."""
+    return next(rows.where(PortfolioView))
+
+
 def base_currency_of(rows: Rows) -> str:
-    """The portfolio's base currency. Its first event states it, so every later one finds it."""
-    return next(rows.where(PortfolioView)).base_currency
+    """The portfolio's base currency."""
+    return portfolio_of(rows).base_currency

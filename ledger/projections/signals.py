@@ -7,7 +7,8 @@ from typing import ClassVar
 from uuid import UUID
 
 from ledger.envelope import Envelope
-from ledger.events import RuleChecked, SignalApproved, SignalEmitted, SignalExpired, SignalRejected
+from ledger.event_parts import RuleChecked
+from ledger.events import Event, SignalApproved, SignalEmitted, SignalExpired, SignalRejected
 from ledger.rows import Change, Row, Rows, replaced
 
 
@@ -43,6 +44,7 @@ class SignalView(Row):
 class SignalsProjection:
     name = "signals"
     version = 1
+    events: tuple[type[Event], ...] = (SignalEmitted, SignalApproved, SignalRejected, SignalExpired)
     rows: tuple[type[Row], ...] = (SignalView,)
 
     def fold(self, rows: Rows, envelope: Envelope) -> list[Change]:

@@ -7,14 +7,17 @@ from typing import ClassVar
 from uuid import UUID
 
 from ledger.envelope import Envelope
-from ledger.events import TradeExecuted
+from ledger.events import Event, TradeExecuted, TradeReversed
 from ledger.legs import gross_value, total_fees
-from ledger.rows import Change, Row, Rows
+from ledger.rows import Change, Row, Rows, replaced
 
 
 @dataclass(frozen=True, slots=True)
 class TradeView(Row):
-    """A fill: `value` is quantity * price and `fees` all its fees, both in the portfolio's base currency."""
+    """A fill: `value` is quantity * price and `fees` all its fees, both in the portfolio's base currency.
+
+    One that is `reversed` never happened: it is shown for the record and counts for nothing.
+    """
 
     table: ClassVar[str] = "trades"
     key: ClassVar[tuple[str, ...]] = ("trade_id",)
@@ -32,6 +35,7 @@ class TradeView(Row):
     fees: Decimal
     order_id: UUID | None
     triggered_by: str | None
+    reversed: bool
 
     @property
     def live(self) -> bool:
@@ -40,13 +44,16 @@ class TradeView(Row):
 
 class TradesProjection:
     name = "trades"
-    version = 1
+    version = 2
+    events: tuple[type[Event], ...] = (TradeExecuted, TradeReversed)
     rows: tuple[type[Row], ...] = (TradeView,)
 
     def fold(self, rows: Rows, envelope: Envelope) -> list[Change]:
         trade = envelope.event
-        if not isinstance(trade, TradeExecuted):
-            return []
+        if isinstance(trade, TradeReversed):
+            known = rows.get(TradeView, trade.reverses)
+            return [replaced(known, reversed=True)] if known else []
+        assert isinstance(trade, TradeExecuted)
         return [
             TradeView(
                 trade_id=envelope.event_id,
@@ -63,5 +70,6 @@ class TradesProjection:
                 fees=total_fees(trade),
                 order_id=trade.order_id,
                 triggered_by=trade.triggered_by,
+                reversed=False,
             )
         ]

@@ -1,0 +1,63 @@
+"""Reversals: which events were declared never to have happened, and why."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+from uuid import UUID
+
+from ledger.envelope import Envelope
+from ledger.events import Event, SplitRecorded, TradeReversed
+from ledger.legs import MOVING
+from ledger.rows import Change, Row, Rows
+
+
+class NothingToReverse(Exception):
+    """A reversal names no movement of value that stands before it in the log."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reversal(Row):
+    """The event `event_id` counts for nothing since the event `reversed_by` said so."""
+
+    table: ClassVar[str] = "reversals"
+    key: ClassVar[tuple[str, ...]] = ("event_id",)
+    event_id: UUID
+    reversed_by: UUID
+    position: int
+    reason: str
+
+    @property
+    def live(self) -> bool:
+        return False
+
+
+class ReversalsProjection:
+    name = "reversals"
+    version = 1
+    events: tuple[type[Event], ...] = (TradeReversed,)
+    rows: tuple[type[Row], ...] = (Reversal,)
+
+    def fold(self, rows: Rows, envelope: Envelope) -> list[Change]:
+        event = envelope.event
+        assert isinstance(event, TradeReversed)
+        if newly_reversed(rows, envelope) is None:
+            return []
+        return [Reversal(event.reverses, envelope.event_id, envelope.position, event.reason)]
+
+
+def newly_reversed(rows: Rows, envelope: Envelope) -> Envelope | None:
+    """What the reversal in `envelope` takes back; None when that was taken back before. Raises NothingToReverse."""
+    event = envelope.event
+    assert isinstance(event, TradeReversed)
+    if rows.get(Reversal, event.reverses) is not None:
+        return None
+    target = rows.recorded(event.reverses)
+    if target is None or target.position >= envelope.position:
+        raise NothingToReverse(f"there is no earlier event {event.reverses} to reverse")
+    if not reversible(target):
+        raise NothingToReverse(f"{target.type} {event.reverses} moves no value: there is nothing to reverse")
+    return target
+
+
+def reversible(envelope: Envelope) -> bool:
+    """Whether the event moves value, so that it can be taken back."""
+    return isinstance(envelope.event, (*MOVING, SplitRecorded))
