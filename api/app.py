@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from litestar import Litestar, MediaType, Response, Router, get
 from litestar.datastructures import MutableScopeHeaders, State
+from litestar.di import Provide
 from litestar.exceptions import NotFoundException
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.spec import Components, SecurityScheme
@@ -26,7 +27,7 @@ from api.controllers.trades import OrderController, TradeController
 from api.errors import ERRORS
 from api.hosts import LocalHostsOnly
 from api.openapi import OpenApiDocument
-from api.reading import POSITION
+from api.reading import POSITION, cut_of
 from api.scheduler import Scheduler
 from api.wiring import System
 
@@ -51,6 +52,7 @@ def create_app(system: System, scheduler: Scheduler, fill_patience_s: float = FI
             TradingHealthController,
         ],
         guards=[owner_only],
+        dependencies={"past": Provide(cut_of, sync_to_thread=False)},
         security=[{"owner": []}],
     )
     return Litestar(

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from datetime import datetime
 from functools import wraps
 from importlib.metadata import version
 from pathlib import Path
@@ -12,11 +13,12 @@ import rich_click as click
 from api.settings import BadSettings, load_settings
 from ledger.chain import BrokenLog
 from ledger.checkpoints import BadCheckpoint
+from ledger.cuts import Cut
 from ledger.database import DATABASE_GONE, NewerSchema
 from ledger.embedded_postgres import DatabaseUnavailable
 from ledger.files import BadFile
 from ledger.log import NoSuchPortfolio
-from ledger.values import Asset
+from ledger.values import Asset, utc_time
 from signals.market import BadCandle, BadFeed, FeedUnavailable
 
 P = ParamSpec("P")
@@ -72,6 +74,14 @@ def asset(_context: click.Context, _parameter: click.Parameter, value: str) -> s
         raise click.BadParameter(str(error)) from None
 
 
+def moment(_context: click.Context, _parameter: click.Parameter, value: str | None) -> datetime | None:
+    """The option's value, which is a time with a zone. Raises BadParameter, which is wrong usage."""
+    try:
+        return None if value is None else utc_time(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(version("daybook"), prog_name="daybook")
 def cli() -> None:
@@ -104,10 +114,22 @@ def serve() -> None:
 @click.option(
     "--checkpoint", type=click.Path(path_type=Path), help="Every log must still hold what this signed file saw."
 )
+@click.option("--as-of", metavar="TIME", callback=moment, help="What had happened by then.")
+@click.option("--known-at", metavar="TIME", callback=moment, help="As far as it was recorded by then.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @one_sentence
-def replay(verify: bool, rebuild: bool, portfolio: str | None, checkpoint: Path | None, as_json: bool) -> None:
+def replay(
+    verify: bool,
+    rebuild: bool,
+    portfolio: str | None,
+    checkpoint: Path | None,
+    as_of: datetime | None,
+    known_at: datetime | None,
+    as_json: bool,
+) -> None:
     """Read the log again, prove it, and compare the stored views with it.
+
+    With --as-of or --known-at the log is cut at those times and the portfolio printed as it was.
 
     Exit codes: 0 all equal, 3 a difference, 4 broken chain, 2 usage, 1 failure.
 
@@ -116,6 +138,12 @@ def replay(verify: bool, rebuild: bool, portfolio: str | None, checkpoint: Path 
     from api.replaying import run_replay
 
     settings = load_settings()
+    if as_of is not None or known_at is not None:
+        from api.replaying_past import run_replay_at
+
+        if rebuild or checkpoint:
+            raise click.UsageError("--as-of and --known-at look at the past: leave out --rebuild and --checkpoint")
+        sys.exit(run_replay_at(settings, Cut(as_of, known_at), portfolio=portfolio, as_json=as_json))
     sys.exit(run_replay(settings, rebuild=rebuild, portfolio=portfolio, as_json=as_json, checkpoint=checkpoint))
 
 

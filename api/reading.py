@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any, Final, Protocol, TypeVar
 from uuid import UUID
 
@@ -14,14 +15,19 @@ from api.errors import Problem
 from api.first_run import portfolio_id_of
 from api.schemas import EventAnswer
 from api.wiring import System
+from ledger.cuts import Cut
 from ledger.postgres import read_page, read_story
 from ledger.postgres_book import StoredReading
 from ledger.projections.portfolio import PortfolioView
+from ledger.values import time_text, utc_time
 
 AnyRequest = Request[Any, Any, State]
 InPortfolio = FromQuery[str | None]
 """The name of a portfolio; without it the one this program drives is meant."""
 P = TypeVar("P", bound="Positioned")
+PAST: Final = ("as_of", "known_at")
+"""The parameters that ask for the past."""
+NOW: Final = Cut()
 POSITION: Final = "log_position"
 """Where a request's state holds the log position that its answer was computed at."""
 
@@ -52,27 +58,42 @@ def portfolio_of(system: System, name: str | None) -> UUID:
     return system.portfolio_id if name is None else portfolio_id_of(name)
 
 
-@contextmanager
-def reading_of(request: AnyRequest, name: str | None) -> Iterator[StoredReading]:
-    """The rows of the named portfolio (the driven one unless named); the answer carries their position as its ETag.
+def cut_of(as_of: FromQuery[str | None] = None, known_at: FromQuery[str | None] = None) -> Cut:
+    """The past that a request asks for: what was true `as_of` a time, as far as it was known at `known_at`."""
+    return Cut(_time("as_of", as_of), _time("known_at", known_at))
 
-    Raises Problem 404 when there is none.
+
+def _time(name: str, text: str | None) -> datetime | None:
+    """Raises Problem 400 for what is no time with a zone; a plus sign may have come through as a space."""
+    try:
+        return None if text is None else utc_time(text.replace(" ", "+"))
+    except ValueError as error:
+        raise Problem(400, "bad-time", f"{name}: {error}") from None
+
+
+@contextmanager
+def reading_of(request: AnyRequest, name: str | None, past: Cut = NOW) -> Iterator[StoredReading]:
+    """The rows of the named portfolio (the driven one unless named), now or at a cut of its past.
+
+    The answer carries their position as its ETag. Raises Problem 404 when there is none.
     """
     system = system_of(request)
-    with system.book.reading(portfolio_of(system, name)) as reading:
+    portfolio_id = portfolio_of(system, name)
+    with system.past.reading(portfolio_id, past) if past else system.book.reading(portfolio_id) as reading:
         if next(iter(reading.rows.where(PortfolioView)), None) is None:
-            raise Problem(404, "unknown-portfolio", f"there is no portfolio called {name!r}")
+            when = f" at {time_text(past.known_at)}" if past.known_at else ""
+            raise Problem(404, "unknown-portfolio", f"there is no portfolio called {name!r}{when}")
         request.state[POSITION] = reading.position
         yield reading
 
 
-def story_of(reading: StoredReading, position: int) -> list[EventAnswer]:
-    """All events of the story that the event at `position` belongs to, in order."""
+def story_of(reading: StoredReading, position: int, past: Cut) -> list[EventAnswer]:
+    """All events of the story that the event at `position` belongs to, as far as `past` holds them, in order."""
     found = read_page(reading.connection, reading.portfolio_id, position - 1, 1)
     if not found:
         return []
     story = read_story(reading.connection, reading.portfolio_id, found[0].correlation_id)
-    return [EventAnswer.model_validate(one) for one in story]
+    return [EventAnswer.model_validate(one) for one in story if past.holds(one)]
 
 
 def is_driven(system: System, reading: StoredReading) -> bool:

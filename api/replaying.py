@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import UUID
@@ -52,7 +52,7 @@ def run_replay(
         if not known:
             click.echo(f"daybook: nothing has been recorded yet in {_where(settings)}", err=True)
         total = count_events(engine, chosen) * (2 if rebuild else 1)
-        with _progress(total, shown=not as_json) as advance:
+        with progress_bar(total, shown=not as_json) as advance:
             if rebuild:
                 for portfolio_id in chosen:
                     # Nothing is built on a broken log; verifying tells where it is broken.
@@ -64,25 +64,27 @@ def run_replay(
         strays = stray_differences(engine) if portfolio is None else []
     seconds = time.monotonic() - started
     _print(results, strays, seconds, as_json=as_json)
-    return _exit_code(results, strays)
+    return exit_code(results, strays)
 
 
 def _where(settings: Settings) -> str:
     return shown_url(settings.database) if settings.database else f"the data folder {settings.data_dir}"
 
 
-def _exit_code(results: Sequence[PortfolioReplay], strays: Sequence[Difference]) -> int:
+def exit_code(results: Sequence[PortfolioReplay], strays: Sequence[Difference]) -> int:
+    """What the command ends with: a broken chain outweighs a difference."""
     if any(result.broken for result in results):
         return BROKEN
     return DIFFERENT if strays or any(result.differences for result in results) else VERIFIED
 
 
-def _print(results: Sequence[PortfolioReplay], strays: Sequence[Difference], seconds: float, *, as_json: bool) -> None:
+def summary_of(results: Sequence[PortfolioReplay], strays: Sequence[Difference], seconds: float) -> dict[str, object]:
+    """What a replay found, as it is printed in JSON."""
     differences = [*(_broken(result) for result in results if result.broken is not None)]
     found = [*strays, *(difference for result in results for difference in result.differences)]
     differences += [_as_object(difference) for difference in found]
     events = sum(result.events for result in results)
-    summary = {
+    return {
         "portfolios": len(results),
         "events": events,
         "trades": sum(result.trades for result in results),
@@ -92,19 +94,30 @@ def _print(results: Sequence[PortfolioReplay], strays: Sequence[Difference], sec
         "state_hash": _overall_hash(results),
         "differences": differences,
     }
+
+
+def _print(results: Sequence[PortfolioReplay], strays: Sequence[Difference], seconds: float, *, as_json: bool) -> None:
+    summary = summary_of(results, strays, seconds)
     if as_json:
         click.echo(json.dumps(summary, ensure_ascii=False, indent=2))
         return
     for result in results:
         click.echo(f"{result.name or result.portfolio_id}: {result.events} events, {result.trades} trades")
+    print_verdict(summary)
+
+
+def print_verdict(summary: Mapping[str, object]) -> None:
+    """A line for each difference, and one that says whether all is proven."""
+    differences = summary["differences"]
+    assert isinstance(differences, list)
     for difference in differences:
         click.echo(
             f"DIFFERENCE {difference['what']}: stored {difference['stored']}, replayed {difference['replayed']}"
             f" (first event concerned: {difference['first_event']})"
         )
     click.echo(
-        f"{'VERIFIED' if not differences else 'NOT VERIFIED'}: {events} events in {seconds:.2f} s,"
-        f" state hash {summary['state_hash'] or 'none'}"
+        f"{'VERIFIED' if summary['verified'] else 'NOT VERIFIED'}: {summary['events']} events"
+        f" in {summary['seconds']:.2f} s, state hash {summary['state_hash'] or 'none'}"
     )
 
 
@@ -149,7 +162,7 @@ def named_portfolios(known: Sequence[UUID], portfolio: str | None) -> list[UUID]
 
 
 @contextmanager
-def _progress(total: int, *, shown: bool) -> Iterator[Callable[[int], None]]:
+def progress_bar(total: int, *, shown: bool) -> Iterator[Callable[[int], None]]:
     """A bar on standard error while the context is open, where a terminal is there to show it."""
     console = Console(stderr=True)
     columns = (TextColumn("replaying"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())

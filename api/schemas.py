@@ -77,7 +77,11 @@ class PortfolioName(Answer):
 
 
 class PositionAnswer(Answer):
-    """A position at its last recorded mark; price and what follows from it are null while none is known."""
+    """A position at its last recorded mark; price and what follows from it are null while none is known.
+
+    `unmatched_quantity` went out although no lot held it, `unknown_cost_quantity` is held at a cost nobody stated: as
+    long as there is any, average cost and unrealised P&L are null. `unknown_cost_proceeds` are no part of realised P&L.
+    """
 
     product_id: str
     quantity: Money
@@ -92,6 +96,9 @@ class PositionAnswer(Answer):
     unrealized_pnl_pct: Money | None
     realized_pnl: Money
     unmatched_quantity: Money
+    unmatched_proceeds: Money
+    unknown_cost_quantity: Money
+    unknown_cost_proceeds: Money
 
 
 class PortfolioAnswer(Answer):
@@ -115,27 +122,39 @@ class PortfolioAnswer(Answer):
     realized_pnl: Money
     unrealized_pnl: Money | None
     fees: Money
+    income: Money
+    expenses: Money
     positions: list[PositionAnswer]
 
 
 class LotAnswer(Answer):
+    """An acquisition; `open_cost` is null while its cost is not known. Of a short lot it is what selling it brought."""
+
     lot_id: UUID
     opened_at: UtcTime
     quantity: Money
     open_quantity: Money
-    open_cost: Money
+    open_cost: Money | None
+    short: bool
     triggered_by: str | None
 
 
 class MatchAnswer(Answer):
+    """A part of a lot and what closed it. Without a known cost there is no gain: both are null.
+
+    `kind` says what closed it: a trade, a fee or an expense paid in the asset, or a withdrawal, which brings its cost.
+    """
+
     opening_trade_id: UUID
     closing_trade_id: UUID
     opened_at: UtcTime
     closed_at: UtcTime
     quantity: Money
     proceeds: Money
-    cost_basis: Money
-    realized_pnl: Money
+    cost_basis: Money | None
+    realized_pnl: Money | None
+    kind: str
+    short: bool
     opened_by: str | None
     closed_by: str | None
 

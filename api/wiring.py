@@ -21,6 +21,7 @@ from execution.exchanges.paper_memory import balances_of, restore_paper_orders
 from execution.trade_service import TradeService
 from ledger.database import open_database
 from ledger.log import NoSuchPortfolio
+from ledger.past import Past
 from ledger.postgres_book import PostgresBook
 from ledger.replay import rebuild_outdated
 from ledger.values import Clock, new_id, system_clock
@@ -34,6 +35,7 @@ class System:
     settings: Settings
     engine: Engine
     book: PostgresBook
+    past: Past
     feed: CandleFeed
     portfolio_name: str
     portfolio_id: UUID
@@ -88,6 +90,7 @@ def _wired(settings: Settings, engine: Engine, feed: CandleFeed, elapsed: Callab
         settings=settings,
         engine=engine,
         book=book,
+        past=Past(engine),
         feed=feed,
         portfolio_name=name,
         portfolio_id=portfolio_id,

@@ -71,6 +71,8 @@ def _of_holding(rows: Rows, holding: Holding) -> Iterator[Identity]:
         _sum(one.proceeds for one in matches if not one.cost_known),
         holding.unknown_cost_proceeds,
     )
+    unknown = _sum(lot.open_quantity for lot in lots if not lot.cost_known)
+    yield "open lots of unknown cost", unknown, holding.unknown_cost_quantity
     yield "fees of legs", _sum(leg.fee for leg in legs), holding.fees
     yield "proceeds unmatched", _sum(one.proceeds for one in unmatched), holding.unmatched_proceeds
     if not any(leg.kind == "split" for leg in legs):

@@ -13,6 +13,7 @@ from psycopg.types.json import Jsonb
 from sqlalchemy import Connection, Engine
 
 from ledger.chain import Head
+from ledger.cuts import Cut
 from ledger.envelope import Envelope, NewEvent, encode
 from ledger.log import Conflict, NoSuchPortfolio, PositionConflict, check_batch
 from ledger.values import Clock, time_text
@@ -110,25 +111,39 @@ def read_page(connection: Raw, portfolio_id: UUID, after: int, limit: int) -> li
     return [_stored(row) for row in cursor]
 
 
-def read_stream(connection: Raw, portfolio_id: UUID, after: int = 0) -> Iterator[Envelope]:
-    """All envelopes above `after` as the caller's transaction sees them, a page in memory at a time.
+def read_stream(connection: Raw, portfolio_id: UUID, after: int = 0, last: int | None = None) -> Iterator[Envelope]:
+    """All envelopes above `after`, up to `last`, as the caller's transaction sees them, a page in memory at a time.
 
     Pages, not a cursor in the database: a reader may stop anywhere, and a cursor that it leaves open would be closed by
     Python's garbage collector in the middle of the connection's next statement, which then waits for itself for ever.
     """
-    while page := read_page(connection, portfolio_id, after, _PAGE):
+    while page := read_page(connection, portfolio_id, after, _PAGE if last is None else min(_PAGE, last - after)):
         yield from page
         after = page[-1].position
 
 
 def read_events(
-    connection: Raw, portfolio_id: UUID, *, types: Sequence[str] = (), before: int | None = None, limit: int = 100
+    connection: Raw,
+    portfolio_id: UUID,
+    past: Cut,
+    *,
+    types: Sequence[str] = (),
+    before: int | None = None,
+    limit: int = 100,
 ) -> list[Envelope]:
-    """The newest envelopes below position `before`, newest first, of the given types (all when empty)."""
+    """The newest envelopes below position `before` that `past` holds, newest first, of the given types (all when empty)."""
     cursor = connection.execute(
         f"select {_COLUMNS} from events where portfolio_id = %s and (%s::bigint is null or position < %s)"
+        " and (%s::timestamptz is null or occurred_at <= %s) and (%s::timestamptz is null or recorded_at <= %s)"
         " and (cardinality(%s::text[]) = 0 or type = any(%s::text[])) order by position desc limit %s",
-        (portfolio_id, before, before, list(types), list(types), limit),
+        (
+            portfolio_id,
+            *(before, before),
+            *(past.as_of, past.as_of),
+            *(past.known_at, past.known_at),
+            *(list(types), list(types)),
+            limit,
+        ),
     )
     return [_stored(row) for row in cursor]
 
@@ -172,6 +187,22 @@ def head_recorded_at(connection: Raw, portfolio_id: UUID) -> datetime | None:
         "select head_recorded_at from portfolios where portfolio_id = %s", (portfolio_id,)
     ).fetchone()
     return None if row is None else row[0]
+
+
+def position_known_at(connection: Raw, portfolio_id: UUID, known_at: datetime) -> int:
+    """The last position recorded by then, 0 if none was. Times of recording never run backwards, so halving finds it."""
+    head = head_record(connection, portfolio_id)
+    known, beyond = 0, (head.position if head else 0) + 1
+    while beyond - known > 1:
+        middle = (known + beyond) // 2
+        row = connection.execute(
+            "select recorded_at from events where portfolio_id = %s and position = %s", (portfolio_id, middle)
+        ).fetchone()
+        if row is not None and row[0] <= known_at:
+            known = middle
+        else:
+            beyond = middle
+    return known
 
 
 def portfolio_ids(connection: Raw) -> list[UUID]:

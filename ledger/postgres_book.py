@@ -15,7 +15,7 @@ from ledger.envelope import Envelope, NewEvent
 from ledger.log import EventLog
 from ledger.postgres import Appended, PostgresLog, Raw, domain_errors, raw, read_stream, send_append
 from ledger.projections import PROJECTIONS
-from ledger.rows import Change, Projection
+from ledger.rows import Change, PagedRows, Projection
 from ledger.values import Clock
 from ledger.views import (
     StoredRows,
@@ -35,7 +35,7 @@ Alongside = Callable[[Raw], None]
 class StoredReading(Reading):
     """A reading from the database: its rows can be paged, and `connection` sees the same moment."""
 
-    rows: StoredRows
+    rows: PagedRows
     connection: Raw
     portfolio_id: UUID
 

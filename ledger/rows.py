@@ -55,6 +55,16 @@ class Rows(Protocol):
         """The event with this id, if the log holds it (also later than what is being folded)."""
 
 
+class PagedRows(Rows, Protocol):
+    """Rows that can be asked for by other things than their keys, for showing them."""
+
+    def naming(self, kind: type[R], event_id: UUID, *columns: str) -> list[R]:
+        """The rows, in order of their keys, that name the event in one of these columns."""
+
+    def newest(self, kind: type[R], before: int | None, limit: int, **equal: object) -> list[R]:
+        """The newest rows of a kind that has a position, below `before`, whose fields equal these (None: any)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Gone:
     """Says that the row of `kind` with `key` is no more."""

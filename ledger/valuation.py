@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
-from ledger.projections.cash import cash_of
+from ledger.projections.cash import Balance, cash_of
 from ledger.projections.holdings import Holding
 from ledger.projections.marks import Mark
 from ledger.projections.portfolio import base_currency_of
@@ -16,8 +16,8 @@ from ledger.values import ZERO, floor18, round18
 class Valuation:
     """One position in base currency. `price` and what follows from it are None while no mark is known.
 
-    `average_cost` is cost per unit, rounded down at 18 places, None for an empty position; `unrealized_pnl_pct` in
-    percent.
+    `average_cost` is cost per open unit, rounded down at 18 places, None when no lot is open; `unrealized_pnl_pct` in
+    percent. Where a part of the position has no known cost, neither average cost nor unrealised P&L is told.
     """
 
     product_id: str
@@ -26,6 +26,9 @@ class Valuation:
     average_cost: Decimal | None
     realized_pnl: Decimal
     unmatched_quantity: Decimal
+    unmatched_proceeds: Decimal
+    unknown_cost_quantity: Decimal
+    unknown_cost_proceeds: Decimal
     price: Decimal | None
     price_at: datetime | None
     price_source: str | None
@@ -36,7 +39,10 @@ class Valuation:
 
 @dataclass(frozen=True, slots=True)
 class Worth:
-    """A whole portfolio. `total_value` and `unrealized_pnl` are None while a held position has no price."""
+    """A whole portfolio. `total_value` and `unrealized_pnl` are None while a held position has no price (or no cost).
+
+    `income` and `expenses` are what came in as income and went for fees outside trades.
+    """
 
     base_currency: str
     cash: Decimal
@@ -45,6 +51,8 @@ class Worth:
     unrealized_pnl: Decimal | None
     total_value: Decimal | None
     fees: Decimal
+    income: Decimal
+    expenses: Decimal
 
 
 def worth_of(rows: Rows) -> Worth:
@@ -53,6 +61,7 @@ def worth_of(rows: Rows) -> Worth:
     holdings = list(rows.where(Holding))
     positions = tuple(value_holding(rows, holding, base_currency) for holding in holdings)
     cash = cash_of(rows, base_currency)
+    sources: list[Holding | Balance] = [*holdings, *rows.where(Balance, base_currency)]
     values = [one.current_value for one in positions]
     gains = [one.unrealized_pnl for one in positions]
     return Worth(
@@ -63,6 +72,8 @@ def worth_of(rows: Rows) -> Worth:
         unrealized_pnl=_sum_known(gains),
         total_value=None if (held := _sum_known(values)) is None else cash + held,
         fees=sum((holding.fees for holding in holdings), ZERO),
+        income=sum((one.income for one in sources), ZERO),
+        expenses=sum((one.expenses for one in sources), ZERO),
     )
 
 
@@ -71,15 +82,20 @@ def value_holding(rows: Rows, holding: Holding, base_currency: str) -> Valuation
     product_id = f"{holding.asset}-{base_currency}"
     mark = rows.get(Mark, product_id)
     value = _value(holding, mark)
-    gain = None if value is None else value - holding.cost_basis
-    percent = None if gain is None or not holding.cost_basis else round18(gain * 100 / holding.cost_basis)
+    known = not holding.unknown_cost_quantity
+    open_quantity = holding.quantity + holding.unmatched_quantity
+    gain = value - holding.cost_basis if known and value is not None else None
+    percent = None if gain is None or not holding.cost_basis else round18(gain * 100 / abs(holding.cost_basis))
     return Valuation(
         product_id=product_id,
         quantity=holding.quantity,
         cost_basis=holding.cost_basis,
-        average_cost=floor18(holding.cost_basis / holding.quantity) if holding.quantity > 0 else None,
+        average_cost=floor18(holding.cost_basis / open_quantity) if known and open_quantity else None,
         realized_pnl=holding.realized_pnl,
         unmatched_quantity=holding.unmatched_quantity,
+        unmatched_proceeds=holding.unmatched_proceeds,
+        unknown_cost_quantity=holding.unknown_cost_quantity,
+        unknown_cost_proceeds=holding.unknown_cost_proceeds,
         price=mark.price if mark else None,
         price_at=mark.observed_at if mark else None,
         price_source=mark.source if mark else None,

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from litestar import Controller, Response, get, post
+from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
 from api.commands import Running
@@ -10,6 +11,7 @@ from api.controllers.trades import IdempotencyKey
 from api.errors import Problem
 from api.first_run import registered
 from api.reading import (
+    PAST,
     AnyRequest,
     InPortfolio,
     commands_of,
@@ -23,6 +25,7 @@ from api.schemas import BotAnswer, BotKind, BotSignal, EvaluationAnswer, NewBot
 from api.wiring import System
 from execution.desk import Desk
 from execution.readiness import blockers, recommended_action, warmth
+from ledger.cuts import Cut
 from ledger.envelope import NewEvent, canonical_json
 from ledger.events import BotStarted, BotStopped, Event
 from ledger.log import Conflict
@@ -37,12 +40,17 @@ class BotController(Controller):
     tags = ("bots",)
 
     @get("/", operation_id="listBots", sync_to_thread=True)
-    def list_bots(self, request: AnyRequest, portfolio: InPortfolio = None) -> list[BotAnswer]:
+    def list_bots(
+        self,
+        request: AnyRequest,
+        past: NamedDependency[Cut],
+        portfolio: InPortfolio = None,
+    ) -> list[BotAnswer]:
         """Every registered bot."""
-        only_parameters(request, "portfolio")
+        only_parameters(request, *PAST, "portfolio")
         system = system_of(request)
-        with reading_of(request, portfolio) as reading:
-            said = system.loop.evaluations if is_driven(system, reading) else {}
+        with reading_of(request, portfolio, past) as reading:
+            said = system.loop.evaluations if is_driven(system, reading) and not past else {}
             return [_answer(bot, said.get(bot.bot_id)) for bot in reading.rows.where(BotView)]
 
     @get("/kinds", operation_id="listBotKinds", sync_to_thread=True)
@@ -55,25 +63,36 @@ class BotController(Controller):
         ]
 
     @get("/signals", operation_id="listBotSignals", sync_to_thread=True)
-    def list_bot_signals(self, request: AnyRequest, portfolio: InPortfolio = None) -> list[BotSignal]:
+    def list_bot_signals(
+        self,
+        request: AnyRequest,
+        past: NamedDependency[Cut],
+        portfolio: InPortfolio = None,
+    ) -> list[BotSignal]:
         """For each bot what it says now and what blocks it from trading."""
-        only_parameters(request, "portfolio")
+        only_parameters(request, *PAST, "portfolio")
         system = system_of(request)
-        with reading_of(request, portfolio) as reading:
+        with reading_of(request, portfolio, past) as reading:
             stopped = reading.stopped.reason if reading.stopped else None
-            desk = Desk(reading.rows, reading.position, system.market_clock(), stopped)
+            desk = Desk(reading.rows, reading.position, past.as_of or system.market_clock(), stopped)
             driven = is_driven(system, reading)
-            said = system.loop.evaluations if driven else {}
+            said = system.loop.evaluations if driven and not past else {}
             bots = list(reading.rows.where(BotView))
             return [_signal(bot, desk, said.get(bot.bot_id), driven=driven) for bot in bots]
 
     @get("/{bot_id:str}", operation_id="getBot", sync_to_thread=True)
-    def get_bot(self, request: AnyRequest, bot_id: FromPath[str], portfolio: InPortfolio = None) -> BotAnswer:
+    def get_bot(
+        self,
+        request: AnyRequest,
+        past: NamedDependency[Cut],
+        bot_id: FromPath[str],
+        portfolio: InPortfolio = None,
+    ) -> BotAnswer:
         """One bot."""
-        only_parameters(request, "portfolio")
+        only_parameters(request, *PAST, "portfolio")
         system = system_of(request)
-        with reading_of(request, portfolio) as reading:
-            said = system.loop.evaluations if is_driven(system, reading) else {}
+        with reading_of(request, portfolio, past) as reading:
+            said = system.loop.evaluations if is_driven(system, reading) and not past else {}
             return _answer(_known(reading.rows.get(BotView, bot_id), bot_id), said.get(bot_id))
 
     @post("/", operation_id="registerBot", status_code=201, sync_to_thread=True)

@@ -4,10 +4,12 @@ import threading
 from typing import Annotated, Final
 
 from litestar import Controller, get, post
+from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, QueryParameter
 
 from api.errors import Problem
 from api.reading import (
+    PAST,
     AnyRequest,
     InPortfolio,
     cursor_of,
@@ -19,6 +21,7 @@ from api.reading import (
     system_of,
 )
 from api.schemas import EventAnswer, EventPage, VerificationAnswer
+from ledger.cuts import Cut
 from ledger.postgres import read_events, read_page
 from ledger.replay import Difference, verify_portfolio
 
@@ -37,29 +40,36 @@ class JournalController(Controller):
     def list_events(
         self,
         request: AnyRequest,
+        past: NamedDependency[Cut],
         portfolio: InPortfolio = None,
         limit: FromQuery[int] = 50,
         cursor: FromQuery[str | None] = None,
         type_: Annotated[str | None, QueryParameter(name="type")] = None,
     ) -> EventPage:
         """Events, newest first; `type` may name several, comma-separated."""
-        only_parameters(request, "portfolio", "limit", "cursor", "type")
+        only_parameters(request, *PAST, "portfolio", "limit", "cursor", "type")
         size, types = limit_of_page(limit), type_.split(",") if type_ else []
-        with reading_of(request, portfolio) as reading:
+        with reading_of(request, portfolio, past) as reading:
             found = read_events(
-                reading.connection, reading.portfolio_id, types=types, before=cursor_of(cursor), limit=size + 1
+                reading.connection, reading.portfolio_id, past, types=types, before=cursor_of(cursor), limit=size + 1
             )
         page, following = page_of(found, size)
         return EventPage(items=[EventAnswer.model_validate(one) for one in page], next_cursor=following)
 
     @get("/events/{position:int}", operation_id="getEvent", sync_to_thread=True)
-    def get_event(self, request: AnyRequest, position: FromPath[int], portfolio: InPortfolio = None) -> EventAnswer:
+    def get_event(
+        self,
+        request: AnyRequest,
+        past: NamedDependency[Cut],
+        position: FromPath[int],
+        portfolio: InPortfolio = None,
+    ) -> EventAnswer:
         """The event at this position."""
-        only_parameters(request, "portfolio")
-        with reading_of(request, portfolio) as reading:
+        only_parameters(request, *PAST, "portfolio")
+        with reading_of(request, portfolio, past) as reading:
             possible = 0 < position <= LAST_POSITION
             found = read_page(reading.connection, reading.portfolio_id, position - 1, 1) if possible else []
-        if not found:
+        if not found or not past.holds(found[0]):
             raise Problem(404, "unknown-event", f"the log has no position {position}")
         return EventAnswer.model_validate(found[0])
 

@@ -4,12 +4,14 @@ from datetime import datetime
 from typing import Any
 
 from litestar import Controller, get
+from litestar.di import NamedDependency
 from litestar.params import FromPath
 
 from api.errors import Problem
-from api.reading import AnyRequest, InPortfolio, is_driven, only_parameters, reading_of, system_of
+from api.reading import PAST, AnyRequest, InPortfolio, is_driven, only_parameters, reading_of, system_of
 from api.schemas import LotAnswer, MatchAnswer, PortfolioAnswer, PortfolioName, PositionAnswer, PositionDetail
 from api.wiring import System
+from ledger.cuts import Cut
 from ledger.lots import Lot, Match
 from ledger.postgres_book import StoredReading
 from ledger.projections.holdings import Holding
@@ -34,11 +36,16 @@ class PortfolioController(Controller):
         return found
 
     @get("/portfolio", operation_id="getPortfolio", sync_to_thread=True)
-    def get_portfolio(self, request: AnyRequest, portfolio: InPortfolio = None) -> PortfolioAnswer:
+    def get_portfolio(
+        self,
+        request: AnyRequest,
+        past: NamedDependency[Cut],
+        portfolio: InPortfolio = None,
+    ) -> PortfolioAnswer:
         """Cash, value, P&L and positions of the portfolio (the driven one unless named) at its last marks."""
-        only_parameters(request, "portfolio")
+        only_parameters(request, *PAST, "portfolio")
         system = system_of(request)
-        with reading_of(request, portfolio) as reading:
+        with reading_of(request, portfolio, past) as reading:
             driven = is_driven(system, reading)
             view, worth = next(iter(reading.rows.where(PortfolioView))), worth_of(reading.rows)
             return PortfolioAnswer(
@@ -48,7 +55,7 @@ class PortfolioController(Controller):
                 mode="paper",
                 market=system.feed.label if driven else None,
                 simulated=system.feed.simulated if driven else None,
-                market_time=system.market_clock() if driven else None,
+                market_time=past.as_of if past else system.market_clock() if driven else None,
                 assumptions=list(system.paper.terms.describe()) if driven else None,
                 position=reading.position,
                 cash=worth.cash,
@@ -56,22 +63,28 @@ class PortfolioController(Controller):
                 realized_pnl=worth.realized_pnl,
                 unrealized_pnl=worth.unrealized_pnl,
                 fees=worth.fees,
-                positions=[_position(one, _now(system, reading)) for one in worth.positions],
+                income=worth.income,
+                expenses=worth.expenses,
+                positions=[_position(one, _now(system, reading, past)) for one in worth.positions],
             )
 
     @get("/portfolio/positions/{product_id:str}", operation_id="getPosition", sync_to_thread=True)
     def get_position(
-        self, request: AnyRequest, product_id: FromPath[str], portfolio: InPortfolio = None
+        self,
+        request: AnyRequest,
+        past: NamedDependency[Cut],
+        product_id: FromPath[str],
+        portfolio: InPortfolio = None,
     ) -> PositionDetail:
         """One position with its open lots and closed matches, each naming its trades."""
-        only_parameters(request, "portfolio")
-        with reading_of(request, portfolio) as reading:
+        only_parameters(request, *PAST, "portfolio")
+        with reading_of(request, portfolio, past) as reading:
             currency = base_currency_of(reading.rows)
             asset = product_id.removesuffix(f"-{currency}")
             holding = reading.rows.get(Holding, asset)
             if holding is None:
                 raise Problem(404, "unknown-position", f"nothing was ever held in {product_id[:50]}")
-            now = _now(system_of(request), reading)
+            now = _now(system_of(request), reading, past)
             return PositionDetail(
                 position=_position(value_holding(reading.rows, holding, currency), now),
                 open_lots=[lot_answer(lot) for lot in reading.rows.where(Lot, asset)],
@@ -85,7 +98,8 @@ def lot_answer(lot: Lot) -> LotAnswer:
         opened_at=lot.opened_at,
         quantity=lot.quantity,
         open_quantity=lot.open_quantity,
-        open_cost=lot.open_cost,
+        open_cost=lot.open_cost if lot.cost_known else None,
+        short=lot.short,
         triggered_by=lot.triggered_by,
     )
 
@@ -98,15 +112,23 @@ def match_answer(match: Match) -> MatchAnswer:
         closed_at=match.closed_at,
         quantity=match.quantity,
         proceeds=match.proceeds,
-        cost_basis=match.cost_basis,
-        realized_pnl=match.realized_pnl,
+        cost_basis=match.cost_basis if match.cost_known else None,
+        realized_pnl=match.realized_pnl if match.cost_known else None,
+        kind=match.kind,
+        short=match.short,
         opened_by=match.opened_by,
         closed_by=match.closed_by,
     )
 
 
-def _now(system: System, reading: StoredReading) -> datetime | None:
-    """The portfolio's market time, or None when its market is not the one this program watches."""
+def _now(system: System, reading: StoredReading, past: Cut) -> datetime | None:
+    """The time to tell the age of prices at: that of the past asked for, or the market's.
+
+    None when neither is known: of a portfolio whose market this program does not watch, and of one as it was known at
+    a time, for a market has its own time.
+    """
+    if past:
+        return past.as_of
     return system.market_clock() if is_driven(system, reading) else None
 
 

@@ -3,10 +3,12 @@
 from uuid import UUID
 
 from litestar import Controller, get
+from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
 
 from api.errors import Problem
 from api.reading import (
+    PAST,
     AnyRequest,
     InPortfolio,
     cursor_of,
@@ -17,6 +19,7 @@ from api.reading import (
     story_of,
 )
 from api.schemas import SignalAnswer, SignalDetail, SignalPage
+from ledger.cuts import Cut
 from ledger.projections.signals import SignalView
 
 
@@ -28,6 +31,7 @@ class SignalController(Controller):
     def list_signals(
         self,
         request: AnyRequest,
+        past: NamedDependency[Cut],
         portfolio: InPortfolio = None,
         limit: FromQuery[int] = 50,
         cursor: FromQuery[str | None] = None,
@@ -36,9 +40,9 @@ class SignalController(Controller):
         product_id: FromQuery[str | None] = None,
     ) -> SignalPage:
         """Signals with their verdicts, newest first."""
-        only_parameters(request, "portfolio", "limit", "cursor", "bot_id", "status", "product_id")
+        only_parameters(request, *PAST, "portfolio", "limit", "cursor", "bot_id", "status", "product_id")
         size = limit_of_page(limit)
-        with reading_of(request, portfolio) as reading:
+        with reading_of(request, portfolio, past) as reading:
             found = reading.rows.newest(
                 SignalView, cursor_of(cursor), size + 1, bot_id=bot_id, status=status, instrument=product_id
             )
@@ -46,11 +50,19 @@ class SignalController(Controller):
         return SignalPage(items=[SignalAnswer.model_validate(one) for one in page], next_cursor=following)
 
     @get("/{signal_id:uuid}", operation_id="getSignal", sync_to_thread=True)
-    def get_signal(self, request: AnyRequest, signal_id: FromPath[UUID], portfolio: InPortfolio = None) -> SignalDetail:
+    def get_signal(
+        self,
+        request: AnyRequest,
+        past: NamedDependency[Cut],
+        signal_id: FromPath[UUID],
+        portfolio: InPortfolio = None,
+    ) -> SignalDetail:
         """One signal and everything that came of it; its verdict event lists every rule with its numbers."""
-        only_parameters(request, "portfolio")
-        with reading_of(request, portfolio) as reading:
+        only_parameters(request, *PAST, "portfolio")
+        with reading_of(request, portfolio, past) as reading:
             signal = reading.rows.get(SignalView, signal_id)
             if signal is None:
                 raise Problem(404, "unknown-signal", f"there is no signal {signal_id}")
-            return SignalDetail(signal=SignalAnswer.model_validate(signal), story=story_of(reading, signal.position))
+            return SignalDetail(
+                signal=SignalAnswer.model_validate(signal), story=story_of(reading, signal.position, past)
+            )

@@ -4,12 +4,14 @@ from typing import Annotated
 from uuid import UUID
 
 from litestar import Controller, Response, get, post
+from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, HeaderParameter, JSONBody
 
 from api.commands import Running
 from api.controllers.portfolio import lot_answer, match_answer
 from api.errors import Problem
 from api.reading import (
+    PAST,
     AnyRequest,
     InPortfolio,
     commands_of,
@@ -34,6 +36,7 @@ from api.schemas import (
 )
 from api.wiring import System
 from execution.review import Approval, ManualTicket
+from ledger.cuts import Cut
 from ledger.lots import Lot, Match
 from ledger.postgres_book import StoredReading
 from ledger.projections.orders import OrderView
@@ -52,6 +55,7 @@ class TradeController(Controller):
     def list_trades(
         self,
         request: AnyRequest,
+        past: NamedDependency[Cut],
         portfolio: InPortfolio = None,
         limit: FromQuery[int] = 50,
         cursor: FromQuery[str | None] = None,
@@ -59,9 +63,9 @@ class TradeController(Controller):
         triggered_by: FromQuery[str | None] = None,
     ) -> TradePage:
         """Trades, newest first."""
-        only_parameters(request, "portfolio", "limit", "cursor", "product_id", "triggered_by")
+        only_parameters(request, *PAST, "portfolio", "limit", "cursor", "product_id", "triggered_by")
         size = limit_of_page(limit)
-        with reading_of(request, portfolio) as reading:
+        with reading_of(request, portfolio, past) as reading:
             found = reading.rows.newest(
                 TradeView, cursor_of(cursor), size + 1, instrument=product_id, triggered_by=triggered_by
             )
@@ -69,14 +73,20 @@ class TradeController(Controller):
         return TradePage(items=[TradeAnswer.model_validate(one) for one in page], next_cursor=following)
 
     @get("/{trade_id:uuid}", operation_id="getTrade", sync_to_thread=True)
-    def get_trade(self, request: AnyRequest, trade_id: FromPath[UUID], portfolio: InPortfolio = None) -> TradeDetail:
+    def get_trade(
+        self,
+        request: AnyRequest,
+        past: NamedDependency[Cut],
+        trade_id: FromPath[UUID],
+        portfolio: InPortfolio = None,
+    ) -> TradeDetail:
         """One trade with its whole story: signal, verdict, order, fills, lots."""
-        only_parameters(request, "portfolio")
-        with reading_of(request, portfolio) as reading:
+        only_parameters(request, *PAST, "portfolio")
+        with reading_of(request, portfolio, past) as reading:
             trade = reading.rows.get(TradeView, trade_id)
             if trade is None:
                 raise Problem(404, "unknown-trade", f"there is no trade {trade_id}")
-            return _detail(reading, trade)
+            return _detail(reading, trade, past)
 
     @post("/preview", operation_id="previewTrade", status_code=200, sync_to_thread=True)
     def preview_trade(
@@ -129,6 +139,7 @@ class OrderController(Controller):
     def list_orders(
         self,
         request: AnyRequest,
+        past: NamedDependency[Cut],
         portfolio: InPortfolio = None,
         limit: FromQuery[int] = 50,
         cursor: FromQuery[str | None] = None,
@@ -136,18 +147,24 @@ class OrderController(Controller):
         product_id: FromQuery[str | None] = None,
     ) -> OrderPage:
         """Orders, newest first."""
-        only_parameters(request, "portfolio", "limit", "cursor", "status", "product_id")
+        only_parameters(request, *PAST, "portfolio", "limit", "cursor", "status", "product_id")
         size = limit_of_page(limit)
-        with reading_of(request, portfolio) as reading:
+        with reading_of(request, portfolio, past) as reading:
             found = reading.rows.newest(OrderView, cursor_of(cursor), size + 1, status=status, instrument=product_id)
         page, following = page_of(found, size)
         return OrderPage(items=[OrderAnswer.model_validate(one) for one in page], next_cursor=following)
 
     @get("/{order_id:uuid}", operation_id="getOrder", sync_to_thread=True)
-    def get_order(self, request: AnyRequest, order_id: FromPath[UUID], portfolio: InPortfolio = None) -> ExecutedAnswer:
+    def get_order(
+        self,
+        request: AnyRequest,
+        past: NamedDependency[Cut],
+        order_id: FromPath[UUID],
+        portfolio: InPortfolio = None,
+    ) -> ExecutedAnswer:
         """One order and its fills."""
-        only_parameters(request, "portfolio")
-        with reading_of(request, portfolio) as reading:
+        only_parameters(request, *PAST, "portfolio")
+        with reading_of(request, portfolio, past) as reading:
             return _order_answer(reading, order_id)
 
 
@@ -182,9 +199,9 @@ def _order_answer(reading: StoredReading, order_id: UUID) -> ExecutedAnswer:
     return ExecutedAnswer(order=OrderAnswer.model_validate(order), trades=trades)
 
 
-def _detail(reading: StoredReading, trade: TradeView) -> TradeDetail:
+def _detail(reading: StoredReading, trade: TradeView, past: Cut) -> TradeDetail:
     asset = str(Instrument(trade.instrument).base)
-    story = story_of(reading, trade.position)
+    story = story_of(reading, trade.position, past)
     lots = [lot for lot in reading.rows.history(Lot, asset, trade.occurred_at) if lot.event_id == trade.trade_id]
     matches = reading.rows.naming(Match, trade.trade_id, "opening_event_id", "closing_event_id")
     return TradeDetail(

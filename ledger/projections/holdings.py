@@ -28,9 +28,9 @@ class Holding(Row):
 
     `quantity` and `cost_basis` are below 0 for a short position. `fees` are those inside costs and proceeds;
     `unmatched_*` tell of disposals that no lot covered, `unknown_cost_proceeds` of those whose lots have no known cost:
-    neither is part of `realized_pnl`. `contributed` is the cost of what came in from outside less the cost of what went
-    out, `income` the worth of what came in as income, `expenses` that of fees paid outside trades.
-    `last_*` is the key of the newest leg folded.
+    neither is part of `realized_pnl`. `unknown_cost_quantity` is held at such a cost. `contributed` is the cost of what
+    came in from outside less the cost of what went out, `income` the worth of what came in as income, `expenses` that
+    of fees paid outside trades. `last_*` is the key of the newest leg folded.
     """
 
     table: ClassVar[str] = "holdings"
@@ -42,6 +42,7 @@ class Holding(Row):
     fees: Decimal
     unmatched_quantity: Decimal
     unmatched_proceeds: Decimal
+    unknown_cost_quantity: Decimal
     unknown_cost_proceeds: Decimal
     contributed: Decimal
     income: Decimal
@@ -141,7 +142,7 @@ def _place(item: Item) -> tuple[datetime, int, int]:
 def empty_holding(item: Item) -> Holding:
     """A holding of the asset before its first leg or split."""
     occurred_at, position, leg = _place(item)
-    nothing = (ZERO, ZERO, ZERO, ZERO, ZERO, ZERO, ZERO, ZERO, ZERO, ZERO)
+    nothing = (ZERO, ZERO, ZERO, ZERO, ZERO, ZERO, ZERO, ZERO, ZERO, ZERO, ZERO)
     return Holding(item.asset, *nothing, occurred_at, position, leg)
 
 
@@ -150,7 +151,9 @@ def after_booking(holding: Holding, leg: Leg, booking: Booking) -> Holding:
     opened = [lot for lot in booking.lots if lot.event_id == leg.event_id and lot.leg == leg.leg]
     cost_in = sum((-lot.cost if lot.short else lot.cost for lot in opened), ZERO)
     cost_out = sum((-match.proceeds if match.short else match.cost_basis for match in booking.matches), ZERO)
-    unknown = sum((match.proceeds for match in booking.matches if not match.cost_known), ZERO)
+    unknown = [match for match in booking.matches if not match.cost_known]
+    unknown_in = sum((lot.quantity for lot in opened if not lot.cost_known), ZERO)
+    unknown_out = sum((match.quantity for match in unknown if not match.short), ZERO)
     unmatched = booking.unmatched
     worth = leg.value if leg.quantity > 0 else -leg.value
     if leg.kind == "withdrawal":
@@ -163,7 +166,8 @@ def after_booking(holding: Holding, leg: Leg, booking: Booking) -> Holding:
         fees=holding.fees + leg.fee,
         unmatched_quantity=holding.unmatched_quantity + (unmatched.quantity if unmatched else ZERO),
         unmatched_proceeds=holding.unmatched_proceeds + (unmatched.proceeds if unmatched else ZERO),
-        unknown_cost_proceeds=holding.unknown_cost_proceeds + unknown,
+        unknown_cost_quantity=holding.unknown_cost_quantity + unknown_in - unknown_out,
+        unknown_cost_proceeds=holding.unknown_cost_proceeds + sum((match.proceeds for match in unknown), ZERO),
         contributed=holding.contributed + (worth if leg.kind in ("deposit", "opening", "withdrawal") else ZERO),
         income=holding.income + (worth if leg.kind == "income" else ZERO),
         expenses=holding.expenses - (worth if leg.kind == "expense" else ZERO),
@@ -203,6 +207,7 @@ def _split(rows: Rows, portfolio: PortfolioView, holding: Holding, split: Split)
     after = replaced(
         holding,
         quantity=quantity,
+        unknown_cost_quantity=sum((lot.quantity for lot in lots if not lot.cost_known), ZERO),
         last_occurred_at=split.occurred_at,
         last_position=split.position,
         last_leg=0,

@@ -24,6 +24,7 @@ ADDED: Final = (
     ("matches", "short boolean not null", "false"),
     ("matches", "cost_known boolean not null", "true"),
     ("unmatched_disposals", "kind text not null", "''"),
+    ("holdings", "unknown_cost_quantity numeric not null", "0"),
     ("holdings", "unknown_cost_proceeds numeric not null", "0"),
     ("holdings", "contributed numeric not null", "0"),
     ("holdings", "income numeric not null", "0"),

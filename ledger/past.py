@@ -1,0 +1,166 @@
+"""Readings of the past: the rows as they were at a cut, folded from the log and kept for the next question.
+
+What is kept is disposable and never the truth: it only grows by folding the events that came since.
+"""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from typing import Final
+from uuid import UUID
+
+from sqlalchemy import Engine
+
+from ledger.book import Stopped, attempt_fold
+from ledger.chain import BrokenLog, checked
+from ledger.cuts import AsOf, Cut
+from ledger.identities import broken_identities
+from ledger.postgres import Raw, position_known_at, raw, read_event, read_stream
+from ledger.postgres_book import StoredReading
+from ledger.projections.portfolio import PortfolioView
+from ledger.projections.trades import TradeView
+from ledger.replay import Difference, PortfolioReplay, Progress
+from ledger.rows import MemoryRows, R, Recorded, all_rows, key_of, row_text, state_hash
+from ledger.valuation import Worth, worth_of
+from ledger.views import row_kinds
+
+KEPT: Final = 8
+"""So many cuts are remembered at a time."""
+
+
+class Past:
+    """Answers questions about the past of any portfolio in the database. Safe to use from several threads."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._gate = threading.Lock()
+        self._kept: OrderedDict[tuple[UUID, datetime | None, int | None], _Folded] = OrderedDict()
+
+    @contextmanager
+    def reading(self, portfolio_id: UUID, cut: Cut) -> Iterator[StoredReading]:
+        """The portfolio as it was at `cut`; `position` is the last one known then (0 before the first event)."""
+        with self._engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
+            own = raw(connection)
+            known = None if cut.known_at is None else position_known_at(own, portfolio_id, cut.known_at)
+            folded = self._folded((portfolio_id, cut.as_of, known))
+            with folded.gate:
+                folded.catch_up(own, portfolio_id, known)
+                rows = folded.rows.within(partial(read_event, own, portfolio_id))
+                yield StoredReading(folded.position, folded.stopped, rows, own, portfolio_id)
+
+    def _folded(self, key: tuple[UUID, datetime | None, int | None]) -> "_Folded":
+        with self._gate:
+            folded = self._kept.pop(key, None) or _Folded(key[1])
+            self._kept[key] = folded
+            while len(self._kept) > KEPT:
+                self._kept.popitem(last=False)
+            return folded
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayAt:
+    """A portfolio replayed at a cut: what the replay found, and its worth then (None where it was not open yet)."""
+
+    replay: PortfolioReplay
+    position: int
+    worth: Worth | None
+
+
+def replay_at(engine: Engine, portfolio_id: UUID, cut: Cut, progress: Progress = lambda _: None) -> ReplayAt:
+    """The log up to what was known is proven and folded anew; the identities must hold at the cut too.
+
+    Stored views are of now, so there is nothing of theirs to compare.
+    """
+    with engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
+        own = raw(connection)
+        rows, as_of, position = FoldedRows(recorded=partial(read_event, own, portfolio_id)), AsOf(cut.as_of), 0
+        known = None if cut.known_at is None else position_known_at(own, portfolio_id, cut.known_at)
+        stopped: Stopped | None = None
+        try:
+            for envelope in checked(portfolio_id, read_stream(own, portfolio_id, 0, known)):
+                position = envelope.position
+                if stopped is None and as_of.counts(envelope):
+                    changes, failure = attempt_fold(rows, envelope)
+                    rows.apply(changes)
+                    stopped = Stopped(position, failure) if failure else None
+                if position % 1000 == 0:
+                    progress(1000)
+        except BrokenLog as broken:
+            return ReplayAt(PortfolioReplay(portfolio_id, "", position, 0, "", (), broken), position, None)
+        progress(position % 1000)
+        return ReplayAt(_found(portfolio_id, rows, position, stopped), position, _worth(rows))
+
+
+def _found(portfolio_id: UUID, rows: MemoryRows, position: int, stopped: Stopped | None) -> PortfolioReplay:
+    differences = [Difference(portfolio_id, *broken, None) for broken in broken_identities(rows)]
+    if stopped is not None:
+        text = f"folding stops: {stopped.reason}"
+        differences.append(Difference(portfolio_id, "replay", "", text, stopped.position))
+    name = next((view.name for view in rows.where(PortfolioView)), "")
+    trades = sum(1 for _ in rows.history(TradeView))
+    texts = (row_text(row) for row in all_rows(rows, row_kinds()))
+    return PortfolioReplay(portfolio_id, name, position, trades, state_hash(texts), tuple(differences))
+
+
+def _worth(rows: MemoryRows) -> Worth | None:
+    return worth_of(rows) if next(rows.where(PortfolioView), None) else None
+
+
+class _Folded:
+    """One cut: its rows, and how far the log has been folded into them."""
+
+    def __init__(self, as_of: datetime | None) -> None:
+        self.gate = threading.Lock()
+        self.rows = FoldedRows()
+        self.position = 0
+        self.stopped: Stopped | None = None
+        self._as_of = AsOf(as_of)
+
+    def catch_up(self, connection: Raw, portfolio_id: UUID, known: int | None) -> None:
+        """The rows hold everything up to position `known`, or to the end of the log; a fold that fails ends it."""
+        self.rows.within(partial(read_event, connection, portfolio_id))
+        if self.stopped is not None or self.position == known:
+            return
+        for envelope in read_stream(connection, portfolio_id, self.position, known):
+            if self._as_of.counts(envelope):
+                changes, failure = attempt_fold(self.rows, envelope)
+                if failure is not None:
+                    self.stopped = Stopped(envelope.position, failure)
+                    return
+                self.rows.apply(changes)
+            self.position = envelope.position
+
+
+class FoldedRows(MemoryRows):
+    """Rows in memory that can be paged like stored ones."""
+
+    def within(self, recorded: Recorded) -> "FoldedRows":
+        """The same rows, finding events by `recorded`."""
+        self.recorded = recorded
+        return self
+
+    def naming(self, kind: type[R], event_id: UUID, *columns: str) -> list[R]:
+        """As `StoredRows.naming`."""
+        found = [row for row in self.history(kind) if any(getattr(row, name) == event_id for name in columns)]
+        return sorted(found, key=key_of)
+
+    def newest(self, kind: type[R], before: int | None, limit: int, **equal: object) -> list[R]:
+        """As `StoredRows.newest`."""
+        wanted = {name: value for name, value in equal.items() if value is not None}
+        found = [
+            row
+            for row in self.history(kind)
+            if (before is None or _position(row) < before)
+            and all(getattr(row, name) == value for name, value in wanted.items())
+        ]
+        return sorted(found, key=_position, reverse=True)[:limit]
+
+
+def _position(row: object) -> int:
+    position = getattr(row, "position", None)
+    assert isinstance(position, int), f"{type(row).__name__} has no position"
+    return position
