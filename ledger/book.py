@@ -63,9 +63,11 @@ def _concerned(projections: tuple[Projection, ...], kind: type[Event]) -> tuple[
 def fold_log(
     envelopes: Iterable[Envelope], rows: MemoryRows, projections: Iterable[Projection] = PROJECTIONS
 ) -> MemoryRows:
-    """`rows` as they are after all `envelopes`."""
-    chosen = tuple(projections)
+    """`rows` as they are after all `envelopes`, which they find again by id."""
+    chosen, before, seen = tuple(projections), rows.recorded, dict[UUID, Envelope]()
+    rows.recorded = lambda event_id: seen.get(event_id) or before(event_id)
     for envelope in envelopes:
+        seen[envelope.event_id] = envelope
         rows.apply(changes_of(rows, envelope, chosen))
     return rows
 

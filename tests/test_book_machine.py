@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import count
 from typing import Any
 
 import pytest
@@ -151,6 +152,12 @@ def test_the_stored_book_is_the_remembered_one_for_long(engine: Engine, new_stor
 
 
 # --- planted bugs -----------------------------------------------------------------------------------------------------
+
+
+def test_a_book_that_may_sell_short_is_the_remembered_one(engine: Engine) -> None:
+    """The same holds where a sale of more than is held opens short lots."""
+    numbers = count(1)
+    run(engine, lambda: Story(f"short {next(numbers)}", allow_short=True), max_examples=15)
 
 
 def forget_what_is_unwritten(self: StoredRows, changes: list[Change]) -> None:

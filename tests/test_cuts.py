@@ -31,8 +31,7 @@ def replayed(log: Iterable[Envelope], cut: Cut) -> list[str]:
     """The naive answer: every event asked for its times and for those of what it answers, then one fold."""
     known = [one for one in log if cut.known_at is None or one.recorded_at <= cut.known_at]
     by_id = {one.event_id: one for one in known}
-    rows = MemoryRows(recorded=by_id.get)
-    return texts(fold_log([one for one in known if happened(one, by_id, cut.as_of)], rows))
+    return texts(fold_log([one for one in known if happened(one, by_id, cut.as_of)], MemoryRows()))
 
 
 def happened(one: Envelope, by_id: dict[UUID, Envelope], as_of: datetime | None) -> bool:

@@ -77,12 +77,6 @@ def rows_of(book: MemoryBook) -> Rows:
         return reading.rows
 
 
-def replay_rows(book: MemoryBook, *, keep_history: bool = True) -> MemoryRows:
-    """Empty rows that find events in the book's log."""
-    events = {one.event_id: one for one in book.log.read(PORTFOLIO)}
-    return MemoryRows(keep_history=keep_history, recorded=events.get)
-
-
 def texts(rows: Rows) -> list[str]:
     """What every row of every projection says."""
     return sorted(row_text(row) for row in all_rows(rows, KINDS))
@@ -118,7 +112,7 @@ def test_cutting_a_history_changes_nothing(facts: list[NewEvent], cuts: list[int
 
     assert texts(rows_of(book_after(*pieces))) == texts(rows_of(whole))
     assert texts(rows_of(book_after(*([one] for one in facts)))) == texts(rows_of(whole))
-    assert texts(fold_log(whole.log.read(PORTFOLIO), replay_rows(whole))) == texts(rows_of(whole))
+    assert texts(fold_log(whole.log.read(PORTFOLIO), MemoryRows())) == texts(rows_of(whole))
 
 
 @given(facts=histories, dice=st.randoms(use_true_random=False))
@@ -150,7 +144,7 @@ def test_rows_without_history_fold_alike(facts: list[NewEvent]) -> None:
     """Told in order of time, nothing taken back, a fold that lets go of closed rows ends with the same open lots."""
     lasting = [one for one in facts if not isinstance(one.event, TradeReversed)]
     book = book_after(sorted(lasting, key=lambda one: one.occurred_at))
-    lean = fold_log(book.log.read(PORTFOLIO), replay_rows(book, keep_history=False))
+    lean = fold_log(book.log.read(PORTFOLIO), MemoryRows(keep_history=False))
 
     for kind in (Lot, Holding):
         assert list(lean.where(kind)) == list(rows_of(book).where(kind))
