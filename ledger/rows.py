@@ -51,6 +51,12 @@ class Rows(Protocol):
     def history(self, kind: type[R], *prefix: object) -> Iterator[R]:
         """All rows whose keys begin with `prefix`, live or not, in order of their keys."""
 
+    def since(self, kind: type[R], *start: object) -> Iterator[R]:
+        """All rows, live or not, that share the first part of the key `start` and do not stand before it, in order."""
+
+    def before(self, kind: type[R], *start: object) -> R | None:
+        """The last of the rows that share the first part of the key `start` and stand before it."""
+
     def recorded(self, event_id: UUID) -> Envelope | None:
         """The event with this id, if the log holds it (also later than what is being folded)."""
 
@@ -124,24 +130,28 @@ class MemoryRows:
     def __init__(self, *, keep_history: bool = True, recorded: Recorded = lambda _: None) -> None:
         self._keep_history = keep_history
         self.recorded = recorded
-        self._tables: dict[type[Row], _Sorted] = {}
+        self._tables: dict[type[Row], dict[object, _Sorted]] = {}
         self._live: dict[type[Row], dict[object, _Sorted]] = {}
 
     def get(self, kind: type[R], *key: object) -> R | None:
-        table = self._tables.get(kind)
-        row = table.rows.get(key) if table else None
+        group = self._tables.get(kind, {}).get(_group(key))
+        row = group.rows.get(key) if group else None
         assert row is None or isinstance(row, kind)
         return row
 
     def where(self, kind: type[R], *prefix: object) -> Iterator[R]:
-        groups = self._live.get(kind, {})
-        chosen = [groups[prefix[0]]] if prefix and prefix[0] in groups else [] if prefix else _in_order(groups)
-        for group in chosen:
-            yield from group.matching(kind, prefix)
+        return _matching(self._live.get(kind, {}), kind, prefix)
 
     def history(self, kind: type[R], *prefix: object) -> Iterator[R]:
-        table = self._tables.get(kind)
-        return table.matching(kind, prefix) if table else iter(())
+        return _matching(self._tables.get(kind, {}), kind, prefix)
+
+    def since(self, kind: type[R], *start: object) -> Iterator[R]:
+        group = self._tables.get(kind, {}).get(_group(start))
+        return iter(group.since(kind, start)[::-1] if group else ())
+
+    def before(self, kind: type[R], *start: object) -> R | None:
+        group = self._tables.get(kind, {}).get(_group(start))
+        return group.before(kind, start) if group else None
 
     def apply(self, changes: Iterable[Change]) -> None:
         """The rows as they are after these changes."""
@@ -151,20 +161,35 @@ class MemoryRows:
                 continue
             kind, key = type(change), key_of(change)
             if change.live or self._keep_history:
-                self._tables.setdefault(kind, _Sorted()).put(key, change)
+                self._tables.setdefault(kind, {}).setdefault(_group(key), _Sorted()).put(key, change)
             if change.live:
-                self._live.setdefault(kind, {}).setdefault(key[0], _Sorted()).put(key, change)
+                self._live.setdefault(kind, {}).setdefault(_group(key), _Sorted()).put(key, change)
             else:
                 self._drop(kind, key, from_table=not self._keep_history)
 
     def _drop(self, kind: type[Row], key: Key, *, from_table: bool) -> None:
-        if from_table and kind in self._tables:
-            self._tables[kind].rows.pop(key, None)
-        groups = self._live.get(kind, {})
-        if key[0] in groups:
-            groups[key[0]].rows.pop(key, None)
-            if not groups[key[0]].rows:
-                del groups[key[0]]
+        for tables in (self._tables, self._live) if from_table else (self._live,):
+            groups = tables.get(kind, {})
+            if (group := groups.get(_group(key))) is not None:
+                group.rows.pop(key, None)
+                if not group.rows:
+                    del groups[_group(key)]
+
+
+def _group(key: Key) -> object:
+    """Rows with longer keys stand together by the first part of it (mostly the asset)."""
+    return key[0] if len(key) > 1 else None
+
+
+def _matching(groups: Mapping[object, "_Sorted"], kind: type[R], prefix: Key) -> Iterator[R]:
+    if not groups:
+        return
+    if len(kind.key) > 1 and prefix:
+        chosen = [groups[prefix[0]]] if prefix[0] in groups else []
+    else:
+        chosen = [groups[name] for name in sorted(groups, key=str)]
+    for group in chosen:
+        yield from group.matching(kind, prefix)
 
 
 class _Sorted:
@@ -186,16 +211,33 @@ class _Sorted:
         self.rows[key] = row
 
     def matching(self, kind: type[R], prefix: Key) -> Iterator[R]:
-        if not self._sorted:
-            self.rows = dict(sorted(self.rows.items()))
-            self._sorted = True
-        for key, row in self.rows.items():
+        for key, row in self._in_order().items():
             if key[: len(prefix)] == prefix and isinstance(row, kind):
                 yield row
 
+    def since(self, kind: type[R], start: Key) -> list[R]:
+        """The rows that do not stand before `start`, last first."""
+        found: list[R] = []
+        for key, row in reversed(self._in_order().items()):
+            if key < start:
+                break
+            assert isinstance(row, kind)
+            found.append(row)
+        return found
 
-def _in_order(groups: Mapping[object, _Sorted]) -> list[_Sorted]:
-    return [groups[name] for name in sorted(groups, key=str)]
+    def before(self, kind: type[R], start: Key) -> R | None:
+        for key, row in reversed(self._in_order().items()):
+            if key < start:
+                assert isinstance(row, kind)
+                return row
+        return None
+
+    def _in_order(self) -> dict[Key, Row]:
+        if not self._sorted:
+            self.rows = dict(sorted(self.rows.items()))
+            self._last = next(reversed(self.rows), None)
+            self._sorted = True
+        return self.rows
 
 
 class Overlay:
@@ -225,6 +267,15 @@ class Overlay:
 
     def history(self, kind: type[R], *prefix: object) -> Iterator[R]:
         return self._merged(kind, self._rows.history(kind, *prefix), prefix)
+
+    def since(self, kind: type[R], *start: object) -> Iterator[R]:
+        return (row for row in self._merged(kind, self._rows.since(kind, *start), start[:1]) if key_of(row) >= start)
+
+    def before(self, kind: type[R], *start: object) -> R | None:
+        if not self._changed.get(kind):
+            return self._rows.before(kind, *start)
+        earlier = [row for row in self.history(kind, start[0]) if key_of(row) < start]
+        return earlier[-1] if earlier else None
 
     def recorded(self, event_id: UUID) -> Envelope | None:
         return self._rows.recorded(event_id)

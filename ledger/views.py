@@ -293,13 +293,27 @@ class StoredRows:
         return self._kept.where(kind, *prefix)
 
     def history(self, kind: type[R], *prefix: object) -> Iterator[R]:
-        rows: dict[Key, R] = {key_of(row): row for row in self._select(kind, prefix)}
+        return iter(self._with_unwritten(kind, self._select(kind, prefix), prefix))
+
+    def since(self, kind: type[R], *start: object) -> Iterator[R]:
+        found = self._select(kind, start[:1], f"({_names(kind, start)}) >= ({_places(start)})", *start)
+        return (row for row in self._with_unwritten(kind, found, start[:1]) if key_of(row) >= start)
+
+    def before(self, kind: type[R], *start: object) -> R | None:
+        if self._unwritten.get(kind):
+            return next((row for row in reversed(list(self.history(kind, start[0]))) if key_of(row) < start), None)
+        newest_first = ", ".join(f"{name} desc" for name in kind.key)
+        condition = f"({_names(kind, start)}) < ({_places(start)}) order by {newest_first} limit 1"
+        return next(self._select(kind, start[:1], condition, *start), None)
+
+    def _with_unwritten(self, kind: type[R], stored: Iterable[R], prefix: Key) -> list[R]:
+        rows: dict[Key, R] = {key_of(row): row for row in stored}
         for key, changed in self._unwritten.get(kind, {}).items():
             if isinstance(changed, kind) and key[: len(prefix)] == prefix:
                 rows[key] = changed
             elif changed is None:
                 rows.pop(key, None)
-        return iter([rows[key] for key in sorted(rows)])
+        return [rows[key] for key in sorted(rows)]
 
     def recorded(self, event_id: UUID) -> Envelope | None:
         assert self._connection is not None, "rows are read inside a transaction"
@@ -324,12 +338,19 @@ class StoredRows:
         values = (before, before, *wanted.values(), limit)
         return list(stored_rows(self._connection, self._portfolio_id, self._generation, kind, condition, *values))
 
-    def _select(self, kind: type[R], prefix: Key, condition: str = "true") -> Iterator[R]:
+    def _select(self, kind: type[R], prefix: Key, condition: str = "true", *values: object) -> Iterator[R]:
         assert self._connection is not None, "rows are read inside a transaction"
         parts = [f"{name} = %s" for name in kind.key[: len(prefix)]]
-        return stored_rows(
-            self._connection, self._portfolio_id, self._generation, kind, " and ".join([*parts, condition]), *prefix
-        )
+        wanted = " and ".join([*parts, condition])
+        return stored_rows(self._connection, self._portfolio_id, self._generation, kind, wanted, *prefix, *values)
+
+
+def _names(kind: type[Row], start: Key) -> str:
+    return ", ".join(kind.key[: len(start)])
+
+
+def _places(start: Key) -> str:
+    return ", ".join(["%s"] * len(start))
 
 
 @dataclass(frozen=True, slots=True)

@@ -200,7 +200,7 @@ def test_a_purchase_after_the_sale_leaves_it_unmatched() -> None:
     assert [lot.open_quantity for lot in rows.where(Lot)] == [1]
 
 
-def in_arrival_order(rows: Rows, _portfolio: PortfolioView, _asset: str, *, late: Leg) -> list[Change]:
+def in_arrival_order(rows: Rows, _portfolio: PortfolioView, _asset: str, _start: object, *, late: Leg) -> list[Change]:
     """A late leg booked as if it were the newest: the planted mistake."""
     booking = book_leg(late, rows.where(Lot, late.asset))
     holding = next(rows.where(Holding, late.asset))

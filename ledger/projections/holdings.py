@@ -6,9 +6,9 @@ something already folded, and what is taken back, has its asset folded again in 
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
-from typing import ClassVar
+from typing import ClassVar, Final
 from uuid import UUID
 
 from ledger.envelope import Envelope
@@ -79,6 +79,11 @@ class HoldingsProjection:
 Item = Leg | Split
 """What changes the lots of one asset."""
 
+Place = tuple[datetime, int, int]
+"""Time of occurrence, position, number of the leg."""
+
+BEGINNING: Final = (datetime.min.replace(tzinfo=UTC), 0, 0)
+
 
 def legs_of(envelope: Envelope, moves: Sequence[AssetMove], base_currency: str) -> list[Leg]:
     """The moves of the envelope's event that are not cash, as legs numbered by their place among the moves."""
@@ -127,16 +132,21 @@ def _fold_item(rows: Rows, portfolio: PortfolioView, item: Item) -> list[Change]
     holding = rows.get(Holding, item.asset)
     if holding is None:
         holding = empty_holding(item)
-    elif _place(item) < (holding.last_occurred_at, holding.last_position, holding.last_leg):
-        return _fold_again(rows, portfolio, item.asset, late=item)
+    elif _place(item) < _last(holding):
+        return _fold_again(rows, portfolio, item.asset, _place(item), late=item)
     if isinstance(item, Split):
         return _split(rows, portfolio, holding, item)
     booking = book_leg(item, rows.where(Lot, item.asset), allow_short=portfolio.allow_short)
     return [item, *_changes(booking), _moved(rows, item), after_booking(holding, item, booking)]
 
 
-def _place(item: Item) -> tuple[datetime, int, int]:
-    return (item.occurred_at, item.position, item.leg if isinstance(item, Leg) else 0)
+def _place(item: Item) -> Place:
+    """Where the item stands in the order of occurrence. What a split gave to the accounts stands with the split."""
+    return (item.occurred_at, item.position, item.leg if isinstance(item, Leg) and item.kind != "split" else 0)
+
+
+def _last(holding: Holding) -> Place:
+    return (holding.last_occurred_at, holding.last_position, holding.last_leg)
 
 
 def empty_holding(item: Item) -> Holding:
@@ -146,8 +156,8 @@ def empty_holding(item: Item) -> Holding:
     return Holding(item.asset, *nothing, occurred_at, position, leg)
 
 
-def after_booking(holding: Holding, leg: Leg, booking: Booking) -> Holding:
-    """The holding after `booking` of `leg`."""
+def after_booking(holding: Holding, leg: Leg, booking: Booking, sign: int = 1) -> Holding:
+    """The holding after `booking` of `leg`; with `sign` -1 as it was before it (but for the key of the newest leg)."""
     opened = [lot for lot in booking.lots if lot.event_id == leg.event_id and lot.leg == leg.leg]
     cost_in = sum((-lot.cost if lot.short else lot.cost for lot in opened), ZERO)
     cost_out = sum((-match.proceeds if match.short else match.cost_basis for match in booking.matches), ZERO)
@@ -158,29 +168,29 @@ def after_booking(holding: Holding, leg: Leg, booking: Booking) -> Holding:
     worth = leg.value if leg.quantity > 0 else -leg.value
     if leg.kind == "withdrawal":
         worth = -sum((match.cost_basis for match in booking.matches), ZERO)
-    return replaced(
-        holding,
-        quantity=holding.quantity + leg.quantity,
-        cost_basis=holding.cost_basis - cost_out + cost_in,
-        realized_pnl=holding.realized_pnl + sum((match.realized_pnl for match in booking.matches), ZERO),
-        fees=holding.fees + leg.fee,
-        unmatched_quantity=holding.unmatched_quantity + (unmatched.quantity if unmatched else ZERO),
-        unmatched_proceeds=holding.unmatched_proceeds + (unmatched.proceeds if unmatched else ZERO),
-        unknown_cost_quantity=holding.unknown_cost_quantity + unknown_in - unknown_out,
-        unknown_cost_proceeds=holding.unknown_cost_proceeds + sum((match.proceeds for match in unknown), ZERO),
-        contributed=holding.contributed + (worth if leg.kind in ("deposit", "opening", "withdrawal") else ZERO),
-        income=holding.income + (worth if leg.kind == "income" else ZERO),
-        expenses=holding.expenses - (worth if leg.kind == "expense" else ZERO),
-        last_occurred_at=leg.occurred_at,
-        last_position=leg.position,
-        last_leg=leg.leg,
-    )
+    added = {
+        "quantity": leg.quantity,
+        "cost_basis": cost_in - cost_out,
+        "realized_pnl": sum((match.realized_pnl for match in booking.matches), ZERO),
+        "fees": leg.fee,
+        "unmatched_quantity": unmatched.quantity if unmatched else ZERO,
+        "unmatched_proceeds": unmatched.proceeds if unmatched else ZERO,
+        "unknown_cost_quantity": unknown_in - unknown_out,
+        "unknown_cost_proceeds": sum((match.proceeds for match in unknown), ZERO),
+        "contributed": worth if leg.kind in ("deposit", "opening", "withdrawal") else ZERO,
+        "income": worth if leg.kind == "income" else ZERO,
+        "expenses": -worth if leg.kind == "expense" else ZERO,
+    }
+    sums = {name: getattr(holding, name) + sign * value for name, value in added.items()}
+    place = _place(leg) if sign == 1 else _last(holding)
+    return replaced(holding, **sums, **dict(zip(("last_occurred_at", "last_position", "last_leg"), place, strict=True)))
 
 
-def _moved(rows: Rows, leg: Leg) -> Balance:
-    """The balance of the leg's account after it."""
+def _moved(rows: Rows, leg: Leg) -> Change:
+    """The balance of the leg's account after it; one that says nothing is gone."""
     before = rows.get(Balance, leg.asset, leg.account) or Balance(leg.asset, leg.account, ZERO, ZERO, ZERO, ZERO)
-    return replaced(before, quantity=before.quantity + leg.quantity)
+    after = replaced(before, quantity=before.quantity + leg.quantity)
+    return after if after.quantity else Gone(Balance, key_of(after))
 
 
 def _changes(booking: Booking) -> Iterator[Change]:
@@ -191,22 +201,26 @@ def _changes(booking: Booking) -> Iterator[Change]:
 
 
 def _split(rows: Rows, portfolio: PortfolioView, holding: Holding, split: Split) -> list[Change]:
-    """Open lots at their new numbers; each account gets its share, the last one what rounding leaves of the whole."""
+    """Open lots at their new numbers; each account gets its share, the last one what rounding leaves of the whole.
+
+    Where disposals without a lot have emptied all accounts, that is the account of the last leg.
+    """
     before = list(rows.where(Lot, split.asset))
     lots = [split_lot(lot, split) for lot in before]
     legs: list[Leg] = []
     left = _owned(lots) - _owned(before)
-    balances = list(rows.where(Balance, split.asset))
-    for number, balance in enumerate(balances):
-        last = number == len(balances) - 1
-        gained = left if last else split.ratio_of(balance.quantity) - balance.quantity
+    held = {balance.account: balance.quantity for balance in rows.where(Balance, split.asset)}
+    if not held and (last_leg := rows.before(Leg, split.asset, *_place(split))) is not None:
+        held = {last_leg.account: ZERO}
+    for number, (account, quantity) in enumerate(held.items()):
+        is_last = number == len(held) - 1
+        gained = left if is_last else split.ratio_of(quantity) - quantity
         left -= gained
         if gained:
-            legs.append(_split_leg(portfolio, split, number, balance.account, gained))
-    quantity = holding.quantity + sum((leg.quantity for leg in legs), ZERO)
+            legs.append(_split_leg(portfolio, split, number, account, gained))
     after = replaced(
         holding,
-        quantity=quantity,
+        quantity=holding.quantity + sum((leg.quantity for leg in legs), ZERO),
         unknown_cost_quantity=sum((lot.quantity for lot in lots if not lot.cost_known), ZERO),
         last_occurred_at=split.occurred_at,
         last_position=split.position,
@@ -242,32 +256,100 @@ def _fold_reversal(rows: Rows, portfolio: PortfolioView, envelope: Envelope) -> 
     target = newly_reversed(rows, envelope)
     if target is None:
         return []
+    place = (target.occurred_at, target.position, 0)
     if isinstance(target.event, SplitRecorded):
-        return _fold_again(rows, portfolio, str(target.event.asset), without=target.event_id)
+        return _fold_again(rows, portfolio, str(target.event.asset), place, without=target.event_id)
     moves = moves_of(target.event, portfolio.base_currency)
     changes = cash_changes(rows, _cash(moves, portfolio), undone=True)
     for asset in sorted({leg.asset for leg in legs_of(target, moves, portfolio.base_currency)}):
-        changes += _fold_again(rows, portfolio, asset, without=target.event_id)
+        changes += _fold_again(rows, portfolio, asset, place, without=target.event_id)
     return changes
 
 
 def _fold_again(
-    rows: Rows, portfolio: PortfolioView, asset: str, *, late: Item | None = None, without: UUID | None = None
+    rows: Rows,
+    portfolio: PortfolioView,
+    asset: str,
+    start: Place,
+    *,
+    late: Item | None = None,
+    without: UUID | None = None,
 ) -> list[Change]:
-    """What differs from the asset's rows when all its legs and splits are folded in order of occurrence.
+    """What differs from the asset's rows when all that stands at `start` and later is folded again in its order.
 
-    `late` is one more of them; those of the event `without` are left out.
+    `late` is one more of it; what belongs to the event `without` is left out. A split cannot be undone from what it
+    left: where one stands in between, everything is folded again from the beginning.
     """
-    items: list[Item] = [leg for leg in rows.history(Leg, asset) if leg.kind != "split"]
-    items += rows.history(Split, asset)
-    items = [item for item in items if item.event_id != without] + ([late] if late else [])
-    fresh = MemoryRows()
+    if any(rows.since(Split, asset, *start[:2])):
+        start = BEGINNING
+    later: list[Item] = [leg for leg in rows.since(Leg, asset, *start) if leg.kind != "split"]
+    later += rows.since(Split, asset, *start[:2])
+    items = [item for item in [*later, *([late] if late else [])] if item.event_id != without]
+    fresh, replaced_rows = MemoryRows(), _made_since(rows, asset, start)
+    fresh.apply(_undone(rows, asset, start, replaced_rows))
     for item in sorted(items, key=_place):
         fresh.apply(_fold_item(fresh, portfolio, item))
-    before: dict[tuple[type[Row], tuple[object, ...]], Row] = {}
-    after: dict[tuple[type[Row], tuple[object, ...]], Row] = {}
-    for kind in HoldingsProjection.rows:
-        before |= {(kind, key_of(row)): row for row in rows.history(kind, asset)}
-        after |= {(kind, key_of(row)): row for row in fresh.history(kind, asset)}
+    before = {(type(row), key_of(row)): row for row in replaced_rows}
+    after = {(kind, key_of(row)): row for kind in HoldingsProjection.rows for row in fresh.history(kind, asset)}
     gone = [Gone(kind, key) for kind, key in before.keys() - after.keys()]
     return gone + [row for name, row in after.items() if before.get(name) != row]
+
+
+def _made_since(rows: Rows, asset: str, start: Place) -> list[Row]:
+    """Every row of the asset that what stands at `start` and later has made or changed."""
+    matches = list(rows.since(Match, asset, *start))
+    touched = {(one.opened_at, one.opening_position, one.opening_leg) for one in matches}
+    lots = {key_of(lot): lot for lot in (*rows.where(Lot, asset), *rows.since(Lot, asset, *start))}
+    lots |= {(asset, *key): lot for key in touched if (lot := rows.get(Lot, asset, *key)) is not None}
+    return [
+        *rows.since(Leg, asset, *start),
+        *rows.since(Split, asset, *start[:2]),
+        *lots.values(),
+        *matches,
+        *rows.since(UnmatchedDisposal, asset, *start),
+        *rows.where(Holding, asset),
+        *rows.where(Balance, asset),
+    ]
+
+
+def _undone(rows: Rows, asset: str, start: Place, made: Sequence[Row]) -> list[Row]:
+    """The lots, holding and balances of the asset as they were before `start`; nothing at the beginning."""
+    last, holding = _last_before(rows, asset, start), rows.get(Holding, asset)
+    if last is None or holding is None:
+        return []
+    lots = {key_of(row)[1:]: row for row in made if isinstance(row, Lot)}
+    balances = {row.account: row for row in made if isinstance(row, Balance)}
+    bookings = _bookings_of(made)
+    for leg in (row for row in made if isinstance(row, Leg)):
+        holding = after_booking(holding, leg, bookings.get(_place(leg), Booking(())), -1)
+        balance = balances.get(leg.account) or Balance(asset, leg.account, ZERO, ZERO, ZERO, ZERO)
+        balances[leg.account] = replaced(balance, quantity=balance.quantity - leg.quantity)
+    for match in (row for row in made if isinstance(row, Match)):
+        key = (match.opened_at, match.opening_position, match.opening_leg)
+        lots[key] = replaced(lots[key], closed_quantity=lots[key].closed_quantity - match.quantity)
+    holding = replaced(holding, last_occurred_at=last[0], last_position=last[1], last_leg=last[2])
+    earlier = [lot for key, lot in lots.items() if key < start]
+    return [holding, *earlier, *(balance for balance in balances.values() if balance.quantity)]
+
+
+def _bookings_of(made: Sequence[Row]) -> dict[Place, Booking]:
+    """What each leg did, told from the rows it made."""
+    found: dict[Place, Booking] = {}
+    for row in made:
+        match row:
+            case Lot():
+                known = found.get(place := (row.opened_at, row.position, row.leg), Booking(()))
+                found[place] = Booking((row,), known.matches, known.unmatched)
+            case Match():
+                known = found.get(place := (row.closed_at, row.closing_position, row.closing_leg), Booking(()))
+                found[place] = Booking(known.lots, (*known.matches, row), known.unmatched)
+            case UnmatchedDisposal():
+                known = found.get(place := (row.occurred_at, row.position, row.leg), Booking(()))
+                found[place] = Booking(known.lots, known.matches, row)
+    return found
+
+
+def _last_before(rows: Rows, asset: str, start: Place) -> Place | None:
+    """The place of the newest leg or split before `start`."""
+    found = (rows.before(Leg, asset, *start), rows.before(Split, asset, *start[:2]))
+    return max((_place(item) for item in found if item is not None), default=None)
