@@ -6,7 +6,7 @@ late changes the days it belongs to, and the order of arrival changes nothing.
 
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
@@ -15,18 +15,16 @@ from uuid import UUID
 
 from ledger.envelope import Envelope
 from ledger.events import MarkRecorded, SplitRecorded, TradeExecuted, TradeReversed
-from ledger.legs import AssetMove, gross_value, moves_of
+from ledger.legs import MOVING, AssetMove, gross_value, moves_of
+from ledger.lots import Leg, Split
 from ledger.metrics import Close, Flow, known_sum, utc_day
+from ledger.projections.portfolio import base_currency_of
+from ledger.rows import Rows
 from ledger.values import ZERO, decimal_text, round18
 
 EXTERNAL: Final = frozenset({"deposit", "opening", "withdrawal"})
 """Moves of these kinds come from outside or go there; all others are the portfolio's own doing."""
-VALUE_EVENTS: Final = frozenset(
-    {
-        *("CashDeposited", "CashWithdrawn", "TradeExecuted", "AssetDeposited", "AssetWithdrawn", "TransferRecorded"),
-        *("IncomeReceived", "SplitRecorded", "OpeningLotRecorded", "FeeCharged"),
-    }
-)
+VALUE_EVENTS: Final = frozenset(kind.type for kind in (*MOVING, SplitRecorded))
 """The types of the events that change what is held."""
 _MICROSECOND: Final = timedelta(microseconds=1)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -47,12 +45,13 @@ class EquityHistory:
     flows: tuple[Flow, ...]
 
 
-def equity_history(envelopes: Iterable[Envelope], base_currency: str, until: datetime | None = None) -> EquityHistory:
-    """The worth of the portfolio whose events these are, in log order, up to `until` (the latest occurrence unless given).
+def equity_history(rows: Rows, envelopes: Iterable[Envelope], until: datetime | None = None) -> EquityHistory:
+    """The worth of the portfolio with these rows and these events, which are in log order.
 
-    Reads the events once. Marks are kept in memory, some 70 bytes each; of the others only those that move something.
-    Raises UnvaluedLeg as `moves_of` does.
+    It ends at `until`, the latest occurrence unless given. The events are read once; kept in memory are the marks, some 70
+    bytes each, and what moves something. The rows tell what splits made of fractions. Raises UnvaluedLeg as `moves_of`.
     """
+    base_currency = base_currency_of(rows)
     log = _Log(base_currency)
     for envelope in envelopes:
         log.take(envelope)
@@ -60,7 +59,7 @@ def equity_history(envelopes: Iterable[Envelope], base_currency: str, until: dat
     moments = log.moments_until(end) if end else []
     if end is None or not moments:
         return EquityHistory(base_currency, None, end, (), ())
-    walk = _Walk(base_currency, log.marks)
+    walk = _Walk(base_currency, log.marks, _split_gains(rows))
     coming = iter(moments)
     following = next(coming, None)
     closes: list[Close] = []
@@ -120,13 +119,12 @@ class Marks:
 
 @dataclass(frozen=True, slots=True)
 class _Moment:
-    """One event that changes what is held: its moves, or a split."""
+    """One event that changes what is held by its moves; a split has none. `traded` is the gross value of a trade."""
 
     at: datetime
     position: int
     event_id: UUID
     moves: tuple[AssetMove, ...] = ()
-    split: SplitRecorded | None = None
     traded: Decimal = ZERO
 
 
@@ -169,7 +167,6 @@ def _moment_of(envelope: Envelope, base_currency: str) -> _Moment:
         position=envelope.position,
         event_id=envelope.event_id,
         moves=moves_of(event, base_currency),
-        split=event if isinstance(event, SplitRecorded) else None,
         traded=gross_value(event) if isinstance(event, TradeExecuted) else ZERO,
     )
 
@@ -184,13 +181,24 @@ def _closes(began_at: datetime, end: datetime) -> Iterator[tuple[datetime, bool]
         yield end, False
 
 
+def _split_gains(rows: Rows) -> dict[UUID, tuple[str, Decimal]]:
+    """By the id of each split: the asset, and how many units there were more (or fewer) after it."""
+    gains: dict[UUID, tuple[str, Decimal]] = {}
+    for asset in sorted({split.asset for split in rows.history(Split)}):
+        for leg in rows.history(Leg, asset):
+            if leg.kind == "split":
+                gains[leg.event_id] = (asset, gains.get(leg.event_id, (asset, ZERO))[1] + leg.quantity)
+    return gains
+
+
 class _Walk:
     """What is held, moment by moment, and the flows met on the way."""
 
-    def __init__(self, base_currency: str, marks: Marks) -> None:
+    def __init__(self, base_currency: str, marks: Marks, split_gains: Mapping[UUID, tuple[str, Decimal]]) -> None:
         self.flows: list[Flow] = []
         self._base_currency = base_currency
         self._marks = marks
+        self._split_gains = split_gains
         self._cash = ZERO
         self._held: dict[str, Decimal] = {}
         self._flow: Decimal | None = ZERO
@@ -204,10 +212,10 @@ class _Walk:
             self._flow_at(moment.at, known_sum(self._worth_of_flow(move, moment.at) for move in external))
         for move in moment.moves:
             self._move(str(move.asset), move.quantity)
-        if moment.split is not None:
-            self._split(moment.split)
+        if moment.event_id in self._split_gains:
+            self._move(*self._split_gains[moment.event_id])
         self._traded += moment.traded
-        self._undisturbed_since = moment.at if len(external) == len(moment.moves) and moment.split is None else None
+        self._undisturbed_since = moment.at if external else None
 
     def close(self, at: datetime, *, closed: bool) -> Close:
         """The close of the day that ends at this moment; what counts by day begins anew."""
@@ -242,11 +250,6 @@ class _Walk:
         held = self._held.pop(asset, ZERO) + quantity
         if held:
             self._held[asset] = held
-
-    def _split(self, split: SplitRecorded) -> None:
-        held = self._held.get(str(split.asset))
-        if held is not None:
-            self._held[str(split.asset)] = round18(held * split.numerator / split.denominator)
 
     def _prices(self, at: datetime) -> dict[str, Decimal | None]:
         return {asset: self._marks.at(asset, at) for asset in self._held}

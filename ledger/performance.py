@@ -31,7 +31,6 @@ from ledger.metrics import (
     volatility,
 )
 from ledger.money_weighted import xirr
-from ledger.projections.portfolio import base_currency_of
 from ledger.rows import Rows
 from ledger.values import ZERO
 
@@ -96,7 +95,7 @@ def performance_of(
     `periods_per_year` (above 0) is how many daily returns count as a year, `risk_free` (above -1) an annual rate. The end is
     the latest occurrence unless given.
     """
-    history = equity_history(envelopes, base_currency_of(rows), until)
+    history = equity_history(rows, envelopes, until)
     return performance_from(
         history, closed_lots(rows.history(Match)), periods_per_year=periods_per_year, risk_free=risk_free
     )
