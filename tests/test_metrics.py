@@ -249,7 +249,7 @@ def assert_worth_nothing(paid: list[tuple[int, Decimal]], got: list[tuple[int, D
         return
     years = {day: Decimal(day - min(one for one, _ in signed)) / 365 for day, _ in signed}
     worth = [amount / (1 + rate) ** years[day] for day, amount in signed]
-    assert abs(sum(worth)) <= max(abs(one) for one in worth) * Decimal("1e-18")
+    assert abs(sum(worth, ZERO)) <= max(abs(one) for one in worth) * Decimal("1e-18")
 
 
 def test_xirr_needs_money_both_ways_and_time() -> None:
