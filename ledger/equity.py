@@ -8,7 +8,7 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Final
 from uuid import UUID
@@ -55,7 +55,7 @@ def equity_history(rows: Rows, envelopes: Iterable[Envelope], until: datetime | 
     log = _Log(base_currency)
     for envelope in envelopes:
         log.take(envelope)
-    end = until or log.latest
+    end = until.astimezone(UTC) if until else log.latest
     moments = log.moments_until(end) if end else []
     if end is None or not moments:
         return EquityHistory(base_currency, None, end, (), ())
@@ -145,8 +145,9 @@ class _Log:
         if envelope.type == MarkRecorded.type:
             mark = envelope.event
             assert isinstance(mark, MarkRecorded)
-            if mark.instrument.quote == self.base_currency:
-                self.marks.add(str(mark.instrument.base), at, mark.price)
+            base, _, quote = mark.instrument.partition("-")  # cheaper than checked parts, and marks are many
+            if quote == self.base_currency:
+                self.marks.add(base, at, mark.price)
         elif envelope.type == TradeReversed.type:
             voided = envelope.event
             assert isinstance(voided, TradeReversed)
@@ -173,11 +174,9 @@ def _moment_of(envelope: Envelope, base_currency: str) -> _Moment:
 
 def _closes(began_at: datetime, end: datetime) -> Iterator[tuple[datetime, bool]]:
     """Every midnight after `began_at` up to `end` and, unless it is one, `end` itself, which closes no day."""
-    midnight = datetime.combine(utc_day(began_at), time(), UTC) + timedelta(days=1)
-    while midnight <= end:
-        yield midnight, True
-        midnight += timedelta(days=1)
-    if midnight - timedelta(days=1) < end:
+    for day in range(utc_day(began_at).toordinal() + 1, end.toordinal() + 1):
+        yield datetime.combine(date.fromordinal(day), time(), UTC), True
+    if end.time() != time():
         yield end, False
 
 

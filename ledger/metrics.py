@@ -7,7 +7,7 @@ next midnight, which is its close. Nothing here rounds: who shows a figure does.
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Final
 
@@ -76,7 +76,9 @@ class Drawdown:
 
 def utc_day(moment: datetime) -> date:
     """The day at whose close `moment` is known: midnight itself still belongs to the day that it ends."""
-    return (moment.astimezone(UTC) - timedelta(microseconds=1)).date()
+    moment = moment.astimezone(UTC)
+    ends_a_day = moment.time() == time() and moment.date() > date.min
+    return moment.date() - timedelta(days=1) if ends_a_day else moment.date()
 
 
 def time_weighted_returns(closes: Iterable[Close], flows: Iterable[Flow]) -> list[DayReturn]:
@@ -167,10 +169,12 @@ def drawdown_of(days: Sequence[date], falls: Sequence[Decimal]) -> Drawdown | No
     """
     if not days:
         return None
-    high, longest = days[0] - timedelta(days=1), 0
+    high, longest = days[0].toordinal() - 1, 0
     for day, fall in zip(days, falls, strict=True):
-        longest = max(longest, (day - high).days) if fall else longest
-        high = high if fall else day
+        if fall:
+            longest = max(longest, day.toordinal() - high)
+        else:
+            high = day.toordinal()
     return Drawdown(max(falls), falls[-1], longest)
 
 

@@ -160,14 +160,15 @@ Measured = Sequence[tuple[date, Decimal]]
 def _measured(days: Sequence[DayReturn], history: EquityHistory) -> tuple[Measured, datetime | None]:
     """The returns after the last unknown one, and the moment from which they count."""
     found: list[tuple[date, Decimal]] = []
-    began_at = history.began_at
+    unknown: date | None = None
     for one in days:
         if one.value is None:
-            found = []
-            began_at = datetime.combine(one.day, time(), UTC) + timedelta(days=1)
+            found, unknown = [], one.day
         else:
             found.append((one.day, one.value))
-    return found, began_at
+    if not found or unknown is None:
+        return found, history.began_at
+    return found, datetime.combine(unknown + timedelta(days=1), time(), UTC)
 
 
 def _unfinished_day(history: EquityHistory) -> date | None:
@@ -227,7 +228,7 @@ def _notes(
         yield f"on {_days([utc_day(at) for at in unvalued])} {what}"
     if unknown:
         since = f"time-weighted figures begin on {measured[0][0]}" if measured else "there are no time-weighted figures"
-        yield f"the return of {_days(unknown)} cannot be known: {since}"
+        yield f"the return of {_days(unknown)} is unknown or undefined: {since}"
     if len(full) < 2:
         yield "fewer than two full days are measured: spread and risk are undefined"
 

@@ -126,8 +126,9 @@ def test_worth_at_the_end_is_what_the_views_say(moves: list[Step]) -> None:
 
 def assert_worth_is_that_of_the_views(life: Life) -> None:
     worth = worth_of(life.reading().rows)
-    last = life.history().closes[-1]
-    assert (last.equity, last.cash) == (worth.total_value, worth.cash)
+    closes = life.history().closes
+    last = (closes[-1].equity, closes[-1].cash) if closes else (ZERO, ZERO)  # without any day nothing ever moved
+    assert last == (worth.total_value, worth.cash)
 
 
 @given(some_moves, st.integers(0, 1000))
@@ -281,7 +282,7 @@ def test_a_coin_without_a_mark_makes_its_days_unknown() -> None:
     assert performance.money_weighted_return is not None
     assert [note.partition(":")[0] for note in performance.notes] == [
         "equity is unknown on 2 days from 2026-01-03 to 2026-01-04",
-        "the return of 3 days from 2026-01-03 to 2026-01-05 cannot be known",
+        "the return of 3 days from 2026-01-03 to 2026-01-05 is unknown or undefined",
     ]
 
 
@@ -311,6 +312,18 @@ def test_a_portfolio_without_money_has_no_figures() -> None:
     assert performance.equity is performance.time_weighted_return is performance.day_change is None
     assert performance.closed_lots.win_rate is None
     assert performance.full_days == 0
+
+
+def test_the_first_and_the_last_of_all_times_are_days_too() -> None:
+    """A life that begins or ends at the edge of the calendar has its closes there and no error."""
+    late = datetime(9999, 12, 31, 23, tzinfo=UTC)
+    life = Life.begun()
+    life.deposit(late, 1000)
+    assert [close.day for close in life.history().closes] == [date.max]
+    life = Life.begun()
+    life.deposit(datetime(1, 1, 1, tzinfo=UTC), 1000)
+    assert [close.day for close in life.history(datetime(1, 1, 2, tzinfo=UTC)).closes] == [date.min]
+    assert life.performance(datetime(1, 1, 2, tzinfo=UTC)).max_drawdown == 0
 
 
 def test_marks_are_found_by_their_time() -> None:
