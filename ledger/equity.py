@@ -207,12 +207,14 @@ class _Walk:
     def step(self, moment: _Moment) -> None:
         """The moment's moves are made."""
         external = [move for move in moment.moves if move.kind in EXTERNAL]
-        if external:
-            self._flow_at(moment.at, known_sum(self._worth_of_flow(move, moment.at) for move in external))
+        amount = known_sum([self._worth_of_flow(move, moment.at) for move in external])
+        before = self._flow_before(moment.at, amount) if external else None
         for move in moment.moves:
             self._move(str(move.asset), move.quantity)
         if moment.event_id in self._split_gains:
             self._move(*self._split_gains[moment.event_id])
+        if before is not None:
+            self.flows.append(self._with_equity_after(before, moment.at))
         self._traded += moment.traded
         self._undisturbed_since = moment.at if external else None
 
@@ -225,13 +227,24 @@ class _Walk:
         self._flow, self._traded, self._undisturbed_since = ZERO, ZERO, None
         return close
 
-    def _flow_at(self, at: datetime, amount: Decimal | None) -> None:
+    def _flow_before(self, at: datetime, amount: Decimal | None) -> Flow:
+        """The flow whose moves come next; it takes in the one before when nothing happened since."""
         self._flow = known_sum([self._flow, amount])
         if self._undisturbed_since is not None and self._prices(self._undisturbed_since) == self._prices(at):
             last = self.flows.pop()
-            self.flows.append(Flow(last.at, known_sum([last.amount, amount]), last.equity_before))
-        else:
-            self.flows.append(Flow(at, amount, known_sum([self._cash, *self._values(at)])))
+            return Flow(last.at, known_sum([last.amount, amount]), last.equity_before, last.equity_after)
+        equity = self._equity(at)
+        return Flow(at, amount, equity, equity)
+
+    def _with_equity_after(self, flow: Flow, at: datetime) -> Flow:
+        """What came in without a mark counts at its cost until there is one."""
+        equity = self._equity(at)
+        if equity is None:
+            equity = known_sum([flow.equity_before, flow.amount])
+        return Flow(flow.at, flow.amount, flow.equity_before, equity)
+
+    def _equity(self, at: datetime) -> Decimal | None:
+        return known_sum([self._cash, *self._values(at)])
 
     def _worth_of_flow(self, move: AssetMove, at: datetime) -> Decimal | None:
         """With the sign of its quantity: cash at its face, an asset at its last mark, else what came in at its stated cost."""

@@ -44,14 +44,15 @@ class Close:
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """What came in from outside (+) or went there (-), in base currency, and what the portfolio was worth just before.
+    """What came in from outside (+) or went there (-), in base currency, and what the portfolio was worth around it.
 
-    None where it is unknown.
+    None where it is unknown. The equity after it is not always the sum of the others: each is rounded by itself.
     """
 
     at: datetime
     amount: Decimal | None
     equity_before: Decimal | None
+    equity_after: Decimal | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,8 +229,7 @@ def known_sum(values: Iterable[Decimal | None]) -> Decimal | None:
 
 def _around(flow: Flow) -> tuple[Decimal | None, Decimal | None]:
     """Equity before and after the flow."""
-    known = flow.equity_before is not None and flow.amount is not None
-    return flow.equity_before, flow.equity_before + flow.amount if known else None  # type: ignore[operator]
+    return flow.equity_before, flow.equity_after
 
 
 def _linked(growth: Decimal | None, start: Decimal | None, end: Decimal | None) -> Decimal | None:

@@ -124,12 +124,13 @@ def test_a_question_that_makes_no_sense_is_refused(daybook: Daybook) -> None:
 
 
 def test_no_answer_holds_a_number_with_a_point(daybook: Daybook) -> None:
-    """Money and ratios are text, days are dates, times end in Z, and every answer says its log position."""
+    """Money and ratios are text, times end in Z, and every answer says its log position, with a last slash or without."""
     for path in PATHS:
         answer = daybook.get(path)
         assert re.search(r'"\w+":-?\d+[.eE]\d', answer.text) is None
         assert all(time.endswith("Z") for time in re.findall(r'"(\d{4}-\d\d-\d\dT[^"]*)"', answer.text))
         assert answer.headers["ETag"] == f'"{daybook.head()}"'
+        assert daybook.read(f"{path}/") == answer.json()
 
 
 def test_an_unknown_portfolio_is_not_found(daybook: Daybook) -> None:

@@ -120,12 +120,12 @@ def test_flows_leave_returns_as_they_are(days: list[list[tuple[Decimal, Decimal]
 
 
 def assert_flows_are_removed(days: list[list[tuple[Decimal, Decimal]]]) -> None:
-    equity, flows, closes = Decimal(1000), [Flow(JANUARY + timedelta(hours=1), Decimal(1000), ZERO)], []
+    equity, flows, closes = Decimal(1000), [Flow(JANUARY + timedelta(hours=1), Decimal(1000), ZERO, Decimal(1000))], []
     for number, day in enumerate(days):
         for hour, (growth, paid) in enumerate(day, start=2):
             equity *= growth
             if paid:
-                flows.append(Flow(JANUARY + timedelta(days=number, hours=hour), paid, equity))
+                flows.append(Flow(JANUARY + timedelta(days=number, hours=hour), paid, equity, equity + paid))
                 equity += paid
         closes.append(Close((JANUARY + timedelta(days=number)).date(), equity))
     returns = metrics.time_weighted_returns(closes, flows)
@@ -139,8 +139,8 @@ def test_what_is_unknown_makes_the_days_that_need_it_unknown() -> None:
     days = [date(2026, 1, number) for number in range(1, 8)]
     equity = [Decimal(10), None, Decimal(12), Decimal(15), Decimal(16), Decimal(20), Decimal(25)]
     flows = [
-        Flow(JANUARY + timedelta(hours=5), Decimal(10), ZERO),
-        Flow(JANUARY + timedelta(days=4, hours=5), None, Decimal(15)),
+        Flow(JANUARY + timedelta(hours=5), Decimal(10), ZERO, Decimal(10)),
+        Flow(JANUARY + timedelta(days=4, hours=5), None, Decimal(15), None),
     ]
 
     returns = metrics.time_weighted_returns([Close(*one) for one in zip(days, equity, strict=True)], flows)
@@ -153,8 +153,8 @@ def test_days_without_money_have_no_return() -> None:
     """Before the first money and after the last there is no return, also not one of 0; debts have an unknown one."""
     closes = [Close(date(2026, 1, number), Decimal(worth)) for number, worth in ((1, 0), (2, 10), (3, 0), (4, 0))]
     flows = [
-        Flow(JANUARY + timedelta(days=1, hours=5), Decimal(8), ZERO),
-        Flow(JANUARY + timedelta(days=2, hours=5), Decimal(-12), Decimal(12)),
+        Flow(JANUARY + timedelta(days=1, hours=5), Decimal(8), ZERO, Decimal(8)),
+        Flow(JANUARY + timedelta(days=2, hours=5), Decimal(-12), Decimal(12), ZERO),
     ]
 
     returns = metrics.time_weighted_returns(closes, flows)

@@ -30,6 +30,7 @@ from ledger.events import (
     TradeReversed,
 )
 from ledger.lots import Match
+from ledger.metrics import Flow, known_sum
 from ledger.performance import Performance, performance_of
 from ledger.projections.holdings import Holding
 from ledger.rows import replaced
@@ -238,6 +239,25 @@ def assert_return_is_that_of_the_coin(moves: list[tuple[str, Decimal, int]]) -> 
     assert abs((1 + found) / (last / first) - 1) < Decimal("1e-12")
 
 
+def test_taking_everything_out_in_parts_loses_nothing() -> None:
+    """Parts whose worth is rounded one by one leave no rest that could seem lost."""
+    life, small = Life.begun(), Decimal("1e-18")
+    life.mark(at(3, 8), "1.4")
+    life.tell(at(3, 9), AssetDeposited(account=ACCOUNT, asset=BTC, quantity=1 + 2 * small, cost=None))
+    life.mark(at(4, 9), "2.8")
+    life.mark(at(5, 9), "1.4")
+    for hour, quantity in ((10, 1 + small), (11, small)):
+        life.tell(at(5, hour), AssetWithdrawn(account=ACCOUNT, asset=BTC, quantity=quantity))
+    life.mark(at(9, 9), "1.5")
+
+    performance = life.performance()
+
+    assert performance.equity == 0
+    assert performance.time_weighted_return is not None
+    assert abs(performance.time_weighted_return) < Decimal("1e-15")
+    assert [flow.equity_after for flow in life.history().flows][1:] == [0]
+
+
 def test_income_is_a_return_and_no_flow() -> None:
     """What comes in as income is earned: equity grows, nothing came from outside."""
     life = Life.begun()
@@ -413,6 +433,10 @@ def moments_without_reversals(self: equity._Log, end: datetime) -> list[equity._
     return sorted((one for one in self._moments if one.at <= end), key=lambda one: (one.at, one.position))
 
 
+def sum_of_flow(self: equity._Walk, flow: Flow, at: datetime) -> Flow:
+    return Flow(flow.at, flow.amount, flow.equity_before, known_sum([flow.equity_before, flow.amount]))
+
+
 def only_of_trades(
     matches: Iterable[Match], grouping: Grouping, whole: Callable[..., tuple[Part, ...]] = attribution.attribution
 ) -> tuple[Part, ...]:
@@ -441,6 +465,7 @@ def _coins() -> None:
         (equity, "_split_gains", lambda rows: {}, _split),
         (equity, "EXTERNAL", frozenset({"withdrawal"}), _coins),
         (equity.Marks, "at", lambda self, asset, moment: Decimal(self._prices[asset][-1]), _coins),
+        (equity._Walk, "_with_equity_after", sum_of_flow, test_taking_everything_out_in_parts_loses_nothing),
         (attribution, "attribution", only_of_trades, lambda: assert_parts_add_up(traded_life())),
         (
             attribution,
@@ -449,7 +474,7 @@ def _coins() -> None:
             lambda: assert_parts_add_up(traded_life()),
         ),
     ],
-    ids=["reversals", "late marks", "splits", "deposits", "prices of today", "trades only", "rounding"],
+    ids=["reversals", "late marks", "splits", "deposits", "prices of today", "a rest of rounding", "trades only", "rounding"],
 )  # fmt: skip
 def test_a_planted_mistake_is_found(
     owner: object, name: str, bug: object, check: Callable[[], None], monkeypatch: pytest.MonkeyPatch
