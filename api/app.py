@@ -21,6 +21,7 @@ from api.commands import Commands
 from api.controllers.bots import BotController
 from api.controllers.health import HealthController, TradingHealthController
 from api.controllers.journal import JournalController
+from api.controllers.performance import PerformanceController
 from api.controllers.portfolio import PortfolioController
 from api.controllers.signals import SignalController
 from api.controllers.trades import OrderController, TradeController
@@ -44,6 +45,7 @@ def create_app(system: System, scheduler: Scheduler, fill_patience_s: float = FI
         "/",
         route_handlers=[
             PortfolioController,
+            PerformanceController,
             TradeController,
             OrderController,
             SignalController,

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_json_schema
 from pydantic_core import core_schema
 
-from api import schemas
+from api import performance_schemas, schemas
 from api.errors import PROBLEM_JSON, AnyRequest
 from api.schemas import Answer, Page, ProblemAnswer, Request
 from ledger.values import decimal_text, time_text
@@ -62,7 +62,12 @@ def document(made: Mapping[str, Any]) -> dict[str, Any]:
 
 def component_schemas() -> dict[str, Any]:
     """The schemas of all that goes in and out: decimals and times are text."""
-    own = (model for _, model in getmembers(schemas, isclass) if model.__module__ == schemas.__name__)
+    own = [
+        model
+        for module in (schemas, performance_schemas)
+        for _, model in getmembers(module, isclass)
+        if model.__module__ == module.__name__
+    ]
     models = [model for model in own if issubclass(model, BaseModel) and model not in FAMILIES]
     incoming = [(model, "validation") for model in models if issubclass(model, Request)]
     outgoing = [(model, "serialization") for model in models if not issubclass(model, Request)]

@@ -14,6 +14,7 @@ OPERATIONS = {
     *("getPortfolio", "getPosition", "listPortfolios", "listTrades", "getTrade", "previewTrade", "executeTrade"),
     *("listOrders", "getOrder", "listSignals", "getSignal", "listBots", "listBotKinds", "listBotSignals", "getBot"),
     *("registerBot", "startBot", "stopBot", "evaluateBot", "listEvents", "getEvent", "verify"),
+    *("getPnl", "getPerformance", "getEquity"),
     *("healthLive", "healthReady", "healthTrading"),
 }
 COMMANDS = {"executeTrade", "registerBot", "startBot", "stopBot", "evaluateBot"}

@@ -1,0 +1,101 @@
+"""P&L, performance and equity of a portfolio."""
+
+from collections.abc import Iterator
+from dataclasses import fields
+from decimal import Decimal
+from itertools import takewhile
+from typing import Final
+
+from litestar import Controller, get
+from litestar.params import FromQuery
+
+from api.errors import Problem
+from api.performance_schemas import EquityAnswer, EquityPoint, PerformanceAnswer, PnlAnswer, PnlPart
+from api.reading import AnyRequest, InPortfolio, only_parameters, reading_of
+from ledger.attribution import Grouping, attribution
+from ledger.envelope import Envelope
+from ledger.equity import day_change, equity_history
+from ledger.lots import Match
+from ledger.performance import performance_of
+from ledger.postgres import read_stream
+from ledger.postgres_book import StoredReading
+from ledger.valuation import worth_of
+from ledger.values import exact_decimal
+
+MOST_PERIODS: Final = 1000
+HIGHEST_RATE: Final = 10
+
+
+class PerformanceController(Controller):
+    path = "/api/v1/portfolio"
+    tags = ("performance",)
+
+    @get("/pnl", operation_id="getPnl", sync_to_thread=True)
+    def get_pnl(
+        self, request: AnyRequest, portfolio: InPortfolio = None, group: FromQuery[Grouping] = "day"
+    ) -> PnlAnswer:
+        """Realised P&L by UTC day, asset, opener or closer of the lots, and what is unrealised at the last marks."""
+        only_parameters(request, "portfolio", "group")
+        with reading_of(request, portfolio) as reading:
+            worth = worth_of(reading.rows)
+            parts = attribution(reading.rows.history(Match), group)
+            return PnlAnswer(
+                portfolio_id=reading.portfolio_id,
+                base_currency=worth.base_currency,
+                group=group,
+                parts=[PnlPart.model_validate(part) for part in parts],
+                realized_pnl=worth.realized_pnl,
+                unrealized_pnl=worth.unrealized_pnl,
+            )
+
+    @get("/performance", operation_id="getPerformance", sync_to_thread=True)
+    def get_performance(
+        self,
+        request: AnyRequest,
+        portfolio: InPortfolio = None,
+        periods_per_year: FromQuery[str] = "365",
+        risk_free: FromQuery[str] = "0",
+    ) -> PerformanceAnswer:
+        """Returns, risk and trading figures of the portfolio's whole life, computed from its log.
+
+        `periods_per_year` is how many daily returns count as a year (365 for markets that never close), `risk_free` an
+        annual rate as a fraction.
+        """
+        only_parameters(request, "portfolio", "periods_per_year", "risk_free")
+        periods = _number("periods_per_year", periods_per_year, Decimal(1), Decimal(MOST_PERIODS))
+        rate = _number("risk_free", risk_free, Decimal("-0.99"), Decimal(HIGHEST_RATE))
+        with reading_of(request, portfolio) as reading:
+            found = performance_of(reading.rows, events_of(reading), periods_per_year=periods, risk_free=rate)
+            figures = {field.name: getattr(found, field.name) for field in fields(found)}
+            return PerformanceAnswer.model_validate({"portfolio_id": reading.portfolio_id, **figures})
+
+    @get("/equity", operation_id="getEquity", sync_to_thread=True)
+    def get_equity(self, request: AnyRequest, portfolio: InPortfolio = None) -> EquityAnswer:
+        """Equity at the close of every UTC day, with what came in from outside."""
+        only_parameters(request, "portfolio")
+        with reading_of(request, portfolio) as reading:
+            history = equity_history(reading.rows, events_of(reading))
+            return EquityAnswer(
+                portfolio_id=reading.portfolio_id,
+                base_currency=history.base_currency,
+                until=history.until,
+                day_change=day_change(history),
+                points=[EquityPoint.model_validate(close) for close in history.closes],
+            )
+
+
+def events_of(reading: StoredReading) -> Iterator[Envelope]:
+    """The events that the rows of the reading cover, in log order."""
+    found = read_stream(reading.connection, reading.portfolio_id)
+    return takewhile(lambda envelope: envelope.position <= reading.position, found)
+
+
+def _number(name: str, text: str, lowest: Decimal, highest: Decimal) -> Decimal:
+    """The decimal that a parameter says. Raises Problem 400 when it says none, or one outside the bounds."""
+    try:
+        value = exact_decimal(text)
+    except ValueError as error:
+        raise Problem(400, "bad-number", f"{name}: {error}") from None
+    if not lowest <= value <= highest:
+        raise Problem(400, "bad-number", f"{name} must be between {lowest} and {highest}")
+    return value
