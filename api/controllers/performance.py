@@ -3,16 +3,17 @@
 from collections.abc import Iterator
 from dataclasses import fields
 from decimal import Decimal
-from itertools import takewhile
 from typing import Final
 
 from litestar import Controller, get
+from litestar.di import NamedDependency
 from litestar.params import FromQuery
 
 from api.errors import Problem
 from api.performance_schemas import EquityAnswer, EquityPoint, PerformanceAnswer, PnlAnswer, PnlPart
-from api.reading import AnyRequest, InPortfolio, only_parameters, reading_of
+from api.reading import PAST, AnyRequest, InPortfolio, only_parameters, reading_of
 from ledger.attribution import Grouping, attribution
+from ledger.cuts import AsOf, Cut
 from ledger.envelope import Envelope
 from ledger.equity import day_change, equity_history
 from ledger.lots import Match
@@ -32,11 +33,15 @@ class PerformanceController(Controller):
 
     @get("/pnl", operation_id="getPnl", sync_to_thread=True)
     def get_pnl(
-        self, request: AnyRequest, portfolio: InPortfolio = None, group: FromQuery[Grouping] = "day"
+        self,
+        request: AnyRequest,
+        past: NamedDependency[Cut],
+        portfolio: InPortfolio = None,
+        group: FromQuery[Grouping] = "day",
     ) -> PnlAnswer:
         """Realised P&L by UTC day, asset, opener or closer of the lots, and what is unrealised at the last marks."""
-        only_parameters(request, "portfolio", "group")
-        with reading_of(request, portfolio) as reading:
+        only_parameters(request, *PAST, "portfolio", "group")
+        with reading_of(request, portfolio, past) as reading:
             worth = worth_of(reading.rows)
             parts = attribution(reading.rows.history(Match), group)
             return PnlAnswer(
@@ -52,6 +57,7 @@ class PerformanceController(Controller):
     def get_performance(
         self,
         request: AnyRequest,
+        past: NamedDependency[Cut],
         portfolio: InPortfolio = None,
         periods_per_year: FromQuery[str] = "365",
         risk_free: FromQuery[str] = "0",
@@ -61,20 +67,28 @@ class PerformanceController(Controller):
         `periods_per_year` is how many daily returns count as a year (365 for markets that never close), `risk_free` an
         annual rate as a fraction.
         """
-        only_parameters(request, "portfolio", "periods_per_year", "risk_free")
+        only_parameters(request, *PAST, "portfolio", "periods_per_year", "risk_free")
         periods = _number("periods_per_year", periods_per_year, Decimal(1), Decimal(MOST_PERIODS))
         rate = _number("risk_free", risk_free, Decimal("-0.99"), Decimal(HIGHEST_RATE))
-        with reading_of(request, portfolio) as reading:
-            found = performance_of(reading.rows, events_of(reading), periods_per_year=periods, risk_free=rate)
+        with reading_of(request, portfolio, past) as reading:
+            found = performance_of(
+                reading.rows,
+                events_of(reading, past),
+                periods_per_year=periods,
+                risk_free=rate,
+                until=past.as_of,
+            )
             figures = {field.name: getattr(found, field.name) for field in fields(found)}
             return PerformanceAnswer.model_validate({"portfolio_id": reading.portfolio_id, **figures})
 
     @get("/equity", operation_id="getEquity", sync_to_thread=True)
-    def get_equity(self, request: AnyRequest, portfolio: InPortfolio = None) -> EquityAnswer:
+    def get_equity(
+        self, request: AnyRequest, past: NamedDependency[Cut], portfolio: InPortfolio = None
+    ) -> EquityAnswer:
         """Equity at the close of every UTC day, with what came in from outside."""
-        only_parameters(request, "portfolio")
-        with reading_of(request, portfolio) as reading:
-            history = equity_history(reading.rows, events_of(reading))
+        only_parameters(request, *PAST, "portfolio")
+        with reading_of(request, portfolio, past) as reading:
+            history = equity_history(reading.rows, events_of(reading, past), past.as_of)
             return EquityAnswer(
                 portfolio_id=reading.portfolio_id,
                 base_currency=history.base_currency,
@@ -84,10 +98,10 @@ class PerformanceController(Controller):
             )
 
 
-def events_of(reading: StoredReading) -> Iterator[Envelope]:
+def events_of(reading: StoredReading, past: Cut) -> Iterator[Envelope]:
     """The events that the rows of the reading cover, in log order."""
-    found = read_stream(reading.connection, reading.portfolio_id)
-    return takewhile(lambda envelope: envelope.position <= reading.position, found)
+    found = read_stream(reading.connection, reading.portfolio_id, 0, reading.position)
+    return AsOf(past.as_of).of(found)
 
 
 def _number(name: str, text: str, lowest: Decimal, highest: Decimal) -> Decimal:
