@@ -19,6 +19,7 @@ from litestar.types import Message, Scope
 from api.auth import owner_only
 from api.commands import Commands
 from api.controllers.bots import BotController
+from api.controllers.entries import AccountController, EntryController
 from api.controllers.health import HealthController, TradingHealthController
 from api.controllers.journal import JournalController
 from api.controllers.performance import PerformanceController
@@ -46,6 +47,8 @@ def create_app(system: System, scheduler: Scheduler, fill_patience_s: float = FI
         route_handlers=[
             PortfolioController,
             PerformanceController,
+            EntryController,
+            AccountController,
             TradeController,
             OrderController,
             SignalController,

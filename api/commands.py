@@ -5,10 +5,11 @@ import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Annotated, Any, Final
 from uuid import UUID
 
 from litestar import Response
+from litestar.params import HeaderParameter
 from pydantic import BaseModel
 
 from api.errors import Problem
@@ -19,6 +20,8 @@ from ledger.values import Clock, derived_id
 from ledger.views import Command, answer_command, claim_command, command_record
 
 KEY: Final = re.compile(r"[\x20-\x7e]{1,200}")
+IdempotencyKey = Annotated[str | None, HeaderParameter(name="Idempotency-Key", required=False)]
+"""Required: `Commands.run` says so in our own words when it is missing."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,19 +9,24 @@ from typing import Any, Final
 
 from litestar.enums import MediaType
 from litestar.openapi.plugins import OpenAPIRenderPlugin
-from pydantic import BaseModel
+from pydantic import BaseModel, RootModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_json_schema
 from pydantic_core import core_schema
 
-from api import performance_schemas, schemas
+from api import entry_schemas, performance_schemas, schemas
 from api.errors import PROBLEM_JSON, AnyRequest
 from api.schemas import Answer, Page, ProblemAnswer, Request
 from ledger.values import decimal_text, time_text
 
 DECIMAL: Final[JsonSchemaValue] = {"type": "string", "pattern": r"^[+-]?(\d+\.?\d*|\.\d+)$"}
 TIME: Final[JsonSchemaValue] = {"type": "string", "format": "date-time"}
-FAMILIES: Final = (Request, Answer, Page)
+SCHEMAS: Final = (schemas, entry_schemas, performance_schemas)
+"""The modules that say what goes in and out."""
+
+FAMILIES: Final = (Request, Answer, Page, entry_schemas.Entry)
 """What others are made from; they are never sent themselves."""
+INCOMING: Final = (Request, RootModel)
+"""What is read; all else is written."""
 
 OPEN_TO_ALL: Final = {
     500: "An unexpected error, written to the server's log",
@@ -62,15 +67,11 @@ def document(made: Mapping[str, Any]) -> dict[str, Any]:
 
 def component_schemas() -> dict[str, Any]:
     """The schemas of all that goes in and out: decimals and times are text."""
-    own = [
-        model
-        for module in (schemas, performance_schemas)
-        for _, model in getmembers(module, isclass)
-        if model.__module__ == module.__name__
-    ]
+    found = ((module, model) for module in SCHEMAS for _, model in getmembers(module, isclass))
+    own = [model for module, model in found if model.__module__ == module.__name__]
     models = [model for model in own if issubclass(model, BaseModel) and model not in FAMILIES]
-    incoming = [(model, "validation") for model in models if issubclass(model, Request)]
-    outgoing = [(model, "serialization") for model in models if not issubclass(model, Request)]
+    incoming = [(model, "validation") for model in models if issubclass(model, INCOMING)]
+    outgoing = [(model, "serialization") for model in models if not issubclass(model, INCOMING)]
     _, made = models_json_schema(
         [*incoming, *outgoing],  # type: ignore[list-item]  # the modes are the two literals above
         ref_template="#/components/schemas/{model}",

@@ -19,7 +19,7 @@ from ledger.cuts import Cut
 from ledger.postgres import read_page, read_story
 from ledger.postgres_book import StoredReading
 from ledger.projections.portfolio import PortfolioView
-from ledger.values import time_text, utc_time
+from ledger.values import Clock, time_text, utc_time
 
 AnyRequest = Request[Any, Any, State]
 InPortfolio = FromQuery[str | None]
@@ -99,6 +99,11 @@ def story_of(reading: StoredReading, position: int, past: Cut) -> list[EventAnsw
 def is_driven(system: System, reading: StoredReading) -> bool:
     """Whether this program's market moves the portfolio; of another one it knows the log only."""
     return reading.portfolio_id == system.portfolio_id
+
+
+def clock_of(system: System, portfolio_id: UUID) -> Clock:
+    """What tells the time in the portfolio: its market where this program drives it, the machine's clock elsewhere."""
+    return system.market_clock if portfolio_id == system.portfolio_id else system.clock
 
 
 def driven_only(system: System, name: str | None) -> UUID:

@@ -73,7 +73,10 @@ class PortfolioName(Answer):
     portfolio_id: UUID
     name: str
     base_currency: str
+    allow_short: bool
     opened_at: UtcTime
+    closed_at: UtcTime | None
+    closed_reason: str | None
 
 
 class PositionAnswer(Answer):
@@ -102,7 +105,7 @@ class PositionAnswer(Answer):
 
 
 class PortfolioAnswer(Answer):
-    """A portfolio at log position `position`. `mode` says paper; `market` what the prices are.
+    """A portfolio at log position `position`. `mode` is live when an account of it is; `market` says what prices are.
 
     `assumptions` are what simulated fills rest on. They, `market`, `simulated` and `market_time` are null for a
     portfolio that this program does not drive.
@@ -111,7 +114,7 @@ class PortfolioAnswer(Answer):
     portfolio_id: UUID
     name: str
     base_currency: str
-    mode: Literal["paper"]
+    mode: Literal["paper", "live"]
     market: str | None
     simulated: bool | None
     market_time: UtcTime | None
@@ -159,10 +162,24 @@ class MatchAnswer(Answer):
     closed_by: str | None
 
 
+class UnmatchedAnswer(Answer):
+    """What went out although no lot held it. Its `proceeds` are no gain: what it cost was never recorded."""
+
+    event_id: UUID
+    occurred_at: UtcTime
+    quantity: Money
+    proceeds: Money
+    kind: str
+
+
 class PositionDetail(Answer):
+    """`matches` are a page of them, newest first; `next_cursor` asks for the next one and is null on the last."""
+
     position: PositionAnswer
     open_lots: list[LotAnswer]
     matches: list[MatchAnswer]
+    next_cursor: str | None
+    unmatched: list[UnmatchedAnswer]
 
 
 class TradeAnswer(Answer):

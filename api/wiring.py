@@ -20,6 +20,9 @@ from execution.exchanges.paper import PaperExchange
 from execution.exchanges.paper_memory import balances_of, restore_paper_orders
 from execution.trade_service import TradeService
 from ledger.database import open_database
+from ledger.envelope import Envelope
+from ledger.events import Event, SplitRecorded, TradeExecuted, TradeReversed
+from ledger.legs import MOVING
 from ledger.log import NoSuchPortfolio
 from ledger.past import Past
 from ledger.postgres_book import PostgresBook
@@ -47,6 +50,9 @@ class System:
     token_hash: str
     new_token: str | None
 
+
+NEWEST: Final = 200
+"""So many of the newest events tell how far the market had come."""
 
 AT_ONCE: Final = nullcontext()
 """Starting without any ceremony."""
@@ -132,13 +138,26 @@ def last_market_time(book: PostgresBook, portfolio_id: UUID) -> datetime | None:
     """Just before the latest time that the portfolio's newest events speak of, or None for a new portfolio.
 
     Just before: the candle that closed at that time may not have gone through every station, and goes again. Never
-    before the portfolio was opened: what lies there is history.
+    before the portfolio was opened: what lies there is history. Value that moved elsewhere says nothing of the market.
     """
     try:
         head = book.log.head(portfolio_id)
     except NoSuchPortfolio:
         return None
-    newest = book.log.read(portfolio_id, max(head.position - 200, 0))
+    newest: list[Envelope] = []
+    beyond = head.position
+    while beyond and len(newest) < NEWEST:
+        after = max(beyond - NEWEST, 0)
+        page = book.log.read(portfolio_id, after, beyond - after)
+        newest += (envelope for envelope in page if not _moved_elsewhere(envelope.event))
+        beyond = after
     latest = max(envelope.occurred_at for envelope in newest)
     opened_at = next(iter(book.log.read(portfolio_id, 0, 1))).occurred_at
     return max(opened_at, latest - timedelta(microseconds=1))
+
+
+def _moved_elsewhere(event: Event) -> bool:
+    """Whether the event was entered or imported: it happened at any time, and says so as it is told."""
+    if isinstance(event, TradeExecuted):
+        return event.order_id is None
+    return isinstance(event, (*MOVING, SplitRecorded, TradeReversed))

@@ -11,7 +11,7 @@ JsonSchema = Mapping[str, Any]
 KNOWN: Final = {
     *("$ref", "anyOf", "oneOf", "type", "enum", "const", "pattern", "format", "properties", "required"),
     *("additionalProperties", "items", "minimum", "maximum", "minLength", "maxLength"),
-    *("title", "description", "default", "examples", "$defs"),
+    *("title", "description", "default", "examples", "$defs", "discriminator"),
 }
 TYPES: Final[Mapping[str, Callable[[object], bool]]] = {
     "object": lambda value: isinstance(value, dict),

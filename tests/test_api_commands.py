@@ -12,6 +12,7 @@ from tests.api_system import BUY, Daybook, open_daybook, problem_of
 
 EXECUTE = "trades/execute"
 BOT = {"bot_id": "mine", "kind": "rsi", "product_id": "BTC-USD"}
+FILL = {"kind": "trade", "account": "paper", "venue_trade_id": "7", "product_id": "BTC-USD", "side": "buy"}
 
 
 @pytest.fixture
@@ -27,6 +28,10 @@ COMMANDS: list[tuple[str, dict[str, Any] | None]] = [
     ("bots", BOT),
     ("bots/rsi-BTC-USD/stop", None),
     ("bots/rsi-BTC-USD/start", None),
+    ("portfolios", {"name": "mine", "base_currency": "EUR"}),
+    ("accounts", {"account": "wallet", "venue": "own", "mode": "live"}),
+    ("portfolio/entries", {"kind": "cash_deposit", "account": "paper", "amount": "5"}),
+    ("portfolio/entries", FILL | {"quantity": "0.1", "price": "100"}),
     ("bots/combined-BTC-USD/evaluate", None),
 ]
 
@@ -51,14 +56,14 @@ def test_a_repeat_after_a_restart_is_answered_as_the_first_time(database_url: st
     """The answer is kept with the ledger, not with the program."""
     with open_daybook(database_url, tmp_path) as running:
         running.pass_seconds(2)
-        firsts = [running.post(path, body, f"key {path}").content for path, body in COMMANDS]
+        firsts = [running.post(path, body, f"key {path} {body}").content for path, body in COMMANDS]
     with open_daybook(database_url, tmp_path) as running:
         before = running.head()
-        assert [running.post(path, body, f"key {path}").content for path, body in COMMANDS] == firsts
+        assert [running.post(path, body, f"key {path} {body}").content for path, body in COMMANDS] == firsts
         assert running.head() == before
 
 
-@pytest.mark.parametrize(("path", "body"), COMMANDS[:4])
+@pytest.mark.parametrize(("path", "body"), COMMANDS[:8])
 def test_a_command_cut_off_before_its_answer_is_not_done_again(
     daybook: Daybook, superuser: psycopg.Connection[tuple[Any, ...]], path: str, body: dict[str, Any] | None
 ) -> None:

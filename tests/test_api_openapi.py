@@ -15,9 +15,13 @@ OPERATIONS = {
     *("listOrders", "getOrder", "listSignals", "getSignal", "listBots", "listBotKinds", "listBotSignals", "getBot"),
     *("registerBot", "startBot", "stopBot", "evaluateBot", "listEvents", "getEvent", "verify"),
     *("getPnl", "getPerformance", "getEquity"),
+    *("openPortfolio", "recordEntry", "reverseTrade", "listAccounts", "openAccount"),
     *("healthLive", "healthReady", "healthTrading"),
 }
-COMMANDS = {"executeTrade", "registerBot", "startBot", "stopBot", "evaluateBot"}
+COMMANDS = {
+    *("executeTrade", "registerBot", "startBot", "stopBot", "evaluateBot"),
+    *("openPortfolio", "recordEntry", "reverseTrade", "openAccount"),
+}
 
 
 @pytest.fixture

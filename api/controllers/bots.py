@@ -6,8 +6,7 @@ from litestar import Controller, Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
-from api.commands import Running
-from api.controllers.trades import IdempotencyKey
+from api.commands import IdempotencyKey, Running
 from api.errors import Problem
 from api.first_run import registered
 from api.reading import (

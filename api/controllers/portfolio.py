@@ -3,21 +3,45 @@
 from datetime import datetime
 from typing import Any
 
-from litestar import Controller, get
+from litestar import Controller, Response, get, post
 from litestar.di import NamedDependency
-from litestar.params import FromPath
+from litestar.params import FromPath, FromQuery, JSONBody
 
+from api.commands import IdempotencyKey, Running
+from api.entries import open_portfolio
+from api.entry_schemas import NewPortfolio
 from api.errors import Problem
-from api.reading import PAST, AnyRequest, InPortfolio, is_driven, only_parameters, reading_of, system_of
-from api.schemas import LotAnswer, MatchAnswer, PortfolioAnswer, PortfolioName, PositionAnswer, PositionDetail
+from api.first_run import portfolio_id_of
+from api.reading import (
+    PAST,
+    AnyRequest,
+    InPortfolio,
+    commands_of,
+    is_driven,
+    limit_of_page,
+    only_parameters,
+    reading_of,
+    system_of,
+)
+from api.schemas import (
+    LotAnswer,
+    MatchAnswer,
+    PortfolioAnswer,
+    PortfolioName,
+    PositionAnswer,
+    PositionDetail,
+    UnmatchedAnswer,
+)
 from api.wiring import System
 from ledger.cuts import Cut
-from ledger.lots import Lot, Match
+from ledger.lots import Lot, Match, UnmatchedDisposal
 from ledger.postgres_book import StoredReading
 from ledger.projections.holdings import Holding
-from ledger.projections.portfolio import PortfolioView, base_currency_of
+from ledger.projections.portfolio import AccountView, PortfolioView, base_currency_of, portfolio_of
 from ledger.replay import all_portfolios
+from ledger.rows import Rows
 from ledger.valuation import Valuation, value_holding, worth_of
+from ledger.values import time_text, utc_time
 
 
 class PortfolioController(Controller):
@@ -34,6 +58,23 @@ class PortfolioController(Controller):
                 for view in reading.rows.where(PortfolioView):
                     found.append(PortfolioName(portfolio_id=portfolio_id, **_fields(view)))
         return found
+
+    @post("/portfolios", operation_id="openPortfolio", status_code=201, sync_to_thread=True)
+    def new_portfolio(
+        self, request: AnyRequest, data: JSONBody[NewPortfolio], idempotency_key: IdempotencyKey = None
+    ) -> Response[PortfolioName]:
+        """Opens an empty portfolio, with its accounts if any are named. Its name is its own for ever."""
+        only_parameters(request)
+        system, portfolio_id = system_of(request), portfolio_id_of(data.name)
+
+        def act(running: Running) -> None:
+            open_portfolio(system.book, data, running.event_id, system.clock(), running.claim)
+
+        def answer(_running: Running) -> PortfolioName:
+            with system.book.reading(portfolio_id) as reading:
+                return PortfolioName(portfolio_id=portfolio_id, **_fields(portfolio_of(reading.rows)))
+
+        return commands_of(request).run(portfolio_id, idempotency_key, ("POST /portfolios", data), act, answer, 201)
 
     @get("/portfolio", operation_id="getPortfolio", sync_to_thread=True)
     def get_portfolio(
@@ -52,7 +93,7 @@ class PortfolioController(Controller):
                 portfolio_id=reading.portfolio_id,
                 name=view.name,
                 base_currency=worth.base_currency,
-                mode="paper",
+                mode="live" if any(one.mode == "live" for one in reading.rows.where(AccountView)) else "paper",
                 market=system.feed.label if driven else None,
                 simulated=system.feed.simulated if driven else None,
                 market_time=past.as_of if past else system.market_clock() if driven else None,
@@ -75,21 +116,65 @@ class PortfolioController(Controller):
         past: NamedDependency[Cut],
         product_id: FromPath[str],
         portfolio: InPortfolio = None,
+        limit: FromQuery[int] = 100,
+        cursor: FromQuery[str | None] = None,
     ) -> PositionDetail:
-        """One position with its open lots and closed matches, each naming its trades."""
-        only_parameters(request, *PAST, "portfolio")
+        """One position with its open lots and what closed others, newest first, each naming its trades.
+
+        The matches come in pages; open lots and what no lot covered are told whole.
+        """
+        only_parameters(request, *PAST, "portfolio", "limit", "cursor")
+        size = limit_of_page(limit)
         with reading_of(request, portfolio, past) as reading:
             currency = base_currency_of(reading.rows)
             asset = product_id.removesuffix(f"-{currency}")
             holding = reading.rows.get(Holding, asset)
             if holding is None:
                 raise Problem(404, "unknown-position", f"nothing was ever held in {product_id[:50]}")
-            now = _now(system_of(request), reading, past)
+            matches, following = _page_of_matches(reading.rows, asset, cursor, size)
             return PositionDetail(
-                position=_position(value_holding(reading.rows, holding, currency), now),
+                position=_position(
+                    value_holding(reading.rows, holding, currency), _now(system_of(request), reading, past)
+                ),
                 open_lots=[lot_answer(lot) for lot in reading.rows.where(Lot, asset)],
-                matches=[match_answer(match) for match in reading.rows.history(Match, asset)],
+                matches=[match_answer(match) for match in matches],
+                next_cursor=following,
+                unmatched=[
+                    UnmatchedAnswer.model_validate(one) for one in reading.rows.history(UnmatchedDisposal, asset)
+                ],
             )
+
+
+def _page_of_matches(rows: Rows, asset: str, cursor: str | None, size: int) -> tuple[list[Match], str | None]:
+    """The newest matches older than the one `cursor` names, and the cursor of the next page."""
+    found = sorted(rows.history(Match, asset), key=_order_of, reverse=True)
+    if cursor is not None:
+        last = _order_in(cursor)
+        found = [match for match in found if _order_of(match) < last]
+    page = found[:size]
+    return page, _cursor_at(page[-1]) if len(found) > size else None
+
+
+def _order_of(match: Match) -> tuple[datetime, list[int]]:
+    """The order in which matches came about."""
+    places = [match.closing_position, match.closing_leg, match.opening_position, match.opening_leg]
+    return match.closed_at, places
+
+
+def _cursor_at(match: Match) -> str:
+    closed_at, places = _order_of(match)
+    return "_".join([time_text(closed_at), *map(str, places)])
+
+
+def _order_in(cursor: str) -> tuple[datetime, list[int]]:
+    """Raises Problem 400 for a cursor that was never given out."""
+    at, *places = cursor.split("_")
+    try:
+        if len(places) != 4:
+            raise ValueError
+        return utc_time(at), [int(place) for place in places]
+    except ValueError:
+        raise Problem(400, "bad-cursor", "cursor must be the next_cursor of an earlier answer") from None
 
 
 def lot_answer(lot: Lot) -> LotAnswer:
@@ -139,4 +224,4 @@ def _position(one: Valuation, now: datetime | None) -> PositionAnswer:
 
 
 def _fields(view: PortfolioView) -> dict[str, Any]:
-    return {"name": view.name, "base_currency": view.base_currency, "opened_at": view.opened_at}
+    return {name: getattr(view, name) for name in PortfolioName.model_fields if name != "portfolio_id"}

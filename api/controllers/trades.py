@@ -1,14 +1,15 @@
 """Trades and orders: what happened, and asking for more of it."""
 
-from typing import Annotated
 from uuid import UUID
 
 from litestar import Controller, Response, get, post
 from litestar.di import NamedDependency
-from litestar.params import FromPath, FromQuery, HeaderParameter, JSONBody
+from litestar.params import FromPath, FromQuery, JSONBody
 
-from api.commands import Running
+from api.commands import IdempotencyKey, Running
 from api.controllers.portfolio import lot_answer, match_answer
+from api.entries import record_checked, reversal_of
+from api.entry_schemas import NewReversal, ReversalAnswer
 from api.errors import Problem
 from api.reading import (
     PAST,
@@ -25,6 +26,7 @@ from api.reading import (
     system_of,
 )
 from api.schemas import (
+    EventAnswer,
     ExecutedAnswer,
     OrderAnswer,
     OrderPage,
@@ -37,14 +39,12 @@ from api.schemas import (
 from api.wiring import System
 from execution.review import Approval, ManualTicket
 from ledger.cuts import Cut
+from ledger.envelope import NewEvent
 from ledger.lots import Lot, Match
 from ledger.postgres_book import StoredReading
 from ledger.projections.orders import OrderView
 from ledger.projections.trades import TradeView
 from ledger.values import Instrument, round18
-
-IdempotencyKey = Annotated[str | None, HeaderParameter(name="Idempotency-Key", required=False)]
-"""Required: `Commands.run` says so in our own words when it is missing."""
 
 
 class TradeController(Controller):
@@ -130,6 +130,36 @@ class TradeController(Controller):
         command = ("POST /trades/execute", data)
         return commands_of(request).run(portfolio_id, idempotency_key, command, act, answer, 201)
 
+    @post("/{trade_id:uuid}/reverse", operation_id="reverseTrade", status_code=201, sync_to_thread=True)
+    def reverse_trade(
+        self,
+        request: AnyRequest,
+        trade_id: FromPath[UUID],
+        data: JSONBody[NewReversal],
+        idempotency_key: IdempotencyKey = None,
+        portfolio: InPortfolio = None,
+    ) -> Response[ReversalAnswer]:
+        """Takes a trade back, or any other event that moved value, by its event id: from now on it never happened.
+
+        Both stay in the log. Entered again as it should have been, it gives the figures of having been right at once.
+        """
+        only_parameters(request, "portfolio")
+        system = system_of(request)
+        with reading_of(request, portfolio) as reading:
+            portfolio_id = reading.portfolio_id
+
+        def act(running: Running) -> None:
+            def prepare(reading: StoredReading) -> list[NewEvent]:
+                return [reversal_of(trade_id, data.reason, running.event_id(), reading.rows)]
+
+            record_checked(system.book, portfolio_id, prepare, running.claim)
+
+        def answer(running: Running) -> ReversalAnswer:
+            return _taken_back(system, portfolio_id, trade_id, running.event_id())
+
+        command = (f"POST /trades/{trade_id}/reverse", data)
+        return commands_of(request).run(portfolio_id, idempotency_key, command, act, answer, 201)
+
 
 class OrderController(Controller):
     path = "/api/v1/orders"
@@ -197,6 +227,17 @@ def _order_answer(reading: StoredReading, order_id: UUID) -> ExecutedAnswer:
     fills = sorted(reading.rows.naming(TradeView, order_id, "order_id"), key=lambda trade: trade.position)
     trades = [TradeAnswer.model_validate(trade) for trade in fills]
     return ExecutedAnswer(order=OrderAnswer.model_validate(order), trades=trades)
+
+
+def _taken_back(system: System, portfolio_id: UUID, event_id: UUID, reversal_id: UUID) -> ReversalAnswer:
+    with system.book.reading(portfolio_id) as reading:
+        event, reversal = reading.rows.recorded(event_id), reading.rows.recorded(reversal_id)
+        trade = reading.rows.get(TradeView, event_id)
+    return ReversalAnswer(
+        event=EventAnswer.model_validate(event),
+        trade=TradeAnswer.model_validate(trade) if trade else None,
+        reversal=EventAnswer.model_validate(reversal),
+    )
 
 
 def _detail(reading: StoredReading, trade: TradeView, past: Cut) -> TradeDetail:

@@ -1,14 +1,18 @@
 """What the paper venue remembers: nothing. The ledger tells it what accounts hold, and after a restart which orders are open."""
 
+from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
 
 from execution.exchanges.paper import Balances, PaperExchange
 from execution.order_events import ticket_of
 from ledger.book import Book
+from ledger.lots import Leg
 from ledger.projections.cash import Balance
 from ledger.projections.holdings import Holding
 from ledger.projections.orders import OrderView
+from ledger.projections.reversals import Reversal
+from ledger.projections.trades import TradeView
 from ledger.rows import Rows
 from ledger.values import ZERO, Instrument
 
@@ -33,13 +37,27 @@ def balances_of(book: Book, portfolio_id: UUID) -> Balances:
 
 
 def _restore(order: OrderView, rows: Rows, paper: PaperExchange) -> None:
-    # The trade service stores all fills of a candle together: when the log has one, it has them all.
-    holding = rows.get(Holding, str(Instrument(order.instrument).base))
     paper.restore(
         ticket_of(order),
         order.submitted_at or order.requested_at,
         order.filled_quantity,
         order.filled_value,
         order.fills,
-        holding.last_occurred_at if holding else None,
+        _told_until(rows, Instrument(order.instrument).base),
     )
+
+
+def _told_until(rows: Rows, asset: str) -> datetime | None:
+    """The time of the newest fill in the asset: the trade service stores all fills of a candle together.
+
+    What was entered by hand says nothing of candles, and a fill that was taken back was filled all the same.
+    """
+    holding = rows.get(Holding, asset)
+    if holding is None:
+        return None
+    leg = rows.get(Leg, asset, holding.last_occurred_at, holding.last_position, holding.last_leg)
+    newest = rows.get(TradeView, leg.event_id) if leg else None
+    if newest is not None and newest.order_id is not None and next(rows.history(Reversal), None) is None:
+        return newest.occurred_at
+    fills = (one for one in rows.history(TradeView) if one.order_id is not None)
+    return max((one.occurred_at for one in fills if Instrument(one.instrument).base == asset), default=None)
