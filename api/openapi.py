@@ -67,8 +67,9 @@ def document(made: Mapping[str, Any]) -> dict[str, Any]:
 
 def component_schemas() -> dict[str, Any]:
     """The schemas of all that goes in and out: decimals and times are text."""
-    found = ((module, model) for module in SCHEMAS for _, model in getmembers(module, isclass))
-    own = [model for module, model in found if model.__module__ == module.__name__]
+    found = ((module, *member) for module in SCHEMAS for member in getmembers(module, isclass))
+    # What pydantic makes of a generic model lies in its module too, under a name with brackets.
+    own = [model for module, name, model in found if model.__module__ == module.__name__ and name.isidentifier()]
     models = [model for model in own if issubclass(model, BaseModel) and model not in FAMILIES]
     incoming = [(model, "validation") for model in models if issubclass(model, INCOMING)]
     outgoing = [(model, "serialization") for model in models if not issubclass(model, INCOMING)]
