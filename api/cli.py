@@ -190,6 +190,24 @@ def events(file: Path, portfolio: str | None) -> None:
 
 @cli.command()
 @click.argument("file", type=click.Path(path_type=Path))
+@click.option("--portfolio", metavar="NAME", required=True, help="Where they go (its name or id).")
+@click.option("--dry-run", is_flag=True, help="Check everything and record nothing.")
+@one_sentence
+def record(file: Path, portfolio: str, dry_run: bool) -> None:
+    """Record a JSON list of entries (deposits, income, splits, trades made elsewhere), all of it or nothing.
+
+    Each has an id of its own beside the fields of POST /api/v1/portfolio/entries; one that was recorded is left out, so
+    a file can be recorded again. Exit codes: 0 done, 1 an entry or a file that cannot be used, 2 usage.
+
+    Example: daybook record history.json --portfolio mine --dry-run
+    """
+    from api.recording import record_file
+
+    click.echo(record_file(load_settings(), file, portfolio, dry_run=dry_run))
+
+
+@cli.command()
+@click.argument("file", type=click.Path(path_type=Path))
 @click.option(
     "--base", default="USD", show_default=True, callback=asset, help="What a bare symbol such as AAPL is quoted in."
 )

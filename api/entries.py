@@ -97,6 +97,8 @@ def record_checked(book: PostgresBook, portfolio_id: UUID, prepare: Prepare, alo
                 said = f"the views stand still before position {reading.stopped.position}: run daybook replay first"
                 raise Problem(409, "views-stopped", said)
             events = prepare(reading)
+        if not events:
+            return
         try:
             book.record(portfolio_id, events, position, alongside=booked_and(alongside, portfolio_id))
         except Conflict:

@@ -49,8 +49,9 @@ class Desk:
         return self.rows.get(AccountView, name)
 
     def first_account(self) -> AccountView | None:
-        """The account used when none is named: the first by name."""
-        return next(iter(self.rows.where(AccountView)), None)
+        """The account used when none is named: the one opened first, of the paper ones if there are any."""
+        accounts = self.rows.where(AccountView)
+        return min(accounts, key=lambda one: (one.mode != "paper", one.opened_at, one.account), default=None)
 
     def balance(self, account: str, asset: str) -> Decimal:
         found = self.rows.get(Balance, asset, account)

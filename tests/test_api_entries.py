@@ -525,6 +525,15 @@ def test_the_paper_venue_knows_of_an_entry_at_once(daybook: Daybook) -> None:
     assert daybook.post("verification").json()["verified"]
 
 
+def test_an_account_opened_beside_it_takes_no_orders_away(daybook: Daybook) -> None:
+    """Orders that name no account go where they went before, whatever other accounts are opened and how they are called."""
+    for name, mode in (("aaa", "live"), ("aab", "paper")):
+        body = {"account": name, "venue": "elsewhere", "mode": mode}
+        assert daybook.post("accounts", body, name).status_code == 201
+
+    assert daybook.post("trades/execute", BUY, "buy").json()["order"]["account"] == "paper"
+
+
 def test_a_fill_of_the_paper_venue_can_be_taken_back(daybook: Daybook) -> None:
     """Taking a fill of our own back returns its money to what can be spent, and the order keeps it, as reversed."""
     order = daybook.post("trades/execute", BUY | {"quote_size": "9900"}, "buy").json()["order"]["order_id"]
