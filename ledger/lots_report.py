@@ -1,25 +1,28 @@
-"""The lots and gains of a file of trades: the ledger's own fold over a log in memory, no database."""
+"""Lots and gains as one report, of a portfolio or of a file of trades: the ledger's own fold, of a file without a database."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Literal, NotRequired, TypedDict
+from typing import NotRequired, TypedDict
 from uuid import UUID
 
 from ledger.book import MemoryBook
 from ledger.envelope import NewEvent
 from ledger.events import PortfolioOpened
 from ledger.files import FileError, TradeFile
-from ledger.lots import Leg, Lot, Match, UnmatchedDisposal
+from ledger.lots import Leg, Match, UnmatchedDisposal
 from ledger.projections.holdings import Holding, HoldingsProjection
-from ledger.projections.portfolio import PortfolioProjection
+from ledger.projections.portfolio import PortfolioProjection, base_currency_of
 from ledger.rows import Rows
 from ledger.trade_rows import FileTrade
-from ledger.values import ZERO, Side, decimal_text, derived_id, time_text
+from ledger.values import ZERO, decimal_text, derived_id, time_text
+from ledger.what_if import BadChoice, Choices, Matched, Method, NamedLot, Term, matched_by, term_of
 
 ACTOR = "file"
+Names = Mapping[str, Sequence[tuple[str, Decimal]]]
+"""The lots that are to cover a sale: the sale's id, and ids of lots with quantities."""
 
 
 class MatchLine(TypedDict):
@@ -30,6 +33,7 @@ class MatchLine(TypedDict):
     proceeds: str
     cost_basis: str
     realized_pnl: str
+    term: NotRequired[Term]
 
 
 class Sell(TypedDict):
@@ -71,37 +75,71 @@ class Totals(TypedDict):
 class LotsReport(TypedDict):
     """All figures are plain decimals as text, money in the quote currency of the instrument."""
 
-    method: Literal["fifo"]
+    method: str
     sells: list[Sell]
     open_lots: list[OpenLot]
     totals: dict[str, Totals]
     errors: list[FileError]
 
 
-def lots_report(trade_file: TradeFile) -> LotsReport:
-    """Sales with their matches, open lots and totals, first in first out, each instrument text on its own.
+@dataclass(frozen=True, slots=True)
+class View:
+    """How the lots are looked at: by a method, with lots named for sales, and a holding period in days for terms."""
+
+    method: Method = Method.FIFO
+    names: Names | None = None
+    holding_period: int | None = None
+
+
+def lots_report(trade_file: TradeFile, view: View | None = None) -> LotsReport:
+    """The lots of a file, each instrument text on its own; without a view first in, first out. Raises BadChoice.
 
     Sales and lots stand in order of time; `errors` are those of the file, then one for each sale of more than was held.
     """
-    books = [_book_of(text, trades) for text, trades in _by_instrument(trade_file.trades).items()]
-    sells = sorted((sale for book in books for sale in _sells(book)), key=lambda sale: sale.order)
-    open_lots = sorted((lot for book in books for lot in _open_lots(book)), key=lambda lot: lot.order)
-    return {
-        "method": "fifo",
-        "sells": [sale.line for sale in sells],
-        "open_lots": [lot.line for lot in open_lots],
-        "totals": {book.instrument: _totals(book) for book in books},
-        "errors": [*trade_file.errors, *(sale.error for sale in sells if sale.error)],
-    }
+    view = view or View()
+    ids = {trade.id: derived_id("lots", trade.instrument, trade.id) for trade in trade_file.trades}
+    choices = _choices(view.names or {}, ids)
+    books = [_book_of(text, trades, view, choices) for text, trades in _by_instrument(trade_file.trades).items()]
+    return _report(books, view, trade_file.errors)
+
+
+def portfolio_lots_report(rows: Rows, view: View | None = None, product_id: str | None = None) -> LotsReport:
+    """The lots of a portfolio by product id (of one, if named), in base currency; ids are those of events. Raises BadChoice."""
+    view = view or View()
+    currency = base_currency_of(rows)
+    assets = [one.asset for one in rows.where(Holding) if product_id in (None, f"{one.asset}-{currency}")]
+    legs = {asset: tuple(rows.history(Leg, asset)) for asset in assets}
+    choices = _choices(view.names or {}, {str(leg.event_id): leg.event_id for asset in assets for leg in legs[asset]})
+    books = [
+        _Book(
+            f"{asset}-{currency}",
+            asset,
+            legs[asset],
+            matched_by(rows, asset, view.method, choices),
+            {leg.event_id: _Named(str(leg.event_id), leg.position) for leg in legs[asset]},
+        )
+        for asset in assets
+    ]
+    return _report(books, view, ())
+
+
+@dataclass(frozen=True, slots=True)
+class _Named:
+    """What an event is called in the report, and where it stands among those of its time."""
+
+    id: str
+    number: int
 
 
 @dataclass(frozen=True, slots=True)
 class _Book:
-    """One instrument: its rows after all its trades, and the trades by the ids of their events."""
+    """One instrument: its legs in order, what was matched, and the names of its events."""
 
     instrument: str
-    trades: dict[UUID, FileTrade]
-    rows: Rows
+    asset: str
+    legs: tuple[Leg, ...]
+    matched: Matched
+    named: Mapping[UUID, _Named]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +155,26 @@ class _Rest:
     line: OpenLot
 
 
+def _report(books: Sequence[_Book], view: View, errors: Iterable[FileError]) -> LotsReport:
+    sells = sorted((sale for book in books for sale in _sells(book, view)), key=lambda sale: sale.order)
+    open_lots = sorted((lot for book in books for lot in _open_lots(book)), key=lambda lot: lot.order)
+    return {
+        "method": view.method.value,
+        "sells": [sale.line for sale in sells],
+        "open_lots": [lot.line for lot in open_lots],
+        "totals": {book.instrument: _totals(book) for book in books},
+        "errors": [*errors, *(sale.error for sale in sells if sale.error)],
+    }
+
+
+def _choices(names: Names, ids: Mapping[str, UUID]) -> Choices:
+    """The names as events. Raises BadChoice for one that is none."""
+    unknown = next((name for sale, lots in names.items() for name in (sale, *dict(lots)) if name not in ids), None)
+    if unknown is not None:
+        raise BadChoice(f"{unknown!r} was named as a sale or a lot, but there is no such trade")
+    return {ids[sale]: tuple(NamedLot(ids[lot], quantity) for lot, quantity in lots) for sale, lots in names.items()}
+
+
 def _by_instrument(trades: Sequence[FileTrade]) -> dict[str, list[FileTrade]]:
     groups: dict[str, list[FileTrade]] = defaultdict(list)
     for trade in trades:
@@ -124,85 +182,86 @@ def _by_instrument(trades: Sequence[FileTrade]) -> dict[str, list[FileTrade]]:
     return groups
 
 
-def _book_of(instrument: str, trades: Sequence[FileTrade]) -> _Book:
+def _book_of(instrument: str, trades: Sequence[FileTrade], view: View, choices: Choices) -> _Book:
     """The instrument's own portfolio, kept in its quote currency."""
     book = MemoryBook(lambda: trades[-1].time, projections=(PortfolioProjection(), HoldingsProjection()))
     portfolio_id = derived_id("lots", instrument)
-    opened = PortfolioOpened(name=instrument, base_currency=trades[0].event.instrument.quote)
-    named = {derived_id("lots", instrument, trade.id): trade for trade in trades}
+    pair = trades[0].event.instrument
+    opened = PortfolioOpened(name=instrument, base_currency=pair.quote)
+    events = {derived_id("lots", instrument, trade.id): trade for trade in trades}
     first = NewEvent(opened, portfolio_id, trades[0].time, ACTOR, portfolio_id)
-    book.record(portfolio_id, [first, *(trade.new_event(event_id, ACTOR) for event_id, trade in named.items())])
+    book.record(portfolio_id, [first, *(trade.new_event(event_id, ACTOR) for event_id, trade in events.items())])
     with book.reading(portfolio_id) as reading:
         assert reading.stopped is None, f"{instrument}: {reading.stopped}"
-        return _Book(instrument, named, reading.rows)
+        matched = matched_by(reading.rows, pair.base, view.method, choices)
+        named = {event_id: _Named(trade.id, trade.number) for event_id, trade in events.items()}
+        return _Book(instrument, pair.base, tuple(reading.rows.history(Leg, pair.base)), matched, named)
 
 
-def _sells(book: _Book) -> Iterator[_Sale]:
+def _sells(book: _Book, view: View) -> Iterator[_Sale]:
     matches: dict[UUID, list[Match]] = defaultdict(list)
-    for match in book.rows.history(Match):
+    for match in book.matched.matches:
         matches[match.closing_event_id].append(match)
-    unmatched = {one.event_id: one for one in book.rows.history(UnmatchedDisposal)}
-    for leg in book.rows.history(Leg):
-        trade = book.trades[leg.event_id]
-        if trade.event.side is Side.SELL:
-            yield _sale(book, trade, -leg.quantity, matches[leg.event_id], unmatched.get(leg.event_id))
+    unmatched = {one.event_id: one for one in book.matched.unmatched}
+    for leg in book.legs:
+        if leg.quantity < 0:
+            yield _sale(book, view, leg, matches[leg.event_id], unmatched.get(leg.event_id))
 
 
-def _sale(
-    book: _Book, trade: FileTrade, quantity: Decimal, matches: Sequence[Match], unmatched: UnmatchedDisposal | None
-) -> _Sale:
+def _sale(book: _Book, view: View, leg: Leg, matches: Sequence[Match], unmatched: UnmatchedDisposal | None) -> _Sale:
+    named = book.named[leg.event_id]
     line: Sell = {
-        "id": trade.id,
-        "instrument": trade.instrument,
-        "time": time_text(trade.time),
-        "quantity": decimal_text(quantity),
+        "id": named.id,
+        "instrument": book.instrument,
+        "time": time_text(leg.occurred_at),
+        "quantity": decimal_text(-leg.quantity),
         "proceeds": decimal_text(sum((match.proceeds for match in matches), ZERO)),
         "cost_basis": decimal_text(sum((match.cost_basis for match in matches), ZERO)),
         "realized_pnl": decimal_text(sum((match.realized_pnl for match in matches), ZERO)),
-        "matches": [_match_line(book, match) for match in matches],
+        "matches": [_match_line(book, view, match) for match in matches],
     }
     if unmatched is None:
-        return _Sale((trade.time, trade.number), line, None)
+        return _Sale((leg.occurred_at, named.number), line, None)
     line["unmatched_quantity"] = decimal_text(unmatched.quantity)
     line["unmatched_proceeds"] = decimal_text(unmatched.proceeds)
-    return _Sale((trade.time, trade.number), line, _oversold(trade, quantity, unmatched.quantity))
+    return _Sale((leg.occurred_at, named.number), line, _oversold(book, named.id, -leg.quantity, unmatched.quantity))
 
 
-def _match_line(book: _Book, match: Match) -> MatchLine:
-    return {
-        "lot_id": book.trades[match.opening_event_id].id,
+def _match_line(book: _Book, view: View, match: Match) -> MatchLine:
+    line: MatchLine = {
+        "lot_id": book.named[match.opening_event_id].id,
         "quantity": decimal_text(match.quantity),
         "proceeds": decimal_text(match.proceeds),
         "cost_basis": decimal_text(match.cost_basis),
         "realized_pnl": decimal_text(match.realized_pnl),
     }
+    if view.holding_period is not None:
+        line["term"] = term_of(match, view.holding_period)
+    return line
 
 
-def _oversold(trade: FileTrade, quantity: Decimal, unmatched: Decimal) -> FileError:
-    asset = trade.event.instrument.base
+def _oversold(book: _Book, sale_id: str, quantity: Decimal, unmatched: Decimal) -> FileError:
     sold, held, rest = (decimal_text(value) for value in (quantity, quantity - unmatched, unmatched))
-    sentence = f"sold {sold} {asset} when {held} was held: {rest} is unmatched and kept out of realized_pnl"
-    return {"id": trade.id, "instrument": trade.instrument, "error": sentence}
+    sentence = f"sold {sold} {book.asset} when {held} was held: {rest} is unmatched and kept out of realized_pnl"
+    return {"id": sale_id, "instrument": book.instrument, "error": sentence}
 
 
 def _open_lots(book: _Book) -> Iterator[_Rest]:
-    for lot in book.rows.where(Lot):
-        trade = book.trades[lot.event_id]
+    for lot in book.matched.open_lots:
+        named = book.named[lot.event_id]
         line: OpenLot = {
-            "lot_id": trade.id,
-            "instrument": trade.instrument,
+            "lot_id": named.id,
+            "instrument": book.instrument,
             "quantity": decimal_text(lot.open_quantity),
             "cost_basis": decimal_text(lot.open_cost),
         }
-        yield _Rest((trade.time, trade.number), line)
+        yield _Rest((lot.opened_at, named.number), line)
 
 
 def _totals(book: _Book) -> Totals:
-    holding = next(book.rows.where(Holding))
-    open_quantity = sum((lot.open_quantity for lot in book.rows.where(Lot)), ZERO)
     return {
-        "realized_pnl": decimal_text(holding.realized_pnl),
-        "open_quantity": decimal_text(open_quantity),
-        "open_cost_basis": decimal_text(holding.cost_basis),
-        "fees": decimal_text(holding.fees),
+        "realized_pnl": decimal_text(sum((match.realized_pnl for match in book.matched.matches), ZERO)),
+        "open_quantity": decimal_text(sum((lot.open_quantity for lot in book.matched.open_lots), ZERO)),
+        "open_cost_basis": decimal_text(sum((lot.open_cost for lot in book.matched.open_lots), ZERO)),
+        "fees": decimal_text(sum((leg.fee for leg in book.legs), ZERO)),
     }

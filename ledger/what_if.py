@@ -1,0 +1,159 @@
+"""What the matches would be under another method: the same legs booked by the same rule, other lots first.
+
+FIFO is the book. These are views: nothing is stored, and no figure of the book changes.
+"""
+
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from decimal import Decimal
+from enum import StrEnum
+from fractions import Fraction
+from typing import Final, Literal
+from uuid import UUID
+
+from ledger.lots import Leg, Lot, Match, UnmatchedDisposal, book_leg
+from ledger.rows import Key, Rows, key_of, replaced
+from ledger.values import ZERO, decimal_text, share18
+
+HOLDING_PERIOD_DAYS: Final = 365
+Term = Literal["long", "short"]
+
+
+class Method(StrEnum):
+    """Which open lot a disposal closes first: the oldest, the newest, the dearest, or one named for it."""
+
+    FIFO = "fifo"
+    LIFO = "lifo"
+    HIFO = "hifo"
+    SPECIFIC = "specific"
+
+
+@dataclass(frozen=True, slots=True)
+class NamedLot:
+    """So much of the lot that this event opened."""
+
+    event_id: UUID
+    quantity: Decimal
+
+
+Choices = Mapping[UUID, Sequence[NamedLot]]
+"""The lots that are to cover a disposal, by its event id. What they do not cover is matched first in, first out."""
+
+
+class BadChoice(Exception):
+    """A lot named for a disposal cannot cover it; the text names both."""
+
+
+@dataclass(frozen=True, slots=True)
+class Matched:
+    """Open lots, matches and unmatched disposals, in order of time."""
+
+    open_lots: tuple[Lot, ...]
+    matches: tuple[Match, ...]
+    unmatched: tuple[UnmatchedDisposal, ...]
+
+
+def matched_by(rows: Rows, asset: str, method: Method, choices: Choices | None = None) -> Matched:
+    """The asset's lots and matches by `method`; by FIFO they are the book's own. Raises BadChoice."""
+    if method is not Method.FIFO:
+        return what_if(rows.history(Leg, asset), method, choices)
+    return Matched(
+        tuple(rows.where(Lot, asset)), tuple(rows.history(Match, asset)), tuple(rows.history(UnmatchedDisposal, asset))
+    )
+
+
+def what_if(legs: Iterable[Leg], method: Method, choices: Choices | None = None) -> Matched:
+    """The legs of one asset, in order of their keys, booked by `method`. Raises BadChoice.
+
+    HIFO takes the lot with the highest cost for a unit, compared as exact fractions, the older of equals first.
+    """
+    named = choices if method is Method.SPECIFIC and choices else {}
+    shelf = _Shelf(method)
+    matches: list[Match] = []
+    unmatched: list[UnmatchedDisposal] = []
+    for leg in legs:
+        for part, lots in _parts(leg, named.get(leg.event_id, ()), shelf):
+            booking = book_leg(part, lots)
+            shelf.put(booking.lots)
+            matches += booking.matches
+            unmatched += [booking.unmatched] if booking.unmatched else []
+    return Matched(shelf.lots(), tuple(matches), tuple(unmatched))
+
+
+def term_of(match: Match, holding_period_days: int) -> Term:
+    """Long when the units were held for more than so many days of 24 hours, to the microsecond; else short."""
+    held = match.closed_at - match.opened_at
+    return "long" if held > timedelta(days=holding_period_days) else "short"
+
+
+def _parts(leg: Leg, named: Sequence[NamedLot], shelf: "_Shelf") -> Iterator[tuple[Leg, Iterable[Lot]]]:
+    """The leg in pieces: one for each named lot, then what is left, each with the lots it may close, in their order.
+
+    The pieces share the leg's value as matches share it, so that no digit is lost.
+    """
+    covered = ZERO
+    for one in named:
+        if leg.quantity >= 0 or one.quantity <= 0 or covered + one.quantity > -leg.quantity:
+            raise BadChoice(
+                f"the lots named for {leg.event_id} must be for more than 0 and for no more than it disposed of"
+            )
+        yield _piece(leg, covered, one.quantity), [shelf.named(leg, one)]
+        covered += one.quantity
+    if not covered:
+        yield leg, shelf.in_order()
+    elif covered < -leg.quantity:
+        yield _piece(leg, covered, -leg.quantity - covered), shelf.in_order()
+
+
+def _piece(leg: Leg, start: Decimal, quantity: Decimal) -> Leg:
+    whole = -leg.quantity
+    value = share18(leg.value, start + quantity, whole) - share18(leg.value, start, whole)
+    return replaced(leg, quantity=-quantity, value=value, fee=leg.fee if not start else ZERO)
+
+
+class _Shelf:
+    """The open lots of an asset in the order in which a method closes them."""
+
+    def __init__(self, method: Method) -> None:
+        self._method = method
+        self._lots: dict[Key, Lot] = {}
+        self._order: list[tuple[Fraction, Key]] = []
+
+    def put(self, lots: Iterable[Lot]) -> None:
+        """These lots are now as they stand here."""
+        for lot in lots:
+            place = self._place(lot)
+            index = bisect_left(self._order, place)
+            known = index < len(self._order) and self._order[index] == place
+            if lot.live:
+                self._lots[place[1]] = lot
+                if not known:
+                    self._order.insert(index, place)
+            elif known:
+                del self._order[index], self._lots[place[1]]
+
+    def in_order(self) -> Iterator[Lot]:
+        """The lots, the next one to close first."""
+        places = reversed(self._order) if self._method is Method.LIFO else self._order
+        return (self._lots[key] for _, key in places)
+
+    def lots(self) -> tuple[Lot, ...]:
+        """The lots in order of their keys."""
+        return tuple(self._lots[key] for key in sorted(self._lots))
+
+    def named(self, leg: Leg, name: NamedLot) -> Lot:
+        """The lot named for the leg. Raises BadChoice when less of it is open."""
+        for lot in self.lots():
+            if lot.event_id == name.event_id:
+                if lot.open_quantity < name.quantity:
+                    has = f"has {decimal_text(lot.open_quantity)} left, not {decimal_text(name.quantity)}"
+                    raise BadChoice(f"the lot {name.event_id} named for {leg.event_id} {has}")
+                return lot
+        raise BadChoice(f"the lot {name.event_id} named for {leg.event_id} is not open at that time")
+
+    def _place(self, lot: Lot) -> tuple[Fraction, Key]:
+        """What a unit cost, highest first, decides under HIFO alone; the whole lot states it, which no rounding moves."""
+        dearness = Fraction(lot.cost) / Fraction(lot.quantity) if self._method is Method.HIFO else Fraction(0)
+        return -dearness, key_of(lot)
