@@ -21,6 +21,7 @@ from api.commands import Commands
 from api.controllers.bots import BotController
 from api.controllers.health import HealthController, TradingHealthController
 from api.controllers.journal import JournalController
+from api.controllers.lots import LotController
 from api.controllers.performance import PerformanceController
 from api.controllers.portfolio import PortfolioController
 from api.controllers.signals import SignalController
@@ -46,6 +47,7 @@ def create_app(system: System, scheduler: Scheduler, fill_patience_s: float = FI
         route_handlers=[
             PortfolioController,
             PerformanceController,
+            LotController,
             TradeController,
             OrderController,
             SignalController,

@@ -5,14 +5,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import NotRequired, TypedDict
+from typing import Final, NotRequired, TypedDict
 from uuid import UUID
 
 from ledger.book import MemoryBook
 from ledger.envelope import NewEvent
 from ledger.events import PortfolioOpened
 from ledger.files import FileError, TradeFile
-from ledger.lots import Leg, Match, UnmatchedDisposal
+from ledger.lots import Leg, Lot, Match, UnmatchedDisposal
 from ledger.projections.holdings import Holding, HoldingsProjection
 from ledger.projections.portfolio import PortfolioProjection, base_currency_of
 from ledger.rows import Rows
@@ -20,13 +20,16 @@ from ledger.trade_rows import FileTrade
 from ledger.values import ZERO, decimal_text, derived_id, time_text
 from ledger.what_if import BadChoice, Choices, Matched, Method, NamedLot, Term, matched_by, term_of
 
-ACTOR = "file"
+ACTOR: Final = "file"
+GIVEN: Final = ("trade", "fee", "expense")
+"""The kinds of disposal that bring something; a withdrawal leaves at its cost."""
+UNKNOWN: Final = "unknown"
 Names = Mapping[str, Sequence[tuple[str, Decimal]]]
 """The lots that are to cover a sale: the sale's id, and ids of lots with quantities."""
 
 
 class MatchLine(TypedDict):
-    """The part of a sale that one lot covered."""
+    """The part of a sale that one lot covered. `cost_basis` and `realized_pnl` are "unknown" where the lot's cost is."""
 
     lot_id: str
     quantity: str
@@ -39,7 +42,9 @@ class MatchLine(TypedDict):
 class Sell(TypedDict):
     """A sale. `quantity` is all that was given (fees in the traded asset with it), matched and unmatched.
 
-    `proceeds`, `cost_basis` and `realized_pnl` are of the matched part; `unmatched_*` appear with such a part.
+    `proceeds`, `cost_basis` and `realized_pnl` are of the matched part whose cost is known; `unmatched_*` and
+    `unknown_cost_*` appear with such parts. A purchase that closes short lots stands here too. `kind` is why it went
+    out, where that was no trade: a fee in a third asset, or an expense.
     """
 
     id: str
@@ -52,19 +57,29 @@ class Sell(TypedDict):
     matches: list[MatchLine]
     unmatched_quantity: NotRequired[str]
     unmatched_proceeds: NotRequired[str]
+    unknown_cost_quantity: NotRequired[str]
+    unknown_cost_proceeds: NotRequired[str]
+    kind: NotRequired[str]
 
 
 class OpenLot(TypedDict):
-    """What is left of an acquisition; `cost_basis` is of that rest."""
+    """What is left of an acquisition; `cost_basis` is of that rest, or "unknown".
+
+    Of a `short` lot, `quantity` is what is owed and `cost_basis` what selling it brought.
+    """
 
     lot_id: str
     instrument: str
     quantity: str
     cost_basis: str
+    short: NotRequired[bool]
 
 
 class Totals(TypedDict):
-    """The sums of one instrument in its quote currency; unmatched disposals are in none of them but the fees."""
+    """The sums of one instrument; disposals without a lot or a known cost are in none of them but the fees.
+
+    What is owed counts below 0.
+    """
 
     realized_pnl: str
     open_quantity: str
@@ -199,32 +214,41 @@ def _book_of(instrument: str, trades: Sequence[FileTrade], view: View, choices: 
 
 
 def _sells(book: _Book, view: View) -> Iterator[_Sale]:
-    matches: dict[UUID, list[Match]] = defaultdict(list)
+    matches: dict[tuple[int, int], list[Match]] = defaultdict(list)
     for match in book.matched.matches:
-        matches[match.closing_event_id].append(match)
-    unmatched = {one.event_id: one for one in book.matched.unmatched}
+        matches[match.closing_position, match.closing_leg].append(match)
+    unmatched = {(one.position, one.leg): one for one in book.matched.unmatched}
     for leg in book.legs:
-        if leg.quantity < 0:
-            yield _sale(book, view, leg, matches[leg.event_id], unmatched.get(leg.event_id))
+        place = (leg.position, leg.leg)
+        sold = leg.quantity < 0 and leg.kind in GIVEN
+        if sold or (place in matches and leg.kind != "withdrawal"):
+            yield _sale(book, view, leg, matches[place], unmatched.get(place))
 
 
 def _sale(book: _Book, view: View, leg: Leg, matches: Sequence[Match], unmatched: UnmatchedDisposal | None) -> _Sale:
-    named = book.named[leg.event_id]
+    named, sold = book.named[leg.event_id], abs(leg.quantity)
+    known = [match for match in matches if match.cost_known]
     line: Sell = {
         "id": named.id,
         "instrument": book.instrument,
         "time": time_text(leg.occurred_at),
-        "quantity": decimal_text(-leg.quantity),
-        "proceeds": decimal_text(sum((match.proceeds for match in matches), ZERO)),
-        "cost_basis": decimal_text(sum((match.cost_basis for match in matches), ZERO)),
-        "realized_pnl": decimal_text(sum((match.realized_pnl for match in matches), ZERO)),
+        "quantity": decimal_text(sold),
+        "proceeds": decimal_text(sum((match.proceeds for match in known), ZERO)),
+        "cost_basis": decimal_text(sum((match.cost_basis for match in known), ZERO)),
+        "realized_pnl": decimal_text(sum((match.realized_pnl for match in known), ZERO)),
         "matches": [_match_line(book, view, match) for match in matches],
     }
+    if leg.kind != "trade":
+        line["kind"] = leg.kind
+    if len(known) < len(matches):
+        unknown = [match for match in matches if not match.cost_known]
+        line["unknown_cost_quantity"] = decimal_text(sum((match.quantity for match in unknown), ZERO))
+        line["unknown_cost_proceeds"] = decimal_text(sum((match.proceeds for match in unknown), ZERO))
     if unmatched is None:
         return _Sale((leg.occurred_at, named.number), line, None)
     line["unmatched_quantity"] = decimal_text(unmatched.quantity)
     line["unmatched_proceeds"] = decimal_text(unmatched.proceeds)
-    return _Sale((leg.occurred_at, named.number), line, _oversold(book, named.id, -leg.quantity, unmatched.quantity))
+    return _Sale((leg.occurred_at, named.number), line, _oversold(book, named.id, sold, unmatched.quantity))
 
 
 def _match_line(book: _Book, view: View, match: Match) -> MatchLine:
@@ -232,8 +256,8 @@ def _match_line(book: _Book, view: View, match: Match) -> MatchLine:
         "lot_id": book.named[match.opening_event_id].id,
         "quantity": decimal_text(match.quantity),
         "proceeds": decimal_text(match.proceeds),
-        "cost_basis": decimal_text(match.cost_basis),
-        "realized_pnl": decimal_text(match.realized_pnl),
+        "cost_basis": decimal_text(match.cost_basis) if match.cost_known else UNKNOWN,
+        "realized_pnl": decimal_text(match.realized_pnl) if match.cost_known else UNKNOWN,
     }
     if view.holding_period is not None:
         line["term"] = term_of(match, view.holding_period)
@@ -253,15 +277,21 @@ def _open_lots(book: _Book) -> Iterator[_Rest]:
             "lot_id": named.id,
             "instrument": book.instrument,
             "quantity": decimal_text(lot.open_quantity),
-            "cost_basis": decimal_text(lot.open_cost),
+            "cost_basis": decimal_text(lot.open_cost) if lot.cost_known else UNKNOWN,
         }
+        if lot.short:
+            line["short"] = True
         yield _Rest((lot.opened_at, named.number), line)
+
+
+def _signed(lot: Lot, value: Decimal) -> Decimal:
+    return -value if lot.short else value
 
 
 def _totals(book: _Book) -> Totals:
     return {
         "realized_pnl": decimal_text(sum((match.realized_pnl for match in book.matched.matches), ZERO)),
-        "open_quantity": decimal_text(sum((lot.open_quantity for lot in book.matched.open_lots), ZERO)),
-        "open_cost_basis": decimal_text(sum((lot.open_cost for lot in book.matched.open_lots), ZERO)),
+        "open_quantity": decimal_text(sum((_signed(lot, lot.open_quantity) for lot in book.matched.open_lots), ZERO)),
+        "open_cost_basis": decimal_text(sum((_signed(lot, lot.open_cost) for lot in book.matched.open_lots), ZERO)),
         "fees": decimal_text(sum((leg.fee for leg in book.legs), ZERO)),
     }

@@ -6,14 +6,16 @@ FIFO is the book. These are views: nothing is stored, and no figure of the book 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from fractions import Fraction
 from typing import Final, Literal
 from uuid import UUID
 
-from ledger.lots import Leg, Lot, Match, UnmatchedDisposal, book_leg
+from ledger.lots import Booking, Leg, Lot, Match, Split, UnmatchedDisposal, book_leg, split_lot
+from ledger.projections.holdings import Item
+from ledger.projections.portfolio import portfolio_of
 from ledger.rows import Key, Rows, key_of, replaced
 from ledger.values import ZERO, decimal_text, share18
 
@@ -57,35 +59,67 @@ class Matched:
 
 def matched_by(rows: Rows, asset: str, method: Method, choices: Choices | None = None) -> Matched:
     """The asset's lots and matches by `method`; by FIFO they are the book's own. Raises BadChoice."""
-    if method is not Method.FIFO:
-        return what_if(rows.history(Leg, asset), method, choices)
+    if method is not Method.FIFO or choices:
+        return what_if(items_of(rows, asset), method, choices, allow_short=portfolio_of(rows).allow_short)
     return Matched(
         tuple(rows.where(Lot, asset)), tuple(rows.history(Match, asset)), tuple(rows.history(UnmatchedDisposal, asset))
     )
 
 
-def what_if(legs: Iterable[Leg], method: Method, choices: Choices | None = None) -> Matched:
-    """The legs of one asset, in order of their keys, booked by `method`. Raises BadChoice.
+def items_of(rows: Rows, asset: str) -> list[Item]:
+    """What changed the asset's lots, in the order of the book. What a split did to accounts changed no lot."""
+    legs: list[Item] = [leg for leg in rows.history(Leg, asset) if leg.kind != "split"]
+    return sorted([*legs, *rows.history(Split, asset)], key=_place)
 
-    HIFO takes the lot with the highest cost for a unit, compared as exact fractions, the older of equals first.
+
+def what_if(
+    items: Iterable[Item], method: Method, choices: Choices | None = None, *, allow_short: bool = False
+) -> Matched:
+    """The legs and splits of one asset, in the order of the book, booked by `method`. Raises BadChoice.
+
+    Lots named in `choices` are closed first; what they do not cover goes by the method, SPECIFIC by FIFO. HIFO takes the
+    lot with the highest cost for a unit, compared as exact fractions, the older of equals first.
     """
-    named = choices if method is Method.SPECIFIC and choices else {}
     shelf = _Shelf(method)
     matches: list[Match] = []
     unmatched: list[UnmatchedDisposal] = []
-    for leg in legs:
-        for part, lots in _parts(leg, named.get(leg.event_id, ()), shelf):
-            booking = book_leg(part, lots)
-            shelf.put(booking.lots)
-            matches += booking.matches
-            unmatched += [booking.unmatched] if booking.unmatched else []
+    for _, booking in _booked(items, shelf, choices or {}, allow_short=allow_short):
+        matches += booking.matches
+        unmatched += [booking.unmatched] if booking.unmatched else []
     return Matched(shelf.lots(), tuple(matches), tuple(unmatched))
 
 
+def bookings_of(rows: Rows, asset: str) -> Iterator[tuple[Item, Booking]]:
+    """What each leg and split of the asset did in the book, one after the other; a split gives the lots as it left them."""
+    allow_short = portfolio_of(rows).allow_short
+    return _booked(items_of(rows, asset), _Shelf(Method.FIFO), {}, allow_short=allow_short)
+
+
+def _booked(
+    items: Iterable[Item], shelf: "_Shelf", choices: Choices, *, allow_short: bool
+) -> Iterator[tuple[Item, Booking]]:
+    for item in items:
+        if isinstance(item, Split):
+            yield item, Booking(shelf.split(item))
+            continue
+        chosen = choices.get(item.event_id, ()) if item.kind != "transfer" else ()
+        for part, lots in _parts(item, chosen, shelf):
+            booking = book_leg(part, lots, allow_short=allow_short)
+            shelf.put(booking.lots)
+            yield item, booking
+
+
 def term_of(match: Match, holding_period_days: int) -> Term:
-    """Long when the units were held for more than so many days of 24 hours, to the microsecond; else short."""
+    """Long when the units were held for more than so many days of 24 hours, to the microsecond; else short.
+
+    What was sold before it was bought was never held: a match of a short lot is short.
+    """
     held = match.closed_at - match.opened_at
-    return "long" if held > timedelta(days=holding_period_days) else "short"
+    return "long" if held > timedelta(days=holding_period_days) and not match.short else "short"
+
+
+def _place(item: Item) -> tuple[datetime, int, int]:
+    return (item.occurred_at, item.position, item.leg if isinstance(item, Leg) else 0)
 
 
 def _parts(leg: Leg, named: Sequence[NamedLot], shelf: "_Shelf") -> Iterator[tuple[Leg, Iterable[Lot]]]:
@@ -133,6 +167,14 @@ class _Shelf:
                     self._order.insert(index, place)
             elif known:
                 del self._order[index], self._lots[place[1]]
+
+    def split(self, split: Split) -> tuple[Lot, ...]:
+        """Every lot is at its new number of units, for what it cost; so its place is another one."""
+        lots = tuple(split_lot(lot, split) for lot in self.lots())
+        self._lots.clear()
+        self._order.clear()
+        self.put(lots)
+        return lots
 
     def in_order(self) -> Iterator[Lot]:
         """The lots, the next one to close first."""

@@ -7,17 +7,23 @@ from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ledger import what_if as module
-from ledger.lots_report import LotsReport, View, lots_report
+from ledger.envelope import NewEvent
+from ledger.events import Event, PortfolioOpened, SplitRecorded, TradeExecuted
+from ledger.lots import Split
+from ledger.lots_report import LotsReport, View, lots_report, portfolio_lots_report
 from ledger.rows import key_of
-from ledger.what_if import BadChoice, Method
+from ledger.values import Asset, Instrument, Side
+from ledger.what_if import BadChoice, Matched, Method, matched_by
 from tests.lots_comparison import as_csv, check_against_oracle, read, report_of
 from tests.oracle import TradeRow, plain_rows, random_rows, trade_rows
+from tests.random_lives import NOON, assets_of, lives, told_to_a_book
 
 BY_ORDER = (Method.FIFO, Method.LIFO, Method.HIFO)
 OTHERS = (Method.LIFO, Method.HIFO)
@@ -101,6 +107,46 @@ def test_no_method_changes_what_is_held(rows: list[TradeRow], folder: Path) -> N
             )
             if Decimal(total["open_quantity"]) and not lots_report(file)["errors"]:
                 assert gain_less_cost(total) == gain_less_cost(book[instrument])
+
+
+@given(facts=lives())
+def test_fifo_as_a_view_is_the_book_of_any_life(facts: list[NewEvent]) -> None:
+    """With splits, short sales, transfers, unknown costs and reversals too, the what-if fold by FIFO is the book."""
+    rows, _ = told_to_a_book(facts)
+
+    for asset in assets_of(rows):
+        assert matched_by(rows, asset, Method.SPECIFIC) == matched_by(rows, asset, Method.FIFO)
+
+
+@given(facts=lives(), method=st.sampled_from(OTHERS))
+def test_no_method_changes_what_any_life_leaves(facts: list[NewEvent], method: Method) -> None:
+    """By every method as many units are open and unmatched as in the book, and every match is of the method's own lots."""
+    rows, _ = told_to_a_book(facts)
+
+    for asset in assets_of(rows):
+        book, other = matched_by(rows, asset, Method.FIFO), matched_by(rows, asset, method)
+        if not any(rows.history(Split, asset)):
+            assert open_units(other) == open_units(book)
+            assert [one.quantity for one in other.unmatched] == [one.quantity for one in book.unmatched]
+        report = portfolio_lots_report(rows, View(method))
+        assert set(report["totals"]) == {f"{one}-USD" for one in assets_of(rows)}
+
+
+def test_a_split_does_not_change_which_lot_is_the_dearest(folder: Path) -> None:
+    """After a split the units of the old lots cost less, so the lot bought dearer for a new unit goes first by HIFO."""
+    halved = [
+        _told(0, PortfolioOpened(name="p", base_currency=Asset("USD"))),
+        _told(1, _traded(Side.BUY, "1", "300")),
+        _told(2, SplitRecorded(asset=Asset("AAPL"), numerator=2, denominator=1)),
+        _told(3, _traded(Side.BUY, "1", "200")),
+        _told(4, _traded(Side.SELL, "1.5", "250")),
+    ]
+    rows, _ = told_to_a_book(halved)
+
+    (first, second) = matched_by(rows, "AAPL", Method.HIFO).matches
+
+    assert (first.opening_event_id, first.quantity, first.cost_basis) == (UUID(int=3), Decimal(1), Decimal(200))
+    assert (second.opening_event_id, second.quantity, second.cost_basis) == (UUID(int=1), Decimal("0.5"), Decimal(75))
 
 
 def test_the_methods_choose_as_they_say(folder: Path) -> None:
@@ -231,3 +277,25 @@ def check_the_book_is_fifo(rows: list[TradeRow], folder: Path) -> None:
 
 def gain_less_cost(total: Any) -> Decimal:
     return Decimal(total["realized_pnl"]) - Decimal(total["open_cost_basis"])
+
+
+def open_units(matched: Matched) -> Decimal:
+    return sum((-lot.open_quantity if lot.short else lot.open_quantity for lot in matched.open_lots), Decimal(0))
+
+
+def _told(number: int, event: Event) -> NewEvent:
+    event_id = UUID(int=number)
+    return NewEvent(event, event_id, NOON + timedelta(minutes=number), "test", event_id)
+
+
+def _traded(side: Side, quantity: str, price: str) -> TradeExecuted:
+    return TradeExecuted(
+        account="a",
+        venue="v",
+        venue_trade_id="1",
+        instrument=Instrument("AAPL-USD"),
+        side=side,
+        quantity=Decimal(quantity),
+        price=Decimal(price),
+        quote_rate=Decimal(1),
+    )
