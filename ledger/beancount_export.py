@@ -80,8 +80,11 @@ def _counts(rows: Rows, envelope: Envelope) -> bool:
 def _heading(portfolio: PortfolioView, weights: Sequence[Decimal]) -> Iterator[str]:
     digits = max((len(str(abs(int(weight)))) for weight in weights), default=1)
     yield f'option "title" "{_quoted(portfolio.name)}"'
-    yield f'option "operating_currency" "{commodity(portfolio.base_currency)}"'
-    yield f'option "tolerance_multiplier" "1{"0" * max(6, digits - 8)}"'
+    currency, allowed = commodity(portfolio.base_currency), max(6, digits - 8)
+    yield f'option "operating_currency" "{currency}"'
+    # Of the last of 18 decimals, where a transaction states money; of a split's lots, which state none, in full.
+    yield f'option "tolerance_multiplier" "1{"0" * allowed}"'
+    yield f'option "inferred_tolerance_default" "{currency}:{Decimal(1).scaleb(allowed - 18):f}"'
     yield ""
 
 

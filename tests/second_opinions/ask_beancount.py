@@ -1,7 +1,7 @@
 """Beancount's matches for ledgers: `python ask_beancount.py LEDGERS ANSWERS`, both files of JSON. Run by beancount's own Python.
 
 LEDGERS is a list of beancount texts. Each answer holds the `errors` beancount found, the `matches` it booked (the
-postings that reduce a lot, each with its unit cost and what the transaction gave for a unit) and the `open` lots.
+postings that close part of a lot), the `gains` it found or was told, the `open` lots, and which entries are `splits`.
 Beancount keeps unit costs; here it computes them with 120 digits, so that they differ from a share of the total by
 nothing that shows.
 """
@@ -35,39 +35,58 @@ def read(text: str) -> dict[str, object]:
     incomes: list[dict[str, str]] = []
     for entry in entries:
         if isinstance(entry, Transaction):
-            for posting in entry.postings:
-                if posting.cost is not None:
-                    held.add_position(posting)
-            matches += reductions(entry)
+            matches += reductions(entry, held)
             incomes += gains(entry)
     return {
         "errors": [str(one.message) for one in errors],
         "matches": matches,
         "gains": incomes,
-        "open": [
-            {"lot": lot.cost.label, "quantity": str(lot.units.number), "unit": str(lot.cost.number)} for lot in held
-        ],
+        "open": [open_lot(lot) for lot in held],
+        "splits": [name_of(one) for one in entries if getattr(one, "narration", "") == "SplitRecorded"],
     }
 
 
-def reductions(entry: Any) -> Iterator[dict[str, str]]:
-    """The parts of lots that the transaction closed. `price` is what one unit brought, where that is stated."""
+def open_lot(lot: Any) -> dict[str, str]:
+    return {
+        "asset": lot.units.currency,
+        "lot": lot.cost.label,
+        "quantity": str(lot.units.number),
+        "unit": str(lot.cost.number),
+    }
+
+
+def name_of(entry: Any) -> str:
+    """The trade that a transaction stands for: its link, or its narration where it has none."""
+    return str(next(iter(entry.links), entry.narration))
+
+
+def reductions(entry: Any, held: Any) -> list[dict[str, str]]:
+    """The parts of lots, long or short, that the transaction closed; `held` is as it leaves them."""
+    closed = []
     for posting in entry.postings:
-        if posting.cost is not None and posting.units.number < 0:
-            yield {
-                "sell": next(iter(entry.links), entry.narration),
-                "lot": posting.cost.label,
-                "quantity": str(-posting.units.number),
-                "cost_basis": str(-posting.units.number * posting.cost.number),
-                "price": str(posting.price.number) if posting.price else "",
-            }
+        if posting.cost is None:
+            continue
+        lot = held.get((posting.units.currency, posting.cost))
+        if lot is not None and lot.units.number * posting.units.number < 0:
+            quantity = abs(posting.units.number)
+            closed.append(
+                {
+                    "sell": name_of(entry),
+                    "asset": posting.units.currency,
+                    "lot": posting.cost.label,
+                    "quantity": str(quantity),
+                    "cost_basis": str(quantity * posting.cost.number),
+                }
+            )
+        held.add_position(posting)
+    return closed
 
 
 def gains(entry: Any) -> Iterator[dict[str, str]]:
     """What the transaction wrote to an account of gains."""
     for posting in entry.postings:
         if posting.account.startswith("Income:Gains"):
-            yield {"sell": next(iter(entry.links), entry.narration), "gain": str(-posting.units.number)}
+            yield {"sell": name_of(entry), "gain": str(-posting.units.number)}
 
 
 if __name__ == "__main__":

@@ -6,8 +6,6 @@ keeps unit costs, and does not split proceeds over lots. Trades are therefore te
 where HIFO is compared with RP2 there are no fees.
 """
 
-import json
-import subprocess
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -19,26 +17,13 @@ from ledger.lots_report import LotsReport, MatchLine, Sell, View, lots_report
 from ledger.what_if import Method
 from tests.lots_comparison import as_csv, near, read
 from tests.oracle import TradeRow, plain_rows
+from tests.second_opinions.asking import ask
 
-HERE: Final = Path(__file__).parent
-PYTHON: Final = HERE.parent.parent / ".venv-second-opinions" / "bin" / "python"
 METHODS: Final = (Method.FIFO, Method.LIFO, Method.HIFO)
 HISTORIES: Final = 2_000
 TRADES: Final = 60
 
 pytestmark = pytest.mark.nightly
-
-
-def ask(script: str, question: object, folder: Path) -> Any:
-    """What the tool answers. It runs in a folder of its own, where it may leave its logs."""
-    assert PYTHON.exists(), "the other tools are not installed: run make second-opinions"
-    asked, answered = folder / "asked.json", folder / "answered.json"
-    asked.write_text(json.dumps(question), encoding="utf-8")
-    done = subprocess.run(
-        [PYTHON, HERE / script, asked, answered], cwd=folder, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    return json.loads(answered.read_text(encoding="utf-8"))
 
 
 def histories(method: Method, *, fees: bool = True) -> list[list[TradeRow]]:
