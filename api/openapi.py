@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_json_schema
 from pydantic_core import core_schema
 
-from api import performance_schemas, schemas
+from api import lot_schemas, performance_schemas, schemas
 from api.errors import PROBLEM_JSON, AnyRequest
 from api.schemas import Answer, Page, ProblemAnswer, Request
 from ledger.values import decimal_text, time_text
@@ -64,7 +64,7 @@ def component_schemas() -> dict[str, Any]:
     """The schemas of all that goes in and out: decimals and times are text."""
     own = [
         model
-        for module in (schemas, performance_schemas)
+        for module in (schemas, lot_schemas, performance_schemas)
         for _, model in getmembers(module, isclass)
         if model.__module__ == module.__name__
     ]

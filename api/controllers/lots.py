@@ -3,11 +3,14 @@
 from typing import Final
 
 from litestar import Controller, get
+from litestar.di import NamedDependency
 from litestar.params import FromQuery
 
 from api.errors import Problem
-from api.reading import AnyRequest, InPortfolio, only_parameters, reading_of
-from ledger.lots_report import LotsReport, View, portfolio_lots_report
+from api.lot_schemas import LotsAnswer
+from api.reading import PAST, AnyRequest, InPortfolio, only_parameters, reading_of
+from ledger.cuts import Cut
+from ledger.lots_report import View, portfolio_lots_report
 from ledger.projections.holdings import Holding
 from ledger.projections.portfolio import base_currency_of
 from ledger.what_if import Method
@@ -24,23 +27,24 @@ class LotController(Controller):
     def list_lots(
         self,
         request: AnyRequest,
+        past: NamedDependency[Cut],
         portfolio: InPortfolio = None,
         method: FromQuery[str] = "fifo",
         holding_period: FromQuery[int | None] = None,
         product_id: FromQuery[str | None] = None,
-    ) -> LotsReport:
+    ) -> LotsAnswer:
         """Sales with their matches, open lots and totals by fifo, lifo or hifo, of all products or one.
 
         With holding_period (in days) each match says whether it was held longer: long, else short.
         """
-        only_parameters(request, "portfolio", "method", "holding_period", "product_id")
+        only_parameters(request, *PAST, "portfolio", "method", "holding_period", "product_id")
         view = View(_method(method), holding_period=_days(holding_period))
-        with reading_of(request, portfolio) as reading:
+        with reading_of(request, portfolio, past) as reading:
             if product_id is not None:
                 asset = product_id.removesuffix(f"-{base_currency_of(reading.rows)}")
                 if asset == product_id or reading.rows.get(Holding, asset) is None:
                     raise Problem(404, "unknown-position", f"nothing was ever held in {product_id[:50]}")
-            return portfolio_lots_report(reading.rows, view, product_id)
+            return LotsAnswer.model_validate(portfolio_lots_report(reading.rows, view, product_id))
 
 
 def _method(text: str) -> Method:
