@@ -50,7 +50,7 @@ class BadChoice(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Matched:
-    """Open lots, matches and unmatched disposals, in order of time."""
+    """Open lots, matches and unmatched disposals, in order of time; the matches of a disposal as they were made."""
 
     open_lots: tuple[Lot, ...]
     matches: tuple[Match, ...]
@@ -61,9 +61,8 @@ def matched_by(rows: Rows, asset: str, method: Method, choices: Choices | None =
     """The asset's lots and matches by `method`; by FIFO they are the book's own. Raises BadChoice."""
     if method is not Method.FIFO or choices:
         return what_if(items_of(rows, asset), method, choices, allow_short=portfolio_of(rows).allow_short)
-    return Matched(
-        tuple(rows.where(Lot, asset)), tuple(rows.history(Match, asset)), tuple(rows.history(UnmatchedDisposal, asset))
-    )
+    matches = sorted(rows.history(Match, asset), key=_as_matched)
+    return Matched(tuple(rows.where(Lot, asset)), tuple(matches), tuple(rows.history(UnmatchedDisposal, asset)))
 
 
 def items_of(rows: Rows, asset: str) -> list[Item]:
@@ -116,6 +115,12 @@ def term_of(match: Match, holding_period_days: int) -> Term:
     """
     held = match.closed_at - match.opened_at
     return "long" if held > timedelta(days=holding_period_days) and not match.short else "short"
+
+
+def _as_matched(match: Match) -> tuple[datetime, int, int, datetime, int, int]:
+    """Its place in the order in which the book matched: that of the disposals, and of the lots within each."""
+    closing = (match.closed_at, match.closing_position, match.closing_leg)
+    return (*closing, match.opened_at, match.opening_position, match.opening_leg)
 
 
 def _place(item: Item) -> tuple[datetime, int, int]:

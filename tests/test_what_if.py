@@ -149,6 +149,20 @@ def test_a_split_does_not_change_which_lot_is_the_dearest(folder: Path) -> None:
     assert (second.opening_event_id, second.quantity, second.cost_basis) == (UUID(int=1), Decimal("0.5"), Decimal(75))
 
 
+def test_the_matches_of_a_sale_stand_in_the_order_of_its_lots() -> None:
+    """A purchase entered late but made early is the first match of the sale, in the book as in every view."""
+    facts = [
+        _told(0, PortfolioOpened(name="p", base_currency=Asset("USD"))),
+        _told(2, _traded(Side.BUY, "1", "300")),
+        _told(3, _traded(Side.SELL, "2", "400")),
+        _told(1, _traded(Side.BUY, "1", "200")),
+    ]
+    rows, _ = told_to_a_book(facts)
+
+    for method in (Method.FIFO, Method.SPECIFIC):
+        assert [one.opening_event_id for one in matched_by(rows, "AAPL", method).matches] == [UUID(int=1), UUID(int=2)]
+
+
 def test_the_methods_choose_as_they_say(folder: Path) -> None:
     """LIFO closes the newest, HIFO the dearest, and a lot named for a sale is closed before FIFO takes the rest."""
     text = json.dumps(trades())
