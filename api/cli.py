@@ -12,7 +12,7 @@ from typing import Final, ParamSpec
 import rich_click as click
 
 from api.settings import BadSettings, load_settings
-from api.stored_portfolio import ViewsBehind
+from api.views_behind import ViewsBehind
 from ledger.beancount_export import CannotExport
 from ledger.chain import BrokenLog
 from ledger.checkpoints import BadCheckpoint

@@ -5,15 +5,12 @@ from contextlib import contextmanager
 
 from api.replaying import named_portfolios
 from api.settings import BadSettings, Settings
+from api.views_behind import ViewsBehind
 from api.wiring import usable_folder
 from ledger.database import open_database
 from ledger.postgres_book import PostgresBook, StoredReading
 from ledger.replay import all_portfolios, rebuild_outdated
 from ledger.values import system_clock
-
-
-class ViewsBehind(Exception):
-    """A portfolio's rows do not reach the end of its log, so no figure of theirs can be trusted."""
 
 
 @contextmanager
