@@ -10,11 +10,13 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pyarrow.parquet
 import pytest
 from click.testing import CliRunner
 
 from api.cli import cli
+from ledger import parquet_export
 from ledger.lots import Lot, Match
 from ledger.lots_report import View, portfolio_lots_report
 from ledger.parquet_export import NoParquet, write_parquet
@@ -103,6 +105,17 @@ def test_a_portfolio_that_is_not_there_is_one_sentence(home: Console) -> None:
     assert not (home.folder / "out").exists()
 
 
+def test_views_that_stopped_are_no_figures(home: Console, superuser: psycopg.Connection[tuple[Any, ...]]) -> None:
+    """While a portfolio's views stand still nothing of them is exported: one sentence says where and why they stopped."""
+    superuser.execute("update view_checkpoints set stopped_position = 7, stopped_reason = 'planted'")
+
+    for arguments in (("lots",), ("export", "gains", "out"), ("export", "parquet", "out")):
+        done = home.run(*arguments, "--portfolio", "exported")
+        assert (done.returncode, done.stdout) == (1, "")
+        assert "stopped before position 7 (planted)" in done.stderr
+    assert not (home.folder / "out").exists()
+
+
 def test_the_program_itself_exports(database_url: str, postgres_book: PostgresBook, story: Story) -> None:
     """Run as a program, an export is there with its sentence and exit code 0."""
     record_all(postgres_book, story, realistic_batches(story, 20))
@@ -151,13 +164,17 @@ def test_a_year_has_its_own_gains(home: Console) -> None:
         assert any(one["section"] == "gain" for one in rows_of(home.folder / "gains.csv")) == found
 
 
-def test_exported_trades_are_read_again(home: Console) -> None:
-    """daybook lots reads the exported trades without one complaint about a row, and finds as many sales."""
+def test_exported_trades_are_read_again(home: Console, postgres_book: PostgresBook, story: Story) -> None:
+    """The trades that were not reversed are there; daybook lots reads every row of them and finds as many sales."""
     home.run("export", "trades", "trades.csv", "--portfolio", "exported")
     done = home.run("lots", "trades.csv", "--json")
 
     assert done.returncode == 0
     trades = rows_of(home.folder / "trades.csv")
+    with postgres_book.reading(story.portfolio_id) as reading:
+        known = list(reading.rows.history(TradeView))
+    assert {one["id"] for one in trades} == {str(one.trade_id) for one in known if not one.reversed}
+    assert any(one.reversed for one in known)
     assert len(json.loads(done.stdout)["sells"]) == sum(one["side"] == "sell" for one in trades) > 0
 
 
@@ -191,16 +208,34 @@ def test_parquet_loses_no_digit(kind: type[Any], postgres_book: PostgresBook, st
     """What is read from the file is what the rows hold: decimals with all digits, times in UTC."""
 
     record_all(postgres_book, story, realistic_batches(story, 40))
-    with postgres_book.reading(story.portfolio_id) as reading:
-        rows = list(reading.rows.history(kind))
+    check_parquet(postgres_book, story, kind, tmp_path)
+    assert write_parquet(tmp_path / "none.parquet", kind, []) == 0
 
+
+def test_a_digit_lost_in_parquet_is_found(
+    postgres_book: PostgresBook, story: Story, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Planted: decimals that are cut to eight places on the way."""
+
+    def cut(value: object) -> object:
+        return round(value, 8) if isinstance(value, Decimal) else honest(value)
+
+    honest = parquet_export._plain
+    monkeypatch.setattr(parquet_export, "_plain", cut)
+    record_all(postgres_book, story, realistic_batches(story, 40))
+    with pytest.raises(AssertionError):
+        check_parquet(postgres_book, story, Match, tmp_path)
+
+
+def check_parquet(book: PostgresBook, story: Story, kind: type[Any], tmp_path: Path) -> None:
+    with book.reading(story.portfolio_id) as reading:
+        rows = list(reading.rows.history(kind))
     assert write_parquet(tmp_path / "rows.parquet", kind, rows) == len(rows) > 0
     table = pyarrow.parquet.read_table(tmp_path / "rows.parquet")
     for row, found in zip(rows, table.to_pylist(), strict=True):
         for name, value in found.items():
             expected = getattr(row, name)
             assert value == (expected if isinstance(expected, Decimal | datetime | int | None) else str(expected))
-    assert write_parquet(tmp_path / "none.parquet", kind, []) == 0
 
 
 def test_without_pyarrow_one_sentence_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

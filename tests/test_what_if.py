@@ -132,7 +132,7 @@ def test_no_method_changes_what_any_life_leaves(facts: list[NewEvent], method: M
         assert set(report["totals"]) == {f"{one}-USD" for one in assets_of(rows)}
 
 
-def test_a_split_does_not_change_which_lot_is_the_dearest(folder: Path) -> None:
+def test_a_split_does_not_change_which_lot_is_the_dearest() -> None:
     """After a split the units of the old lots cost less, so the lot bought dearer for a new unit goes first by HIFO."""
     halved = [
         _told(0, PortfolioOpened(name="p", base_currency=Asset("USD"))),
@@ -258,6 +258,14 @@ def test_a_view_that_is_not_the_book_is_found(folder: Path, monkeypatch: pytest.
 
     with pytest.raises(AssertionError):
         check_the_book_is_fifo(trades(), folder)
+
+
+def test_a_forgotten_split_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planted: lots that a split leaves as they were."""
+    monkeypatch.setattr(module, "split_lot", lambda lot, _split: lot)
+
+    with pytest.raises(AssertionError):
+        test_a_split_does_not_change_which_lot_is_the_dearest()
 
 
 def test_an_anniversary_counted_as_long_is_found(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
