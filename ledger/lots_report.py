@@ -114,7 +114,10 @@ def lots_report(trade_file: TradeFile, view: View | None = None) -> LotsReport:
     view = view or View()
     ids = {trade.id: derived_id("lots", trade.instrument, trade.id) for trade in trade_file.trades}
     choices = _choices(view.names or {}, ids)
-    books = [_book_of(text, trades, view, choices) for text, trades in _by_instrument(trade_file.trades).items()]
+    try:
+        books = [_book_of(text, trades, view, choices) for text, trades in _by_instrument(trade_file.trades).items()]
+    except BadChoice as bad:
+        raise bad.renamed({event_id: repr(name) for name, event_id in ids.items()}) from None
     return _report(books, view, trade_file.errors)
 
 
@@ -186,7 +189,8 @@ def _choices(names: Names, ids: Mapping[str, UUID]) -> Choices:
     """The names as events. Raises BadChoice for one that is none."""
     unknown = next((name for sale, lots in names.items() for name in (sale, *dict(lots)) if name not in ids), None)
     if unknown is not None:
-        raise BadChoice(f"{unknown!r} was named as a sale or a lot, but there is no such trade")
+        quoted = repr(unknown).replace("{", "{{").replace("}", "}}")
+        raise BadChoice(f"{quoted} was named as a sale or a lot, but there is no such trade")
     return {ids[sale]: tuple(NamedLot(ids[lot], quantity) for lot, quantity in lots) for sale, lots in names.items()}
 
 

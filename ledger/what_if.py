@@ -45,7 +45,18 @@ Choices = Mapping[UUID, Sequence[NamedLot]]
 
 
 class BadChoice(Exception):
-    """A lot named for a disposal cannot cover it; the text names both."""
+    """A lot named for a disposal cannot cover it; the text names both, by their events unless they are renamed."""
+
+    def __init__(self, sentence: str, *events: UUID) -> None:
+        super().__init__(sentence.format(*events))
+        self._sentence = sentence
+        self._events = events
+
+    def renamed(self, names: Mapping[UUID, str]) -> "BadChoice":
+        """The same with the names by which its reader knows the events."""
+        made = BadChoice("")
+        made.args = (self._sentence.format(*(names.get(event, str(event)) for event in self._events)),)
+        return made
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +147,7 @@ def _parts(leg: Leg, named: Sequence[NamedLot], shelf: "_Shelf") -> Iterator[tup
     for one in named:
         if leg.quantity >= 0 or one.quantity <= 0 or covered + one.quantity > -leg.quantity:
             raise BadChoice(
-                f"the lots named for {leg.event_id} must be for more than 0 and for no more than it disposed of"
+                "the lots named for {} must be for more than 0 and for no more than it disposed of", leg.event_id
             )
         yield _piece(leg, covered, one.quantity), [shelf.named(leg, one)]
         covered += one.quantity
@@ -196,9 +207,9 @@ class _Shelf:
             if lot.event_id == name.event_id:
                 if lot.open_quantity < name.quantity:
                     has = f"has {decimal_text(lot.open_quantity)} left, not {decimal_text(name.quantity)}"
-                    raise BadChoice(f"the lot {name.event_id} named for {leg.event_id} {has}")
+                    raise BadChoice("the lot {} named for {} " + has, name.event_id, leg.event_id)
                 return lot
-        raise BadChoice(f"the lot {name.event_id} named for {leg.event_id} is not open at that time")
+        raise BadChoice("the lot {} named for {} is not open at that time", name.event_id, leg.event_id)
 
     def _place(self, lot: Lot) -> tuple[Fraction, Key]:
         """What a unit cost, highest first, decides under HIFO alone; the whole lot states it, which no rounding moves."""
