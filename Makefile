@@ -18,7 +18,10 @@ define need_python
 	'This Python cannot make virtual environments: on Debian, run apt-get install python3-venv as root.' >&2; exit 1; }
 endef
 
-.PHONY: help setup run test test-nightly check bench lock clean FORCE
+SECOND := tests/second_opinions
+OPINIONS := .venv-second-opinions
+
+.PHONY: help setup run test test-nightly second-opinions check bench lock lock-second-opinions clean FORCE
 
 help:  ## Show these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
@@ -33,8 +36,11 @@ run: setup  ## Start Daybook; Ctrl-C stops it
 test: setup  ## Run the tests
 	@$(VENV)/bin/pytest $(ARGS)
 
-test-nightly: setup  ## Run the tests that take minutes
+test-nightly: setup second-opinions  ## Run the tests that take minutes
 	@$(VENV)/bin/pytest -m nightly $(ARGS)
+
+second-opinions: $(OPINIONS)/ready  ## Make a Python with RP2 and beancount, which nightly tests compare with
+	@:
 
 check: setup  ## Check style, types and the fences between rooms
 	@$(VENV)/bin/ruff check .
@@ -56,8 +62,18 @@ lock:  ## Write requirements.lock anew, keeping versions (all the newest: make l
 	{ echo '# What Daybook runs and is tested with, pinned and hashed. Written by `make lock`.'; \
 	grep -v '^#' "$$tool/requirements.lock"; } > requirements.lock
 
+lock-second-opinions:  ## Write the lock of RP2 and beancount anew
+	$(need_python)
+	@tool=$$(mktemp -d) && trap 'rm -rf "$$tool"' EXIT && \
+	( cp $(SECOND)/requirements.in "$$tool" && $(PYTHON) -m venv "$$tool/venv" && cd "$$tool" && venv/bin/pip install --quiet uv && \
+	venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+	--no-emit-index-url --no-emit-find-links requirements.in --output-file requirements.lock ) > "$$tool/log" 2>&1 || \
+	{ cat "$$tool/log" >&2; exit 1; }; \
+	{ echo '# The tools that tests ask for a second opinion, pinned and hashed. Written by `make lock-second-opinions`.'; \
+	cat "$$tool/requirements.lock"; } > $(SECOND)/requirements.lock
+
 clean:  ## Remove .venv and caches; never the data folder
-	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist daybook.egg-info
+	@rm -rf $(VENV) $(OPINIONS) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist daybook.egg-info
 	@[ -z "$(ROOMS)" ] || find $(ROOMS) -name __pycache__ -type d -prune -exec rm -rf {} +
 	@echo 'Removed .venv and caches.'
 
@@ -71,3 +87,13 @@ $(STAMP): requirements.lock pyproject.toml $(if $(SOUND),,FORCE)
 	$(VENV)/bin/python -m pip install --quiet --no-input --no-deps --no-build-isolation -e . > "$$log" 2>&1 || \
 	{ cat "$$log" >&2; echo 'Setup failed; the lines above say why. Run it again when that is mended.' >&2; exit 1; }
 	@echo "$(MADE_FOR)" > $(STAMP)
+
+# RP2 and beancount are no part of Daybook: they live apart and are run as programs over files.
+$(OPINIONS)/ready: $(SECOND)/requirements.lock
+	$(need_python)
+	@echo 'Setting up $(OPINIONS) from $(SECOND)/requirements.lock.'
+	@rm -rf $(OPINIONS)
+	@log=$$(mktemp) && trap 'rm -f "$$log"' EXIT && $(PYTHON) -m venv $(OPINIONS) > "$$log" 2>&1 && \
+	$(OPINIONS)/bin/python -m pip install --quiet --no-input --require-hashes -r $(SECOND)/requirements.lock > "$$log" 2>&1 || \
+	{ cat "$$log" >&2; echo 'Setup failed; the lines above say why. Run it again when that is mended.' >&2; exit 1; }
+	@touch $@

@@ -22,6 +22,7 @@ from api.controllers.bots import BotController
 from api.controllers.entries import AccountController, EntryController
 from api.controllers.health import HealthController, TradingHealthController
 from api.controllers.journal import JournalController
+from api.controllers.lots import LotController
 from api.controllers.performance import PerformanceController
 from api.controllers.portfolio import PortfolioController
 from api.controllers.signals import SignalController
@@ -49,6 +50,7 @@ def create_app(system: System, scheduler: Scheduler, fill_patience_s: float = FI
             PerformanceController,
             EntryController,
             AccountController,
+            LotController,
             TradeController,
             OrderController,
             SignalController,

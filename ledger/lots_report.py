@@ -1,11 +1,11 @@
-"""The lots and gains of a file of trades: the ledger's own fold over a log in memory, no database."""
+"""Lots and gains as one report, of a portfolio or of a file of trades: the ledger's own fold, of a file without a database."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Literal, NotRequired, TypedDict
+from typing import Final, NotRequired, TypedDict
 from uuid import UUID
 
 from ledger.book import MemoryBook
@@ -14,28 +14,37 @@ from ledger.events import PortfolioOpened
 from ledger.files import FileError, TradeFile
 from ledger.lots import Leg, Lot, Match, UnmatchedDisposal
 from ledger.projections.holdings import Holding, HoldingsProjection
-from ledger.projections.portfolio import PortfolioProjection
+from ledger.projections.portfolio import PortfolioProjection, base_currency_of
 from ledger.rows import Rows
 from ledger.trade_rows import FileTrade
-from ledger.values import ZERO, Side, decimal_text, derived_id, time_text
+from ledger.values import ZERO, decimal_text, derived_id, time_text
+from ledger.what_if import BadChoice, Choices, Matched, Method, NamedLot, Term, matched_by, term_of
 
-ACTOR = "file"
+ACTOR: Final = "file"
+GIVEN: Final = ("trade", "fee", "expense")
+"""The kinds of disposal that bring something; a withdrawal leaves at its cost."""
+UNKNOWN: Final = "unknown"
+Names = Mapping[str, Sequence[tuple[str, Decimal]]]
+"""The lots that are to cover a sale: the sale's id, and ids of lots with quantities."""
 
 
 class MatchLine(TypedDict):
-    """The part of a sale that one lot covered."""
+    """The part of a sale that one lot covered. `cost_basis` and `realized_pnl` are "unknown" where the lot's cost is."""
 
     lot_id: str
     quantity: str
     proceeds: str
     cost_basis: str
     realized_pnl: str
+    term: NotRequired[Term]
 
 
 class Sell(TypedDict):
     """A sale. `quantity` is all that was given (fees in the traded asset with it), matched and unmatched.
 
-    `proceeds`, `cost_basis` and `realized_pnl` are of the matched part; `unmatched_*` appear with such a part.
+    `proceeds`, `cost_basis` and `realized_pnl` are of the matched part whose cost is known; `unmatched_*` and
+    `unknown_cost_*` appear with such parts. A purchase that closes short lots stands here too. `kind` is why it went
+    out, where that was no trade: a fee in a third asset, or an expense.
     """
 
     id: str
@@ -48,19 +57,29 @@ class Sell(TypedDict):
     matches: list[MatchLine]
     unmatched_quantity: NotRequired[str]
     unmatched_proceeds: NotRequired[str]
+    unknown_cost_quantity: NotRequired[str]
+    unknown_cost_proceeds: NotRequired[str]
+    kind: NotRequired[str]
 
 
 class OpenLot(TypedDict):
-    """What is left of an acquisition; `cost_basis` is of that rest."""
+    """What is left of an acquisition; `cost_basis` is of that rest, or "unknown".
+
+    Of a `short` lot, `quantity` is what is owed and `cost_basis` what selling it brought.
+    """
 
     lot_id: str
     instrument: str
     quantity: str
     cost_basis: str
+    short: NotRequired[bool]
 
 
 class Totals(TypedDict):
-    """The sums of one instrument in its quote currency; unmatched disposals are in none of them but the fees."""
+    """The sums of one instrument; disposals without a lot or a known cost are in none of them but the fees.
+
+    What is owed counts below 0.
+    """
 
     realized_pnl: str
     open_quantity: str
@@ -71,37 +90,74 @@ class Totals(TypedDict):
 class LotsReport(TypedDict):
     """All figures are plain decimals as text, money in the quote currency of the instrument."""
 
-    method: Literal["fifo"]
+    method: str
     sells: list[Sell]
     open_lots: list[OpenLot]
     totals: dict[str, Totals]
     errors: list[FileError]
 
 
-def lots_report(trade_file: TradeFile) -> LotsReport:
-    """Sales with their matches, open lots and totals, first in first out, each instrument text on its own.
+@dataclass(frozen=True, slots=True)
+class View:
+    """How the lots are looked at: by a method, with lots named for sales, and a holding period in days for terms."""
+
+    method: Method = Method.FIFO
+    names: Names | None = None
+    holding_period: int | None = None
+
+
+def lots_report(trade_file: TradeFile, view: View | None = None) -> LotsReport:
+    """The lots of a file, each instrument text on its own; without a view first in, first out. Raises BadChoice.
 
     Sales and lots stand in order of time; `errors` are those of the file, then one for each sale of more than was held.
     """
-    books = [_book_of(text, trades) for text, trades in _by_instrument(trade_file.trades).items()]
-    sells = sorted((sale for book in books for sale in _sells(book)), key=lambda sale: sale.order)
-    open_lots = sorted((lot for book in books for lot in _open_lots(book)), key=lambda lot: lot.order)
-    return {
-        "method": "fifo",
-        "sells": [sale.line for sale in sells],
-        "open_lots": [lot.line for lot in open_lots],
-        "totals": {book.instrument: _totals(book) for book in books},
-        "errors": [*trade_file.errors, *(sale.error for sale in sells if sale.error)],
-    }
+    view = view or View()
+    ids = {trade.id: derived_id("lots", trade.instrument, trade.id) for trade in trade_file.trades}
+    choices = _choices(view.names or {}, ids)
+    try:
+        books = [_book_of(text, trades, view, choices) for text, trades in _by_instrument(trade_file.trades).items()]
+    except BadChoice as bad:
+        raise bad.renamed({event_id: repr(name) for name, event_id in ids.items()}) from None
+    return _report(books, view, trade_file.errors)
+
+
+def portfolio_lots_report(rows: Rows, view: View | None = None, product_id: str | None = None) -> LotsReport:
+    """The lots of a portfolio by product id (of one, if named), in base currency; ids are those of events. Raises BadChoice."""
+    view = view or View()
+    currency = base_currency_of(rows)
+    assets = [one.asset for one in rows.where(Holding) if product_id in (None, f"{one.asset}-{currency}")]
+    legs = {asset: tuple(rows.history(Leg, asset)) for asset in assets}
+    choices = _choices(view.names or {}, {str(leg.event_id): leg.event_id for asset in assets for leg in legs[asset]})
+    books = [
+        _Book(
+            f"{asset}-{currency}",
+            asset,
+            legs[asset],
+            matched_by(rows, asset, view.method, choices),
+            {leg.event_id: _Named(str(leg.event_id), leg.position) for leg in legs[asset]},
+        )
+        for asset in assets
+    ]
+    return _report(books, view, ())
+
+
+@dataclass(frozen=True, slots=True)
+class _Named:
+    """What an event is called in the report, and where it stands among those of its time."""
+
+    id: str
+    number: int
 
 
 @dataclass(frozen=True, slots=True)
 class _Book:
-    """One instrument: its rows after all its trades, and the trades by the ids of their events."""
+    """One instrument: its legs in order, what was matched, and the names of its events."""
 
     instrument: str
-    trades: dict[UUID, FileTrade]
-    rows: Rows
+    asset: str
+    legs: tuple[Leg, ...]
+    matched: Matched
+    named: Mapping[UUID, _Named]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +173,27 @@ class _Rest:
     line: OpenLot
 
 
+def _report(books: Sequence[_Book], view: View, errors: Iterable[FileError]) -> LotsReport:
+    sells = sorted((sale for book in books for sale in _sells(book, view)), key=lambda sale: sale.order)
+    open_lots = sorted((lot for book in books for lot in _open_lots(book)), key=lambda lot: lot.order)
+    return {
+        "method": view.method.value,
+        "sells": [sale.line for sale in sells],
+        "open_lots": [lot.line for lot in open_lots],
+        "totals": {book.instrument: _totals(book) for book in books},
+        "errors": [*errors, *(sale.error for sale in sells if sale.error)],
+    }
+
+
+def _choices(names: Names, ids: Mapping[str, UUID]) -> Choices:
+    """The names as events. Raises BadChoice for one that is none."""
+    unknown = next((name for sale, lots in names.items() for name in (sale, *dict(lots)) if name not in ids), None)
+    if unknown is not None:
+        quoted = repr(unknown).replace("{", "{{").replace("}", "}}")
+        raise BadChoice(f"{quoted} was named as a sale or a lot, but there is no such trade")
+    return {ids[sale]: tuple(NamedLot(ids[lot], quantity) for lot, quantity in lots) for sale, lots in names.items()}
+
+
 def _by_instrument(trades: Sequence[FileTrade]) -> dict[str, list[FileTrade]]:
     groups: dict[str, list[FileTrade]] = defaultdict(list)
     for trade in trades:
@@ -124,85 +201,101 @@ def _by_instrument(trades: Sequence[FileTrade]) -> dict[str, list[FileTrade]]:
     return groups
 
 
-def _book_of(instrument: str, trades: Sequence[FileTrade]) -> _Book:
+def _book_of(instrument: str, trades: Sequence[FileTrade], view: View, choices: Choices) -> _Book:
     """The instrument's own portfolio, kept in its quote currency."""
     book = MemoryBook(lambda: trades[-1].time, projections=(PortfolioProjection(), HoldingsProjection()))
     portfolio_id = derived_id("lots", instrument)
-    opened = PortfolioOpened(name=instrument, base_currency=trades[0].event.instrument.quote)
-    named = {derived_id("lots", instrument, trade.id): trade for trade in trades}
+    pair = trades[0].event.instrument
+    opened = PortfolioOpened(name=instrument, base_currency=pair.quote)
+    events = {derived_id("lots", instrument, trade.id): trade for trade in trades}
     first = NewEvent(opened, portfolio_id, trades[0].time, ACTOR, portfolio_id)
-    book.record(portfolio_id, [first, *(trade.new_event(event_id, ACTOR) for event_id, trade in named.items())])
+    book.record(portfolio_id, [first, *(trade.new_event(event_id, ACTOR) for event_id, trade in events.items())])
     with book.reading(portfolio_id) as reading:
         assert reading.stopped is None, f"{instrument}: {reading.stopped}"
-        return _Book(instrument, named, reading.rows)
+        matched = matched_by(reading.rows, pair.base, view.method, choices)
+        named = {event_id: _Named(trade.id, trade.number) for event_id, trade in events.items()}
+        return _Book(instrument, pair.base, tuple(reading.rows.history(Leg, pair.base)), matched, named)
 
 
-def _sells(book: _Book) -> Iterator[_Sale]:
-    matches: dict[UUID, list[Match]] = defaultdict(list)
-    for match in book.rows.history(Match):
-        matches[match.closing_event_id].append(match)
-    unmatched = {one.event_id: one for one in book.rows.history(UnmatchedDisposal)}
-    for leg in book.rows.history(Leg):
-        trade = book.trades[leg.event_id]
-        if trade.event.side is Side.SELL:
-            yield _sale(book, trade, -leg.quantity, matches[leg.event_id], unmatched.get(leg.event_id))
+def _sells(book: _Book, view: View) -> Iterator[_Sale]:
+    matches: dict[tuple[int, int], list[Match]] = defaultdict(list)
+    for match in book.matched.matches:
+        matches[match.closing_position, match.closing_leg].append(match)
+    unmatched = {(one.position, one.leg): one for one in book.matched.unmatched}
+    for leg in book.legs:
+        place = (leg.position, leg.leg)
+        sold = leg.quantity < 0 and leg.kind in GIVEN
+        if sold or (place in matches and leg.kind != "withdrawal"):
+            yield _sale(book, view, leg, matches[place], unmatched.get(place))
 
 
-def _sale(
-    book: _Book, trade: FileTrade, quantity: Decimal, matches: Sequence[Match], unmatched: UnmatchedDisposal | None
-) -> _Sale:
+def _sale(book: _Book, view: View, leg: Leg, matches: Sequence[Match], unmatched: UnmatchedDisposal | None) -> _Sale:
+    named, sold = book.named[leg.event_id], abs(leg.quantity)
+    known = [match for match in matches if match.cost_known]
     line: Sell = {
-        "id": trade.id,
-        "instrument": trade.instrument,
-        "time": time_text(trade.time),
-        "quantity": decimal_text(quantity),
-        "proceeds": decimal_text(sum((match.proceeds for match in matches), ZERO)),
-        "cost_basis": decimal_text(sum((match.cost_basis for match in matches), ZERO)),
-        "realized_pnl": decimal_text(sum((match.realized_pnl for match in matches), ZERO)),
-        "matches": [_match_line(book, match) for match in matches],
+        "id": named.id,
+        "instrument": book.instrument,
+        "time": time_text(leg.occurred_at),
+        "quantity": decimal_text(sold),
+        "proceeds": decimal_text(sum((match.proceeds for match in known), ZERO)),
+        "cost_basis": decimal_text(sum((match.cost_basis for match in known), ZERO)),
+        "realized_pnl": decimal_text(sum((match.realized_pnl for match in known), ZERO)),
+        "matches": [_match_line(book, view, match) for match in matches],
     }
+    if leg.kind != "trade":
+        line["kind"] = leg.kind
+    if len(known) < len(matches):
+        unknown = [match for match in matches if not match.cost_known]
+        line["unknown_cost_quantity"] = decimal_text(sum((match.quantity for match in unknown), ZERO))
+        line["unknown_cost_proceeds"] = decimal_text(sum((match.proceeds for match in unknown), ZERO))
     if unmatched is None:
-        return _Sale((trade.time, trade.number), line, None)
+        return _Sale((leg.occurred_at, named.number), line, None)
     line["unmatched_quantity"] = decimal_text(unmatched.quantity)
     line["unmatched_proceeds"] = decimal_text(unmatched.proceeds)
-    return _Sale((trade.time, trade.number), line, _oversold(trade, quantity, unmatched.quantity))
+    return _Sale((leg.occurred_at, named.number), line, _oversold(book, named.id, sold, unmatched.quantity))
 
 
-def _match_line(book: _Book, match: Match) -> MatchLine:
-    return {
-        "lot_id": book.trades[match.opening_event_id].id,
+def _match_line(book: _Book, view: View, match: Match) -> MatchLine:
+    line: MatchLine = {
+        "lot_id": book.named[match.opening_event_id].id,
         "quantity": decimal_text(match.quantity),
         "proceeds": decimal_text(match.proceeds),
-        "cost_basis": decimal_text(match.cost_basis),
-        "realized_pnl": decimal_text(match.realized_pnl),
+        "cost_basis": decimal_text(match.cost_basis) if match.cost_known else UNKNOWN,
+        "realized_pnl": decimal_text(match.realized_pnl) if match.cost_known else UNKNOWN,
     }
+    if view.holding_period is not None:
+        line["term"] = term_of(match, view.holding_period)
+    return line
 
 
-def _oversold(trade: FileTrade, quantity: Decimal, unmatched: Decimal) -> FileError:
-    asset = trade.event.instrument.base
+def _oversold(book: _Book, sale_id: str, quantity: Decimal, unmatched: Decimal) -> FileError:
     sold, held, rest = (decimal_text(value) for value in (quantity, quantity - unmatched, unmatched))
-    sentence = f"sold {sold} {asset} when {held} was held: {rest} is unmatched and kept out of realized_pnl"
-    return {"id": trade.id, "instrument": trade.instrument, "error": sentence}
+    sentence = f"sold {sold} {book.asset} when {held} was held: {rest} is unmatched and kept out of realized_pnl"
+    return {"id": sale_id, "instrument": book.instrument, "error": sentence}
 
 
 def _open_lots(book: _Book) -> Iterator[_Rest]:
-    for lot in book.rows.where(Lot):
-        trade = book.trades[lot.event_id]
+    for lot in book.matched.open_lots:
+        named = book.named[lot.event_id]
         line: OpenLot = {
-            "lot_id": trade.id,
-            "instrument": trade.instrument,
+            "lot_id": named.id,
+            "instrument": book.instrument,
             "quantity": decimal_text(lot.open_quantity),
-            "cost_basis": decimal_text(lot.open_cost),
+            "cost_basis": decimal_text(lot.open_cost) if lot.cost_known else UNKNOWN,
         }
-        yield _Rest((trade.time, trade.number), line)
+        if lot.short:
+            line["short"] = True
+        yield _Rest((lot.opened_at, named.number), line)
+
+
+def _signed(lot: Lot, value: Decimal) -> Decimal:
+    return -value if lot.short else value
 
 
 def _totals(book: _Book) -> Totals:
-    holding = next(book.rows.where(Holding))
-    open_quantity = sum((lot.open_quantity for lot in book.rows.where(Lot)), ZERO)
     return {
-        "realized_pnl": decimal_text(holding.realized_pnl),
-        "open_quantity": decimal_text(open_quantity),
-        "open_cost_basis": decimal_text(holding.cost_basis),
-        "fees": decimal_text(holding.fees),
+        "realized_pnl": decimal_text(sum((match.realized_pnl for match in book.matched.matches), ZERO)),
+        "open_quantity": decimal_text(sum((_signed(lot, lot.open_quantity) for lot in book.matched.open_lots), ZERO)),
+        "open_cost_basis": decimal_text(sum((_signed(lot, lot.open_cost) for lot in book.matched.open_lots), ZERO)),
+        "fees": decimal_text(sum((leg.fee for leg in book.legs), ZERO)),
     }

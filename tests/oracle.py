@@ -1,9 +1,10 @@
-"""A second opinion on lots: first in, first out in exact fractions, naive on purpose, sharing no code with the ledger.
+"""A second opinion on lots: matched in exact fractions, naive on purpose, sharing no code with the ledger.
 
 Beside it stand the generators of random trades. A trade is a row of a trade file: column names to texts.
 """
 
 from dataclasses import dataclass, field
+from datetime import date, timedelta
 from fractions import Fraction
 from random import Random
 
@@ -51,17 +52,20 @@ class OracleBook:
     fees: Fraction = Fraction(0)
 
 
-def first_in_first_out(rows: list[TradeRow]) -> dict[str, OracleBook]:
-    """The books of all instruments after the rows, taken in order of time (equal times as they stand)."""
+def matched_by(method: str, rows: list[TradeRow]) -> dict[str, OracleBook]:
+    """The books of all instruments after the rows, taken in order of time (equal times as they stand).
+
+    fifo closes the oldest lot first, lifo the newest, hifo the one with the highest unit cost, the older of equals.
+    """
     books: dict[str, OracleBook] = {}
     for row in sorted(rows, key=lambda one: one["time"]):
-        _take(books.setdefault(row["instrument"], OracleBook()), row)
+        _take(books.setdefault(row["instrument"], OracleBook()), row, method)
     return books
 
 
-def _take(book: OracleBook, row: TradeRow) -> None:
+def _take(book: OracleBook, row: TradeRow, method: str) -> None:
     quantity, price, fee = Fraction(row["quantity"]), Fraction(row["price"]), Fraction(row["fee"])
-    worth = quantity * price
+    worth = round(quantity * price, 18)  # half to even: the one rounding that a ledger of 18 places cannot do without
     sign = 1 if row["side"] == "buy" else -1
     if row["fee_asset"] and row["instrument"].startswith(row["fee_asset"]):
         moved, book.fees = quantity - sign * fee, book.fees + fee * price
@@ -71,20 +75,63 @@ def _take(book: OracleBook, row: TradeRow) -> None:
         book.bought += moved
         book.lots.append(OracleLot(row["id"], moved, worth / moved))
     else:
-        book.sells.append(_sell(book, OracleSell(row["id"], moved), worth / moved))
+        book.sells.append(_sell(book, OracleSell(row["id"], moved), worth / moved, method))
 
 
-def _sell(book: OracleBook, sell: OracleSell, unit_proceeds: Fraction) -> OracleSell:
+def _sell(book: OracleBook, sell: OracleSell, unit_proceeds: Fraction, method: str) -> OracleSell:
     rest = sell.quantity
     while rest and book.lots:
-        lot = book.lots[0]
+        lot = _next(book.lots, method)
         taken = min(rest, lot.quantity)
         sell.matches.append(OracleMatch(lot.lot_id, taken, taken * unit_proceeds, taken * lot.unit_cost))
         lot.quantity, rest = lot.quantity - taken, rest - taken
         if not lot.quantity:
-            book.lots.pop(0)
+            book.lots.remove(lot)
     sell.unmatched_quantity, sell.unmatched_proceeds = rest, rest * unit_proceeds
     return sell
+
+
+def _next(lots: list[OracleLot], method: str) -> OracleLot:
+    """The lot to close; max finds the first of equals, which is the oldest."""
+    if method == "hifo":
+        return max(lots, key=lambda lot: lot.unit_cost)
+    return lots[-1] if method == "lifo" else lots[0]
+
+
+def plain_rows(seed: int, count: int) -> list[TradeRow]:
+    """Trades as other tools take them: one instrument, ten days apart, 8 decimals, fees of either kind but no rebate.
+
+    The first is a purchase and no sale gives more than is held.
+    """
+    dice = Random(seed)
+    held, rows = Fraction(0), list[TradeRow]()
+    for number in range(count):
+        units = dice.randrange(1, 10 ** dice.randrange(3, 13))
+        in_base = dice.random() < 0.3
+        row = {
+            "id": f"t{number}",
+            "time": noon_after(10 * number),
+            "instrument": INSTRUMENTS[0],
+            "side": dice.choice(("buy", "sell")),
+            "quantity": decimal(units, 8),
+            "price": decimal(dice.randrange(10**4, 10**10), dice.choice((2, 4))),
+            "fee": decimal(dice.randrange(0, units // 10 + 1), 8) if in_base else decimal(dice.randrange(0, 50), 4),
+            "fee_asset": asset_of(INSTRUMENTS[0]) if in_base else "",
+        }
+        if held + _change(row) < 0 or _worth_less_than_its_fee(row):
+            row |= {"side": "buy"}
+        held += _change(row)
+        rows.append(row)
+    return rows
+
+
+def noon_after(days: int) -> str:
+    """Noon of so many days after the first."""
+    return f"{(date(2020, 1, 1) + timedelta(days=days)).isoformat()}T12:00:00Z"
+
+
+def _worth_less_than_its_fee(row: TradeRow) -> bool:
+    return not row["fee_asset"] and Fraction(row["quantity"]) * Fraction(row["price"]) <= Fraction(row["fee"])
 
 
 def random_rows(seed: int, count: int, *, oversells: bool = True) -> list[TradeRow]:

@@ -7,6 +7,8 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from click import Group
+from click.testing import CliRunner
 
 from api.cli import cli
 from api.replaying import BROKEN, DIFFERENT, USAGE, VERIFIED
@@ -66,9 +68,13 @@ def test_the_exit_codes_are_those_of_replay() -> None:
 def test_every_command_in_the_documents_exists(page: Path) -> None:
     """Each `daybook …` and `make …` in a document is a command with these options, or a target."""
     text = page.read_text(encoding="utf-8")
-    for name, options in re.findall(r"`(?:\.venv/bin/)?daybook ([a-z]+)((?: [^`]*)?)`", text):
+    for name, below, options in re.findall(r"`(?:\.venv/bin/)?daybook ([a-z]+)(?: ([a-z]+))?((?: [^`]*)?)`", text):
         assert name in cli.commands, f"{page.name}: daybook {name}"
-        known = {option for parameter in cli.commands[name].params for option in parameter.opts}
+        command = cli.commands[name]
+        if isinstance(command, Group) and below:
+            assert below in command.commands, f"{page.name}: daybook {name} {below}"
+            command = command.commands[below]
+        known = {option for parameter in command.params for option in parameter.opts}
         assert set(re.findall(r"--[a-z-]+", options)) <= known, f"{page.name}: daybook {name}{options}"
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     assert set(re.findall(r"(?:^|`)make ([a-z-]+)", text, re.MULTILINE)) <= targets
@@ -101,6 +107,21 @@ def test_the_trade_by_hand_works_as_it_is_written(daybook: Daybook) -> None:
     assert [answer.status_code for answer in answers] == [201, 201]
     assert answers[0].content == answers[1].content
     assert len(daybook.read("orders")["items"]) == 1
+
+
+def test_the_example_of_lots_is_what_the_program_prints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command in docs/lots.md, run on the trades above it, prints the lines below it."""
+    page = (ROOT / "docs" / "lots.md").read_text(encoding="utf-8")
+    (trades,), (command,), (printed,) = (
+        re.findall(rf"```{kind}\n(.*?)```", page, re.DOTALL) for kind in ("csv", "sh", "text")
+    )
+    (tmp_path / "trades.csv").write_text(trades, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+
+    done = CliRunner().invoke(cli, shlex.split(command)[1:])
+
+    assert done.exit_code == 0
+    assert done.stdout.startswith(printed)
 
 
 def test_the_paths_in_the_readme_answer(daybook: Daybook) -> None:

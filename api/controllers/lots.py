@@ -1,0 +1,62 @@
+"""Lots and gains of a portfolio by a method: views of the book, which itself stays first in, first out."""
+
+from typing import Final
+
+from litestar import Controller, get
+from litestar.di import NamedDependency
+from litestar.params import FromQuery
+
+from api.errors import Problem
+from api.lot_schemas import LotsAnswer
+from api.reading import PAST, AnyRequest, InPortfolio, only_parameters, reading_of
+from ledger.cuts import Cut
+from ledger.lots_report import View, portfolio_lots_report
+from ledger.projections.holdings import Holding
+from ledger.projections.portfolio import base_currency_of
+from ledger.what_if import Method
+
+METHODS: Final = (Method.FIFO, Method.LIFO, Method.HIFO)
+LONGEST_PERIOD_DAYS: Final = 36_500
+
+
+class LotController(Controller):
+    path = "/api/v1/portfolio/lots"
+    tags = ("portfolio",)
+
+    @get(operation_id="listLots", sync_to_thread=True)
+    def list_lots(
+        self,
+        request: AnyRequest,
+        past: NamedDependency[Cut],
+        portfolio: InPortfolio = None,
+        method: FromQuery[str] = "fifo",
+        holding_period: FromQuery[int | None] = None,
+        product_id: FromQuery[str | None] = None,
+    ) -> LotsAnswer:
+        """Sales with their matches, open lots and totals by fifo, lifo or hifo, of all products or one.
+
+        With holding_period (in days) each match says whether it was held longer: long, else short.
+        """
+        only_parameters(request, *PAST, "portfolio", "method", "holding_period", "product_id")
+        view = View(_method(method), holding_period=_days(holding_period))
+        with reading_of(request, portfolio, past) as reading:
+            if product_id is not None:
+                asset = product_id.removesuffix(f"-{base_currency_of(reading.rows)}")
+                if asset == product_id or reading.rows.get(Holding, asset) is None:
+                    raise Problem(404, "unknown-position", f"nothing was ever held in {product_id[:50]}")
+            return LotsAnswer.model_validate(portfolio_lots_report(reading.rows, view, product_id))
+
+
+def _method(text: str) -> Method:
+    """Raises Problem 400 for one that is not known."""
+    found = next((method for method in METHODS if method.value == text), None)
+    if found is None:
+        raise Problem(400, "bad-method", f"method must be one of {', '.join(METHODS)}")
+    return found
+
+
+def _days(period: int | None) -> int | None:
+    """Raises Problem 400 outside 0 to 36500."""
+    if period is not None and not 0 <= period <= LONGEST_PERIOD_DAYS:
+        raise Problem(400, "bad-holding-period", f"holding_period must be between 0 and {LONGEST_PERIOD_DAYS} days")
+    return period

@@ -1,0 +1,118 @@
+"""`daybook export` of a stored portfolio: files of the owner's, each of which appears whole or not at all."""
+
+import csv
+import os
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Final
+
+from api.proofs import whole_file
+from api.settings import Settings
+from api.stored_portfolio import stored_portfolio
+from ledger.beancount_export import beancount_text
+from ledger.gains import TaxYear, gains_lines, gains_report
+from ledger.lots import Lot, Match
+from ledger.parquet_export import write_parquet
+from ledger.postgres_book import PostgresBook, StoredReading
+from ledger.projections.portfolio import base_currency_of
+from ledger.projections.reversals import Reversal
+from ledger.projections.trades import TradeView
+from ledger.rows import Row, Rows
+from ledger.trade_export import trade_lines
+from ledger.values import decimal_text, time_text
+from ledger.what_if import Method
+
+TABLES: Final[dict[str, type[Row]]] = {"trades": TradeView, "lots": Lot, "matches": Match}
+LOT_COLUMNS: Final = (
+    "product_id",
+    "lot_id",
+    "opened_at",
+    "quantity",
+    "cost",
+    "open_quantity",
+    "open_cost",
+    "short",
+    "triggered_by",
+)
+
+
+def write_trades(settings: Settings, path: Path, portfolio: str) -> str:
+    """The trades are in the file; says so in one sentence. Raises what opening the portfolio raises, as all of these do."""
+
+    def lines(book: PostgresBook, reading: StoredReading) -> Iterator[tuple[str, ...]]:
+        gone = {one.event_id for one in reading.rows.history(Reversal)}
+        log = (one for one in book.log.read(reading.portfolio_id) if one.event_id not in gone)
+        return trade_lines(log, base_currency_of(reading.rows))
+
+    return _write_csv(settings, path, portfolio, "trades", lines)
+
+
+def write_lots(settings: Settings, path: Path, portfolio: str) -> str:
+    """All lots are in the file, open and closed."""
+    return _write_csv(settings, path, portfolio, "lots", lambda _, reading: lot_lines(reading.rows))
+
+
+def write_gains(
+    settings: Settings, path: Path, portfolio: str, year: TaxYear | None, method: Method, holding_period_days: int
+) -> str:
+    """The gains of the year are in the file."""
+
+    def lines(_: PostgresBook, reading: StoredReading) -> Iterator[tuple[str, ...]]:
+        return gains_lines(gains_report(reading.rows, year, method, holding_period_days))
+
+    return _write_csv(settings, path, portfolio, "lines", lines)
+
+
+def write_beancount(settings: Settings, path: Path, portfolio: str) -> str:
+    """The portfolio is in the file as a ledger for beancount. Raises CannotExport."""
+    with stored_portfolio(settings, portfolio) as (book, reading), whole_file(path) as file:
+        for line in beancount_text(reading.rows, book.log.read(reading.portfolio_id)):
+            file.write(line + "\n")
+    return f"{path}: the portfolio {portfolio} as a beancount ledger"
+
+
+def write_parquet_file(settings: Settings, path: Path, portfolio: str, table: str) -> str:
+    """The table is in the file as Parquet. Raises NoParquet."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with stored_portfolio(settings, portfolio) as (_, reading):
+            count = write_parquet(draft, TABLES[table], reading.rows.history(TABLES[table]))
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+    return f"{path}: {count} {table} of {portfolio}"
+
+
+def lot_lines(rows: Rows) -> Iterator[tuple[str, ...]]:
+    """A heading, then every lot in order of its time."""
+    currency = base_currency_of(rows)
+    yield LOT_COLUMNS
+    for lot in sorted(rows.history(Lot), key=lambda one: (one.opened_at, one.position, one.leg)):
+        yield (
+            f"{lot.asset}-{currency}",
+            str(lot.event_id),
+            time_text(lot.opened_at),
+            decimal_text(lot.quantity),
+            decimal_text(lot.cost) if lot.cost_known else "unknown",
+            decimal_text(lot.open_quantity),
+            decimal_text(lot.open_cost) if lot.cost_known else "unknown",
+            "yes" if lot.short else "no",
+            lot.triggered_by or "",
+        )
+
+
+Lines = Callable[[PostgresBook, StoredReading], Iterable[tuple[str, ...]]]
+
+
+def _write_csv(settings: Settings, path: Path, portfolio: str, what: str, lines: Lines) -> str:
+    with stored_portfolio(settings, portfolio) as (book, reading), whole_file(path) as file:
+        count = _written(csv.writer(file, lineterminator="\n").writerow, lines(book, reading))
+    return f"{path}: {count - 1} {what} of {portfolio}"
+
+
+def _written(write: Callable[[tuple[str, ...]], object], lines: Iterable[tuple[str, ...]]) -> int:
+    count = 0
+    for line in lines:
+        write(line)
+        count += 1
+    return count

@@ -1,0 +1,34 @@
+"""One stored portfolio for commands that read it and end."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from api.replaying import named_portfolios
+from api.settings import BadSettings, Settings
+from api.views_behind import ViewsBehind
+from api.wiring import usable_folder
+from ledger.database import open_database
+from ledger.postgres_book import PostgresBook, StoredReading
+from ledger.replay import all_portfolios, rebuild_outdated
+from ledger.values import system_clock
+
+
+@contextmanager
+def stored_portfolio(settings: Settings, name: str) -> Iterator[tuple[PostgresBook, StoredReading]]:
+    """The book and the rows of the portfolio with this name or id, all at one moment and up to the end of its log.
+
+    Views that another version of Daybook made are rebuilt first. Raises BadSettings when there is no such portfolio,
+    ViewsBehind when its views stopped.
+    """
+    usable_folder(settings.data_dir)
+    with open_database(settings.data_dir, settings.database) as engine:
+        chosen = named_portfolios(all_portfolios(engine), name)
+        if not chosen:
+            raise BadSettings(f"there is no portfolio called {name!r}: daybook replay lists them")
+        rebuild_outdated(engine)
+        book = PostgresBook(engine, system_clock)
+        with book.reading(chosen[0]) as reading:
+            if reading.stopped is not None:
+                why = f"stopped before position {reading.stopped.position} ({reading.stopped.reason})"
+                raise ViewsBehind(f"the views of {name!r} {why}: see daybook replay --verify")
+            yield book, reading

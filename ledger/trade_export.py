@@ -1,0 +1,63 @@
+"""Trades in the columns of a trade file, so that what was exported can be read again with the same lots."""
+
+from collections.abc import Iterable, Iterator
+from decimal import Decimal
+from typing import Final
+
+from ledger.envelope import Envelope
+from ledger.events import TradeExecuted
+from ledger.legs import moves_of
+from ledger.trade_rows import COLUMNS
+from ledger.values import ZERO, Asset, Side, decimal_text, round18, time_text
+
+TRADE_COLUMNS: Final = (*COLUMNS, "venue", "venue_trade_id", "fees")
+
+
+def trade_lines(envelopes: Iterable[Envelope], base_currency: str) -> Iterator[tuple[str, ...]]:
+    """A heading, then the trades in order of occurrence, as rows of text. Reversed trades are to be left out before.
+
+    A trade file has one fee: of a trade that has several, `fees` tells them all and `fee` is one that leaves the same
+    lots, in the quote currency.
+    """
+    yield TRADE_COLUMNS
+    trades = [one for one in envelopes if isinstance(one.event, TradeExecuted)]
+    for envelope in sorted(trades, key=lambda one: (one.occurred_at, one.position)):
+        assert isinstance(envelope.event, TradeExecuted)
+        yield _line(envelope, envelope.event, base_currency)
+
+
+def _line(envelope: Envelope, trade: TradeExecuted, base_currency: str) -> tuple[str, ...]:
+    quantity, fee, fee_asset = _one_fee(trade, base_currency)
+    return (
+        str(envelope.event_id),
+        time_text(envelope.occurred_at),
+        str(trade.instrument),
+        trade.side.value,
+        decimal_text(quantity),
+        decimal_text(trade.price),
+        decimal_text(fee),
+        fee_asset,
+        str(trade.order_id or ""),
+        trade.account,
+        trade.triggered_by or "",
+        trade.venue,
+        trade.venue_trade_id,
+        " + ".join(f"{decimal_text(one.amount)} {one.asset}" for one in trade.fees),
+    )
+
+
+def _one_fee(trade: TradeExecuted, base_currency: str) -> tuple[Decimal, Decimal, Asset]:
+    """The quantity, fee and fee asset that move the same number of units at the same worth."""
+    base, quote = trade.instrument.base, trade.instrument.quote
+    paid = sum((fee.amount for fee in trade.fees), ZERO)
+    assets = {fee.asset for fee in trade.fees if fee.amount}
+    if assets <= {quote}:
+        return trade.quantity, paid, quote
+    if assets == {base}:
+        return trade.quantity, paid, base
+    moved = next((move for move in moves_of(trade, base_currency) if move.asset == base), None)
+    assert moved is not None
+    sign = 1 if trade.side is Side.BUY else -1
+    quantity = sign * moved.quantity
+    worth = moved.value if quote == base_currency else round18(moved.value / trade.quote_rate)
+    return quantity, sign * (worth - round18(quantity * trade.price)), quote
