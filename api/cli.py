@@ -17,6 +17,7 @@ from ledger.cuts import Cut
 from ledger.database import DATABASE_GONE, NewerSchema
 from ledger.embedded_postgres import DatabaseUnavailable
 from ledger.files import BadFile
+from ledger.importing import WrongPortfolio
 from ledger.log import NoSuchPortfolio
 from ledger.values import Asset, utc_time
 from signals.market import BadCandle, BadFeed, FeedUnavailable
@@ -29,6 +30,7 @@ FAILURES: Final = (
     BrokenLog,
     NoSuchPortfolio,
     BadFile,
+    WrongPortfolio,
     BadCheckpoint,
     BadFeed,
     BadCandle,
@@ -66,10 +68,10 @@ def fail(sentence: str) -> None:
     sys.exit(1)
 
 
-def asset(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
+def asset(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
     """The option's value, which is an asset. Raises BadParameter, which is wrong usage."""
     try:
-        return Asset(value)
+        return None if value is None else Asset(value)
     except ValueError as error:
         raise click.BadParameter(str(error)) from None
 
@@ -188,6 +190,42 @@ def events(file: Path, portfolio: str | None) -> None:
     click.echo(write_events_file(load_settings(), file, portfolio))
 
 
+@cli.group("import")
+def import_() -> None:
+    """Take over what happened elsewhere, from files.
+
+    Exit codes: 0 done, 1 failure, 2 usage.
+
+    Example: daybook import trades trades.csv --portfolio mine --create
+    """
+
+
+@import_.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--portfolio", metavar="NAME", required=True, help="Where it goes: a portfolio's name or id.")
+@click.option("--create", is_flag=True, help="Open the portfolio if there is none of that name.")
+@click.option("--base", metavar="ASSET", callback=asset, help="The portfolio's base currency (USD for a new one).")
+@click.option("--dry-run", is_flag=True, help="Say what would be done, and write nothing.")
+@click.option("--skip-bad", is_flag=True, help="Import the rest when rows are bad; those go to FILE.bad.csv.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@one_sentence
+def trades(
+    file: Path, portfolio: str, create: bool, base: str | None, dry_run: bool, skip_bad: bool, as_json: bool
+) -> None:
+    """Put the trades of FILE into a portfolio, each once: our own CSV or JSON, or an exchange's export.
+
+    Coinbase, Binance, Kraken and Luno are recognised by their headers; docs/files.md has the columns.
+
+    Exit codes: 0 done, 1 bad rows (nothing is imported unless they are skipped) or a failure, 2 usage.
+
+    Example: daybook import trades fills.csv --portfolio mine --create --dry-run
+    """
+    from api.importing import Asked, run_import
+
+    asked = Asked(file, portfolio, create, base, dry_run, skip_bad, as_json)
+    sys.exit(run_import(load_settings(), asked))
+
+
 @cli.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option(
@@ -196,7 +234,7 @@ def events(file: Path, portfolio: str | None) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @one_sentence
 def lots(file: Path, base: str, as_json: bool) -> None:
-    """FIFO lots and gains straight from a CSV or JSON file of trades; needs no database.
+    """FIFO lots and gains straight from a CSV or JSON file of trades, ours or an exchange's; needs no database.
 
     Exit codes: 0 done, 1 rows that could not be read (each is named) or a file that cannot be used, 2 usage.
 

@@ -11,21 +11,18 @@ from pathlib import Path
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy import Engine
-
 from ledger.envelope import Envelope, NewEvent
 from ledger.events import AccountOpened, Event, PortfolioOpened
 from ledger.exports.export import Ignored
 from ledger.file_entries import Entry, FileEntries, Refused
 from ledger.files import Table, table_of
 from ledger.log import Conflict, NoSuchPortfolio
-from ledger.postgres import PostgresLog, raw, read_events_by_id
+from ledger.postgres import read_events_by_id
 from ledger.postgres_book import PostgresBook
 from ledger.projections.portfolio import AccountView
 from ledger.ready import Ready, ready
-from ledger.replay import rebuild_portfolio
 from ledger.trade_rows import COLUMNS, JsonNumber
-from ledger.values import Asset, Clock, derived_id, system_clock, time_text
+from ledger.values import Asset, derived_id, time_text
 
 AT_ONCE: Final = 2_000
 """So many events are recorded together with their views; more go into the log first, and the views are made anew."""
@@ -35,6 +32,14 @@ REASON: Final = "reason"
 Held = Callable[[Sequence[UUID]], Mapping[UUID, Envelope]]
 """What the portfolio already holds under these ids."""
 Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """Where imports go: the book, and how a portfolio's views are made anew from its log."""
+
+    book: PostgresBook
+    rebuild: Callable[[UUID], int]
 
 
 class WrongPortfolio(Exception):
@@ -90,9 +95,7 @@ class Wanted:
     skip_bad: bool = False
 
 
-def import_trades(
-    engine: Engine, wanted: Wanted, content: bytes, clock: Clock = system_clock, progress: Progress = lambda _: None
-) -> Import:
+def import_trades(store: Store, wanted: Wanted, content: bytes, progress: Progress = lambda _: None) -> Import:
     """The new events of the file are in the portfolio's log and its views; with bad rows nothing is, unless they are skipped.
 
     The log grows in batches, each of them whole. Killed in between, it holds the first batches, and the views may stand
@@ -101,16 +104,17 @@ def import_trades(
     NoSuchPortfolio and WrongPortfolio.
     """
     table = table_of(wanted.path, content)
-    base, exists = _base_of(engine, wanted, clock)
+    base, exists = _base_of(store, wanted)
     entries = FileEntries(table, wanted.portfolio_id, base, content, progress)
-    held = _held_in(engine, wanted.portfolio_id) if exists else _nothing_held
+    held = _held_in(store, wanted.portfolio_id) if exists else _nothing_held
     plan = plan_of(entries, held)
     if wanted.dry_run or (plan.refused and not wanted.skip_bad):
         return Import(plan, table.format, 0, None)
     bad_rows = write_bad_rows(table, plan.refused) if plan.refused else None
     new = (one for one in judged(entries, held) if isinstance(one, Ready))
-    opening = _opening(engine, wanted, base, plan, exists=exists)
-    append_many(engine, wanted.portfolio_id, chain(opening, new), clock)
+    opening = _opening(store, wanted, base, plan, exists=exists)
+    if exists or plan.new:
+        append_many(store, wanted.portfolio_id, chain(opening, new))
     return Import(plan, table.format, plan.new, bad_rows)
 
 
@@ -181,7 +185,7 @@ def same_fact(stored: Envelope, one: Ready) -> bool:
     )
 
 
-def append_many(engine: Engine, portfolio_id: UUID, events: Iterable[Ready], clock: Clock) -> int:
+def append_many(store: Store, portfolio_id: UUID, events: Iterable[Ready]) -> int:
     """`events` are in the log and in the views; returns how many there were. Few go in at once, many in batches.
 
     Killed between two batches, the log holds whole batches and the views stand behind it; the next call with whatever
@@ -189,17 +193,15 @@ def append_many(engine: Engine, portfolio_id: UUID, events: Iterable[Ready], clo
     """
     going = iter(events)
     few = list(islice(going, AT_ONCE + 1))
-    held = _held_in(engine, portfolio_id)
+    held = _held_in(store, portfolio_id)
     count = 0
     if 0 < len(few) <= AT_ONCE:
-        book = PostgresBook(engine, clock)
-        count = _appended(few, held, lambda batch: book.record(portfolio_id, batch))
+        count = _appended(few, held, lambda batch: store.book.record(portfolio_id, batch))
     elif few:
-        log = PostgresLog(engine, clock)
         rest = chain(few, going)
         while batch := list(islice(rest, BATCH)):
-            count += _appended(batch, held, lambda batch: log.append(portfolio_id, batch))
-    _bring_views_up(engine, portfolio_id, clock)
+            count += _appended(batch, held, lambda batch: store.book.log.append(portfolio_id, batch))
+    _bring_views_up(store, portfolio_id)
     return count
 
 
@@ -217,17 +219,16 @@ def _appended(batch: Sequence[Ready], held: Held, append: Callable[[list[NewEven
     return len(batch)
 
 
-def _bring_views_up(engine: Engine, portfolio_id: UUID, clock: Clock) -> None:
-    book = PostgresBook(engine, clock)
-    with book.reading(portfolio_id) as reading:
+def _bring_views_up(store: Store, portfolio_id: UUID) -> None:
+    with store.book.reading(portfolio_id) as reading:
         position, stopped = reading.position, reading.stopped
-    if stopped is None and position < book.log.head(portfolio_id).position:
-        rebuild_portfolio(engine, portfolio_id)
+    if stopped is None and position < store.book.log.head(portfolio_id).position:
+        store.rebuild(portfolio_id)
 
 
-def _base_of(engine: Engine, wanted: Wanted, clock: Clock) -> tuple[Asset, bool]:
+def _base_of(store: Store, wanted: Wanted) -> tuple[Asset, bool]:
     """The base currency to import with, and whether the portfolio exists already."""
-    opened = next(PostgresLog(engine, clock).read(wanted.portfolio_id, 0, 1), None)
+    opened = next(iter(store.book.log.read(wanted.portfolio_id, 0, 1)), None)
     if opened is None:
         if not wanted.create:
             raise NoSuchPortfolio(
@@ -244,14 +245,14 @@ def _base_of(engine: Engine, wanted: Wanted, clock: Clock) -> tuple[Asset, bool]
     return event.base_currency, True
 
 
-def _opening(engine: Engine, wanted: Wanted, base: Asset, plan: Plan, *, exists: bool) -> Iterator[Ready]:
+def _opening(store: Store, wanted: Wanted, base: Asset, plan: Plan, *, exists: bool) -> Iterator[Ready]:
     """The portfolio and the accounts that are not there yet, as of the first event of the file."""
     portfolio_id, at = wanted.portfolio_id, plan.first
     if at is None or (exists and not plan.new):
         return
     there: set[str] = set()
     if exists:
-        with PostgresBook(engine, system_clock).reading(portfolio_id) as reading:
+        with store.book.reading(portfolio_id) as reading:
             there = {view.account for view in reading.rows.history(AccountView)}
     else:
         opened = PortfolioOpened(name=wanted.portfolio_name, base_currency=base)
@@ -261,7 +262,7 @@ def _opening(engine: Engine, wanted: Wanted, base: Asset, plan: Plan, *, exists:
         for account, venue in sorted(plan.accounts.items())
         if account not in there
     }
-    stored = _held_in(engine, portfolio_id)(list(accounts))
+    stored = _held_in(store, portfolio_id)(list(accounts))
     yield from (_opened(event, event_id, at) for event_id, event in accounts.items() if event_id not in stored)
 
 
@@ -269,10 +270,10 @@ def _opened(event: Event, event_id: UUID, at: datetime) -> Ready:
     return ready(event, event_id, at, "{}", 0, "")
 
 
-def _held_in(engine: Engine, portfolio_id: UUID) -> Held:
+def _held_in(store: Store, portfolio_id: UUID) -> Held:
     def held(ids: Sequence[UUID]) -> Mapping[UUID, Envelope]:
-        with engine.connect() as connection:
-            return read_events_by_id(raw(connection), portfolio_id, ids)
+        with store.book.transaction() as connection:
+            return read_events_by_id(connection, portfolio_id, ids)
 
     return held
 
