@@ -46,7 +46,8 @@ class FileEntries:
         self.accounts: dict[str, str] = {}
         self._portfolio_id, self._base, self._progress = portfolio_id, base, progress
         place = "index" if table.is_json else "line"
-        self._origin = Origin(table.path.name, hashlib.sha256(content).hexdigest(), place)
+        name = table.path.name.encode("utf-8", "replace").decode()
+        self._origin = Origin(name, hashlib.sha256(content).hexdigest(), place)
 
     def __iter__(self) -> Iterator[Entry]:
         self.rows = 0

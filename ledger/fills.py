@@ -116,6 +116,7 @@ def sentences(error: ValidationError) -> str:
 
 
 def _trade(fill: Fill, base: Asset, worth: Worth) -> TradeExecuted:
+    rate = _quote_rate(fill, base, worth)
     return TradeExecuted(
         account=fill.account,
         venue=fill.venue,
@@ -125,7 +126,7 @@ def _trade(fill: Fill, base: Asset, worth: Worth) -> TradeExecuted:
         quantity=fill.quantity,
         price=fill.price,
         fees=tuple(_fee(fee, fill, base, worth) for fee in fill.fees),
-        quote_rate=_quote_rate(fill, base, worth),
+        quote_rate=rate,
         triggered_by=fill.triggered_by,
     )
 
@@ -190,7 +191,7 @@ def _movement(moved: Movement, base: Asset, worth: Worth) -> Event:
                 told = f" (it is told in {moved.value_currency})" if moved.value_currency else ""
                 raise BadRow(
                     f"the income of {decimal_text(quantity)} {asset} has no value in {base}{told}: "
-                    "leave it out with --skip-bad and record it with its value"
+                    "say in a column income_value what it was worth"
                 )
             return IncomeReceived(account=account, asset=asset, quantity=quantity, value=value, kind=moved.income)
 

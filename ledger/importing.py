@@ -11,11 +11,14 @@ from pathlib import Path
 from typing import Final
 from uuid import UUID
 
+from pydantic import ValidationError
+
 from ledger.envelope import Envelope, NewEvent
 from ledger.events import AccountOpened, Event, PortfolioOpened
 from ledger.exports.export import Ignored
 from ledger.file_entries import Entry, FileEntries, Refused
 from ledger.files import Table, table_of
+from ledger.fills import sentences
 from ledger.log import Conflict, NoSuchPortfolio
 from ledger.postgres import read_events_by_id
 from ledger.postgres_book import PostgresBook
@@ -234,7 +237,9 @@ def _base_of(store: Store, wanted: Wanted) -> tuple[Asset, bool]:
             raise NoSuchPortfolio(
                 f"there is no portfolio called {wanted.portfolio_name!r}: name another one, or open it with --create"
             )
-        return wanted.base or Asset("USD"), False
+        base = wanted.base or Asset("USD")
+        _new_portfolio(wanted.portfolio_name, base)
+        return base, False
     event = opened.event
     assert isinstance(event, PortfolioOpened)
     if wanted.base not in (None, event.base_currency):
@@ -243,6 +248,13 @@ def _base_of(store: Store, wanted: Wanted) -> tuple[Asset, bool]:
             "leave --base out, or import into another portfolio"
         )
     return event.base_currency, True
+
+
+def _new_portfolio(name: str, base: Asset) -> PortfolioOpened:
+    try:
+        return PortfolioOpened(name=name, base_currency=base)
+    except ValidationError as error:
+        raise WrongPortfolio(f"{name[:100]!r} cannot be a portfolio's name: {sentences(error)}") from None
 
 
 def _opening(store: Store, wanted: Wanted, base: Asset, plan: Plan, *, exists: bool) -> Iterator[Ready]:
@@ -255,7 +267,7 @@ def _opening(store: Store, wanted: Wanted, base: Asset, plan: Plan, *, exists: b
         with store.book.reading(portfolio_id) as reading:
             there = {view.account for view in reading.rows.history(AccountView)}
     else:
-        opened = PortfolioOpened(name=wanted.portfolio_name, base_currency=base)
+        opened = _new_portfolio(wanted.portfolio_name, base)
         yield _opened(opened, derived_id("portfolio opened", portfolio_id), at)
     accounts = {
         derived_id("account opened", portfolio_id, account): AccountOpened(account=account, venue=venue, mode="live")

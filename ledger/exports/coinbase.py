@@ -50,7 +50,7 @@ SUBTOTALS: Final = ("subtotal", "usd subtotal")
 PRICES: Final = ("price at transaction", "spot price at transaction", "usd spot price at transaction")
 CURRENCIES: Final = ("price currency", "spot price currency")
 
-_CONVERTED: Final = re.compile(r"Converted [\d.,]+ \S+ to ([\d.,]+) (\S+?)\.?")
+_CONVERTED: Final = re.compile(r"Converted [\d.,]+ \S+ to ([\d.,]+) ([A-Z0-9.]*[A-Z0-9])")
 _MARKET: Final = re.compile(r" on ([A-Z0-9.]+)-([A-Z0-9.]+) at ")
 
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Final
 
-from ledger.fills import BadRow, Fact
+from ledger.fills import BadRow, Fact, Fill
 from ledger.values import Asset, Instrument, exact_decimal
 
 
@@ -84,6 +84,10 @@ class Export:
     groups: Callable[[Iterable[Line]], Iterator[Group]] = one_by_one
 
 
+ADDED: Final = ("quote_rate", "fee_value", "income_value", "reason")
+"""Columns that the owner of a file may add: what the export leaves open. They are no part of what the row is."""
+
+
 def found_in(export: Export, lines: Iterable[Line]) -> Iterator[Found]:
     """Everything the rows say; every line is in at least one of the answers."""
     for group in export.groups(_identified(export, lines)):
@@ -93,6 +97,8 @@ def found_in(export: Export, lines: Iterable[Line]) -> Iterator[Found]:
             if flaw:
                 raise BadRow(flaw)
             facts = export.facts(group)
+            if not isinstance(facts, Left):
+                facts = [_completed(fact, group[0]) for fact in facts]
         except BadRow as bad:
             yield Unusable(numbers, group[0].text("txid", "id", "trade id", "reference"), str(bad))
             continue
@@ -102,12 +108,22 @@ def found_in(export: Export, lines: Iterable[Line]) -> Iterator[Found]:
             yield from (Stated(numbers, fact) for fact in facts)
 
 
+def _completed(fact: Fact, line: Line) -> Fact:
+    """With what the owner of the file added to it, in columns that no export has. Raises BadRow."""
+    if isinstance(fact, Fill):
+        rate, worth = number_or_none(line, "quote_rate"), number_or_none(line, "fee_value")
+        inside = (fact.instrument.base, fact.instrument.quote)
+        fees = (replace(fee, value=worth) if fee.asset not in inside else fee for fee in fact.fees)
+        return replace(fact, quote_rate=rate, fees=tuple(fees)) if rate or worth is not None else fact
+    worth = number_or_none(line, "fee_value" if fact.kind == "fee" else "income_value")
+    return fact if worth is None else replace(fact, value=worth, value_currency=None)
+
+
 def _identified(export: Export, lines: Iterable[Line]) -> Iterator[Line]:
     seen: Counter[bytes] = Counter()
     for line in lines:
-        content = "\x1f".join(
-            (export.name, *(f"{name}\x1e{cell.strip()}" for name, cell in sorted(line.cells.items())))
-        )
+        own = sorted((name, cell.strip()) for name, cell in line.cells.items() if name not in ADDED)
+        content = "\x1f".join((export.name, *(f"{name}\x1e{cell}" for name, cell in own)))
         digest = hashlib.sha256(content.encode()).digest()
         ordinal = seen[digest]
         seen[digest] += 1

@@ -51,18 +51,20 @@ def transaction(group: Group) -> Sequence[Fact] | Left:
         return (_moved(line, "fee"),)
     if _OWN.fullmatch(said):
         return Left("moved between wallets of one's own")
-    if _INTEREST.fullmatch(said):
-        return (_moved(line, "income", "interest"),)
-    if _REWARD.fullmatch(said):
-        return (_moved(line, "income", "reward"),)
-    if _IN.fullmatch(said):
-        return (_moved(line, "deposit"),)
-    if _OUT.fullmatch(said):
-        return (_moved(line, "withdrawal"),)
-    if line.text("cryptocurrency transaction id"):  # the customer's own words stand in place of Received or Sent
-        return (_moved(line, "deposit" if _delta(line) > 0 else "withdrawal"),)
-    if not _delta(line):
-        return Left("changes no balance")
+    return (_changed(line, said),) if _delta(line) else Left("changes no balance")
+
+
+def _changed(line: Line, said: str) -> Movement:
+    """What came in or went out. Customers may put their own words in place of Received or Sent, so the sign is asked too."""
+    if _delta(line) > 0:
+        if _INTEREST.fullmatch(said):
+            return _moved(line, "income", "interest")
+        if _REWARD.fullmatch(said):
+            return _moved(line, "income", "reward")
+        if _IN.fullmatch(said) or line.text("cryptocurrency transaction id"):
+            return _moved(line, "deposit")
+    elif _OUT.fullmatch(said) or line.text("cryptocurrency transaction id"):
+        return _moved(line, "withdrawal")
     raise BadRow(f"description: {said[:60]!r} is not one that is understood")
 
 
