@@ -16,6 +16,7 @@ from ledger.fills import BadRow, Fill, Movement
 from ledger.trade_rows import OPTIONAL, REQUIRED, FileTrade, JsonNumber, file_trade, shown, trade_of
 from ledger.values import Asset
 
+_ENCODING: Final = "utf-8-sig"
 _PREAMBLE: Final = 12
 """So many lines may stand above the header of an export."""
 
@@ -58,7 +59,7 @@ class Table:
     """A file whose format is known: our own when `export` is None. `header` is as the file writes it; JSON has none."""
 
     path: Path
-    text: str
+    content: bytes
     export: Export | None
     header: tuple[str, ...]
 
@@ -78,14 +79,14 @@ class Table:
     def rows(self) -> Iterator[Row]:
         """The rows below the header. Raises BadFile where the file breaks off being CSV or JSON."""
         if self.is_json:
-            return _json_rows(self.path, self.text)
+            return _json_rows(self.path, self.content.decode(_ENCODING))
         names = columns_of(self.header)
         return (csv_row(line, names, cells) for line, cells in self.cells())
 
     def cells(self) -> Iterator[tuple[int, list[str]]]:
         """The rows below the header as the file writes them, with the lines where they begin."""
         below = False
-        for line, cells in _csv_cells(self.path, self.text):
+        for line, cells in _csv_cells(self.path, self.content):
             if below:
                 yield line, cells
             below = below or tuple(cells) == self.header
@@ -108,22 +109,21 @@ def open_table(path: Path) -> Table:
 
 def table_of(path: Path, content: bytes) -> Table:
     """The same for what was read before (`path` only names it). Raises BadFile."""
-    text = _text(path, content)
-    if path.suffix.lower() == ".json" or text.lstrip()[:1] in ("[", "{"):
-        return Table(path, text, None, ())
+    start = _checked_start(path, content)
+    if path.suffix.lower() == ".json" or start in ("[", "{"):
+        return Table(path, content, None, ())
     first: list[str] = []
-    for line, (_, cells) in enumerate(_csv_cells(path, text)):
+    for number, (_, cells) in enumerate(_csv_cells(path, content)):
+        first = first or cells
+        if number == 0 and set(REQUIRED) <= set(columns_of(cells)):
+            break
         export = export_of(cells)
-        if line == 0:
-            first = cells
-            if set(REQUIRED) <= set(columns_of(cells)):
-                break
         if export is not None:
-            return Table(path, text, export, tuple(cells))
-        if line == _PREAMBLE:
+            return Table(path, content, export, tuple(cells))
+        if number == _PREAMBLE:
             break
     _check_header(path, first)
-    return Table(path, text, None, tuple(first))
+    return Table(path, content, None, tuple(first))
 
 
 def lines_of(table: Table) -> Iterator[Line]:
@@ -210,21 +210,24 @@ def read_bytes(path: Path) -> bytes:
         raise BadFile(f"{path} cannot be read ({error.strerror}): check the path and who may read it") from None
 
 
-def _text(path: Path, content: bytes) -> str:
+def _checked_start(path: Path, content: bytes) -> str:
+    """The first character that is no space of a file that is text. Raises BadFile."""
     if b"\0" in content:
         raise BadFile(f"{path} is not a text file: export the trades as CSV or JSON in UTF-8")
     try:
-        text = content.decode("utf-8-sig")
+        text = content.decode(_ENCODING)
     except UnicodeDecodeError:
         raise BadFile(f"{path} is not UTF-8 text: save it again with the encoding UTF-8") from None
-    if not text.strip():
+    start = text.lstrip()[:1]
+    if not start:
         raise BadFile(f"{path} is empty: it needs a header line and trades, or a JSON list of trades")
-    return text
+    return start
 
 
-def _csv_cells(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
+def _csv_cells(path: Path, content: bytes) -> Iterator[tuple[int, list[str]]]:
     """The rows that are not empty, with the lines where they begin."""
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    # Decoded as it is read: the whole text as Python holds it would be four times as large.
+    reader = csv.reader(io.TextIOWrapper(io.BytesIO(content), _ENCODING, newline=""), strict=True)
     line = 1
     try:
         for cells in reader:
