@@ -7,6 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+import rich_click as click
 
 from api.cli import cli
 from api.replaying import BROKEN, DIFFERENT, USAGE, VERIFIED
@@ -68,7 +69,12 @@ def test_every_command_in_the_documents_exists(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     for name, options in re.findall(r"`(?:\.venv/bin/)?daybook ([a-z]+)((?: [^`]*)?)`", text):
         assert name in cli.commands, f"{page.name}: daybook {name}"
-        known = {option for parameter in cli.commands[name].params for option in parameter.opts}
+        command = cli.commands[name]
+        if isinstance(command, click.Group):
+            (sub,) = re.findall(r"^ ([a-z]+)", options)
+            assert sub in command.commands, f"{page.name}: daybook {name} {sub}"
+            command = command.commands[sub]
+        known = {option for parameter in command.params for option in parameter.opts}
         assert set(re.findall(r"--[a-z-]+", options)) <= known, f"{page.name}: daybook {name}{options}"
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     assert set(re.findall(r"(?:^|`)make ([a-z-]+)", text, re.MULTILINE)) <= targets
