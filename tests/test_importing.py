@@ -5,6 +5,7 @@ import io
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import fields, replace
+from decimal import Decimal
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -29,7 +30,7 @@ from ledger.projections.cash import Balance
 from ledger.projections.holdings import Holding
 from ledger.ready import Ready
 from ledger.replay import rebuild_portfolio, verify_portfolio
-from ledger.values import Asset, derived_id
+from ledger.values import Asset, decimal_text, derived_id
 from tests.factories import SteppingClock
 
 HEADER: Final = "id,time,instrument,side,quantity,price,fee"
@@ -75,8 +76,14 @@ def figures(store: Store, name: str) -> list[str]:
             names = [
                 one.name for one in fields(kind) if "position" not in one.name and not one.name.endswith("event_id")
             ]
-            found += [f"{kind.table} {[str(getattr(row, one)) for one in names]}" for row in reading.rows.history(kind)]
+            found += [
+                f"{kind.table} {[shown(getattr(row, one)) for one in names]}" for row in reading.rows.history(kind)
+            ]
     return sorted(found)
+
+
+def shown(value: object) -> str:
+    return decimal_text(value) if isinstance(value, Decimal) else str(value)
 
 
 def check_proven(engine: Engine, name: str) -> None:
