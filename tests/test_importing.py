@@ -274,6 +274,30 @@ def test_few_and_many_come_to_the_same(store: Store, engine: Engine, monkeypatch
     check_proven(engine, many)
 
 
+@settings(max_examples=8)
+@given(rows=st.one_of(st.just(tuple(reversed(TRADES))), st.permutations(TRADES)))
+def test_the_log_grows_in_the_order_of_time(store: Store, rows: Sequence[str]) -> None:
+    """Whatever order a file has, its events are recorded as they happened, so that nothing has to be folded in late."""
+    name = new_name()
+    take(store, name, rows)
+
+    times = [one.occurred_at for one in store.book.log.read(derived_id("portfolio", name))]
+    assert times == sorted(times)
+
+
+def test_what_happened_at_once_stands_as_it_happened(store: Store) -> None:
+    """In a file that begins with the newest, the lower of two rows of one moment is the earlier one."""
+    name = new_name()
+    rows = (
+        "c,2024-01-02T00:00:00Z,BTC-USD,buy,1,1,0",
+        *(f"{one},2024-01-01T00:00:00Z,BTC-USD,buy,1,1,0" for one in "ba"),
+    )
+    take(store, name, rows)
+
+    events = list(store.book.log.read(derived_id("portfolio", name)))
+    assert [json.loads(one.payload)["venue_trade_id"] for one in events[2:]] == ["a", "b", "c"]
+
+
 def test_somebody_else_is_quicker(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Events that another import brings in between are left to it; each is in the log once."""
     name = new_name()
