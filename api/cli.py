@@ -1,48 +1,17 @@
 """The command `daybook`: one name that opens every door. Exit codes: 0 done · 1 failure · 2 usage · 3 difference · 4 broken chain."""
 
-import re
 import sys
-from collections.abc import Callable
-from datetime import date, datetime
-from functools import wraps
+from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Final, ParamSpec
 
 import rich_click as click
 
-from api.settings import BadSettings, load_settings
-from api.views_behind import ViewsBehind
-from ledger.beancount_export import CannotExport
-from ledger.chain import BrokenLog
-from ledger.checkpoints import BadCheckpoint
+from api.cli_export import export
+from api.cli_import import import_, record
+from api.cli_options import DAYS, METHODS, asset, moment, one_sentence
+from api.settings import load_settings
 from ledger.cuts import Cut
-from ledger.database import DATABASE_GONE, NewerSchema
-from ledger.embedded_postgres import DatabaseUnavailable
-from ledger.files import BadFile
-from ledger.log import NoSuchPortfolio
-from ledger.parquet_export import NoParquet
-from ledger.values import Asset, utc_time
-from ledger.what_if import BadChoice
-from signals.market import BadCandle, BadFeed, FeedUnavailable
-
-P = ParamSpec("P")
-FAILURES: Final = (
-    BadSettings,
-    DatabaseUnavailable,
-    NewerSchema,
-    BrokenLog,
-    NoSuchPortfolio,
-    BadFile,
-    BadChoice,
-    BadCheckpoint,
-    CannotExport,
-    NoParquet,
-    ViewsBehind,
-    BadFeed,
-    BadCandle,
-    FeedUnavailable,
-)
 
 click.rich_click.TEXT_MARKUP = "rich"
 
@@ -50,62 +19,6 @@ click.rich_click.TEXT_MARKUP = "rich"
 def main() -> None:
     """Runs the command; what is known to go wrong becomes one sentence and exit code 1."""
     cli(prog_name="daybook")
-
-
-def one_sentence(command: Callable[P, None]) -> Callable[P, None]:
-    """The command, with known failures said in one sentence on standard error and exit code 1."""
-
-    @wraps(command)
-    def run(*args: P.args, **kwargs: P.kwargs) -> None:
-        try:
-            command(*args, **kwargs)
-        except FAILURES as failure:
-            fail(str(failure))
-        except DATABASE_GONE:
-            fail("the database went away while the command ran: see that it runs (daybook doctor), then try again")
-        except OSError as failure:
-            fail(f"{failure.filename or 'the system'}: {failure.strerror}")
-
-    return run
-
-
-def fail(sentence: str) -> None:
-    """Ends the command with the sentence and exit code 1."""
-    click.echo(f"daybook: {' '.join(sentence.split())}", err=True)
-    sys.exit(1)
-
-
-def asset(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
-    """The option's value, which is an asset. Raises BadParameter, which is wrong usage."""
-    try:
-        return Asset(value)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from None
-
-
-def moment(_context: click.Context, _parameter: click.Parameter, value: str | None) -> datetime | None:
-    """The option's value, which is a time with a zone. Raises BadParameter, which is wrong usage."""
-    try:
-        return None if value is None else utc_time(value)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from None
-
-
-def month_and_day(_context: click.Context, _parameter: click.Parameter, value: str) -> tuple[int, int]:
-    """The option's value, a day that every year has, as month and day. Raises BadParameter."""
-    found = re.fullmatch(r"(\d\d)-(\d\d)", value, re.ASCII)
-    try:
-        day = date(2001, *map(int, found.groups())) if found else None
-    except ValueError:
-        day = None
-    if day is None:
-        raise click.BadParameter(f"{value[:20]!r} is no day of every year such as 04-06")
-    return day.month, day.day
-
-
-METHODS: Final = click.Choice(["fifo", "lifo", "hifo"])
-DAYS: Final = click.IntRange(0, 36_500)
-IN_PORTFOLIO: Final = click.option("--portfolio", metavar="NAME", required=True, help="Its name or id.")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -189,155 +102,6 @@ def checkpoint(file: Path) -> None:
 
 
 @cli.command()
-@click.argument("file", type=click.Path(path_type=Path))
-@click.option("--portfolio", metavar="NAME", required=True, help="Where they go (its name or id).")
-@click.option("--dry-run", is_flag=True, help="Check everything and record nothing.")
-@one_sentence
-def record(file: Path, portfolio: str, dry_run: bool) -> None:
-    """Record a JSON list of entries (deposits, income, splits, trades made elsewhere), all of it or nothing.
-
-    Each has an id of its own beside the fields of POST /api/v1/portfolio/entries; one that was recorded is left out, so
-    a file can be recorded again. Exit codes: 0 done, 1 an entry or a file that cannot be used, 2 usage.
-
-    Example: daybook record history.json --portfolio mine --dry-run
-    """
-    from api.recording import record_file
-
-    click.echo(record_file(load_settings(), file, portfolio, dry_run=dry_run))
-
-
-@cli.group()
-def export() -> None:
-    """Write what the ledger holds to a file.
-
-    Exit codes: 0 done, 1 failure, 2 usage.
-
-    Example: daybook export events log.jsonl
-    """
-
-
-@export.command()
-@click.argument("file", type=click.Path(path_type=Path))
-@click.option("--portfolio", metavar="NAME", help="Only this portfolio (its name or id).")
-@one_sentence
-def events(file: Path, portfolio: str | None) -> None:
-    """Write the log as JSON lines, one event a line, for docs/verify_log.py and for safe keeping.
-
-    Exit codes: 0 done, 1 failure, 2 usage.
-
-    Example: daybook export events log.jsonl && python3 docs/verify_log.py log.jsonl
-    """
-    from api.proofs import write_events_file
-
-    click.echo(write_events_file(load_settings(), file, portfolio))
-
-
-@export.command()
-@click.argument("file", type=click.Path(path_type=Path))
-@IN_PORTFOLIO
-@one_sentence
-def trades(file: Path, portfolio: str) -> None:
-    """Write the trades as a CSV file that daybook lots can read. Reversed trades are left out.
-
-    Exit codes: 0 done, 1 failure, 2 usage.
-
-    Example: daybook export trades trades.csv --portfolio NAME
-    """
-    from api.exporting import write_trades
-
-    click.echo(write_trades(load_settings(), file, portfolio))
-
-
-@export.command(name="lots")
-@click.argument("file", type=click.Path(path_type=Path))
-@IN_PORTFOLIO
-@one_sentence
-def export_lots(file: Path, portfolio: str) -> None:
-    """Write all lots, open and closed, as CSV.
-
-    Exit codes: 0 done, 1 failure, 2 usage.
-
-    Example: daybook export lots lots.csv --portfolio NAME
-    """
-    from api.exporting import write_lots
-
-    click.echo(write_lots(load_settings(), file, portfolio))
-
-
-@export.command()
-@click.argument("file", type=click.Path(path_type=Path))
-@IN_PORTFOLIO
-@click.option("--year", type=click.IntRange(1, 9998), help="Only gains realised in this tax year.")
-@click.option(
-    "--year-start",
-    default="01-01",
-    show_default=True,
-    metavar="MM-DD",
-    callback=month_and_day,
-    help="Its first day, in UTC.",
-)
-@click.option("--method", type=METHODS, default="fifo", show_default=True, help="Which lot a sale closes first.")
-@click.option(
-    "--holding-period", type=DAYS, default=365, show_default=True, metavar="DAYS", help="Held longer is long."
-)
-@one_sentence
-def gains(
-    file: Path, portfolio: str, year: int | None, year_start: tuple[int, int], method: str, holding_period: int
-) -> None:
-    """Write realised gains as CSV, a line for each match; what has no known cost stands apart, then totals by term.
-
-    Exit codes: 0 done, 1 failure, 2 usage.
-
-    Example: daybook export gains gains-2025.csv --portfolio NAME --year 2025
-    """
-    from api.exporting import write_gains
-    from ledger.gains import tax_year
-    from ledger.what_if import Method
-
-    chosen = tax_year(year, *year_start) if year else None
-    click.echo(write_gains(load_settings(), file, portfolio, chosen, Method(method), holding_period))
-
-
-@export.command()
-@click.argument("file", type=click.Path(path_type=Path))
-@IN_PORTFOLIO
-@one_sentence
-def beancount(file: Path, portfolio: str) -> None:
-    """Write the portfolio as a ledger for beancount 3, with the same lots and gains.
-
-    Exit codes: 0 done, 1 failure, 2 usage.
-
-    Example: daybook export beancount ledger.beancount --portfolio NAME && bean-check ledger.beancount
-    """
-    from api.exporting import write_beancount
-
-    click.echo(write_beancount(load_settings(), file, portfolio))
-
-
-@export.command()
-@click.argument("file", type=click.Path(path_type=Path))
-@IN_PORTFOLIO
-@click.option(
-    "--table",
-    type=click.Choice(["trades", "lots", "matches"]),
-    default="trades",
-    show_default=True,
-    help="What to write.",
-)
-@one_sentence
-def parquet(file: Path, portfolio: str, table: str) -> None:
-    """Write trades, lots or matches as Parquet. Needs the extra daybook[parquet].
-
-    Exit codes: 0 done, 1 failure, 2 usage.
-
-    Example: daybook export parquet matches.parquet --portfolio NAME --table matches
-    """
-    from api.exporting import write_parquet_file
-
-    click.echo(write_parquet_file(load_settings(), file, portfolio, table))
-
-
-@cli.command()
 @click.argument("file", type=click.Path(path_type=Path), required=False)
 @click.option("--portfolio", metavar="NAME", help="The lots of this stored portfolio instead of a file.")
 @click.option(
@@ -361,7 +125,7 @@ def lots(
     holding_period: int | None,
     as_json: bool,
 ) -> None:
-    """Lots and gains of a CSV or JSON file of trades, which needs no database, or of a portfolio.
+    """Lots and gains of a CSV or JSON file of trades, ours or an exchange's, which needs no database, or of a portfolio.
 
     Exit codes: 0 done, 1 rows that could not be read (each is named) or a file that cannot be used, 2 usage.
 
@@ -394,3 +158,8 @@ def doctor() -> None:
     from api.doctor import examine
 
     sys.exit(examine(load_settings()))
+
+
+cli.add_command(export)
+cli.add_command(import_)
+cli.add_command(record)

@@ -3,13 +3,22 @@
 import csv
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
+from typing import Final, TypedDict
 
-from ledger.trade_rows import REQUIRED, BadRow, FileTrade, JsonNumber, shown, trade_of
+from ledger.exports.export import Export, Ignored, Line, Stated, Unusable, found_in
+from ledger.exports.registry import NAMES as EXPORT_NAMES
+from ledger.exports.registry import columns_of, export_of
+from ledger.fills import BadRow, Fill, Movement
+from ledger.trade_rows import OPTIONAL, REQUIRED, FileTrade, JsonNumber, file_trade, shown, trade_of
 from ledger.values import Asset
+
+_ENCODING: Final = "utf-8-sig"
+_PREAMBLE: Final = 12
+"""So many lines may stand above the header of an export."""
 
 
 class BadFile(Exception):
@@ -36,114 +45,224 @@ class TradeFile:
     unreadable: int
 
 
-def read_trades(path: Path, base: str = "USD") -> TradeFile:
-    """The trades of the file. Instruments without a quote are quoted in `base`.
-
-    Raises BadFile when the file as a whole cannot be used, ValueError when `base` is not an asset.
-    """
-    quote = Asset(base)
-    text = _text(path)
-    is_json = path.suffix.lower() == ".json" or text.lstrip()[:1] in ("[", "{")
-    return _trade_file(_json_rows(path, text) if is_json else _csv_rows(path, text), quote)
-
-
 @dataclass(frozen=True, slots=True)
-class _Row:
-    """A row before it is understood. `flaw` says why its fields cannot be trusted, if they cannot."""
+class Row:
+    """A row before it is understood, at a line (or, in JSON, an index). `flaw` says why its fields cannot be trusted."""
 
-    place: str
+    number: int
     fields: Mapping[str, object]
     flaw: str = ""
 
 
-def _trade_file(rows: Iterator[_Row], base: Asset) -> TradeFile:
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A file whose format is known: our own when `export` is None. `header` is as the file writes it; JSON has none."""
+
+    path: Path
+    content: bytes
+    export: Export | None
+    header: tuple[str, ...]
+
+    @property
+    def is_json(self) -> bool:
+        return not self.header
+
+    @property
+    def format(self) -> str:
+        own = "daybook JSON" if self.is_json else "daybook CSV"
+        return self.export.name if self.export else own
+
+    def place(self, number: int) -> str:
+        """Where a row stands, in words."""
+        return f"index {number}" if self.is_json else f"line {number}"
+
+    def rows(self) -> Iterator[Row]:
+        """The rows below the header. Raises BadFile where the file breaks off being CSV or JSON."""
+        if self.is_json:
+            return _json_rows(self.path, self.content.decode(_ENCODING))
+        names = columns_of(self.header)
+        return (csv_row(line, names, cells) for line, cells in self.cells())
+
+    def cells(self) -> Iterator[tuple[int, list[str]]]:
+        """The rows below the header as the file writes them, with the lines where they begin."""
+        below = False
+        for line, cells in _csv_cells(self.path, self.content):
+            if below:
+                yield line, cells
+            below = below or tuple(cells) == self.header
+
+
+def read_trades(path: Path, base: str = "USD") -> TradeFile:
+    """The trades of the file, ours or an exchange's. Instruments without a quote are quoted in `base`.
+
+    Raises BadFile when the file as a whole cannot be used, ValueError when `base` is not an asset.
+    """
+    quote = Asset(base)
+    table = open_table(path)
+    return _trade_file(table, quote) if table.export is None else _export_trades(table, table.export)
+
+
+def open_table(path: Path) -> Table:
+    """The file, its format known by its header. Raises BadFile."""
+    return table_of(path, read_bytes(path))
+
+
+def table_of(path: Path, content: bytes) -> Table:
+    """The same for what was read before (`path` only names it). Raises BadFile."""
+    start = _checked_start(path, content)
+    if path.suffix.lower() == ".json" or start in ("[", "{"):
+        return Table(path, content, None, ())
+    first: list[str] = []
+    for number, (_, cells) in enumerate(_csv_cells(path, content)):
+        first = first or cells
+        if number == 0 and set(REQUIRED) <= set(columns_of(cells)):
+            break
+        export = export_of(cells)
+        if export is not None:
+            return Table(path, content, export, tuple(cells))
+        if number == _PREAMBLE:
+            break
+    _check_header(path, first)
+    return Table(path, content, None, tuple(first))
+
+
+def lines_of(table: Table) -> Iterator[Line]:
+    """The rows of an export."""
+    for row in table.rows():
+        yield Line(row.number, {name: str(cell) for name, cell in row.fields.items()}, row.flaw)
+
+
+def _trade_file(table: Table, base: Asset) -> TradeFile:
     trades: dict[str, FileTrade] = {}
     errors: list[FileError] = []
     unreadable = 0
-    for number, row in enumerate(rows):
+    for number, row in enumerate(table.rows()):
+        place = table.place(row.number)
         try:
-            trade = _trade(row, number, base)
+            if row.flaw:
+                raise BadRow(row.flaw)
+            trade = trade_of(row.fields, number, base)
         except BadRow as bad:
             unreadable += 1
-            errors.append(_error(shown(row.fields.get("id")), shown(row.fields.get("instrument")), row, str(bad)))
+            errors.append(_error(shown(row.fields.get("id")), shown(row.fields.get("instrument")), place, str(bad)))
             continue
         first = trades.setdefault(trade.id, trade)
         if first != trade:
             sentence = "this id was already used with other content: the first one stands, this row is left out"
-            errors.append(_error(trade.id, trade.instrument, row, sentence))
+            errors.append(_error(trade.id, trade.instrument, place, sentence))
         elif first is trade and trade.note:
-            errors.append(_error(trade.id, trade.instrument, row, trade.note))
-    in_order = sorted(trades.values(), key=lambda trade: (trade.time, trade.number))
+            errors.append(_error(trade.id, trade.instrument, place, trade.note))
+    return _in_order(trades.values(), errors, unreadable)
+
+
+def _export_trades(table: Table, export: Export) -> TradeFile:
+    """The trades alone: what else the export tells is counted and named, for lots of single instruments need no more."""
+    trades: dict[tuple[str, str], FileTrade] = {}
+    errors: list[FileError] = []
+    others: Counter[str] = Counter()
+    unreadable = 0
+    for number, found in enumerate(found_in(export, lines_of(table))):
+        if isinstance(found, Ignored):
+            others[found.why] += 1
+            continue
+        if isinstance(found, Stated) and isinstance(found.fact, Movement):
+            others[f"no trade ({found.fact.kind})"] += 1
+            continue
+        try:
+            trade = _export_trade(found, number)
+        except BadRow as bad:
+            unreadable += 1
+            row_id = found.id if isinstance(found, Unusable) else ""
+            errors.append(_error(row_id, "", table.place(found.lines[0]), str(bad)))
+            continue
+        first = trades.setdefault((trade.instrument, trade.id), trade)
+        if first is trade and trade.note:
+            errors.append(_error(trade.id, trade.instrument, table.place(found.lines[0]), trade.note))
+    errors += [_error("", "", f"{count} rows are not in this report", why) for why, count in sorted(others.items())]
+    return _in_order(trades.values(), errors, unreadable)
+
+
+def _export_trade(found: Stated | Unusable, number: int) -> FileTrade:
+    if isinstance(found, Unusable):
+        raise BadRow(found.why)
+    assert isinstance(found.fact, Fill)
+    return file_trade(found.fact, number)
+
+
+def _in_order(trades: Iterable[FileTrade], errors: Sequence[FileError], unreadable: int) -> TradeFile:
+    in_order = sorted(trades, key=lambda trade: (trade.time, trade.number))
     return TradeFile(tuple(in_order), tuple(errors), unreadable)
 
 
-def _trade(row: _Row, number: int, base: Asset) -> FileTrade:
-    if row.flaw:
-        raise BadRow(row.flaw)
-    return trade_of(row.fields, number, base)
+def _error(trade_id: str, instrument: str, place: str, sentence: str) -> FileError:
+    return {"id": trade_id, "instrument": instrument, "error": f"{place}: {sentence}"}
 
 
-def _error(trade_id: str, instrument: str, row: _Row, sentence: str) -> FileError:
-    return {"id": trade_id, "instrument": instrument, "error": f"{row.place}: {sentence}"}
-
-
-def _text(path: Path) -> str:
+def read_bytes(path: Path) -> bytes:
+    """What is in the file. Raises BadFile."""
     try:
-        content = path.read_bytes()
+        return path.read_bytes()
     except FileNotFoundError:
         raise BadFile(f"{path} does not exist: check the path") from None
     except IsADirectoryError:
         raise BadFile(f"{path} is a folder: name a CSV or JSON file of trades") from None
     except OSError as error:
         raise BadFile(f"{path} cannot be read ({error.strerror}): check the path and who may read it") from None
+
+
+def _checked_start(path: Path, content: bytes) -> str:
+    """The first character that is no space of a file that is text. Raises BadFile."""
     if b"\0" in content:
         raise BadFile(f"{path} is not a text file: export the trades as CSV or JSON in UTF-8")
     try:
-        text = content.decode("utf-8-sig")
+        text = content.decode(_ENCODING)
     except UnicodeDecodeError:
         raise BadFile(f"{path} is not UTF-8 text: save it again with the encoding UTF-8") from None
-    if not text.strip():
+    start = text.lstrip()[:1]
+    if not start:
         raise BadFile(f"{path} is empty: it needs a header line and trades, or a JSON list of trades")
-    return text
+    return start
 
 
-def _csv_rows(path: Path, text: str) -> Iterator[_Row]:
-    """The rows below the header. Places are the lines where they begin."""
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    header: list[str] | None = None
+def _csv_cells(path: Path, content: bytes) -> Iterator[tuple[int, list[str]]]:
+    """The rows that are not empty, with the lines where they begin."""
+    # Decoded as it is read: the whole text as Python holds it would be four times as large.
+    reader = csv.reader(io.TextIOWrapper(io.BytesIO(content), _ENCODING, newline=""), strict=True)
     line = 1
     try:
         for cells in reader:
             if any(cell.strip() for cell in cells):
-                if header is None:
-                    header = _header(path, cells)
-                else:
-                    yield _csv_row(f"line {line}", header, cells)
+                yield line, cells
             line = reader.line_num + 1
     except csv.Error as error:
         raise BadFile(f"{path} is not a CSV file: line {line}: {error}: correct that line or export it again") from None
 
 
-def _header(path: Path, cells: Sequence[str]) -> list[str]:
-    header = [cell.strip().lower() for cell in cells]
+def _check_header(path: Path, cells: Sequence[str]) -> None:
+    header = columns_of(cells)
     missing = [name for name in REQUIRED if name not in header]
+    if missing and len(cells) == 1 and cells[0].count(";") >= 2:
+        raise BadFile(
+            f"{path} has no column {', '.join(missing)}: its cells stand between semicolons; save it again with commas"
+        )
     if missing:
         raise BadFile(
             f"{path} has no column {', '.join(missing)}: the first line must name the columns {','.join(REQUIRED)} "
-            "(and fee, fee_asset, order_id, account, triggered_by where they are known), separated by commas"
+            f"(and {', '.join(OPTIONAL)} where they are known), separated by commas, "
+            f"or the file must be one of these exports: {EXPORT_NAMES}"
         )
     twice = sorted({name for name in header if name and header.count(name) > 1})
     if twice:
         raise BadFile(f"{path} names the column {', '.join(twice)} twice: keep one of them")
-    return header
 
 
-def _csv_row(place: str, header: Sequence[str], cells: Sequence[str]) -> _Row:
+def csv_row(line: int, header: Sequence[str], cells: Sequence[str]) -> Row:
+    """The cells under the names of the columns."""
     fields = dict(zip(header, cells, strict=False))
     if len(cells) > len(header):
         flaw = f"{len(cells)} cells stand under {len(header)} columns: put a text that holds a comma in quotes"
-        return _Row(place, fields, flaw)
-    return _Row(place, fields)
+        return Row(line, fields, flaw)
+    return Row(line, fields)
 
 
 class _Entry(dict[str, object]):
@@ -160,7 +279,7 @@ def _entry(pairs: list[tuple[str, object]]) -> _Entry:
     return entry
 
 
-def _json_rows(path: Path, text: str) -> Iterator[_Row]:
+def _json_rows(path: Path, text: str) -> Iterator[Row]:
     """The entries of the list. Places are their indexes, counted from 0."""
     try:
         found = json.loads(
@@ -174,12 +293,12 @@ def _json_rows(path: Path, text: str) -> Iterator[_Row]:
     if not isinstance(found, list):
         raise BadFile(f"{path} must be a JSON list of trades: put the trades between [ and ]")
     for index, entry in enumerate(found):
-        yield _json_row(f"index {index}", entry)
+        yield _json_row(index, entry)
 
 
-def _json_row(place: str, entry: object) -> _Row:
+def _json_row(index: int, entry: object) -> Row:
     if not isinstance(entry, _Entry):
-        return _Row(place, {}, "a trade must be an object with names and values")
+        return Row(index, {}, "a trade must be an object with names and values")
     if entry.twice:
-        return _Row(place, entry, f"{', '.join(shown(name) for name in entry.twice)} is given twice: keep one of them")
-    return _Row(place, entry)
+        return Row(index, entry, f"{', '.join(shown(name) for name in entry.twice)} is given twice: keep one of them")
+    return Row(index, entry)

@@ -165,6 +165,18 @@ def read_story(connection: Raw, portfolio_id: UUID, correlation_id: UUID) -> lis
     return [_stored(row) for row in cursor]
 
 
+def read_events_by_id(connection: Raw, portfolio_id: UUID, ids: Sequence[UUID]) -> dict[UUID, Envelope]:
+    """Those of the events that the log holds, by their ids."""
+    found: dict[UUID, Envelope] = {}
+    for start in range(0, len(ids), _PAGE):
+        cursor = connection.execute(
+            f"select {_COLUMNS} from events where portfolio_id = %s and event_id = any(%s)",
+            (portfolio_id, list(ids[start : start + _PAGE])),
+        )
+        found |= {envelope.event_id: envelope for envelope in map(_stored, cursor)}
+    return found
+
+
 def head_in(connection: Raw, portfolio_id: UUID) -> Head:
     """Where the log ends in the caller's transaction. Raises NoSuchPortfolio."""
     head = head_record(connection, portfolio_id)

@@ -12,11 +12,11 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, StringConstraints, 
 from ledger.envelope import NewEvent
 from ledger.event_parts import Fee, Name, Source
 from ledger.events import TradeExecuted
-from ledger.values import ZERO, Asset, Instrument, Money, Price, Quantity, Side, UtcTime, decimal_text
+from ledger.fills import BadRow, Fill, StatedFee, sentences
+from ledger.values import ZERO, Asset, Instrument, Money, Price, Quantity, Side, UtcTime, decimal_text, round18
 
-
-class BadRow(Exception):
-    """A row cannot be read as a trade; the text says what is wrong with which field."""
+VENUE: Final = "file"
+"""What stands for the venue of trades in our own format: their account tells them apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +53,64 @@ def trade_of(fields: Mapping[str, object], number: int, base: Asset) -> FileTrad
         instrument = instrument_of(columns.instrument, base)
     except ValueError as error:
         raise BadRow(f"instrument: {error}") from None
-    fees, fee_note = _fees(columns, instrument)
+    fees, fee_note = _fees(columns, instrument, base)
     source, source_note = _source(columns.triggered_by)
     note = "; ".join(filter(None, (fee_note, source_note)))
     try:
         event = _event(columns, instrument, fees, source)
     except ValidationError as error:
-        raise BadRow(_sentences(error)) from None
+        raise BadRow(sentences(error)) from None
     return FileTrade(columns.id, columns.time, columns.instrument, event, columns.stated(), number, note)
+
+
+def fill_of(fields: Mapping[str, object], base: Asset) -> Fill:
+    """The trade that the row says, for a portfolio kept in `base`: nothing it says is left out. Raises BadRow."""
+    columns = _columns(fields)
+    try:
+        instrument = instrument_of(columns.instrument, base)
+    except ValueError as error:
+        raise BadRow(f"instrument: {error}") from None
+    source, note = _source(columns.triggered_by)
+    if note:
+        raise BadRow(note.removesuffix(": it is left out"))
+    fee = StatedFee(columns.fee_asset or instrument.quote, columns.fee, columns.fee_value)
+    return Fill(
+        id=columns.id,
+        time=columns.time,
+        venue=VENUE,
+        account=columns.account,
+        instrument=instrument,
+        side=columns.side,
+        quantity=columns.quantity,
+        price=columns.price,
+        fees=(fee,) if columns.fee else (),
+        quote_rate=columns.quote_rate,
+        triggered_by=source or "import",
+        order_id=columns.order_id,
+    )
+
+
+def file_trade(fill: Fill, number: int) -> FileTrade:
+    """The trade of an export, for a report in its quote currency. Raises BadRow."""
+    inside = (fill.instrument.base, fill.instrument.quote)
+    try:
+        event = TradeExecuted(
+            account=fill.account,
+            venue=fill.venue,
+            venue_trade_id=fill.id,
+            instrument=fill.instrument,
+            side=fill.side,
+            quantity=fill.quantity,
+            price=fill.price,
+            fees=tuple(Fee(asset=fee.asset, amount=fee.amount) for fee in fill.fees if fee.asset in inside),
+            quote_rate=Decimal(1),
+            triggered_by=fill.triggered_by,
+        )
+    except ValidationError as error:
+        raise BadRow(sentences(error)) from None
+    outside = [fee for fee in fill.fees if fee.asset not in inside]
+    note = "; ".join(_unvalued(fee.amount, fee.asset, fill.instrument) for fee in outside)
+    return FileTrade(fill.id, fill.time, str(fill.instrument), event, (fill,), number, note)
 
 
 def instrument_of(text: str, base: Asset) -> Instrument:
@@ -96,6 +146,8 @@ class _Columns(BaseModel):
     order_id: Name | None = None
     account: Name = "file"
     triggered_by: str | None = None
+    quote_rate: Price | None = None
+    fee_value: Money | None = None
 
     def stated(self) -> tuple[object, ...]:
         """Everything the row says, as values: 1.0 and 1.00 say the same."""
@@ -104,6 +156,7 @@ class _Columns(BaseModel):
 
 COLUMNS: Final = tuple(_Columns.model_fields)
 REQUIRED: Final = tuple(name for name, column in _Columns.model_fields.items() if column.is_required())
+OPTIONAL: Final = tuple(name for name in COLUMNS if name not in REQUIRED)
 IDS: Final = ("id", "order_id")
 _SOURCE: Final[TypeAdapter[str | None]] = TypeAdapter(Source | None)
 
@@ -117,7 +170,7 @@ def _columns(fields: Mapping[str, object]) -> _Columns:
     try:
         return _Columns.model_validate(present)
     except ValidationError as error:
-        raise BadRow(_sentences(error)) from None
+        raise BadRow(sentences(error)) from None
 
 
 def _cell(name: str, value: object) -> str | None:
@@ -139,15 +192,21 @@ def _json_name(value: object) -> str:
     return "true or false" if isinstance(value, bool) else "a list" if isinstance(value, list) else "an object"
 
 
-def _fees(columns: _Columns, instrument: Instrument) -> tuple[tuple[Fee, ...], str]:
-    """The fee, or none and a note: what a third asset is worth stands in no trade file."""
+def _fees(columns: _Columns, instrument: Instrument, base: Asset) -> tuple[tuple[Fee, ...], str]:
+    """The fee, or none and a note where nothing says what a third asset was worth."""
     asset = columns.fee_asset or instrument.quote
     if not columns.fee:
         return (), ""
     if asset in (instrument.base, instrument.quote):
         return (Fee(asset=asset, amount=columns.fee),), ""
-    amount: Decimal = columns.fee
-    return (), (
+    rate = columns.quote_rate or (Decimal(1) if instrument.quote == base else None)
+    if columns.fee_value is not None and rate is not None:
+        return (Fee(asset=instrument.quote, amount=round18(columns.fee_value / rate)),), ""
+    return (), _unvalued(columns.fee, asset, instrument)
+
+
+def _unvalued(amount: Decimal, asset: Asset, instrument: Instrument) -> str:
+    return (
         f"the fee of {decimal_text(amount)} {asset} has no stated value in {instrument.quote}: "
         "the trade is computed without it"
     )
@@ -164,7 +223,7 @@ def _source(stated: str | None) -> tuple[str | None, str]:
 def _event(columns: _Columns, instrument: Instrument, fees: tuple[Fee, ...], source: str | None) -> TradeExecuted:
     return TradeExecuted(
         account=columns.account,
-        venue="file",
+        venue=VENUE,
         venue_trade_id=columns.id,
         instrument=instrument,
         side=columns.side,
@@ -174,12 +233,3 @@ def _event(columns: _Columns, instrument: Instrument, fees: tuple[Fee, ...], sou
         quote_rate=Decimal(1),
         triggered_by=source,
     )
-
-
-def _sentences(error: ValidationError) -> str:
-    """What is wrong, field by field, in one line."""
-    found: list[str] = []
-    for one in error.errors(include_url=False, include_input=False):
-        field_name = ".".join(str(part) for part in one["loc"]) or "fee"
-        found.append(f"{field_name}: {one['msg'].removeprefix('Value error, ')}")
-    return "; ".join(found)

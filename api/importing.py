@@ -1,0 +1,130 @@
+"""`daybook import trades FILE`: what the file holds, what the portfolio already knew, and what went in."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from uuid import UUID
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from api.first_run import portfolio_id_of
+from api.settings import Settings
+from api.wiring import usable_folder
+from ledger.database import open_database
+from ledger.files import read_bytes, table_of
+from ledger.importing import Import, Store, Wanted, import_trades
+from ledger.postgres_book import PostgresBook
+from ledger.replay import all_portfolios, rebuild_portfolio
+from ledger.values import Asset, system_clock, time_text
+
+IMPORTED, REFUSED = 0, 1
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The options of the command."""
+
+    path: Path
+    portfolio: str
+    create: bool
+    base: str | None
+    dry_run: bool
+    skip_bad: bool
+    as_json: bool
+
+
+def run_import(settings: Settings, asked: Asked) -> int:
+    """Imports the file, prints the report, names every bad row on standard error, and returns the exit code.
+
+    Raises BadFile before the database is opened, NoSuchPortfolio and WrongPortfolio.
+    """
+    content = read_bytes(asked.path)
+    table_of(asked.path, content)
+    usable_folder(settings.data_dir)
+    with open_database(settings.data_dir, settings.database) as engine:
+        store = Store(PostgresBook(engine, system_clock), partial(rebuild_portfolio, engine))
+        wanted = Wanted(
+            path=asked.path,
+            portfolio_id=_portfolio_id(asked.portfolio, all_portfolios(engine)),
+            portfolio_name=asked.portfolio,
+            create=asked.create,
+            base=None if asked.base is None else Asset(asked.base),
+            dry_run=asked.dry_run,
+            skip_bad=asked.skip_bad,
+        )
+        with _progress(content.count(b"\n") * (1 if asked.dry_run else 2), shown=not asked.as_json) as advance:
+            done = import_trades(store, wanted, content, advance)
+    _print(asked, done)
+    return REFUSED if done.plan.refused and not asked.skip_bad else IMPORTED
+
+
+def report_of(done: Import, *, portfolio: str, file: str, dry_run: bool) -> dict[str, object]:
+    """The report as it is printed with --json: counts of events, times in UTC, each bad row with its line and reason."""
+    plan = done.plan
+    return {
+        "portfolio": portfolio,
+        "file": file,
+        "format": done.format,
+        "rows": plan.rows,
+        "new": plan.new,
+        "known": plan.known,
+        "conflicts": plan.conflicts,
+        "bad": plan.bad,
+        "ignored": dict(plan.ignored),
+        "imported": done.imported,
+        "first": time_text(plan.first) if plan.first else None,
+        "last": time_text(plan.last) if plan.last else None,
+        "errors": [{"line": one.lines[0], "id": one.id, "error": one.error} for one in plan.refused],
+        "dry_run": dry_run,
+    }
+
+
+def _portfolio_id(name: str, known: list[UUID]) -> UUID:
+    """The portfolio with this id, if there is one; else the one of this name, whether it exists or not."""
+    return next((one for one in known if str(one) == name.lower()), portfolio_id_of(name))
+
+
+def _print(asked: Asked, done: Import) -> None:
+    report = report_of(done, portfolio=asked.portfolio, file=asked.path.name, dry_run=asked.dry_run)
+    if asked.as_json:
+        click.echo(json.dumps(report, ensure_ascii=False, indent=2))
+    else:
+        click.echo("\n".join(_lines(report, done)))
+    for one in done.plan.refused:
+        where = "index" if done.format == "daybook JSON" else "line"
+        named = f"{where} {one.lines[0]}" + (f" ({one.id})" if one.id else "")
+        click.echo(f"daybook: {named}: {one.error}", err=True)
+    if done.bad_rows is not None:
+        click.echo(f"daybook: the bad rows are in {done.bad_rows}: correct them there and import that file", err=True)
+    elif done.plan.refused and not asked.dry_run:
+        sentence = "nothing was imported, because of the bad rows: correct them, or leave them out with --skip-bad"
+        click.echo(f"daybook: {sentence}", err=True)
+
+
+def _lines(report: dict[str, object], done: Import) -> Iterator[str]:
+    yield f"{report['file']}: {report['format']}, {report['rows']} rows"
+    if report["first"]:
+        yield f"  from {report['first']} to {report['last']}"
+    for name in ("new", "known", "bad"):
+        yield f"  {name:<10}{report[name]:>12}"
+    for why, count in sorted(done.plan.ignored.items()):
+        yield f"  {'ignored':<10}{count:>12}  {why}"
+    if report["dry_run"]:
+        yield f"Nothing was written to {report['portfolio']}: this was a dry run"
+    else:
+        yield f"{report['imported']} events imported into {report['portfolio']}"
+
+
+@contextmanager
+def _progress(total: int, *, shown: bool) -> Iterator[Callable[[int], None]]:
+    """A bar on standard error while the context is open, where a terminal is there to show it."""
+    console = Console(stderr=True)
+    columns = (TextColumn("importing"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not (shown and console.is_terminal)) as bar:
+        task = bar.add_task("importing", total=total)
+        yield lambda done: bar.advance(task, done)

@@ -1,0 +1,121 @@
+"""The rows of a file as events of one portfolio: each row is an event on its way, set aside, or refused with a reason."""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Final
+from uuid import UUID
+
+from ledger.exports.export import Export, Found, Ignored, Stated, Unusable, found_in
+from ledger.exports.registry import columns_of
+from ledger.fast_lane import FastLane
+from ledger.files import Row, Table, csv_row, lines_of
+from ledger.fills import BadRow, Fact, Fill, Worth, event_id_of, event_of, nobody_knows
+from ledger.ready import Origin, Ready, ready
+from ledger.trade_rows import fill_of, shown
+from ledger.values import Asset
+
+NEAR: Final = timedelta(minutes=1)
+"""A trade of the same file that is at most so far away in time may say what a fee or a quote was worth."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Lines that become no event, and why; `conflict` when the log or an earlier row says something else under their id."""
+
+    lines: tuple[int, ...]
+    id: str
+    error: str
+    conflict: bool = False
+
+
+Entry = Ready | Refused | Ignored
+
+
+class FileEntries:
+    """Reads the file anew each time it is gone through; afterwards `rows` and `accounts` (with their venues) are known."""
+
+    def __init__(
+        self, table: Table, portfolio_id: UUID, base: Asset, content: bytes, progress: Callable[[int], None]
+    ) -> None:
+        self.table = table
+        self.rows = 0
+        self.accounts: dict[str, str] = {}
+        self._portfolio_id, self._base, self._progress = portfolio_id, base, progress
+        place = "index" if table.is_json else "line"
+        name = table.path.name.encode("utf-8", "replace").decode()
+        self._origin = Origin(name, hashlib.sha256(content).hexdigest(), place)
+
+    def __iter__(self) -> Iterator[Entry]:
+        self.rows = 0
+        if self.table.export is not None:
+            return self._of_export(self.table.export)
+        return self._of_json() if self.table.is_json else self._of_csv()
+
+    def _of_csv(self) -> Iterator[Entry]:
+        names = columns_of(self.table.header)
+        lane = FastLane(names, self._portfolio_id, self._base, self._origin)
+        for line, cells in self.table.cells():
+            self._count()
+            yield lane.take(cells, line) or self._of_row(csv_row(line, names, cells))
+        self.accounts |= lane.accounts()
+
+    def _of_json(self) -> Iterator[Entry]:
+        for row in self.table.rows():
+            self._count()
+            yield self._of_row(row)
+
+    def _of_row(self, row: Row) -> Entry:
+        try:
+            if row.flaw:
+                raise BadRow(row.flaw)
+            fill = fill_of(row.fields, self._base)
+            return self._ready(fill, row.number, nobody_knows)
+        except BadRow as bad:
+            return Refused((row.number,), shown(row.fields.get("id")), str(bad))
+
+    def _of_export(self, export: Export) -> Iterator[Entry]:
+        """All at once: what one row leaves open may be told by another."""
+        everything = list(found_in(export, lines_of(self.table)))
+        self.rows = len({line for found in everything for line in found.lines})
+        worth = _worth_in(everything, self._base)
+        for found in everything:
+            self._progress(len(found.lines))
+            match found:
+                case Ignored():
+                    yield found
+                case Unusable():
+                    yield Refused(found.lines, found.id, found.why)
+                case Stated():
+                    try:
+                        yield self._ready(found.fact, found.lines[0], worth)
+                    except BadRow as bad:
+                        yield Refused(found.lines, found.fact.id, str(bad))
+
+    def _ready(self, fact: Fact, line: int, worth: Worth) -> Ready:
+        event = event_of(fact, self._base, worth)
+        self.accounts[fact.account] = fact.venue
+        metadata = self._origin.metadata(line, fact.order_id if isinstance(fact, Fill) else None)
+        return ready(event, event_id_of(self._portfolio_id, fact), fact.time, metadata, line, fact.id)
+
+    def _count(self) -> None:
+        self.rows += 1
+        if self.rows % 1000 == 0:
+            self._progress(1000)
+
+
+def _worth_in(everything: Sequence[Found], base: Asset) -> Worth:
+    """What an asset was worth by the nearest trade of it for `base` in the file, if that is at most a minute away."""
+    prices: Mapping[Asset, list[tuple[datetime, Decimal]]] = defaultdict(list)
+    for found in everything:
+        if isinstance(found, Stated) and isinstance(found.fact, Fill) and found.fact.instrument.quote == base:
+            prices[found.fact.instrument.base].append((found.fact.time, found.fact.price))
+
+    def worth(asset: Asset, time: datetime) -> Decimal | None:
+        near = [(abs(then - time), then, price) for then, price in prices.get(asset, ()) if abs(then - time) <= NEAR]
+        return min(near)[2] if near else None
+
+    return worth
