@@ -354,6 +354,25 @@ def test_an_unknown_header_names_what_is_known(tmp_path: Path) -> None:
     assert all(export.name in str(refusal.value) for export in EXPORTS)
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "is empty"),
+        (b"\xef\xbb\xbf \n", "is empty"),
+        (b"PK\x03\x04\x00\x00", "is not a text file"),
+        (b"id;time;instrument;side;quantity;price\n", "semicolons"),
+        ("id,time,instrument,side,quantity,price\n".encode("utf-16"), "UTF-8"),
+        ("id,time,instrument,side,quantity,price\né,1,2,3,4,5\n".encode("latin-1"), "is not UTF-8"),
+    ],
+)
+def test_a_file_that_cannot_be_read_says_why(content: bytes, said: str) -> None:
+    """An empty file, a binary one, a wrong encoding and semicolons are one sentence each that names the file."""
+    with pytest.raises(BadFile) as refusal:
+        table_of(Path("trades.csv"), content)
+    assert str(refusal.value).startswith("trades.csv ")
+    assert said in str(refusal.value)
+
+
 # --- planted bugs -----------------------------------------------------------------------------------------------------
 
 
