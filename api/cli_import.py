@@ -54,7 +54,9 @@ def record(file: Path, portfolio: str, dry_run: bool) -> None:
     """Record a JSON list of entries (deposits, income, splits, trades made elsewhere), all of it or nothing.
 
     Each has an id of its own beside the fields of POST /api/v1/portfolio/entries; one that was recorded is left out, so
-    a file can be recorded again. Exit codes: 0 done, 1 an entry or a file that cannot be used, 2 usage.
+    a file can be recorded again.
+
+    Exit codes: 0 done, 1 an entry or a file that cannot be used, 2 usage.
 
     Example: daybook record history.json --portfolio mine --dry-run
     """

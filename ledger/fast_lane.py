@@ -12,9 +12,9 @@ import uuid_utils
 from ledger.events import TradeExecuted
 from ledger.ready import Origin, Ready
 from ledger.trade_rows import COLUMNS, VENUE, instrument_of
-from ledger.values import _NAMESPACE, Asset, Side
+from ledger.values import NAMESPACE, Asset, Side
 
-_IDS: Final = uuid_utils.UUID(bytes=_NAMESPACE.bytes)
+_IDS: Final = uuid_utils.UUID(bytes=NAMESPACE.bytes)
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/+=-]{0,99}", re.ASCII)
 _FIGURE: Final = re.compile(r"(?:0|[1-9][0-9]{0,19})(?:\.[0-9]{1,18})?", re.ASCII)
 _TIME: Final = re.compile(

@@ -5,6 +5,7 @@ from decimal import Decimal
 from typing import Final
 
 from ledger.envelope import Envelope
+from ledger.event_parts import Fee
 from ledger.events import TradeExecuted
 from ledger.legs import moves_of
 from ledger.trade_rows import COLUMNS
@@ -17,7 +18,7 @@ def trade_lines(envelopes: Iterable[Envelope], base_currency: str) -> Iterator[t
     """A heading, then the trades in order of occurrence, as rows of text. Reversed trades are to be left out before.
 
     A trade file has one fee: of a trade that has several, `fees` tells them all and `fee` is one that leaves the same
-    lots, in the quote currency.
+    lots, in the quote currency. A single fee in a third asset stands as it is, with its worth.
     """
     yield TRADE_COLUMNS
     trades = [one for one in envelopes if isinstance(one.event, TradeExecuted)]
@@ -40,6 +41,8 @@ def _line(envelope: Envelope, trade: TradeExecuted, base_currency: str) -> tuple
         str(trade.order_id or ""),
         trade.account,
         trade.triggered_by or "",
+        "" if trade.instrument.quote == base_currency else decimal_text(trade.quote_rate),
+        _worth_of(trade, fee, fee_asset),
         trade.venue,
         trade.venue_trade_id,
         " + ".join(f"{decimal_text(one.amount)} {one.asset}" for one in trade.fees),
@@ -51,6 +54,8 @@ def _one_fee(trade: TradeExecuted, base_currency: str) -> tuple[Decimal, Decimal
     base, quote = trade.instrument.base, trade.instrument.quote
     paid = sum((fee.amount for fee in trade.fees), ZERO)
     assets = {fee.asset for fee in trade.fees if fee.amount}
+    if _third_asset_fee(trade) is not None:
+        return trade.quantity, paid, assets.pop()
     if assets <= {quote}:
         return trade.quantity, paid, quote
     if assets == {base}:
@@ -61,3 +66,18 @@ def _one_fee(trade: TradeExecuted, base_currency: str) -> tuple[Decimal, Decimal
     quantity = sign * moved.quantity
     worth = moved.value if quote == base_currency else round18(moved.value / trade.quote_rate)
     return quantity, sign * (worth - round18(quantity * trade.price)), quote
+
+
+def _third_asset_fee(trade: TradeExecuted) -> Fee | None:
+    """The trade's only fee, if it is in a third asset at a stated worth."""
+    fees = [fee for fee in trade.fees if fee.amount]
+    if len(fees) != 1 or fees[0].value is None:
+        return None
+    return None if fees[0].asset in (trade.instrument.base, trade.instrument.quote) else fees[0]
+
+
+def _worth_of(trade: TradeExecuted, amount: Decimal, asset: Asset) -> str:
+    fee = _third_asset_fee(trade)
+    if fee is None or fee.value is None or (fee.amount, fee.asset) != (amount, asset):
+        return ""
+    return decimal_text(fee.value)

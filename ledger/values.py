@@ -189,7 +189,7 @@ Clock = Callable[[], datetime]
 NewId = Callable[[], UUID]
 """Handed in wherever a fresh id is needed."""
 
-_NAMESPACE: Final = UUID("6d1f3f0a-5c52-5d0e-9a3a-1f0c8f1c8b27")
+NAMESPACE: Final = UUID("6d1f3f0a-5c52-5d0e-9a3a-1f0c8f1c8b27")
 
 
 def system_clock() -> datetime:
@@ -204,4 +204,4 @@ def new_id() -> UUID:
 
 def derived_id(*parts: object) -> UUID:
     """The UUIDv5 that always belongs to these parts, so that repeating an act repeats its id."""
-    return uuid5(_NAMESPACE, "\x1f".join(str(part) for part in parts))
+    return uuid5(NAMESPACE, "\x1f".join(str(part) for part in parts))

@@ -169,7 +169,7 @@ def test_exported_trades_are_read_again(home: Console, postgres_book: PostgresBo
     home.run("export", "trades", "trades.csv", "--portfolio", "exported")
     done = home.run("lots", "trades.csv", "--json")
 
-    assert done.returncode == 0
+    assert done.returncode == 0, done.stderr
     trades = rows_of(home.folder / "trades.csv")
     with postgres_book.reading(story.portfolio_id) as reading:
         known = list(reading.rows.history(TradeView))
