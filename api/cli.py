@@ -1,7 +1,6 @@
 """The command `daybook`: one name that opens every door. Exit codes: 0 done · 1 failure · 2 usage · 3 difference · 4 broken chain."""
 
 import sys
-from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import rich_click as click
 
 from api.cli_export import export
 from api.cli_import import import_, record
-from api.cli_options import DAYS, METHODS, asset, moment, one_sentence
+from api.cli_options import DAYS, METHODS, asset, at_any_time, one_sentence
 from api.settings import load_settings
 from ledger.cuts import Cut
 
@@ -53,8 +52,7 @@ def serve() -> None:
 @click.option(
     "--checkpoint", type=click.Path(path_type=Path), help="Every log must still hold what this signed file saw."
 )
-@click.option("--as-of", metavar="TIME", callback=moment, help="What had happened by then.")
-@click.option("--known-at", metavar="TIME", callback=moment, help="As far as it was recorded by then.")
+@at_any_time
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @one_sentence
 def replay(
@@ -62,8 +60,7 @@ def replay(
     rebuild: bool,
     portfolio: str | None,
     checkpoint: Path | None,
-    as_of: datetime | None,
-    known_at: datetime | None,
+    past: Cut,
     as_json: bool,
 ) -> None:
     """Read the log again, prove it, and compare the stored views with it.
@@ -77,12 +74,12 @@ def replay(
     from api.replaying import run_replay
 
     settings = load_settings()
-    if as_of is not None or known_at is not None:
+    if past:
         from api.replaying_past import run_replay_at
 
         if rebuild or checkpoint:
             raise click.UsageError("--as-of and --known-at look at the past: leave out --rebuild and --checkpoint")
-        sys.exit(run_replay_at(settings, Cut(as_of, known_at), portfolio=portfolio, as_json=as_json))
+        sys.exit(run_replay_at(settings, past, portfolio=portfolio, as_json=as_json))
     sys.exit(run_replay(settings, rebuild=rebuild, portfolio=portfolio, as_json=as_json, checkpoint=checkpoint))
 
 
@@ -114,11 +111,13 @@ def checkpoint(file: Path) -> None:
     "--specific", type=click.Path(path_type=Path), help="A JSON file that names lots for sales; the rest is FIFO."
 )
 @click.option("--holding-period", type=DAYS, metavar="DAYS", help="Tell for each match whether it was held longer.")
+@at_any_time
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @one_sentence
 def lots(
     file: Path | None,
     portfolio: str | None,
+    past: Cut,
     base: str,
     method: str,
     specific: Path | None,
@@ -137,13 +136,15 @@ def lots(
 
     if (file is None) == (portfolio is None):
         raise click.UsageError("Name a file of trades or --portfolio, one of the two.")
+    if file is not None and past:
+        raise click.UsageError("--as-of and --known-at look into a stored portfolio: a file has no past.")
     if specific and method != "fifo":
         raise click.UsageError("--specific names the lots itself: leave --method out.")
     names = read_names(specific) if specific else None
     view = View(Method.SPECIFIC if specific else Method(method), names, holding_period)
     if file is not None:
         sys.exit(print_lots(file, base, view, as_json=as_json))
-    sys.exit(print_portfolio_lots(load_settings(), str(portfolio), view, as_json=as_json))
+    sys.exit(print_portfolio_lots(load_settings(), str(portfolio), past, view, as_json=as_json))
 
 
 @cli.command()

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import rich_click as click
 
-from api.cli_options import DAYS, IN_PORTFOLIO, METHODS, month_and_day, one_sentence
+from api.cli_options import DAYS, IN_PORTFOLIO, METHODS, at_any_time, month_and_day, one_sentence
 from api.settings import load_settings
+from ledger.cuts import Cut
 
 
 @click.group()
@@ -37,8 +38,9 @@ def events(file: Path, portfolio: str | None) -> None:
 @export.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @IN_PORTFOLIO
+@at_any_time
 @one_sentence
-def trades(file: Path, portfolio: str) -> None:
+def trades(file: Path, portfolio: str, past: Cut) -> None:
     """Write the trades as a CSV file that daybook lots can read. Reversed trades are left out.
 
     Exit codes: 0 done, 1 failure, 2 usage.
@@ -47,14 +49,15 @@ def trades(file: Path, portfolio: str) -> None:
     """
     from api.exporting import write_trades
 
-    click.echo(write_trades(load_settings(), file, portfolio))
+    click.echo(write_trades(load_settings(), file, portfolio, past))
 
 
 @export.command(name="lots")
 @click.argument("file", type=click.Path(path_type=Path))
 @IN_PORTFOLIO
+@at_any_time
 @one_sentence
-def export_lots(file: Path, portfolio: str) -> None:
+def export_lots(file: Path, portfolio: str, past: Cut) -> None:
     """Write all lots, open and closed, as CSV.
 
     Exit codes: 0 done, 1 failure, 2 usage.
@@ -63,12 +66,13 @@ def export_lots(file: Path, portfolio: str) -> None:
     """
     from api.exporting import write_lots
 
-    click.echo(write_lots(load_settings(), file, portfolio))
+    click.echo(write_lots(load_settings(), file, portfolio, past))
 
 
 @export.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @IN_PORTFOLIO
+@at_any_time
 @click.option("--year", type=click.IntRange(1, 9998), help="Only gains realised in this tax year.")
 @click.option(
     "--year-start",
@@ -84,7 +88,13 @@ def export_lots(file: Path, portfolio: str) -> None:
 )
 @one_sentence
 def gains(
-    file: Path, portfolio: str, year: int | None, year_start: tuple[int, int], method: str, holding_period: int
+    file: Path,
+    portfolio: str,
+    past: Cut,
+    year: int | None,
+    year_start: tuple[int, int],
+    method: str,
+    holding_period: int,
 ) -> None:
     """Write realised gains as CSV, a line for each match; what has no known cost stands apart, then totals by term.
 
@@ -97,14 +107,15 @@ def gains(
     from ledger.what_if import Method
 
     chosen = tax_year(year, *year_start) if year else None
-    click.echo(write_gains(load_settings(), file, portfolio, chosen, Method(method), holding_period))
+    click.echo(write_gains(load_settings(), file, portfolio, past, chosen, Method(method), holding_period))
 
 
 @export.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @IN_PORTFOLIO
+@at_any_time
 @one_sentence
-def beancount(file: Path, portfolio: str) -> None:
+def beancount(file: Path, portfolio: str, past: Cut) -> None:
     """Write the portfolio as a ledger for beancount 3, with the same lots and gains.
 
     Exit codes: 0 done, 1 failure, 2 usage.
@@ -113,12 +124,13 @@ def beancount(file: Path, portfolio: str) -> None:
     """
     from api.exporting import write_beancount
 
-    click.echo(write_beancount(load_settings(), file, portfolio))
+    click.echo(write_beancount(load_settings(), file, portfolio, past))
 
 
 @export.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @IN_PORTFOLIO
+@at_any_time
 @click.option(
     "--table",
     type=click.Choice(["trades", "lots", "matches"]),
@@ -127,7 +139,7 @@ def beancount(file: Path, portfolio: str) -> None:
     help="What to write.",
 )
 @one_sentence
-def parquet(file: Path, portfolio: str, table: str) -> None:
+def parquet(file: Path, portfolio: str, past: Cut, table: str) -> None:
     """Write trades, lots or matches as Parquet. Needs the extra daybook[parquet].
 
     Exit codes: 0 done, 1 failure, 2 usage.
@@ -136,4 +148,4 @@ def parquet(file: Path, portfolio: str, table: str) -> None:
     """
     from api.exporting import write_parquet_file
 
-    click.echo(write_parquet_file(load_settings(), file, portfolio, table))
+    click.echo(write_parquet_file(load_settings(), file, portfolio, past, table))

@@ -14,6 +14,7 @@ from api.views_behind import ViewsBehind
 from ledger.beancount_export import CannotExport
 from ledger.chain import BrokenLog
 from ledger.checkpoints import BadCheckpoint
+from ledger.cuts import Cut
 from ledger.database import DATABASE_GONE, NewerSchema
 from ledger.embedded_postgres import DatabaseUnavailable
 from ledger.files import BadFile
@@ -98,3 +99,15 @@ def month_and_day(_context: click.Context, _parameter: click.Parameter, value: s
 METHODS: Final = click.Choice(["fifo", "lifo", "hifo"])
 DAYS: Final = click.IntRange(0, 36_500)
 IN_PORTFOLIO: Final = click.option("--portfolio", metavar="NAME", required=True, help="Its name or id.")
+
+
+def at_any_time(command: Callable[..., None]) -> Callable[..., None]:
+    """Gives the command the options --as-of and --known-at, which reach it as `past`."""
+
+    @click.option("--as-of", metavar="TIME", callback=moment, help="What had happened by then.")
+    @click.option("--known-at", metavar="TIME", callback=moment, help="As far as it was recorded by then.")
+    @wraps(command)
+    def run(*args: object, as_of: datetime | None, known_at: datetime | None, **kwargs: object) -> None:
+        command(*args, past=Cut(as_of, known_at), **kwargs)
+
+    return run

@@ -10,10 +10,12 @@ from api.proofs import whole_file
 from api.settings import Settings
 from api.stored_portfolio import stored_portfolio
 from ledger.beancount_export import beancount_text
+from ledger.cuts import Cut
 from ledger.gains import TaxYear, gains_lines, gains_report
 from ledger.lots import Lot, Match
 from ledger.parquet_export import write_parquet
-from ledger.postgres_book import PostgresBook, StoredReading
+from ledger.past import events_at
+from ledger.postgres_book import StoredReading
 from ledger.projections.portfolio import base_currency_of
 from ledger.projections.reversals import Reversal
 from ledger.projections.trades import TradeView
@@ -36,46 +38,52 @@ LOT_COLUMNS: Final = (
 )
 
 
-def write_trades(settings: Settings, path: Path, portfolio: str) -> str:
+def write_trades(settings: Settings, path: Path, portfolio: str, past: Cut) -> str:
     """The trades are in the file; says so in one sentence. Raises what opening the portfolio raises, as all of these do."""
 
-    def lines(book: PostgresBook, reading: StoredReading) -> Iterator[tuple[str, ...]]:
+    def lines(reading: StoredReading) -> Iterator[tuple[str, ...]]:
         gone = {one.event_id for one in reading.rows.history(Reversal)}
-        log = (one for one in book.log.read(reading.portfolio_id) if one.event_id not in gone)
+        log = (one for one in events_at(reading, past) if one.event_id not in gone)
         return trade_lines(log, base_currency_of(reading.rows))
 
-    return _write_csv(settings, path, portfolio, "trades", lines)
+    return _write_csv(settings, path, portfolio, past, "trades", lines)
 
 
-def write_lots(settings: Settings, path: Path, portfolio: str) -> str:
+def write_lots(settings: Settings, path: Path, portfolio: str, past: Cut) -> str:
     """All lots are in the file, open and closed."""
-    return _write_csv(settings, path, portfolio, "lots", lambda _, reading: lot_lines(reading.rows))
+    return _write_csv(settings, path, portfolio, past, "lots", lambda reading: lot_lines(reading.rows))
 
 
 def write_gains(
-    settings: Settings, path: Path, portfolio: str, year: TaxYear | None, method: Method, holding_period_days: int
+    settings: Settings,
+    path: Path,
+    portfolio: str,
+    past: Cut,
+    year: TaxYear | None,
+    method: Method,
+    holding_period_days: int,
 ) -> str:
     """The gains of the year are in the file."""
 
-    def lines(_: PostgresBook, reading: StoredReading) -> Iterator[tuple[str, ...]]:
+    def lines(reading: StoredReading) -> Iterator[tuple[str, ...]]:
         return gains_lines(gains_report(reading.rows, year, method, holding_period_days))
 
-    return _write_csv(settings, path, portfolio, "lines", lines)
+    return _write_csv(settings, path, portfolio, past, "lines", lines)
 
 
-def write_beancount(settings: Settings, path: Path, portfolio: str) -> str:
+def write_beancount(settings: Settings, path: Path, portfolio: str, past: Cut) -> str:
     """The portfolio is in the file as a ledger for beancount. Raises CannotExport."""
-    with stored_portfolio(settings, portfolio) as (book, reading), whole_file(path) as file:
-        for line in beancount_text(reading.rows, book.log.read(reading.portfolio_id)):
+    with stored_portfolio(settings, portfolio, past) as reading, whole_file(path) as file:
+        for line in beancount_text(reading.rows, events_at(reading, past)):
             file.write(line + "\n")
     return f"{path}: the portfolio {portfolio} as a beancount ledger"
 
 
-def write_parquet_file(settings: Settings, path: Path, portfolio: str, table: str) -> str:
+def write_parquet_file(settings: Settings, path: Path, portfolio: str, past: Cut, table: str) -> str:
     """The table is in the file as Parquet. Raises NoParquet."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with stored_portfolio(settings, portfolio) as (_, reading):
+        with stored_portfolio(settings, portfolio, past) as reading:
             count = write_parquet(draft, TABLES[table], reading.rows.history(TABLES[table]))
         draft.replace(path)
     finally:
@@ -101,12 +109,12 @@ def lot_lines(rows: Rows) -> Iterator[tuple[str, ...]]:
         )
 
 
-Lines = Callable[[PostgresBook, StoredReading], Iterable[tuple[str, ...]]]
+Lines = Callable[[StoredReading], Iterable[tuple[str, ...]]]
 
 
-def _write_csv(settings: Settings, path: Path, portfolio: str, what: str, lines: Lines) -> str:
-    with stored_portfolio(settings, portfolio) as (book, reading), whole_file(path) as file:
-        count = _written(csv.writer(file, lineterminator="\n").writerow, lines(book, reading))
+def _write_csv(settings: Settings, path: Path, portfolio: str, past: Cut, what: str, lines: Lines) -> str:
+    with stored_portfolio(settings, portfolio, past) as reading, whole_file(path) as file:
+        count = _written(csv.writer(file, lineterminator="\n").writerow, lines(reading))
     return f"{path}: {count - 1} {what} of {portfolio}"
 
 

@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from api.settings import Settings
 from api.stored_portfolio import stored_portfolio
+from ledger.cuts import Cut
 from ledger.files import BadFile, read_trades
 from ledger.lots_report import LotsReport, Names, Sell, Totals, View, lots_report, portfolio_lots_report
 from ledger.values import Quantity
@@ -32,9 +33,9 @@ def print_lots(path: Path, base: str, view: View, *, as_json: bool) -> int:
     return UNREADABLE if trade_file.unreadable else READ
 
 
-def print_portfolio_lots(settings: Settings, portfolio: str, view: View, *, as_json: bool) -> int:
+def print_portfolio_lots(settings: Settings, portfolio: str, past: Cut, view: View, *, as_json: bool) -> int:
     """The same of a stored portfolio. Raises BadChoice and what opening the portfolio raises."""
-    with stored_portfolio(settings, portfolio) as (_, reading):
+    with stored_portfolio(settings, portfolio, past) as reading:
         report = portfolio_lots_report(reading.rows, view)
     _print(report, as_json=as_json)
     return READ

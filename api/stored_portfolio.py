@@ -7,18 +7,21 @@ from api.replaying import named_portfolios
 from api.settings import BadSettings, Settings
 from api.views_behind import ViewsBehind
 from api.wiring import usable_folder
+from ledger.cuts import Cut
 from ledger.database import open_database
+from ledger.past import Past
 from ledger.postgres_book import PostgresBook, StoredReading
+from ledger.projections.portfolio import PortfolioView
 from ledger.replay import all_portfolios, rebuild_outdated
 from ledger.values import system_clock
 
 
 @contextmanager
-def stored_portfolio(settings: Settings, name: str) -> Iterator[tuple[PostgresBook, StoredReading]]:
-    """The book and the rows of the portfolio with this name or id, all at one moment and up to the end of its log.
+def stored_portfolio(settings: Settings, name: str, past: Cut) -> Iterator[StoredReading]:
+    """The rows of the portfolio with this name or id, all at one moment: up to the end of its log, or at a cut.
 
-    Views that another version of Daybook made are rebuilt first. Raises BadSettings when there is no such portfolio,
-    ViewsBehind when its views stopped.
+    Views that another version of Daybook made are rebuilt first. Raises BadSettings when there is (or then was) no such
+    portfolio, ViewsBehind when its views stopped.
     """
     usable_folder(settings.data_dir)
     with open_database(settings.data_dir, settings.database) as engine:
@@ -26,9 +29,11 @@ def stored_portfolio(settings: Settings, name: str) -> Iterator[tuple[PostgresBo
         if not chosen:
             raise BadSettings(f"there is no portfolio called {name!r}: daybook replay lists them")
         rebuild_outdated(engine)
-        book = PostgresBook(engine, system_clock)
-        with book.reading(chosen[0]) as reading:
+        found = Past(engine).reading(chosen[0], past) if past else PostgresBook(engine, system_clock).reading(chosen[0])
+        with found as reading:
+            if next(reading.rows.where(PortfolioView), None) is None:
+                raise BadSettings(f"there was no portfolio called {name!r} yet at that time")
             if reading.stopped is not None:
                 why = f"stopped before position {reading.stopped.position} ({reading.stopped.reason})"
                 raise ViewsBehind(f"the views of {name!r} {why}: see daybook replay --verify")
-            yield book, reading
+            yield reading

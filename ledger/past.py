@@ -18,6 +18,7 @@ from sqlalchemy import Engine
 from ledger.book import Stopped, attempt_fold
 from ledger.chain import BrokenLog, checked
 from ledger.cuts import AsOf, Cut
+from ledger.envelope import Envelope
 from ledger.identities import broken_identities
 from ledger.postgres import Raw, position_known_at, raw, read_event, read_stream
 from ledger.postgres_book import StoredReading
@@ -59,6 +60,11 @@ class Past:
             while len(self._kept) > KEPT:
                 self._kept.popitem(last=False)
             return folded
+
+
+def events_at(reading: StoredReading, past: Cut) -> Iterator[Envelope]:
+    """The events that the rows of the reading, made at `past`, were folded from, in log order."""
+    return AsOf(past.as_of).of(read_stream(reading.connection, reading.portfolio_id, 0, reading.position))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,5 @@
 """P&L, performance and equity of a portfolio."""
 
-from collections.abc import Iterator
 from dataclasses import fields
 from decimal import Decimal
 from typing import Final
@@ -13,13 +12,11 @@ from api.errors import Problem
 from api.performance_schemas import EquityAnswer, EquityPoint, PerformanceAnswer, PnlAnswer, PnlPart
 from api.reading import PAST, AnyRequest, InPortfolio, only_parameters, reading_of
 from ledger.attribution import Grouping, attribution
-from ledger.cuts import AsOf, Cut
-from ledger.envelope import Envelope
+from ledger.cuts import Cut
 from ledger.equity import day_change, equity_history
 from ledger.lots import Match
+from ledger.past import events_at
 from ledger.performance import performance_of
-from ledger.postgres import read_stream
-from ledger.postgres_book import StoredReading
 from ledger.valuation import worth_of
 from ledger.values import exact_decimal
 
@@ -73,7 +70,7 @@ class PerformanceController(Controller):
         with reading_of(request, portfolio, past) as reading:
             found = performance_of(
                 reading.rows,
-                events_of(reading, past),
+                events_at(reading, past),
                 periods_per_year=periods,
                 risk_free=rate,
                 until=past.as_of,
@@ -88,7 +85,7 @@ class PerformanceController(Controller):
         """Equity at the close of every UTC day, with what came in from outside."""
         only_parameters(request, *PAST, "portfolio")
         with reading_of(request, portfolio, past) as reading:
-            history = equity_history(reading.rows, events_of(reading, past), past.as_of)
+            history = equity_history(reading.rows, events_at(reading, past), past.as_of)
             return EquityAnswer(
                 portfolio_id=reading.portfolio_id,
                 base_currency=history.base_currency,
@@ -96,12 +93,6 @@ class PerformanceController(Controller):
                 day_change=day_change(history),
                 points=[EquityPoint.model_validate(close) for close in history.closes],
             )
-
-
-def events_of(reading: StoredReading, past: Cut) -> Iterator[Envelope]:
-    """The events that the rows of the reading cover, in log order."""
-    found = read_stream(reading.connection, reading.portfolio_id, 0, reading.position)
-    return AsOf(past.as_of).of(found)
 
 
 def _number(name: str, text: str, lowest: Decimal, highest: Decimal) -> Decimal:
