@@ -76,9 +76,9 @@ def test_each_method_equals_the_oracle(seed: int, method: Method, folder: Path) 
     check_methods(seed, folder, method, oversells=seed % 2 == 0, count=150)
 
 
-def test_hundreds_of_histories_equal_the_oracle(folder: Path) -> None:
-    """300 short random histories: each match by each method equals the fraction oracle to 1e-12."""
-    for seed in range(20_000, 20_300):
+def test_a_hundred_histories_equal_the_oracle(folder: Path) -> None:
+    """100 short random histories: each match by each method equals the fraction oracle to 1e-12."""
+    for seed in range(20_000, 20_100):
         check_methods(seed, folder, *BY_ORDER, oversells=seed % 2 == 0, count=15)
 
 
