@@ -14,10 +14,10 @@ from sqlalchemy import Engine, make_url
 from ledger import replay
 from ledger.chain import Head, event_hash
 from ledger.database import READER, WRITER
-from ledger.postgres import read_page
+from ledger.postgres import EncodedEvent, append_many, read_page
 from ledger.postgres_book import PostgresBook
 from ledger.replay import verify_portfolio
-from tests.factories import SteppingClock, Story, realistic_batches, record_all
+from tests.factories import START, SteppingClock, Story, realistic_batches, record_all
 
 Superuser = psycopg.Connection[tuple[Any, ...]]
 
@@ -126,6 +126,7 @@ def test_a_reader_can_only_read(superuser: Superuser, strangers: dict[str, str],
     with psycopg.connect(strangers[READER], autocommit=True) as connection:
         for attack in (
             "select append_events(gen_random_uuid(), null, now(), '[]')",
+            "select append_many(gen_random_uuid(), null, now(), null, null, null, null, null, null, null, null, null)",
             "select lock_portfolio(gen_random_uuid())",
             "delete from holdings",
             "update view_checkpoints set position = 0",
@@ -147,7 +148,12 @@ def test_the_way_in_takes_no_detour(superuser: Superuser, strangers: dict[str, s
         ).fetchone()
 
         assert head == (len(story.told) + 1,)
+        assert append_many(connection, story.portfolio_id, [another_event()], None, START) is not None
         assert connection.execute("select count(*) from pg_temp.events").fetchone() == (0,)
+
+
+def another_event() -> EncodedEvent:
+    return EncodedEvent(UUID(int=78), "FromTheFuture", 1, START, "x", UUID(int=78), None, "{}")
 
 
 def future_event(story: Story) -> str:
@@ -166,6 +172,9 @@ def test_a_time_that_python_cannot_tell_is_refused(superuser: Superuser, story: 
 
     with pytest.raises(psycopg.Error, match=r"violates check|infinity|out of range"):
         superuser.execute("select append_events(%s, null, now(), %s)", (story.portfolio_id, batch))
+    arrays = f"'{{{UUID(int=77)}}}', '{{x}}', '{{1}}', '{{{time}}}', '{{x}}', '{{{UUID(int=77)}}}', '{{null}}', '{{x}}', '{{x}}'"
+    with pytest.raises(psycopg.Error, match=r"violates check|infinity|out of range"):
+        superuser.execute(f"select append_many(%s, null, now(), {arrays})", (story.portfolio_id,))
 
 
 # --- the triggers -----------------------------------------------------------------------------------------------------
