@@ -1,0 +1,143 @@
+"""A portfolio's log folded by the column road: proven, folded and told as lines, a few megabytes at a time."""
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from ledger.book import changes_of
+from ledger.chain import Head, genesis_hash
+from ledger.column_fold import FOLDED, LINES, ColumnFold, Unusual
+from ledger.column_rows import line_of
+from ledger.column_trades import PlainTrade, RawEvent, envelope_of, plain_trade, proven, type_of
+from ledger.columns import has_late, raw_events
+from ledger.envelope import Envelope
+from ledger.events import SplitRecorded, TradeExecuted, TradeReversed
+from ledger.legs import MOVING
+from ledger.postgres import Raw
+from ledger.projections import PROJECTIONS
+from ledger.projections.holdings import HoldingsProjection
+from ledger.projections.opinions import Opinion
+from ledger.projections.portfolio import PortfolioView
+from ledger.projections.trades import TradesProjection
+from ledger.rows import MemoryRows, Row, all_rows
+
+CHUNK: Final = 20_000
+"""After so many events the lines so far are handed on."""
+
+Lines = tuple[type[Row], list[str]]
+
+_OTHERS: Final = tuple(one for one in PROJECTIONS if not isinstance(one, HoldingsProjection | TradesProjection))
+_FOLDED_TYPES: Final = frozenset(kind.type for kind in FOLDED)
+_UNUSUAL_TYPES: Final = frozenset(kind.type for kind in (*MOVING, SplitRecorded, TradeReversed)) - _FOLDED_TYPES
+
+
+class ColumnReplay:
+    """One replay of one log. What it found is known when its `chunks` are exhausted."""
+
+    def __init__(self, connection: Raw, portfolio_id: UUID, progress: Callable[[int], None] = lambda _: None) -> None:
+        self.last = Head(0, genesis_hash(portfolio_id))
+        self.recorded_at: datetime | None = None
+        self.name = ""
+        self.trades = 0
+        self.broken_identities: list[tuple[str, str, str]] = []
+        self._connection = connection
+        self._portfolio_id = portfolio_id
+        self._progress = progress
+        self._others = MemoryRows()
+        self._fold: ColumnFold | None = None
+
+    def chunks(self) -> Iterator[Lines]:
+        """The lines of all rows that follow from the log, by kind, in no order.
+
+        Raises Unusual for what this road does not know, Unproven when the chain does not hold, and whatever a fold
+        raises: in all these cases nothing that was told counts, and the plain road has to say what there is.
+        The connection belongs to this until it is exhausted or closed; it has to see one moment throughout.
+        """
+        late = has_late(self._connection, self._portfolio_id, [TradeExecuted.type])
+        last = b""
+        with closing(raw_events(self._connection, self._portfolio_id)) as raws:
+            for number, raw in enumerate(proven(self._portfolio_id, raws), start=1):
+                self._take(raw, late=late)
+                last = raw
+                if number % CHUNK == 0:
+                    self._progress(CHUNK)
+                    yield from self._told()
+        if last:
+            envelope = envelope_of(last)
+            self.last, self.recorded_at = Head(envelope.position, envelope.hash), envelope.recorded_at
+            self._progress(envelope.position % CHUNK)
+        if late:
+            yield from self._late()
+        yield from self._end()
+
+    def _take(self, raw: RawEvent, *, late: bool) -> None:
+        trade = plain_trade(raw)
+        if trade is not None and self._fold is not None:
+            if not late and not self._fold.add_trade(trade):
+                self._fold.add_event(envelope_of(raw))
+            if self._concerns_others(trade):
+                self._offer(envelope_of(raw))
+            return
+        kind = type_of(raw)
+        if kind in _UNUSUAL_TYPES:
+            raise Unusual(kind)
+        envelope = envelope_of(raw)
+        self._offer(envelope)
+        if self._fold is None:
+            self._open()
+        elif kind in _FOLDED_TYPES and not late:
+            self._fold.add_event(envelope)
+
+    def _offer(self, envelope: Envelope) -> None:
+        self._others.apply(changes_of(self._others, envelope, _OTHERS))
+
+    def _open(self) -> None:
+        portfolio = next(self._others.where(PortfolioView))
+        if portfolio.allow_short:
+            raise Unusual("short selling")
+        self.name = portfolio.name
+        self._fold = ColumnFold(portfolio.base_currency)
+
+    def _concerns_others(self, trade: PlainTrade) -> bool:
+        """Whether the trade fills an order of ours or answers an opinion; no other fold looks at trades."""
+        if trade.order_id is not None:
+            return True
+        source = trade.triggered_by
+        if source is None or not source.startswith("bot:"):
+            return False
+        return self._others.get(Opinion, source[4:], f"{trade.base}-{trade.quote}") is not None
+
+    def _late(self) -> Iterator[Lines]:
+        """Everything of value once more, in the order in which it occurred: the database sorts what the chain has proven."""
+        assert self._fold is not None
+        types = sorted(_FOLDED_TYPES)
+        with closing(raw_events(self._connection, self._portfolio_id, by_time=types)) as raws:
+            for number, raw in enumerate(raws, start=1):
+                trade = plain_trade(raw)
+                if trade is None or not self._fold.add_trade(trade):
+                    self._fold.add_event(envelope_of(raw))
+                if number % CHUNK == 0:
+                    yield from self._told()
+
+    def _told(self) -> Iterator[Lines]:
+        assert self._fold is not None
+        for kind in LINES:
+            lines = self._fold.lines[kind]
+            if lines:
+                yield kind, lines
+                self._fold.lines[kind] = []
+
+    def _end(self) -> Iterator[Lines]:
+        """The rows that were kept until now: lots still open, holdings, balances, and those of the other folds."""
+        found = [*all_rows(self._others, (kind for one in _OTHERS for kind in one.rows))]
+        if self._fold is not None:
+            found += self._fold.finish()
+            yield from self._told()
+            self.broken_identities = list(self._fold.broken_identities())
+            self.trades = self._fold.trades
+        by_kind: dict[type[Row], list[str]] = {}
+        for row in found:
+            by_kind.setdefault(type(row), []).append(line_of(row))
+        yield from by_kind.items()
