@@ -17,17 +17,9 @@ from api.wiring import usable_folder
 from ledger.chain import BrokenLog
 from ledger.checkpoints import known_public_key, positions_of, read_checkpoint_file
 from ledger.database import open_database, shown_url
+from ledger.differences import Difference, PortfolioReplay
 from ledger.log import NoSuchPortfolio
-from ledger.replay import (
-    Difference,
-    PortfolioReplay,
-    all_portfolios,
-    count_events,
-    held_to,
-    rebuild_portfolio,
-    stray_differences,
-    verify_portfolio,
-)
+from ledger.replay import all_portfolios, count_events, held_to, rebuild_portfolio, stray_differences, verify_portfolio
 from ledger.rows import state_hash
 
 VERIFIED, USAGE, DIFFERENT, BROKEN = 0, 2, 3, 4

@@ -13,9 +13,9 @@ from typing import Final
 
 from ledger.column_rows import NULL, decimal_of, escaped, line_of, rounded, time_of, units_of
 from ledger.column_trades import PlainTrade
-from ledger.envelope import Envelope
+from ledger.envelope import BadEvent, Envelope, UnknownEvent
 from ledger.events import CashDeposited, CashWithdrawn, TradeExecuted
-from ledger.legs import moves_of
+from ledger.legs import UnvaluedLeg, moves_of
 from ledger.lots import Leg, Lot, Match, UnmatchedDisposal
 from ledger.projections.cash import Balance
 from ledger.projections.holdings import Holding, legs_of
@@ -37,10 +37,31 @@ class Unusual(Exception):
 class _Lot:
     """An open lot. `carried` is what its closed units carry of its cost; `head` is the line up to the quantity."""
 
-    __slots__ = ("carried", "closed", "cost", "event_id", "head", "leg", "opened_at", "position", "quantity", "source", "texts")
+    __slots__ = (
+        "carried",
+        "closed",
+        "cost",
+        "event_id",
+        "head",
+        "leg",
+        "opened_at",
+        "position",
+        "quantity",
+        "source",
+        "texts",
+    )
 
     def __init__(
-        self, head: str, opened_at: str, position: int, leg: int, event_id: str, quantity: int, cost: int, texts: str, source: str
+        self,
+        head: str,
+        opened_at: str,
+        position: int,
+        leg: int,
+        event_id: str,
+        quantity: int,
+        cost: int,
+        texts: str,
+        source: str,
     ) -> None:
         self.head, self.opened_at, self.position, self.leg, self.event_id = head, opened_at, position, leg, event_id
         self.quantity, self.cost, self.texts, self.source = quantity, cost, texts, source
@@ -100,12 +121,15 @@ class ColumnFold:
         return True
 
     def add_event(self, envelope: Envelope) -> None:
-        """Any event among `FOLDED`. Raises Unusual and what its moves raise."""
-        event = envelope.event
+        """Any event among `FOLDED`. Raises Unusual for others, and for one that no fold can use."""
+        try:
+            event = envelope.event
+            moves = moves_of(event, self._base_currency)
+        except (BadEvent, UnknownEvent, UnvaluedLeg) as error:
+            raise Unusual(str(error)) from error
         if not isinstance(event, FOLDED):
             raise Unusual(f"{envelope.type} at position {envelope.position}")
         occurred_at = _microseconds(envelope.occurred_at)
-        moves = moves_of(event, self._base_currency)
         for move in moves:
             if move.asset == self._base_currency and move.quantity:
                 from_outside = move.kind in ("deposit", "withdrawal")
@@ -132,7 +156,9 @@ class ColumnFold:
                 yield Balance(asset, account, _decimal(quantity), *(_decimal(0),) * 3)
         for account, (quantity, deposited) in self._cash.items():
             if quantity or deposited:
-                yield Balance(self._base_currency, account, _decimal(quantity), _decimal(deposited), *(_decimal(0),) * 2)
+                yield Balance(
+                    self._base_currency, account, _decimal(quantity), _decimal(deposited), *(_decimal(0),) * 2
+                )
 
     def broken_identities(self) -> Iterator[tuple[str, str, str]]:
         """Those identities of `ledger/identities.py` that need no row of the past, as it names them."""

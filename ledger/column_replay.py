@@ -1,17 +1,20 @@
 """A portfolio's log folded by the column road: proven, folded and told as lines, a few megabytes at a time."""
 
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from ledger.book import changes_of
+from ledger.book import attempt_fold
 from ledger.chain import Head, genesis_hash
 from ledger.column_fold import FOLDED, LINES, ColumnFold, Unusual
-from ledger.column_rows import line_of
-from ledger.column_trades import PlainTrade, RawEvent, envelope_of, plain_trade, proven, type_of
-from ledger.columns import has_late, raw_events
+from ledger.column_rows import line_of, text_of
+from ledger.column_trades import PlainTrade, RawEvent, Unproven, envelope_of, plain_trade, proven, type_of
+from ledger.columns import Tally, has_late, raw_events, stored_lines, write_lines
 from ledger.envelope import Envelope
 from ledger.events import SplitRecorded, TradeExecuted, TradeReversed
 from ledger.legs import MOVING
@@ -21,11 +24,16 @@ from ledger.projections.holdings import HoldingsProjection
 from ledger.projections.opinions import Opinion
 from ledger.projections.portfolio import PortfolioView
 from ledger.projections.trades import TradesProjection
-from ledger.rows import MemoryRows, Row, all_rows
+from ledger.rows import MemoryRows, Row, all_rows, state_hash
+from ledger.views import row_kinds
 
 CHUNK: Final = 20_000
 """After so many events the lines so far are handed on."""
 
+AHEAD: Final = 8
+"""So many lists of lines may wait to be written."""
+
+Progress = Callable[[int], None]
 Lines = tuple[type[Row], list[str]]
 
 _OTHERS: Final = tuple(one for one in PROJECTIONS if not isinstance(one, HoldingsProjection | TradesProjection))
@@ -36,7 +44,7 @@ _UNUSUAL_TYPES: Final = frozenset(kind.type for kind in (*MOVING, SplitRecorded,
 class ColumnReplay:
     """One replay of one log. What it found is known when its `chunks` are exhausted."""
 
-    def __init__(self, connection: Raw, portfolio_id: UUID, progress: Callable[[int], None] = lambda _: None) -> None:
+    def __init__(self, connection: Raw, portfolio_id: UUID, progress: Progress = lambda _: None) -> None:
         self.last = Head(0, genesis_hash(portfolio_id))
         self.recorded_at: datetime | None = None
         self.name = ""
@@ -48,11 +56,11 @@ class ColumnReplay:
         self._others = MemoryRows()
         self._fold: ColumnFold | None = None
 
-    def chunks(self) -> Iterator[Lines]:
+    def chunks(self) -> Generator[Lines, None, None]:
         """The lines of all rows that follow from the log, by kind, in no order.
 
-        Raises Unusual for what this road does not know, Unproven when the chain does not hold, and whatever a fold
-        raises: in all these cases nothing that was told counts, and the plain road has to say what there is.
+        Raises Unusual for what this road does not know and Unproven when the chain does not hold: then nothing that was
+        told counts, and the plain road has to say what there is.
         The connection belongs to this until it is exhausted or closed; it has to see one moment throughout.
         """
         late = has_late(self._connection, self._portfolio_id, [TradeExecuted.type])
@@ -91,7 +99,10 @@ class ColumnReplay:
             self._fold.add_event(envelope)
 
     def _offer(self, envelope: Envelope) -> None:
-        self._others.apply(changes_of(self._others, envelope, _OTHERS))
+        changes, failure = attempt_fold(self._others, envelope, _OTHERS)
+        if failure is not None:
+            raise Unusual(failure)
+        self._others.apply(changes)
 
     def _open(self) -> None:
         portfolio = next(self._others.where(PortfolioView))
@@ -141,3 +152,68 @@ class ColumnReplay:
         for row in found:
             by_kind.setdefault(type(row), []).append(line_of(row))
         yield from by_kind.items()
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """What replaying by the column road and comparing every stored row gave; `differing` names tables."""
+
+    replay: ColumnReplay
+    state_hash: str
+    differing: tuple[str, ...]
+
+
+def compared(connection: Raw, portfolio_id: UUID, generation: int | None, progress: Progress) -> Compared | None:
+    """The log against the stored rows of a generation (none: against no rows); None when only the plain road can tell.
+
+    Runs in the caller's transaction, which has to see one moment throughout and is as it was afterwards.
+    """
+    replay = ColumnReplay(connection, portfolio_id, progress)
+    replayed = {kind: Tally() for kind in row_kinds()}
+
+    def texts() -> Iterator[str]:
+        with closing(replay.chunks()) as chunks:
+            for kind, lines in chunks:
+                replayed[kind].add(lines)
+                for line in lines:
+                    yield text_of(kind, line)
+
+    try:
+        with connection.transaction():
+            found = state_hash(texts())
+    except (Unusual, Unproven):
+        return None
+    return Compared(replay, found, tuple(_differing(connection, portfolio_id, generation, replayed)))
+
+
+def _differing(
+    connection: Raw, portfolio_id: UUID, generation: int | None, replayed: Mapping[type[Row], Tally]
+) -> Iterator[str]:
+    for kind, tally in replayed.items():
+        stored = Tally()
+        if generation is not None:
+            with closing(stored_lines(connection, portfolio_id, generation, kind)) as lines:
+                stored.add(lines)
+        if stored != tally:
+            yield kind.table
+
+
+def written(reading: Raw, writing: Raw, portfolio_id: UUID, generation: int, progress: Progress) -> ColumnReplay | None:
+    """The rows of a new generation are written; None, and nothing is written, when only the plain road can do it.
+
+    Reads one moment on one connection and writes in the transaction of another, in a thread of its own: while the
+    database stores a part, the next one is folded.
+    """
+    replay = ColumnReplay(reading, portfolio_id, progress)
+    try:
+        with writing.transaction(), ThreadPoolExecutor(1) as writer, closing(replay.chunks()) as chunks:
+            waiting: deque[Future[None]] = deque()
+            for kind, lines in chunks:
+                waiting.append(writer.submit(write_lines, writing, portfolio_id, generation, kind, lines))
+                if len(waiting) > AHEAD:
+                    waiting.popleft().result()
+            for one in waiting:
+                one.result()
+    except (Unusual, Unproven):
+        return None
+    return replay

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from functools import cache, lru_cache
+from functools import lru_cache
 from operator import itemgetter
 from typing import Final, get_args, get_type_hints
 
@@ -76,7 +76,9 @@ def _day(number: int) -> str:
     return str(_EPOCH.date() + timedelta(days=number))
 
 
-_CLOCK: Final = tuple(f"{hour:02}:{minute:02}:{second:02}" for hour in range(24) for minute in range(60) for second in range(60))
+_CLOCK: Final = tuple(
+    f"{hour:02}:{minute:02}:{second:02}" for hour in range(24) for minute in range(60) for second in range(60)
+)
 
 
 def escaped(text: str) -> str:
@@ -86,9 +88,10 @@ def escaped(text: str) -> str:
 
 def text_of(kind: type[Row], line: str) -> str:
     """What `row_text` gives for the row of `line`."""
-    pattern = _pattern(kind)
+    pattern = _PATTERNS.get(kind) or _PATTERNS.setdefault(kind, _pattern(kind))
     fields = line.split("\t")
-    if '"' in line or "\\" in line.replace(NULL, ""):
+    letters = line.replace("\t", "").replace(NULL, "")
+    if '"' in letters or "\\" in letters or not letters.isprintable():
         for place in pattern.texts:
             fields[place] = _json_inside(fields[place])
     for place, convert in pattern.conversions:
@@ -109,7 +112,9 @@ class _Pattern:
     texts: tuple[int, ...]
 
 
-@cache
+_PATTERNS: Final[dict[type[Row], _Pattern]] = {}
+
+
 def _pattern(kind: type[Row]) -> _Pattern:
     types = get_type_hints(kind)
     names = field_names(kind)

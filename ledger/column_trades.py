@@ -101,7 +101,7 @@ class PlainTrade(NamedTuple):
 
 # What the events promise (`ledger/events.py`), in the letters that need no escape; whatever does not match is read by
 # the event's own class, which knows all of it.
-_NAME: Final = r'([ !#-\[\]-~]{1,100})'
+_NAME: Final = r"([ !#-\[\]-~]{1,100})"
 _NUMBER: Final = r"((?:0|[1-9][0-9]{0,19})(?:\.[0-9]{0,17}[1-9])?)"
 _SYMBOL: Final = r"([A-Z0-9][A-Z0-9.]{0,19})"
 _ID: Final = r"([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})"
@@ -125,7 +125,9 @@ def plain_trade(raw: RawEvent) -> PlainTrade | None:
     found = _TRADE.fullmatch(raw[place + 4 : end].decode())
     if found is None:
         return None
-    account, minus, fee, fee_asset, base, quote, order_id, price, quantity, rate, side, source, venue, trade = found.groups()
+    account, minus, fee, fee_asset, base, quote, order_id, price, quantity, rate, side, source, venue, trade = (
+        found.groups()
+    )
     fee_units = 0 if fee is None else units_in(fee)
     quantity_units, price_units = units_in(quantity), units_in(price)
     if base == quote or not quantity_units or not price_units or rate == "0":

@@ -3,7 +3,7 @@
 Nothing here builds an object for an event or a row; `ledger/column_replay.py` says what is done with the bytes.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final, get_type_hints
@@ -24,7 +24,9 @@ _SIGNATURE: Final = b"PGCOPY\n\xff\r\n\0"
 _HEADER: Final = len(_SIGNATURE) + 8
 
 
-def raw_events(connection: Raw, portfolio_id: UUID, *, after: int = 0, by_time: Sequence[str] = ()) -> Iterator[RawEvent]:
+def raw_events(
+    connection: Raw, portfolio_id: UUID, *, after: int = 0, by_time: Sequence[str] = ()
+) -> Generator[RawEvent, None, None]:
     """The events above `after` in order of position, or those of some types in order of occurrence.
 
     The connection can do nothing else until this is exhausted or closed: close it where it is opened.
@@ -63,7 +65,7 @@ def write_lines(connection: Raw, portfolio_id: UUID, generation: int, kind: type
         copy.write(text)
 
 
-def stored_lines(connection: Raw, portfolio_id: UUID, generation: int, kind: type[Row]) -> Iterator[str]:
+def stored_lines(connection: Raw, portfolio_id: UUID, generation: int, kind: type[Row]) -> Generator[str, None, None]:
     """The stored rows of one kind as lines, in no order; decimals as `decimal_text` writes them.
 
     The connection can do nothing else until this is exhausted or closed.
