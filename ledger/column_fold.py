@@ -258,6 +258,7 @@ def _holding(asset: str, position: _Position) -> Holding:
         fees=_decimal(position.fees),
         unmatched_quantity=_decimal(position.unmatched_quantity),
         unmatched_proceeds=_decimal(position.unmatched_proceeds),
+        unknown_cost_quantity=zero,
         unknown_cost_proceeds=zero,
         contributed=zero,
         income=zero,
