@@ -21,7 +21,11 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Unproven(Exception):
-    """The bytes are not a whole chain. What is wrong with them the careful road says (`ledger/chain.py`)."""
+    """The bytes are not a whole chain from `position` on. What is wrong the careful road says (`ledger/chain.py`)."""
+
+    def __init__(self, portfolio_id: UUID, position: int) -> None:
+        super().__init__(f"portfolio {portfolio_id}, position {position}")
+        self.position = position
 
 
 def proven(portfolio_id: UUID, raws: Iterable[RawEvent], start: Head | None = None) -> Iterator[RawEvent]:
@@ -31,7 +35,7 @@ def proven(portfolio_id: UUID, raws: Iterable[RawEvent], start: Head | None = No
         position += 1
         previous = sha256(previous + raw[2:-36]).digest()
         if raw[-36:] != _HASH_LENGTH + previous or raw[39:47] != position.to_bytes(8, "big") or raw[:2] != FIELDS:
-            raise Unproven(f"portfolio {portfolio_id}, position {position}")
+            raise Unproven(portfolio_id, position)
         yield raw
 
 

@@ -104,7 +104,7 @@ def _by_columns(connection: Raw, portfolio_id: UUID, columns: Compared) -> Portf
     """The result of the column road, or None when anything is amiss."""
     replay = columns.replay
     try:
-        _check_head(connection, portfolio_id, replay.last, replay.recorded_at)
+        check_head(connection, portfolio_id, replay.last, replay.recorded_at)
     except BrokenLog:
         return None
     events = replay.last.position
@@ -289,11 +289,12 @@ def _fold_checked(
         else:
             stopped = Stopped(envelope.position, failure)
     if to_head:
-        _check_head(connection, portfolio_id, last, recorded_at)
+        check_head(connection, portfolio_id, last, recorded_at)
     return stopped
 
 
-def _check_head(connection: Raw, portfolio_id: UUID, last: Head, recorded_at: datetime | None) -> None:
+def check_head(connection: Raw, portfolio_id: UUID, last: Head, recorded_at: datetime | None) -> None:
+    """Raises BrokenLog when the head row does not name `last`, recorded then, as the end of the log."""
     head = head_record(connection, portfolio_id)
     if head is None:
         raise BrokenLog(portfolio_id, last.position, "the head row is missing")
