@@ -55,6 +55,9 @@ def serve() -> None:
 )
 @click.option("--as-of", metavar="TIME", callback=moment, help="What had happened by then.")
 @click.option("--known-at", metavar="TIME", callback=moment, help="As far as it was recorded by then.")
+@click.option("--thorough", is_flag=True, help="Fold long logs by the plain road too, not by the column road alone.")
+@click.option("--workers", type=click.IntRange(1, 64), default=1, help="So many portfolios at once, each in a process.")
+@click.option("--executor", metavar="URL", help="A Dask cluster that does the work instead: dask://host:port.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @one_sentence
 def replay(
@@ -64,6 +67,9 @@ def replay(
     checkpoint: Path | None,
     as_of: datetime | None,
     known_at: datetime | None,
+    thorough: bool,
+    workers: int,
+    executor: str | None,
     as_json: bool,
 ) -> None:
     """Read the log again, prove it, and compare the stored views with it.
@@ -74,7 +80,7 @@ def replay(
 
     Example: daybook replay --verify --json
     """
-    from api.replaying import run_replay
+    from api.replaying import Labour, run_replay
 
     settings = load_settings()
     if as_of is not None or known_at is not None:
@@ -83,7 +89,8 @@ def replay(
         if rebuild or checkpoint:
             raise click.UsageError("--as-of and --known-at look at the past: leave out --rebuild and --checkpoint")
         sys.exit(run_replay_at(settings, Cut(as_of, known_at), portfolio=portfolio, as_json=as_json))
-    sys.exit(run_replay(settings, rebuild=rebuild, portfolio=portfolio, as_json=as_json, checkpoint=checkpoint))
+    labour = Labour(workers, executor, rebuild=rebuild, thorough=thorough)
+    sys.exit(run_replay(settings, labour, portfolio=portfolio, as_json=as_json, checkpoint=checkpoint))
 
 
 @cli.command()
