@@ -1,21 +1,21 @@
 """The fold of value events in columns: whole numbers of the 18th decimal place, lines of text, no object for a row.
 
-Told the events of each asset in the order in which they occurred, it gives the very rows that `ledger/projections/holdings.py` and
-`trades.py` give for them in any order, to the last digit. It knows trades, cash, and what came in at a known cost, in
-portfolios without short selling; of all else it says so (`Unusual`), and the plain fold takes the portfolio.
+Told the events of each asset in the order in which they occurred, it gives the very rows that
+`ledger/projections/holdings.py` and `trades.py` give for them in any order, to the last digit. It knows everything but
+splits, reversals and short selling: of these it says so (`Unusual`), and the plain fold takes the portfolio.
 """
 
 from collections import deque
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Final
+from typing import Final, NamedTuple
 
 from ledger.column_rows import NULL, decimal_of, escaped, line_of, rounded, time_of, units_of
 from ledger.column_trades import PlainTrade
 from ledger.envelope import BadEvent, Envelope, UnknownEvent
 from ledger.events import CashDeposited, CashWithdrawn, TradeExecuted
-from ledger.legs import UnvaluedLeg, moves_of
+from ledger.legs import MOVING, UnvaluedLeg, moves_of
 from ledger.lots import Leg, Lot, Match, UnmatchedDisposal
 from ledger.projections.cash import Balance
 from ledger.projections.holdings import Holding, legs_of
@@ -23,8 +23,10 @@ from ledger.projections.trades import TradesProjection, TradeView
 from ledger.rows import MemoryRows, Row
 from ledger.values import DECIMAL_PLACES
 
-FOLDED: Final = (CashDeposited, CashWithdrawn, TradeExecuted)
+FOLDED: Final = MOVING
 """The events that are folded here."""
+ORDERED: Final = tuple(kind for kind in FOLDED if kind not in (CashDeposited, CashWithdrawn))
+"""Those among them whose order of occurrence matters: cash is a sum."""
 LINES: Final[tuple[type[Row], ...]] = (Leg, Lot, Match, UnmatchedDisposal, TradeView)
 """The kinds of row that are written while folding; the others are few and come at the end."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -34,53 +36,72 @@ class Unusual(Exception):
     """Something this fold does not know; the plain one does."""
 
 
+class _Leg(NamedTuple):
+    """What `Leg` says, numbers as units, texts as they stand in lines."""
+
+    asset: str
+    occurred_at: int
+    time: str
+    position: int
+    leg: int
+    event_id: str
+    account: str
+    instrument: str
+    quantity: int
+    value: int
+    fee: int
+    kind: str
+    cost_known: bool
+    source: str
+
+
 class _Lot:
-    """An open lot. `carried` is what its closed units carry of its cost; `head` is the line up to the quantity."""
+    """An open lot. `carried` is what its closed units carry of its cost; `line` is its line up to the cost."""
 
-    __slots__ = (
-        "carried",
-        "closed",
-        "cost",
-        "event_id",
-        "head",
-        "leg",
-        "opened_at",
-        "position",
-        "quantity",
-        "source",
-        "texts",
-    )
+    __slots__ = ("carried", "closed", "cost", "leg", "line", "quantity")
 
-    def __init__(
-        self,
-        head: str,
-        opened_at: str,
-        position: int,
-        leg: int,
-        event_id: str,
-        quantity: int,
-        cost: int,
-        texts: str,
-        source: str,
-    ) -> None:
-        self.head, self.opened_at, self.position, self.leg, self.event_id = head, opened_at, position, leg, event_id
-        self.quantity, self.cost, self.texts, self.source = quantity, cost, texts, source
+    def __init__(self, leg: _Leg, line: str) -> None:
+        self.leg, self.line = leg, line
+        self.quantity, self.cost = leg.quantity, leg.value
         self.closed = self.carried = 0
+
+    def whole_line(self) -> str:
+        return f"{self.line}\t{decimal_of(self.closed)}\tf\t{'t' if self.leg.cost_known else 'f'}\t{self.leg.source}"
 
 
 class _Position:
     """What the holding of an asset says, and its open lots, the oldest first."""
 
     __slots__ = (
-        "accounts", "cost_basis", "fees", "last", "lots", "quantity", "realized", "unmatched_proceeds", "unmatched_quantity",
+        "accounts", "contributed", "cost_basis", "expenses", "fees", "income", "last", "lots", "quantity", "realized",
+        "unknown_proceeds", "unknown_quantity", "unmatched_proceeds", "unmatched_quantity",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self.lots: deque[_Lot] = deque()
         self.accounts: dict[str, int] = {}
         self.quantity = self.cost_basis = self.realized = self.fees = 0
-        self.unmatched_quantity = self.unmatched_proceeds = 0
+        self.unmatched_quantity = self.unmatched_proceeds = self.unknown_quantity = self.unknown_proceeds = 0
+        self.contributed = self.income = self.expenses = 0
         self.last = (0, 0, 0)
+
+
+class _Cash:
+    """What the balance of cash in an account says."""
+
+    __slots__ = ("deposited", "expenses", "income", "quantity")
+
+    def __init__(self) -> None:
+        self.quantity = self.deposited = self.income = self.expenses = 0
+
+    def add(self, quantity: int, kind: str) -> None:
+        self.quantity += quantity
+        if kind in ("deposit", "withdrawal"):
+            self.deposited += quantity
+        elif kind == "income":
+            self.income += quantity
+        elif kind == "expense":
+            self.expenses -= quantity
 
 
 class ColumnFold:
@@ -91,7 +112,7 @@ class ColumnFold:
         self.lines: dict[type[Row], list[str]] = {kind: [] for kind in LINES}
         self._base_currency = base_currency
         self._positions: dict[str, _Position] = {}
-        self._cash: dict[str, list[int]] = {}
+        self._cash: dict[str, _Cash] = {}
 
     def add_trade(self, trade: PlainTrade) -> bool:
         """The trade is folded, or nothing is done and False says that its event has to be looked at."""
@@ -105,18 +126,18 @@ class ColumnFold:
             moved -= fee if trade.is_buy else -fee
             fee = rounded(fee * trade.price)
         if worth:
-            self._pay(trade.account, -worth if trade.is_buy else worth)
+            self._pay(trade.account, -worth if trade.is_buy else worth, "trade")
         source = trade.triggered_by or NULL
-        fee_text = decimal_of(fee)
-        self._add_leg(
+        leg = _Leg(
             trade.base, trade.occurred_at, trade.time, trade.position, 1, trade.event_id, trade.account,
-            f"{trade.base}-{trade.quote}", moved if trade.is_buy else -moved, worth, fee, fee_text, "trade", source,
+            f"{trade.base}-{trade.quote}", moved if trade.is_buy else -moved, worth, fee, "trade", True, source,
         )  # fmt: skip
+        self._add_leg(leg)
         self.trades += 1
         self.lines[TradeView].append(
             f"{trade.event_id}\t{trade.position}\t{trade.time}\t{trade.account}\t{trade.venue}\t{trade.venue_trade_id}"
-            f"\t{trade.base}-{trade.quote}\t{'buy' if trade.is_buy else 'sell'}\t{trade.quantity_text}\t{trade.price_text}"
-            f"\t{decimal_of(gross)}\t{fee_text}\t{trade.order_id or NULL}\t{source}\tf"
+            f"\t{leg.instrument}\t{'buy' if trade.is_buy else 'sell'}\t{trade.quantity_text}\t{trade.price_text}"
+            f"\t{decimal_of(gross)}\t{decimal_of(fee)}\t{trade.order_id or NULL}\t{source}\tf"
         )
         return True
 
@@ -129,18 +150,11 @@ class ColumnFold:
             raise Unusual(str(error)) from error
         if not isinstance(event, FOLDED):
             raise Unusual(f"{envelope.type} at position {envelope.position}")
-        occurred_at = _microseconds(envelope.occurred_at)
         for move in moves:
             if move.asset == self._base_currency and move.quantity:
-                from_outside = move.kind in ("deposit", "withdrawal")
-                self._pay(move.account, units_of(move.quantity), from_outside=from_outside)
+                self._pay(move.account, units_of(move.quantity), move.kind)
         for leg in legs_of(envelope, moves, self._base_currency):
-            source = NULL if leg.triggered_by is None else escaped(leg.triggered_by)
-            fee = units_of(leg.fee)
-            self._add_leg(
-                leg.asset, occurred_at, time_of(occurred_at), leg.position, leg.leg, str(leg.event_id), escaped(leg.account),
-                leg.instrument, units_of(leg.quantity), units_of(leg.value), fee, decimal_of(fee), leg.kind, source,
-            )  # fmt: skip
+            self._add_leg(_units(leg))
         if isinstance(event, TradeExecuted):
             self.trades += 1
             rows = TradesProjection().fold(MemoryRows(), envelope)
@@ -148,77 +162,84 @@ class ColumnFold:
 
     def finish(self) -> Iterator[Row]:
         """The holdings and balances; the lines of lots that are still open are written."""
+        zero = _decimal(0)
         for asset, position in self._positions.items():
-            for lot in position.lots:
-                self.lines[Lot].append(f"{lot.head}{lot.texts}\t{decimal_of(lot.closed)}\tf\tt\t{lot.source}")
+            self.lines[Lot] += [lot.whole_line() for lot in position.lots]
             yield _holding(asset, position)
             for account, quantity in position.accounts.items():
-                yield Balance(asset, account, _decimal(quantity), *(_decimal(0),) * 3)
-        for account, (quantity, deposited) in self._cash.items():
-            if quantity or deposited:
-                yield Balance(
-                    self._base_currency, account, _decimal(quantity), _decimal(deposited), *(_decimal(0),) * 2
-                )
+                if quantity:
+                    yield Balance(asset, account, _decimal(quantity), zero, zero, zero)
+        for account, cash in self._cash.items():
+            amounts = (cash.quantity, cash.deposited, cash.income, cash.expenses)
+            if any(amounts):
+                yield Balance(self._base_currency, account, *map(_decimal, amounts))
 
     def broken_identities(self) -> Iterator[tuple[str, str, str]]:
         """Those identities of `ledger/identities.py` that need no row of the past, as it names them."""
-        cost = gains = 0
-        for asset, position in self._positions.items():
-            open_cost = sum(lot.cost - lot.carried for lot in position.lots)
-            open_quantity = sum(lot.quantity - lot.closed for lot in position.lots)
-            cost, gains = cost + open_cost, gains + position.realized + position.unmatched_proceeds
-            for name, left, right in (
-                ("open lots - unmatched = position", open_quantity - position.unmatched_quantity, position.quantity),
-                ("balances of all accounts = position", sum(position.accounts.values()), position.quantity),
-                ("cost of open lots", open_cost, position.cost_basis),
-            ):
-                if left != right:
-                    yield f"{name} of {asset}", decimal_of(left), decimal_of(right)
-        cash = sum(quantity for quantity, _ in self._cash.values())
-        left, right = sum(deposited for _, deposited in self._cash.values()) + gains, cash + cost
-        if left != right:
-            name = "deposits - withdrawals + income + realised P&L - expenses = cash + cost of open lots"
-            yield name, decimal_of(left), decimal_of(right)
+        left = sum(cash.deposited + cash.income - cash.expenses for cash in self._cash.values())
+        right = sum(cash.quantity for cash in self._cash.values())
+        for asset, held in self._positions.items():
+            open_cost = sum(lot.cost - lot.carried for lot in held.lots)
+            open_quantity = sum(lot.quantity - lot.closed for lot in held.lots)
+            left += held.contributed + held.income - held.expenses
+            left += held.realized + held.unmatched_proceeds + held.unknown_proceeds
+            right += open_cost
+            yield from _unequal(
+                f"open lots - unmatched = position of {asset}", open_quantity - held.unmatched_quantity, held.quantity
+            )
+            yield from _unequal(
+                f"balances of all accounts = position of {asset}", sum(held.accounts.values()), held.quantity
+            )
+            yield from _unequal(f"cost of open lots of {asset}", open_cost, held.cost_basis)
+        yield from _unequal(
+            "deposits - withdrawals + income + realised P&L - expenses = cash + cost of open lots", left, right
+        )
 
-    def _pay(self, account: str, quantity: int, *, from_outside: bool = False) -> None:
+    def _pay(self, account: str, quantity: int, kind: str) -> None:
         cash = self._cash.get(account)
         if cash is None:
-            cash = self._cash[account] = [0, 0]
-        cash[0] += quantity
-        if from_outside:
-            cash[1] += quantity
+            cash = self._cash[account] = _Cash()
+        cash.add(quantity, kind)
 
-    def _add_leg(
-        self, asset: str, occurred_at: int, time: str, position: int, leg: int, event_id: str, account: str, instrument: str,
-        quantity: int, value: int, fee: int, fee_text: str, kind: str, source: str,
-    ) -> None:  # fmt: skip
-        holding = self._positions.get(asset)
-        if holding is None:
-            holding = self._positions[asset] = _Position()
-        elif (occurred_at, position, leg) <= holding.last:
-            raise Unusual(f"position {position} occurred before what was folded already")
-        holding.last = (occurred_at, position, leg)
-        holding.quantity += quantity
-        holding.fees += fee
-        holding.accounts[account] = holding.accounts.get(account, 0) + quantity
-        head = f"{asset}\t{time}\t{position}\t{leg}\t{event_id}\t"
-        texts = f"{decimal_of(quantity)}\t{decimal_of(value)}"
-        self.lines[Leg].append(f"{head}{account}\t{instrument}\t{texts}\t{fee_text}\t{kind}\tt\t{source}")
-        if quantity > 0:
-            holding.cost_basis += value
-            holding.lots.append(_Lot(head, time, position, leg, event_id, quantity, value, texts, source))
+    def _add_leg(self, leg: _Leg) -> None:
+        held = self._positions.get(leg.asset)
+        place = (leg.occurred_at, leg.position, leg.leg)
+        if held is None:
+            held = self._positions[leg.asset] = _Position()
+        elif place <= held.last:
+            raise Unusual(f"position {leg.position} occurred before what was folded already")
+        held.last = place
+        held.quantity += leg.quantity
+        held.fees += leg.fee
+        held.accounts[leg.account] = held.accounts.get(leg.account, 0) + leg.quantity
+        head = f"{leg.asset}\t{leg.time}\t{leg.position}\t{leg.leg}\t{leg.event_id}\t"
+        amounts = f"{decimal_of(leg.quantity)}\t{decimal_of(leg.value)}"
+        known = "t" if leg.cost_known else "f"
+        self.lines[Leg].append(
+            f"{head}{leg.account}\t{leg.instrument}\t{amounts}\t{decimal_of(leg.fee)}\t{leg.kind}\t{known}\t{leg.source}"
+        )
+        if leg.kind == "transfer":
+            return
+        if leg.quantity > 0:
+            held.cost_basis += leg.value
+            if not leg.cost_known:
+                held.unknown_quantity += leg.quantity
+            held.lots.append(_Lot(leg, head + amounts))
+            worth = leg.value
         else:
-            self._close(asset, holding, time, position, leg, event_id, -quantity, value, kind, source, head)
+            cost = self._close(held, leg, head)
+            worth = -cost if leg.kind == "withdrawal" else -leg.value
+        if leg.kind != "trade":
+            _tell(held, leg.kind, worth)
 
-    def _close(
-        self, asset: str, holding: _Position, time: str, position: int, leg: int, event_id: str, disposed: int, value: int,
-        kind: str, source: str, head: str,
-    ) -> None:  # fmt: skip
-        """Matches `disposed` units worth `value` with the oldest lots; what finds none is unmatched."""
-        matched = shared = 0
-        lots, matches = holding.lots, self.lines[Match]
+    def _close(self, held: _Position, leg: _Leg, head: str) -> int:
+        """Matches what went out with the oldest lots and gives what it had cost; what finds no lot is unmatched."""
+        disposed, value = -leg.quantity, leg.value
+        matched = shared = cost_in_all = 0
+        lots, matches = held.lots, self.lines[Match]
         while matched < disposed and lots:
             lot = lots[0]
+            opening = lot.leg
             quantity = min(lot.quantity - lot.closed, disposed - matched)
             matched += quantity
             lot.closed += quantity
@@ -226,30 +247,72 @@ class ColumnFold:
             carried = lot.cost if lot.closed == lot.quantity else lot.cost * lot.closed // lot.quantity
             proceeds, cost = share - shared, carried - lot.carried
             shared, lot.carried = share, carried
-            holding.cost_basis -= cost
-            holding.realized += proceeds - cost
+            cost_in_all += cost
+            if leg.kind == "withdrawal":
+                proceeds = cost
+            gain, known = proceeds - cost, "t"
+            if not opening.cost_known:
+                held.unknown_quantity -= quantity
+                held.unknown_proceeds += proceeds
+                gain, known = 0, "f"
+            held.realized += gain
             matches.append(
-                f"{asset}\t{time}\t{position}\t{leg}\t{lot.position}\t{lot.leg}\t{lot.opened_at}\t{lot.event_id}\t{event_id}"
-                f"\t{decimal_of(quantity)}\t{decimal_of(proceeds)}\t{decimal_of(cost)}\t{decimal_of(proceeds - cost)}"
-                f"\t{kind}\tf\tt\t{lot.source}\t{source}"
+                f"{leg.asset}\t{leg.time}\t{leg.position}\t{leg.leg}\t{opening.position}\t{opening.leg}\t{opening.time}"
+                f"\t{opening.event_id}\t{leg.event_id}\t{decimal_of(quantity)}\t{decimal_of(proceeds)}\t{decimal_of(cost)}"
+                f"\t{decimal_of(gain)}\t{leg.kind}\tf\t{known}\t{opening.source}\t{leg.source}"
             )
             if lot.closed == lot.quantity:
                 lots.popleft()
-                self.lines[Lot].append(f"{lot.head}{lot.texts}\t{lot.texts.partition(_TAB)[0]}\tf\tt\t{lot.source}")
+                self.lines[Lot].append(lot.whole_line())
+        held.cost_basis -= cost_in_all
         if matched < disposed:
-            holding.unmatched_quantity += disposed - matched
-            holding.unmatched_proceeds += value - shared
+            held.unmatched_quantity += disposed - matched
+            held.unmatched_proceeds += value - shared
             self.lines[UnmatchedDisposal].append(
-                f"{head}{decimal_of(disposed - matched)}\t{kind}\t{decimal_of(value - shared)}"
+                f"{head}{decimal_of(disposed - matched)}\t{leg.kind}\t{decimal_of(value - shared)}"
             )
+        return cost_in_all
 
 
-_TAB: Final = "\t"
+def _tell(held: _Position, kind: str, worth: int) -> None:
+    """What came in or went out without a trade is told by its reason."""
+    if kind in ("deposit", "opening", "withdrawal"):
+        held.contributed += worth
+    elif kind == "income":
+        held.income += worth
+    elif kind == "expense":
+        held.expenses -= worth
+
+
+def _units(leg: Leg) -> _Leg:
+    if not leg.cost_known and leg.value:
+        raise Unusual("a value at a cost that is not known")
+    occurred_at = (leg.occurred_at - _EPOCH) // timedelta(microseconds=1)
+    return _Leg(
+        leg.asset,
+        occurred_at,
+        time_of(occurred_at),
+        leg.position,
+        leg.leg,
+        str(leg.event_id),
+        escaped(leg.account),
+        leg.instrument,
+        units_of(leg.quantity),
+        units_of(leg.value),
+        units_of(leg.fee),
+        leg.kind,
+        leg.cost_known,
+        NULL if leg.triggered_by is None else escaped(leg.triggered_by),
+    )
+
+
+def _unequal(name: str, left: int, right: int) -> Iterator[tuple[str, str, str]]:
+    if left != right:
+        yield name, decimal_of(left), decimal_of(right)
 
 
 def _holding(asset: str, position: _Position) -> Holding:
     occurred_at, last_position, last_leg = position.last
-    zero = _decimal(0)
     return Holding(
         asset=asset,
         quantity=_decimal(position.quantity),
@@ -258,11 +321,11 @@ def _holding(asset: str, position: _Position) -> Holding:
         fees=_decimal(position.fees),
         unmatched_quantity=_decimal(position.unmatched_quantity),
         unmatched_proceeds=_decimal(position.unmatched_proceeds),
-        unknown_cost_quantity=zero,
-        unknown_cost_proceeds=zero,
-        contributed=zero,
-        income=zero,
-        expenses=zero,
+        unknown_cost_quantity=_decimal(position.unknown_quantity),
+        unknown_cost_proceeds=_decimal(position.unknown_proceeds),
+        contributed=_decimal(position.contributed),
+        income=_decimal(position.income),
+        expenses=_decimal(position.expenses),
         last_occurred_at=_EPOCH + timedelta(microseconds=occurred_at),
         last_position=last_position,
         last_leg=last_leg,
@@ -271,7 +334,3 @@ def _holding(asset: str, position: _Position) -> Holding:
 
 def _decimal(units: int) -> Decimal:
     return Decimal(units).scaleb(-DECIMAL_PLACES)
-
-
-def _microseconds(time: datetime) -> int:
-    return (time - _EPOCH) // timedelta(microseconds=1)

@@ -11,13 +11,12 @@ from uuid import UUID
 
 from ledger.book import attempt_fold
 from ledger.chain import Head, genesis_hash
-from ledger.column_fold import FOLDED, LINES, ColumnFold, Unusual
+from ledger.column_fold import FOLDED, LINES, ORDERED, ColumnFold, Unusual
 from ledger.column_rows import line_of, text_of
 from ledger.column_trades import PlainTrade, RawEvent, Unproven, envelope_of, plain_trade, proven, type_of
 from ledger.columns import Tally, has_late, raw_events, stored_lines, write_lines
 from ledger.envelope import Envelope
-from ledger.events import SplitRecorded, TradeExecuted, TradeReversed
-from ledger.legs import MOVING
+from ledger.events import SplitRecorded, TradeReversed
 from ledger.postgres import Raw
 from ledger.projections import PROJECTIONS
 from ledger.projections.holdings import HoldingsProjection
@@ -38,7 +37,7 @@ Lines = tuple[type[Row], list[str]]
 
 _OTHERS: Final = tuple(one for one in PROJECTIONS if not isinstance(one, HoldingsProjection | TradesProjection))
 _FOLDED_TYPES: Final = frozenset(kind.type for kind in FOLDED)
-_UNUSUAL_TYPES: Final = frozenset(kind.type for kind in (*MOVING, SplitRecorded, TradeReversed)) - _FOLDED_TYPES
+_UNUSUAL_TYPES: Final = frozenset((SplitRecorded.type, TradeReversed.type))
 
 
 class ColumnReplay:
@@ -63,7 +62,7 @@ class ColumnReplay:
         told counts, and the plain road has to say what there is.
         The connection belongs to this until it is exhausted or closed; it has to see one moment throughout.
         """
-        late = has_late(self._connection, self._portfolio_id, [TradeExecuted.type])
+        late = has_late(self._connection, self._portfolio_id, [kind.type for kind in ORDERED])
         last = b""
         with closing(raw_events(self._connection, self._portfolio_id)) as raws:
             for number, raw in enumerate(proven(self._portfolio_id, raws), start=1):
