@@ -16,8 +16,8 @@ from uuid import UUID
 
 from sqlalchemy import Engine
 
-from bench.ledger_speed import BATCH, opened
-from bench.trades import encoded, new, trade
+from bench.ledger_speed import append_encoded, opened
+from bench.trades import new, trade
 from ledger.database import connected
 from ledger.embedded_postgres import embedded_postgres
 from ledger.postgres import PostgresLog
@@ -54,10 +54,11 @@ def main() -> None:
 def measure(engine: Engine, longest: int) -> list[Cost]:
     """The cost behind each power of ten up to `longest`."""
     portfolio_id = opened(PostgresBook(engine, system_clock), "curve")
+    log = PostgresLog(engine, system_clock)
     costs: list[Cost] = []
     length, number = 1_000, 0
     while length <= longest:
-        _grow(engine, portfolio_id, number, length)
+        append_encoded(log, portfolio_id, number, length)
         rebuild_portfolio(engine, portfolio_id)
         times = _record(engine, portfolio_id, length)
         number = length + SAMPLES
@@ -68,12 +69,6 @@ def measure(engine: Engine, longest: int) -> list[Cost]:
         )
         length *= 10
     return costs
-
-
-def _grow(engine: Engine, portfolio_id: UUID, first: int, last: int) -> None:
-    log = PostgresLog(engine, system_clock)
-    for start in range(first, last, BATCH):
-        log.append_encoded(portfolio_id, [encoded(number) for number in range(start, min(start + BATCH, last))])
 
 
 def _record(engine: Engine, portfolio_id: UUID, first: int) -> list[float]:

@@ -12,7 +12,7 @@ from uuid import UUID
 from ledger.envelope import NewEvent, canonical_json
 from ledger.event_parts import Fee
 from ledger.events import Event, TradeExecuted
-from ledger.postgres import EncodedEvent
+from ledger.sending import EncodedEvent
 from ledger.values import Asset, Instrument, Side, decimal_text, new_id
 
 START: Final = datetime(2020, 1, 1, tzinfo=UTC)

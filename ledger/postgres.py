@@ -1,11 +1,10 @@
 """PostgresLog: the log in PostgreSQL, and the only SQL on it."""
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 from uuid import UUID
 
 import psycopg
@@ -16,7 +15,8 @@ from ledger.chain import Head
 from ledger.cuts import Cut
 from ledger.envelope import Envelope, NewEvent, encode
 from ledger.log import Conflict, NoSuchPortfolio, PositionConflict, check_batch
-from ledger.values import Clock, time_text
+from ledger.sending import EncodedEvent, dumps, encoded, sent, sent_encoded
+from ledger.values import Clock
 
 Raw = psycopg.Connection[tuple[Any, ...]]
 
@@ -38,20 +38,6 @@ class Appended:
 
     envelopes: list[Envelope]
     new_ids: frozenset[UUID]
-
-
-class EncodedEvent(NamedTuple):
-    """An event whose stored texts are made already: `payload` is what `encode` gives for it, `metadata` canonical JSON."""
-
-    event_id: UUID
-    type: str
-    version: int
-    occurred_at: datetime
-    actor: str
-    correlation_id: UUID
-    causation_id: UUID | None
-    payload: str
-    metadata: str = "{}"
 
 
 class PostgresLog:
@@ -79,8 +65,8 @@ class PostgresLog:
             own, recorded_at = raw(connection), self._clock()
             if append_many(own, portfolio_id, events, expected_position, recorded_at) is not None:
                 return len(events)
-            batch = [_sent_encoded(ordinal, event) for ordinal, event in enumerate(events)]
-            cursor = own.execute(_APPEND, (portfolio_id, expected_position, recorded_at, Jsonb(batch, dumps=_dumps)))
+            batch = [sent_encoded(ordinal, event) for ordinal, event in enumerate(events)]
+            cursor = own.execute(_APPEND, (portfolio_id, expected_position, recorded_at, Jsonb(batch, dumps=dumps)))
             return sum(1 for row in cursor if row[4])
 
     def read(self, portfolio_id: UUID, after: int = 0, limit: int | None = None) -> Iterator[Envelope]:
@@ -113,10 +99,10 @@ def append_in(
     """As `EventLog.append`, inside the caller's transaction; the portfolio's head stays locked until it ends."""
     if len(events) >= MANY:
         check_batch(events)
-        encoded = [_encoded(new) for new in events]
-        stored = append_many(connection, portfolio_id, encoded, expected_position, recorded_at)
+        texts = [encoded(new) for new in events]
+        stored = append_many(connection, portfolio_id, texts, expected_position, recorded_at)
         if stored is not None:
-            return _all_new(portfolio_id, events, encoded, stored)
+            return _all_new(portfolio_id, events, texts, stored)
     return send_append(connection, portfolio_id, events, expected_position, recorded_at)()
 
 
@@ -162,8 +148,8 @@ def send_append(
     """Sends the append; calling what is returned gives its result. In a pipeline more can be sent in between."""
     check_batch(events)
     payloads = [encode(new.event) for new in events]
-    batch = [_sent(ordinal, new, payload) for ordinal, (new, payload) in enumerate(zip(events, payloads, strict=True))]
-    cursor = connection.execute(_APPEND, (portfolio_id, expected_position, recorded_at, Jsonb(batch, dumps=_dumps)))
+    batch = [sent(ordinal, new, payload) for ordinal, (new, payload) in enumerate(zip(events, payloads, strict=True))]
+    cursor = connection.execute(_APPEND, (portfolio_id, expected_position, recorded_at, Jsonb(batch, dumps=dumps)))
 
     def received() -> Appended:
         stored = {row[0]: row for row in cursor}
@@ -339,59 +325,15 @@ def _message(error: psycopg.Error) -> str:
     return str(error.diag.message_primary)
 
 
-def _dumps(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-
-
-def _encoded(new: NewEvent) -> EncodedEvent:
-    return EncodedEvent(
-        new.event_id,
-        new.event.type,
-        new.event.version,
-        new.occurred_at,
-        new.actor,
-        new.correlation_id,
-        new.causation_id,
-        encode(new.event),
-        new.metadata,
-    )
-
-
 def _all_new(
-    portfolio_id: UUID, events: Sequence[NewEvent], encoded: Sequence[EncodedEvent], stored: StoredMany
+    portfolio_id: UUID, events: Sequence[NewEvent], texts: Sequence[EncodedEvent], stored: StoredMany
 ) -> Appended:
     first = stored.last_position - len(events) + 1
     envelopes = [
         _envelope_of(portfolio_id, new, one.payload, (new.event_id, first + place, stored.recorded_at, link))
-        for place, (new, one, link) in enumerate(zip(events, encoded, stored.hashes, strict=True))
+        for place, (new, one, link) in enumerate(zip(events, texts, stored.hashes, strict=True))
     ]
     return Appended(envelopes, frozenset(new.event_id for new in events))
-
-
-def _sent_encoded(ordinal: int, event: EncodedEvent) -> dict[str, object]:
-    causation_id = str(event.causation_id) if event.causation_id else None
-    return event._asdict() | {
-        "ordinal": ordinal,
-        "event_id": str(event.event_id),
-        "occurred_at": time_text(event.occurred_at),
-        "correlation_id": str(event.correlation_id),
-        "causation_id": causation_id,
-    }
-
-
-def _sent(ordinal: int, new: NewEvent, payload: str) -> dict[str, object]:
-    return {
-        "ordinal": ordinal,
-        "event_id": str(new.event_id),
-        "type": new.event.type,
-        "version": new.event.version,
-        "occurred_at": time_text(new.occurred_at),
-        "actor": new.actor,
-        "correlation_id": str(new.correlation_id),
-        "causation_id": str(new.causation_id) if new.causation_id else None,
-        "payload": payload,
-        "metadata": new.metadata,
-    }
 
 
 def _envelope_of(portfolio_id: UUID, new: NewEvent, payload: str, row: tuple[Any, ...]) -> Envelope:

@@ -17,9 +17,10 @@ from ledger.chain import BrokenLog, Head, event_hash, genesis_hash
 from ledger.column_trades import Unproven, envelope_of, proven
 from ledger.columns import raw_events
 from ledger.database import READER, WRITER
-from ledger.postgres import EncodedEvent, append_many, raw, read_page
+from ledger.postgres import append_many, raw, read_page
 from ledger.postgres_book import PostgresBook
 from ledger.replay import verify_portfolio
+from ledger.sending import EncodedEvent
 from tests.factories import START, SteppingClock, Story, realistic_batches, record_all
 
 Superuser = psycopg.Connection[tuple[Any, ...]]

@@ -19,7 +19,7 @@ from sqlalchemy import Engine
 
 from ledger.chain import checked
 from ledger.database import WRITER, engine_for
-from ledger.envelope import BadEvent, Envelope, NewEvent, decode, encode
+from ledger.envelope import BadEvent, Envelope, NewEvent, decode
 from ledger.event_parts import RuleChecked
 from ledger.events import (
     BotConfigured,
@@ -31,7 +31,8 @@ from ledger.events import (
     TradingHalted,
 )
 from ledger.log import Conflict, EventLog, MemoryLog, NoSuchPortfolio
-from ledger.postgres import EncodedEvent, PostgresLog, append_in, raw
+from ledger.postgres import PostgresLog, append_in, raw
+from ledger.sending import encoded
 from ledger.values import Asset, derived_id
 from tests.conftest import LogMaker, wait_until_blocked
 from tests.factories import START, ListedClock, Step, SteppingClock, Story, batches_of, realistic_batches, steps
@@ -104,11 +105,6 @@ def test_encoded_events_are_stored_as_if_they_had_been_made_here(
             assert postgres.append_encoded(story.portfolio_id, texts) == 0
     assert stored(memory, story.portfolio_id) == stored(postgres, story.portfolio_id)
     assert memory.head(story.portfolio_id) == postgres.head(story.portfolio_id)
-
-
-def encoded(new: NewEvent) -> EncodedEvent:
-    surroundings = (new.actor, new.correlation_id, new.causation_id, encode(new.event), new.metadata)
-    return EncodedEvent(new.event_id, new.event.type, new.event.version, new.occurred_at, *surroundings)
 
 
 def test_encoded_events_follow_the_same_rules(engine: Engine, new_story: StoryMaker) -> None:
