@@ -16,11 +16,12 @@ from ledger.column_rows import line_of, text_of
 from ledger.column_trades import PlainTrade, RawEvent, Unproven, envelope_of, plain_trade, proven, type_of
 from ledger.columns import Tally, has_late, raw_events, stored_lines, write_lines
 from ledger.envelope import Envelope
-from ledger.events import SplitRecorded, TradeReversed
+from ledger.events import SplitRecorded, TradeExecuted, TradeReversed
 from ledger.postgres import Raw
 from ledger.projections import PROJECTIONS
 from ledger.projections.holdings import HoldingsProjection
-from ledger.projections.opinions import Opinion
+from ledger.projections.opinions import Opinion, OpinionsProjection
+from ledger.projections.orders import OrdersProjection
 from ledger.projections.portfolio import PortfolioView
 from ledger.projections.trades import TradesProjection
 from ledger.rows import MemoryRows, Row, all_rows, state_hash
@@ -36,6 +37,9 @@ Progress = Callable[[int], None]
 Lines = tuple[type[Row], list[str]]
 
 _OTHERS: Final = tuple(one for one in PROJECTIONS if not isinstance(one, HoldingsProjection | TradesProjection))
+_ALL_TRADES_CONCERN_OTHERS: Final = any(
+    TradeExecuted in one.events and not isinstance(one, OrdersProjection | OpinionsProjection) for one in _OTHERS
+)
 _FOLDED_TYPES: Final = frozenset(kind.type for kind in FOLDED)
 _UNUSUAL_TYPES: Final = frozenset((SplitRecorded.type, TradeReversed.type))
 
@@ -111,8 +115,8 @@ class ColumnReplay:
         self._fold = ColumnFold(portfolio.base_currency)
 
     def _concerns_others(self, trade: PlainTrade) -> bool:
-        """Whether the trade fills an order of ours or answers an opinion; no other fold looks at trades."""
-        if trade.order_id is not None:
+        """Whether the trade fills an order of ours or answers an opinion, which is why those folds look at trades."""
+        if trade.order_id is not None or _ALL_TRADES_CONCERN_OTHERS:
             return True
         source = trade.triggered_by
         if source is None or not source.startswith("bot:"):
