@@ -108,9 +108,9 @@ class ColumnReplay:
         self._others.apply(changes)
 
     def _open(self) -> None:
-        portfolio = next(self._others.where(PortfolioView))
-        if portfolio.allow_short:
-            raise Unusual("short selling")
+        portfolio = next(self._others.where(PortfolioView), None)
+        if portfolio is None or portfolio.allow_short:
+            raise Unusual("no opening" if portfolio is None else "short selling")
         self.name = portfolio.name
         self._fold = ColumnFold(portfolio.base_currency)
 
