@@ -53,6 +53,9 @@ def serve() -> None:
     "--checkpoint", type=click.Path(path_type=Path), help="Every log must still hold what this signed file saw."
 )
 @at_any_time
+@click.option("--thorough", is_flag=True, help="Fold long logs by the plain road too, not by the column road alone.")
+@click.option("--workers", type=click.IntRange(1, 64), default=1, help="So many portfolios at once, each in a process.")
+@click.option("--executor", metavar="URL", help="A Dask cluster that does the work instead: dask://host:port.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @one_sentence
 def replay(
@@ -61,6 +64,9 @@ def replay(
     portfolio: str | None,
     checkpoint: Path | None,
     past: Cut,
+    thorough: bool,
+    workers: int,
+    executor: str | None,
     as_json: bool,
 ) -> None:
     """Read the log again, prove it, and compare the stored views with it.
@@ -71,7 +77,7 @@ def replay(
 
     Example: daybook replay --verify --json
     """
-    from api.replaying import run_replay
+    from api.replaying import Labour, run_replay
 
     settings = load_settings()
     if past:
@@ -80,7 +86,8 @@ def replay(
         if rebuild or checkpoint:
             raise click.UsageError("--as-of and --known-at look at the past: leave out --rebuild and --checkpoint")
         sys.exit(run_replay_at(settings, past, portfolio=portfolio, as_json=as_json))
-    sys.exit(run_replay(settings, rebuild=rebuild, portfolio=portfolio, as_json=as_json, checkpoint=checkpoint))
+    labour = Labour(workers, executor, rebuild=rebuild, thorough=thorough)
+    sys.exit(run_replay(settings, labour, portfolio=portfolio, as_json=as_json, checkpoint=checkpoint))
 
 
 @cli.command()

@@ -1,9 +1,13 @@
 """`daybook replay`: runs the proof over portfolios and prints what it found."""
 
 import json
+import multiprocessing
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from uuid import UUID
 
@@ -17,24 +21,27 @@ from api.wiring import usable_folder
 from ledger.chain import BrokenLog
 from ledger.checkpoints import known_public_key, positions_of, read_checkpoint_file
 from ledger.database import open_database, shown_url
+from ledger.differences import Difference, PortfolioReplay
 from ledger.log import NoSuchPortfolio
-from ledger.replay import (
-    Difference,
-    PortfolioReplay,
-    all_portfolios,
-    count_events,
-    held_to,
-    rebuild_portfolio,
-    stray_differences,
-    verify_portfolio,
-)
+from ledger.parallel import verify_many
+from ledger.replay import all_portfolios, count_events, held_to, rebuild_portfolio, stray_differences, verify_portfolio
 from ledger.rows import state_hash
 
 VERIFIED, USAGE, DIFFERENT, BROKEN = 0, 2, 3, 4
 
 
+@dataclass(frozen=True, slots=True)
+class Labour:
+    """How portfolios are replayed: so many at once in processes, or on the Dask cluster at `executor`."""
+
+    workers: int = 1
+    executor: str | None = None
+    rebuild: bool = False
+    thorough: bool = False
+
+
 def run_replay(
-    settings: Settings, *, rebuild: bool, portfolio: str | None, as_json: bool, checkpoint: Path | None = None
+    settings: Settings, labour: Labour, *, portfolio: str | None, as_json: bool, checkpoint: Path | None = None
 ) -> int:
     """Replays all portfolios or one, prints the result, and returns the exit code.
 
@@ -51,20 +58,56 @@ def run_replay(
             return USAGE
         if not known:
             click.echo(f"daybook: nothing has been recorded yet in {_where(settings)}", err=True)
-        total = count_events(engine, chosen) * (2 if rebuild else 1)
+        total = count_events(engine, chosen) * (2 if labour.rebuild and _alone(labour) else 1)
         with progress_bar(total, shown=not as_json) as advance:
-            if rebuild:
-                for portfolio_id in chosen:
+            if _alone(labour):
+                for portfolio_id in chosen if labour.rebuild else ():
                     # Nothing is built on a broken log; verifying tells where it is broken.
                     with suppress(BrokenLog, NoSuchPortfolio):
                         rebuild_portfolio(engine, portfolio_id, advance)
-            results = [verify_portfolio(engine, portfolio_id, advance) for portfolio_id in chosen]
+                results = [verify_portfolio(engine, one, advance, thorough=labour.thorough) for one in chosen]
+            else:
+                url = engine.url.render_as_string(hide_password=False)
+                results = verify_many(
+                    url,
+                    chosen,
+                    partial(new_executor, labour),
+                    advance,
+                    rebuild=labour.rebuild,
+                    thorough=labour.thorough,
+                )
         wanted = [(one, head) for one, head in seen if portfolio is None or one in chosen]
         results = held_to(engine, results, wanted)
         strays = stray_differences(engine) if portfolio is None else []
     seconds = time.monotonic() - started
     _print(results, strays, seconds, as_json=as_json)
     return exit_code(results, strays)
+
+
+def _alone(labour: Labour) -> bool:
+    return labour.workers == 1 and labour.executor is None
+
+
+@contextmanager
+def new_executor(labour: Labour) -> Iterator[Executor]:
+    """Processes on this machine, or the workers of a Dask cluster. Raises UsageError when there is no such cluster."""
+    if labour.executor is None:
+        with ProcessPoolExecutor(labour.workers, multiprocessing.get_context("spawn")) as processes:
+            yield processes
+        return
+    scheme, _, address = labour.executor.partition("://")
+    if scheme != "dask" or not address:
+        raise click.UsageError(f"--executor {labour.executor!r} is not dask://host:port")
+    try:
+        from distributed import Client
+    except ImportError:
+        raise click.UsageError("--executor needs the package distributed: pip install 'daybook[dask]'") from None
+    try:
+        client = Client(f"tcp://{address}", timeout="10s")
+    except OSError as error:
+        raise click.UsageError(f"no Dask scheduler answers at {address}: {error}") from None
+    with client, client.get_executor() as workers:
+        yield workers
 
 
 def _where(settings: Settings) -> str:

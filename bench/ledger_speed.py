@@ -1,118 +1,120 @@
-"""Our own roads: appending, recording with projections, rebuilding, verifying."""
+"""Our own roads: appending, importing, recording with projections, rebuilding, verifying."""
 
-from datetime import timedelta
+import tempfile
+import time
+from collections.abc import Callable
 from decimal import Decimal
+from functools import partial
+from pathlib import Path
 from uuid import UUID
 
 from sqlalchemy import Engine
 
 from bench.figures import Figure, peak_memory_mb, rate
 from bench.raw_limits import RawLimits
-from ledger.envelope import NewEvent
-from ledger.event_parts import Fee
-from ledger.events import CashDeposited, Event, PortfolioOpened, TradeExecuted
+from bench.trades import encoded, new, trade, write_csv
+from ledger.differences import PortfolioReplay
+from ledger.events import CashDeposited, PortfolioOpened
+from ledger.files import read_trades
+from ledger.postgres import PostgresLog
 from ledger.postgres_book import PostgresBook
 from ledger.replay import rebuild_portfolio, verify_portfolio
-from ledger.values import Asset, Instrument, Side, derived_id, new_id, system_clock
+from ledger.values import Asset, derived_id, new_id, system_clock
 
 SINGLE = 1_000
-BATCH = 500
+BATCH = 2_000
+PLAIN_ROAD = 20_000
+"""The plain road and the reading of files are measured over at most so many: their cost per event is the same."""
 
 
 def measure_ledger(engine: Engine, limits: RawLimits, events: int) -> list[Figure]:
     """Each figure beside the raw limit that bounds it."""
-    book = PostgresBook(engine, system_clock)
-    singles, batches, long_log = (_opened(book, name) for name in ("singles", "batches", "long"))
-    append = rate(
-        "append, one event a commit", "events/s", SINGLE, lambda: _append_each(book, singles, 0), limits.commits
+    book, log = PostgresBook(engine, system_clock), PostgresLog(engine, system_clock)
+    few = min(events, PLAIN_ROAD)
+    singles, recorded, batches, filed, long_log = (
+        opened(book, name) for name in ("singles", "recorded", "batches", "filed", "long")
     )
-    recorded = _opened(book, "recorded")
-    record = rate(
-        "append with all projections, one a commit",
-        "events/s",
-        SINGLE,
-        lambda: _record_each(book, recorded),
-        limits.commits,
-    )
-    batch = rate(
-        f"append in batches of {BATCH}",
-        "events/s",
-        events,
-        lambda: _append_batches(book, batches, events),
-        limits.copied,
-    )
-    _append_batches(book, long_log, events)
-    rebuild = rate(
-        "rebuild: read, chain, fold, write views",
-        "events/s",
-        events,
-        lambda: rebuild_portfolio(engine, long_log),
-        limits.fifo,
-    )
-    verify = rate(
-        "verify: read, chain, fold, compare",
-        "events/s",
-        events,
-        lambda: verify_portfolio(engine, long_log),
-        limits.fifo,
-    )
-    result = verify_portfolio(engine, long_log)
+
+    def measured(name: str, count: int, work: Callable[[], object], limit: Figure) -> Figure:
+        return rate(name, "events/s", count, work, limit)
+
+    figures = [
+        measured("append, one event a commit", SINGLE, partial(_append_each, log, singles), limits.commits),
+        measured(
+            "append with all projections, one a commit", SINGLE, partial(record_each, book, recorded, 0), limits.commits
+        ),
+        measured(f"append of events, {BATCH} at once", few, partial(_append_events, log, batches, few), limits.copied),
+        measured("import of a CSV file: read, check, append", few, partial(_import, log, filed, few), limits.copied),
+    ]
+    results: list[PortfolioReplay] = []
+    figures += [
+        Figure(
+            f"append of encoded events, {BATCH} at once",
+            events / append_encoded(log, long_log, 0, events),
+            "events/s",
+            limits.copied,
+        ),
+        measured("rebuild: read, prove, fold, write", events, lambda: rebuild_portfolio(engine, long_log), limits.fifo),
+        measured(
+            "verify: read, prove, fold, compare",
+            events,
+            lambda: results.append(verify_portfolio(engine, long_log)),
+            limits.fifo,
+        ),
+    ]
+    result = results[0]
     if result.differences or result.broken:
         raise SystemExit(f"the measured log does not verify: {result.differences[:3]} {result.broken}")
-    late = rate(
-        f"append with all projections after {events} events", "events/s", SINGLE, lambda: _record_more(book, long_log, events),
-        limits.commits,
-    )  # fmt: skip
-    memory = Figure("peak memory of this process", peak_memory_mb(), "MB")
-    return [append, record, late, batch, rebuild, verify, memory]
+    late = partial(record_each, book, long_log, events)
+    figures += [
+        Figure("peak memory of this process", peak_memory_mb(), "MB"),
+        measured(f"append with all projections after {events} events", SINGLE, late, limits.commits),
+    ]
+    rebuild_portfolio(engine, batches)
+    plain = partial(verify_portfolio, engine, batches, thorough=True)
+    figures.append(measured("verify by both roads (--thorough)", few, plain, limits.fifo))
+    return figures
 
 
-def _opened(book: PostgresBook, name: str) -> UUID:
+def opened(book: PostgresBook, name: str) -> UUID:
+    """A portfolio with money in it."""
     portfolio_id = derived_id("bench", name)
-    opened = PortfolioOpened(name=name, base_currency=Asset("USD"))
     cash = CashDeposited(account="paper", asset=Asset("USD"), amount=Decimal(1_000_000))
-    book.record(portfolio_id, [_new(opened, 0), _new(cash, 0)])
+    book.record(portfolio_id, [new(PortfolioOpened(name=name, base_currency=Asset("USD")), 0), new(cash, 0)])
     return portfolio_id
 
 
-def _append_each(book: PostgresBook, portfolio_id: UUID, first: int) -> None:
+def append_encoded(log: PostgresLog, portfolio_id: UUID, first: int, last: int) -> float:
+    """Trades `first` to `last` are in the log; returns the seconds that appending took (making them not counted)."""
+    seconds = 0.0
+    for start in range(first, last, BATCH):
+        rows = [encoded(number) for number in range(start, min(start + BATCH, last))]
+        started = time.perf_counter()
+        log.append_encoded(portfolio_id, rows)
+        seconds += time.perf_counter() - started
+    return seconds
+
+
+def record_each(book: PostgresBook, portfolio_id: UUID, first: int) -> None:
+    """Trades recorded one by one with all their consequences."""
     for number in range(first, first + SINGLE):
-        book.log.append(portfolio_id, [_new(_trade(number), number)])
+        book.record(portfolio_id, [new(trade(number), number)])
 
 
-def _record_each(book: PostgresBook, portfolio_id: UUID) -> None:
+def _append_each(log: PostgresLog, portfolio_id: UUID) -> None:
     for number in range(SINGLE):
-        book.record(portfolio_id, [_new(_trade(number), number)])
+        log.append(portfolio_id, [new(trade(number), number)])
 
 
-def _record_more(book: PostgresBook, portfolio_id: UUID, first: int) -> None:
-    for number in range(first, first + SINGLE):
-        book.record(portfolio_id, [_new(_trade(number), number)])
-
-
-def _append_batches(book: PostgresBook, portfolio_id: UUID, events: int) -> None:
+def _append_events(log: PostgresLog, portfolio_id: UUID, events: int) -> None:
     for start in range(0, events, BATCH):
-        numbers = range(start, min(start + BATCH, events))
-        book.log.append(portfolio_id, [_new(_trade(number), number) for number in numbers])
+        log.append(portfolio_id, [new(trade(number), number) for number in range(start, min(start + BATCH, events))])
 
 
-def _trade(number: int) -> TradeExecuted:
-    return TradeExecuted(
-        account="paper",
-        venue="bench",
-        venue_trade_id=str(number),
-        instrument=Instrument("BTC-USD"),
-        side=Side.BUY if number % 2 == 0 else Side.SELL,
-        quantity=Decimal(number % 7 + 1) / 100,
-        price=Decimal("100.25"),
-        fees=(Fee(asset=Asset("USD"), amount=Decimal("0.01")),),
-        quote_rate=Decimal(1),
-        triggered_by="bot:bench",
-    )
-
-
-def _new(event: Event, number: int) -> NewEvent:
-    return NewEvent(event, fresh_id := new_id(), _START + timedelta(seconds=number), "bench", fresh_id)
-
-
-_START = system_clock().replace(year=2026, month=1, day=1)
+def _import(log: PostgresLog, portfolio_id: UUID, trades: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "trades.csv"
+        write_csv(path, trades)
+        found = read_trades(path).trades
+    for start in range(0, trades, BATCH):
+        log.append(portfolio_id, [one.new_event(new_id(), "import") for one in found[start : start + BATCH]])

@@ -21,15 +21,17 @@ class RawLimits:
     copied: Figure
     read: Figure
     hashed: Figure
+    drained: Figure
     fifo: Figure
+    whole_numbers: Figure
 
     @property
     def figures(self) -> list[Figure]:
-        return [self.commits, self.copied, self.read, self.hashed, self.fifo]
+        return [self.commits, self.copied, self.read, self.drained, self.hashed, self.fifo, self.whole_numbers]
 
 
 def measure_raw_limits(url: str, rows: int) -> RawLimits:
-    """Durable single-row commits, COPY in, rows read back, a SHA-256 chain, and FIFO on Decimals in a deque."""
+    """Durable single-row commits, COPY in and out, rows read back, a SHA-256 chain, FIFO on Decimals and on integers."""
     payload = '{"account":"paper","instrument":"BTC-USD","price":"100.25","quantity":"0.12345678","side":"buy"}' * 2
     with psycopg.connect(url) as connection:
         connection.execute("create table raw_limit (id uuid primary key, position bigint, payload text)")
@@ -37,11 +39,13 @@ def measure_raw_limits(url: str, rows: int) -> RawLimits:
         commits = rate("raw commits, one row each", "commits/s", COMMITS, lambda: _commit_rows(connection, payload))
         copied = rate("raw COPY in", "rows/s", rows, lambda: _copy_rows(connection, rows, payload))
         read = rate("raw read of full rows", "rows/s", rows, lambda: _read_rows(connection))
+        drained = rate("raw COPY out, binary", "rows/s", rows, lambda: _drain_rows(connection))
         connection.execute("drop table raw_limit")
         connection.commit()
     hashed = rate("raw SHA-256 chain", "hashes/s", rows, lambda: _hash_chain(rows, payload.encode()))
     fifo = rate("raw FIFO, Decimals in a deque", "trades/s", rows, lambda: plain_fifo(rows))
-    return RawLimits(commits, copied, read, hashed, fifo)
+    whole_numbers = rate("raw FIFO, whole numbers in a deque", "trades/s", rows, lambda: whole_number_fifo(rows))
+    return RawLimits(commits, copied, read, hashed, drained, fifo, whole_numbers)
 
 
 def plain_fifo(trades: int) -> Decimal:
@@ -61,6 +65,30 @@ def plain_fifo(trades: int) -> Decimal:
             if not lots[0][0]:
                 lots.popleft()
     return realized
+
+
+def whole_number_fifo(trades: int) -> int:
+    """The same in whole numbers."""
+    lots: deque[list[int]] = deque()
+    realized, price = 0, 10025
+    for number in range(trades):
+        quantity = number % 7 + 1
+        if number % 2 == 0:
+            lots.append([quantity, price])
+            continue
+        while quantity > 0 and lots:
+            taken = min(quantity, lots[0][0])
+            realized += taken * (price - lots[0][1])
+            lots[0][0] -= taken
+            quantity -= taken
+            if not lots[0][0]:
+                lots.popleft()
+    return realized
+
+
+def _drain_rows(connection: psycopg.Connection[tuple[object, ...]]) -> int:
+    with connection.cursor() as cursor, cursor.copy("copy raw_limit to stdout (format binary)") as copy:
+        return sum(1 for _ in copy)
 
 
 def _commit_rows(connection: psycopg.Connection[tuple[object, ...]], payload: str) -> None:

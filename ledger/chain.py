@@ -22,6 +22,10 @@ class BrokenLog(Exception):
         self.position = position
         self.reason = reason
 
+    def __reduce__(self) -> tuple[type["BrokenLog"], tuple[UUID, int, str]]:
+        """Says how it is made anew when it travels from one process to another."""
+        return BrokenLog, (self.portfolio_id, self.position, self.reason)
+
 
 @dataclass(frozen=True, slots=True)
 class Head:

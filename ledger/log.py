@@ -107,7 +107,14 @@ class MemoryLog:
         return log
 
 
-def check_batch(events: Sequence[NewEvent]) -> None:
+class Named(Protocol):
+    """Anything that carries an event's id."""
+
+    @property
+    def event_id(self) -> UUID: ...
+
+
+def check_batch(events: Sequence[Named]) -> None:
     """Raises ValueError when two events of one batch carry the same id."""
     if len({new.event_id for new in events}) != len(events):
         raise ValueError("two events of one batch carry the same id")

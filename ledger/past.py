@@ -18,13 +18,14 @@ from sqlalchemy import Engine
 from ledger.book import Stopped, attempt_fold
 from ledger.chain import BrokenLog, checked
 from ledger.cuts import AsOf, Cut
+from ledger.differences import Difference, PortfolioReplay
 from ledger.envelope import Envelope
 from ledger.identities import broken_identities
 from ledger.postgres import Raw, position_known_at, raw, read_event, read_stream
 from ledger.postgres_book import StoredReading
 from ledger.projections.portfolio import PortfolioView
 from ledger.projections.trades import TradeView
-from ledger.replay import Difference, PortfolioReplay, Progress
+from ledger.replay import Progress
 from ledger.rows import MemoryRows, R, Recorded, all_rows, key_of, row_text, state_hash
 from ledger.valuation import Worth, worth_of
 from ledger.views import row_kinds

@@ -1,18 +1,27 @@
 """Replay: read the log again, prove it, and compare what follows from it with what is stored. Cannot trade: no door to a venue."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
-from decimal import Decimal
 from functools import partial
+from typing import Final
 from uuid import UUID
 
 import psycopg
 from sqlalchemy import Engine
 
-from ledger.book import Stopped, attempt_fold, changes_of
+from ledger.book import Stopped, attempt_fold
 from ledger.chain import BrokenLog, Head, checked, genesis_hash
 from ledger.checkpoints import behind_checkpoint
+from ledger.column_replay import Compared, compared, written
+from ledger.differences import (
+    Difference,
+    PortfolioReplay,
+    checkpoint_differences,
+    difference,
+    first_events,
+    generation_differences,
+)
 from ledger.envelope import Envelope
 from ledger.identities import broken_identities
 from ledger.postgres import (
@@ -30,13 +39,12 @@ from ledger.postgres import (
 )
 from ledger.projections.portfolio import PortfolioView
 from ledger.projections.trades import TradeView
-from ledger.rows import Gone, Key, MemoryRows, Row, all_rows, field_names, key_of, row_text, state_hash
-from ledger.values import decimal_text
+from ledger.rows import Key, MemoryRows, Row, all_rows, key_of, row_text, state_hash
 from ledger.views import (
+    StoredRows,
     ViewCheckpoint,
     copy_rows,
     drop_older_generations,
-    newer_generations,
     read_checkpoint,
     row_kinds,
     stored_rows,
@@ -50,50 +58,92 @@ Progress = Callable[[int], None]
 """Called now and then with the number of events done since the last call."""
 
 
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """One thing that is not as the log says: where, what is stored, what the replay gives, and the first event concerned."""
-
-    portfolio_id: UUID
-    what: str
-    stored: str
-    replayed: str
-    first_event: int | None
+COLUMNS_FROM: Final = 5_000
+"""Logs of so many events are verified and rebuilt by the column road alone, shorter ones verified by both roads."""
 
 
-@dataclass(frozen=True, slots=True)
-class PortfolioReplay:
-    """What replaying one portfolio gave. `broken` is set when the log itself does not hold together."""
+def verify_portfolio(
+    engine: Engine, portfolio_id: UUID, progress: Progress = lambda _: None, *, thorough: bool = False
+) -> PortfolioReplay:
+    """The portfolio's log, chain, views and identities, compared at one moment; appends go on meanwhile.
 
-    portfolio_id: UUID
-    name: str
-    events: int
-    trades: int
-    state_hash: str
-    differences: tuple[Difference, ...]
-    broken: BrokenLog | None = None
-
-
-def verify_portfolio(engine: Engine, portfolio_id: UUID, progress: Progress = lambda _: None) -> PortfolioReplay:
-    """The portfolio's log, chain, views and identities, compared at one moment; appends go on meanwhile."""
+    A long log is folded by the column road, whose rows are those of the plain fold (`docs/adr/0014`). The plain fold
+    itself runs over short logs, with `thorough` over all, and wherever the column road finds something amiss or something
+    it does not know: so each difference is named by the plain fold. Where both ran and disagree, that is a difference.
+    """
     with engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
         own = raw(connection)
-        rows, counter = MemoryRows(recorded=partial(read_event, own, portfolio_id)), _Counter(progress)
-        try:
-            stopped = _fold_checked(own, portfolio_id, rows, counter)
-        except BrokenLog as broken:
-            return PortfolioReplay(portfolio_id, _name(rows), counter.events, 0, "", (), broken)
-        finally:
-            counter.flush()
-        differences = [
-            *_checkpoint_differences(own, portfolio_id, counter.events, stopped),
-            *_generation_differences(own, portfolio_id),
-            *_row_differences(own, portfolio_id, rows),
-            *(Difference(portfolio_id, *broken, None) for broken in broken_identities(rows)),
-        ]
-        texts = (row_text(row) for row in all_rows(rows, row_kinds()))
-        trades = sum(1 for _ in rows.history(TradeView))
-        return PortfolioReplay(portfolio_id, _name(rows), counter.events, trades, state_hash(texts), tuple(differences))
+        head = head_record(own, portfolio_id)
+        length = head.position if head else 0
+        told = _Told(progress, length)
+        found = read_checkpoint(own, portfolio_id)
+        columns = compared(own, portfolio_id, found.generation if found else None, told)
+        if columns is not None and length >= COLUMNS_FROM and not thorough:
+            result = _by_columns(own, portfolio_id, columns)
+            if result is not None:
+                return result
+        plain = _by_plain_fold(own, portfolio_id, told)
+        if columns is None or plain.broken or plain.differences:
+            return plain
+        return replace(plain, differences=tuple(_disagreement(columns, plain)))
+
+
+class _Told:
+    """Tells the progress bar of no more events than there are, however often they are read."""
+
+    def __init__(self, progress: Progress, length: int) -> None:
+        self._progress = progress
+        self._left = length
+
+    def __call__(self, events: int) -> None:
+        self._progress(min(events, self._left))
+        self._left -= min(events, self._left)
+
+
+def _by_columns(connection: Raw, portfolio_id: UUID, columns: Compared) -> PortfolioReplay | None:
+    """The result of the column road, or None when anything is amiss."""
+    replay = columns.replay
+    try:
+        check_head(connection, portfolio_id, replay.last, replay.recorded_at)
+    except BrokenLog:
+        return None
+    events = replay.last.position
+    differences = [
+        *checkpoint_differences(connection, portfolio_id, events, None),
+        *generation_differences(connection, portfolio_id),
+    ]
+    if differences or columns.differing or replay.broken_identities:
+        return None
+    return PortfolioReplay(portfolio_id, replay.name, events, replay.trades, columns.state_hash, ())
+
+
+def _disagreement(columns: Compared, plain: PortfolioReplay) -> Iterator[Difference]:
+    """The plain road found nothing amiss: what the column road says otherwise."""
+    if columns.state_hash != plain.state_hash:
+        yield Difference(plain.portfolio_id, "column road: state hash", columns.state_hash, plain.state_hash, None)
+    for table in columns.differing:
+        yield Difference(plain.portfolio_id, f"column road: {table}", "other rows", "as stored", None)
+    for name, left, right in columns.replay.broken_identities:
+        yield Difference(plain.portfolio_id, f"column road: {name}", left, right, None)
+
+
+def _by_plain_fold(connection: Raw, portfolio_id: UUID, progress: Progress) -> PortfolioReplay:
+    rows, counter = MemoryRows(recorded=partial(read_event, connection, portfolio_id)), _Counter(progress)
+    try:
+        stopped = _fold_checked(connection, portfolio_id, rows, counter)
+    except BrokenLog as broken:
+        return PortfolioReplay(portfolio_id, _name(rows), counter.events, 0, "", (), broken)
+    finally:
+        counter.flush()
+    differences = [
+        *checkpoint_differences(connection, portfolio_id, counter.events, stopped),
+        *generation_differences(connection, portfolio_id),
+        *_row_differences(connection, portfolio_id, rows),
+        *(Difference(portfolio_id, *broken, None) for broken in broken_identities(rows)),
+    ]
+    texts = (row_text(row) for row in all_rows(rows, row_kinds()))
+    trades = sum(1 for _ in rows.history(TradeView))
+    return PortfolioReplay(portfolio_id, _name(rows), counter.events, trades, state_hash(texts), tuple(differences))
 
 
 def log_behind(engine: Engine, portfolio_id: UUID, wanted: Head) -> BrokenLog | None:
@@ -157,22 +207,37 @@ def rebuild_portfolio(engine: Engine, portfolio_id: UUID, progress: Progress = l
     with engine.begin() as connection:
         own = raw(connection)
         lock_rebuild(own, portfolio_id)
-        head_in(own, portfolio_id)
+        head = head_in(own, portfolio_id)
         before = read_checkpoint(own, portfolio_id)
         generation = before.generation + 1 if before else 1
-        rows, counter = MemoryRows(recorded=partial(read_event, own, portfolio_id)), _Counter(progress)
-        stopped = _fold_checked(own, portfolio_id, rows, counter, to_head=False)
-        for kind in row_kinds():
-            copy_rows(own, portfolio_id, generation, kind, rows.history(kind))
+        told = _Told(progress, head.position)
+        replay = None
+        if head.position >= COLUMNS_FROM:
+            with engine.connect().execution_options(isolation_level="REPEATABLE READ") as reading:
+                replay = written(raw(reading), own, portfolio_id, generation, told)
+        if replay is not None:
+            checkpoint = ViewCheckpoint(generation, replay.last.position, versions_text())
+            rows: MemoryRows | StoredRows = StoredRows(portfolio_id, generation).within(own)
+        else:
+            rows, checkpoint = _written_plainly(own, portfolio_id, generation, told)
         lock_head(own, portfolio_id)
-        checkpoint = ViewCheckpoint(generation, counter.position, versions_text(), stopped)
-        if stopped is None:
+        if checkpoint.stopped is None:
             checkpoint = _catch_up(own, portfolio_id, rows, checkpoint)
         write_checkpoint(own, portfolio_id, checkpoint)
-        counter.flush()
     with engine.begin() as connection:
         drop_older_generations(raw(connection), portfolio_id, generation, row_kinds())
     return checkpoint.position
+
+
+def _written_plainly(
+    connection: Raw, portfolio_id: UUID, generation: int, progress: Progress
+) -> tuple[MemoryRows, ViewCheckpoint]:
+    rows, counter = MemoryRows(recorded=partial(read_event, connection, portfolio_id)), _Counter(progress)
+    stopped = _fold_checked(connection, portfolio_id, rows, counter, to_head=False)
+    for kind in row_kinds():
+        copy_rows(connection, portfolio_id, generation, kind, rows.history(kind))
+    counter.flush()
+    return rows, ViewCheckpoint(generation, counter.position, versions_text(), stopped)
 
 
 def rebuild_outdated(engine: Engine) -> list[UUID]:
@@ -224,11 +289,12 @@ def _fold_checked(
         else:
             stopped = Stopped(envelope.position, failure)
     if to_head:
-        _check_head(connection, portfolio_id, last, recorded_at)
+        check_head(connection, portfolio_id, last, recorded_at)
     return stopped
 
 
-def _check_head(connection: Raw, portfolio_id: UUID, last: Head, recorded_at: datetime | None) -> None:
+def check_head(connection: Raw, portfolio_id: UUID, last: Head, recorded_at: datetime | None) -> None:
+    """Raises BrokenLog when the head row does not name `last`, recorded then, as the end of the log."""
     head = head_record(connection, portfolio_id)
     if head is None:
         raise BrokenLog(portfolio_id, last.position, "the head row is missing")
@@ -242,7 +308,9 @@ def _check_head(connection: Raw, portfolio_id: UUID, last: Head, recorded_at: da
         raise BrokenLog(portfolio_id, last.position, "the head row names another time than the last event's")
 
 
-def _catch_up(connection: Raw, portfolio_id: UUID, rows: MemoryRows, checkpoint: ViewCheckpoint) -> ViewCheckpoint:
+def _catch_up(
+    connection: Raw, portfolio_id: UUID, rows: MemoryRows | StoredRows, checkpoint: ViewCheckpoint
+) -> ViewCheckpoint:
     for envelope in list(read_stream(connection, portfolio_id, checkpoint.position)):
         changes, failure = attempt_fold(rows, envelope)
         if failure is not None:
@@ -251,53 +319,6 @@ def _catch_up(connection: Raw, portfolio_id: UUID, rows: MemoryRows, checkpoint:
         write_changes(connection, portfolio_id, checkpoint.generation, changes)
         checkpoint = replace(checkpoint, position=envelope.position)
     return checkpoint
-
-
-def _checkpoint_differences(
-    connection: Raw, portfolio_id: UUID, events: int, stopped: Stopped | None
-) -> Iterator[Difference]:
-    found = read_checkpoint(connection, portfolio_id)
-    position = stopped.position - 1 if stopped else events
-    if stopped is not None:
-        text = f"folding stops: {stopped.reason}"
-        yield Difference(portfolio_id, "replay", "", text, stopped.position)
-    if found is None:
-        yield Difference(portfolio_id, "view_checkpoints", "no row", f"position {position}", 1)
-        return
-    if found.position != position:
-        yield Difference(
-            portfolio_id,
-            "view_checkpoints.position",
-            str(found.position),
-            str(position),
-            min(found.position, position) + 1,
-        )
-    if found.versions != versions_text():
-        yield Difference(portfolio_id, "view_checkpoints.versions", found.versions, versions_text(), None)
-    if found.stopped != stopped:
-        where = found.stopped or stopped
-        yield Difference(
-            portfolio_id,
-            "view_checkpoints.stopped_position,stopped_reason",
-            _shown_stop(found.stopped),
-            _shown_stop(stopped),
-            where.position if where else None,
-        )
-
-
-def _shown_stop(stopped: Stopped | None) -> str:
-    return "not stopped" if stopped is None else f"stopped at {stopped.position}: {stopped.reason}"
-
-
-def _generation_differences(connection: Raw, portfolio_id: UUID) -> Iterator[Difference]:
-    """Rows of a generation that was never taken into use; a rebuild commits its rows and the checkpoint together."""
-    found = read_checkpoint(connection, portfolio_id)
-    if found is None:
-        return
-    for kind in row_kinds():
-        for generation, count in newer_generations(connection, portfolio_id, found.generation, kind):
-            text = f"generation {generation}: {count} rows"
-            yield Difference(portfolio_id, kind.table, text, f"view_checkpoints.generation is {found.generation}", None)
 
 
 def _row_differences(connection: Raw, portfolio_id: UUID, rows: MemoryRows) -> list[Difference]:
@@ -320,44 +341,11 @@ def _row_differences(connection: Raw, portfolio_id: UUID, rows: MemoryRows) -> l
             if other != row:
                 found[(kind, key_of(row))] = (other, row)
         found |= {(kind, key): (row, None) for key, row in stored.items()}
-    first = _first_events(connection, portfolio_id, found) if found else {}
+    first = first_events(connection, portfolio_id, found) if found else {}
     return unreadable + [
-        _difference(portfolio_id, kind, key, stored_row, replayed, first.get((kind, key)))
+        difference(portfolio_id, kind, key, stored_row, replayed, first.get((kind, key)))
         for (kind, key), (stored_row, replayed) in found.items()
     ]
-
-
-def _first_events(
-    connection: Raw, portfolio_id: UUID, wanted: Mapping[tuple[type[Row], Key], object]
-) -> dict[tuple[type[Row], Key], int]:
-    """For each row the position of the first event that touches it, found by folding once more."""
-    rows, first = MemoryRows(recorded=partial(read_event, connection, portfolio_id)), dict[tuple[type[Row], Key], int]()
-    for envelope in read_stream(connection, portfolio_id):
-        if attempt_fold(rows, envelope)[1] is not None:
-            break
-        changes = changes_of(rows, envelope)
-        for change in changes:
-            name = (change.kind, change.key) if isinstance(change, Gone) else (type(change), key_of(change))
-            if name in wanted:
-                first.setdefault(name, envelope.position)
-        rows.apply(changes)
-    return first
-
-
-def _difference(
-    portfolio_id: UUID, kind: type[Row], key: Key, stored: Row | None, replayed: Row | None, first: int | None
-) -> Difference:
-    where = f"{kind.table}[{', '.join(_shown(part) for part in key)}]"
-    if stored is None or replayed is None:
-        texts = ["no row" if row is None else row_text(row) for row in (stored, replayed)]
-        return Difference(portfolio_id, where, texts[0], texts[1], first)
-    names = [name for name in field_names(kind) if getattr(stored, name) != getattr(replayed, name)]
-    shown = [", ".join(f"{name}={_shown(getattr(row, name))}" for name in names) for row in (stored, replayed)]
-    return Difference(portfolio_id, f"{where}.{','.join(names)}", shown[0], shown[1], first)
-
-
-def _shown(value: object) -> str:
-    return decimal_text(value) if isinstance(value, Decimal) else str(value)
 
 
 def _name(rows: MemoryRows) -> str:

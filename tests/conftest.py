@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from sqlalchemy import Engine, make_url
 
+from ledger import postgres
 from ledger.book import Book, MemoryBook
 from ledger.database import WRITER, engine_for, migrate
 from ledger.embedded_postgres import embedded_postgres
@@ -123,12 +124,13 @@ def book(request: pytest.FixtureRequest) -> Book:
     return chosen
 
 
-@pytest.fixture(params=["memory", "postgres"])
-def make_log(request: pytest.FixtureRequest) -> LogMaker:
-    """Makes a log of each kind in turn, on the clock handed in."""
+@pytest.fixture(params=["memory", "postgres", "postgres in bulk"])
+def make_log(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> LogMaker:
+    """Makes a log of each kind in turn, on the clock handed in; the last one sends every batch the road of large ones."""
     if request.param == "memory":
         return MemoryLog
     engine: Engine = request.getfixturevalue("engine")
+    monkeypatch.setattr(postgres, "MANY", 1 if request.param == "postgres in bulk" else 10**9)
     return lambda clock: PostgresLog(engine, clock)
 
 

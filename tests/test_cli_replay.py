@@ -42,6 +42,16 @@ def test_a_sound_ledger_is_verified(home: Home, story: Story) -> None:
     assert home.replay()[1]["state_hash"] == found["state_hash"]
 
 
+def test_workers_and_thoroughness_change_no_result(home: Home) -> None:
+    """In processes of their own, folded twice, or both, portfolios have the state hash that they have alone."""
+    alone = home.replay()[1]["state_hash"]
+
+    for options in (["--thorough"], ["--workers", "2", "--thorough", "--rebuild"]):
+        code, found = home.replay(*options)
+        assert (code, found["state_hash"]) == (0, alone)
+    assert home.run("replay", "--executor", "dask:").returncode == 2
+
+
 def test_one_portfolio_can_be_chosen_by_name_or_id(home: Home, story: Story) -> None:
     """Both names of a portfolio choose it; a name that is none is wrong use."""
     named = str(story.portfolio_id)

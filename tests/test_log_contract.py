@@ -32,6 +32,7 @@ from ledger.events import (
 )
 from ledger.log import Conflict, EventLog, MemoryLog, NoSuchPortfolio
 from ledger.postgres import PostgresLog, append_in, raw
+from ledger.sending import encoded
 from ledger.values import Asset, derived_id
 from tests.conftest import LogMaker, wait_until_blocked
 from tests.factories import START, ListedClock, Step, SteppingClock, Story, batches_of, realistic_batches, steps
@@ -85,6 +86,46 @@ def test_both_logs_give_the_same_hashes(engine: Engine, moves: list[Step]) -> No
         assert memory.append(story.portfolio_id, batch) == postgres.append(story.portfolio_id, batch)
     assert stored(memory, story.portfolio_id) == stored(postgres, story.portfolio_id)
     assert memory.head(story.portfolio_id) == postgres.head(story.portfolio_id)
+
+
+@given(moves=st.lists(steps(), max_size=12), repeats=st.booleans())
+def test_encoded_events_are_stored_as_if_they_had_been_made_here(
+    engine: Engine, moves: list[Step], repeats: bool
+) -> None:
+    """Events handed over as texts get the same envelopes as events, and those already there are not stored again."""
+    story = Story(f"encoded {next(_examples)}")
+    memory, postgres = MemoryLog(SteppingClock()), PostgresLog(engine, SteppingClock())
+
+    for batch in batches_of(story, moves):
+        memory.append(story.portfolio_id, batch)
+        texts = [encoded(new) for new in batch]
+        assert postgres.append_encoded(story.portfolio_id, texts) == len(batch)
+        if repeats:
+            memory.append(story.portfolio_id, batch)
+            assert postgres.append_encoded(story.portfolio_id, texts) == 0
+    assert stored(memory, story.portfolio_id) == stored(postgres, story.portfolio_id)
+    assert memory.head(story.portfolio_id) == postgres.head(story.portfolio_id)
+
+
+def test_encoded_events_follow_the_same_rules(engine: Engine, new_story: StoryMaker) -> None:
+    """A clash, a wrong position, an id given twice and an unknown portfolio are refused on the road of texts too."""
+    log = PostgresLog(engine, SteppingClock())
+    with pytest.raises(NoSuchPortfolio):
+        log.append_encoded(UUID(int=5), [encoded(halted(new_story(), "nowhere"))])
+    story = opened(log, new_story())
+    before = stored(log, story.portfolio_id)
+    new, clash = encoded(halted(story, "new")), encoded(replace(story.told[1], actor="somebody else"))
+
+    with pytest.raises(Conflict, match=str(clash.event_id)):
+        log.append_encoded(story.portfolio_id, [new, clash])
+    with pytest.raises(Conflict, match="expected position 7, but the log stands at 3"):
+        log.append_encoded(story.portfolio_id, [new], expected_position=7)
+    with pytest.raises(ValueError, match="same id"):
+        log.append_encoded(story.portfolio_id, [new, new])
+    assert stored(log, story.portfolio_id) == before
+    assert log.append_encoded(story.portfolio_id, [], expected_position=7) == 0
+    assert log.append_encoded(story.portfolio_id, [encoded(story.told[1]), new], expected_position=3) == 1
+    assert [one.position for one in stored(log, story.portfolio_id)] == [1, 2, 3, 4]
 
 
 @pytest.mark.parametrize("limit", [None, 0, 1, 4999, 5000, 5001, 20000])

@@ -16,6 +16,7 @@ from sqlalchemy import Engine
 from ledger.book import Book, MemoryBook, Stopped, fold_log
 from ledger.chain import BrokenLog
 from ledger.database import engine_for
+from ledger.differences import PortfolioReplay
 from ledger.envelope import Envelope
 from ledger.events import EVENTS, CashDeposited, Event, TradingHalted
 from ledger.log import NoSuchPortfolio
@@ -24,13 +25,7 @@ from ledger.postgres_book import PostgresBook
 from ledger.projections import PROJECTIONS
 from ledger.projections.holdings import Holding
 from ledger.projections.policy import TradingState
-from ledger.replay import (
-    PortfolioReplay,
-    all_portfolios,
-    rebuild_portfolio,
-    stray_differences,
-    verify_portfolio,
-)
+from ledger.replay import all_portfolios, rebuild_portfolio, stray_differences, verify_portfolio
 from ledger.rows import Change, MemoryRows, Row, Rows, all_rows, row_text, state_hash
 from ledger.views import row_kinds
 from tests.conftest import wait_until_blocked

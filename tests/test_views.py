@@ -15,6 +15,7 @@ from sqlalchemy import Engine
 
 from ledger import postgres_book as stored_book
 from ledger.book import MemoryBook, Reading
+from ledger.differences import Difference
 from ledger.envelope import Envelope, NewEvent
 from ledger.postgres import Raw, raw
 from ledger.postgres_book import PostgresBook
@@ -22,7 +23,7 @@ from ledger.projections import PROJECTIONS
 from ledger.projections.cash import Balance
 from ledger.projections.holdings import Holding
 from ledger.projections.trades import TradesProjection, TradeView
-from ledger.replay import Difference, rebuild_portfolio, stray_differences, verify_portfolio
+from ledger.replay import rebuild_portfolio, stray_differences, verify_portfolio
 from ledger.rows import Change, Projection, Rows, all_rows, replaced, row_text, state_hash
 from ledger.values import ZERO
 from ledger.views import ViewCheckpoint, row_kinds, write_changes, write_checkpoint

@@ -22,8 +22,9 @@ from api.reading import (
 )
 from api.schemas import EventAnswer, EventPage, VerificationAnswer
 from ledger.cuts import Cut
+from ledger.differences import Difference
 from ledger.postgres import read_events, read_page
-from ledger.replay import Difference, verify_portfolio
+from ledger.replay import verify_portfolio
 
 LAST_POSITION: Final = 2**63 - 1
 

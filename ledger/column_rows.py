@@ -1,0 +1,177 @@
+"""Rows as lines of text, as PostgreSQL copies them in and out, made from whole numbers of the 18th decimal place.
+
+A line has the fields of its row in their order, without portfolio and generation; `row_text` and the line of a row say
+the same, so the state hash can be taken from either.
+"""
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from functools import lru_cache
+from operator import itemgetter
+from typing import Final, get_args, get_type_hints
+
+from ledger.rows import Row, field_names
+from ledger.values import DECIMAL_PLACES, decimal_text
+
+UNITS: Final = 10**DECIMAL_PLACES
+NULL: Final = r"\N"
+_EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001 - the text of a naive time has no zone to cut off again
+_ESCAPES: Final = str.maketrans(
+    {"\\": r"\\", "\b": r"\b", "\f": r"\f", "\n": r"\n", "\r": r"\r", "\t": r"\t", "\v": r"\v"}
+)
+_ESCAPE: Final = re.compile(r"\\.", re.DOTALL)
+_ESCAPED: Final = {r"\b": "\b", r"\f": "\f", r"\n": "\n", r"\r": "\r", r"\t": "\t", r"\v": "\v"}
+
+
+def line_of(row: Row) -> str:
+    """The row as a line."""
+    return "\t".join(_field_text(getattr(row, name)) for name in field_names(type(row)))
+
+
+def decimal_of(units: int) -> str:
+    """`units` of the 18th decimal place as `decimal_text` writes them."""
+    text = str(units) if units >= 0 else str(-units)
+    if len(text) <= DECIMAL_PLACES:
+        text = text.zfill(DECIMAL_PLACES + 1)
+    fraction = text[-DECIMAL_PLACES:].rstrip("0")
+    text = f"{text[:-DECIMAL_PLACES]}.{fraction}" if fraction else text[:-DECIMAL_PLACES]
+    return text if units >= 0 else f"-{text}"
+
+
+def units_in(text: str) -> int:
+    """How many units of the 18th decimal place a plain decimal of at most 18 places has."""
+    whole, _, fraction = text.partition(".")
+    return int(whole + fraction.ljust(DECIMAL_PLACES, "0"))
+
+
+def units_of(value: Decimal) -> int:
+    """How many units of the 18th decimal place `value` has. Raises ValueError when it has more places than that."""
+    units = int(value.scaleb(DECIMAL_PLACES))
+    if Decimal(units).scaleb(-DECIMAL_PLACES) != value:
+        raise ValueError(f"{value} has more than {DECIMAL_PLACES} decimal places")
+    return units
+
+
+def rounded(product: int) -> int:
+    """A product of two numbers of units as units, half to even: what `round18` makes of the two decimals."""
+    units, rest = divmod(product, UNITS)
+    return units + (rest * 2 > UNITS or (rest * 2 == UNITS and units & 1))
+
+
+def time_of(microseconds: int) -> str:
+    """A time, given as microseconds since 1970, as PostgreSQL writes it in UTC."""
+    day, rest = divmod(microseconds, 86_400_000_000)
+    second, fraction = divmod(rest, 1_000_000)
+    if not fraction:
+        return f"{_day(day)} {_CLOCK[second]}+00"
+    return f"{_day(day)} {_CLOCK[second]}.{str(fraction).zfill(6).rstrip('0')}+00"
+
+
+@lru_cache(maxsize=100_000)
+def _day(number: int) -> str:
+    return str(_EPOCH.date() + timedelta(days=number))
+
+
+_CLOCK: Final = tuple(
+    f"{hour:02}:{minute:02}:{second:02}" for hour in range(24) for minute in range(60) for second in range(60)
+)
+
+
+def escaped(text: str) -> str:
+    """A text as it stands in a line."""
+    return text.translate(_ESCAPES)
+
+
+def text_of(kind: type[Row], line: str) -> str:
+    """What `row_text` gives for the row of `line`."""
+    pattern = _PATTERNS.get(kind) or _PATTERNS.setdefault(kind, _pattern(kind))
+    fields = line.split("\t")
+    letters = line.replace("\t", "").replace(NULL, "")
+    if '"' in letters or "\\" in letters or not letters.isprintable():
+        for place in pattern.texts:
+            fields[place] = _json_inside(fields[place])
+    for place, convert in pattern.conversions:
+        fields[place] = convert(fields[place])
+    return pattern.template % pattern.chosen(fields)
+
+
+Convert = Callable[[str], str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Pattern:
+    """How the fields of a line become the text of a row: some are converted, `chosen` ones go into `template`."""
+
+    template: str
+    chosen: Callable[[list[str]], tuple[str, ...]]
+    conversions: tuple[tuple[int, Convert], ...]
+    texts: tuple[int, ...]
+
+
+_PATTERNS: Final[dict[type[Row], _Pattern]] = {}
+
+
+def _pattern(kind: type[Row]) -> _Pattern:
+    types = get_type_hints(kind)
+    names = field_names(kind)
+    chosen = sorted(name for name in names if not name.endswith("position"))
+    conversions = {names.index(name): convert for name in chosen if (convert := _conversion(types[name]))}
+    parts = [f'"{name}":' + ("%s" if _bare(types[name]) else '"%s"') for name in chosen]
+    return _Pattern(
+        f'["{kind.table}",{{{",".join(parts)}}}]',
+        itemgetter(*map(names.index, chosen)),
+        tuple(conversions.items()),
+        tuple(names.index(name) for name in chosen if str in (types[name], *get_args(types[name]))),
+    )
+
+
+def _bare(kind: object) -> bool:
+    """Whether a converted field brings its own quotes, if it has any."""
+    return kind in (int, bool) or type(None) in get_args(kind)
+
+
+def _conversion(kind: object) -> Convert | None:
+    """What is done to a field of this type; None when it stands in the text as it stands in the line."""
+    inner = [one for one in get_args(kind) if one is not type(None)]
+    if inner:
+        convert = _conversion(inner[0]) or (lambda field: field)
+        quote = "" if _bare(inner[0]) else '"'
+        return lambda field: "null" if field == NULL else f"{quote}{convert(field)}{quote}"
+    if kind is bool:
+        return lambda field: "true" if field == "t" else "false"
+    return _json_time if kind is datetime else None
+
+
+@lru_cache(maxsize=10_000)
+def _json_time(field: str) -> str:
+    """PostgreSQL's text of a time as `time_text` writes it."""
+    day, _, rest = field.partition(" ")
+    clock, _, fraction = rest.removesuffix("+00").partition(".")
+    return f"{day}T{clock}.{fraction.ljust(6, '0')}Z" if fraction else f"{day}T{clock}Z"
+
+
+def _json_inside(field: str) -> str:
+    """The text of a field as it stands between the quotes of JSON."""
+    if field == NULL:
+        return field
+    if "\\" in field:
+        field = _ESCAPE.sub(lambda found: _ESCAPED.get(found.group(), found.group()[1:]), field)
+    return json.dumps(field, ensure_ascii=False)[1:-1]
+
+
+def _field_text(value: object) -> str:
+    match value:
+        case None:
+            return NULL
+        case bool():
+            return "t" if value else "f"
+        case Decimal():
+            return decimal_text(value)
+        case datetime():
+            return time_of((value.astimezone(UTC).replace(tzinfo=None) - _EPOCH) // timedelta(microseconds=1))
+        case _:
+            return escaped(str(value))
