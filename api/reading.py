@@ -18,7 +18,9 @@ from api.wiring import System
 from ledger.cuts import Cut
 from ledger.postgres import read_page, read_story
 from ledger.postgres_book import StoredReading
+from ledger.projections import PROJECTIONS
 from ledger.projections.portfolio import PortfolioView
+from ledger.rows import Projection
 from ledger.values import Clock, time_text, utc_time
 
 AnyRequest = Request[Any, Any, State]
@@ -72,14 +74,18 @@ def _time(name: str, text: str | None) -> datetime | None:
 
 
 @contextmanager
-def reading_of(request: AnyRequest, name: str | None, past: Cut = NOW) -> Iterator[StoredReading]:
+def reading_of(
+    request: AnyRequest, name: str | None, past: Cut = NOW, needed: tuple[Projection, ...] = PROJECTIONS
+) -> Iterator[StoredReading]:
     """The rows of the named portfolio (the driven one unless named), now or at a cut of its past.
+
+    Of the past only the rows of the projections that are `needed` are there.
 
     The answer carries their position as its ETag. Raises Problem 404 when there is none.
     """
     system = system_of(request)
     portfolio_id = portfolio_of(system, name)
-    with system.past.reading(portfolio_id, past) if past else system.book.reading(portfolio_id) as reading:
+    with system.past.reading(portfolio_id, past, needed) if past else system.book.reading(portfolio_id) as reading:
         if next(iter(reading.rows.where(PortfolioView)), None) is None:
             when = f" at {time_text(past.known_at)}" if past.known_at else ""
             raise Problem(404, "unknown-portfolio", f"there is no portfolio called {name!r}{when}")

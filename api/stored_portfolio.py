@@ -11,6 +11,7 @@ from ledger.cuts import Cut
 from ledger.database import open_database
 from ledger.past import Past
 from ledger.postgres_book import PostgresBook, StoredReading
+from ledger.projections import OF_VALUE
 from ledger.projections.portfolio import PortfolioView
 from ledger.replay import all_portfolios, rebuild_outdated
 from ledger.values import system_clock
@@ -18,7 +19,7 @@ from ledger.values import system_clock
 
 @contextmanager
 def stored_portfolio(settings: Settings, name: str, past: Cut) -> Iterator[StoredReading]:
-    """The rows of the portfolio with this name or id, all at one moment: up to the end of its log, or at a cut.
+    """The rows of value of the portfolio with this name or id, all at one moment: up to the end of its log, or at a cut.
 
     Views that another version of Daybook made are rebuilt first. Raises BadSettings when there is (or then was) no such
     portfolio, ViewsBehind when its views stopped.
@@ -29,7 +30,11 @@ def stored_portfolio(settings: Settings, name: str, past: Cut) -> Iterator[Store
         if not chosen:
             raise BadSettings(f"there is no portfolio called {name!r}: daybook replay lists them")
         rebuild_outdated(engine)
-        found = Past(engine).reading(chosen[0], past) if past else PostgresBook(engine, system_clock).reading(chosen[0])
+        found = (
+            Past(engine).reading(chosen[0], past, OF_VALUE)
+            if past
+            else PostgresBook(engine, system_clock).reading(chosen[0])
+        )
         with found as reading:
             if next(reading.rows.where(PortfolioView), None) is None:
                 raise BadSettings(f"there was no portfolio called {name!r} yet at that time")

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import Engine
@@ -20,16 +20,19 @@ from ledger.chain import BrokenLog, checked
 from ledger.cuts import AsOf, Cut
 from ledger.differences import Difference, PortfolioReplay
 from ledger.envelope import Envelope
+from ledger.events import EVENTS
 from ledger.identities import broken_identities
 from ledger.postgres import Raw, position_known_at, raw, read_event, read_stream
 from ledger.postgres_book import StoredReading
+from ledger.projections import PROJECTIONS
 from ledger.projections.portfolio import PortfolioView
 from ledger.projections.trades import TradeView
 from ledger.replay import Progress
-from ledger.rows import MemoryRows, R, Recorded, all_rows, key_of, row_text, state_hash
+from ledger.rows import MemoryRows, Projection, R, Recorded, all_rows, key_of, row_text, state_hash
 from ledger.valuation import Worth, worth_of
 from ledger.views import row_kinds
 
+KNOWN_TYPES: Final = {name for name, _ in EVENTS}
 KEPT: Final = 8
 """So many cuts are remembered at a time."""
 
@@ -40,23 +43,28 @@ class Past:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._gate = threading.Lock()
-        self._kept: OrderedDict[tuple[UUID, datetime | None, int | None], _Folded] = OrderedDict()
+        self._kept: OrderedDict[_Key, _Folded] = OrderedDict()
 
     @contextmanager
-    def reading(self, portfolio_id: UUID, cut: Cut) -> Iterator[StoredReading]:
-        """The portfolio as it was at `cut`; `position` is the last one known then (0 before the first event)."""
+    def reading(
+        self, portfolio_id: UUID, cut: Cut, projections: tuple[Projection, ...] = PROJECTIONS
+    ) -> Iterator[StoredReading]:
+        """The portfolio as it was at `cut`; `position` is the last one known then (0 before the first event).
+
+        Only the rows of `projections` are there; events that none of them folds cost next to nothing.
+        """
         with self._engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
             own = raw(connection)
             known = None if cut.known_at is None else position_known_at(own, portfolio_id, cut.known_at)
-            folded = self._folded((portfolio_id, cut.as_of, known))
+            folded = self._folded(_Key(portfolio_id, cut.as_of, known, projections))
             with folded.gate:
                 folded.catch_up(own, portfolio_id, known)
                 rows = folded.rows.within(partial(read_event, own, portfolio_id))
                 yield StoredReading(folded.position, folded.stopped, rows, own, portfolio_id)
 
-    def _folded(self, key: tuple[UUID, datetime | None, int | None]) -> "_Folded":
+    def _folded(self, key: "_Key") -> "_Folded":
         with self._gate:
-            folded = self._kept.pop(key, None) or _Folded(key[1])
+            folded = self._kept.pop(key, None) or _Folded(key.as_of, key.projections)
             self._kept[key] = folded
             while len(self._kept) > KEPT:
                 self._kept.popitem(last=False)
@@ -117,10 +125,21 @@ def _worth(rows: MemoryRows) -> Worth | None:
     return worth_of(rows) if next(rows.where(PortfolioView), None) else None
 
 
+class _Key(NamedTuple):
+    """What makes two cuts the same: `known` is the last position known, None for the end of the log."""
+
+    portfolio_id: UUID
+    as_of: datetime | None
+    known: int | None
+    projections: tuple[Projection, ...]
+
+
 class _Folded:
     """One cut: its rows, and how far the log has been folded into them."""
 
-    def __init__(self, as_of: datetime | None) -> None:
+    def __init__(self, as_of: datetime | None, projections: tuple[Projection, ...]) -> None:
+        self._projections = projections
+        self._types = {kind.type for projection in projections for kind in projection.events}
         self.gate = threading.Lock()
         self.rows = FoldedRows()
         self.position = 0
@@ -133,8 +152,8 @@ class _Folded:
         if self.stopped is not None or self.position == known:
             return
         for envelope in read_stream(connection, portfolio_id, self.position, known):
-            if self._as_of.counts(envelope):
-                changes, failure = attempt_fold(self.rows, envelope)
+            if self._as_of.counts(envelope) and (envelope.type in self._types or envelope.type not in KNOWN_TYPES):
+                changes, failure = attempt_fold(self.rows, envelope, self._projections)
                 if failure is not None:
                     self.stopped = Stopped(envelope.position, failure)
                     return

@@ -1,5 +1,6 @@
 """Two times: any cut of a log by occurrence and by record is what a replay of the events known then gives."""
 
+import json
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -15,6 +16,7 @@ from ledger.cuts import Cut
 from ledger.envelope import Envelope
 from ledger.past import Past
 from ledger.postgres_book import PostgresBook
+from ledger.projections import OF_VALUE
 from ledger.projections.holdings import Holding
 from ledger.projections.portfolio import PortfolioView
 from ledger.rows import MemoryRows, Rows, all_rows, row_text
@@ -116,3 +118,20 @@ def test_a_cut_that_looks_at_one_time_only_is_found(
 
     with pytest.raises(AssertionError):
         test_the_position_then_and_the_report_then(engine, new_story)
+
+
+@given(life=lives, cut=st.builds(Cut, moments, moments))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=15)
+def test_a_cut_of_some_folds_is_a_part_of_the_whole(
+    engine: Engine, new_story: StoryMaker, life: list[Step], cut: Cut
+) -> None:
+    """What is held and what it is worth can be told without what bots and review said: the rows are the same."""
+    book, story, past = PostgresBook(engine, SteppingClock()), new_story(), Past(engine)
+    record_all(book, story, batches_of(story, life))
+    with past.reading(story.portfolio_id, cut) as reading:
+        whole = texts(reading.rows)
+    with past.reading(story.portfolio_id, cut, OF_VALUE) as reading:
+        part = texts(reading.rows)
+
+    tables = {kind.table for kind in row_kinds(OF_VALUE)}
+    assert part == [text for text in whole if json.loads(text)[0] in tables]

@@ -18,6 +18,7 @@ from ledger.envelope import NewEvent
 from ledger.events import AccountOpened, PortfolioClosed, TradeExecuted
 from ledger.postgres import read_story
 from ledger.postgres_book import StoredReading
+from ledger.projections import OF_VALUE
 from ledger.projections.cash import Balance
 from ledger.projections.portfolio import AccountView, portfolio_of
 from ledger.projections.trades import TradeView
@@ -69,7 +70,7 @@ class AccountController(Controller):
     ) -> list[AccountAnswer]:
         """Every account with what lies in it."""
         only_parameters(request, *PAST, "portfolio")
-        with reading_of(request, portfolio, past) as reading:
+        with reading_of(request, portfolio, past, OF_VALUE) as reading:
             return [_account(reading.rows, view) for view in reading.rows.where(AccountView)]
 
     @post("/", operation_id="openAccount", status_code=201, sync_to_thread=True)

@@ -11,6 +11,7 @@ from api.lot_schemas import LotsAnswer
 from api.reading import PAST, AnyRequest, InPortfolio, only_parameters, reading_of
 from ledger.cuts import Cut
 from ledger.lots_report import View, portfolio_lots_report
+from ledger.projections import OF_VALUE
 from ledger.projections.holdings import Holding
 from ledger.projections.portfolio import base_currency_of
 from ledger.what_if import Method
@@ -39,7 +40,7 @@ class LotController(Controller):
         """
         only_parameters(request, *PAST, "portfolio", "method", "holding_period", "product_id")
         view = View(_method(method), holding_period=_days(holding_period))
-        with reading_of(request, portfolio, past) as reading:
+        with reading_of(request, portfolio, past, OF_VALUE) as reading:
             if product_id is not None:
                 asset = product_id.removesuffix(f"-{base_currency_of(reading.rows)}")
                 if asset == product_id or reading.rows.get(Holding, asset) is None:

@@ -17,6 +17,7 @@ from ledger.equity import day_change, equity_history
 from ledger.lots import Match
 from ledger.past import events_at
 from ledger.performance import performance_of
+from ledger.projections import OF_VALUE
 from ledger.valuation import worth_of
 from ledger.values import exact_decimal
 
@@ -38,7 +39,7 @@ class PerformanceController(Controller):
     ) -> PnlAnswer:
         """Realised P&L by UTC day, asset, opener or closer of the lots, and what is unrealised at the last marks."""
         only_parameters(request, *PAST, "portfolio", "group")
-        with reading_of(request, portfolio, past) as reading:
+        with reading_of(request, portfolio, past, OF_VALUE) as reading:
             worth = worth_of(reading.rows)
             parts = attribution(reading.rows.history(Match), group)
             return PnlAnswer(
@@ -67,7 +68,7 @@ class PerformanceController(Controller):
         only_parameters(request, *PAST, "portfolio", "periods_per_year", "risk_free")
         periods = _number("periods_per_year", periods_per_year, Decimal(1), Decimal(MOST_PERIODS))
         rate = _number("risk_free", risk_free, Decimal("-0.99"), Decimal(HIGHEST_RATE))
-        with reading_of(request, portfolio, past) as reading:
+        with reading_of(request, portfolio, past, OF_VALUE) as reading:
             found = performance_of(
                 reading.rows,
                 events_at(reading, past),
@@ -84,7 +85,7 @@ class PerformanceController(Controller):
     ) -> EquityAnswer:
         """Equity at the close of every UTC day, with what came in from outside."""
         only_parameters(request, *PAST, "portfolio")
-        with reading_of(request, portfolio, past) as reading:
+        with reading_of(request, portfolio, past, OF_VALUE) as reading:
             history = equity_history(reading.rows, events_at(reading, past), past.as_of)
             return EquityAnswer(
                 portfolio_id=reading.portfolio_id,

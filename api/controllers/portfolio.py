@@ -36,6 +36,7 @@ from api.wiring import System
 from ledger.cuts import Cut
 from ledger.lots import Lot, Match, UnmatchedDisposal
 from ledger.postgres_book import StoredReading
+from ledger.projections import OF_VALUE
 from ledger.projections.holdings import Holding
 from ledger.projections.portfolio import AccountView, PortfolioView, base_currency_of, portfolio_of
 from ledger.replay import all_portfolios
@@ -86,7 +87,7 @@ class PortfolioController(Controller):
         """Cash, value, P&L and positions of the portfolio (the driven one unless named) at its last marks."""
         only_parameters(request, *PAST, "portfolio")
         system = system_of(request)
-        with reading_of(request, portfolio, past) as reading:
+        with reading_of(request, portfolio, past, OF_VALUE) as reading:
             driven = is_driven(system, reading)
             view, worth = next(iter(reading.rows.where(PortfolioView))), worth_of(reading.rows)
             return PortfolioAnswer(
@@ -125,7 +126,7 @@ class PortfolioController(Controller):
         """
         only_parameters(request, *PAST, "portfolio", "limit", "cursor")
         size = limit_of_page(limit)
-        with reading_of(request, portfolio, past) as reading:
+        with reading_of(request, portfolio, past, OF_VALUE) as reading:
             currency = base_currency_of(reading.rows)
             asset = product_id.removesuffix(f"-{currency}")
             holding = reading.rows.get(Holding, asset)

@@ -42,6 +42,7 @@ from ledger.cuts import Cut
 from ledger.envelope import NewEvent
 from ledger.lots import Lot, Match
 from ledger.postgres_book import StoredReading
+from ledger.projections import OF_VALUE
 from ledger.projections.orders import OrderView
 from ledger.projections.trades import TradeView
 from ledger.values import Instrument, round18
@@ -65,7 +66,7 @@ class TradeController(Controller):
         """Trades, newest first."""
         only_parameters(request, *PAST, "portfolio", "limit", "cursor", "product_id", "triggered_by")
         size = limit_of_page(limit)
-        with reading_of(request, portfolio, past) as reading:
+        with reading_of(request, portfolio, past, OF_VALUE) as reading:
             found = reading.rows.newest(
                 TradeView, cursor_of(cursor), size + 1, instrument=product_id, triggered_by=triggered_by
             )
@@ -82,7 +83,7 @@ class TradeController(Controller):
     ) -> TradeDetail:
         """One trade with its whole story: signal, verdict, order, fills, lots."""
         only_parameters(request, *PAST, "portfolio")
-        with reading_of(request, portfolio, past) as reading:
+        with reading_of(request, portfolio, past, OF_VALUE) as reading:
             trade = reading.rows.get(TradeView, trade_id)
             if trade is None:
                 raise Problem(404, "unknown-trade", f"there is no trade {trade_id}")

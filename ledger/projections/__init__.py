@@ -27,3 +27,12 @@ PROJECTIONS: Final[tuple[Projection, ...]] = (
     OrdersProjection(),
 )
 """Every fold of the system, in the order they are run."""
+
+OF_VALUE: Final[tuple[Projection, ...]] = (
+    PortfolioProjection(),
+    ReversalsProjection(),
+    HoldingsProjection(),
+    TradesProjection(),
+    MarksProjection(),
+)
+"""The folds that tell what is held and what it is worth: they look at none of what bots and review say."""
