@@ -40,10 +40,12 @@ from api.wiring import System
 from execution.review import Approval, ManualTicket
 from ledger.cuts import Cut
 from ledger.envelope import NewEvent
+from ledger.legs import moves_of
 from ledger.lots import Lot, Match
 from ledger.postgres_book import StoredReading
 from ledger.projections import OF_VALUE
 from ledger.projections.orders import OrderView
+from ledger.projections.portfolio import base_currency_of
 from ledger.projections.trades import TradeView
 from ledger.values import Instrument, round18
 
@@ -242,13 +244,21 @@ def _taken_back(system: System, portfolio_id: UUID, event_id: UUID, reversal_id:
 
 
 def _detail(reading: StoredReading, trade: TradeView, past: Cut) -> TradeDetail:
-    asset = str(Instrument(trade.instrument).base)
-    story = story_of(reading, trade.position, past)
-    lots = [lot for lot in reading.rows.history(Lot, asset, trade.occurred_at) if lot.event_id == trade.trade_id]
-    matches = reading.rows.naming(Match, trade.trade_id, "opening_event_id", "closing_event_id")
+    lots, matches = _lots_and_matches(reading, trade)
     return TradeDetail(
         trade=TradeAnswer.model_validate(trade),
-        story=story,
+        story=story_of(reading, trade.position, past),
         opened_lots=[lot_answer(lot) for lot in lots],
         matches=[match_answer(match) for match in matches],
     )
+
+
+def _lots_and_matches(reading: StoredReading, trade: TradeView) -> tuple[list[Lot], list[Match]]:
+    """The lots that the trade opened, and the matches that it or a later disposal of those lots made."""
+    recorded = reading.rows.recorded(trade.trade_id)
+    moves = moves_of(recorded.event, base_currency_of(reading.rows)) if recorded else ()
+    assets = sorted({str(move.asset) for move in moves})
+    place = (trade.occurred_at, trade.position)
+    lots = [lot for asset in assets for lot in reading.rows.history(Lot, asset, *place)]
+    closed = [match for asset in assets for match in reading.rows.history(Match, asset, *place)]
+    return lots, [*reading.rows.naming(Match, trade.trade_id, "opening_event_id"), *closed]
