@@ -4,6 +4,7 @@ import csv
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain, islice
@@ -13,7 +14,7 @@ from uuid import UUID
 
 from pydantic import ValidationError
 
-from ledger.envelope import Envelope, NewEvent
+from ledger.envelope import Envelope
 from ledger.events import AccountOpened, Event, PortfolioOpened
 from ledger.exports.export import Ignored
 from ledger.file_entries import Entry, FileEntries, Refused
@@ -220,24 +221,38 @@ def append_many(store: Store, portfolio_id: UUID, events: Iterable[Ready]) -> in
     held = _held_in(store, portfolio_id)
     count = 0
     if 0 < len(few) <= AT_ONCE:
-        count = _appended(few, held, lambda batch: store.book.record(portfolio_id, batch))
+        count = _appended(few, held, lambda some: store.book.record(portfolio_id, [one.new_event() for one in some]))
     elif few:
-        rest = chain(few, going)
-        while batch := list(islice(rest, BATCH)):
-            count += _appended(batch, held, lambda batch: store.book.log.append(portfolio_id, batch))
+        count = _appended_many(store, portfolio_id, chain(few, going), held)
     _bring_views_up(store, portfolio_id)
     return count
 
 
-def _appended(batch: Sequence[Ready], held: Held, append: Callable[[list[NewEvent]], object]) -> int:
+def _appended_many(store: Store, portfolio_id: UUID, events: Iterator[Ready], held: Held) -> int:
+    """Appends in batches; while the database stores one, the next is read."""
+
+    def append(some: Sequence[Ready]) -> object:
+        return store.book.append_encoded(portfolio_id, [one.encoded() for one in some])
+
+    count = 0
+    with ThreadPoolExecutor(1) as writer:
+        waiting: Future[int] | None = None
+        while batch := list(islice(events, BATCH)):
+            count += waiting.result() if waiting else 0
+            waiting = writer.submit(_appended, batch, held, append)
+        count += waiting.result() if waiting else 0
+    return count
+
+
+def _appended(batch: Sequence[Ready], held: Held, append: Callable[[Sequence[Ready]], object]) -> int:
     """Appends the batch. Where somebody else was quicker with some of it, only the rest goes in."""
     try:
-        append([one.new_event() for one in batch])
+        append(batch)
     except Conflict:
         stored = held([one.event_id for one in batch])
         if not stored or not all(same_fact(stored[one.event_id], one) for one in batch if one.event_id in stored):
             raise
-        rest = [one.new_event() for one in batch if one.event_id not in stored]
+        rest = [one for one in batch if one.event_id not in stored]
         if rest:
             append(rest)
     return len(batch)

@@ -178,12 +178,12 @@ def book_leg(leg: Leg, open_lots: Iterable[Lot], *, allow_short: bool = False) -
     """The booking of `leg` against `open_lots`, taken in the order given (FIFO: the order of their keys).
 
     Lots of the other direction are closed first. What is left of an acquisition opens a lot; what is left of a trade's
-    disposal opens a short lot if that is allowed, and is unmatched otherwise.
+    disposal opens a short lot if that is allowed, and is unmatched otherwise. So the open lots of an asset never face
+    both ways, and the first tells for all.
     """
     if leg.kind == "transfer":
         return Booking(())
-    opposite = (lot for lot in open_lots if lot.short == (leg.quantity > 0))
-    lots, matches, matched = _closed(leg, opposite)
+    lots, matches, matched = _closed(leg, iter(open_lots))
     moved = abs(leg.quantity)
     if matched == moved:
         return Booking(lots, matches)
@@ -225,7 +225,7 @@ def _closed(leg: Leg, open_lots: Iterator[Lot]) -> tuple[tuple[Lot, ...], tuple[
     matched = ZERO
     lots: list[Lot] = []
     matches: list[Match] = []
-    while matched < moved and (lot := next(open_lots, None)) is not None:
+    while matched < moved and (lot := next(open_lots, None)) is not None and lot.short == (leg.quantity > 0):
         quantity = min(lot.open_quantity, moved - matched)
         lots.append(replaced(lot, closed_quantity=lot.closed_quantity + quantity))
         matches.append(_match(leg, lot, matched, quantity))

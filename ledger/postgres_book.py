@@ -16,6 +16,7 @@ from ledger.log import EventLog
 from ledger.postgres import Appended, PostgresLog, Raw, domain_errors, raw, read_stream, send_append
 from ledger.projections import PROJECTIONS
 from ledger.rows import Change, PagedRows, Projection
+from ledger.sending import EncodedEvent
 from ledger.values import Clock
 from ledger.views import (
     StoredRows,
@@ -52,7 +53,8 @@ class PostgresBook:
     """A book in PostgreSQL. Safe to use from several threads and processes: the head row's lock orders all of them."""
 
     def __init__(self, engine: Engine, clock: Clock, projections: Iterable[Projection] = PROJECTIONS) -> None:
-        self.log: EventLog = PostgresLog(engine, clock)
+        self._stored_log = PostgresLog(engine, clock)
+        self.log: EventLog = self._stored_log
         self._engine = engine
         self._clock = clock
         self._projections = tuple(projections)
@@ -92,6 +94,10 @@ class PostgresBook:
             checkpoint = read_checkpoint(own, portfolio_id) or self._empty()
             rows = StoredRows(portfolio_id, checkpoint.generation).within(own)
             yield StoredReading(checkpoint.position, checkpoint.stopped, rows, own, portfolio_id)
+
+    def append_encoded(self, portfolio_id: UUID, events: Sequence[EncodedEvent]) -> int:
+        """`events` are in the log, and the views stand behind it; otherwise as `PostgresLog.append_encoded`."""
+        return self._stored_log.append_encoded(portfolio_id, events)
 
     @contextmanager
     def transaction(self) -> Iterator[Raw]:

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from ledger.envelope import NewEvent, canonical_json, decode, encode
 from ledger.events import Event
+from ledger.sending import EncodedEvent
 
 ACTOR: Final = "import"
 
@@ -26,6 +27,12 @@ class Ready(NamedTuple):
         """The event as every log takes it, first of its own story."""
         event = decode(self.type, self.version, self.payload)
         return NewEvent(event, self.event_id, self.time, ACTOR, self.event_id, metadata=self.metadata)
+
+    def encoded(self) -> EncodedEvent:
+        """The same with its stored texts as they are."""
+        return EncodedEvent(
+            self.event_id, self.type, self.version, self.time, ACTOR, self.event_id, None, self.payload, self.metadata
+        )
 
 
 class Origin:
