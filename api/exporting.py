@@ -21,6 +21,7 @@ from ledger.projections.reversals import Reversal
 from ledger.projections.trades import TradeView
 from ledger.rows import Row, Rows
 from ledger.trade_export import trade_lines
+from ledger.trade_names import trade_names
 from ledger.values import decimal_text, time_text
 from ledger.what_if import Method
 
@@ -66,7 +67,8 @@ def write_gains(
     """The gains of the year are in the file."""
 
     def lines(reading: StoredReading) -> Iterator[tuple[str, ...]]:
-        return gains_lines(gains_report(reading.rows, year, method, holding_period_days))
+        report = gains_report(reading.rows, year, method, holding_period_days)
+        return gains_lines(report, trade_names(reading.rows))
 
     return _write_csv(settings, path, portfolio, past, "lines", lines)
 
@@ -93,12 +95,12 @@ def write_parquet_file(settings: Settings, path: Path, portfolio: str, past: Cut
 
 def lot_lines(rows: Rows) -> Iterator[tuple[str, ...]]:
     """A heading, then every lot in order of its time."""
-    currency = base_currency_of(rows)
+    currency, names = base_currency_of(rows), trade_names(rows)
     yield LOT_COLUMNS
     for lot in sorted(rows.history(Lot), key=lambda one: (one.opened_at, one.position, one.leg)):
         yield (
             f"{lot.asset}-{currency}",
-            str(lot.event_id),
+            names.get(lot.event_id, str(lot.event_id)),
             time_text(lot.opened_at),
             decimal_text(lot.quantity),
             decimal_text(lot.cost) if lot.cost_known else "unknown",

@@ -1,6 +1,6 @@
 """Realised gains of a tax year: one line for each match, and apart from them what has no gain because its cost is unknown."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -114,12 +114,15 @@ def tax_year(year: int, month: int = 1, day: int = 1) -> TaxYear:
     return TaxYear(datetime(year, month, day, tzinfo=UTC), datetime(year + 1, month, day, tzinfo=UTC))
 
 
-def gains_lines(report: GainsReport) -> Iterator[tuple[str, ...]]:
-    """The report as rows of text under COLUMNS: gains, then what is unknown, then the totals."""
+def gains_lines(report: GainsReport, names: Mapping[UUID, str]) -> Iterator[tuple[str, ...]]:
+    """The report as rows of text under COLUMNS: gains, then what is unknown, then the totals.
+
+    Trades are called by their `names`, all else by the id of its event.
+    """
     yield COLUMNS
     for section, gains in (("gain", report.gains), ("unknown", report.unknown)):
         for one in gains:
-            yield _line(section, one, report.method)
+            yield _line(section, one, report.method, names)
     for total in report.totals:
         yield _total_line(total, report.method)
 
@@ -190,7 +193,7 @@ def _sum(values: Iterable[Decimal | None]) -> Decimal:
     return sum((value for value in values if value is not None), ZERO)
 
 
-def _line(section: str, one: Gain, method: Method) -> tuple[str, ...]:
+def _line(section: str, one: Gain, method: Method, names: Mapping[UUID, str]) -> tuple[str, ...]:
     return (
         section,
         one.product_id,
@@ -202,8 +205,8 @@ def _line(section: str, one: Gain, method: Method) -> tuple[str, ...]:
         _known(one.cost_basis),
         _known(one.gain),
         one.term or UNKNOWN,
-        str(one.opening_trade_id or UNKNOWN),
-        str(one.closing_trade_id),
+        _called(one.opening_trade_id, names),
+        _called(one.closing_trade_id, names),
         one.opened_by or "",
         one.closed_by or "",
         method.value,
@@ -218,3 +221,7 @@ def _total_line(total: GainTotal, method: Method) -> tuple[str, ...]:
 
 def _known(value: Decimal | None) -> str:
     return UNKNOWN if value is None else decimal_text(value)
+
+
+def _called(event_id: UUID | None, names: Mapping[UUID, str]) -> str:
+    return UNKNOWN if event_id is None else names.get(event_id, str(event_id))

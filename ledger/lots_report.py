@@ -16,6 +16,7 @@ from ledger.lots import Leg, Lot, Match, UnmatchedDisposal
 from ledger.projections.holdings import Holding, HoldingsProjection
 from ledger.projections.portfolio import PortfolioProjection, base_currency_of
 from ledger.rows import Rows
+from ledger.trade_names import trade_names
 from ledger.trade_rows import FileTrade
 from ledger.values import ZERO, decimal_text, derived_id, time_text
 from ledger.what_if import BadChoice, Choices, Matched, Method, NamedLot, Term, matched_by, term_of
@@ -122,19 +123,25 @@ def lots_report(trade_file: TradeFile, view: View | None = None) -> LotsReport:
 
 
 def portfolio_lots_report(rows: Rows, view: View | None = None, product_id: str | None = None) -> LotsReport:
-    """The lots of a portfolio by product id (of one, if named), in base currency; ids are those of events. Raises BadChoice."""
+    """The lots of a portfolio by product id (of one, if named), in base currency. Raises BadChoice.
+
+    A trade is called by its venue's id where no other trade has the same, everything else by the id of its event; lots
+    may be named by either.
+    """
     view = view or View()
     currency = base_currency_of(rows)
     assets = [one.asset for one in rows.where(Holding) if product_id in (None, f"{one.asset}-{currency}")]
     legs = {asset: tuple(rows.history(Leg, asset)) for asset in assets}
-    choices = _choices(view.names or {}, {str(leg.event_id): leg.event_id for asset in assets for leg in legs[asset]})
+    called = trade_names(rows)
+    names = {one: called.get(one, str(one)) for asset in assets for one in (leg.event_id for leg in legs[asset])}
+    choices = _choices(view.names or {}, {str(one): one for one in names} | {name: one for one, name in names.items()})
     books = [
         _Book(
             f"{asset}-{currency}",
             asset,
             legs[asset],
             matched_by(rows, asset, view.method, choices),
-            {leg.event_id: _Named(str(leg.event_id), leg.position) for leg in legs[asset]},
+            {leg.event_id: _Named(names[leg.event_id], leg.position) for leg in legs[asset]},
         )
         for asset in assets
     ]

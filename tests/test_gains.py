@@ -65,7 +65,7 @@ def story() -> Rows:
 
 
 def table(report: GainsReport) -> list[dict[str, str]]:
-    lines = list(gains_lines(report))
+    lines = list(gains_lines(report, {}))
     assert lines[0] == COLUMNS
     return [dict(zip(COLUMNS, line, strict=True)) for line in lines[1:]]
 
@@ -123,7 +123,7 @@ def test_the_same_rows_are_the_same_bytes(facts: list[NewEvent]) -> None:
     texts = []
     for _ in range(2):
         file = io.StringIO()
-        csv.writer(file, lineterminator="\n").writerows(gains_lines(gains_report(told_to_a_book(facts)[0])))
+        csv.writer(file, lineterminator="\n").writerows(gains_lines(gains_report(told_to_a_book(facts)[0]), {}))
         texts.append(file.getvalue())
     assert texts[0] == texts[1]
     assert {len(line) for line in csv.reader(io.StringIO(texts[0]))} == {len(COLUMNS)}
