@@ -42,11 +42,15 @@ def edits_of(one: Printed) -> list[Printed]:
 
 
 @pytest.mark.parametrize(
-    ("said", "edited"), [("realised                                  300", "realised  301"), (MASK, "x")]
+    ("name", "said", "edited"),
+    [
+        ("4-transfers.md", "realised                                  300", "realised  301"),
+        ("1-missing-purchase.md", MASK, "x"),
+    ],
 )
-def test_an_edited_story_is_found(said: str, edited: str, tmp_path: Path, database_url: str) -> None:
+def test_an_edited_story_is_found(name: str, said: str, edited: str, tmp_path: Path, database_url: str) -> None:
     """Planted: a figure of the page is changed, or what differs from run to run is claimed to be known."""
-    text = (DOCS / "stories" / "4-transfers.md").read_text(encoding="utf-8")
+    text = (DOCS / "stories" / name).read_text(encoding="utf-8")
     assert said in text
     with pytest.raises(AssertionError, match="instead of"):
         check_page(text.replace(said, edited, 1), tmp_path, database_url)
