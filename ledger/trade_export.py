@@ -1,5 +1,6 @@
 """Trades in the columns of a trade file, so that what was exported can be read again with the same lots."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from typing import Final
@@ -17,20 +18,22 @@ TRADE_COLUMNS: Final = (*COLUMNS, "venue", "venue_trade_id", "fees")
 def trade_lines(envelopes: Iterable[Envelope], base_currency: str) -> Iterator[tuple[str, ...]]:
     """A heading, then the trades in order of occurrence, as rows of text. Reversed trades are to be left out before.
 
+    A trade is called by its venue's id where no other trade has the same, else by the id of its event.
     A trade file has one fee: of a trade that has several, `fees` tells them all and `fee` is one that leaves the same
     lots, in the quote currency. A single fee in a third asset stands as it is, with its worth.
     """
     yield TRADE_COLUMNS
-    trades = [one for one in envelopes if isinstance(one.event, TradeExecuted)]
-    for envelope in sorted(trades, key=lambda one: (one.occurred_at, one.position)):
-        assert isinstance(envelope.event, TradeExecuted)
-        yield _line(envelope, envelope.event, base_currency)
+    trades = [(one, one.event) for one in envelopes if isinstance(one.event, TradeExecuted)]
+    uses = Counter(trade.venue_trade_id for _, trade in trades)
+    for envelope, trade in sorted(trades, key=lambda one: (one[0].occurred_at, one[0].position)):
+        name = trade.venue_trade_id if uses[trade.venue_trade_id] == 1 else str(envelope.event_id)
+        yield _line(name, envelope, trade, base_currency)
 
 
-def _line(envelope: Envelope, trade: TradeExecuted, base_currency: str) -> tuple[str, ...]:
+def _line(name: str, envelope: Envelope, trade: TradeExecuted, base_currency: str) -> tuple[str, ...]:
     quantity, fee, fee_asset = _one_fee(trade, base_currency)
     return (
-        str(envelope.event_id),
+        name,
         time_text(envelope.occurred_at),
         str(trade.instrument),
         trade.side.value,

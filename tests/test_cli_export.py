@@ -173,7 +173,7 @@ def test_exported_trades_are_read_again(home: Console, postgres_book: PostgresBo
     trades = rows_of(home.folder / "trades.csv")
     with postgres_book.reading(story.portfolio_id) as reading:
         known = list(reading.rows.history(TradeView))
-    assert {one["id"] for one in trades} == {str(one.trade_id) for one in known if not one.reversed}
+    assert {one["id"] for one in trades} == {one.venue_trade_id for one in known if not one.reversed}
     assert any(one.reversed for one in known)
     assert len(json.loads(done.stdout)["sells"]) == sum(one["side"] == "sell" for one in trades) > 0
 
