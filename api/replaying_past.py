@@ -69,8 +69,8 @@ def _print_state(one: ReplayAt) -> None:
     click.echo(f"  cash {decimal_text(worth.cash)} {worth.base_currency}, realised {decimal_text(worth.realized_pnl)}")
     for held in worth.positions:
         click.echo(
-            f"  {held.product_id}: {decimal_text(held.quantity)} at a cost of {decimal_text(held.cost_basis)},"
-            f" worth {'unknown (no price)' if held.current_value is None else decimal_text(held.current_value)}"
+            f"  {held.product_id}: {decimal_text(held.quantity)} at a cost of {_or_unknown(held.cost_basis)},"
+            f" worth {_or_unknown(held.current_value, ' (no price)')}"
         )
 
 
@@ -80,3 +80,7 @@ def _text(value: object) -> str | None:
     if isinstance(value, datetime):
         return time_text(value)
     return None if value is None else str(value)
+
+
+def _or_unknown(value: Decimal | None, why: str = "") -> str:
+    return f"unknown{why}" if value is None else decimal_text(value)

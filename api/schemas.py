@@ -83,12 +83,12 @@ class PositionAnswer(Answer):
     """A position at its last recorded mark; price and what follows from it are null while none is known.
 
     `unmatched_quantity` went out although no lot held it, `unknown_cost_quantity` is held at a cost nobody stated: as
-    long as there is any, average cost and unrealised P&L are null. `unknown_cost_proceeds` are no part of realised P&L.
+    long as there is any, cost, average cost and unrealised P&L are null. `unknown_cost_proceeds` are no part of realised P&L.
     """
 
     product_id: str
     quantity: Money
-    cost_basis: Money
+    cost_basis: Money | None
     average_cost: Money | None
     price: Money | None
     price_at: UtcTime | None

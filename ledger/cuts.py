@@ -3,10 +3,14 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 from uuid import UUID
 
 from ledger.envelope import Envelope
-from ledger.events import PortfolioOpened, TradeReversed
+from ledger.events import AccountOpened, PortfolioOpened, TradeReversed
+
+OPENINGS: Final = (PortfolioOpened.type, AccountOpened.type)
+"""What always counts, whenever it is said to have happened."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,15 +25,16 @@ class Cut:
 
     def holds(self, envelope: Envelope) -> bool:
         """Whether the event, taken by itself, had occurred and was recorded by then."""
-        occurred = self.as_of is None or envelope.occurred_at <= self.as_of
+        occurred = self.as_of is None or envelope.type in OPENINGS or envelope.occurred_at <= self.as_of
         return occurred and (self.known_at is None or envelope.recorded_at <= self.known_at)
 
 
 class AsOf:
     """Which events, asked in the order of the log, count at a time of occurrence.
 
-    The opening of the portfolio always does: without it there is nothing to tell. An event that answers another one (a
-    verdict, the fill of an order) does not count before that one, and a reversal counts as soon as what it takes back.
+    The openings of the portfolio and of its accounts always do: without them there is nothing to tell. An event that
+    answers another one (a verdict, the fill of an order) does not count before that one, and a reversal counts as soon
+    as what it takes back.
     """
 
     def __init__(self, as_of: datetime | None) -> None:
@@ -38,7 +43,7 @@ class AsOf:
 
     def counts(self, envelope: Envelope) -> bool:
         """Whether the event happened by then."""
-        if self._as_of is None or envelope.type == PortfolioOpened.type:
+        if self._as_of is None or envelope.type in OPENINGS:
             return True
         in_time = envelope.occurred_at <= self._as_of or envelope.type == TradeReversed.type
         if in_time and (not self._left_out or self._left_out.isdisjoint(_answered(envelope))):

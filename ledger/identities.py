@@ -35,7 +35,7 @@ def broken_identities(rows: Rows) -> Iterator[tuple[str, str, str]]:
     right = cash_of(rows, portfolio.base_currency) + sum((one.cost_basis for one in holdings), ZERO)
     if left != right:
         yield (
-            "deposits - withdrawals + income + realised P&L - expenses = cash + cost of open lots",
+            "what came in + income + realised P&L + proceeds that are no gains - expenses = cash + cost of open lots",
             decimal_text(left),
             decimal_text(right),
         )

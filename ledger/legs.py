@@ -3,7 +3,7 @@
 Per trade the legs balance: cost of what came in + change of cash = proceeds of what went out.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Final, Literal
 
@@ -143,7 +143,7 @@ def _trade_moves(trade: TradeExecuted, base_currency: str) -> tuple[AssetMove, .
     """Fees in the quote or a third asset join the cost of a buy or reduce the proceeds of a sale.
 
     Fees in the base asset change the quantity that moves and leave its value alone. A fee in a third asset that is not
-    cash is itself a disposal at its value.
+    cash is itself a disposal at its value. Cash that brings nothing at all, because fees took it, is an expense.
     """
     base, quote = trade.instrument.base, trade.instrument.quote
     if quote == base_currency and trade.quote_rate != 1:
@@ -155,6 +155,9 @@ def _trade_moves(trade: TradeExecuted, base_currency: str) -> tuple[AssetMove, .
     lost = sum((move.value if move.quantity < 0 else -move.value for move in third), ZERO)
     # One side of the pair has a worth of its own, the other is worth what balances it: so no digit is lost in between.
     paid_worth = lost - moved if base == base_currency else round18(paid * trade.quote_rate)
+    if base == base_currency and not paid:
+        cash = AssetMove(trade.account, base, moved, abs(moved), kind="expense")
+        return (cash, *(replace(move, kind="expense") for move in third))
     return (
         _valued(trade.account, quote, paid, paid_worth),
         _valued(trade.account, base, moved, lost - paid_worth, total_fees(trade)),
@@ -172,14 +175,15 @@ def _fees_in(trade: TradeExecuted, asset: Asset) -> Decimal:
 
 
 def _third_asset_fees(trade: TradeExecuted, base_currency: str) -> list[AssetMove]:
-    """One disposal (or, for a rebate, acquisition) for each asset in which fees were paid beside the pair."""
+    """For each asset in which fees were paid beside the pair one disposal, and for rebates in it one acquisition."""
     moves: list[AssetMove] = []
     for asset in sorted({fee.asset for fee in trade.fees} - {trade.instrument.base, trade.instrument.quote}):
-        quantity = -_fees_in(trade, asset)
-        value = sum((fee_value(trade, fee) for fee in trade.fees if fee.asset == asset), ZERO)
-        if quantity:
-            worth = quantity if asset == base_currency else value
-            moves.append(AssetMove(trade.account, asset, quantity, abs(worth), kind="fee"))
+        for sign in (1, -1):
+            fees = [fee for fee in trade.fees if fee.asset == asset and fee.amount * sign > 0]
+            quantity = -sum((fee.amount for fee in fees), ZERO)
+            value = quantity if asset == base_currency else sum((fee_value(trade, fee) for fee in fees), ZERO)
+            if quantity:
+                moves.append(AssetMove(trade.account, asset, quantity, abs(value), kind="fee"))
     return moves
 
 

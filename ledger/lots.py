@@ -147,7 +147,10 @@ class Match(Row):
 
 @dataclass(frozen=True, slots=True)
 class UnmatchedDisposal(Row):
-    """`quantity` units that went out although no lot held them: no gain is invented, `proceeds` stay out of realised P&L."""
+    """`quantity` units that went out although no lot held them: no gain is invented, `proceeds` stay out of realised P&L.
+
+    Units are counted as they are after later splits.
+    """
 
     table: ClassVar[str] = "unmatched_disposals"
     key: ClassVar[tuple[str, ...]] = ("asset", "occurred_at", "position", "leg")
@@ -201,6 +204,11 @@ def split_lot(lot: Lot, split: Split) -> Lot:
     """The open rest of `lot` at its new number of units (never none: its cost must stay somewhere), for what it cost."""
     quantity = max(split.ratio_of(lot.open_quantity), SMALLEST)
     return replaced(lot, quantity=quantity, cost=lot.open_cost, closed_quantity=ZERO)
+
+
+def split_missing(missing: UnmatchedDisposal, split: Split) -> UnmatchedDisposal:
+    """What no lot held, at its new number of units (never none, for its proceeds stay)."""
+    return replaced(missing, quantity=max(split.ratio_of(missing.quantity), SMALLEST))
 
 
 def _opened(leg: Leg, quantity: Decimal, value: Decimal, *, short: bool) -> Lot:

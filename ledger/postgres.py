@@ -12,7 +12,7 @@ from psycopg.types.json import Jsonb
 from sqlalchemy import Connection, Engine
 
 from ledger.chain import Head
-from ledger.cuts import Cut
+from ledger.cuts import OPENINGS, Cut
 from ledger.envelope import Envelope, NewEvent, encode
 from ledger.log import Conflict, NoSuchPortfolio, PositionConflict, check_batch
 from ledger.sending import EncodedEvent, dumps, encoded, sent, sent_encoded
@@ -192,12 +192,12 @@ def read_events(
     """The newest envelopes below position `before` that `past` holds, newest first, of the given types (all when empty)."""
     cursor = connection.execute(
         f"select {_COLUMNS} from events where portfolio_id = %s and (%s::bigint is null or position < %s)"
-        " and (%s::timestamptz is null or occurred_at <= %s) and (%s::timestamptz is null or recorded_at <= %s)"
+        " and (%s::timestamptz is null or occurred_at <= %s or type = any(%s)) and (%s::timestamptz is null or recorded_at <= %s)"
         " and (cardinality(%s::text[]) = 0 or type = any(%s::text[])) order by position desc limit %s",
         (
             portfolio_id,
             *(before, before),
-            *(past.as_of, past.as_of),
+            *(past.as_of, past.as_of, list(OPENINGS)),
             *(past.known_at, past.known_at),
             *(list(types), list(types)),
             limit,

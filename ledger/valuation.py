@@ -1,9 +1,11 @@
 """What holdings are worth at recorded marks. A holding without a mark has no price, which is not a price of zero."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
+from ledger.lots import Split
 from ledger.projections.cash import Balance, cash_of
 from ledger.projections.holdings import Holding
 from ledger.projections.marks import Mark
@@ -17,12 +19,14 @@ class Valuation:
     """One position in base currency. `price` and what follows from it are None while no mark is known.
 
     `average_cost` is cost per open unit, rounded down at 18 places, None when no lot is open; `unrealized_pnl_pct` in
-    percent. Where a part of the position has no known cost, neither average cost nor unrealised P&L is told.
+    percent. Where a part of the position has no known cost, neither cost, average cost nor unrealised P&L is told.
+    What went out although no lot held it (`unmatched_quantity`) is not owed to anybody: worth is that of the open lots.
+    A price from before a split is told in the units of today.
     """
 
     product_id: str
     quantity: Decimal
-    cost_basis: Decimal
+    cost_basis: Decimal | None
     average_cost: Decimal | None
     realized_pnl: Decimal
     unmatched_quantity: Decimal
@@ -81,34 +85,43 @@ def value_holding(rows: Rows, holding: Holding, base_currency: str) -> Valuation
     """One holding at its last mark."""
     product_id = f"{holding.asset}-{base_currency}"
     mark = rows.get(Mark, product_id)
-    value = _value(holding, mark)
-    known = not holding.unknown_cost_quantity
+    price = None if mark is None else price_today(mark, rows.history(Split, holding.asset))
     open_quantity = holding.quantity + holding.unmatched_quantity
-    gain = value - holding.cost_basis if known and value is not None else None
-    percent = None if gain is None or not holding.cost_basis else round18(gain * 100 / abs(holding.cost_basis))
+    value = _value(open_quantity, price)
+    cost = None if holding.unknown_cost_quantity else holding.cost_basis
+    gain = None if value is None or cost is None else value - cost
     return Valuation(
         product_id=product_id,
         quantity=holding.quantity,
-        cost_basis=holding.cost_basis,
-        average_cost=floor18(holding.cost_basis / open_quantity) if known and open_quantity else None,
+        cost_basis=cost,
+        average_cost=floor18(cost / open_quantity) if cost is not None and open_quantity else None,
         realized_pnl=holding.realized_pnl,
         unmatched_quantity=holding.unmatched_quantity,
         unmatched_proceeds=holding.unmatched_proceeds,
         unknown_cost_quantity=holding.unknown_cost_quantity,
         unknown_cost_proceeds=holding.unknown_cost_proceeds,
-        price=mark.price if mark else None,
+        price=price,
         price_at=mark.observed_at if mark else None,
         price_source=mark.source if mark else None,
         current_value=value,
         unrealized_pnl=gain,
-        unrealized_pnl_pct=percent,
+        unrealized_pnl_pct=round18(gain * 100 / abs(cost)) if gain is not None and cost else None,
     )
 
 
-def _value(holding: Holding, mark: Mark | None) -> Decimal | None:
-    if mark is not None:
-        return round18(holding.quantity * mark.price)
-    return None if holding.quantity else ZERO
+def price_today(mark: Mark, splits: Iterable[Split]) -> Decimal:
+    """The price of one unit as it is after the splits that came behind the mark; one at its very moment is in it."""
+    price = mark.price
+    for split in splits:
+        if split.occurred_at > mark.observed_at:
+            price = round18(price * split.denominator / split.numerator)
+    return price
+
+
+def _value(quantity: Decimal, price: Decimal | None) -> Decimal | None:
+    if price is not None:
+        return round18(quantity * price)
+    return None if quantity else ZERO
 
 
 def _sum_known(values: list[Decimal | None]) -> Decimal | None:

@@ -16,9 +16,9 @@ INSTRUMENTS = ("BTC-USD", "ETH-BTC", "BTC-EUR", "USD-EUR", "AAPL-USD")
 def trades() -> st.SearchStrategy[TradeExecuted]:
     """Trades with up to four fees in the base, the quote, a third asset or cash, in a portfolio kept in USD.
 
-    Left out are trades of the base currency itself against an amount that rounds to nothing: no leg can carry them.
+    Left out are trades of the base currency itself against an amount that rounds to nothing: they are expenses.
     """
-    return _any_trades().filter(lambda trade: trade.instrument.base != BASE or bool(moves_of(trade, BASE)[0].quantity))
+    return any_trades().filter(lambda trade: trade.instrument.base != BASE or moves_of(trade, BASE)[0].kind == "trade")
 
 
 def decimals(lowest: int, highest: int) -> st.SearchStrategy[Decimal]:
@@ -31,7 +31,8 @@ def decimals(lowest: int, highest: int) -> st.SearchStrategy[Decimal]:
 
 
 @st.composite
-def _any_trades(draw: st.DrawFn) -> TradeExecuted:
+def any_trades(draw: st.DrawFn) -> TradeExecuted:
+    """Those too."""
     instrument = Instrument(draw(st.sampled_from(INSTRUMENTS)))
     quantity = draw(decimals(1, 10**15))
     fees = [

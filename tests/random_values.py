@@ -23,7 +23,7 @@ from ledger.events import (
     TransferRecorded,
 )
 from ledger.values import Asset
-from tests.random_trades import BASE, decimals, trades
+from tests.random_trades import BASE, any_trades, decimals
 
 ASSETS: Final = ("BTC", "ETH", "EUR", "AAPL")
 ACCOUNTS: Final = ("a", "b")
@@ -31,7 +31,7 @@ ACCOUNTS: Final = ("a", "b")
 
 def value_events() -> st.SearchStrategy[Event]:
     """Trades more often than the rest; every other kind of value event among them."""
-    return st.one_of(trades(), trades(), trades(), movements())
+    return st.one_of(any_trades(), any_trades(), any_trades(), movements())
 
 
 @st.composite

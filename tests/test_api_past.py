@@ -50,7 +50,7 @@ def replayed(log: list[Envelope], cut: Cut) -> MemoryRows:
     known = {one.event_id: one for one in log if cut.known_at is None or one.recorded_at <= cut.known_at}
 
     def happened(one: Envelope) -> bool:
-        if cut.as_of is None or one.position == 1:
+        if cut.as_of is None or one.type in ("PortfolioOpened", "AccountOpened"):
             return True
         named = (getattr(one.event, name, None) for name in ("signal_id", "order_id", "reverses"))
         in_time = one.type == "TradeReversed" or one.occurred_at <= cut.as_of

@@ -37,7 +37,7 @@ def replayed(log: Iterable[Envelope], cut: Cut) -> list[str]:
 
 
 def happened(one: Envelope, by_id: dict[UUID, Envelope], as_of: datetime | None) -> bool:
-    if as_of is None or one.position == 1:
+    if as_of is None or one.type in ("PortfolioOpened", "AccountOpened"):
         return True
     names = (getattr(one.event, name, None) for name in ("signal_id", "order_id", "reverses"))
     causes = [by_id[name] for name in names if name in by_id]

@@ -43,7 +43,9 @@ def test_every_unit_of_a_trade_moves(trade: TradeExecuted) -> None:
     for fee in trade.fees:
         expected[str(fee.asset)] = expected.get(str(fee.asset), Decimal(0)) - fee.amount
 
-    moved = {str(move.asset): move.quantity for move in moves_of(trade, BASE)}
+    moved: dict[str, Decimal] = {}
+    for move in moves_of(trade, BASE):
+        moved[str(move.asset)] = moved.get(str(move.asset), Decimal(0)) + move.quantity
     assert {asset: amount for asset, amount in moved.items() if amount} == {
         asset: amount for asset, amount in expected.items() if amount
     }
@@ -162,3 +164,42 @@ def trade_of(pair: str, side: Side, *fees: tuple[str, str, str | None]) -> Trade
         ),
         quote_rate=d("1") if instrument.quote == BASE else d("10"),
     )
+
+
+def test_cash_that_brings_nothing_is_an_expense() -> None:
+    """A sale of the base currency whose fee takes all that it brings is told as what it is, in every digit."""
+    trade = TradeExecuted(
+        account="a",
+        venue="v",
+        venue_trade_id="1",
+        instrument=Instrument("USD-EUR"),
+        side=Side.SELL,
+        quantity=d("10"),
+        price=d("0.8"),
+        fees=(Fee(asset=Asset("EUR"), amount=d("8")),),
+        quote_rate=d("1.25"),
+    )
+
+    assert moves_of(trade, BASE) == (AssetMove("a", Asset(BASE), d("-10"), d("10"), kind="expense"),)
+
+
+def test_a_rebate_is_not_netted_with_a_fee() -> None:
+    """A fee and a rebate in the same third asset are two movements, each at its own worth."""
+    fees = (
+        Fee(asset=Asset("BNB"), amount=d("2"), value=d("20")),
+        Fee(asset=Asset("BNB"), amount=d("-1"), value=d("-300")),
+    )
+    trade = TradeExecuted(
+        account="a",
+        venue="v",
+        venue_trade_id="1",
+        instrument=Instrument("BTC-USD"),
+        side=Side.BUY,
+        quantity=d("1"),
+        price=d("1000"),
+        fees=fees,
+        quote_rate=d("1"),
+    )
+
+    moved = [(str(move.asset), move.quantity, move.value) for move in moves_of(trade, BASE)[1:]]
+    assert moved == [("BTC", d("1"), d("720")), ("BNB", d("-2"), d("20")), ("BNB", d("1"), d("300"))]

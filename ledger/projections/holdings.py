@@ -14,7 +14,7 @@ from uuid import UUID
 from ledger.envelope import Envelope
 from ledger.events import Event, SplitRecorded, TradeExecuted, TradeReversed
 from ledger.legs import MOVING, AssetMove, UnvaluedLeg, moves_of
-from ledger.lots import Booking, Leg, Lot, Match, Split, UnmatchedDisposal, book_leg, split_lot
+from ledger.lots import Booking, Leg, Lot, Match, Split, UnmatchedDisposal, book_leg, split_lot, split_missing
 from ledger.projections.cash import Balance, cash_changes
 from ledger.projections.portfolio import PortfolioView, portfolio_of
 from ledger.projections.reversals import newly_reversed
@@ -201,14 +201,16 @@ def _changes(booking: Booking) -> Iterator[Change]:
 
 
 def _split(rows: Rows, portfolio: PortfolioView, holding: Holding, split: Split) -> list[Change]:
-    """Open lots at their new numbers; each account gets its share, the last one what rounding leaves of the whole.
+    """Open lots, and what is missing for disposals without one, at their new numbers, and each account as well.
 
-    Where disposals without a lot have emptied all accounts, that is the account of the last leg.
+    The last account takes what rounding leaves of the whole; where all are empty, that is the account of the last leg.
     """
     before = list(rows.where(Lot, split.asset))
     lots = [split_lot(lot, split) for lot in before]
     legs: list[Leg] = []
-    left = _owned(lots) - _owned(before)
+    missing = list(rows.history(UnmatchedDisposal, split.asset))
+    owed = [split_missing(one, split) for one in missing]
+    left = _owned(lots) - _owned(before) + _missing(missing) - _missing(owed)
     held = {balance.account: balance.quantity for balance in rows.where(Balance, split.asset)}
     if not held and (last_leg := rows.before(Leg, split.asset, *_place(split))) is not None:
         held = {last_leg.account: ZERO}
@@ -221,12 +223,17 @@ def _split(rows: Rows, portfolio: PortfolioView, holding: Holding, split: Split)
     after = replaced(
         holding,
         quantity=holding.quantity + sum((leg.quantity for leg in legs), ZERO),
+        unmatched_quantity=_missing(owed),
         unknown_cost_quantity=sum((lot.quantity for lot in lots if not lot.cost_known), ZERO),
         last_occurred_at=split.occurred_at,
         last_position=split.position,
         last_leg=0,
     )
-    return [split, *lots, *legs, *(_moved(rows, leg) for leg in legs), after]
+    return [split, *lots, *owed, *legs, *(_moved(rows, leg) for leg in legs), after]
+
+
+def _missing(disposals: Iterable[UnmatchedDisposal]) -> Decimal:
+    return sum((one.quantity for one in disposals), ZERO)
 
 
 def _owned(lots: Iterable[Lot]) -> Decimal:

@@ -16,7 +16,10 @@ class NothingToReverse(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Reversal(Row):
-    """The event `event_id` counts for nothing since the event `reversed_by` said so."""
+    """The event `event_id` counts for nothing since the event `reversed_by` said so.
+
+    Where several said so it is the one with the smallest id: the order in which they came is no part of the facts.
+    """
 
     table: ClassVar[str] = "reversals"
     key: ClassVar[tuple[str, ...]] = ("event_id",)
@@ -39,7 +42,10 @@ class ReversalsProjection:
     def fold(self, rows: Rows, envelope: Envelope) -> list[Change]:
         event = envelope.event
         assert isinstance(event, TradeReversed)
-        if newly_reversed(rows, envelope) is None:
+        known = rows.get(Reversal, event.reverses)
+        if known is None:
+            newly_reversed(rows, envelope)
+        elif known.reversed_by < envelope.event_id:
             return []
         return [Reversal(event.reverses, envelope.event_id, envelope.position, event.reason)]
 
