@@ -34,7 +34,9 @@ from ledger.views import row_kinds
 
 KNOWN_TYPES: Final = {name for name, _ in EVENTS}
 KEPT: Final = 8
-"""So many cuts are remembered at a time."""
+"""So many cuts are remembered at a time,"""
+KEPT_EVENTS: Final = 500_000
+"""and so many events folded for them in all, beside the newest: an event takes up to 5 kB."""
 
 
 class Past:
@@ -66,9 +68,12 @@ class Past:
         with self._gate:
             folded = self._kept.pop(key, None) or _Folded(key.as_of, key.projections)
             self._kept[key] = folded
-            while len(self._kept) > KEPT:
+            while len(self._kept) > KEPT or (len(self._kept) > 1 and self._folded_events() > KEPT_EVENTS):
                 self._kept.popitem(last=False)
             return folded
+
+    def _folded_events(self) -> int:
+        return sum(folded.position for folded in self._kept.values())
 
 
 def events_at(reading: StoredReading, past: Cut) -> Iterator[Envelope]:

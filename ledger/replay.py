@@ -226,7 +226,16 @@ def rebuild_portfolio(engine: Engine, portfolio_id: UUID, progress: Progress = l
         write_checkpoint(own, portfolio_id, checkpoint)
     with engine.begin() as connection:
         drop_older_generations(raw(connection), portfolio_id, generation, row_kinds())
+    if checkpoint.position >= COLUMNS_FROM:
+        _count_anew(engine)
     return checkpoint.position
+
+
+def _count_anew(engine: Engine) -> None:
+    """The database knows how many rows there are now; without that, questions to new rows are slow for a minute."""
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        for kind in row_kinds():
+            raw(connection).execute(f"analyze {kind.table}")
 
 
 def _written_plainly(
