@@ -140,7 +140,7 @@ def beancount(file: Path, portfolio: str, past: Cut) -> None:
 )
 @one_sentence
 def parquet(file: Path, portfolio: str, past: Cut, table: str) -> None:
-    """Write trades, lots or matches as Parquet. Needs the extra daybook[parquet].
+    """Write trades, lots or matches as Parquet. Needs the extra daybook\\[parquet].
 
     Exit codes: 0 done, 1 failure, 2 usage.
 

@@ -9,6 +9,7 @@ from typing import Final, ParamSpec
 
 import rich_click as click
 
+from api.proofs import BadTarget
 from api.settings import BadSettings
 from api.views_behind import ViewsBehind
 from ledger.beancount_export import CannotExport
@@ -28,6 +29,7 @@ from signals.market import BadCandle, BadFeed, FeedUnavailable
 P = ParamSpec("P")
 FAILURES: Final = (
     BadSettings,
+    BadTarget,
     DatabaseUnavailable,
     NewerSchema,
     BrokenLog,

@@ -1,12 +1,11 @@
 """`daybook export` of a stored portfolio: files of the owner's, each of which appears whole or not at all."""
 
 import csv
-import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
-from api.proofs import whole_file
+from api.proofs import draft_of, whole_file
 from api.settings import Settings
 from api.stored_portfolio import stored_portfolio
 from ledger.beancount_export import beancount_text
@@ -83,13 +82,8 @@ def write_beancount(settings: Settings, path: Path, portfolio: str, past: Cut) -
 
 def write_parquet_file(settings: Settings, path: Path, portfolio: str, past: Cut, table: str) -> str:
     """The table is in the file as Parquet. Raises NoParquet."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with stored_portfolio(settings, portfolio, past) as reading:
-            count = write_parquet(draft, TABLES[table], reading.rows.history(TABLES[table]))
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
+    with stored_portfolio(settings, portfolio, past) as reading, draft_of(path) as draft:
+        count = write_parquet(draft, TABLES[table], reading.rows.history(TABLES[table]))
     return f"{path}: {count} {table} of {portfolio}"
 
 

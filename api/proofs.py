@@ -76,10 +76,28 @@ def _text(value: UUID | None) -> str | None:
 @contextmanager
 def whole_file(path: Path) -> Iterator[IO[str]]:
     """A text file that appears under its name when it is complete, and not at all when writing fails."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    with draft_of(path) as draft, draft.open("w", encoding="utf-8", newline="\n") as file:
+        yield file
+
+
+@contextmanager
+def draft_of(path: Path) -> Iterator[Path]:
+    """A file beside `path` that takes its place at the end, and is gone when something fails on the way.
+
+    Links are followed. Raises BadTarget for a place that no file of ours may take.
+    """
+    target = path.resolve()
+    if target.exists() and not target.is_file():
+        raise BadTarget(f"{path} is no plain file: name one that may be written")
+    if not target.parent.is_dir():
+        raise BadTarget(f"{path}: there is no folder {target.parent}: make it first")
+    draft = target.with_name(f".{target.name}.{os.getpid()}")
     try:
-        with draft.open("w", encoding="utf-8", newline="\n") as file:
-            yield file
-        draft.replace(path)
+        yield draft
+        draft.replace(target)
     finally:
         draft.unlink(missing_ok=True)
+
+
+class BadTarget(Exception):
+    """A file cannot be written where it is wanted; the text says why and what to do."""

@@ -6,16 +6,22 @@
 EVENTS.jsonl is what `daybook export events` wrote: one event a line, of one portfolio or of many. Checked are the
 positions (no gap), the hash chain from the first event on, and with a checkpoint its Ed25519 signature (RFC 8032) and
 that every log it names still holds what it saw. Exit code 0: all is well. 4: broken, and the first place is named.
+1: a file cannot be read.
 """
 
 import hashlib
 import json
 import sys
 from datetime import datetime, timedelta, timezone
+from typing import Any
 from uuid import UUID
 
 TAG = b"daybook-1"
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+FIELDS = {
+    "portfolio_id", "position", "event_id", "type", "version", "occurred_at", "recorded_at", "actor", "correlation_id",
+    "causation_id", "payload", "metadata", "hash",
+}  # fmt: skip
 
 
 def main() -> None:
@@ -28,6 +34,8 @@ def main() -> None:
     except Broken as broken:
         print(f"BROKEN: {broken}")
         sys.exit(4)
+    except (OSError, UnicodeDecodeError) as unreadable:
+        sys.exit(f"{unreadable}: name a file that daybook export events or daybook checkpoint wrote")
     for portfolio, known in sorted(hashes.items()):
         print(f"OK: portfolio {portfolio}, {len(known)} events, hash {known[-1].hex()}")
 
@@ -40,8 +48,8 @@ def verified_log(path: str) -> dict[str, list[bytes]]:
     """The hash at every position of every portfolio."""
     hashes: dict[str, list[bytes]] = {}
     with open(path, encoding="utf-8") as lines:
-        for line in lines:
-            event = json.loads(line)
+        for number, line in enumerate(lines, start=1):
+            event = event_of(number, line)
             known = hashes.setdefault(event["portfolio_id"], [])
             where = f"portfolio {event['portfolio_id']}, position {len(known) + 1}"
             if event["position"] != len(known) + 1:
@@ -51,6 +59,17 @@ def verified_log(path: str) -> dict[str, list[bytes]]:
                 raise Broken(f"{where}: the event does not match its hash")
             known.append(bytes.fromhex(event["hash"]))
     return hashes
+
+
+def event_of(number: int, line: str) -> dict[str, Any]:
+    """The event that a line holds."""
+    try:
+        event: dict[str, Any] = json.loads(line)
+        if event.keys() >= FIELDS:
+            return event
+    except (AttributeError, ValueError):
+        pass
+    raise Broken(f"line {number}: this is no event, or not a whole one")
 
 
 def event_hash(previous: bytes, event: dict[str, str | int | None]) -> bytes:

@@ -250,14 +250,23 @@ def _written_plainly(
 
 
 def rebuild_outdated(engine: Engine) -> list[UUID]:
-    """The portfolios whose views were made by another version of the folds; their views are written anew."""
-    with engine.connect() as connection:
+    """The portfolios whose views another version of the folds made, or that an import left behind; they are written anew.
+
+    An import that was killed leaves whole batches in the log and no rows for them. Views that stopped stay as they are.
+    """
+    with engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
         own = raw(connection)
-        found = [(one, read_checkpoint(own, one)) for one in portfolio_ids(own)]
-    outdated = [one for one, checkpoint in found if checkpoint is not None and checkpoint.versions != versions_text()]
+        found = [(one, read_checkpoint(own, one), head_record(own, one)) for one in portfolio_ids(own)]
+    outdated = [one for one, checkpoint, head in found if head is not None and _is_outdated(checkpoint, head)]
     for portfolio_id in outdated:
         rebuild_portfolio(engine, portfolio_id)
     return outdated
+
+
+def _is_outdated(checkpoint: ViewCheckpoint | None, head: Head) -> bool:
+    if checkpoint is None or checkpoint.versions != versions_text():
+        return True
+    return checkpoint.stopped is None and checkpoint.position < head.position
 
 
 class _Counter:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -103,6 +104,23 @@ def test_a_portfolio_that_is_not_there_is_one_sentence(home: Console) -> None:
         assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
         assert "there is no portfolio called 'nobody'" in done.stderr
     assert not (home.folder / "out").exists()
+
+
+def test_a_place_that_no_file_may_take_is_left_alone(home: Console) -> None:
+    """A folder, a device and a missing folder are one sentence each; a link stays a link to the file that is written."""
+    (home.folder / "real.csv").write_text("old", encoding="utf-8")
+    (home.folder / "link.csv").symlink_to("real.csv")
+    (home.folder / "folder").mkdir()
+    os.mkfifo(home.folder / "pipe")
+    for what in ("trades", "lots", "gains", "beancount", "parquet"):
+        for target, said in (("folder", "no plain file"), ("pipe", "no plain file"), ("nowhere/out", "no folder")):
+            done = home.run("export", what, target, "--portfolio", "exported")
+            assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+            assert said in done.stderr
+    assert home.run("export", "trades", "link.csv", "--portfolio", "exported").returncode == 0
+    assert (home.folder / "link.csv").is_symlink()
+    assert (home.folder / "real.csv").read_text(encoding="utf-8").startswith("id,time")
+    assert (home.folder / "pipe").is_fifo()
 
 
 def test_views_that_stopped_are_no_figures(home: Console, superuser: psycopg.Connection[tuple[Any, ...]]) -> None:

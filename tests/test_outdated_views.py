@@ -7,7 +7,7 @@ from ledger.events import PortfolioOpened
 from ledger.postgres_book import PostgresBook
 from ledger.replay import rebuild_outdated, verify_portfolio
 from ledger.values import Asset
-from tests.factories import Story
+from tests.factories import Step, Story
 
 
 def test_views_of_another_version_are_written_anew(
@@ -21,6 +21,18 @@ def test_views_of_another_version_are_written_anew(
 
     assert rebuild_outdated(engine) == [story.portfolio_id]
     assert verify_portfolio(engine, story.portfolio_id).differences == ()
+    assert rebuild_outdated(engine) == []
+
+
+def test_views_that_an_import_left_behind_are_written_anew(engine: Engine, postgres_book: PostgresBook) -> None:
+    """Events that are in the log alone, because whoever appended them was killed, get their rows; so do whole portfolios."""
+    behind, without = Story("behind"), Story("without any rows")
+    postgres_book.record(behind.portfolio_id, behind.opened())
+    postgres_book.log.append(behind.portfolio_id, behind.buy(Step("buy")))
+    postgres_book.log.append(without.portfolio_id, without.opened())
+
+    assert set(rebuild_outdated(engine)) == {behind.portfolio_id, without.portfolio_id}
+    assert all(not verify_portfolio(engine, one.portfolio_id).differences for one in (behind, without))
     assert rebuild_outdated(engine) == []
 
 
