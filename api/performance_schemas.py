@@ -26,23 +26,31 @@ Average = Annotated[Decimal, BeforeValidator(_at_18_places), _AS_TEXT]
 
 
 class PnlPart(Answer):
-    """Realised P&L of the lots closed under one name: a UTC day, an asset, an opener or a closer."""
+    """Realised P&L of the lots closed under one name: a UTC day, an asset, an opener or a closer.
+
+    It is of lots whose cost is known, null where there is none; the others brought `unknown_cost_proceeds`.
+    """
 
     name: str
-    realized_pnl: Money
+    realized_pnl: Money | None
     proceeds: Money
-    cost_basis: Money
+    cost_basis: Money | None
+    unknown_cost_proceeds: Money
     matches: int
 
 
 class PnlAnswer(Answer):
-    """Realised P&L by `group`, fees inside; the parts add up to `realized_pnl`. A source nobody recorded is "unknown"."""
+    """Realised P&L by `group`, fees inside; the parts add up to `realized_pnl` and to `unknown_cost_proceeds`.
+
+    A source nobody recorded is "unknown".
+    """
 
     portfolio_id: UUID
     base_currency: str
     group: Grouping
     parts: list[PnlPart]
     realized_pnl: Money
+    unknown_cost_proceeds: Money
     unrealized_pnl: Money | None
 
 
@@ -62,13 +70,18 @@ class EquityPoint(Answer):
 
 
 class EquityAnswer(Answer):
-    """Equity day by day, from the first event that moved anything to the latest event; `day_change` is without flows."""
+    """Equity day by day, the last days first told and each page in order of time; `day_change` is without flows.
+
+    The days go from the first event that moved anything to the latest event. After ten years of silence they begin anew.
+    `next_cursor` leads to the days before, null when there are none.
+    """
 
     portfolio_id: UUID
     base_currency: str
     until: UtcTime | None
     day_change: Money | None
     points: list[EquityPoint]
+    next_cursor: str | None
 
 
 class ClosedLotsAnswer(Answer):

@@ -81,16 +81,27 @@ def reading_of(
 
     Of the past only the rows of the projections that are `needed` are there.
 
-    The answer carries their position as its ETag. Raises Problem 404 when there is none.
+    The answer carries their position as its ETag. Raises Problem 404 when there is none, 400 for a cut in the future.
     """
     system = system_of(request)
     portfolio_id = portfolio_of(system, name)
+    _must_not_be_ahead(system, portfolio_id, past)
     with system.past.reading(portfolio_id, past, needed) if past else system.book.reading(portfolio_id) as reading:
         if next(iter(reading.rows.where(PortfolioView)), None) is None:
             when = f" at {time_text(past.known_at)}" if past.known_at else ""
             raise Problem(404, "unknown-portfolio", f"there is no portfolio called {name!r}{when}")
         request.state[POSITION] = reading.position
         yield reading
+
+
+def _must_not_be_ahead(system: System, portfolio_id: UUID, past: Cut) -> None:
+    """Raises Problem 400 for a time that neither the machine's clock nor the portfolio's market has reached."""
+    if past.as_of is None:
+        return
+    now = max(system.clock(), clock_of(system, portfolio_id)())
+    if past.as_of > now:
+        detail = f"as_of: {time_text(past.as_of)} is not there yet, it is {time_text(now)}: ask for a time up to now"
+        raise Problem(400, "bad-time", detail)
 
 
 def story_of(reading: StoredReading, position: int, past: Cut) -> list[EventAnswer]:

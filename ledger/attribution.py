@@ -1,6 +1,6 @@
 """Whose profit it was: realised P&L by day, asset, opener and closer. The parts always add up to the whole."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC
 from decimal import Decimal
@@ -16,12 +16,17 @@ UNKNOWN: Final = "unknown"
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What the matches of one group closed, in base currency: `realized_pnl` = `proceeds` - `cost_basis` where cost is known."""
+    """What the matches of one group closed, in base currency: `realized_pnl` = `proceeds` - `cost_basis`.
+
+    These are of matches of known cost alone, and None (`proceeds` 0) where there is none; what the others brought are the
+    `unknown_cost_proceeds`. `matches` counts both.
+    """
 
     name: str
-    realized_pnl: Decimal
+    realized_pnl: Decimal | None
     proceeds: Decimal
-    cost_basis: Decimal
+    cost_basis: Decimal | None
+    unknown_cost_proceeds: Decimal
     matches: int
 
 
@@ -31,18 +36,27 @@ def attribution(matches: Iterable[Match], grouping: Grouping) -> tuple[Part, ...
     Every match counts once, also those that are no trade, so that the parts add up to the portfolio's realised P&L.
     """
     name_of = _NAMES[grouping]
-    parts: dict[str, Part] = {}
+    groups: dict[str, list[Match]] = {}
     for match in matches:
-        name = name_of(match)
-        known = parts.get(name) or Part(name, ZERO, ZERO, ZERO, 0)
-        parts[name] = Part(
-            name=name,
-            realized_pnl=known.realized_pnl + match.realized_pnl,
-            proceeds=known.proceeds + match.proceeds,
-            cost_basis=known.cost_basis + match.cost_basis,
-            matches=known.matches + 1,
-        )
-    return tuple(parts[name] for name in sorted(parts))
+        groups.setdefault(name_of(match), []).append(match)
+    return tuple(_part(name, groups[name]) for name in sorted(groups))
+
+
+def _part(name: str, matches: Sequence[Match]) -> Part:
+    known = [match for match in matches if match.cost_known]
+    unknown = [match for match in matches if not match.cost_known]
+    return Part(
+        name=name,
+        realized_pnl=_sum(match.realized_pnl for match in known) if known else None,
+        proceeds=_sum(match.proceeds for match in known),
+        cost_basis=_sum(match.cost_basis for match in known) if known else None,
+        unknown_cost_proceeds=_sum(match.proceeds for match in unknown),
+        matches=len(matches),
+    )
+
+
+def _sum(values: Iterable[Decimal]) -> Decimal:
+    return sum(values, ZERO)
 
 
 _NAMES: Final[Mapping[Grouping, Callable[[Match], str]]] = {

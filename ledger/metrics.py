@@ -1,13 +1,13 @@
 """The figures of performance: pure functions of daily returns, drawdowns and dated flows. Undefined is None, never 0.
 
-Returns, rates and ratios are fractions (0.05 is 5 %). A day is a UTC day: it begins after midnight and ends with the
-next midnight, which is its close. Nothing here rounds: who shows a figure does.
+Returns, rates and ratios are fractions (0.05 is 5 %). A day is a UTC day: its midnight belongs to it, the next one, at
+which it closes, to the next day. Nothing here rounds: who shows a figure does.
 """
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Final
 
@@ -76,24 +76,24 @@ class Drawdown:
 
 
 def utc_day(moment: datetime) -> date:
-    """The day at whose close `moment` is known: midnight itself still belongs to the day that it ends."""
-    moment = moment.astimezone(UTC)
-    ends_a_day = moment.time() == time() and moment.date() > date.min
-    return moment.date() - timedelta(days=1) if ends_a_day else moment.date()
+    """The day that `moment` belongs to: from 00:00, which is in it, to 24:00, which is in the next."""
+    return moment.astimezone(UTC).date()
 
 
-def time_weighted_returns(closes: Iterable[Close], flows: Iterable[Flow]) -> list[DayReturn]:
+def time_weighted_returns(
+    closes: Iterable[Close], flows: Iterable[Flow], start: Decimal | None = ZERO
+) -> list[DayReturn]:
     """The daily returns, time-weighted: equity is compared from valuation to valuation, and each flow is one.
 
     r = (product of equity before a flow or at the close / equity after the valuation before it) - 1 (GIPS, "true
     time-weighted return"). Days on which there was no money at all are left out. A day is None when a valuation or a flow
-    that it needs is unknown, or when equity at the start of a period is not above zero.
+    that it needs is unknown, or when equity at the start of a period is not above zero. `start` is the equity before the
+    first day.
     """
     by_day: dict[date, list[Flow]] = defaultdict(list)
     for flow in flows:
         by_day[utc_day(flow.at)].append(flow)
     found: list[DayReturn] = []
-    start: Decimal | None = ZERO
     for close in closes:
         growth: Decimal | None = ONE
         at_work = False

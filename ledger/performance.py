@@ -36,6 +36,10 @@ from ledger.values import ZERO
 
 DAYS_A_YEAR: Final = Decimal(365)
 """Markets that never close have so many daily returns a year."""
+SHORTEST_DAYS: Final = 30
+"""An annual rate made from fewer days says nothing and is not told."""
+YEAR_DAYS: Final = 365
+"""One made from fewer days than a year is told with a note."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,8 @@ class Performance:
     `measured_from` to `until`: those after the last day whose return cannot be known. Spread and risk (volatility, Sharpe,
     Sortino, VaR, CVaR) look at the `full_days` among them. `net_flows`, `profit` (equity less net flows),
     `money_weighted_return` and `closed_lots` cover the whole life.
+
+    Annual rates (`cagr`, `money_weighted_return`) of fewer than 30 days are None.
 
     `exposure_days` is the share of those days at whose close a position was held, `exposure_average` the mean share of
     equity in positions at the closes, `turnover` half the gross value of trades over mean equity, not annualised.
@@ -109,13 +115,16 @@ def performance_from(
     risk_free: Decimal = ZERO,
 ) -> Performance:
     """As `performance_of`, from an equity history that is there already."""
-    days = time_weighted_returns(history.closes, history.flows)
+    start, daily = _daily(history)
+    days = time_weighted_returns(daily, history.flows, start)
     measured, began_at = _measured(days, history)
     values = [value for _, value in measured]
     full = [value for day, value in measured if day != _unfinished_day(history)]
-    closes = [close for close in history.closes if measured and close.day >= measured[0][0]]
+    closes = [close for close in daily if measured and close.day >= measured[0][0]]
     total = total_return(values) if values else None
-    annual = cagr(total, _days_between(began_at, history.until)) if total is not None else None
+    span = _days_between(began_at, history.until)
+    annual = cagr(total, span) if total is not None and span >= SHORTEST_DAYS else None
+    paid_span = _payment_days(history)
     falls = drawdowns(values)
     drawdown = drawdown_of([day for day, _ in measured], falls)
     equity = history.closes[-1].equity if history.closes else None
@@ -134,7 +143,7 @@ def performance_from(
         profit=equity - net_flows if equity is not None and net_flows is not None else None,
         time_weighted_return=total,
         cagr=annual,
-        money_weighted_return=_money_weighted(history, equity),
+        money_weighted_return=_money_weighted(history, equity) if paid_span >= SHORTEST_DAYS else None,
         volatility=volatility(full, periods_per_year),
         sharpe=sharpe(full, periods_per_year, rate),
         sortino=sortino(full, periods_per_year, rate),
@@ -150,11 +159,24 @@ def performance_from(
         exposure_average=_average_exposure(closes),
         turnover=_turnover(closes),
         closed_lots=lots,
-        notes=tuple(_notes(history, days, measured, full)),
+        notes=(
+            *_history_notes(history),
+            *_return_notes(days, measured),
+            *(_span_notes("CAGR", int(span)) if measured else ()),
+            *(_span_notes("the money-weighted rate", paid_span) if history.flows else ()),
+            *_spread_notes(full),
+        ),
     )
 
 
 Measured = Sequence[tuple[date, Decimal]]
+
+
+def _daily(history: EquityHistory) -> tuple[Decimal | None, Sequence[Close]]:
+    """Equity before the first day, and the closes of the days: the first one after a long silence only says where they begin."""
+    if history.silent_since is None:
+        return ZERO, history.closes
+    return history.closes[0].equity, history.closes[1:]
 
 
 def _measured(days: Sequence[DayReturn], history: EquityHistory) -> tuple[Measured, datetime | None]:
@@ -179,6 +201,13 @@ def _days_between(start: datetime | None, end: datetime | None) -> Decimal:
     if start is None or end is None:
         return ZERO
     return Decimal((end - start) // timedelta(microseconds=1)) / 86_400_000_000
+
+
+def _payment_days(history: EquityHistory) -> int:
+    """The days from the first flow to the end; 0 without any."""
+    if not history.flows or history.until is None:
+        return 0
+    return (utc_day(history.until) - utc_day(history.flows[0].at)).days
 
 
 def _money_weighted(history: EquityHistory, equity: Decimal | None) -> Decimal | None:
@@ -214,21 +243,41 @@ def _share(part: Decimal | int, whole: int) -> Decimal | None:
     return Decimal(part) / whole if whole else None
 
 
-def _notes(
-    history: EquityHistory, days: Sequence[DayReturn], measured: Measured, full: Sequence[Decimal]
-) -> Iterator[str]:
-    """One sentence for each thing that is unknown or too short."""
+def _history_notes(history: EquityHistory) -> Iterator[str]:
+    """One sentence for each thing that is unknown about worth and flows, or that was supposed."""
     unpriced = [close.day for close in history.closes if close.equity is None]
     unvalued = [flow.at for flow in history.flows if flow.amount is None]
-    unknown = [one.day for one in days if one.value is None]
+    if history.silent_since is not None and history.began_at is not None:
+        began = utc_day(history.began_at)
+        yield f"nothing is recorded between {history.silent_since} and {began}: daily figures begin on {began}"
+    if history.unrecorded:
+        what = "were sold or spent without a recorded purchase: counted as deposited at what they brought"
+        yield f"units of {', '.join(history.unrecorded)} {what}"
+    if history.vanished:
+        yield f"units of {', '.join(history.vanished)} were withdrawn without a recorded purchase: counted as never there"
     if unpriced:
         yield f"equity is unknown on {_days(unpriced)}: a held asset had no mark in {history.base_currency}"
     if unvalued:
         what = "what came in or went out has neither mark nor cost, so there is no money-weighted return"
         yield f"on {_days([utc_day(at) for at in unvalued])} {what}"
+
+
+def _return_notes(days: Sequence[DayReturn], measured: Measured) -> Iterator[str]:
+    unknown = [one.day for one in days if one.value is None]
     if unknown:
         since = f"time-weighted figures begin on {measured[0][0]}" if measured else "there are no time-weighted figures"
         yield f"the return of {_days(unknown)} is unknown or undefined: {since}"
+
+
+def _span_notes(rate: str, days: int) -> Iterator[str]:
+    """What to think of an annual rate that rests on so many days."""
+    if days < SHORTEST_DAYS:
+        yield f"{rate} is not told: an annual rate needs {SHORTEST_DAYS} days, and this one would rest on {days}"
+    elif days < YEAR_DAYS:
+        yield f"{rate} rests on {days} days, less than a year: it says what a whole year like them would give"
+
+
+def _spread_notes(full: Sequence[Decimal]) -> Iterator[str]:
     if len(full) < 2:
         yield "fewer than two full days are measured: spread and risk are undefined"
 

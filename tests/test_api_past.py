@@ -14,7 +14,9 @@ from ledger import cuts
 from ledger.book import fold_log
 from ledger.cuts import Cut
 from ledger.envelope import Envelope
+from ledger.equity import equity_history
 from ledger.lots import Lot, Match, UnmatchedDisposal
+from ledger.performance import performance_of
 from ledger.postgres_book import PostgresBook
 from ledger.projections.bots import BotView
 from ledger.projections.cash import Balance
@@ -31,7 +33,8 @@ from tests.factories import START, SteppingClock, Story, realistic_batches, reco
 
 NAME: Final = "elsewhere"
 KNOWN_STEP: Final = timedelta(seconds=40)
-READS: Final = ("portfolio", "accounts", "trades", "orders", "signals", "bots", "bots/signals", "events")
+FIGURES: Final = ("portfolio/pnl", "portfolio/performance", "portfolio/equity", "portfolio/lots")
+READS: Final = (*FIGURES, "portfolio", "accounts", "trades", "orders", "signals", "bots", "bots/signals", "events")
 
 
 @pytest.fixture
@@ -48,6 +51,12 @@ def daybook(database_url: str, tmp_path: Path) -> Iterator[Daybook]:
 def replayed(log: list[Envelope], cut: Cut) -> MemoryRows:
     """The naive answer: of what was known, each event is asked for its time and for those of what it answers."""
     known = {one.event_id: one for one in log if cut.known_at is None or one.recorded_at <= cut.known_at}
+    return fold_log(counted(log, cut), MemoryRows(recorded=known.get))
+
+
+def counted(log: list[Envelope], cut: Cut) -> list[Envelope]:
+    """The events of the naive answer."""
+    known = {one.event_id: one for one in log if cut.known_at is None or one.recorded_at <= cut.known_at}
 
     def happened(one: Envelope) -> bool:
         if cut.as_of is None or one.type in ("PortfolioOpened", "AccountOpened"):
@@ -56,7 +65,7 @@ def replayed(log: list[Envelope], cut: Cut) -> MemoryRows:
         in_time = one.type == "TradeReversed" or one.occurred_at <= cut.as_of
         return in_time and all(happened(known[name]) for name in named if name in known)
 
-    return fold_log([one for one in known.values() if happened(one)], MemoryRows(recorded=known.get))
+    return [one for one in known.values() if happened(one)]
 
 
 def plain(value: object) -> object:
@@ -105,6 +114,7 @@ def check(daybook: Daybook, log: list[Envelope], cut: Cut) -> None:
     assert portfolio["position"] == sum(1 for one in log if cut.known_at is None or one.recorded_at <= cut.known_at)
     check_lists(daybook, asked, rows)
     check_positions(daybook, asked, rows)
+    check_figures(daybook, asked, rows, counted(log, cut), cut)
     held = [one for one in reversed(log) if cut.holds(one)][:500]
     events = daybook.read("events", **asked, limit=500)["items"]
     assert [one["event_id"] for one in events] == [str(one.event_id) for one in held]
@@ -136,6 +146,38 @@ def check_positions(daybook: Daybook, asked: dict[str, str], rows: MemoryRows) -
         matches = list(rows.history(Match, holding.asset))
         gains = sorted(decimal_text(one.realized_pnl) if one.cost_known else "unknown" for one in matches)
         assert sorted(one["realized_pnl"] or "unknown" for one in found["matches"]) == gains
+
+
+def check_figures(daybook: Daybook, asked: dict[str, str], rows: MemoryRows, counts: list[Envelope], cut: Cut) -> None:
+    """P&L, lots, equity and performance are those of the rows and events of the replay."""
+    worth, matches = worth_of(rows), list(rows.history(Match))
+    for group in ("day", "asset"):
+        pnl = daybook.read("portfolio/pnl", **asked, group=group)
+        assert (pnl["realized_pnl"], pnl["unrealized_pnl"]) == (plain(worth.realized_pnl), plain(worth.unrealized_pnl))
+        names = [one.asset if group == "asset" else one.closed_at.date().isoformat() for one in matches]
+        assert [part["name"] for part in pnl["parts"]] == sorted(set(names))
+        for part in pnl["parts"]:
+            own = [one for one, name in zip(matches, names, strict=True) if name == part["name"]]
+            known = [one for one in own if one.cost_known]
+            assert part["matches"] == len(own)
+            assert part["realized_pnl"] == (plain(sum(one.realized_pnl for one in known)) if known else None)
+            brought = sum((one.proceeds for one in own if not one.cost_known), Decimal(0))
+            assert part["unknown_cost_proceeds"] == plain(brought)
+    lots = daybook.read("portfolio/lots", **asked)
+    told = [lot["quantity"] for lot in lots["open_lots"]]
+    assert sorted(told) == sorted(decimal_text(lot.open_quantity) for lot in rows.where(Lot))
+    history = equity_history(rows, counts, cut.as_of)
+    equity = daybook.read("portfolio/equity", **asked, limit=500)
+    same(equity["points"], list(history.closes))
+    assert equity["until"] == plain(history.until)
+    if history.closes:
+        assert equity["points"][-1]["equity"] == plain(worth.total_value)
+    performance = daybook.read("portfolio/performance", **asked)
+    figures = performance_of(rows, counts, until=cut.as_of)
+    for name in ("until", "equity", "day_change", "net_flows", "profit", "full_days"):
+        assert performance[name] == plain(getattr(figures, name)), name
+    assert performance["notes"] == list(figures.notes)
+    assert performance["closed_lots"]["count"] == figures.closed_lots.count
 
 
 def test_every_read_at_random_times_is_a_replay_cut_there(daybook: Daybook) -> None:

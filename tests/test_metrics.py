@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from statistics import NormalDist
 from typing import Final
@@ -164,10 +164,11 @@ def test_days_without_money_have_no_return() -> None:
     assert [one.value for one in metrics.time_weighted_returns(owing, [])] == [None, None]
 
 
-def test_midnight_belongs_to_the_day_it_ends() -> None:
-    """What is known at midnight is part of the close of the day before; a moment later it is not."""
-    assert metrics.utc_day(JANUARY) == date(2025, 12, 31)
-    assert metrics.utc_day(JANUARY + timedelta(microseconds=1)) == date(2026, 1, 1)
+def test_midnight_belongs_to_the_day_that_begins() -> None:
+    """A day is from 00:00, which is in it, to 24:00, which is not, in UTC whatever the zone a time is told in."""
+    assert metrics.utc_day(JANUARY) == date(2026, 1, 1)
+    assert metrics.utc_day(JANUARY - timedelta(microseconds=1)) == date(2025, 12, 31)
+    assert metrics.utc_day(JANUARY.astimezone(timezone(timedelta(hours=-5)))) == date(2026, 1, 1)
 
 
 @given(some_returns)

@@ -10,7 +10,7 @@ from litestar.params import FromQuery
 
 from api.errors import Problem
 from api.performance_schemas import EquityAnswer, EquityPoint, PerformanceAnswer, PnlAnswer, PnlPart
-from api.reading import PAST, AnyRequest, InPortfolio, only_parameters, reading_of
+from api.reading import PAST, AnyRequest, InPortfolio, cursor_of, limit_of_page, only_parameters, reading_of
 from ledger.attribution import Grouping, attribution
 from ledger.cuts import Cut
 from ledger.equity import day_change, equity_history
@@ -19,7 +19,7 @@ from ledger.past import events_at
 from ledger.performance import performance_of
 from ledger.projections import OF_VALUE
 from ledger.valuation import worth_of
-from ledger.values import exact_decimal
+from ledger.values import ZERO, exact_decimal
 
 MOST_PERIODS: Final = 1000
 HIGHEST_RATE: Final = 10
@@ -48,6 +48,7 @@ class PerformanceController(Controller):
                 group=group,
                 parts=[PnlPart.model_validate(part) for part in parts],
                 realized_pnl=worth.realized_pnl,
+                unknown_cost_proceeds=sum((one.unknown_cost_proceeds for one in worth.positions), ZERO),
                 unrealized_pnl=worth.unrealized_pnl,
             )
 
@@ -81,18 +82,27 @@ class PerformanceController(Controller):
 
     @get("/equity", operation_id="getEquity", sync_to_thread=True)
     def get_equity(
-        self, request: AnyRequest, past: NamedDependency[Cut], portfolio: InPortfolio = None
+        self,
+        request: AnyRequest,
+        past: NamedDependency[Cut],
+        portfolio: InPortfolio = None,
+        limit: FromQuery[int] = 400,
+        cursor: FromQuery[str | None] = None,
     ) -> EquityAnswer:
-        """Equity at the close of every UTC day, with what came in from outside."""
-        only_parameters(request, *PAST, "portfolio")
+        """Equity at the close of every UTC day, with what came in from outside: the last `limit` days before the cursor."""
+        only_parameters(request, *PAST, "portfolio", "limit", "cursor")
+        size, before = limit_of_page(limit), cursor_of(cursor)
         with reading_of(request, portfolio, past, OF_VALUE) as reading:
             history = equity_history(reading.rows, events_at(reading, past), past.as_of)
+            days = [close for close in history.closes if before is None or close.day.toordinal() < before]
+            page = days[-size:]
             return EquityAnswer(
                 portfolio_id=reading.portfolio_id,
                 base_currency=history.base_currency,
                 until=history.until,
                 day_change=day_change(history),
-                points=[EquityPoint.model_validate(close) for close in history.closes],
+                points=[EquityPoint.model_validate(close) for close in page],
+                next_cursor=str(page[0].day.toordinal()) if len(days) > size else None,
             )
 
 
