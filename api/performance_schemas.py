@@ -72,7 +72,8 @@ class EquityPoint(Answer):
 class EquityAnswer(Answer):
     """Equity day by day, the last days first told and each page in order of time; `day_change` is without flows.
 
-    The days go from the first event that moved anything to the latest event. After ten years of silence they begin anew.
+    The days go from the first event that moved anything to the latest event. After ten years of silence they begin anew, with
+    the day before as first point, whose flow is that of all that lies behind.
     `next_cursor` leads to the days before, null when there are none.
     """
 
@@ -106,7 +107,7 @@ class PerformanceAnswer(Answer):
     Sortino, VaR and CVaR (of one day, at 95 %, losses positive) the `full_days` among them. `net_flows`, `profit`,
     `money_weighted_return` (XIRR) and `closed_lots` cover the whole life. `exposure_days` is the share of days with a
     position, `exposure_average` the mean share of equity in positions, `turnover` half the trades' value over mean equity.
-    `notes` say what is unknown and why.
+    `notes` say what is unknown and why. Annual rates (`cagr`, `money_weighted_return`) of fewer than 30 days are null.
     """
 
     portfolio_id: UUID

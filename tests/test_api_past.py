@@ -214,6 +214,8 @@ def test_a_time_that_is_none_is_refused_by_every_read(daybook: Daybook) -> None:
                 answer = daybook.get(path, portfolio=NAME, **{name: text})
                 assert (path, text, answer.status_code, problem_of(answer)) == (path, text, 400, "bad-time")
                 assert answer.json()["detail"].startswith(f"{name}: ")
+        ahead = daybook.get(path, portfolio=NAME, as_of="9999-01-01T00:00:00Z")
+        assert (path, ahead.status_code, problem_of(ahead)) == (path, 400, "bad-time")
         early = daybook.get(path, portfolio=NAME, known_at="2020-01-01T00:00:00Z")
         assert (early.status_code, problem_of(early)) == (404, "unknown-portfolio")
         assert "2020-01-01T00:00:00Z" in early.json()["detail"]

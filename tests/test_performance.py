@@ -52,6 +52,11 @@ def at(day: int, hour: float = 0) -> datetime:
     return datetime(2026, 1, day, tzinfo=UTC) + timedelta(hours=hour)
 
 
+def figures(*values: object) -> tuple[object, ...]:
+    """Some figures, to be compared with what they must be."""
+    return values
+
+
 class Life:
     """A portfolio in memory that is told its events one by one."""
 
@@ -387,7 +392,7 @@ def test_a_sale_without_a_purchase_brings_its_coins_with_it() -> None:
 
     assert [close.equity for close in life.history().closes] == [1000, 1200, 1200, 1200]
     assert [close.flow for close in life.history().closes] == [1000, 200, 0, 0]
-    assert (performance.time_weighted_return, performance.profit, performance.exposure_days) == (0, 0, 0)
+    assert figures(performance.time_weighted_return, performance.profit, performance.exposure_days) == (0, 0, 0)
     what = "were sold or spent without a recorded purchase: counted as deposited at what they brought"
     assert performance.notes[0] == f"units of BTC {what}"
     assert_worth_is_that_of_the_views(life)
@@ -425,8 +430,8 @@ def test_what_vanished_without_a_lot_was_never_there() -> None:
 
     performance = life.performance()
 
-    assert [(flow.amount, flow.equity_after) for flow in life.history().flows] == [(100, 100), (-100, 0)]
-    assert (performance.time_weighted_return, performance.profit, performance.equity) == (0, 0, 0)
+    assert [figures(flow.amount, flow.equity_after) for flow in life.history().flows] == [(100, 100), (-100, 0)]
+    assert figures(performance.time_weighted_return, performance.profit, performance.equity) == (0, 0, 0)
     assert performance.notes[0].startswith("units of BTC were withdrawn without a recorded purchase")
     assert_worth_is_that_of_the_views(life)
 
@@ -457,7 +462,7 @@ def assert_nothing_is_earned(moves: list[tuple[str, int, tuple[int, int], int]])
         else:
             life.split(now, *ratio)
     found = life.performance()
-    assert (found.time_weighted_return, found.profit) == (0, 0)
+    assert figures(found.time_weighted_return, found.profit) == (0, 0)
     assert_worth_is_that_of_the_views(life)
 
 
@@ -476,7 +481,7 @@ def test_what_happens_at_midnight_is_of_the_day_that_begins() -> None:
 
     history = life.history(at(6))
 
-    assert [(close.day.day, close.equity, close.flow, close.traded) for close in history.closes] == [
+    assert [figures(close.day.day, close.equity, close.flow, close.traded) for close in history.closes] == [
         (3, 1000, 1000, 0),
         (4, 1100, 0, 1000),
         (5, 2090, 1100, 0),
@@ -485,7 +490,7 @@ def test_what_happens_at_midnight_is_of_the_day_that_begins() -> None:
     returns = time_weighted_returns(history.closes, history.flows)
     assert [(one.day.day, one.value) for one in returns] == [(3, 0), (4, Decimal("0.1")), (5, Decimal("-0.05"))]
     life.deposit(at(6), 10)
-    assert [(close.day.day, close.equity, close.closed) for close in life.history(at(6)).closes][2:] == [
+    assert [figures(close.day.day, close.equity, close.closed) for close in life.history(at(6)).closes][2:] == [
         (5, 2090, True),
         (6, 2100, False),
     ]
@@ -504,11 +509,11 @@ def test_a_long_silence_is_left_out() -> None:
 
     history, performance = life.history(), life.performance()
 
-    assert [(close.day.day, close.equity, close.flow) for close in history.closes] == [
+    assert [figures(close.day.day, close.equity, close.flow) for close in history.closes] == [
         (2, 1000, 1000), (3, 1000, 0), (4, 1000, 0), (5, 1200, 0),
     ]  # fmt: skip
     assert performance.measured_from == date(2026, 1, 3)
-    assert (performance.net_flows, performance.profit) == (1000, 200)
+    assert figures(performance.net_flows, performance.profit) == (1000, 200)
     assert performance.time_weighted_return == Decimal("0.2")
     between = "nothing is recorded between 0001-01-01 and 2026-01-03"
     assert performance.notes[0] == f"{between}: daily figures begin on 2026-01-03"
@@ -661,7 +666,7 @@ def test_profit_has_its_day_its_asset_its_opener_and_its_closer() -> None:
     """Realised P&L stands under each name once; what nobody claims stands under "unknown"."""
     matches = list(traded_life().reading().rows.history(Match))
 
-    def by(grouping: Grouping) -> dict[str, Decimal]:
+    def by(grouping: Grouping) -> dict[str, Decimal | None]:
         return {part.name: part.realized_pnl for part in attribution.attribution(matches, grouping)}
 
     assert by("day") == {"2026-01-04": 20, "2026-01-05": -5, "2026-01-06": 0}
