@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import pytest
 
+from api.controllers import performance
 from ledger import cuts
 from ledger.book import fold_log
 from ledger.cuts import Cut
@@ -17,6 +18,7 @@ from ledger.envelope import Envelope
 from ledger.equity import equity_history
 from ledger.lots import Lot, Match, UnmatchedDisposal
 from ledger.performance import performance_of
+from ledger.postgres import read_stream
 from ledger.postgres_book import PostgresBook
 from ledger.projections.bots import BotView
 from ledger.projections.cash import Balance
@@ -172,12 +174,12 @@ def check_figures(daybook: Daybook, asked: dict[str, str], rows: MemoryRows, cou
     assert equity["until"] == plain(history.until)
     if history.closes:
         assert equity["points"][-1]["equity"] == plain(worth.total_value)
-    performance = daybook.read("portfolio/performance", **asked)
+    answer = daybook.read("portfolio/performance", **asked)
     figures = performance_of(rows, counts, until=cut.as_of)
     for name in ("until", "equity", "day_change", "net_flows", "profit", "full_days"):
-        assert performance[name] == plain(getattr(figures, name)), name
-    assert performance["notes"] == list(figures.notes)
-    assert performance["closed_lots"]["count"] == figures.closed_lots.count
+        assert answer[name] == plain(getattr(figures, name)), name
+    assert answer["notes"] == list(figures.notes)
+    assert answer["closed_lots"]["count"] == figures.closed_lots.count
 
 
 def test_every_read_at_random_times_is_a_replay_cut_there(daybook: Daybook) -> None:
@@ -200,6 +202,16 @@ def test_every_read_at_random_times_is_a_replay_cut_there(daybook: Daybook) -> N
 def test_a_cut_that_forgets_when_things_happened_is_found(daybook: Daybook, monkeypatch: pytest.MonkeyPatch) -> None:
     """Planted: a past that counts every event as having happened is not what the replay gives."""
     monkeypatch.setattr(cuts.AsOf, "counts", lambda *_: True)
+
+    with pytest.raises(AssertionError):
+        test_every_read_at_random_times_is_a_replay_cut_there(daybook)
+
+
+def test_figures_of_the_whole_log_are_found(daybook: Daybook, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planted: equity and performance that are told from all events, not from those of the cut."""
+    monkeypatch.setattr(
+        performance, "events_at", lambda reading, _: read_stream(reading.connection, reading.portfolio_id)
+    )
 
     with pytest.raises(AssertionError):
         test_every_read_at_random_times_is_a_replay_cut_there(daybook)
