@@ -120,10 +120,10 @@ EXPECTED: Final = {
         "3 2024-01-02T09:01:00Z CashDeposited 1000 USD",
         "ignored [8]: moved between accounts of one's own (transfer spottostaking)",
         "9 2024-01-12T09:00:00Z IncomeReceived 0.02 DOT staking 0.15",
-        "10 2024-01-13T09:00:00Z AssetWithdrawn 0.0051 BTC",
         "refused [11]: type",
         "4 2024-01-03T09:00:00Z TradeExecuted buy 0.01 BTC-USD at 45000 fee 1.17 USD",
         "6 2024-01-04T09:00:00Z TradeExecuted buy 10 DOT-USD at 7 fee 0.7 USD",
+        "10 2024-01-13T09:00:00Z AssetWithdrawn 0.0051 BTC",
     ],
     "luno-transactions.csv": [
         "2 2023-04-01T08:00:00Z TradeExecuted buy 0.01 BTC-ZAR at 520000",
@@ -235,6 +235,29 @@ def test_income_without_a_value_is_refused() -> None:
     (refused,) = [one for one in entries_of("kraken-ledgers.csv", content, base="EUR") if "income" in told(one)]
     assert isinstance(refused, Refused)
     assert "0.02 DOT has no value in EUR (it is told in USD)" in refused.error
+
+
+def test_krakens_fees_and_withdrawals_that_came_back() -> None:
+    """A withdrawal and its end undo each other, a reward is worth what is left of it, and a fee is in what the row says."""
+    text = (
+        "txid,refid,time,type,subtype,aclass,asset,amount,fee,feecurrency,balance,amountusd\n"
+        "L1,R1,2024-01-01 09:00:00,withdrawal,,currency,XXBT,-0.02,0.001,XXBT,,\n"
+        "L2,R1,2024-01-01 10:00:00,withdrawal,,currency,XXBT,0.02,-0.001,XXBT,,\n"
+        "L3,R2,2024-01-02 09:00:00,staking,,currency,DOT,0.001,0.0001,DOT,,2.3\n"
+        "L4,R3,2024-01-03 09:00:00,deposit,,currency,XXBT,1,0.001,KFEE,,\n"
+        "L5,R4,2024-01-04 09:00:00,withdrawal,,currency,XXBT,0.02,0,XXBT,,\n"
+        "L6,R5,2024-01-05 09:00:00,withdrawal,,currency,XXBT,-0.5,0.001,XXBT,,\n"
+    )
+    found = {
+        entry.lines if not isinstance(entry, Ready) else (entry.line,): entry
+        for entry in entries_of("ledgers.csv", text.encode(), base="USD")
+    }
+
+    assert told(found[2, 3]) == "ignored [2, 3]: a withdrawal that was given back"
+    assert json.loads(found[(4,)].payload)["value"] == "2.07"  # type: ignore[union-attr]
+    assert told(found[(5,)]) == "refused [5]: feecurrency"
+    assert told(found[(6,)]) == "refused [6]: amount"
+    assert json.loads(found[(7,)].payload)["quantity"] == "0.501"  # type: ignore[union-attr]
 
 
 def test_a_broken_row_is_refused_and_the_others_stand() -> None:

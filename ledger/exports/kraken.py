@@ -7,7 +7,7 @@ from typing import Final, Literal
 
 from ledger.exports.export import Export, Group, Left, Line, asset, number, number_or_none, pair, utc
 from ledger.fills import BadRow, Fact, Fill, Movement, StatedFee, price_of
-from ledger.values import ZERO, Asset, Instrument, Side
+from ledger.values import ZERO, Asset, Instrument, Side, share18
 
 VENUE: Final = "kraken"
 NAMES: Final = {"XBT": "BTC", "XXBT": "BTC", "XDG": "DOGE", "XXDG": "DOGE"}
@@ -77,11 +77,13 @@ def _is_legacy(name: str) -> bool:
 
 
 def entries(lines: Iterable[Line]) -> Iterator[Group]:
-    """Both sides of a trade share a reference and may stand apart; everything else stands for itself."""
+    """Both sides of a trade, and a withdrawal and its end, share a reference and may stand apart; all else stands alone."""
     sides: dict[str, list[Line]] = {}
     for line in lines:
-        if line.text("type").lower() in ("trade", "spend", "receive") and not line.flaw:
-            sides.setdefault(line.text("refid"), []).append(line)
+        kind = line.text("type").lower()
+        settled_withdrawal = kind == "withdrawal" and bool(line.text("txid"))
+        if (kind in ("trade", "spend", "receive") or settled_withdrawal) and not line.flaw:
+            sides.setdefault(line.text("refid") or line.text("txid"), []).append(line)
         else:
             yield (line,)
     yield from sides.values()
@@ -99,8 +101,10 @@ def entry(group: Group) -> Sequence[Fact] | Left:
         return Left(f"moved between accounts of one's own ({f'{kind} {subtype}'.strip()})")
     if (kind, subtype) in _REWARDS:
         return (_rewarded(line, kind),)
-    if kind in ("deposit", "withdrawal"):
-        return _moved(line, "deposit" if kind == "deposit" else "withdrawal")
+    if kind == "deposit":
+        return _moved(line, "deposit")
+    if kind == "withdrawal":
+        return _withdrawn(group)
     raise BadRow(f"type: {kind[:40]!r} (subtype {subtype[:40]!r}) is not one that is understood")
 
 
@@ -111,7 +115,7 @@ def _exchanged(group: Group) -> Fill:
         raise BadRow(f"refid: {group[0].text('refid')} needs one row of what went out and one of what came in")
     (base, bought), (quote, paid) = sorted(amounts, key=lambda one: -_rank(one[0]))
     quantity, cost = abs(bought), abs(paid)
-    fees = ((asset_of(line.text("asset")), number_or_none(line, "fee") or ZERO) for line in group)
+    fees = ((_charged_in(line), number_or_none(line, "fee") or ZERO) for line in group)
     return Fill(
         id=group[0].text("refid"),
         time=utc(group[0], "time"),
@@ -129,10 +133,37 @@ def _rank(one: Asset) -> int:
     return MONEY.index(one) if one in MONEY else len(MONEY)
 
 
+def _charged_in(line: Line) -> Asset:
+    """What the row's fee was paid in: the row's own asset, unless a newer ledger names another one."""
+    return asset_of(line.text("feecurrency") or line.text("asset"))
+
+
+def _own_fee(line: Line) -> Decimal:
+    """The row's fee in its own asset. Raises BadRow for one in another asset."""
+    charged = number_or_none(line, "fee") or ZERO
+    if charged and _charged_in(line) != asset_of(line.text("asset")):
+        raise BadRow(
+            f"feecurrency: a fee in {line.text('feecurrency')[:40]} beside another asset: record the row by hand"
+        )
+    return charged
+
+
+def _withdrawn(group: Group) -> Sequence[Fact] | Left:
+    """What left. A withdrawal that was given back comes in two rows that undo each other."""
+    changes = [number(line, "amount") - _own_fee(line) for line in group]
+    if len(group) > 1 and not sum(changes, ZERO):
+        return Left("a withdrawal that was given back")
+    if any(change > 0 for change in changes):
+        raise BadRow("amount: a withdrawal that comes back, but not all of it in this file: record it by hand")
+    return [fact for line in group for fact in _moved(line, "withdrawal")]
+
+
 def _rewarded(line: Line, kind: str) -> Movement:
-    """The newer ledgers say what the amount was worth in US dollars."""
-    worth = number_or_none(line, "amountusd")
-    quantity = number(line, "amount") - (number_or_none(line, "fee") or ZERO)
+    """The newer ledgers say what the amount, before the fee, was worth in US dollars."""
+    worth, amount = number_or_none(line, "amountusd"), number(line, "amount")
+    quantity = amount - _own_fee(line)
+    if worth is not None and quantity != amount:
+        worth = share18(worth, quantity, amount)
     return Movement(
         "income",
         id=line.text("txid"),
@@ -149,7 +180,7 @@ def _rewarded(line: Line, kind: str) -> Movement:
 
 def _moved(line: Line, kind: Literal["deposit", "withdrawal"]) -> Sequence[Fact]:
     """The fee lessens what arrives, and leaves together with what is sent: the net change of the balance is what moved."""
-    amount, charged = number(line, "amount"), number_or_none(line, "fee") or ZERO
+    amount, charged = number(line, "amount"), _own_fee(line)
     net: Decimal = amount - charged if kind == "deposit" else abs(amount) + charged
     return (
         Movement(
