@@ -83,18 +83,18 @@ def held(daybook: Daybook, asset: str = "BTC", name: str = "mine") -> dict[str, 
     return {field: position[field] for field in ("quantity", "cost_basis", "realized_pnl")}
 
 
-def three(quantity: str, cost: str, gain: str = "0") -> dict[str, str]:
+def three(quantity: str, cost: str | None, gain: str = "0") -> dict[str, str | None]:
     return {"quantity": quantity, "cost_basis": cost, "realized_pnl": gain}
 
 
 # --- what each entry changes ------------------------------------------------------------------------------------------
 
-CHANGES: Final[list[tuple[str, list[dict[str, Any]], dict[str, str], dict[str, str] | None]]] = [
+CHANGES: Final[list[tuple[str, list[dict[str, Any]], dict[str, str], dict[str, str | None] | None]]] = [
     ("cash in", [CASH], {"cash": "1000"}, None),
     ("cash in, told", [CASH | {"asset": "USD"}], {"cash": "1000"}, None),
     ("cash out", [CASH, {"kind": "cash_withdrawal", "account": "bank", "amount": "1.25"}], {"cash": "998.75"}, None),
     ("an asset in", [LOT], {"cash": "0"}, three("2", "300")),
-    ("an asset in, its cost unknown", [{"kind": "asset_deposit", **BTC, "quantity": "2"}], {}, three("2", "0")),
+    ("an asset in, its cost unknown", [{"kind": "asset_deposit", **BTC, "quantity": "2"}], {}, three("2", None)),
     ("an asset out", [LOT, {"kind": "asset_withdrawal", **BTC, "quantity": "0.5"}], {}, three("1.5", "225")),
     (
         "a lot from before",
@@ -409,7 +409,8 @@ def test_accounts_are_listed_with_what_lies_in_them(daybook: Daybook) -> None:
 
     lying = [{"asset": "BTC", "quantity": "2"}, {"asset": "USD", "quantity": "1000"}]
     assert found == {"bank": lying, "cold": [], "wallet": []}
-    assert daybook.read("accounts", portfolio="mine", as_of="2021-01-01T00:00:00Z") == []
+    then = daybook.read("accounts", portfolio="mine", as_of="2021-01-01T00:00:00Z")
+    assert {one["account"]: one["balances"] for one in then} == {"bank": lying[1:], "cold": [], "wallet": []}
     enter(daybook, CASH | {"account": "cold"}, "cold cash")
 
 
