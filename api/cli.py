@@ -7,7 +7,7 @@ from pathlib import Path
 import rich_click as click
 
 from api.cli_export import export
-from api.cli_import import import_, record
+from api.cli_import import import_, record, reverse
 from api.cli_options import DAYS, METHODS, asset, at_any_time, one_sentence
 from api.settings import load_settings
 from ledger.cuts import Cut
@@ -171,3 +171,4 @@ def doctor() -> None:
 cli.add_command(export)
 cli.add_command(import_)
 cli.add_command(record)
+cli.add_command(reverse)

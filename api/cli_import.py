@@ -1,4 +1,4 @@
-"""`daybook import` and `daybook record`: what happened elsewhere, taken over from files."""
+"""`daybook import`, `daybook record` and `daybook reverse`: what happened elsewhere, taken over from files or taken back."""
 
 import sys
 from pathlib import Path
@@ -63,3 +63,26 @@ def record(file: Path, portfolio: str, dry_run: bool) -> None:
     from api.recording import record_file
 
     click.echo(record_file(load_settings(), file, portfolio, dry_run=dry_run))
+
+
+@click.command()
+@click.argument("event_id")
+@click.option("--portfolio", metavar="NAME", required=True, help="Where it stands (its name or id).")
+@click.option("--reason", metavar="TEXT", required=True, help="Why it was wrong; it stays in the log beside it.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@one_sentence
+def reverse(event_id: str, portfolio: str, reason: str, as_json: bool) -> None:
+    """Take back a trade, or any other event that moved value: from now on it never happened. Both stay in the log.
+
+    A trade may be named by the id its venue or file gave it, where no other trade has the same. Entered or imported
+    again as it should have been, it gives the figures of having been right at once.
+
+    Exit codes: 0 done, 1 nothing to take back or a failure, 2 usage.
+
+    Example: daybook reverse t42 --portfolio mine --reason "the price was mistyped"
+    """
+    from api.reversing import run_reverse
+
+    if not reason.strip():
+        raise click.UsageError("--reason must say something.")
+    run_reverse(load_settings(), event_id, portfolio, reason, as_json=as_json)

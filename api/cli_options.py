@@ -22,6 +22,7 @@ from ledger.files import BadFile
 from ledger.importing import WrongPortfolio
 from ledger.log import NoSuchPortfolio
 from ledger.parquet_export import NoParquet
+from ledger.projections.reversals import NothingToReverse
 from ledger.values import Asset, utc_time
 from ledger.what_if import BadChoice
 from signals.market import BadCandle, BadFeed, FeedUnavailable
@@ -36,6 +37,7 @@ FAILURES: Final = (
     NoSuchPortfolio,
     BadFile,
     BadChoice,
+    NothingToReverse,
     WrongPortfolio,
     BadCheckpoint,
     CannotExport,

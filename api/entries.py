@@ -49,6 +49,7 @@ from ledger.events import (
     TradeReversed,
     TransferRecorded,
 )
+from ledger.fills import EARLIEST
 from ledger.legs import UnvaluedLeg, gross_value, moves_of, total_fees
 from ledger.log import Conflict, PositionConflict
 from ledger.postgres import Raw
@@ -57,6 +58,8 @@ from ledger.projections.cash import Balance
 from ledger.projections.holdings import Holding
 from ledger.projections.portfolio import AccountView, PortfolioView, portfolio_of
 from ledger.projections.reversals import Reversal, reversible
+from ledger.projections.trades import TradeView
+from ledger.reentry import entered, own_fill_id
 from ledger.rows import Rows, field_names
 from ledger.values import INTEGER_DIGITS, ZERO, derived_id, time_text
 from ledger.views import StoredRows, read_checkpoint
@@ -138,6 +141,11 @@ def entry_event(entry: AnyEntry, rows: Rows) -> Event:
     portfolio = portfolio_of(rows)
     accounts = {view.account: view for view in rows.where(AccountView)}
     known_accounts(accounts, _named(entry))
+    if isinstance(entry, FeePaid) and entry.trade_id is not None and rows.get(TradeView, entry.trade_id) is None:
+        raise Problem(422, "unknown-trade", f"there is no trade {entry.trade_id} in this portfolio: leave trade_id out")
+    if isinstance(entry, Split) and entry.numerator == entry.denominator:
+        said = f"a split of {entry.numerator} for {entry.denominator} changes nothing: numerator and denominator differ"
+        raise Problem(422, "not-bookable", said)
     try:
         event = _event(entry, portfolio, accounts)
         moves = moves_of(event, portfolio.base_currency)
@@ -157,13 +165,15 @@ def entry_event(entry: AnyEntry, rows: Rows) -> Event:
 
 
 def entry_time(entry: AnyEntry, portfolio: PortfolioView, now: datetime) -> datetime:
-    """When the entry happened. Raises Problem for the future and for what happened after the portfolio was closed."""
+    """When the entry happened. Raises Problem for the future, for a time before EARLIEST, and after the closing."""
     if entry.occurred_at is not None and entry.occurred_at > now:
         said = (
             f"occurred_at {time_text(entry.occurred_at)} lies in the future: it is {time_text(now)} in this portfolio"
         )
         raise Problem(422, "future-time", said)
     at = entry.occurred_at or now
+    if at < EARLIEST:
+        raise Problem(422, "too-early", f"occurred_at {time_text(at)} lies before the year {EARLIEST.year}: correct it")
     if portfolio.closed_at is not None and (isinstance(entry, Close) or at > portfolio.closed_at):
         said = f"the portfolio was closed at {time_text(portfolio.closed_at)}: enter what happened before then"
         raise Problem(409, "portfolio-closed", said)
@@ -176,16 +186,18 @@ def trade_event_id(trade: TradeExecuted, portfolio_id: UUID, rows: Rows) -> UUID
     After a reversal the fill can be entered anew, once again.
     """
     names = (trade.venue, trade.account, trade.instrument, trade.venue_trade_id)
-    own_fill = derived_id("fill", *names)
-    event_id = derived_id("trade", portfolio_id, *names)
+    own_fill = own_fill_id(*names)
     if rows.recorded(own_fill) is not None and rows.get(Reversal, own_fill) is None:
         raise _twice(trade, own_fill)
-    while rows.recorded(event_id) is not None:
-        reversal = rows.get(Reversal, event_id)
-        if reversal is None:
-            raise _twice(trade, event_id)
-        event_id = derived_id("trade", portfolio_id, *names, reversal.reversed_by)
-    return event_id
+    found = entered(derived_id("trade", portfolio_id, *names), rows.recorded, lambda one: _reversed_by(rows, one))
+    if found.stands is not None:
+        raise _twice(trade, found.stands.event_id)
+    return found.free
+
+
+def _reversed_by(rows: Rows, event_id: UUID) -> UUID | None:
+    reversal = rows.get(Reversal, event_id)
+    return None if reversal is None else reversal.reversed_by
 
 
 def reversal_of(event_id: UUID, reason: str, new_id: UUID, rows: Rows) -> NewEvent:

@@ -192,10 +192,10 @@ class BalanceAnswer(Answer):
 
 
 class AccountAnswer(Answer):
-    """An account and what lies in it, asset by asset."""
+    """An account and what lies in it, asset by asset; null where its opening is not known."""
 
     account: str
-    venue: str
-    mode: str
-    opened_at: UtcTime
+    venue: str | None
+    mode: str | None
+    opened_at: UtcTime | None
     balances: list[BalanceAnswer]

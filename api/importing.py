@@ -79,9 +79,15 @@ def report_of(done: Import, *, portfolio: str, file: str, dry_run: bool) -> dict
         "imported": done.imported,
         "first": time_text(plan.first) if plan.first else None,
         "last": time_text(plan.last) if plan.last else None,
+        "reversed": [{"line": one.ready.line, "id": one.ready.id, "note": one.note} for one in plan.taken_back],
         "errors": [{"line": one.lines[0], "id": one.id, "error": one.error} for one in plan.refused],
         "dry_run": dry_run,
     }
+
+
+def counted(count: int, what: str) -> str:
+    """`1 row`, `2 rows`."""
+    return f"{count} {what}" if count == 1 else f"{count} {what[:-1]}ies" if what.endswith("y") else f"{count} {what}s"
 
 
 def _portfolio_id(name: str, known: list[UUID]) -> UUID:
@@ -95,8 +101,10 @@ def _print(asked: Asked, done: Import) -> None:
         click.echo(json.dumps(report, ensure_ascii=False, indent=2))
     else:
         click.echo("\n".join(_lines(report, done)))
+    where = "index" if done.format == "daybook JSON" else "line"
+    for known in done.plan.taken_back:
+        click.echo(f"daybook: {where} {known.ready.line} ({known.ready.id}): {known.note}", err=True)
     for one in done.plan.refused:
-        where = "index" if done.format == "daybook JSON" else "line"
         named = f"{where} {one.lines[0]}" + (f" ({one.id})" if one.id else "")
         click.echo(f"daybook: {named}: {one.error}", err=True)
     if done.bad_rows is not None:
@@ -107,17 +115,19 @@ def _print(asked: Asked, done: Import) -> None:
 
 
 def _lines(report: dict[str, object], done: Import) -> Iterator[str]:
-    yield f"{report['file']}: {report['format']}, {report['rows']} rows"
+    yield f"{report['file']}: {report['format']}, {counted(done.plan.rows, 'row')}"
     if report["first"]:
-        yield f"  from {report['first']} to {report['last']}"
-    for name in ("new", "known", "bad"):
-        yield f"  {name:<10}{report[name]:>12}"
+        once = report["first"] == report["last"]
+        yield f"  at {report['first']}" if once else f"  from {report['first']} to {report['last']}"
+    new = "new" if done.imported == done.plan.new else "would be new"
+    for name, count in ((new, done.plan.new), ("known", done.plan.known), ("bad", done.plan.bad)):
+        yield f"  {name:<12}{count:>10}"
     for why, count in sorted(done.plan.ignored.items()):
-        yield f"  {'ignored':<10}{count:>12}  {why}"
+        yield f"  {'ignored':<12}{count:>10}  {why}"
     if report["dry_run"]:
         yield f"Nothing was written to {report['portfolio']}: this was a dry run"
     else:
-        yield f"{report['imported']} events imported into {report['portfolio']}"
+        yield f"{counted(done.imported, 'event')} imported into {report['portfolio']}"
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from pydantic import BeforeValidator
 from api.schemas import Answer
 from ledger.lots_report import UNKNOWN
 from ledger.values import Money, UtcTime
-from ledger.what_if import Term
+from ledger.what_if import Term as KnownTerm
 
 
 def _or_none(value: object) -> object:
@@ -16,17 +16,18 @@ def _or_none(value: object) -> object:
 
 Known = Annotated[Money | None, BeforeValidator(_or_none)]
 """Money, or null where a cost is not known."""
+Term = Annotated[KnownTerm | None, BeforeValidator(_or_none)]
 
 
 class LotMatchAnswer(Answer):
-    """The part of a sale that one lot covered; `term` where a holding period was asked for."""
+    """The part of a sale that one lot covered; `term` where a holding period was asked for and it is known."""
 
     lot_id: str
     quantity: Money
     proceeds: Money
     cost_basis: Known
     realized_pnl: Known
-    term: Term | None = None
+    term: Term = None
 
 
 class LotSaleAnswer(Answer):
@@ -37,8 +38,8 @@ class LotSaleAnswer(Answer):
     time: UtcTime
     quantity: Money
     proceeds: Money
-    cost_basis: Money
-    realized_pnl: Money
+    cost_basis: Known
+    realized_pnl: Known
     matches: list[LotMatchAnswer]
     unmatched_quantity: Money | None = None
     unmatched_proceeds: Money | None = None
@@ -58,10 +59,13 @@ class OpenLotAnswer(Answer):
 
 
 class LotTotalsAnswer(Answer):
+    """The sums of a product; the open cost is of the lots whose cost is known, null where it is of none of them."""
+
     realized_pnl: Money
     open_quantity: Money
-    open_cost_basis: Money
+    open_cost_basis: Known
     fees: Money
+    unknown_cost_quantity: Money | None = None
 
 
 class LotErrorAnswer(Answer):

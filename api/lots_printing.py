@@ -103,6 +103,8 @@ def _sell_lines(sell: Sell) -> Iterator[str]:
 def _total_lines(total: Totals) -> Iterator[str]:
     yield from _figures(2, realised=total["realized_pnl"], fees=total["fees"])
     yield from _figures(2, open_quantity=total["open_quantity"], open_cost=total["open_cost_basis"])
+    if "unknown_cost_quantity" in total:
+        yield from _figures(2, cost_unknown=total["unknown_cost_quantity"])
 
 
 def _figures(indent: int, **numbers: str) -> Iterator[str]:

@@ -13,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from api.entries import MARKETS_OWN, entry_event, entry_time, record_checked, trade_event_id
 from api.entry_schemas import AnyEntry, NewEntry
 from api.errors import Problem
+from api.importing import counted
 from api.replaying import named_portfolios
 from api.settings import BadSettings, Settings
 from api.wiring import last_market_time, usable_folder
@@ -61,7 +62,8 @@ def record_file(settings: Settings, path: Path, portfolio: str, *, dry_run: bool
             raise BadSettings(f"there is no portfolio called {portfolio!r}: daybook replay lists them")
         count = _record(PostgresBook(engine, system_clock), chosen[0], path, entries, dry_run=dry_run)
     known = f", {len(entries) - count} known already" if count < len(entries) else ""
-    return f"{path}: {count} entries {'could be' if dry_run else 'are'} recorded in {portfolio!r}{known}"
+    are = "could be" if dry_run else "is" if count == 1 else "are"
+    return f"{path}: {counted(count, 'entry')} {are} recorded in {portfolio!r}{known}"
 
 
 def read_entries(path: Path) -> list[FileEntry]:

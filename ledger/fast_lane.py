@@ -18,7 +18,8 @@ _IDS: Final = uuid_utils.UUID(bytes=NAMESPACE.bytes)
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/+=-]{0,99}", re.ASCII)
 _FIGURE: Final = re.compile(r"(?:0|[1-9][0-9]{0,19})(?:\.[0-9]{1,18})?", re.ASCII)
 _TIME: Final = re.compile(
-    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{3}|\.[0-9]{6})?(?:Z|\+00:00)", re.ASCII
+    r"(?:19|2[0-9])[0-9]{2}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{3}|\.[0-9]{6})?(?:Z|\+00:00)",
+    re.ASCII,
 )
 _SIDES: Final = {written: str(side) for side in Side for written in (side.value, side.value.upper())}
 _SOURCES: Final = {"": "import", "import": "import", "manual": "manual", "sync": "sync"}

@@ -15,7 +15,8 @@ from ledger.fast_lane import FastLane
 from ledger.files import Row, Table, csv_row, lines_of
 from ledger.fills import BadRow, Fact, Fill, Worth, event_id_of, event_of, nobody_knows
 from ledger.ready import Origin, Ready, ready
-from ledger.trade_rows import fill_of, shown
+from ledger.reentry import own_fill_id
+from ledger.trade_rows import VENUE, fill_of, shown
 from ledger.values import Asset
 
 NEAR: Final = timedelta(minutes=1)
@@ -99,7 +100,10 @@ class FileEntries:
         event = event_of(fact, self._base, worth)
         self.accounts[fact.account] = fact.venue
         metadata = self._origin.metadata(line, fact.order_id if isinstance(fact, Fill) else None)
-        return ready(event, event_id_of(self._portfolio_id, fact), fact.time, metadata, line, fact.id)
+        one = ready(event, event_id_of(self._portfolio_id, fact), fact.time, metadata, line, fact.id)
+        if isinstance(fact, Fill) and fact.venue != VENUE:
+            return one._replace(own_fill=own_fill_id(fact.venue, fact.account, fact.instrument, fact.id))
+        return one
 
     def _count(self) -> None:
         self.rows += 1

@@ -178,7 +178,9 @@ def _export_trades(table: Table, export: Export) -> TradeFile:
         first = trades.setdefault((trade.instrument, trade.id), trade)
         if first is trade and trade.note:
             errors.append(_error(trade.id, trade.instrument, table.place(found.lines[0]), trade.note))
-    errors += [_error("", "", f"{count} rows are not in this report", why) for why, count in sorted(others.items())]
+    for why, count in sorted(others.items()):
+        left_out = "1 row is not" if count == 1 else f"{count} rows are not"
+        errors.append(_error("", "", f"{left_out} in this report", why))
     return _in_order(trades.values(), errors, unreadable)
 
 

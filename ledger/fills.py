@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Final, Literal
 from uuid import UUID
@@ -20,13 +20,17 @@ from ledger.events import (
     IncomeReceived,
     TradeExecuted,
 )
-from ledger.values import ZERO, Asset, Instrument, Side, decimal_text, derived_id, round18
+from ledger.values import ZERO, Asset, Instrument, Side, decimal_text, derived_id, round18, time_text
 
 IncomeKind = Literal["staking", "airdrop", "dividend", "interest", "reward", "mining", "other"]
 Worth = Callable[[Asset, datetime], Decimal | None]
 """What one unit of an asset was worth in base currency at a time, or None when nobody knows."""
 
 ONE: Final = Decimal(1)
+
+
+EARLIEST: Final = datetime(1900, 1, 1, tzinfo=UTC)
+"""No market of which a ledger is kept is older: what is dated before it is a mistake in writing."""
 
 
 class BadRow(Exception):
@@ -85,10 +89,17 @@ def nobody_knows(_asset: Asset, _time: datetime) -> None:
 
 def event_of(fact: Fact, base: Asset, worth: Worth = nobody_knows) -> Event:
     """The event of a portfolio kept in `base`. `worth` is asked where the row itself states no value. Raises BadRow."""
+    must_be_possible(fact.time)
     try:
         return _trade(fact, base, worth) if isinstance(fact, Fill) else _movement(fact, base, worth)
     except ValidationError as error:
         raise BadRow(sentences(error)) from None
+
+
+def must_be_possible(time: datetime) -> None:
+    """Raises BadRow for a time before EARLIEST."""
+    if time < EARLIEST:
+        raise BadRow(f"time: {time_text(time)} lies before the year {EARLIEST.year}: correct it")
 
 
 def event_id_of(portfolio_id: UUID, fact: Fact) -> UUID:

@@ -1,18 +1,28 @@
 """Realised gains of a tax year: one line for each match, and apart from them what has no gain because its cost is unknown."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Final
 from uuid import UUID
 
-from ledger.lots import Match, UnmatchedDisposal
+from ledger.lots import Leg, Match, UnmatchedDisposal
 from ledger.projections.holdings import Holding
 from ledger.projections.portfolio import base_currency_of
 from ledger.rows import Rows
 from ledger.values import ZERO, decimal_text, time_text
-from ledger.what_if import HOLDING_PERIOD_DAYS, Matched, Method, Term, matched_by, term_of
+from ledger.what_if import (
+    HOLDING_PERIOD_DAYS,
+    Matched,
+    Method,
+    Term,
+    acquisition_known,
+    matched_by,
+    opening_lots,
+    term_of,
+)
 
 UNKNOWN: Final = "unknown"
 COLUMNS: Final = (
@@ -69,7 +79,7 @@ class Gain:
 
 @dataclass(frozen=True, slots=True)
 class GainTotal:
-    """The sums of the gains of one term."""
+    """The sums of the gains of one term, of which there are some."""
 
     term: Term
     proceeds: Decimal
@@ -101,8 +111,9 @@ def gains_report(
     currency = base_currency_of(rows)
     found: list[tuple[tuple[object, ...], Gain]] = []
     for holding in rows.where(Holding):
-        matched = matched_by(rows, holding.asset, method)
-        found += _gains(f"{holding.asset}-{currency}", matched, year, holding_period_days)
+        matched = _as_disposed(rows, matched_by(rows, holding.asset, method))
+        opening = opening_lots(rows.history(Leg, holding.asset))
+        found += _gains(f"{holding.asset}-{currency}", matched, year, holding_period_days, opening)
     in_order = [gain for _, gain in sorted(found, key=lambda one: one[0])]
     gains = tuple(gain for gain in in_order if gain.gain is not None)
     unknown = tuple(gain for gain in in_order if gain.gain is None)
@@ -128,16 +139,34 @@ def gains_lines(report: GainsReport, names: Mapping[UUID, str]) -> Iterator[tupl
 
 
 def _gains(
-    product_id: str, matched: Matched, year: TaxYear | None, holding_period_days: int
+    product_id: str,
+    matched: Matched,
+    year: TaxYear | None,
+    holding_period_days: int,
+    opening: Container[tuple[int, int]],
 ) -> Iterator[tuple[tuple[object, ...], Gain]]:
     """Each gain with what it is sorted by."""
     for number, match in enumerate(matched.matches):
         if match.kind != "withdrawal" and (year is None or year.has(match.closed_at)):
             place = (match.closed_at, match.closing_position, match.closing_leg, 0, number)
-            yield place, _of_match(product_id, match, holding_period_days)
+            gain = _of_match(product_id, match, holding_period_days)
+            yield place, gain if acquisition_known(match, opening) else replace(gain, acquired=None, term=None)
     for missing in matched.unmatched:
         if missing.kind != "withdrawal" and (year is None or year.has(missing.occurred_at)):
             yield (missing.occurred_at, missing.position, missing.leg, 1, 0), _of_unmatched(product_id, missing)
+
+
+def _as_disposed(rows: Rows, matched: Matched) -> Matched:
+    """The unmatched disposals in the units of their own time, as the matches are: the rows count those after later splits."""
+    covered: dict[tuple[int, int], Decimal] = defaultdict(Decimal)
+    for match in matched.matches:
+        covered[match.closing_position, match.closing_leg] += match.quantity
+    found: list[UnmatchedDisposal] = []
+    for one in matched.unmatched:
+        leg = rows.get(Leg, one.asset, one.occurred_at, one.position, one.leg)
+        assert leg is not None, "every disposal is a leg"
+        found.append(replace(one, quantity=-leg.quantity - covered[one.position, one.leg]))
+    return replace(matched, unmatched=tuple(found))
 
 
 def _of_match(product_id: str, match: Match, holding_period_days: int) -> Gain:
@@ -181,12 +210,13 @@ def _totals(gains: Sequence[Gain]) -> Iterator[GainTotal]:
     terms: tuple[Term, ...] = ("long", "short")
     for term in terms:
         of_term = [gain for gain in gains if gain.term == term]
-        yield GainTotal(
-            term,
-            _sum(one.proceeds for one in of_term),
-            _sum(one.cost_basis for one in of_term),
-            _sum(one.gain for one in of_term),
-        )
+        if of_term:
+            yield GainTotal(
+                term,
+                _sum(one.proceeds for one in of_term),
+                _sum(one.cost_basis for one in of_term),
+                _sum(one.gain for one in of_term),
+            )
 
 
 def _sum(values: Iterable[Decimal | None]) -> Decimal:

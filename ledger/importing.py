@@ -1,40 +1,36 @@
 """Import: the events of a file that a portfolio does not hold yet go into its log, each once, however often it is tried."""
 
 import csv
-import json
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain, islice
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 from uuid import UUID
 
 from pydantic import ValidationError
 
 from ledger.envelope import Envelope
 from ledger.events import AccountOpened, Event, PortfolioOpened
-from ledger.exports.export import Ignored
-from ledger.file_entries import Entry, FileEntries, Refused
+from ledger.file_entries import FileEntries, Refused
 from ledger.files import Table, table_of
 from ledger.fills import sentences
+from ledger.import_plan import BATCH, NONE_REVERSED, Held, Plan, Reversals, judged, plan_of, same_fact
 from ledger.log import Conflict, NoSuchPortfolio
 from ledger.postgres import read_events_by_id
 from ledger.postgres_book import PostgresBook
 from ledger.projections.portfolio import AccountView
+from ledger.projections.reversals import Reversal
 from ledger.ready import Ready, ready
 from ledger.trade_rows import COLUMNS, JsonNumber
-from ledger.values import Asset, derived_id, time_text
+from ledger.values import Asset, derived_id
 
 AT_ONCE: Final = 2_000
 """So many events are recorded together with their views; more go into the log first, and the views are made anew."""
-BATCH: Final = 5_000
 REASON: Final = "reason"
 
-Held = Callable[[Sequence[UUID]], Mapping[UUID, Envelope]]
-"""What the portfolio already holds under these ids."""
 Progress = Callable[[int], None]
 
 
@@ -48,33 +44,6 @@ class Store:
 
 class WrongPortfolio(Exception):
     """The portfolio is not one that this file can go into; the text says why and what to do."""
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What importing would do. `new` and `known` count events; `bad` counts entries of the file, `conflicts` among them.
-
-    `ignored` says how many rows change nothing that a ledger keeps, by the reason. `first` and `last` are the times of
-    the earliest and latest event, known ones included.
-    """
-
-    rows: int
-    new: int
-    known: int
-    ignored: Mapping[str, int]
-    first: datetime | None
-    last: datetime | None
-    refused: tuple[Refused, ...]
-    accounts: Mapping[str, str]
-    order: Literal["ascending", "descending", "mixed"] = "ascending"
-
-    @property
-    def bad(self) -> int:
-        return len(self.refused)
-
-    @property
-    def conflicts(self) -> int:
-        return sum(one.conflict for one in self.refused)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,80 +81,16 @@ def import_trades(store: Store, wanted: Wanted, content: bytes, progress: Progre
     base, exists = _base_of(store, wanted)
     entries = FileEntries(table, wanted.portfolio_id, base, content, progress)
     held = _held_in(store, wanted.portfolio_id) if exists else _nothing_held
-    plan = plan_of(entries, held)
+    reversals = _reversals_in(store, wanted.portfolio_id) if exists else NONE_REVERSED
+    plan = plan_of(entries, held, reversals)
     if wanted.dry_run or (plan.refused and not wanted.skip_bad):
         return Import(plan, table.format, 0, None)
     bad_rows = write_bad_rows(table, plan.refused) if plan.refused else None
-    new = _in_time(plan, (one for one in judged(entries, held) if isinstance(one, Ready)))
+    new = _in_time(plan, (one for one in judged(entries, held, reversals) if isinstance(one, Ready)))
     opening = _opening(store, wanted, base, plan, exists=exists)
     if exists or plan.new:
         append_many(store, wanted.portfolio_id, chain(opening, new))
     return Import(plan, table.format, plan.new, bad_rows)
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """An event that the log holds with the same content, or that an earlier row of the file has stated."""
-
-    ready: Ready
-
-
-def plan_of(entries: FileEntries, held: Held) -> Plan:
-    """Goes through the file once and changes nothing."""
-    counts: Counter[type] = Counter()
-    ignored: Counter[str] = Counter()
-    refused: list[Refused] = []
-    first: datetime | None = None
-    last: datetime | None = None
-    before: datetime | None = None
-    later = earlier = False
-    for one in judged(entries, held):
-        counts[type(one)] += 1
-        if isinstance(one, Ignored):
-            ignored[one.why] += len(one.lines)
-        elif isinstance(one, Refused):
-            refused.append(one)
-        else:
-            time = one.ready.time if isinstance(one, Known) else one.time
-            first = time if first is None or time < first else first
-            last = time if last is None or time > last else last
-            later, earlier = later or (before or time) < time, earlier or (before or time) > time
-            before = time
-    new, known = counts[Ready], counts[Known]
-    order: Literal["ascending", "descending", "mixed"] = (
-        "ascending" if not earlier else "mixed" if later else "descending"
-    )
-    return Plan(entries.rows, new, known, dict(ignored), first, last, tuple(refused), dict(entries.accounts), order)
-
-
-def judged(entries: Iterable[Entry], held: Held) -> Iterator[Ready | Known | Refused | Ignored]:
-    """Every entry in its order: those that are new as they are, the others as known, refused or ignored.
-
-    Same id and same content (type, payload, time) is known, wherever it came from. Keeps 180 bytes for each event.
-    """
-    seen: dict[int, int] = {}
-    going = iter(entries)
-    while some := list(islice(going, BATCH)):
-        stored = held([one.event_id for one in some if isinstance(one, Ready)])
-        for one in some:
-            if not isinstance(one, Ready):
-                yield one
-                continue
-            content = hash((one.payload, one.time))
-            earlier = seen.get(one.event_id.int)
-            if earlier is None:
-                seen[one.event_id.int] = content
-            envelope = stored.get(one.event_id)
-            if envelope is not None and not same_fact(envelope, one):
-                error = f"already recorded with other content: {_difference(envelope, one)}"
-                yield Refused((one.line,), one.id, error, conflict=True)
-            elif earlier not in (None, content):
-                error = "an earlier row of this file has the same id with other content: correct one of them"
-                yield Refused((one.line,), one.id, error, conflict=True)
-            elif envelope is not None or earlier is not None:
-                yield Known(one)
-            else:
-                yield one
 
 
 def _in_time(plan: Plan, new: Iterator[Ready]) -> Iterable[Ready]:
@@ -199,15 +104,6 @@ def _in_time(plan: Plan, new: Iterator[Ready]) -> Iterable[Ready]:
     if plan.order == "descending":
         held.reverse()
     return sorted(held, key=lambda one: one.time)
-
-
-def same_fact(stored: Envelope, one: Ready) -> bool:
-    """Whether the log says the same, whichever file it came from."""
-    return (
-        stored.payload == one.payload
-        and stored.occurred_at == one.time
-        and (stored.type, stored.version) == (one.type, one.version)
-    )
 
 
 def append_many(store: Store, portfolio_id: UUID, events: Iterable[Ready]) -> int:
@@ -326,27 +222,13 @@ def _held_in(store: Store, portfolio_id: UUID) -> Held:
     return held
 
 
+def _reversals_in(store: Store, portfolio_id: UUID) -> Reversals:
+    with store.book.reading(portfolio_id) as reading:
+        return {one.event_id: one.reversed_by for one in reading.rows.history(Reversal)}
+
+
 def _nothing_held(_ids: Sequence[UUID]) -> Mapping[UUID, Envelope]:
     return {}
-
-
-def _difference(stored: Envelope, one: Ready) -> str:
-    """In which fields the two differ, and what each says."""
-    if stored.type != one.type:
-        return f"{stored.type} there, {one.type} here"
-    there, here = json.loads(stored.payload), json.loads(one.payload)
-    told = [
-        f"{name} is {_shown(there.get(name))} there and {_shown(here.get(name))} here"
-        for name in sorted({*there, *here})
-        if there.get(name) != here.get(name)
-    ]
-    if stored.occurred_at != one.time:
-        told.append(f"time is {time_text(stored.occurred_at)} there and {time_text(one.time)} here")
-    return "; ".join(told)
-
-
-def _shown(value: object) -> str:
-    return value if isinstance(value, str) else "none" if value in (None, []) else json.dumps(value)
 
 
 def write_bad_rows(table: Table, refused: Sequence[Refused]) -> Path:

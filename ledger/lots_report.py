@@ -1,11 +1,11 @@
 """Lots and gains as one report, of a portfolio or of a file of trades: the ledger's own fold, of a file without a database."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Final, NotRequired, TypedDict
+from typing import Final, Literal, NotRequired, TypedDict
 from uuid import UUID
 
 from ledger.book import MemoryBook
@@ -19,7 +19,20 @@ from ledger.rows import Rows
 from ledger.trade_names import trade_names
 from ledger.trade_rows import FileTrade
 from ledger.values import ZERO, decimal_text, derived_id, time_text
-from ledger.what_if import BadChoice, Choices, Matched, Method, NamedLot, Term, matched_by, term_of
+from ledger.what_if import (
+    BESIDE,
+    BadChoice,
+    Choices,
+    Matched,
+    Method,
+    NamedLot,
+    Term,
+    acquisition_known,
+    matched_by,
+    opening_lots,
+    term_of,
+    too_much,
+)
 
 ACTOR: Final = "file"
 GIVEN: Final = ("trade", "fee", "expense")
@@ -30,21 +43,26 @@ Names = Mapping[str, Sequence[tuple[str, Decimal]]]
 
 
 class MatchLine(TypedDict):
-    """The part of a sale that one lot covered. `cost_basis` and `realized_pnl` are "unknown" where the lot's cost is."""
+    """The part of a sale that one lot covered.
+
+    `cost_basis` and `realized_pnl` are "unknown" where the lot's cost is, and with it `term` unless an opening lot
+    states when it was acquired.
+    """
 
     lot_id: str
     quantity: str
     proceeds: str
     cost_basis: str
     realized_pnl: str
-    term: NotRequired[Term]
+    term: NotRequired[Term | Literal["unknown"]]
 
 
 class Sell(TypedDict):
     """A sale. `quantity` is all that was given (fees in the traded asset with it), matched and unmatched.
 
     `proceeds`, `cost_basis` and `realized_pnl` are of the matched part whose cost is known; `unmatched_*` and
-    `unknown_cost_*` appear with such parts. A purchase that closes short lots stands here too. `kind` is why it went
+    `unknown_cost_*` appear with such parts, and where all of it is at an unknown cost, `cost_basis` and `realized_pnl`
+    are "unknown". A purchase that closes short lots stands here too. `kind` is why it went
     out, where that was no trade: a fee in a third asset, or an expense.
     """
 
@@ -79,13 +97,15 @@ class OpenLot(TypedDict):
 class Totals(TypedDict):
     """The sums of one instrument; disposals without a lot or a known cost are in none of them but the fees.
 
-    What is owed counts below 0.
+    What is owed counts below 0. `open_cost_basis` is of the open lots whose cost is known, "unknown" where it is of none
+    of them; `unknown_cost_quantity` is that of the others, and there with them alone.
     """
 
     realized_pnl: str
     open_quantity: str
     open_cost_basis: str
     fees: str
+    unknown_cost_quantity: NotRequired[str]
 
 
 class LotsReport(TypedDict):
@@ -134,14 +154,20 @@ def portfolio_lots_report(rows: Rows, view: View | None = None, product_id: str 
     legs = {asset: tuple(rows.history(Leg, asset)) for asset in assets}
     called = trade_names(rows)
     names = {one: called.get(one, str(one)) for asset in assets for one in (leg.event_id for leg in legs[asset])}
-    choices = _choices(view.names or {}, {str(one): one for one in names} | {name: one for one, name in names.items()})
+    ids = {str(one): one for one in names} | {name: one for one, name in names.items()}
+    try:
+        choices = _choices_by_asset(_choices(view.names or {}, ids), legs)
+        matched = {asset: matched_by(rows, asset, view.method, choices.get(asset)) for asset in assets}
+    except BadChoice as bad:
+        raise bad.renamed({event_id: repr(name) for event_id, name in names.items()}) from None
     books = [
         _Book(
             f"{asset}-{currency}",
             asset,
             legs[asset],
-            matched_by(rows, asset, view.method, choices),
+            matched[asset],
             {leg.event_id: _Named(names[leg.event_id], leg.position) for leg in legs[asset]},
+            opening_lots(legs[asset]),
         )
         for asset in assets
     ]
@@ -165,6 +191,7 @@ class _Book:
     legs: tuple[Leg, ...]
     matched: Matched
     named: Mapping[UUID, _Named]
+    opening: Container[tuple[int, int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +228,28 @@ def _choices(names: Names, ids: Mapping[str, UUID]) -> Choices:
     return {ids[sale]: tuple(NamedLot(ids[lot], quantity) for lot, quantity in lots) for sale, lots in names.items()}
 
 
+def _choices_by_asset(choices: Choices, legs: Mapping[str, Sequence[Leg]]) -> Mapping[str, Choices]:
+    """The choices of each asset: what an event disposed of there is covered by the lots that are of this asset.
+
+    A lot of an asset that the event did not dispose of is left to the first of those that it did, where it is none.
+    Raises BadChoice.
+    """
+    gave: dict[UUID, list[str]] = defaultdict(list)
+    moved: dict[UUID, set[str]] = defaultdict(set)
+    for asset, leg in ((asset, leg) for asset, some in legs.items() for leg in some if leg.kind not in BESIDE):
+        moved[leg.event_id].add(asset)
+        if leg.quantity < 0:
+            gave[leg.event_id].append(asset)
+    found: dict[str, dict[UUID, list[NamedLot]]] = defaultdict(lambda: defaultdict(list))
+    for event_id, lots in choices.items():
+        if lots and event_id not in gave:
+            raise too_much(event_id)
+        for lot in lots:
+            assets = [asset for asset in gave[event_id] if asset in moved[lot.event_id]] or gave[event_id]
+            found[assets[0]][event_id].append(lot)
+    return found
+
+
 def _by_instrument(trades: Sequence[FileTrade]) -> dict[str, list[FileTrade]]:
     groups: dict[str, list[FileTrade]] = defaultdict(list)
     for trade in trades:
@@ -221,7 +270,7 @@ def _book_of(instrument: str, trades: Sequence[FileTrade], view: View, choices: 
         assert reading.stopped is None, f"{instrument}: {reading.stopped}"
         matched = matched_by(reading.rows, pair.base, view.method, choices)
         named = {event_id: _Named(trade.id, trade.number) for event_id, trade in events.items()}
-        return _Book(instrument, pair.base, tuple(reading.rows.history(Leg, pair.base)), matched, named)
+        return _Book(instrument, pair.base, tuple(reading.rows.history(Leg, pair.base)), matched, named, ())
 
 
 def _sells(book: _Book, view: View) -> Iterator[_Sale]:
@@ -239,14 +288,15 @@ def _sells(book: _Book, view: View) -> Iterator[_Sale]:
 def _sale(book: _Book, view: View, leg: Leg, matches: Sequence[Match], unmatched: UnmatchedDisposal | None) -> _Sale:
     named, sold = book.named[leg.event_id], abs(leg.quantity)
     known = [match for match in matches if match.cost_known]
+    none_known = bool(matches) and not known
     line: Sell = {
         "id": named.id,
         "instrument": book.instrument,
         "time": time_text(leg.occurred_at),
         "quantity": decimal_text(sold),
         "proceeds": decimal_text(sum((match.proceeds for match in known), ZERO)),
-        "cost_basis": decimal_text(sum((match.cost_basis for match in known), ZERO)),
-        "realized_pnl": decimal_text(sum((match.realized_pnl for match in known), ZERO)),
+        "cost_basis": UNKNOWN if none_known else decimal_text(sum((match.cost_basis for match in known), ZERO)),
+        "realized_pnl": UNKNOWN if none_known else decimal_text(sum((match.realized_pnl for match in known), ZERO)),
         "matches": [_match_line(book, view, match) for match in matches],
     }
     if leg.kind != "trade":
@@ -257,9 +307,11 @@ def _sale(book: _Book, view: View, leg: Leg, matches: Sequence[Match], unmatched
         line["unknown_cost_proceeds"] = decimal_text(sum((match.proceeds for match in unknown), ZERO))
     if unmatched is None:
         return _Sale((leg.occurred_at, named.number), line, None)
-    line["unmatched_quantity"] = decimal_text(unmatched.quantity)
+    # Not the row's own quantity, which later splits have changed.
+    missing = sold - sum((match.quantity for match in matches), ZERO)
+    line["unmatched_quantity"] = decimal_text(missing)
     line["unmatched_proceeds"] = decimal_text(unmatched.proceeds)
-    return _Sale((leg.occurred_at, named.number), line, _oversold(book, named.id, sold, unmatched.quantity))
+    return _Sale((leg.occurred_at, named.number), line, _oversold(book, named.id, sold, missing))
 
 
 def _match_line(book: _Book, view: View, match: Match) -> MatchLine:
@@ -271,13 +323,14 @@ def _match_line(book: _Book, view: View, match: Match) -> MatchLine:
         "realized_pnl": decimal_text(match.realized_pnl) if match.cost_known else UNKNOWN,
     }
     if view.holding_period is not None:
-        line["term"] = term_of(match, view.holding_period)
+        known = acquisition_known(match, book.opening)
+        line["term"] = term_of(match, view.holding_period) if known else "unknown"
     return line
 
 
 def _oversold(book: _Book, sale_id: str, quantity: Decimal, unmatched: Decimal) -> FileError:
     sold, held, rest = (decimal_text(value) for value in (quantity, quantity - unmatched, unmatched))
-    sentence = f"sold {sold} {book.asset} when {held} was held: {rest} is unmatched and kept out of realized_pnl"
+    sentence = f"sold {sold} {book.asset} when {held} was held: {rest} is unmatched and kept out of realised P&L"
     return {"id": sale_id, "instrument": book.instrument, "error": sentence}
 
 
@@ -300,9 +353,16 @@ def _signed(lot: Lot, value: Decimal) -> Decimal:
 
 
 def _totals(book: _Book) -> Totals:
-    return {
+    lots = book.matched.open_lots
+    known = [lot for lot in lots if lot.cost_known]
+    cost = decimal_text(sum((_signed(lot, lot.open_cost) for lot in known), ZERO))
+    totals: Totals = {
         "realized_pnl": decimal_text(sum((match.realized_pnl for match in book.matched.matches), ZERO)),
-        "open_quantity": decimal_text(sum((_signed(lot, lot.open_quantity) for lot in book.matched.open_lots), ZERO)),
-        "open_cost_basis": decimal_text(sum((_signed(lot, lot.open_cost) for lot in book.matched.open_lots), ZERO)),
+        "open_quantity": decimal_text(sum((_signed(lot, lot.open_quantity) for lot in lots), ZERO)),
+        "open_cost_basis": cost if known or not lots else UNKNOWN,
         "fees": decimal_text(sum((leg.fee for leg in book.legs), ZERO)),
     }
+    if len(known) < len(lots):
+        unknown = sum((_signed(lot, lot.open_quantity) for lot in lots if not lot.cost_known), ZERO)
+        totals["unknown_cost_quantity"] = decimal_text(unknown)
+    return totals

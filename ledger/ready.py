@@ -12,7 +12,10 @@ ACTOR: Final = "import"
 
 
 class Ready(NamedTuple):
-    """An event that is not in a log yet, as light as it can be. `line` and `id` are the row's, for reports."""
+    """An event that is not in a log yet, as light as it can be. `line` and `id` are the row's, for reports.
+
+    `own_fill` is the id that the event has where an order of our own made it; None where no order of ours can have.
+    """
 
     event_id: UUID
     type: str
@@ -22,6 +25,7 @@ class Ready(NamedTuple):
     metadata: str
     line: int
     id: str
+    own_fill: UUID | None = None
 
     def new_event(self) -> NewEvent:
         """The event as every log takes it, first of its own story."""

@@ -12,7 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, StringConstraints, 
 from ledger.envelope import NewEvent
 from ledger.event_parts import Fee, Name, Source
 from ledger.events import TradeExecuted
-from ledger.fills import BadRow, Fill, StatedFee, sentences
+from ledger.fills import BadRow, Fill, StatedFee, must_be_possible, sentences
 from ledger.values import ZERO, Asset, Instrument, Money, Price, Quantity, Side, UtcTime, decimal_text, round18
 
 VENUE: Final = "file"
@@ -53,6 +53,7 @@ def trade_of(fields: Mapping[str, object], number: int, base: Asset) -> FileTrad
         instrument = instrument_of(columns.instrument, base)
     except ValueError as error:
         raise BadRow(f"instrument: {error}") from None
+    must_be_possible(columns.time)
     fees, fee_note = _fees(columns, instrument, base)
     source, source_note = _source(columns.triggered_by)
     note = "; ".join(filter(None, (fee_note, source_note)))
@@ -93,6 +94,7 @@ def fill_of(fields: Mapping[str, object], base: Asset) -> Fill:
 def file_trade(fill: Fill, number: int) -> FileTrade:
     """The trade of an export, for a report in its quote currency. Raises BadRow."""
     inside = (fill.instrument.base, fill.instrument.quote)
+    must_be_possible(fill.time)
     try:
         event = TradeExecuted(
             account=fill.account,

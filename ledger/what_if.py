@@ -4,7 +4,7 @@ FIFO is the book. These are views: nothing is stored, and no figure of the book 
 """
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -13,7 +13,7 @@ from fractions import Fraction
 from typing import Final, Literal
 from uuid import UUID
 
-from ledger.lots import Booking, Leg, Lot, Match, Split, UnmatchedDisposal, book_leg, split_lot
+from ledger.lots import Booking, Leg, Lot, Match, Split, UnmatchedDisposal, book_leg, split_lot, split_missing
 from ledger.projections.holdings import Item
 from ledger.projections.portfolio import portfolio_of
 from ledger.rows import Key, Rows, key_of, replaced
@@ -42,6 +42,10 @@ class NamedLot:
 
 Choices = Mapping[UUID, Sequence[NamedLot]]
 """The lots that are to cover a disposal, by its event id. What they do not cover is matched first in, first out."""
+
+
+BESIDE: Final = ("transfer", "fee")
+"""The kinds of leg for which no lots can be named: they stand beside what the event is about."""
 
 
 class BadChoice(Exception):
@@ -93,7 +97,9 @@ def what_if(
     shelf = _Shelf(method)
     matches: list[Match] = []
     unmatched: list[UnmatchedDisposal] = []
-    for _, booking in _booked(items, shelf, choices or {}, allow_short=allow_short):
+    for item, booking in _booked(items, shelf, choices or {}, allow_short=allow_short):
+        if isinstance(item, Split):
+            unmatched = [split_missing(one, item) for one in unmatched]
         matches += booking.matches
         unmatched += [booking.unmatched] if booking.unmatched else []
     return Matched(shelf.lots(), tuple(matches), tuple(unmatched))
@@ -112,7 +118,7 @@ def _booked(
         if isinstance(item, Split):
             yield item, Booking(shelf.split(item))
             continue
-        chosen = choices.get(item.event_id, ()) if item.kind != "transfer" else ()
+        chosen = choices.get(item.event_id, ()) if item.kind not in BESIDE else ()
         for part, lots in _parts(item, chosen, shelf):
             booking = book_leg(part, lots, allow_short=allow_short)
             shelf.put(booking.lots)
@@ -126,6 +132,25 @@ def term_of(match: Match, holding_period_days: int) -> Term:
     """
     held = match.closed_at - match.opened_at
     return "long" if held > timedelta(days=holding_period_days) and not match.short else "short"
+
+
+def acquisition_known(match: Match, opening: Container[tuple[int, int]]) -> bool:
+    """Whether it is known when the matched units were acquired: coins of unknown cost only came in then.
+
+    `opening` holds (position, leg) of the opening lots, which state when they were acquired.
+    """
+    closing = (match.closing_position, match.closing_leg)
+    return match.cost_known or (closing if match.short else (match.opening_position, match.opening_leg)) in opening
+
+
+def opening_lots(legs: Iterable[Leg]) -> set[tuple[int, int]]:
+    """(position, leg) of the legs that state when they were acquired."""
+    return {(leg.position, leg.leg) for leg in legs if leg.kind == "opening"}
+
+
+def too_much(event_id: UUID) -> BadChoice:
+    """The refusal of lots named for what disposed of less, or of nothing."""
+    return BadChoice("the lots named for {} must be for more than 0 and for no more than it disposed of", event_id)
 
 
 def _as_matched(match: Match) -> tuple[datetime, int, int, datetime, int, int]:
@@ -146,9 +171,7 @@ def _parts(leg: Leg, named: Sequence[NamedLot], shelf: "_Shelf") -> Iterator[tup
     covered = ZERO
     for one in named:
         if leg.quantity >= 0 or one.quantity <= 0 or covered + one.quantity > -leg.quantity:
-            raise BadChoice(
-                "the lots named for {} must be for more than 0 and for no more than it disposed of", leg.event_id
-            )
+            raise too_much(leg.event_id)
         yield _piece(leg, covered, one.quantity), [shelf.named(leg, one)]
         covered += one.quantity
     if not covered:

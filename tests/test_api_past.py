@@ -132,7 +132,7 @@ def check_lists(daybook: Daybook, asked: dict[str, str], rows: MemoryRows) -> No
     accounts = daybook.read("accounts", **asked)
     same(accounts, list(rows.where(AccountView)))
     told = {(one["account"], each["asset"], each["quantity"]) for one in accounts for each in one["balances"]}
-    names = {one["account"] for one in accounts}
+    XX
     lying = [one for one in rows.where(Balance) if one.account in names and one.quantity]
     assert told == {(one.account, one.asset, decimal_text(one.quantity)) for one in lying}
 

@@ -71,7 +71,7 @@ def test_a_file_is_recorded_once_and_more_of_it_later(
     again = record_file(told, written(tmp_path, GOOD), named, dry_run=False)
     assert again.endswith(f"0 entries are recorded in {named!r}, 3 known already")
     more = record_file(told, written(tmp_path, [*GOOD, COINS | {"id": "a2"}]), named, dry_run=False)
-    assert more.endswith(f"1 entries are recorded in {named!r}, 3 known already")
+    assert more.endswith(f"1 entry is recorded in {named!r}, 3 known already")
 
     with postgres_book.reading(story.portfolio_id) as reading:
         holding = reading.rows.get(Holding, "BTC")

@@ -8,7 +8,7 @@ from uuid import UUID
 from ledger.exports.registry import EXPORTS
 from ledger.file_entries import FileEntries
 from ledger.files import table_of
-from ledger.importing import plan_of
+from ledger.import_plan import plan_of
 from ledger.trade_rows import COLUMNS, REQUIRED
 from ledger.values import Asset
 

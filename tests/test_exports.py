@@ -361,9 +361,9 @@ def test_lots_of_an_export() -> None:
     assert file.unreadable == 0
     assert report["totals"]["BTC-USD"]["realized_pnl"] == decimal_text(Decimal("677.28") - Decimal("629.24"))
     assert [error["error"] for error in report["errors"]] == [
-        "1 rows are not in this report: moved between accounts of one's own (pro withdrawal)",
+        "1 row is not in this report: moved between accounts of one's own (pro withdrawal)",
         "2 rows are not in this report: no trade (deposit)",
-        "1 rows are not in this report: no trade (income)",
+        "1 row is not in this report: no trade (income)",
         "2 rows are not in this report: no trade (withdrawal)",
     ]
 

@@ -80,7 +80,7 @@ def test_each_line_is_a_match_of_its_year() -> None:
         ("gain", "0.5", "250", "50", "200", "long"),
         ("gain", "0.5", "250", "150", "100", "short"),
         ("gain", "0.25", "150", "75", "75", "short"),
-        ("unknown", "1", "600", "unknown", "unknown", "short"),
+        ("unknown", "1", "600", "unknown", "unknown", "unknown"),
         ("unknown", "0.75", "450", "unknown", "unknown", "unknown"),
         ("total", "", "250", "50", "200", "long"),
         ("total", "", "400", "225", "175", "short"),

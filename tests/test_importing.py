@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine
 
-from ledger import file_entries, importing
+from ledger import file_entries, import_plan, importing
 from ledger.fast_lane import FastLane
 from ledger.file_entries import Entry, FileEntries, Refused
 from ledger.files import table_of
@@ -471,14 +471,14 @@ def test_a_planted_careless_lane_is_found(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_a_planted_look_at_the_metadata_is_found(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Were a trade known only with the file it came from, the same trade of another file would be a conflict."""
-    monkeypatch.setattr(importing, "same_fact", lambda stored, one: stored.metadata == one.metadata)
+    monkeypatch.setattr(import_plan, "same_fact", lambda stored, one: stored.metadata == one.metadata)
     with pytest.raises(AssertionError):
         test_the_same_trade_of_another_file_is_known(store)
 
 
 def test_a_planted_blindness_for_content_is_found(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Were every known id taken as known, a changed price would pass unseen."""
-    monkeypatch.setattr(importing, "same_fact", lambda *_: True)
+    monkeypatch.setattr(import_plan, "same_fact", lambda *_: True)
     with pytest.raises(AssertionError):
         test_known_with_other_content_is_a_conflict(store)
 

@@ -1,5 +1,6 @@
 """Entries by hand: value that moved elsewhere, and the accounts it lies in."""
 
+from collections.abc import Sequence
 from uuid import UUID
 
 from litestar import Controller, Response, get, post
@@ -68,10 +69,13 @@ class AccountController(Controller):
     def list_accounts(
         self, request: AnyRequest, past: NamedDependency[Cut], portfolio: InPortfolio = None
     ) -> list[AccountAnswer]:
-        """Every account with what lies in it."""
+        """Every account that was opened or holds anything, with what lies in it."""
         only_parameters(request, *PAST, "portfolio")
         with reading_of(request, portfolio, past, OF_VALUE) as reading:
-            return [_account(reading.rows, view) for view in reading.rows.where(AccountView)]
+            views = {view.account: view for view in reading.rows.where(AccountView)}
+            balances = list(reading.rows.where(Balance))
+            names = sorted({*views, *(one.account for one in balances if one.quantity)})
+            return [_account(name, views.get(name), balances) for name in names]
 
     @post("/", operation_id="openAccount", status_code=201, sync_to_thread=True)
     def open_account(
@@ -100,7 +104,7 @@ class AccountController(Controller):
             with system.book.reading(portfolio_id) as reading:
                 view = reading.rows.get(AccountView, data.account)
                 assert view is not None, "it was opened"
-                return _account(reading.rows, view)
+                return _account(data.account, view, list(reading.rows.where(Balance)))
 
         command = ("POST /accounts", data)
         return commands_of(request).run(portfolio_id, idempotency_key, command, act, answer, 201)
@@ -135,12 +139,12 @@ def _may_open(rows: Rows, data: NewAccount) -> None:
         raise Problem(409, "account-exists", f"there is an account called {data.account!r} already")
 
 
-def _account(rows: Rows, view: AccountView) -> AccountAnswer:
-    held = [one for one in rows.where(Balance) if one.account == view.account and one.quantity]
+def _account(account: str, view: AccountView | None, balances: Sequence[Balance]) -> AccountAnswer:
+    held = [one for one in balances if one.account == account and one.quantity]
     return AccountAnswer(
-        account=view.account,
-        venue=view.venue,
-        mode=view.mode,
-        opened_at=view.opened_at,
+        account=account,
+        venue=view.venue if view else None,
+        mode=view.mode if view else None,
+        opened_at=view.opened_at if view else None,
         balances=[BalanceAnswer(asset=one.asset, quantity=one.quantity) for one in held],
     )
