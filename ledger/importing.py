@@ -19,7 +19,7 @@ from ledger.files import Table, table_of
 from ledger.fills import sentences
 from ledger.import_plan import BATCH, NONE_REVERSED, Held, Plan, Reversals, judged, plan_of, same_fact
 from ledger.log import Conflict, NoSuchPortfolio
-from ledger.postgres import read_events_by_id
+from ledger.postgres import events_after, read_events_by_id
 from ledger.postgres_book import PostgresBook
 from ledger.projections.portfolio import AccountView
 from ledger.projections.reversals import Reversal
@@ -29,6 +29,11 @@ from ledger.values import Asset, derived_id
 
 AT_ONCE: Final = 2_000
 """So many events are recorded together with their views; more go into the log first, and the views are made anew."""
+
+LONG: Final = 5_000
+"""The views of a log of so many events are made anew in columns,"""
+FOLD_AGAIN: Final = 3
+"""which takes a third of the time that a late entry needs for each event behind it."""
 REASON: Final = "reason"
 
 Progress = Callable[[int], None]
@@ -87,10 +92,11 @@ def import_trades(store: Store, wanted: Wanted, content: bytes, progress: Progre
         return Import(plan, table.format, 0, None)
     bad_rows = write_bad_rows(table, plan.refused) if plan.refused else None
     new = _in_time(plan, (one for one in judged(entries, held, reversals) if isinstance(one, Ready)))
-    opening = _opening(store, wanted, base, plan, exists=exists)
+    opening = list(_opening(store, wanted, base, plan, exists=exists))
+    imported = 0
     if exists or plan.new:
-        append_many(store, wanted.portfolio_id, chain(opening, new))
-    return Import(plan, table.format, plan.new, bad_rows)
+        imported = append_many(store, wanted.portfolio_id, chain(opening, new)) - len(opening)
+    return Import(plan, table.format, max(imported, 0), bad_rows)
 
 
 def _in_time(plan: Plan, new: Iterator[Ready]) -> Iterable[Ready]:
@@ -107,27 +113,37 @@ def _in_time(plan: Plan, new: Iterator[Ready]) -> Iterable[Ready]:
 
 
 def append_many(store: Store, portfolio_id: UUID, events: Iterable[Ready]) -> int:
-    """`events` are in the log and in the views; returns how many there were. Few go in at once, many in batches.
+    """`events` are in the log and in the views; returns how many were new. Few go in at once, many in batches.
 
-    Killed between two batches, the log holds whole batches and the views stand behind it; the next call with whatever
-    events, none included, brings them up.
+    Few that lie before much of a long log go in like many: to fold all that comes after each of them would take longer
+    than to make the views anew. Killed between two batches, the log holds whole batches and the views stand behind it;
+    the next call with whatever events, none included, brings them up.
     """
     going = iter(events)
     few = list(islice(going, AT_ONCE + 1))
     held = _held_in(store, portfolio_id)
     count = 0
-    if 0 < len(few) <= AT_ONCE:
-        count = _appended(few, held, lambda some: store.book.record(portfolio_id, [one.new_event() for one in some]))
+    if 0 < len(few) <= AT_ONCE and not _dearer_than_anew(store, portfolio_id, few):
+        count = _appended(
+            few, held, lambda some: len(store.book.record(portfolio_id, [one.new_event() for one in some]))
+        )
     elif few:
         count = _appended_many(store, portfolio_id, chain(few, going), held)
     _bring_views_up(store, portfolio_id)
     return count
 
 
+def _dearer_than_anew(store: Store, portfolio_id: UUID, few: Sequence[Ready]) -> bool:
+    """Whether folding again what comes after each of the events costs more than making all views anew."""
+    with store.book.transaction() as connection:
+        later, events = events_after(connection, portfolio_id, min(one.time for one in few))
+    return events > LONG and len(few) * later * FOLD_AGAIN > events
+
+
 def _appended_many(store: Store, portfolio_id: UUID, events: Iterator[Ready], held: Held) -> int:
     """Appends in batches; while the database stores one, the next is read."""
 
-    def append(some: Sequence[Ready]) -> object:
+    def append(some: Sequence[Ready]) -> int:
         return store.book.append_encoded(portfolio_id, [one.encoded() for one in some])
 
     count = 0
@@ -140,18 +156,16 @@ def _appended_many(store: Store, portfolio_id: UUID, events: Iterator[Ready], he
     return count
 
 
-def _appended(batch: Sequence[Ready], held: Held, append: Callable[[Sequence[Ready]], object]) -> int:
-    """Appends the batch. Where somebody else was quicker with some of it, only the rest goes in."""
+def _appended(batch: Sequence[Ready], held: Held, append: Callable[[Sequence[Ready]], int]) -> int:
+    """Appends the batch; returns how many were new. Where somebody else was quicker with some of it, only the rest goes in."""
     try:
-        append(batch)
+        return append(batch)
     except Conflict:
         stored = held([one.event_id for one in batch])
         if not stored or not all(same_fact(stored[one.event_id], one) for one in batch if one.event_id in stored):
             raise
         rest = [one for one in batch if one.event_id not in stored]
-        if rest:
-            append(rest)
-    return len(batch)
+        return append(rest) if rest else 0
 
 
 def _bring_views_up(store: Store, portfolio_id: UUID) -> None:

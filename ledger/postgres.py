@@ -275,6 +275,15 @@ def position_known_at(connection: Raw, portfolio_id: UUID, known_at: datetime) -
     return known
 
 
+def events_after(connection: Raw, portfolio_id: UUID, moment: datetime) -> tuple[int, int]:
+    """How many events occurred after the moment, and how many there are."""
+    row = connection.execute(
+        "select count(*) filter (where occurred_at > %s), count(*) from events where portfolio_id = %s",
+        (moment, portfolio_id),
+    ).fetchone()
+    return (0, 0) if row is None else (row[0], row[1])
+
+
 def portfolio_ids(connection: Raw) -> list[UUID]:
     """All portfolios that have events, by the text of their ids; also those whose head row is missing."""
     # The log is asked for the next id after each one found: listing a few portfolios does not read millions of events.
