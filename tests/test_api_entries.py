@@ -229,6 +229,17 @@ BAD: Final[list[tuple[str, object, int, str, str]]] = [
         "",
     ),
     ("the future", CASH | {"occurred_at": "2999-01-01T00:00:00Z"}, 422, "future-time", "future"),
+    ("before any market", CASH | {"occurred_at": "0024-01-01T00:00:00Z"}, 422, "too-early", "1900"),
+    (
+        "a split that is none",
+        {"kind": "split", "asset": "BTC", "numerator": 2, "denominator": 2},
+        *(422, "not-bookable", "changes nothing"),
+    ),
+    (
+        "a fee of no trade",
+        {"kind": "fee", "account": "bank", "fee": {"asset": "USD", "amount": "1"}, "trade_id": NOWHERE},
+        *(422, "unknown-trade", NOWHERE),
+    ),
     ("an unknown account", CASH | {"account": "bnak"}, 422, "unknown-account", "bank, wallet"),
     ("other cash", CASH | {"asset": "EUR"}, 422, "not-bookable", "base currency USD"),
     ("cash as an asset", LOT | {"asset": "USD"}, 422, "not-bookable", "record it as cash"),

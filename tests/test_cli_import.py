@@ -31,7 +31,7 @@ OBJECT = {
         "first",
         "last",
     ),
-    *("errors", "dry_run"),
+    *("reversed", "errors", "dry_run"),
 }
 SAMPLES = Path(__file__).parent / "samples" / "exports"
 
@@ -75,6 +75,7 @@ def test_a_file_goes_in_once(home: Home) -> None:
         "imported": 2,
         "first": "2024-01-01T10:00:00Z",
         "last": "2024-01-02T10:00:00Z",
+        "reversed": [],
         "errors": [],
         "dry_run": False,
     }
@@ -175,3 +176,39 @@ def test_wrong_use_is_exit_code_2(home: Home) -> None:
         assert (done.returncode, done.stdout) == (2, "")
         assert "Usage: daybook import trades" in done.stderr
         assert "Traceback" not in done.stderr
+
+
+def reverse(home: Home, name: str, *options: str) -> Any:
+    return home.run("reverse", name, "--portfolio", "mine", "--reason", "mistyped", *options)
+
+
+def test_a_trade_is_taken_back_by_its_name_and_imported_right(home: Home) -> None:
+    """A trade is named by its venue's id; the unchanged file is told as reversed, the corrected one goes in, and again."""
+    take(home, write(home, GOOD), "--create")
+    for price in ("41000", "42000"):
+        done = reverse(home, "b1", "--json")
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["type"] == "TradeExecuted"
+        same = home.run("import", "trades", "trades.csv", "--portfolio", "mine", "--json")
+        (told,) = json.loads(same.stdout)["reversed"]
+        assert (told["line"], told["id"]) == (2, "b1")
+        assert told["note"].endswith("change the row to enter it again") and told["note"] in same.stderr
+        code, found = take(home, write(home, GOOD.replace("40000", price), f"{price}.csv"))
+        assert (code, found["new"], found["known"], found["imported"]) == (0, 1, 1, 1)
+    lots = json.loads(home.run("lots", "--portfolio", "mine", "--json").stdout)
+    assert [(one["lot_id"], one["cost_basis"]) for one in lots["sells"][0]["matches"]] == [
+        ("b1", "5186.419753086419752275")
+    ] or lots["sells"][0]["matches"][0]["lot_id"] == "b1"
+    assert home.replay()[0] == 0
+
+
+def test_what_cannot_be_taken_back_is_one_sentence(home: Home) -> None:
+    """A name that no trade has, one that several have, and what moves no value are refused with exit code 1."""
+    two = GOOD.replace("fee\n", "fee,account\n").replace("10\n", "10,a\n").replace(",1\n", ",1,b\n").replace("s1", "b1")
+    take(home, write(home, two), "--create")
+
+    for name, said in (("x", "no trade called 'x'"), ("b1", "2 trades are called 'b1'")):
+        done = reverse(home, name)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert said in done.stderr
+    assert home.run("reverse", "b1", "--portfolio", "mine", "--reason", " ").returncode == 2

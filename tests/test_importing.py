@@ -18,6 +18,8 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine
 
 from ledger import file_entries, import_plan, importing
+from ledger.envelope import NewEvent
+from ledger.events import TradeExecuted, TradeReversed
 from ledger.fast_lane import FastLane
 from ledger.file_entries import Entry, FileEntries, Refused
 from ledger.files import table_of
@@ -30,7 +32,7 @@ from ledger.projections.cash import Balance
 from ledger.projections.holdings import Holding
 from ledger.ready import Ready
 from ledger.replay import rebuild_portfolio, verify_portfolio
-from ledger.values import Asset, decimal_text, derived_id
+from ledger.values import Asset, decimal_text, derived_id, utc_time
 from tests.factories import SteppingClock
 
 HEADER: Final = "id,time,instrument,side,quantity,price,fee"
@@ -511,3 +513,79 @@ def test_ready_events_are_what_the_log_stores(store: Store) -> None:
     for one in entries:
         assert isinstance(one, Ready)
         assert (stored[one.event_id].payload, stored[one.event_id].metadata) == (one.payload, one.metadata)
+
+
+# --- taken back -------------------------------------------------------------------------------------------------------
+
+
+def row(price: str) -> str:
+    return f"r1,2024-03-01T10:00:00Z,BTC-USD,buy,2,{price},0"
+
+
+def take_back(store: Store, name: str, event_id: UUID, number: int) -> None:
+    event = TradeReversed(reverses=event_id, reason="wrong")
+    new = NewEvent(event, derived_id("reversal", name, number), utc_time("2024-03-01T10:00:00Z"), "test", event_id)
+    store.book.record(derived_id("portfolio", name), [new])
+
+
+def last_trade(store: Store, name: str) -> UUID:
+    log = store.book.log.read(derived_id("portfolio", name))
+    return [one.event_id for one in log if one.type == "TradeExecuted"][-1]
+
+
+def test_taken_back_and_imported_right_is_as_if_right_at_once(store: Store, engine: Engine) -> None:
+    """However often a row was wrong, the corrected one goes in; every wrong one stays out and is told as reversed."""
+    name, right = new_name(), new_name()
+    for number, price in enumerate(("10", "11")):
+        assert take(store, name, [row(price)]).imported == 1
+        take_back(store, name, last_trade(store, name), number)
+    assert take(store, name, [row("12")]).imported == 1
+    take(store, right, [row("12")])
+
+    wrong = [take(store, name, [row(price)]).plan for price in ("10", "11")]
+    again = take(store, name, [row("12")]).plan
+
+    assert figures(store, name) == figures(store, right)
+    assert [(one.new, one.known, len(one.taken_back)) for one in wrong] == [(0, 1, 1), (0, 1, 1)]
+    assert (again.new, again.known, again.taken_back) == (0, 1, ())
+    assert take(store, name, [row("13")]).plan.conflicts == 1
+    check_proven(engine, name)
+
+
+def test_a_planted_forgetfulness_of_reversals_is_found(
+    store: Store, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Were nobody to ask what was taken back, the corrected row would be a conflict."""
+    monkeypatch.setattr(importing, "_reversals_in", lambda *_: {})
+    with pytest.raises(AssertionError):
+        test_taken_back_and_imported_right_is_as_if_right_at_once(store, engine)
+
+
+BINANCE: Final = b"Date(UTC),Pair,Side,Price,Executed,Amount,Fee\n2024-01-02 10:00:00,BTCUSD,BUY,100,1BTC,100USD,0USD\n"
+
+
+def test_a_fill_of_our_own_is_not_imported_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an order of ours made is known under the id that the trade service gave it; taken back, it is told so."""
+    name = new_name()
+    opening = take(store, name, [row("1")])
+    assert opening.imported == 1
+    path = Path("binance.csv")
+    planned = import_trades(store, wanted(name, path, dry_run=True), BINANCE)
+    assert (planned.plan.new, planned.plan.bad) == (1, 0)
+    (one,) = [
+        one
+        for one in FileEntries(table_of(path, BINANCE), UUID(int=1), Asset("USD"), BINANCE, lambda _: None)
+        if isinstance(one, Ready)
+    ]
+    trade = one.new_event().event
+    assert isinstance(trade, TradeExecuted)
+    own = derived_id("fill", trade.venue, trade.account, trade.instrument, trade.venue_trade_id)
+    sent = trade.model_copy(update={"order_id": UUID(int=7), "triggered_by": "manual"})
+    store.book.record(derived_id("portfolio", name), [NewEvent(sent, own, one.time, "trade service", own)])
+
+    known = import_trades(store, wanted(name, path), BINANCE).plan
+    take_back(store, name, own, 0)
+    reversed_ = import_trades(store, wanted(name, path), BINANCE).plan
+
+    assert (known.new, known.known, known.taken_back) == (0, 1, ())
+    assert (reversed_.new, reversed_.known, len(reversed_.taken_back)) == (0, 1, 1)
