@@ -580,7 +580,7 @@ def test_a_fill_of_our_own_is_not_imported_again(store: Store, monkeypatch: pyte
     trade = one.new_event().event
     assert isinstance(trade, TradeExecuted)
     own = derived_id("fill", trade.venue, trade.account, trade.instrument, trade.venue_trade_id)
-    sent = trade.model_copy(update={"order_id": UUID(int=7), "triggered_by": "manual"})
+    sent = trade.model_copy(update={"triggered_by": "manual"})
     store.book.record(derived_id("portfolio", name), [NewEvent(sent, own, one.time, "trade service", own)])
 
     known = import_trades(store, wanted(name, path), BINANCE).plan

@@ -16,7 +16,16 @@ from hypothesis import strategies as st
 
 from ledger import what_if as module
 from ledger.envelope import NewEvent
-from ledger.events import Event, PortfolioOpened, SplitRecorded, TradeExecuted
+from ledger.event_parts import Fee
+from ledger.events import (
+    AssetDeposited,
+    Event,
+    OpeningLotRecorded,
+    PortfolioOpened,
+    SplitRecorded,
+    TradeExecuted,
+)
+from ledger.gains import gains_report
 from ledger.lots import Split
 from ledger.lots_report import LotsReport, View, lots_report, portfolio_lots_report
 from ledger.rows import key_of
@@ -314,6 +323,56 @@ def gain_less_cost(total: Any) -> Decimal:
 
 def open_units(matched: Matched) -> Decimal:
     return sum((-lot.open_quantity if lot.short else lot.open_quantity for lot in matched.open_lots), Decimal(0))
+
+
+def test_named_lots_are_those_of_what_the_sale_gave() -> None:
+    """In a portfolio a coin sold for another, with a fee in a third, is covered by the lots named; the rest is FIFO."""
+    coins = [AssetDeposited(account="a", asset=Asset("BNB"), quantity=Decimal(1), cost=Decimal(9))]
+    buys = [_traded_pair("ETH-USD", Side.BUY, "1", price, "1") for price in ("10", "20")]
+    fee = Fee(asset=Asset("BNB"), amount=Decimal("0.5"), value=Decimal(5))
+    sale = _traded_pair("ETH-BTC", Side.SELL, "1", "0.5", "100", fee)
+    facts = [PortfolioOpened(name="p", base_currency=Asset("USD")), *coins, *buys, sale]
+    rows = told_to_a_book([_told(number, one) for number, one in enumerate(facts)])[0]
+    by_id = {number: str(UUID(int=number)) for number in range(5)}
+
+    for lot, cost in ((2, "10"), (3, "20")):
+        names = {by_id[4]: [(by_id[lot], Decimal(1))]}
+        report = portfolio_lots_report(rows, View(Method.SPECIFIC, names))
+        costs = {one["instrument"]: one["cost_basis"] for one in report["sells"]}
+        assert costs == {"ETH-USD": cost, "BNB-USD": "4.5"}
+    for event, lot in ((4, 1), (2, 3)):
+        with pytest.raises(BadChoice, match=by_id[event]):
+            portfolio_lots_report(rows, View(Method.SPECIFIC, {by_id[event]: [(by_id[lot], Decimal("0.5"))]}))
+
+
+def test_an_unknown_cost_is_no_cost_of_nothing() -> None:
+    """Sales and open lots of unknown cost alone say so; the term is unknown but for an opening lot; a split moves no past."""
+    coins = [
+        AssetDeposited(account="a", asset=Asset("AAPL"), quantity=Decimal(2), cost=None),
+        OpeningLotRecorded(account="a", asset=Asset("MSFT"), quantity=Decimal(2), cost=None),
+    ]
+    sales = [_traded_pair(f"{asset}-USD", Side.SELL, "1", "7", "1") for asset in ("AAPL", "MSFT", "TSLA")]
+    split = SplitRecorded(asset=Asset("TSLA"), numerator=2, denominator=1)
+    facts = [PortfolioOpened(name="p", base_currency=Asset("USD")), *coins, *sales, split]
+    rows = told_to_a_book([_told(number, one) for number, one in enumerate(facts)])[0]
+
+    report = portfolio_lots_report(rows, View(holding_period=365))
+    gains = {one.product_id: one for one in gains_report(rows).unknown}
+
+    sells = {one["instrument"]: one for one in report["sells"]}
+    for name, term in (("AAPL-USD", "unknown"), ("MSFT-USD", "short")):
+        assert (sells[name]["cost_basis"], sells[name]["realized_pnl"]) == ("unknown", "unknown")
+        assert report["totals"][name]["open_cost_basis"] == "unknown"
+        assert report["totals"][name]["unknown_cost_quantity"] == "1"
+        assert sells[name]["matches"][0]["term"] == term
+        assert (gains[name].term or "unknown", gains[name].acquired is None) == (term, term == "unknown")
+    assert (sells["TSLA-USD"]["unmatched_quantity"], gains["TSLA-USD"].quantity) == ("1", Decimal(1))
+    assert "sold 1 TSLA when 0 was held: 1 is unmatched" in report["errors"][0]["error"]
+
+
+def _traded_pair(pair: str, side: Side, quantity: str, price: str, rate: str, *fees: Fee) -> TradeExecuted:
+    trade = _traded(side, quantity, price)
+    return trade.model_copy(update={"instrument": Instrument(pair), "quote_rate": Decimal(rate), "fees": fees})
 
 
 def _told(number: int, event: Event) -> NewEvent:
