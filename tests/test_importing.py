@@ -307,7 +307,7 @@ def test_somebody_else_is_quicker(store: Store, monkeypatch: pytest.MonkeyPatch)
     real = importing._held_in
     meanwhile = iter([TRADES[1:5]])
 
-    def slow(store: Store, portfolio_id: UUID) -> importing.Held:
+    def slow(store: Store, portfolio_id: UUID) -> import_plan.Held:
         held = real(store, portfolio_id)
 
         def looked_up(ids: Sequence[UUID]) -> Any:
@@ -494,7 +494,7 @@ def test_a_planted_neglect_of_the_views_is_found(store: Store, engine: Engine, m
 
 def test_a_planted_haste_is_found(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Were refused rows not waited for, a bad file would go in half."""
-    real = importing.plan_of
+    real = import_plan.plan_of
     monkeypatch.setattr(importing, "plan_of", lambda *given: replace(real(*given), refused=()))
     with pytest.raises(AssertionError):
         test_a_bad_row_imports_nothing(store, tmp_path)
