@@ -61,6 +61,9 @@ class Past:
             folded = self._folded(_Key(portfolio_id, cut.as_of, known, projections))
             with folded.gate:
                 folded.catch_up(own, portfolio_id, known)
+                if folded.stopped is not None:
+                    # What stopped the fold may have been the database going away: the next question folds anew.
+                    self._forget(folded)
                 rows = folded.rows.within(partial(read_event, own, portfolio_id))
                 yield StoredReading(folded.position, folded.stopped, rows, own, portfolio_id)
 
@@ -71,6 +74,11 @@ class Past:
             while len(self._kept) > KEPT or (len(self._kept) > 1 and self._folded_events() > KEPT_EVENTS):
                 self._kept.popitem(last=False)
             return folded
+
+    def _forget(self, folded: "_Folded") -> None:
+        with self._gate:
+            for key in [key for key, kept in self._kept.items() if kept is folded]:
+                del self._kept[key]
 
     def _folded_events(self) -> int:
         return sum(folded.position for folded in self._kept.values())

@@ -135,3 +135,18 @@ def test_a_cut_of_some_folds_is_a_part_of_the_whole(
 
     tables = {kind.table for kind in row_kinds(OF_VALUE)}
     assert part == [text for text in whole if json.loads(text)[0] in tables]
+
+
+def test_a_failure_that_passes_is_not_kept(
+    engine: Engine, new_story: StoryMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fold that failed once, as it does when the database goes away, is tried anew by the next question."""
+    book, story, past = PostgresBook(engine, SteppingClock()), new_story(), Past(engine)
+    record_all(book, story, [story.opened(), story.buy(Step("buy"))])
+    with monkeypatch.context() as broken:
+        broken.setattr("ledger.past.attempt_fold", lambda *_: ([], "OperationalError: gone"))
+        with past.reading(story.portfolio_id, Cut(as_of=story.now)) as reading:
+            assert reading.stopped is not None
+    with past.reading(story.portfolio_id, Cut(as_of=story.now)) as reading:
+        assert reading.stopped is None
+    assert held_at(past, story, Cut(as_of=story.now)) == "0.5"
