@@ -15,6 +15,7 @@ from ledger.events import BotFailed, MarkRecorded, SignalEmitted
 from ledger.log import Conflict
 from ledger.projections.bots import BotView
 from ledger.projections.marks import Mark
+from ledger.projections.policy import signal_policy
 from ledger.values import Instrument, derived_id
 from signals.market import Candle, CandleFeed, Quote
 from signals.market_playback import PlayedFeed
@@ -125,11 +126,15 @@ class MarketLoop:
     def _ask(self, bots: Sequence[BotView], ahead: Sequence[Candle]) -> None:
         """The bots have been asked at the last candle before those `ahead`; what they said is recorded together."""
         said: list[NewEvent] = []
+        with self._book.reading(self._portfolio_id) as reading:
+            policy = signal_policy(reading.rows)
         for bot in bots:
             instrument = Instrument(bot.instrument)
             unseen = sum(1 for candle in ahead if candle.instrument == instrument)
             candles = self._feed.history(instrument, WARMUP_BARS + unseen)
-            evaluation = self.evaluations[bot.bot_id] = evaluate(bot, candles[: len(candles) - unseen])
+            evaluation = self.evaluations[bot.bot_id] = evaluate(
+                bot, candles[: len(candles) - unseen], policy, self._clock()
+            )
             if evaluation.signal_event is not None:
                 said.append(_signal(evaluation.signal_event))
             elif evaluation.failure is not None:

@@ -4,19 +4,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Final
 
 from ledger.projections.cash import Balance
 from ledger.projections.marks import Mark
 from ledger.projections.opinions import Opinion
 from ledger.projections.orders import OrderView
-from ledger.projections.policy import halt_reason, limit_of
+from ledger.projections.policy import halt_reason, limit_of, minutes
 from ledger.projections.portfolio import AccountView, PortfolioView
 from ledger.rows import Rows
 from ledger.values import ZERO, Instrument
-
-LONGEST: Final = timedelta(days=3650)
-"""No window is longer, so that adding one to a time always gives a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +38,7 @@ class Desk:
 
     def window(self, name: str) -> timedelta:
         """The limit called `name`, which is in minutes, to the microsecond; at most `LONGEST`."""
-        microseconds = min(self.limit(name) * 60_000_000, Decimal(LONGEST // timedelta(microseconds=1)))
-        return timedelta(microseconds=int(microseconds))
+        return minutes(self.limit(name))
 
     def account(self, name: str) -> AccountView | None:
         return self.rows.get(AccountView, name)

@@ -38,7 +38,13 @@ def verdict_events(signal: SignalView, verdict: Approval | Rejection | Expiry, d
 
     match verdict:
         case Rejection():
-            return [new(SignalRejected(signal_id=signal.signal_id, rules=verdict.rules), verdict_id, signal.signal_id)]
+            return [
+                new(
+                    SignalRejected(signal_id=signal.signal_id, rules=verdict.rules, not_yet=verdict.not_yet),
+                    verdict_id,
+                    signal.signal_id,
+                )
+            ]
         case Expiry():
             return [new(SignalExpired(signal_id=signal.signal_id, rules=verdict.rules), verdict_id, signal.signal_id)]
         case Approval():

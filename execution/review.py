@@ -5,7 +5,7 @@ from decimal import Decimal
 
 from execution.desk import Desk
 from execution.exchange import InstrumentRules, check_terms
-from execution.rules import FOR_EVERY_ORDER, FOR_SIGNALS, Proposal, fresh_signal
+from execution.rules import FOR_EVERY_ORDER, FOR_SIGNALS, NOT_YET, Proposal, fresh_signal
 from execution.sizing import Size, signal_size, wanted_value
 from ledger.event_parts import OrderKind, RuleChecked
 from ledger.projections.opinions import action_of
@@ -36,6 +36,11 @@ class Rejection:
     def failed(self) -> RuleChecked:
         """The first rule that said no."""
         return next(rule for rule in self.rules if not rule.passed)
+
+    @property
+    def not_yet(self) -> bool:
+        """Whether every rule that said no may say yes to the same opinion later."""
+        return all(rule.passed or rule.rule in NOT_YET for rule in self.rules)
 
 
 @dataclass(frozen=True, slots=True)

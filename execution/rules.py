@@ -221,6 +221,20 @@ FOR_SIGNALS: Final[tuple[Rule, ...]] = (
     minimum_trade,
 )
 
+NOT_YET: Final = frozenset(
+    rule.__name__
+    for rule in (
+        trading_open,
+        price_known,
+        no_unknown_order,
+        enough_confidence,
+        confirmed,
+        cooled_down,
+        no_open_order,
+    )
+)
+"""The rules whose no says nothing against the opinion itself: said again, it may pass."""
+
 
 def _signal(proposal: Proposal) -> SignalView:
     assert proposal.signal is not None, "a rule for signals was asked about an order without one"

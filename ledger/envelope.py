@@ -93,6 +93,7 @@ def encode(event: Event) -> str:
 Lift = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 LIFTS: Final[dict[tuple[str, int], Lift]] = {
     ("PortfolioOpened", 1): lambda payload: {**payload, "allow_short": False},
+    ("SignalRejected", 1): lambda payload: {**payload, "not_yet": False},
 }
 """How a payload of (type, version) becomes one of (type, version + 1)."""
 

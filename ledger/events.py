@@ -260,11 +260,16 @@ class SignalApproved(Event):
 
 
 class SignalRejected(Event):
-    """Review said no; at least one of `rules` did not pass."""
+    """Review said no; at least one of `rules` did not pass.
+
+    `not_yet` says that nothing but time or circumstances stood against it: the bot is to say the same again.
+    """
 
     type = "SignalRejected"
+    version = 2
     signal_id: UUID
     rules: tuple[RuleChecked, ...]
+    not_yet: bool
 
 
 class SignalExpired(Event):

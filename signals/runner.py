@@ -2,32 +2,33 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from math import ceil
-from typing import Final, Literal
+from typing import Literal
 from uuid import UUID
 
 from ledger.event_parts import SignalPart
 from ledger.events import BotFailed, SignalEmitted
 from ledger.projections.bots import BotView
+from ledger.projections.policy import SignalPolicy
 from ledger.values import derived_id, time_text
 from signals.bot import Bot, Part, Signal, Window
 from signals.foreign import Failure, answer_of
 from signals.market import Candle, timeframe_of, timeframe_text
 from signals.registry import NO_BOTS, bot_of, parameters_hash, parameters_of
 
-HOLD_BELOW: Final = Decimal("0.05")
-"""A score of less than this, in either direction, is hold."""
 
-
-def evaluate(bot: BotView, candles: Sequence[Candle], extra: Mapping[str, Bot] = NO_BOTS) -> "Evaluation":
+def evaluate(
+    bot: BotView, candles: Sequence[Candle], policy: SignalPolicy, now: datetime, extra: Mapping[str, Bot] = NO_BOTS
+) -> "Evaluation":
     """What the bot says at the close of the last of these candles (of its instrument, oldest first).
 
     Asks the bot only when there are as many candles as it needs. Nothing it raises comes through: an unknown kind,
     wrong parameters, candles of another market and exceptions of the bot are the outcome "failed", with a BotFailed to
-    store. A SignalEmitted to store comes with the outcome "signal": a first opinion, an opinion other than hold, or the
-    hold that ends one. An unchanged hold is silence, and so is any candle at or before the bot's last signal.
+    store. A SignalEmitted to store comes with the outcome "signal": a first opinion, one in another band of the policy
+    than the last, or one that stands and that the bot's card says is to be repeated. Everything else is silence, and
+    so is any candle at or before the bot's last signal, and an opinion that at `now` is too old to be traded ("stale").
     """
     if not candles:
         return Evaluation(bot.bot_id, None, "not_warm", "no candle has closed yet")
@@ -41,17 +42,17 @@ def evaluate(bot: BotView, candles: Sequence[Candle], extra: Mapping[str, Bot] =
         return Evaluation(bot.bot_id, asof, "not_warm", reason, asked.needed, len(candles))
     if asked.event is None:
         return Evaluation(bot.bot_id, asof, "nothing_to_say", "the bot has no opinion", asked.needed, len(candles))
-    silence = _why_silent(bot, asked.event)
+    stale, silence = _why_stale(asked.event, policy, now), why_silent(bot, asked.event.score, asof, policy)
     return Evaluation(
         bot.bot_id,
         asof,
-        "unchanged" if silence else "signal",
-        silence or _said(asked.event.score),
+        "unchanged" if silence else "stale" if stale else "signal",
+        silence or stale or _said(asked.event.score, policy),
         asked.needed,
         len(candles),
         asked.event.score,
         asked.event.confidence,
-        signal_event=None if silence else asked.event,
+        signal_event=None if silence or stale else asked.event,
     )
 
 
@@ -65,7 +66,7 @@ class Evaluation:
 
     bot_id: str
     asof: datetime | None
-    outcome: Literal["signal", "unchanged", "not_warm", "nothing_to_say", "failed"]
+    outcome: Literal["signal", "unchanged", "stale", "not_warm", "nothing_to_say", "failed"]
     reason: str
     bars_needed: int = 0
     bars_seen: int = 0
@@ -73,6 +74,18 @@ class Evaluation:
     confidence: Decimal | None = None
     signal_event: SignalEmitted | None = None
     failure: BotFailed | None = None
+
+
+def why_silent(bot: BotView, score: Decimal, asof: datetime, policy: SignalPolicy) -> str | None:
+    """Why an opinion of this stored score at this close is not news, or None when it is."""
+    if bot.last_asof is None or bot.last_score is None:
+        return None
+    if asof <= bot.last_asof:
+        return f"its opinion at {time_text(bot.last_asof)} is known already"
+    band = policy.band(score)
+    if band == policy.band(bot.last_score) and not (band and bot.repeats):
+        return f"still {_said(score, policy)}"
+    return None
 
 
 def signal_id(event: SignalEmitted) -> UUID:
@@ -134,19 +147,15 @@ def _six_places(number: float) -> Decimal:
     return Decimal(f"{number:.6f}")
 
 
-def _why_silent(bot: BotView, event: SignalEmitted) -> str | None:
-    """Why this opinion is not news, or None when it is."""
-    if bot.last_asof is None or bot.last_score is None:
+def _why_stale(event: SignalEmitted, policy: SignalPolicy, now: datetime) -> str | None:
+    horizon = policy.longest if event.horizon_s is None else timedelta(seconds=event.horizon_s)
+    if now - event.asof <= min(policy.longest, horizon):
         return None
-    if event.asof <= bot.last_asof:
-        return f"its opinion at {time_text(bot.last_asof)} is known already"
-    if max(abs(event.score), abs(bot.last_score)) < HOLD_BELOW:
-        return "still hold"
-    return None
+    return f"its opinion of {time_text(event.asof)} is too old to be traded"
 
 
-def _said(score: Decimal) -> str:
-    return f"hold ({score})" if abs(score) < HOLD_BELOW else f"{'buy' if score > 0 else 'sell'} ({score})"
+def _said(score: Decimal, policy: SignalPolicy) -> str:
+    return f"hold ({score})" if not policy.band(score) else f"{'buy' if score > 0 else 'sell'} ({score})"
 
 
 def _printable(text: str) -> str:

@@ -312,7 +312,13 @@ class Story:
             return []
         signal = self.signals.pop(step.pick % len(self.signals))
         rules = (rule("cooldown", passed=False), rule("confidence", passed=True), rule("halt", passed=False))
-        return [self.new(SignalRejected(signal_id=signal.event_id, rules=rules), actor="review", cause=signal)]
+        return [
+            self.new(
+                SignalRejected(signal_id=signal.event_id, rules=rules, not_yet=step.pick % 2 == 0),
+                actor="review",
+                cause=signal,
+            )
+        ]
 
     def expire(self, step: Step) -> list[NewEvent]:
         if not self.signals:

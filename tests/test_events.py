@@ -159,7 +159,8 @@ EXPECTED: dict[str, Event] = {
         note="overbought",
     ),
     "SignalApproved.v1": SignalApproved(signal_id=SIGNAL, side=Side.SELL, quote_size=d("90"), rules=(CONFIDENT,)),
-    "SignalRejected.v1": SignalRejected(signal_id=SIGNAL, rules=(CONFIDENT, COOLING)),
+    "SignalRejected.v1": SignalRejected(signal_id=SIGNAL, rules=(CONFIDENT, COOLING), not_yet=False),
+    "SignalRejected.v2": SignalRejected(signal_id=SIGNAL, rules=(CONFIDENT, COOLING), not_yet=True),
     "SignalExpired.v1": SignalExpired(signal_id=SIGNAL, rules=(COOLING,)),
     "OrderRequested.v1": OrderRequested(
         client_order_id="db-0192a3c4-1",

@@ -323,7 +323,7 @@ def test_every_text_is_kept_exactly(engine: Engine, reason: str, actor: str, met
 
 
 def rejected(rule: RuleChecked) -> SignalRejected:
-    return SignalRejected(signal_id=UUID(int=1), rules=(rule,))
+    return SignalRejected(signal_id=UUID(int=1), rules=(rule,), not_yet=False)
 
 
 @pytest.mark.parametrize("character", ["\0", "\ud800"], ids=["nul", "half a pair"])

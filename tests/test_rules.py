@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from execution import rules
-from execution.desk import LONGEST
 from execution.exchange import InstrumentRules
 from execution.rules import FOR_EVERY_ORDER, FOR_SIGNALS, Proposal, Rule, fresh_signal
 from execution.sizing import Size
@@ -18,6 +17,7 @@ from ledger.book import MemoryBook
 from ledger.event_parts import RuleChecked
 from ledger.events import OrderRequested
 from ledger.projections.opinions import action_of
+from ledger.projections.policy import LONGEST
 from ledger.projections.signals import SignalView
 from ledger.values import Instrument, Side
 from tests.factories import SteppingClock

@@ -1,5 +1,6 @@
 """The runner: from closed candles and a bot to an event to store, to silence, or to a recorded failure."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -13,12 +14,13 @@ from hypothesis import strategies as st
 
 from ledger.envelope import decode, encode
 from ledger.projections.bots import BotView
+from ledger.projections.policy import SignalPolicy
 from ledger.values import Instrument
 from signals.bot import Bot, Needs, Parameters, Part, Signal, Window
 from signals.market import Candle
 from signals.market_simulated import simulated_candles
-from signals.registry import parameters_hash
-from signals.runner import HOLD_BELOW, Evaluation, evaluate, signal_id
+from signals.registry import NO_BOTS, parameters_hash
+from signals.runner import Evaluation, evaluate, signal_id
 
 BTC = Instrument("BTC-USD")
 CANDLES = list(islice(simulated_candles(3, BTC, timedelta(minutes=1)), 600))
@@ -36,7 +38,9 @@ CARD = BotView(
     last_asof=None,
     last_score=None,
     last_confidence=None,
+    repeats=False,
 )
+POLICY = SignalPolicy((Decimal("0.05"), Decimal("0.15"), Decimal("0.30")), timedelta(minutes=10))
 
 
 class Unprintable(Exception):
@@ -65,27 +69,37 @@ class Echo:
         return self.answer  # type: ignore[no-any-return]
 
 
+def asked(card: BotView, candles: list[Candle], bots: Mapping[str, Bot] = NO_BOTS) -> Evaluation:
+    """What comes of asking the bot at the moment at which the last of these candles closed."""
+    return evaluate(card, candles, POLICY, candles[-1].closed_at if candles else LAST.closed_at, bots)
+
+
 def told(answer: object, card: BotView = CARD, candles: list[Candle] = CANDLES) -> Evaluation:
     bots: dict[str, Bot] = {"echo": Echo(answer)}
-    return evaluate(card, candles, bots)
+    return asked(card, candles, bots)
 
 
-def after(score: str, asof: datetime = CANDLES[-2].closed_at) -> BotView:
+def after(score: str, asof: datetime = CANDLES[-2].closed_at, *, repeats: bool = False) -> BotView:
     """The bot's card after a signal of this score."""
-    return replace(CARD, last_asof=asof, last_score=Decimal(score), last_confidence=Decimal(1))
+    return replace(CARD, last_asof=asof, last_score=Decimal(score), last_confidence=Decimal(1), repeats=repeats)
 
 
 scores = st.floats(-1, 1)
 
 
-@given(scores, st.none() | scores)
+def band(score: Decimal) -> int:
+    """FROZEN 0, COOL 1, WARM 2, HOT 3, with the sign of the score."""
+    warmth = sum((abs(score) >= Decimal("0.05"), abs(score) >= Decimal("0.15"), abs(score) >= Decimal("0.30")))
+    return warmth if score >= 0 else -warmth
+
+
+@given(scores, st.none() | scores, st.booleans())
 @settings(deadline=None)
-def test_silence_is_an_unchanged_hold_and_nothing_else(now: float, before: float | None) -> None:
-    """An opinion becomes an event when it is the first, when it is not hold, or when it ends one that was not hold."""
-    card = CARD if before is None else after(f"{before:.6f}")
-    found = told(Signal(score=now), card)
-    stored = Decimal(f"{now:.6f}")
-    is_news = before is None or abs(stored) >= HOLD_BELOW or abs(Decimal(f"{before:.6f}")) >= HOLD_BELOW
+def test_only_news_and_what_was_asked_for_again_is_told(now: float, before: float | None, repeats: bool) -> None:
+    """An opinion becomes an event when it is the first, when its band changed, or when it is wanted again and no hold."""
+    stored, last = Decimal(f"{now:.6f}"), None if before is None else f"{before:.6f}"
+    found = told(Signal(score=now), CARD if last is None else after(last, repeats=repeats))
+    is_news = last is None or band(stored) != band(Decimal(last)) or (repeats and band(stored) != 0)
     assert (found.outcome, found.signal_event is not None) == (("signal", True) if is_news else ("unchanged", False))
     assert found.score == stored
 
@@ -101,12 +115,29 @@ def test_silence_is_an_unchanged_hold_and_nothing_else(now: float, before: float
         ("0.05", 0.0, "signal"),
         ("-0.05", 0.01, "signal"),
         ("0.049999", 0.0, "unchanged"),
-        ("0.8", 0.8, "signal"),
+        ("0.8", 0.8, "unchanged"),
+        ("0.8", 0.3, "unchanged"),
+        ("0.8", 0.2999994, "signal"),
+        ("0.8", -0.8, "signal"),
     ],
 )
-def test_the_edge_of_hold(before: str | None, now: float, outcome: str) -> None:
-    """Hold is a stored score of less than 0.05 in either direction."""
+def test_the_edges_of_an_opinion(before: str | None, now: float, outcome: str) -> None:
+    """Bands begin at the stored scores 0.05, 0.15 and 0.30, in either direction."""
     assert told(Signal(score=now), CARD if before is None else after(before)).outcome == outcome
+
+
+@pytest.mark.parametrize(("late_s", "outcome"), [(0, "signal"), (600, "signal"), (601, "stale")])
+@pytest.mark.parametrize(("horizon_s", "late_enough"), [(None, 601), (60, 61)])
+def test_what_is_too_old_to_be_traded_is_not_told(
+    late_s: int, outcome: str, horizon_s: int | None, late_enough: int
+) -> None:
+    """Past the policy's longest age or the signal's own horizon, whichever is shorter, there is no event but a reason."""
+    bots: dict[str, Bot] = {
+        "echo": Echo(Signal(score=1.0, horizon=None if horizon_s is None else timedelta(seconds=horizon_s)))
+    }
+    found = evaluate(CARD, CANDLES, POLICY, LAST.closed_at + timedelta(seconds=late_s), bots)
+    assert found.outcome == ("stale" if late_s >= late_enough else outcome)
+    assert (found.signal_event is None) == (found.outcome == "stale")
 
 
 @given(st.integers(0, 100))
@@ -203,13 +234,13 @@ def test_a_bot_that_cannot_run_fails_in_a_sentence(change: dict[str, Any], sente
 def test_a_bot_is_asked_from_the_first_bar_it_declared(kind: str) -> None:
     """One candle too few is "not warm", the declared number is enough; a bot may still say nothing."""
     card = replace(CARD, kind=kind)
-    needed = evaluate(card, CANDLES).bars_needed
+    needed = asked(card, CANDLES).bars_needed
     assert needed > 1
-    short, enough = evaluate(card, CANDLES[: needed - 1]), evaluate(card, CANDLES[:needed])
+    short, enough = asked(card, CANDLES[: needed - 1]), asked(card, CANDLES[:needed])
     assert (short.outcome, short.bars_seen, short.signal_event) == ("not_warm", needed - 1, None)
     assert short.reason == f"{needed - 1} of {needed} candles are there"
     assert (enough.outcome, enough.bars_seen) == ("signal", needed)
-    assert evaluate(card, []).outcome == "not_warm"
+    assert asked(card, []).outcome == "not_warm"
     assert told(None).outcome == "nothing_to_say"
 
 
@@ -234,4 +265,4 @@ def test_the_same_evaluation_has_the_same_id() -> None:
 def test_an_evaluation_is_repeatable() -> None:
     """Evaluating the same card on the same candles gives an equal evaluation."""
     card = replace(CARD, kind="combined")
-    assert evaluate(card, CANDLES) == evaluate(card, CANDLES)
+    assert asked(card, CANDLES) == asked(card, CANDLES)

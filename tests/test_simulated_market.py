@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ledger.projections.bots import BotView
+from ledger.projections.policy import SignalPolicy
 from ledger.values import Instrument
 from signals.market import Candle, in_order
 from signals.market_simulated import BEGINS_AT, BLOCK, simulated_candles, simulated_feed
@@ -20,6 +21,7 @@ from signals.runner import evaluate
 
 BTC, ETH = Instrument("BTC-USD"), Instrument("ETH-USD")
 MINUTE = timedelta(minutes=1)
+POLICY = SignalPolicy((Decimal("0.05"), Decimal("0.15"), Decimal("0.30")), timedelta(minutes=10))
 seeds = st.integers(0, 10**18)
 
 
@@ -135,8 +137,11 @@ def test_volume_grows_with_movement() -> None:
 def test_every_bot_changes_its_mind_within_a_few_hundred_candles(kind: str, seed: int) -> None:
     """In 300 candles a built-in bot turns from clear buy to clear sell or back at least four times."""
     candles = market(seed, 518 + 300)
-    card = BotView("b", kind, "1", BTC, "1m", "{}", "running", "", BEGINS_AT, None, None, None)
-    scores = [evaluate(card, candles[:end]).score or Decimal(0) for end in range(518, len(candles))]
+    card = BotView("b", kind, "1", BTC, "1m", "{}", "running", "", BEGINS_AT, None, None, None, False)
+    scores = [
+        evaluate(card, candles[:end], POLICY, candles[end - 1].closed_at).score or Decimal(0)
+        for end in range(518, len(candles))
+    ]
     sides = [score > 0 for score in scores if abs(score) >= Decimal("0.15")]
     assert sum(one != other for one, other in pairwise(sides)) >= 4
 

@@ -6,7 +6,18 @@ from decimal import Decimal
 from typing import ClassVar
 
 from ledger.envelope import Envelope
-from ledger.events import BotConfigured, BotFailed, BotRegistered, BotStarted, BotStopped, Event, SignalEmitted
+from ledger.events import (
+    BotConfigured,
+    BotFailed,
+    BotRegistered,
+    BotStarted,
+    BotStopped,
+    Event,
+    SignalEmitted,
+    SignalExpired,
+    SignalRejected,
+)
+from ledger.projections.signals import SignalView
 from ledger.rows import Change, Row, Rows, replaced
 
 
@@ -14,7 +25,9 @@ from ledger.rows import Change, Row, Rows, replaced
 class BotView(Row):
     """A bot. `status` is stopped, running or failed; `parameters` is the canonical JSON text of its settings.
 
-    `last_asof`, `last_score` and `last_confidence` are of its newest signal, None before the first.
+    `last_asof`, `last_score` and `last_confidence` are of its newest signal, None before the first. `repeats` says that
+    an opinion which stands is to be told at the next close although it has not changed: review answered the newest
+    signal with "not yet" or too late, or the bot was started or configured since.
     """
 
     table: ClassVar[str] = "bots"
@@ -31,18 +44,30 @@ class BotView(Row):
     last_asof: datetime | None
     last_score: Decimal | None
     last_confidence: Decimal | None
+    repeats: bool
 
 
 class BotsProjection:
     name = "bots"
-    version = 1
-    events: tuple[type[Event], ...] = (BotRegistered, BotConfigured, BotStarted, BotStopped, BotFailed, SignalEmitted)
+    version = 2
+    events: tuple[type[Event], ...] = (
+        BotRegistered,
+        BotConfigured,
+        BotStarted,
+        BotStopped,
+        BotFailed,
+        SignalEmitted,
+        SignalRejected,
+        SignalExpired,
+    )
     rows: tuple[type[Row], ...] = (BotView,)
 
     def fold(self, rows: Rows, envelope: Envelope) -> list[Change]:
         event = envelope.event
         if isinstance(event, BotRegistered):
             return [_registered(event, envelope)]
+        if isinstance(event, SignalRejected | SignalExpired):
+            return _answered(rows, event)
         if not isinstance(event, BotConfigured | BotStarted | BotStopped | BotFailed | SignalEmitted):
             return []
         bot = rows.get(BotView, event.bot_id)
@@ -51,11 +76,11 @@ class BotsProjection:
             return []
         match event:
             case BotConfigured():
-                return [replaced(bot, parameters=event.parameters)]
+                return [replaced(bot, parameters=event.parameters, repeats=True)]
             case SignalEmitted():
                 return [_said(bot, event)]
             case BotStarted():
-                return [_turned(bot, "running", "", envelope)]
+                return [replaced(_turned(bot, "running", "", envelope), repeats=True)]
             case BotStopped():
                 return [_turned(bot, "stopped", event.reason, envelope)]
             case BotFailed():
@@ -76,6 +101,7 @@ def _registered(event: BotRegistered, envelope: Envelope) -> BotView:
         last_asof=None,
         last_score=None,
         last_confidence=None,
+        repeats=False,
     )
 
 
@@ -86,4 +112,13 @@ def _turned(bot: BotView, status: str, reason: str, envelope: Envelope) -> BotVi
 def _said(bot: BotView, event: SignalEmitted) -> BotView:
     if bot.last_asof is not None and event.asof < bot.last_asof:
         return bot
-    return replaced(bot, last_asof=event.asof, last_score=event.score, last_confidence=event.confidence)
+    return replaced(bot, last_asof=event.asof, last_score=event.score, last_confidence=event.confidence, repeats=False)
+
+
+def _answered(rows: Rows, event: SignalRejected | SignalExpired) -> list[Change]:
+    """The bot's newest signal was judged: one that came too late or too soon is worth telling again."""
+    signal = rows.get(SignalView, event.signal_id)
+    bot = rows.get(BotView, signal.bot_id) if signal else None
+    if signal is None or bot is None or signal.asof != bot.last_asof:
+        return []
+    return [replaced(bot, repeats=isinstance(event, SignalExpired) or event.not_yet)]

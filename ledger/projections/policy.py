@@ -1,7 +1,7 @@
 """Policy: the limits in force and whether trading is halted."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import ClassVar, Final
 
@@ -72,6 +72,38 @@ def limit_of(rows: Rows, name: str) -> Decimal:
     """The value in force for the limit called `name`."""
     row = rows.get(Limit, name)
     return LIMITS[name] if row is None else row.value
+
+
+@dataclass(frozen=True, slots=True)
+class SignalPolicy:
+    """What makes an opinion news. `edges`: the scores (without sign, rising) between which review sees no difference.
+
+    An opinion older than `longest` is traded no more, and so not worth telling.
+    """
+
+    edges: tuple[Decimal, ...]
+    longest: timedelta
+
+    def band(self, score: Decimal) -> int:
+        """How many edges |score| has reached, below 0 for a sell: 0 is hold, and equal bands are one opinion."""
+        reached = sum(1 for edge in self.edges if abs(score) >= edge)
+        return reached if score >= 0 else -reached
+
+
+def signal_policy(rows: Rows) -> SignalPolicy:
+    """What the limits in force say about signals."""
+    edges = {limit_of(rows, name) for name in ("cool_score", "warm_score", "hot_score", "action_score")}
+    return SignalPolicy(tuple(sorted(edges)), minutes(limit_of(rows, "signal_maximum_age_minutes")))
+
+
+LONGEST: Final = timedelta(days=3650)
+"""No window is longer, so that adding one to a time always gives a time."""
+
+
+def minutes(limit: Decimal) -> timedelta:
+    """A limit in minutes as a duration, to the microsecond; at most `LONGEST`."""
+    microseconds = min(limit * 60_000_000, Decimal(LONGEST // timedelta(microseconds=1)))
+    return timedelta(microseconds=int(microseconds))
 
 
 def halt_reason(rows: Rows) -> str | None:
