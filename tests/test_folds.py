@@ -26,6 +26,7 @@ from tests.random_trades import BASE
 from tests.random_values import told, value_events
 
 PORTFOLIO = UUID(int=1)
+BTC = Asset("BTC")
 NOON = datetime(2024, 1, 1, 12, tzinfo=UTC)
 KINDS: tuple[type[Row], ...] = tuple(kind for projection in PROJECTIONS for kind in projection.rows)
 
@@ -179,6 +180,18 @@ def test_an_unmatched_sale_resolves_itself() -> None:
     book.record(PORTFOLIO, [fact(3, trade(Side.BUY, "1", "200"), 15)])
     assert holding_of(book) == {"quantity": "0.5", "cost": "100", "gain": "350", "unmatched": "0", "for": "0"}
     assert list(rows_of(book).history(UnmatchedDisposal)) == []
+
+
+def test_a_late_split_reaches_disposals_before_it() -> None:
+    """What an unmatched sale still misses is split too, whether the split is told at its time or after a later purchase."""
+    sale, split = (
+        fact(1, trade(Side.SELL, "1", "1"), 0),
+        fact(2, SplitRecorded(asset=BTC, numerator=2, denominator=1), 1),
+    )
+    purchase = fact(3, trade(Side.BUY, "1", "1"), 2)
+
+    told_late = book_after([OPENED, sale, purchase, split])
+    assert texts(rows_of(told_late)) == texts(rows_of(book_after([OPENED, sale, split, purchase])))
 
 
 def holding_of(book: MemoryBook) -> dict[str, str]:

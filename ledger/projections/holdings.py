@@ -285,9 +285,9 @@ def _fold_again(
     """What differs from the asset's rows when all that stands at `start` and later is folded again in its order.
 
     `late` is one more of it; what belongs to the event `without` is left out. A split cannot be undone from what it
-    left: where one stands in between, everything is folded again from the beginning.
+    left, and a late one reaches back to disposals before it: with either, everything is folded again from the beginning.
     """
-    if any(rows.since(Split, asset, *start[:2])):
+    if isinstance(late, Split) or any(rows.since(Split, asset, *start[:2])):
         start = BEGINNING
     later: list[Item] = [leg for leg in rows.since(Leg, asset, *start) if leg.kind != "split"]
     later += rows.since(Split, asset, *start[:2])
