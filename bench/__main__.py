@@ -13,6 +13,7 @@ from pathlib import Path
 
 from bench.figures import Figure, print_figures
 from bench.ledger_speed import measure_ledger
+from bench.past_cuts import measure_past
 from bench.raw_limits import measure_raw_limits
 from ledger.database import connected
 from ledger.embedded_postgres import embedded_postgres
@@ -34,6 +35,7 @@ def main() -> None:
             limits = measure_raw_limits(url, events)
             figures += limits.figures
             figures += measure_ledger(engine, limits, events)
+            figures += measure_past(engine, events)
     print_figures(figures)
 
 

@@ -22,20 +22,22 @@ _BODY: Final = (
 )
 _SIGNATURE: Final = b"PGCOPY\n\xff\r\n\0"
 _HEADER: Final = len(_SIGNATURE) + 8
+ENDLESS: Final = 2**63 - 1
+"""Beyond the last position that any log can have."""
 
 
 def raw_events(
-    connection: Raw, portfolio_id: UUID, *, after: int = 0, by_time: Sequence[str] = ()
+    connection: Raw, portfolio_id: UUID, *, after: int = 0, last: int = ENDLESS, by_time: Sequence[str] = ()
 ) -> Generator[RawEvent, None, None]:
-    """The events above `after` in order of position, or those of some types in order of occurrence.
+    """The events above `after`, up to `last`, in order of position, or those of some types in order of occurrence.
 
     The connection can do nothing else until this is exhausted or closed: close it where it is opened.
     """
     chosen, order = ("and type = any(%s)", "occurred_at, position") if by_time else ("", "position")
-    values = (portfolio_id, after, list(by_time)) if by_time else (portfolio_id, after)
+    values = (portfolio_id, after, last, *([list(by_time)] if by_time else []))
     statement = (
-        f"copy (select {_BODY} from events where portfolio_id = %s and position > %s {chosen} order by {order})"
-        " to stdout (format binary)"
+        f"copy (select {_BODY} from events where portfolio_id = %s and position > %s and position <= %s {chosen}"
+        f" order by {order}) to stdout (format binary)"
     )
     with connection.cursor() as cursor, cursor.copy(statement, values) as copy:
         for data in copy:

@@ -37,19 +37,51 @@ class AsOf:
     as what it takes back.
     """
 
-    def __init__(self, as_of: datetime | None) -> None:
-        self._as_of = as_of
-        self._left_out: set[UUID] = set()
+    def __init__(self, moment: datetime | None) -> None:
+        self.moment = moment
+        self._left_out: dict[UUID, int] = {}
+        self._too_early: set[UUID] = set()
 
     def counts(self, envelope: Envelope) -> bool:
         """Whether the event happened by then."""
-        if self._as_of is None or envelope.type in OPENINGS:
+        if self.moment is None or envelope.type in OPENINGS:
             return True
-        in_time = envelope.occurred_at <= self._as_of or envelope.type == TradeReversed.type
-        if in_time and (not self._left_out or self._left_out.isdisjoint(_answered(envelope))):
+        in_time = envelope.occurred_at <= self.moment or envelope.type == TradeReversed.type
+        if in_time and not self._waits(envelope):
             return True
-        self._left_out.add(envelope.event_id)
+        self.leave_out(envelope.event_id, envelope.position)
+        if in_time:
+            self._too_early.add(envelope.event_id)
         return False
+
+    def leave_out(self, event_id: UUID, position: int) -> None:
+        """The event at this position, and what answers it, does not count."""
+        self._left_out[event_id] = position
+
+    def leaves_out(self, event_id: UUID) -> bool:
+        """Whether the event was asked for and did not count."""
+        return event_id in self._left_out
+
+    @property
+    def too_early(self) -> list[UUID]:
+        """The events that had occurred by then and do not count because what they answer does not."""
+        return list(self._too_early)
+
+    def later(self, moment: datetime | None, more: Iterable[Envelope]) -> tuple["AsOf", list[Envelope]]:
+        """The same events asked at a later moment, and those of `more` that count then, in their order.
+
+        Among `more` are, in the order of the log, all those left out that had occurred by the later moment.
+        """
+        asked = AsOf(moment)
+        asked._left_out = dict(self._left_out)
+        left_out = (envelope for envelope in more if self.leaves_out(envelope.event_id))
+        added = [envelope for envelope in left_out if asked.counts(envelope) and asked._left_out.pop(envelope.event_id)]
+        return asked, added
+
+    def _waits(self, envelope: Envelope) -> bool:
+        """Whether it answers an event before it that does not count."""
+        left_out, here = self._left_out, envelope.position
+        return bool(left_out) and any(left_out.get(one, here) < here for one in _answered(envelope))
 
     def of(self, envelopes: Iterable[Envelope]) -> Iterator[Envelope]:
         """Those of `envelopes` that count."""

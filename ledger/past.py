@@ -5,10 +5,10 @@ What is kept is disposable and never the truth: it only grows by folding the eve
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from typing import Final, NamedTuple
 from uuid import UUID
@@ -16,23 +16,36 @@ from uuid import UUID
 from sqlalchemy import Engine
 
 from ledger.book import Stopped, attempt_fold
-from ledger.chain import BrokenLog, checked
+from ledger.chain import BrokenLog, Head, checked, genesis_hash
+from ledger.column_cut import KNOWN_TYPES, ColumnCut, cut_by_columns
 from ledger.cuts import AsOf, Cut
 from ledger.differences import Difference, PortfolioReplay
 from ledger.envelope import Envelope
-from ledger.events import EVENTS
+from ledger.folded_rows import FoldedRows
 from ledger.identities import broken_identities
-from ledger.postgres import Raw, position_known_at, raw, read_event, read_stream
+from ledger.postgres import (
+    Raw,
+    events_after,
+    head_record,
+    position_known_at,
+    raw,
+    read_event,
+    read_stream,
+)
 from ledger.postgres_book import StoredReading
-from ledger.projections import PROJECTIONS
+from ledger.postgres_cuts import count_more, read_between
+from ledger.projections import OF_VALUE, PROJECTIONS
 from ledger.projections.portfolio import PortfolioView
 from ledger.projections.trades import TradeView
 from ledger.replay import Progress
-from ledger.rows import MemoryRows, Projection, R, Recorded, all_rows, key_of, row_text, state_hash
+from ledger.rows import Change, MemoryRows, Projection, Rows, all_rows, row_text, state_hash
 from ledger.valuation import Worth, worth_of
-from ledger.views import row_kinds
+from ledger.views import StoredRows, read_checkpoint, row_kinds, versions_text
 
-KNOWN_TYPES: Final = {name for name, _ in EVENTS}
+COLUMNS_FROM: Final = 5_000
+"""Cuts of so many known events are folded by the column road,"""
+TIMES_SLOWER: Final = 5
+"""which takes so many times less than folding them one by one."""
 KEPT: Final = 8
 """So many cuts are remembered at a time,"""
 KEPT_EVENTS: Final = 500_000
@@ -53,13 +66,20 @@ class Past:
     ) -> Iterator[StoredReading]:
         """The portfolio as it was at `cut`; `position` is the last one known then (0 before the first event).
 
-        Only the rows of `projections` are there; events that none of them folds cost next to nothing.
+        Nothing but the rows of `projections` is sure to be there; events that none of them folds cost next to nothing.
         """
         with self._engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
             own = raw(connection)
+            end = _end(own, portfolio_id)
             known = None if cut.known_at is None else position_known_at(own, portfolio_id, cut.known_at)
-            folded = self._folded(_Key(portfolio_id, cut.as_of, known, projections))
+            present = _present(own, portfolio_id, cut.as_of, end) if known in (None, end) else None
+            if present is not None:
+                yield present
+                return
+            folded, earlier = self._folded(_Key(portfolio_id, cut.as_of, known, projections))
             with folded.gate:
+                if not folded.position:
+                    folded.start(own, portfolio_id, end if known is None else known, earlier)
                 folded.catch_up(own, portfolio_id, known)
                 if folded.stopped is not None:
                     # What stopped the fold may have been the database going away: the next question folds anew.
@@ -67,13 +87,15 @@ class Past:
                 rows = folded.rows.within(partial(read_event, own, portfolio_id))
                 yield StoredReading(folded.position, folded.stopped, rows, own, portfolio_id)
 
-    def _folded(self, key: "_Key") -> "_Folded":
+    def _folded(self, key: "_Key") -> tuple["_Folded", list["_Folded"]]:
+        """What is kept for this cut, and what is kept for others from which it may be reached."""
         with self._gate:
             folded = self._kept.pop(key, None) or _Folded(key.as_of, key.projections)
+            earlier = [kept for other, kept in self._kept.items() if other.may_become(key)]
             self._kept[key] = folded
             while len(self._kept) > KEPT or (len(self._kept) > 1 and self._folded_events() > KEPT_EVENTS):
                 self._kept.popitem(last=False)
-            return folded
+            return folded, earlier
 
     def _forget(self, folded: "_Folded") -> None:
         with self._gate:
@@ -82,6 +104,17 @@ class Past:
 
     def _folded_events(self) -> int:
         return sum(folded.position for folded in self._kept.values())
+
+
+def _present(connection: Raw, portfolio_id: UUID, moment: datetime | None, end: int) -> StoredReading | None:
+    """The stored views, where they stand at the end of the log and all of it had happened by then."""
+    checkpoint = read_checkpoint(connection, portfolio_id)
+    if checkpoint is None or (checkpoint.position, checkpoint.stopped) != (end, None):
+        return None
+    if checkpoint.versions != versions_text() or (moment and events_after(connection, portfolio_id, moment)[0]):
+        return None
+    rows = StoredRows(portfolio_id, checkpoint.generation).within(connection)
+    return StoredReading(end, None, rows, connection, portfolio_id)
 
 
 def events_at(reading: StoredReading, past: Cut) -> Iterator[Envelope]:
@@ -105,13 +138,13 @@ def replay_at(engine: Engine, portfolio_id: UUID, cut: Cut, progress: Progress =
     """
     with engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
         own = raw(connection)
-        rows, as_of, position = FoldedRows(recorded=partial(read_event, own, portfolio_id)), AsOf(cut.as_of), 0
         known = None if cut.known_at is None else position_known_at(own, portfolio_id, cut.known_at)
-        stopped: Stopped | None = None
+        start = _started(own, portfolio_id, cut.as_of, known, progress)
+        rows, position, stopped = start.rows.within(partial(read_event, own, portfolio_id)), start.head.position, None
         try:
-            for envelope in checked(portfolio_id, read_stream(own, portfolio_id, 0, known)):
+            for envelope in checked(portfolio_id, read_stream(own, portfolio_id, position, known), start.head):
                 position = envelope.position
-                if stopped is None and as_of.counts(envelope):
+                if stopped is None and start.as_of.counts(envelope):
                     changes, failure = attempt_fold(rows, envelope)
                     rows.apply(changes)
                     stopped = Stopped(position, failure) if failure else None
@@ -121,6 +154,25 @@ def replay_at(engine: Engine, portfolio_id: UUID, cut: Cut, progress: Progress =
             return ReplayAt(PortfolioReplay(portfolio_id, "", position, 0, "", (), broken), position, None)
         progress(position % 1000)
         return ReplayAt(_found(portfolio_id, rows, position, stopped), position, _worth(rows))
+
+
+def _started(
+    connection: Raw, portfolio_id: UUID, moment: datetime | None, known: int | None, progress: Progress
+) -> ColumnCut:
+    """As far as the column road proves and folds a long log; nothing of a short one."""
+    last = known if known is not None else _end(connection, portfolio_id)
+    columns = None
+    if last >= COLUMNS_FROM:
+        columns = cut_by_columns(connection, portfolio_id, moment, last, PROJECTIONS)
+    if columns is None:
+        return ColumnCut(Head(0, genesis_hash(portfolio_id)), AsOf(moment), FoldedRows())
+    progress(columns.head.position // 1000 * 1000)
+    return columns
+
+
+def _end(connection: Raw, portfolio_id: UUID) -> int:
+    head = head_record(connection, portfolio_id)
+    return head.position if head else 0
 
 
 def _found(portfolio_id: UUID, rows: MemoryRows, position: int, stopped: Stopped | None) -> PortfolioReplay:
@@ -146,18 +198,41 @@ class _Key(NamedTuple):
     known: int | None
     projections: tuple[Projection, ...]
 
+    def may_become(self, later: "_Key") -> bool:
+        """Whether the rows of `later` may be these and what more events change.
+
+        More events of the same time of occurrence stand at the end of the log. Those of a later time stand anywhere in
+        it: only the folds of value give the same in any order.
+        """
+        if (self.portfolio_id, self.projections) != (later.portfolio_id, later.projections):
+            return False
+        if self.as_of == later.as_of:
+            return True
+        grows = self.as_of is not None and (later.as_of is None or self.as_of < later.as_of)
+        return grows and set(map(type, self.projections)) <= set(map(type, OF_VALUE))
+
 
 class _Folded:
     """One cut: its rows, and how far the log has been folded into them."""
 
-    def __init__(self, as_of: datetime | None, projections: tuple[Projection, ...]) -> None:
+    def __init__(self, moment: datetime | None, projections: tuple[Projection, ...]) -> None:
         self._projections = projections
         self._types = {kind.type for projection in projections for kind in projection.events}
         self.gate = threading.Lock()
         self.rows = FoldedRows()
         self.position = 0
         self.stopped: Stopped | None = None
-        self._as_of = AsOf(as_of)
+        self.as_of = AsOf(moment)
+
+    def start(self, connection: Raw, portfolio_id: UUID, known: int, earlier: Iterable["_Folded"]) -> None:
+        """The rows hold what an earlier cut has told already, where that is most of it; else what columns can tell."""
+        nearest = max((one for one in earlier if one.position <= known), key=_nearness, default=None)
+        if nearest is not None and self._goes_on_from(nearest, connection, portfolio_id, known):
+            return
+        if known >= COLUMNS_FROM:
+            cut = cut_by_columns(connection, portfolio_id, self.as_of.moment, known, self._projections)
+            if cut is not None:
+                self.rows, self.position, self.as_of = cut.rows, cut.head.position, cut.as_of
 
     def catch_up(self, connection: Raw, portfolio_id: UUID, known: int | None) -> None:
         """The rows hold everything up to position `known`, or to the end of the log; a fold that fails ends it."""
@@ -165,41 +240,51 @@ class _Folded:
         if self.stopped is not None or self.position == known:
             return
         for envelope in read_stream(connection, portfolio_id, self.position, known):
-            if self._as_of.counts(envelope) and (envelope.type in self._types or envelope.type not in KNOWN_TYPES):
-                changes, failure = attempt_fold(self.rows, envelope, self._projections)
+            if self.as_of.counts(envelope):
+                changes, failure = self._changes(self.rows, envelope)
                 if failure is not None:
                     self.stopped = Stopped(envelope.position, failure)
                     return
                 self.rows.apply(changes)
             self.position = envelope.position
 
+    @property
+    def reached(self) -> tuple[datetime | None, int]:
+        """The time of occurrence and the position up to which all is folded."""
+        return self.as_of.moment, self.position
 
-class FoldedRows(MemoryRows):
-    """Rows in memory that can be paged like stored ones."""
+    def _goes_on_from(self, seen: "_Folded", connection: Raw, portfolio_id: UUID, known: int) -> bool:
+        """Takes over the rows of an earlier cut and adds what that left out only for its time; False, and nothing is done,
+        when they are in use or good for nothing, or when the most is still to be folded."""
+        if not seen.gate.acquire(blocking=False):
+            return False
+        try:
+            if seen.stopped is not None or not 0 < seen.position <= known:
+                return False
+            if TIMES_SLOWER * count_more(connection, portfolio_id, seen.reached, (self.as_of.moment, known)) > known:
+                return False
+            rows, as_of, position = seen.rows.copied(), seen.as_of, seen.position
+            moment = self.as_of.moment
+            left_out = read_between(connection, portfolio_id, as_of.moment, moment, position, as_of.too_early)
+            later, added = as_of.later(moment, left_out)
+        finally:
+            seen.gate.release()
+        rows.within(partial(read_event, connection, portfolio_id))
+        for envelope in added:
+            changes, failure = self._changes(rows, envelope)
+            if failure is not None:
+                return False
+            rows.apply(changes)
+        self.rows, self.as_of, self.position = rows, later, position
+        return True
 
-    def within(self, recorded: Recorded) -> "FoldedRows":
-        """The same rows, finding events by `recorded`."""
-        self.recorded = recorded
-        return self
-
-    def naming(self, kind: type[R], event_id: UUID, *columns: str) -> list[R]:
-        """As `StoredRows.naming`."""
-        found = [row for row in self.history(kind) if any(getattr(row, name) == event_id for name in columns)]
-        return sorted(found, key=key_of)
-
-    def newest(self, kind: type[R], before: int | None, limit: int, **equal: object) -> list[R]:
-        """As `StoredRows.newest`."""
-        wanted = {name: value for name, value in equal.items() if value is not None}
-        found = [
-            row
-            for row in self.history(kind)
-            if (before is None or _position(row) < before)
-            and all(getattr(row, name) == value for name, value in wanted.items())
-        ]
-        return sorted(found, key=_position, reverse=True)[:limit]
+    def _changes(self, rows: Rows, envelope: Envelope) -> tuple[list[Change], str | None]:
+        """As `attempt_fold`; nothing for an event that no fold here looks at."""
+        if envelope.type not in self._types and envelope.type in KNOWN_TYPES:
+            return [], None
+        return attempt_fold(rows, envelope, self._projections)
 
 
-def _position(row: object) -> int:
-    position = getattr(row, "position", None)
-    assert isinstance(position, int), f"{type(row).__name__} has no position"
-    return position
+def _nearness(folded: _Folded) -> tuple[bool, datetime, int]:
+    moment, position = folded.reached
+    return moment is None, moment or datetime.min.replace(tzinfo=UTC), position

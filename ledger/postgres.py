@@ -25,7 +25,7 @@ _APPEND_MANY: Final = (
     "select last_position, recorded_at, hashes from append_many(%b::uuid, %b::bigint, %b::timestamptz, %b::uuid[],"
     " %b::text[], %b::smallint[], %b::timestamptz[], %b::text[], %b::uuid[], %b::uuid[], %b::text[], %b::text[])"
 )
-_COLUMNS: Final = (
+COLUMNS: Final = (
     "portfolio_id, position, event_id, type, version, occurred_at, recorded_at, actor,"
     " correlation_id, causation_id, payload, metadata, hash"
 )
@@ -163,10 +163,10 @@ def send_append(
 def read_page(connection: Raw, portfolio_id: UUID, after: int, limit: int) -> list[Envelope]:
     """The next `limit` envelopes above `after`."""
     cursor = connection.execute(
-        f"select {_COLUMNS} from events where portfolio_id = %s and position > %s order by position limit %s",
+        f"select {COLUMNS} from events where portfolio_id = %s and position > %s order by position limit %s",
         (portfolio_id, after, limit),
     )
-    return [_stored(row) for row in cursor]
+    return [stored(row) for row in cursor]
 
 
 def read_stream(connection: Raw, portfolio_id: UUID, after: int = 0, last: int | None = None) -> Iterator[Envelope]:
@@ -191,7 +191,7 @@ def read_events(
 ) -> list[Envelope]:
     """The newest envelopes below position `before` that `past` holds, newest first, of the given types (all when empty)."""
     cursor = connection.execute(
-        f"select {_COLUMNS} from events where portfolio_id = %s and (%s::bigint is null or position < %s)"
+        f"select {COLUMNS} from events where portfolio_id = %s and (%s::bigint is null or position < %s)"
         " and (%s::timestamptz is null or occurred_at <= %s or type = any(%s)) and (%s::timestamptz is null or recorded_at <= %s)"
         " and (cardinality(%s::text[]) = 0 or type = any(%s::text[])) order by position desc limit %s",
         (
@@ -203,24 +203,24 @@ def read_events(
             limit,
         ),
     )
-    return [_stored(row) for row in cursor]
+    return [stored(row) for row in cursor]
 
 
 def read_event(connection: Raw, portfolio_id: UUID, event_id: UUID) -> Envelope | None:
     """The event with this id, if the log holds it."""
     row = connection.execute(
-        f"select {_COLUMNS} from events where portfolio_id = %s and event_id = %s", (portfolio_id, event_id)
+        f"select {COLUMNS} from events where portfolio_id = %s and event_id = %s", (portfolio_id, event_id)
     ).fetchone()
-    return None if row is None else _stored(row)
+    return None if row is None else stored(row)
 
 
 def read_story(connection: Raw, portfolio_id: UUID, correlation_id: UUID) -> list[Envelope]:
     """All envelopes of one story, in order."""
     cursor = connection.execute(
-        f"select {_COLUMNS} from events where portfolio_id = %s and correlation_id = %s order by position",
+        f"select {COLUMNS} from events where portfolio_id = %s and correlation_id = %s order by position",
         (portfolio_id, correlation_id),
     )
-    return [_stored(row) for row in cursor]
+    return [stored(row) for row in cursor]
 
 
 def read_events_by_id(connection: Raw, portfolio_id: UUID, ids: Sequence[UUID]) -> dict[UUID, Envelope]:
@@ -228,10 +228,10 @@ def read_events_by_id(connection: Raw, portfolio_id: UUID, ids: Sequence[UUID]) 
     found: dict[UUID, Envelope] = {}
     for start in range(0, len(ids), _PAGE):
         cursor = connection.execute(
-            f"select {_COLUMNS} from events where portfolio_id = %s and event_id = any(%s)",
+            f"select {COLUMNS} from events where portfolio_id = %s and event_id = any(%s)",
             (portfolio_id, list(ids[start : start + _PAGE])),
         )
-        found |= {envelope.event_id: envelope for envelope in map(_stored, cursor)}
+        found |= {envelope.event_id: envelope for envelope in map(stored, cursor)}
     return found
 
 
@@ -363,5 +363,6 @@ def _envelope_of(portfolio_id: UUID, new: NewEvent, payload: str, row: tuple[Any
     )
 
 
-def _stored(row: tuple[Any, ...]) -> Envelope:
+def stored(row: tuple[Any, ...]) -> Envelope:
+    """The envelope of a row of `COLUMNS`."""
     return Envelope(*(*row[:12], bytes(row[12])))

@@ -1,0 +1,67 @@
+"""What a question about the past costs: `python -m bench.past_cuts [--events N]`, and a part of `make bench`.
+
+Asked is what `GET /portfolio/` asks: what is held then, and what it is worth.
+"""
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+from uuid import UUID
+
+from sqlalchemy import Engine
+
+from bench.figures import Figure, print_figures
+from bench.ledger_speed import append_encoded, opened
+from bench.trades import time_of
+from ledger.cuts import Cut
+from ledger.database import connected
+from ledger.embedded_postgres import embedded_postgres
+from ledger.past import Past
+from ledger.postgres import PostgresLog
+from ledger.postgres_book import PostgresBook
+from ledger.projections import OF_VALUE
+from ledger.replay import rebuild_portfolio
+from ledger.valuation import worth_of
+from ledger.values import system_clock
+
+
+def main() -> None:
+    """Prints what the questions cost."""
+    parser = argparse.ArgumentParser(description="Measure questions about the past.")
+    parser.add_argument("--events", type=int, default=100_000, help="how many trades there are")
+    events = parser.parse_args().events
+    with tempfile.TemporaryDirectory(prefix="daybook-bench-") as folder:
+        Path(folder).chmod(0o755)
+        with embedded_postgres(Path(folder)) as url, connected(url) as engine:
+            print_figures(measure_past(engine, events))
+
+
+def measure_past(engine: Engine, events: int) -> list[Figure]:
+    """The milliseconds of questions about a log of so many trades."""
+    log = PostgresLog(engine, system_clock)
+    portfolio_id = opened(PostgresBook(engine, system_clock), "past")
+    append_encoded(log, portfolio_id, 0, events // 2)
+    reported = system_clock()
+    append_encoded(log, portfolio_id, events // 2, events)
+    rebuild_portfolio(engine, portfolio_id)
+    past = Past(engine)
+    middle, later = time_of(events // 2), time_of(events // 2 + events // 100)
+    return [
+        _asked(f"as of now, of {events} trades", past, portfolio_id, Cut(as_of=system_clock())),
+        _asked("as of the middle, the first question", past, portfolio_id, Cut(as_of=middle)),
+        _asked("the same again", past, portfolio_id, Cut(as_of=middle)),
+        _asked("as of 1 % later", past, portfolio_id, Cut(as_of=later)),
+        _asked("as of the middle, as known at half", past, portfolio_id, Cut(middle, reported)),
+    ]
+
+
+def _asked(name: str, past: Past, portfolio_id: UUID, cut: Cut) -> Figure:
+    started = time.perf_counter()
+    with past.reading(portfolio_id, cut, OF_VALUE) as reading:
+        worth_of(reading.rows)
+    return Figure(f"question: {name}", (time.perf_counter() - started) * 1000, "ms")
+
+
+if __name__ == "__main__":
+    main()
