@@ -9,6 +9,7 @@ import rich_click as click
 from api.cli_export import export
 from api.cli_import import import_, record, reverse
 from api.cli_options import DAYS, METHODS, asset, at_any_time, one_sentence
+from api.cli_performance import performance
 from api.settings import load_settings
 from ledger.cuts import Cut
 
@@ -170,5 +171,6 @@ def doctor() -> None:
 
 cli.add_command(export)
 cli.add_command(import_)
+cli.add_command(performance)
 cli.add_command(record)
 cli.add_command(reverse)

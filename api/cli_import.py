@@ -25,7 +25,11 @@ def import_() -> None:
 @click.option("--create", is_flag=True, help="Open the portfolio if there is none of that name.")
 @click.option("--base", metavar="ASSET", callback=asset, help="The portfolio's base currency (USD for a new one).")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and write nothing.")
-@click.option("--skip-bad", is_flag=True, help="Import the rest when rows are bad; those go to FILE.bad.csv.")
+@click.option(
+    "--skip-bad",
+    is_flag=True,
+    help="Import the rest when rows are bad; those go to FILE.bad.csv, or the next free name.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @one_sentence
 def trades(

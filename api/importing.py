@@ -56,6 +56,7 @@ def run_import(settings: Settings, asked: Asked) -> int:
             base=None if asked.base is None else Asset(asked.base),
             dry_run=asked.dry_run,
             skip_bad=asked.skip_bad,
+            now=system_clock(),
         )
         with _progress(content.count(b"\n") * (1 if asked.dry_run else 2), shown=not asked.as_json) as advance:
             done = import_trades(store, wanted, content, advance)

@@ -4,9 +4,10 @@ from typing import Annotated
 
 from pydantic import BeforeValidator
 
-from api.schemas import Answer
+from api.schemas import Answer, Request
+from ledger.event_parts import Name
 from ledger.lots_report import UNKNOWN
-from ledger.values import Money, UtcTime
+from ledger.values import Money, Quantity, UtcTime
 from ledger.what_if import Term as KnownTerm
 
 
@@ -17,6 +18,19 @@ def _or_none(value: object) -> object:
 Known = Annotated[Money | None, BeforeValidator(_or_none)]
 """Money, or null where a cost is not known."""
 Term = Annotated[KnownTerm | None, BeforeValidator(_or_none)]
+
+
+class NamedLot(Request):
+    """So much of the lot that the trade (or other event) with this id opened."""
+
+    lot_id: Name
+    quantity: Quantity
+
+
+class NamedLots(Request):
+    """For each sale, by its id, the lots that are to cover it, in their order; ids are those that the lots are told with."""
+
+    lots: dict[Name, list[NamedLot]]
 
 
 class LotMatchAnswer(Answer):

@@ -1,5 +1,6 @@
 """How performance is answered over HTTP. Money, ratios and times are text; ratios are fractions at 12 places."""
 
+from dataclasses import fields
 from datetime import date
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Annotated
@@ -9,7 +10,11 @@ from pydantic import BeforeValidator, PlainSerializer
 
 from api.schemas import Answer
 from ledger.attribution import Grouping
-from ledger.values import Money, UtcTime, decimal_text, round18
+from ledger.cuts import Cut
+from ledger.past import events_at
+from ledger.performance import DAYS_A_YEAR, performance_of
+from ledger.postgres_book import StoredReading
+from ledger.values import ZERO, Money, UtcTime, decimal_text, round18
 
 
 def _at_12_places(value: object) -> object:
@@ -140,3 +145,18 @@ class PerformanceAnswer(Answer):
     turnover: Ratio | None
     closed_lots: ClosedLotsAnswer
     notes: list[str]
+
+
+def performance_answer(
+    reading: StoredReading, past: Cut, *, periods_per_year: Decimal = DAYS_A_YEAR, risk_free: Decimal = ZERO
+) -> PerformanceAnswer:
+    """The figures of the reading, which was made at `past`. Raises what `performance_of` raises."""
+    found = performance_of(
+        reading.rows,
+        events_at(reading, past),
+        periods_per_year=periods_per_year,
+        risk_free=risk_free,
+        until=past.as_of,
+    )
+    figures = {field.name: getattr(found, field.name) for field in fields(found)}
+    return PerformanceAnswer.model_validate({"portfolio_id": reading.portfolio_id, **figures})

@@ -17,8 +17,10 @@ from ledger.fills import BadRow, Fact, Fill, Worth, event_id_of, event_of, nobod
 from ledger.ready import Origin, Ready, ready
 from ledger.reentry import own_fill_id
 from ledger.trade_rows import VENUE, fill_of, shown
-from ledger.values import Asset
+from ledger.values import Asset, time_text
 
+AHEAD: Final = timedelta(minutes=5)
+"""So far may the clock of whoever wrote the file be ahead of ours: what lies further ahead is a mistake."""
 NEAR: Final = timedelta(minutes=1)
 """A trade of the same file that is at most so far away in time may say what a fee or a quote was worth."""
 
@@ -40,12 +42,19 @@ class FileEntries:
     """Reads the file anew each time it is gone through; afterwards `rows` and `accounts` (with their venues) are known."""
 
     def __init__(
-        self, table: Table, portfolio_id: UUID, base: Asset, content: bytes, progress: Callable[[int], None]
+        self,
+        table: Table,
+        portfolio_id: UUID,
+        base: Asset,
+        content: bytes,
+        progress: Callable[[int], None],
+        now: datetime | None = None,
     ) -> None:
         self.table = table
         self.rows = 0
         self.accounts: dict[str, str] = {}
         self._portfolio_id, self._base, self._progress = portfolio_id, base, progress
+        self._now, self._latest = now, None if now is None else now + AHEAD
         place = "index" if table.is_json else "line"
         name = table.path.name.encode("utf-8", "replace").decode()
         self._origin = Origin(name, hashlib.sha256(content).hexdigest(), place)
@@ -61,7 +70,11 @@ class FileEntries:
         lane = FastLane(names, self._portfolio_id, self._base, self._origin)
         for line, cells in self.table.cells():
             self._count()
-            yield lane.take(cells, line) or self._of_row(csv_row(line, names, cells))
+            quick = lane.take(cells, line)
+            if quick is None or self._lies_ahead(quick.time):
+                yield self._of_row(csv_row(line, names, cells))
+            else:
+                yield quick
         self.accounts |= lane.accounts()
 
     def _of_json(self) -> Iterator[Entry]:
@@ -97,6 +110,8 @@ class FileEntries:
                         yield Refused(found.lines, found.fact.id, str(bad))
 
     def _ready(self, fact: Fact, line: int, worth: Worth) -> Ready:
+        if self._now is not None and self._lies_ahead(fact.time):
+            raise BadRow(f"time {time_text(fact.time)} lies in the future: it is {time_text(self._now)}: correct it")
         event = event_of(fact, self._base, worth)
         self.accounts[fact.account] = fact.venue
         metadata = self._origin.metadata(line, fact.order_id if isinstance(fact, Fill) else None)
@@ -104,6 +119,9 @@ class FileEntries:
         if isinstance(fact, Fill) and fact.venue != VENUE:
             return one._replace(own_fill=own_fill_id(fact.venue, fact.account, fact.instrument, fact.id))
         return one
+
+    def _lies_ahead(self, time: datetime) -> bool:
+        return self._latest is not None and time > self._latest
 
     def _count(self) -> None:
         self.rows += 1

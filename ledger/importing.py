@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
+from io import StringIO
 from itertools import chain, islice
 from pathlib import Path
 from typing import Final
@@ -63,7 +64,10 @@ class Import:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What is asked for. `base` is checked against the portfolio's, and is what a new one is opened with (else USD)."""
+    """What is asked for. `base` is checked against the portfolio's, and is what a new one is opened with (else USD).
+
+    What happened later than `now`, give or take five minutes, is bad; without it every time is taken.
+    """
 
     path: Path
     portfolio_id: UUID
@@ -72,6 +76,7 @@ class Wanted:
     base: Asset | None = None
     dry_run: bool = False
     skip_bad: bool = False
+    now: datetime | None = None
 
 
 def import_trades(store: Store, wanted: Wanted, content: bytes, progress: Progress = lambda _: None) -> Import:
@@ -84,7 +89,7 @@ def import_trades(store: Store, wanted: Wanted, content: bytes, progress: Progre
     """
     table = table_of(wanted.path, content)
     base, exists = _base_of(store, wanted)
-    entries = FileEntries(table, wanted.portfolio_id, base, content, progress)
+    entries = FileEntries(table, wanted.portfolio_id, base, content, progress, wanted.now)
     held = _held_in(store, wanted.portfolio_id) if exists else _nothing_held
     reversals = _reversals_in(store, wanted.portfolio_id) if exists else NONE_REVERSED
     plan = plan_of(entries, held, reversals)
@@ -246,16 +251,32 @@ def _nothing_held(_ids: Sequence[UUID]) -> Mapping[UUID, Envelope]:
 
 
 def write_bad_rows(table: Table, refused: Sequence[Refused]) -> Path:
-    """The refused rows as they were, with a column that says why, in FILE.bad.csv beside the file. Returns its path."""
+    """The refused rows as they were, with a column that says why, in FILE.bad.csv beside the file. Returns its path.
+
+    A file of that name that says something else (somebody may be correcting it) stays: FILE.bad-2.csv is next.
+    """
     reasons = {line: one.error for one in refused for line in one.lines}
-    path = table.path.with_name(f"{table.path.name}.bad.csv")
-    with path.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow((*_without_reason(table.header, table), REASON))
-        for line, cells in _original(table):
-            if line in reasons:
-                writer.writerow((*_without_reason(cells, table), reasons[line]))
-    return path
+    stream = StringIO(newline="")
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow((*_without_reason(table.header, table), REASON))
+    for line, cells in _original(table):
+        if line in reasons:
+            writer.writerow((*_without_reason(cells, table), reasons[line]))
+    return _written_beside(table.path, stream.getvalue().encode())
+
+
+def _written_beside(path: Path, content: bytes) -> Path:
+    number, beside = 1, path.with_name(f"{path.name}.bad.csv")
+    while True:
+        try:
+            with beside.open("xb") as stream:
+                stream.write(content)
+        except FileExistsError:
+            if not beside.is_file() or beside.read_bytes() != content:
+                number += 1
+                beside = path.with_name(f"{path.name}.bad-{number}.csv")
+                continue
+        return beside
 
 
 def _original(table: Table) -> Iterator[tuple[int, Sequence[str]]]:

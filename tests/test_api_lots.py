@@ -1,6 +1,7 @@
 """The lots of a portfolio over HTTP, by any method. Every answer is held to the OpenAPI document besides."""
 
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from api.lot_schemas import LotsAnswer
 from ledger.lots_report import MatchLine, View, portfolio_lots_report
 from ledger.what_if import Method
-from tests.api_system import Daybook, open_daybook
+from tests.api_system import Daybook, open_daybook, problem_of
 from tests.factories import Story, realistic_batches, record_all
 
 
@@ -85,3 +86,52 @@ def test_the_past_has_its_own_lots(daybook: Daybook, story: Story) -> None:
 
     assert all(sell["time"] <= middle.isoformat().replace("+00:00", "Z") for sell in then["sells"])
     assert len(then["sells"]) < len(lots(daybook)["sells"])
+
+
+def named(daybook: Daybook, chosen: object, query: str = "portfolio=told") -> Any:
+    return daybook.post(f"portfolio/lots/specific?{query}", {"lots": chosen})
+
+
+def test_named_lots_are_those_of_the_rows(daybook: Daybook, story: Story) -> None:
+    """Lots named for a sale cover it, as the report of the same rows says; without names the answer is the book's."""
+    sell, lot = newest_lot_of_a_sale(daybook)
+    chosen = {sell: [{"lot_id": lot, "quantity": "0.000000000000000001"}]}
+    names = {sell: [(lot, Decimal("0.000000000000000001"))]}
+    with daybook.system.book.reading(story.portfolio_id) as reading:
+        expected = portfolio_lots_report(reading.rows, View(Method.SPECIFIC, names, 365))
+
+    answer = named(daybook, chosen, "portfolio=told&holding_period=365")
+
+    assert answer.status_code == 200
+    assert answer.json() == LotsAnswer.model_validate(expected).model_dump(mode="json")
+    assert answer.json()["method"] == "specific"
+    (found,) = (one for one in answer.json()["sells"] if one["id"] == sell)
+    assert found["matches"][0]["lot_id"] == lot
+    assert {**named(daybook, {}).json(), "method": "fifo"} == lots(daybook)
+
+
+def newest_lot_of_a_sale(daybook: Daybook) -> tuple[str, str]:
+    """A sale of which the last in would be another lot than the book's, and that lot."""
+    book = {sell["id"]: sell for sell in lots(daybook)["sells"]}
+    for sell in lots(daybook, method="lifo")["sells"]:
+        if sell["kind"] == "trade" and sell["matches"] and sell["matches"] != book[sell["id"]]["matches"]:
+            return sell["id"], sell["matches"][0]["lot_id"]
+    raise AssertionError("no sale tells the methods apart")
+
+
+def test_lots_that_cannot_be_named_are_refused(daybook: Daybook) -> None:
+    """An id that is none, more than a lot has, and a product that was never held are each told in one sentence."""
+    sell, lot = newest_lot_of_a_sale(daybook)
+    for chosen, said in (
+        ({"no such": [{"lot_id": lot, "quantity": "1"}]}, "'no such' was named"),
+        ({sell: [{"lot_id": "nor this", "quantity": "1"}]}, "'nor this' was named"),
+        ({sell: [{"lot_id": lot, "quantity": "1000000000"}]}, f"the lots named for {sell!r} must be"),
+    ):
+        answer = named(daybook, chosen)
+        assert (answer.status_code, problem_of(answer)) == (422, "bad-lot")
+        assert said in answer.json()["detail"]
+    unreadable: list[object] = [{sell: [{"lot_id": lot, "quantity": "0"}]}, {sell: [{"lot_id": lot}]}, []]
+    assert {named(daybook, one).status_code for one in unreadable} <= {400, 422}
+    assert problem_of(named(daybook, {}, "portfolio=told&product_id=NEVER-USD")) == "unknown-position"
+    early = named(daybook, {}, "portfolio=told&known_at=2020-01-01T00:00:00Z")
+    assert (early.status_code, problem_of(early)) == (404, "unknown-portfolio")

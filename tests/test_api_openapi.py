@@ -12,7 +12,7 @@ from tests.json_schema import faults
 
 OPERATIONS = {
     *("getPortfolio", "getPosition", "listPortfolios", "listTrades", "getTrade", "previewTrade", "executeTrade"),
-    "listLots",
+    *("listLots", "nameLots"),
     *("listOrders", "getOrder", "listSignals", "getSignal", "listBots", "listBotKinds", "listBotSignals", "getBot"),
     *("registerBot", "startBot", "stopBot", "evaluateBot", "listEvents", "getEvent", "verify"),
     *("getPnl", "getPerformance", "getEquity"),

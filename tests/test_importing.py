@@ -207,6 +207,41 @@ def test_skipped_rows_are_written_beside_the_file(store: Store, tmp_path: Path) 
     assert (again.imported, again.plan.bad) == (2, 0)
 
 
+def test_bad_rows_never_overwrite_a_file_that_was_edited(store: Store, tmp_path: Path) -> None:
+    """Skipped again, the same bad rows stay in the same file; beside one that says something else they get their own."""
+    name, path = new_name(), tmp_path / "t.csv"
+    for _ in range(2):
+        assert take(store, name, (BAD, TRADES[0]), path=path, skip_bad=True).bad_rows == tmp_path / "t.csv.bad.csv"
+    said = (tmp_path / "t.csv.bad.csv").read_bytes()
+    edited = said.replace(b"USDT", b"USD")
+    (tmp_path / "t.csv.bad.csv").write_bytes(edited)
+    (tmp_path / "t.csv.bad-2.csv").mkdir()
+
+    done = take(store, name, (BAD, TRADES[0]), path=path, skip_bad=True)
+
+    assert done.bad_rows == tmp_path / "t.csv.bad-3.csv"
+    assert (done.bad_rows.read_bytes(), (tmp_path / "t.csv.bad.csv").read_bytes()) == (said, edited)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "json"])
+def test_what_has_not_happened_yet_is_bad(store: Store, tmp_path: Path, suffix: str) -> None:
+    """A time more than five minutes ahead is named with its line, whatever the file; a clock a little ahead is not."""
+    now = utc_time("2024-02-01T12:00:00Z")
+    times = ("2024-02-01T12:04:59Z", "2024-02-01T12:05:01Z", "2042-01-01T00:00:00Z")
+    rows = [f"f{number},{time},BTC-USD,buy,1,100,0" for number, time in enumerate(times)]
+    content = file_of(rows)
+    if suffix == "json":
+        content = json.dumps(list(csv.DictReader(io.StringIO(content.decode())))).encode()
+
+    done = import_trades(store, wanted(new_name(), tmp_path / f"t.{suffix}", skip_bad=True, now=now), content)
+
+    first = 1 if suffix == "json" else 3
+    assert (done.imported, [one.lines for one in done.plan.refused]) == (1, [(first,), (first + 1,)])
+    assert done.plan.refused[1].error == (
+        "time 2042-01-01T00:00:00Z lies in the future: it is 2024-02-01T12:00:00Z: correct it"
+    )
+
+
 def test_a_dry_run_writes_nothing(store: Store, tmp_path: Path) -> None:
     """A dry run tells what would be done, opens no portfolio, writes no file and leaves the head where it is."""
     name = new_name()

@@ -2,19 +2,20 @@
 
 from typing import Final
 
-from litestar import Controller, get
+from litestar import Controller, get, post
 from litestar.di import NamedDependency
-from litestar.params import FromQuery
+from litestar.params import FromQuery, JSONBody
 
 from api.errors import Problem
-from api.lot_schemas import LotsAnswer
+from api.lot_schemas import LotsAnswer, NamedLots
 from api.reading import PAST, AnyRequest, InPortfolio, only_parameters, reading_of
 from ledger.cuts import Cut
 from ledger.lots_report import View, portfolio_lots_report
 from ledger.projections import OF_VALUE
 from ledger.projections.holdings import Holding
 from ledger.projections.portfolio import base_currency_of
-from ledger.what_if import Method
+from ledger.rows import Rows
+from ledger.what_if import BadChoice, Method
 
 METHODS: Final = (Method.FIFO, Method.LIFO, Method.HIFO)
 LONGEST_PERIOD_DAYS: Final = 36_500
@@ -41,11 +42,36 @@ class LotController(Controller):
         only_parameters(request, *PAST, "portfolio", "method", "holding_period", "product_id")
         view = View(_method(method), holding_period=_days(holding_period))
         with reading_of(request, portfolio, past, OF_VALUE) as reading:
-            if product_id is not None:
-                asset = product_id.removesuffix(f"-{base_currency_of(reading.rows)}")
-                if asset == product_id or reading.rows.get(Holding, asset) is None:
-                    raise Problem(404, "unknown-position", f"nothing was ever held in {product_id[:50]}")
-            return LotsAnswer.model_validate(portfolio_lots_report(reading.rows, view, product_id))
+            return _answer(reading.rows, view, product_id)
+
+    @post("/specific", operation_id="nameLots", status_code=200, sync_to_thread=True)
+    def name_lots(
+        self,
+        request: AnyRequest,
+        past: NamedDependency[Cut],
+        data: JSONBody[NamedLots],
+        portfolio: InPortfolio = None,
+        holding_period: FromQuery[int | None] = None,
+        product_id: FromQuery[str | None] = None,
+    ) -> LotsAnswer:
+        """The same with lots named for sales; what they do not cover is matched first in, first out. Nothing is stored."""
+        only_parameters(request, *PAST, "portfolio", "holding_period", "product_id")
+        names = {sale: [(one.lot_id, one.quantity) for one in lots] for sale, lots in data.lots.items()}
+        view = View(Method.SPECIFIC, names, _days(holding_period))
+        with reading_of(request, portfolio, past, OF_VALUE) as reading:
+            try:
+                return _answer(reading.rows, view, product_id)
+            except BadChoice as bad:
+                raise Problem(422, "bad-lot", str(bad)) from None
+
+
+def _answer(rows: Rows, view: View, product_id: str | None) -> LotsAnswer:
+    """The report of all products or of one. Raises Problem 404 for one that was never held, and BadChoice."""
+    if product_id is not None:
+        asset = product_id.removesuffix(f"-{base_currency_of(rows)}")
+        if asset == product_id or rows.get(Holding, asset) is None:
+            raise Problem(404, "unknown-position", f"nothing was ever held in {product_id[:50]}")
+    return LotsAnswer.model_validate(portfolio_lots_report(rows, view, product_id))
 
 
 def _method(text: str) -> Method:

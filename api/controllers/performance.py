@@ -1,6 +1,5 @@
 """P&L, performance and equity of a portfolio."""
 
-from dataclasses import fields
 from decimal import Decimal
 from typing import Final
 
@@ -9,14 +8,13 @@ from litestar.di import NamedDependency
 from litestar.params import FromQuery
 
 from api.errors import Problem
-from api.performance_schemas import EquityAnswer, EquityPoint, PerformanceAnswer, PnlAnswer, PnlPart
+from api.performance_schemas import EquityAnswer, EquityPoint, PerformanceAnswer, PnlAnswer, PnlPart, performance_answer
 from api.reading import PAST, AnyRequest, InPortfolio, cursor_of, limit_of_page, only_parameters, reading_of
 from ledger.attribution import Grouping, attribution
 from ledger.cuts import Cut
 from ledger.equity import day_change, equity_history
 from ledger.lots import Match
 from ledger.past import events_at
-from ledger.performance import performance_of
 from ledger.projections import OF_VALUE
 from ledger.valuation import worth_of
 from ledger.values import ZERO, exact_decimal
@@ -70,15 +68,7 @@ class PerformanceController(Controller):
         periods = _number("periods_per_year", periods_per_year, Decimal(1), Decimal(MOST_PERIODS))
         rate = _number("risk_free", risk_free, Decimal("-0.99"), Decimal(HIGHEST_RATE))
         with reading_of(request, portfolio, past, OF_VALUE) as reading:
-            found = performance_of(
-                reading.rows,
-                events_at(reading, past),
-                periods_per_year=periods,
-                risk_free=rate,
-                until=past.as_of,
-            )
-            figures = {field.name: getattr(found, field.name) for field in fields(found)}
-            return PerformanceAnswer.model_validate({"portfolio_id": reading.portfolio_id, **figures})
+            return performance_answer(reading, past, periods_per_year=periods, risk_free=rate)
 
     @get("/equity", operation_id="getEquity", sync_to_thread=True)
     def get_equity(
