@@ -68,8 +68,13 @@ def one_sentence(command: Callable[P, None]) -> Callable[P, None]:
 
 def fail(sentence: str) -> None:
     """Ends the command with the sentence and exit code 1."""
-    click.echo(f"daybook: {' '.join(sentence.split())}", err=True)
+    warn(sentence)
     sys.exit(1)
+
+
+def warn(sentence: str) -> None:
+    """The sentence is on standard error, in one line whatever is quoted in it."""
+    click.echo(f"daybook: {' '.join(sentence.split())}", err=True)
 
 
 def asset(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:

@@ -12,6 +12,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from api.cli_options import warn
 from api.first_run import portfolio_id_of
 from api.settings import Settings
 from api.wiring import usable_folder
@@ -104,15 +105,15 @@ def _print(asked: Asked, done: Import) -> None:
         click.echo("\n".join(_lines(report, done)))
     where = "index" if done.format == "daybook JSON" else "line"
     for known in done.plan.taken_back:
-        click.echo(f"daybook: {where} {known.ready.line} ({known.ready.id}): {known.note}", err=True)
+        warn(f"{where} {known.ready.line} ({known.ready.id}): {known.note}")
     for one in done.plan.refused:
         named = f"{where} {one.lines[0]}" + (f" ({one.id})" if one.id else "")
-        click.echo(f"daybook: {named}: {one.error}", err=True)
+        warn(f"{named}: {one.error}")
     if done.bad_rows is not None:
-        click.echo(f"daybook: the bad rows are in {done.bad_rows}: correct them there and import that file", err=True)
+        warn(f"the bad rows are in {done.bad_rows}: correct them there and import that file")
     elif done.plan.refused and not asked.dry_run:
         sentence = "nothing was imported, because of the bad rows: correct them, or leave them out with --skip-bad"
-        click.echo(f"daybook: {sentence}", err=True)
+        warn(sentence)
 
 
 def _lines(report: dict[str, object], done: Import) -> Iterator[str]:

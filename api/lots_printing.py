@@ -9,6 +9,7 @@ from typing import Final
 import click
 from pydantic import TypeAdapter, ValidationError
 
+from api.cli_options import warn
 from api.settings import Settings
 from api.stored_portfolio import stored_portfolio
 from ledger.cuts import Cut
@@ -59,7 +60,7 @@ def _print(report: LotsReport, *, as_json: bool) -> None:
     click.echo(text)
     for error in report["errors"]:
         named = " ".join(part for part in (error["id"], error["instrument"]) if part)
-        click.echo(f"daybook: {named}: {error['error']}" if named else f"daybook: {error['error']}", err=True)
+        warn(f"{named}: {error['error']}" if named else error["error"])
 
 
 def report_lines(report: LotsReport) -> Iterator[str]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Final, NoReturn, get_args
 from uuid import UUID
 
 from pydantic import TypeAdapter, ValidationError
@@ -19,7 +19,7 @@ from api.settings import BadSettings, Settings
 from api.wiring import last_market_time, usable_folder
 from ledger.database import open_database
 from ledger.envelope import NewEvent, encode
-from ledger.event_parts import Name
+from ledger.event_parts import Name, fault_text
 from ledger.events import TradeExecuted
 from ledger.files import BadFile
 from ledger.postgres import Raw, read_story
@@ -29,6 +29,8 @@ from ledger.replay import all_portfolios
 from ledger.values import derived_id, system_clock
 
 ID: Final = TypeAdapter(Name)
+KINDS: Final = tuple(get_args(kind.model_fields["kind"].annotation)[0] for kind in get_args(AnyEntry))
+"""What an entry may be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,16 +151,19 @@ def _now(book: PostgresBook, reading: StoredReading) -> datetime:
 def _entry(path: Path, place: str, found: object) -> FileEntry:
     if not isinstance(found, dict) or "id" not in found:
         _refuse(path, place, "an entry is an object with an id of its own and the fields of its kind")
+    if found.get("kind") not in KINDS:
+        _refuse(path, place, f"kind is {_shown(found.get('kind'))}: it must be one of {', '.join(KINDS)}")
     try:
         name = ID.validate_python(found["id"])
         entry = NewEntry.model_validate({field: value for field, value in found.items() if field != "id"})
     except ValidationError as error:
-        said = "; ".join(
-            f"{'.'.join(map(str, one['loc'])) or 'id'}: {one['msg'].removeprefix('Value error, ')}"
-            for one in error.errors()
-        )
+        said = "; ".join(f"{'.'.join(map(str, one['loc'])) or 'id'}: {fault_text(one)}" for one in error.errors())
         _refuse(path, place, said)
     return FileEntry(place, name, entry.root)
+
+
+def _shown(kind: object) -> str:
+    return "missing" if kind is None else repr(kind)[:60]
 
 
 def _refuse(path: Path, place: str, said: str) -> NoReturn:

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from api.first_run import portfolio_id_of
-from api.settings import Settings
+from api.settings import BadSettings, Settings
 from api.wiring import usable_folder
 from ledger.chain import BrokenLog
 from ledger.checkpoints import known_public_key, positions_of, read_checkpoint_file
@@ -27,7 +27,7 @@ from ledger.parallel import verify_many
 from ledger.replay import all_portfolios, count_events, held_to, rebuild_portfolio, stray_differences, verify_portfolio
 from ledger.rows import state_hash
 
-VERIFIED, USAGE, DIFFERENT, BROKEN = 0, 2, 3, 4
+VERIFIED, DIFFERENT, BROKEN = 0, 3, 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,8 @@ def run_replay(
 ) -> int:
     """Replays all portfolios or one, prints the result, and returns the exit code.
 
-    With a checkpoint, every log that it names must still hold what it saw. Raises BadCheckpoint.
+    With a checkpoint, every log that it names must still hold what it saw. Raises BadCheckpoint,
+    and BadSettings for a portfolio that is not there.
     """
     usable_folder(settings.data_dir)
     seen = positions_of(read_checkpoint_file(checkpoint, known_public_key(settings.data_dir))) if checkpoint else ()
@@ -54,8 +55,7 @@ def run_replay(
         known = all_portfolios(engine)
         chosen = named_portfolios(known, portfolio)
         if portfolio is not None and not chosen:
-            click.echo(f"daybook: there is no portfolio called {portfolio!r}", err=True)
-            return USAGE
+            raise BadSettings(f"there is no portfolio called {portfolio!r}: daybook replay lists them")
         if not known:
             click.echo(f"daybook: nothing has been recorded yet in {_where(settings)}", err=True)
         total = count_events(engine, chosen) * (2 if labour.rebuild and _alone(labour) else 1)

@@ -8,8 +8,8 @@ from decimal import Decimal
 
 import click
 
-from api.replaying import USAGE, exit_code, named_portfolios, print_verdict, progress_bar, summary_of
-from api.settings import Settings
+from api.replaying import exit_code, named_portfolios, print_verdict, progress_bar, summary_of
+from api.settings import BadSettings, Settings
 from api.wiring import usable_folder
 from ledger.cuts import Cut
 from ledger.database import open_database
@@ -22,15 +22,15 @@ from ledger.values import decimal_text, time_text
 def run_replay_at(settings: Settings, cut: Cut, *, portfolio: str | None, as_json: bool) -> int:
     """Replays all portfolios or one at the cut, prints what they were worth then, and returns the exit code.
 
-    The chain and the identities are proven; stored views are of now, so they are not compared.
+    The chain and the identities are proven; stored views are of now, so they are not compared. Raises
+    BadSettings for a portfolio that is not there.
     """
     usable_folder(settings.data_dir)
     started = time.monotonic()
     with open_database(settings.data_dir, settings.database) as engine:
         chosen = named_portfolios(all_portfolios(engine), portfolio)
         if portfolio is not None and not chosen:
-            click.echo(f"daybook: there is no portfolio called {portfolio!r}", err=True)
-            return USAGE
+            raise BadSettings(f"there is no portfolio called {portfolio!r}: daybook replay lists them")
         with progress_bar(count_events(engine, chosen), shown=not as_json) as advance:
             found = [replay_at(engine, portfolio_id, cut, advance) for portfolio_id in chosen]
     results = [one.replay for one in found]

@@ -3,10 +3,12 @@
 from typing import Annotated, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, StringConstraints, model_validator
+from pydantic_core import ErrorDetails
 
 from ledger.values import Amount, Asset, Money
 
-Name = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")]
+_NAME_PATTERN: Final = r"^[^\x00-\x1f\x7f]+$"
+Name = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=100, pattern=_NAME_PATTERN)]
 Text = Annotated[str, StringConstraints(strict=True, max_length=2000, pattern=r"^[^\x00]*$")]
 JsonText = Annotated[str, StringConstraints(strict=True, pattern=r"^[^\x00]*$")]
 Source = Annotated[
@@ -57,3 +59,10 @@ class RuleChecked(Part):
     passed: bool
     reason: Text
     numbers: dict[str, Text]
+
+
+def fault_text(fault: ErrorDetails) -> str:
+    """What is wrong with one field, in words; a pattern is none."""
+    if fault["type"] == "string_pattern_mismatch" and fault.get("ctx", {}).get("pattern") == _NAME_PATTERN:
+        return "it holds a line break or another control character: write it without"
+    return str(fault["msg"]).removeprefix("Value error, ")

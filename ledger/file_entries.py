@@ -13,7 +13,7 @@ from ledger.exports.export import Export, Found, Ignored, Stated, Unusable, foun
 from ledger.exports.registry import columns_of
 from ledger.fast_lane import FastLane
 from ledger.files import Row, Table, csv_row, lines_of
-from ledger.fills import BadRow, Fact, Fill, Worth, event_id_of, event_of, nobody_knows
+from ledger.fills import ONE, BadRow, Fact, Fill, Worth, event_id_of, event_of, nobody_knows
 from ledger.ready import Origin, Ready, ready
 from ledger.reentry import own_fill_id
 from ledger.trade_rows import VENUE, fill_of, shown
@@ -27,12 +27,16 @@ NEAR: Final = timedelta(minutes=1)
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """Lines that become no event, and why; `conflict` when the log or an earlier row says something else under their id."""
+    """Lines that become no event, and why; `conflict` when the log or an earlier row says something else under their id.
+
+    Where nothing but a worth is missing, `perhaps` is the event without it: the log may hold that already.
+    """
 
     lines: tuple[int, ...]
     id: str
     error: str
     conflict: bool = False
+    perhaps: Ready | None = None
 
 
 Entry = Ready | Refused | Ignored
@@ -107,15 +111,33 @@ class FileEntries:
                     try:
                         yield self._ready(found.fact, found.lines[0], worth)
                     except BadRow as bad:
-                        yield Refused(found.lines, found.fact.id, str(bad))
+                        yield Refused(found.lines, found.fact.id, str(bad), perhaps=self._unvalued(found, worth))
 
     def _ready(self, fact: Fact, line: int, worth: Worth) -> Ready:
         if self._now is not None and self._lies_ahead(fact.time):
             raise BadRow(f"time {time_text(fact.time)} lies in the future: it is {time_text(self._now)}: correct it")
-        event = event_of(fact, self._base, worth)
+        one = self._event(fact, line, worth)
         self.accounts[fact.account] = fact.venue
+        return one
+
+    def _unvalued(self, stated: Stated, worth: Worth) -> Ready | None:
+        """The event with 1 for each worth that nobody tells, to be compared without it; None where that is not all."""
+        try:
+            return self._event(stated.fact, stated.lines[0], lambda asset, time: worth(asset, time) or ONE)
+        except BadRow:
+            return None
+
+    def _event(self, fact: Fact, line: int, worth: Worth) -> Ready:
+        guessed: set[Asset] = set()
+
+        def told(asset: Asset, time: datetime) -> Decimal | None:
+            guessed.add(asset)
+            return worth(asset, time)
+
+        event = event_of(fact, self._base, told)
         metadata = self._origin.metadata(line, fact.order_id if isinstance(fact, Fill) else None)
         one = ready(event, event_id_of(self._portfolio_id, fact), fact.time, metadata, line, fact.id)
+        one = one._replace(guessed=tuple(sorted(guessed))) if guessed else one
         if isinstance(fact, Fill) and fact.venue != VENUE:
             return one._replace(own_fill=own_fill_id(fact.venue, fact.account, fact.instrument, fact.id))
         return one

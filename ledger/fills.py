@@ -9,7 +9,7 @@ from uuid import UUID
 
 from pydantic import ValidationError
 
-from ledger.event_parts import Fee
+from ledger.event_parts import Fee, fault_text
 from ledger.events import (
     AssetDeposited,
     AssetWithdrawn,
@@ -122,7 +122,7 @@ def sentences(error: ValidationError) -> str:
     found: list[str] = []
     for one in error.errors(include_url=False, include_input=False):
         field_name = ".".join(str(part) for part in one["loc"]) or "fee"
-        found.append(f"{field_name}: {one['msg'].removeprefix('Value error, ')}")
+        found.append(f"{field_name}: {fault_text(one)}")
     return "; ".join(found)
 
 

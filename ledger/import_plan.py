@@ -2,11 +2,11 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
-from typing import Final, Literal
+from typing import Any, Final, Literal
 from uuid import UUID
 
 from ledger.envelope import Envelope
@@ -111,15 +111,20 @@ def judged(
 ) -> Iterator[Ready | Known | Refused | Ignored]:
     """Every entry in its order: those that are new as they are, the others as known, refused or ignored.
 
-    Same id and same content (type, payload, time) is known, wherever it came from. What was taken back is known too;
-    with other content it is new, under its next id. Keeps 180 bytes for each event.
+    Same id and same content (type, payload, time) is known, wherever it came from; what other rows of its file told of
+    its worth is no part of that. What was taken back is known too; with other content it is new, under its next id.
+    Keeps 180 bytes for each event.
     """
     seen: dict[int, int] = {}
     going = iter(entries)
     while some := list(islice(going, BATCH)):
-        new = [one for one in some if isinstance(one, Ready)]
+        new = [one for one in map(_event_of, some) if one is not None]
         stored = held([*(one.event_id for one in new), *(one.own_fill for one in new if one.own_fill)])
         for one in some:
+            if isinstance(one, Refused) and one.perhaps is not None:
+                told = _as_stored(one.perhaps, stored, held, reversals)
+                yield told if isinstance(told, Known) else one
+                continue
             if not isinstance(one, Ready):
                 yield one
                 continue
@@ -172,12 +177,30 @@ def _reversed_on(held: Held, reversal: UUID) -> str:
 
 
 def same_fact(stored: Envelope, one: Ready) -> bool:
-    """Whether the log says the same, whichever file it came from."""
-    return (
-        stored.payload == one.payload
-        and stored.occurred_at == one.time
-        and (stored.type, stored.version) == (one.type, one.version)
-    )
+    """Whether the log says the same, whichever file it came from: what other rows of a file told is no part of the fact."""
+    if stored.occurred_at != one.time or (stored.type, stored.version) != (one.type, one.version):
+        return False
+    if stored.payload == one.payload:
+        return True
+    return bool(one.guessed) and _stated(stored.payload, one.guessed) == _stated(one.payload, one.guessed)
+
+
+def _stated(payload: str, guessed: Collection[str]) -> dict[str, object]:
+    """The payload without what units of these assets were worth."""
+    said: dict[str, Any] = json.loads(payload)
+    if said.get("instrument", "").rpartition("-")[2] in guessed:
+        said.pop("quote_rate", None)
+    for told in (said, *said.get("fees", ()), said.get("fee") or {}):
+        if told.get("asset") in guessed:
+            told.pop("value", None)
+    return said
+
+
+def _event_of(entry: Entry) -> Ready | None:
+    """What the log may hold of the entry."""
+    if isinstance(entry, Refused):
+        return entry.perhaps
+    return entry if isinstance(entry, Ready) else None
 
 
 def _difference(stored: Envelope, one: Ready) -> str:

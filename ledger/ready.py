@@ -7,6 +7,7 @@ from uuid import UUID
 from ledger.envelope import NewEvent, canonical_json, decode, encode
 from ledger.events import Event
 from ledger.sending import EncodedEvent
+from ledger.values import Asset
 
 ACTOR: Final = "import"
 
@@ -15,6 +16,7 @@ class Ready(NamedTuple):
     """An event that is not in a log yet, as light as it can be. `line` and `id` are the row's, for reports.
 
     `own_fill` is the id that the event has where an order of our own made it; None where no order of ours can have.
+    What one unit of the assets in `guessed` was worth is not stated by the row: other rows of the file told it.
     """
 
     event_id: UUID
@@ -26,6 +28,7 @@ class Ready(NamedTuple):
     line: int
     id: str
     own_fill: UUID | None = None
+    guessed: tuple[Asset, ...] = ()
 
     def new_event(self) -> NewEvent:
         """The event as every log takes it, first of its own story."""

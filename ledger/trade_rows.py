@@ -184,7 +184,9 @@ def _cell(name: str, value: object) -> str | None:
             return value.text
         if value.text in ("NaN", "Infinity", "-Infinity"):
             raise BadRow(f"{name}: {value.text} is not a finite number")
-        raise BadRow(f'{name}: {value.text[:60]} is a JSON number: write it as text, "{value.text[:60]}"')
+        if len(value.text) > 60:
+            raise BadRow(f"{name}: a JSON number of {len(value.text)} characters: write it as text, in quotes")
+        raise BadRow(f'{name}: {value.text} is a JSON number: write it as text, "{value.text}"')
     if value is not None:
         raise BadRow(f"{name}: text is needed, not {_json_name(value)}")
     return None

@@ -41,7 +41,7 @@ def exact_decimal(value: object) -> Decimal:
         raise ValueError(f"{value!r} is a number: write it as text in quotes, so that no digit is lost")
     if isinstance(value, str):
         if not _PLAIN_DECIMAL.fullmatch(value):
-            raise ValueError(f"{value[:60]!r} is not a plain decimal number")
+            raise ValueError(f"{_told(value)} is not a plain decimal number")
         value = Decimal(value)
     if not isinstance(value, Decimal):
         raise ValueError(f"a decimal number is needed, not {type(value).__name__}")
@@ -50,6 +50,11 @@ def exact_decimal(value: object) -> Decimal:
     if abs(value) >= _LIMIT or value != value.quantize(SMALLEST):
         raise ValueError(f"{value} needs more than {INTEGER_DIGITS} digits and {DECIMAL_PLACES} decimal places")
     return value if value else ZERO
+
+
+def _told(text: str) -> str:
+    """The text in quotes; of a long one the beginning and its length."""
+    return repr(text) if len(text) <= 60 else f"{text[:60]!r}… ({len(text)} characters)"
 
 
 def decimal_text(value: Decimal) -> str:

@@ -112,6 +112,23 @@ def test_bad_rows_stop_everything_unless_they_are_skipped(home: Home) -> None:
     assert (home.folder / "trades.csv.bad.csv").read_text().startswith(f"{HEADER.strip()},reason\n{BAD.strip()},")
 
 
+def test_an_id_over_two_lines_is_told_in_one(home: Home) -> None:
+    """Whatever stands in a row, it is named in a single line that says in words what is wrong with it."""
+    done = home.run(
+        "import",
+        "trades",
+        write(home, GOOD + '"x\n1",2024-01-02T10:00:00Z,BTC-USD,buy,1,1,0\n'),
+        "--portfolio",
+        "mine",
+        "--create",
+    )
+
+    named, nothing = done.stderr.splitlines()
+    assert named.startswith("daybook: line 4 (x 1): ")
+    assert named.endswith("it holds a line break or another control character: write it without")
+    assert (done.returncode, "nothing was imported" in nothing) == (1, True)
+
+
 def test_a_dry_run_says_so_and_writes_nothing(home: Home) -> None:
     """After a dry run there is no portfolio, and the report says that it was one."""
     name = write(home, GOOD)

@@ -53,13 +53,14 @@ def test_workers_and_thoroughness_change_no_result(home: Home) -> None:
 
 
 def test_one_portfolio_can_be_chosen_by_name_or_id(home: Home, story: Story) -> None:
-    """Both names of a portfolio choose it; a name that is none is wrong use."""
+    """Both names of a portfolio choose it; a name that is none is a failure, as everywhere."""
     named = str(story.portfolio_id)
 
     assert home.replay("--portfolio", named)[1]["portfolios"] == 1
-    done = home.run("replay", "--portfolio", "no such portfolio")
-    assert (done.returncode, done.stdout) == (2, "")
-    assert "no such portfolio" in done.stderr
+    for options in ((), ("--as-of", "2024-01-01T00:00:00Z")):
+        done = home.run("replay", "--portfolio", "no such portfolio", *options)
+        said = "daybook: there is no portfolio called 'no such portfolio': daybook replay lists them\n"
+        assert (done.returncode, done.stderr) == (1, said)
 
 
 def test_a_changed_view_is_a_difference(home: Home, superuser: Superuser) -> None:

@@ -11,7 +11,7 @@ from click import Group
 from click.testing import CliRunner
 
 from api.cli import cli
-from api.replaying import BROKEN, DIFFERENT, USAGE, VERIFIED
+from api.replaying import BROKEN, DIFFERENT, VERIFIED
 from api.settings import PREFIX, Settings
 from ledger.values import system_clock
 from signals.market import BadFeed, open_feed
@@ -61,7 +61,7 @@ def test_every_documented_feed_opens(tmp_path: Path) -> None:
 
 def test_the_exit_codes_are_those_of_replay() -> None:
     """The table of exit codes names each that replay gives."""
-    assert [int(row[0]) for row in table("exit code")] == sorted({VERIFIED, 1, USAGE, DIFFERENT, BROKEN})
+    assert [int(row[0]) for row in table("exit code")] == sorted({VERIFIED, 1, 2, DIFFERENT, BROKEN})
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

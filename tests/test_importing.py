@@ -27,6 +27,7 @@ from ledger.fills import BadRow
 from ledger.importing import Import, Store, Wanted, WrongPortfolio, import_trades
 from ledger.log import NoSuchPortfolio
 from ledger.lots import Lot, Match
+from ledger.postgres import read_events_by_id
 from ledger.postgres_book import PostgresBook
 from ledger.projections.cash import Balance
 from ledger.projections.holdings import Holding
@@ -240,6 +241,58 @@ def test_what_has_not_happened_yet_is_bad(store: Store, tmp_path: Path, suffix: 
     assert done.plan.refused[1].error == (
         "time 2042-01-01T00:00:00Z lies in the future: it is 2024-02-01T12:00:00Z: correct it"
     )
+
+
+EXPORT_HEADER: Final = "Date(UTC),Pair,Side,Price,Executed,Amount,Fee"
+BOUGHT: Final = "2023-06-01 10:00:59,BTCUSDT,BUY,27000,1BTC,27000USDT,0.01BNB"
+BEFORE: Final = (
+    "2023-06-01 10:00:30,USDTUSD,BUY,1.001,100USDT,100.1USD,0USD",
+    "2023-06-01 10:00:30,BNBUSD,BUY,300,1BNB,300USD,0USD",
+)
+AFTER: Final = (
+    "2023-06-01 10:01:01,USDTUSD,BUY,1.002,100USDT,100.2USD,0USD",
+    "2023-06-01 10:01:01,BNBUSD,BUY,301,1BNB,301USD,0USD",
+)
+
+
+def exported(store: Store, name: str, *rows: str) -> Import:
+    return import_trades(store, wanted(name, Path("binance.csv")), "\n".join((EXPORT_HEADER, *rows, "")).encode())
+
+
+def test_a_row_is_the_same_fact_whatever_rows_stand_beside_it(store: Store) -> None:
+    """What neighbours told a row to be worth decides nothing: in the next export, with others or none, it is known."""
+    name = new_name()
+    assert exported(store, name, BOUGHT).plan.refused[0].error.startswith("quote_rate is missing")
+    assert exported(store, name, *BEFORE, BOUGHT).imported == 3
+
+    for others, new in (((), 0), (BEFORE[:1], 0), (AFTER, 2)):
+        plan = exported(store, name, BOUGHT, *others).plan
+        assert (plan.new, plan.refused) == (new, ())
+
+
+def test_a_stated_figure_is_part_of_the_fact(store: Store) -> None:
+    """Only the worth that neighbours told is left aside: another price, or a worth that the row states, is a conflict."""
+    name = new_name()
+    exported(store, name, *BEFORE, BOUGHT)
+    table = table_of(Path("binance.csv"), "\n".join((EXPORT_HEADER, *AFTER, BOUGHT, "")).encode())
+    *_, one = FileEntries(table, derived_id("portfolio", name), Asset("USD"), b"", lambda _: None)
+    assert isinstance(one, Ready)
+    with store.book.transaction() as connection:
+        stored = read_events_by_id(connection, derived_id("portfolio", name), [one.event_id])[one.event_id]
+
+    assert stored.payload != one.payload
+    assert import_plan.same_fact(stored, one)
+    assert not import_plan.same_fact(stored, one._replace(payload=one.payload.replace("27000", "27001")))
+    assert not import_plan.same_fact(stored, one._replace(guessed=()))
+    assert not import_plan.same_fact(stored, one._replace(guessed=(Asset("BNB"),)))
+
+
+def test_worth_taken_for_the_fact_is_found(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planted: where the whole payload is compared, an overlapping export conflicts with what it told before."""
+    monkeypatch.setattr(import_plan, "_stated", lambda payload, _: payload)
+
+    with pytest.raises(AssertionError):
+        test_a_row_is_the_same_fact_whatever_rows_stand_beside_it(store)
 
 
 def test_a_dry_run_writes_nothing(store: Store, tmp_path: Path) -> None:
