@@ -44,8 +44,8 @@ from ledger.views import StoredRows, read_checkpoint, row_kinds, versions_text
 
 COLUMNS_FROM: Final = 5_000
 """Cuts of so many known events are folded by the column road,"""
-TIMES_SLOWER: Final = 5
-"""which takes so many times less than folding them one by one."""
+TIMES_SLOWER: Final = 3
+"""which takes about so many times less than folding them one by one."""
 KEPT: Final = 8
 """So many cuts are remembered at a time,"""
 KEPT_EVENTS: Final = 500_000
