@@ -36,6 +36,20 @@ class Bot(Protocol):
         """
 
 
+class Vectorised(Bot, Protocol):
+    """A bot with an optional twin that looks at a whole series at once, for sweeps.
+
+    The twin is a sieve and no more: what passes it, and every signal that is emitted, comes from `evaluate`.
+    """
+
+    def scores(self, bars: NDArray[np.void], params: Any) -> NDArray[np.float64]:
+        """One score for each bar: what `evaluate` says, within 1e-9, about the window that ends with that bar.
+
+        `bars` is like `Window.bars`, of any length. NaN where `evaluate` answers None and where there are fewer bars
+        than `needs` declared.
+        """
+
+
 class Parameters(BaseModel):
     """What every bot's `Params` shares: frozen, strictly typed, unknown names refused."""
 
@@ -128,10 +142,21 @@ class Window:
         last = chosen[-1]
         if any(candle.instrument != last.instrument or candle.timeframe != last.timeframe for candle in chosen):
             raise ValueError("a window holds candles of one instrument and one timeframe")
-        bars = _bars(chosen)
+        bars = bars_of(chosen)
         if np.any(np.diff(bars["opened_at"]) < np.timedelta64(last.timeframe)):
             raise ValueError(f"the candles of {last.instrument} are not in order")
         return cls(last.instrument, last.timeframe, last.closed_at, _sealed(bars))
+
+    @classmethod
+    def cut(cls, instrument: Instrument, timeframe: timedelta, bars: NDArray[np.void], end: int, n: int) -> Self:
+        """The window of the `n` bars before index `end` of these bars (as `bars_of` makes them, in order), copied.
+
+        Raises ValueError when there are fewer.
+        """
+        if not 1 <= n <= end <= len(bars):
+            raise ValueError(f"a window of {n} bars cannot be cut before bar {end} of {len(bars)}")
+        opened = timedelta(microseconds=int(bars["opened_at"][end - 1].view(np.int64)))
+        return cls(instrument, timeframe, _EPOCH + opened + timeframe, _sealed(bars[end - n : end]))
 
     def last(self, n: int) -> "Window":
         """The window of the last `n` bars of this one. Raises ValueError when there are fewer."""
@@ -180,7 +205,8 @@ def first_fault(error: ValidationError) -> str:
     return f"{where}: {what}" if where else what
 
 
-def _bars(candles: Sequence[Candle]) -> NDArray[np.void]:
+def bars_of(candles: Sequence[Candle]) -> NDArray[np.void]:
+    """The candles as an array of dtype BAR, in the same order."""
     bars = np.empty(len(candles), dtype=BAR)
     # Whole microseconds since 1970: numpy takes them ten times sooner than datetimes.
     bars["opened_at"] = np.array([(candle.opened_at - _EPOCH) // _MICROSECOND for candle in candles], dtype=np.int64)
