@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, ClassVar, Final, Literal, Protocol, Self
+from typing import Annotated, Any, ClassVar, Final, Literal, Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,7 @@ class Bot(Protocol):
         """
 
 
+@runtime_checkable
 class Vectorised(Bot, Protocol):
     """A bot with an optional twin that looks at a whole series at once, for sweeps.
 
@@ -155,14 +156,27 @@ class Window:
         """
         if not 1 <= n <= end <= len(bars):
             raise ValueError(f"a window of {n} bars cannot be cut before bar {end} of {len(bars)}")
-        opened = timedelta(microseconds=int(bars["opened_at"][end - 1].view(np.int64)))
-        return cls(instrument, timeframe, _EPOCH + opened + timeframe, _sealed(bars[end - n : end]))
+        asof = bars["opened_at"].item(end - 1).replace(tzinfo=UTC) + timeframe
+        return cls(instrument, timeframe, asof, _sealed(bars[end - n : end]))
 
     def last(self, n: int) -> "Window":
         """The window of the last `n` bars of this one. Raises ValueError when there are fewer."""
         if not 1 <= n <= len(self):
             raise ValueError(f"a window of {n} bars cannot be cut from {len(self)} bars")
         return self if n == len(self) else Window(self.instrument, self.timeframe, self.asof, _sealed(self.bars[-n:]))
+
+    def every(self, timeframe: timedelta) -> "Window":
+        """The same market in a longer timeframe: its bars that lie wholly inside this window, and have closed.
+
+        They begin at whole multiples of it since Monday, 5 January 1970, 00:00 UTC, and tell of the bars that are there:
+        a gap makes no bar, and a period without any is left out. There may be none at all; `asof` is the close of the
+        last one, or this window's. Raises ValueError unless `timeframe` is a multiple of this window's own.
+        """
+        if timeframe < self.timeframe or timeframe % self.timeframe:
+            raise ValueError(f"bars of {timeframe} cannot be made of bars of {self.timeframe}")
+        bars = longer_bars(self.bars, np.timedelta64(self.timeframe), np.timedelta64(timeframe))
+        asof = bars["opened_at"].item(-1).replace(tzinfo=UTC) + timeframe if len(bars) else self.asof
+        return Window(self.instrument, timeframe, asof, _sealed(bars))
 
     def __len__(self) -> int:
         return len(self.bars)
@@ -215,6 +229,26 @@ def bars_of(candles: Sequence[Candle]) -> NDArray[np.void]:
     return bars
 
 
+def longer_bars(bars: NDArray[np.void], timeframe: np.timedelta64, length: np.timedelta64) -> NDArray[np.void]:
+    """The bars of the length `length` that lie wholly between the open of the first bar and the close of the last."""
+    period = (bars["opened_at"] - _MONDAY) // length
+    starts = np.flatnonzero(np.diff(period, prepend=period[:1] - 1))
+    opened = _MONDAY + period[starts] * length
+    whole = (opened >= bars["opened_at"][:1]) & (opened + (length - timeframe) <= bars["opened_at"][-1:])
+    found: NDArray[np.void] = np.empty(len(starts), dtype=BAR)
+    if len(starts):
+        ends = np.append(starts[1:], len(bars)) - 1
+        found["opened_at"], found["open"], found["close"] = opened, bars["open"][starts], bars["close"][ends]
+        found["high"], found["low"] = (
+            np.maximum.reduceat(bars["high"], starts),
+            np.minimum.reduceat(bars["low"], starts),
+        )
+        found["volume"] = np.add.reduceat(bars["volume"], starts)
+    closed: NDArray[np.void] = found[whole]
+    return closed
+
+
+_MONDAY: Final = np.datetime64("1970-01-05", "us")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 

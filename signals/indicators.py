@@ -2,10 +2,12 @@
 
 - None until there is enough history; from the first valid index on, an array holds numbers only (NaN before it).
 - A market that stands still is neutral: RSI, stochastic and MFI 50, Williams %R -50, %B 0.5, CCI and ADX 0.
+- Where nothing was traded, VWAP is the mean of the typical prices.
 - A number that is not finite is refused: TA-Lib would answer it with numbers that look right and are not.
 - The value at an index depends on nothing after it.
 """
 
+from math import isfinite, isnan
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -26,12 +28,12 @@ def rsi(close: Array, length: int = 14, smoothing: Smoothing = "wilder") -> Arra
         return None
     if smoothing == "simple":
         return _simple_rsi(close, length)
-    return _neutral(talib.RSI(close, length), _still_so_far(close), 50.0)
+    return _neutral_start(talib.RSI(close, length), close, neutral=50.0)
 
 
 def last(values: Array | None) -> float | None:
     """The newest value of an indicator, or None while it is not warm."""
-    return None if values is None else float(values[-1])
+    return None if values is None else values.item(-1)
 
 
 def wilder_bars(length: int) -> int:
@@ -57,6 +59,12 @@ def ema(close: Array, length: int = 10) -> Array | None:
     """Exponential moving average, begun with a simple one."""
     (close,) = _series(close=close)
     return _warm(talib.EMA(close, length)) if close.size else None
+
+
+def wma(close: Array, length: int = 10) -> Array | None:
+    """Weighted moving average: the newest bar weighs `length`, the oldest 1."""
+    (close,) = _series(close=close)
+    return _warm(talib.WMA(close, length)) if close.size else None
 
 
 class Macd(NamedTuple):
@@ -85,9 +93,8 @@ def adx(high: Array, low: Array, close: Array, length: int = 14) -> Adx | None:
     high, low, close = _series(high=high, low=low, close=close)
     if close.size < 2 * length:
         return None
-    still = _still_so_far(high) & _still_so_far(low) & _still_so_far(close)
     found = (talib.ADX, talib.PLUS_DI, talib.MINUS_DI)
-    return Adx(*(_neutral(of(high, low, close, length), still, 0.0) for of in found))
+    return Adx(*(_neutral_start(of(high, low, close, length), high, low, close, neutral=0.0) for of in found))
 
 
 # --- momentum ---------------------------------------------------------------------------------------------------------
@@ -169,6 +176,21 @@ def bbands(close: Array, length: int = 5, std: float = 2.0) -> Bands | None:
     return Bands(lower, middle, upper, 100 * width / middle, percent)
 
 
+class Channel(NamedTuple):
+    lower: Array
+    middle: Array
+    upper: Array
+
+
+def donchian(high: Array, low: Array, lower_length: int = 20, upper_length: int = 20) -> Channel | None:
+    """Donchian channel in price: the lowest low and the highest high, this bar's included, and their mean."""
+    high, low = _series(high=high, low=low)
+    if high.size < max(lower_length, upper_length):
+        return None
+    lower, upper = talib.MIN(low, lower_length), talib.MAX(high, upper_length)
+    return Channel(lower, (lower + upper) / 2, upper)
+
+
 # --- volume -----------------------------------------------------------------------------------------------------------
 
 
@@ -187,6 +209,19 @@ def mfi(high: Array, low: Array, close: Array, volume: Array, length: int = 14) 
     return _neutral(talib.MFI(high, low, close, volume, length), _no_range(typical, typical, length + 1), 50.0)
 
 
+def vwap(high: Array, low: Array, close: Array, volume: Array, length: int = 20) -> Array | None:
+    """Volume-weighted mean of the typical price over `length` bars: rolling, since these markets have no session."""
+    high, low, close, volume = _series(high=high, low=low, close=close, volume=volume)
+    if close.size < length:
+        return None
+    typical, values = (high + low + close) / 3, np.full(close.size, np.nan)
+    traded = _rolling(volume, length).sum(axis=1)
+    values[length - 1 :] = _rolling(typical, length).mean(axis=1)
+    worth = _rolling(typical * volume, length).sum(axis=1)
+    np.divide(worth, traded, out=values[length - 1 :], where=traded > 0)
+    return values
+
+
 # --- our rules --------------------------------------------------------------------------------------------------------
 
 
@@ -196,14 +231,15 @@ def _series(**series: Array) -> list[Array]:
     for name, values in zip(series, arrays, strict=True):
         if values.ndim != 1 or values.size != arrays[0].size:
             raise ValueError(f"{name} must be one row of numbers, as long as the others")
-        if not np.isfinite(values).all():
+        # The sum of squares is finite only where every number is, and takes a tenth of the time of asking each.
+        if not isfinite(values.dot(values)) and not np.isfinite(values).all():
             at = int(np.argmin(np.isfinite(values)))
             raise ValueError(f"{name} holds a number that is not finite, at index {at}")
     return arrays
 
 
 def _warm(values: Array) -> Array | None:
-    return None if np.isnan(values[-1]) else values
+    return None if isnan(values.item(-1)) else values
 
 
 def _neutral(values: Array, where: NDArray[np.bool_], neutral: float) -> Array:
@@ -211,9 +247,13 @@ def _neutral(values: Array, where: NDArray[np.bool_], neutral: float) -> Array:
     return np.where(where & ~np.isnan(values), neutral, values)
 
 
-def _still_so_far(values: Array) -> NDArray[np.bool_]:
-    """For each index, whether all values up to it are equal."""
-    return np.logical_and.accumulate(values == values[0])
+def _neutral_start(values: Array, *inputs: Array, neutral: float) -> Array:
+    """The values, with the neutral one at every warm index up to which no input has moved."""
+    moved = any(series[0] != series[1] for series in inputs)
+    if moved:  # as good as always, and quick to see
+        return values
+    still = np.logical_and.reduce([np.logical_and.accumulate(series == series[0]) for series in inputs])
+    return _neutral(values, still, neutral)
 
 
 def _no_range(high: Array, low: Array, length: int) -> NDArray[np.bool_]:
@@ -221,9 +261,15 @@ def _no_range(high: Array, low: Array, length: int) -> NDArray[np.bool_]:
     return np.equal(talib.MAX(high, length), talib.MIN(low, length))
 
 
+def _rolling(values: Array, length: int) -> Array:
+    """A view with one row of `length` values for each bar that has as many."""
+    return np.lib.stride_tricks.sliding_window_view(values, length)
+
+
 def _simple_rsi(close: Array, length: int) -> Array:
-    changes = np.lib.stride_tricks.sliding_window_view(np.diff(close), length)
-    gains, losses = changes.clip(min=0).sum(axis=1), -changes.clip(max=0).sum(axis=1)
+    changes = np.diff(close)
+    gains = _rolling(changes.clip(min=0), length).sum(axis=1)
+    losses = _rolling(-changes.clip(max=0), length).sum(axis=1)
     values = np.full(close.size, np.nan)
     values[length:] = 50.0
     np.divide(100 * gains, gains + losses, out=values[length:], where=gains + losses > 0)

@@ -9,9 +9,8 @@ from pydantic import ValidationError
 from ledger.envelope import canonical_json
 from signals.bot import Bot, Parameters, first_fault
 from signals.bots.combined import CombinedBot
-from signals.bots.ma_cross import MovingAverageCrossBot
-from signals.bots.macd import MacdBot
-from signals.bots.rsi import RsiBot
+from signals.bots.multi_timeframe import MultiTimeframeBot
+from signals.weighing import SINGLE
 
 NO_BOTS: Final[Mapping[str, Bot]] = {}
 
@@ -36,9 +35,7 @@ class BadParameters(ValueError):
     """The parameters are not what the bot accepts; the text says which and why."""
 
 
-BUILT_IN: Final[Mapping[str, Bot]] = {
-    bot.kind: bot for bot in (RsiBot(), MacdBot(), MovingAverageCrossBot(), CombinedBot())
-}
+BUILT_IN: Final[Mapping[str, Bot]] = {bot.kind: bot for bot in (*SINGLE.values(), MultiTimeframeBot(), CombinedBot())}
 """The bots that are always there. An `extra` bot cannot take one of their names."""
 
 

@@ -22,7 +22,7 @@ from pydantic import ValidationError
 from ledger.values import Instrument
 from signals.bot import Bot, Needs, Parameters, Part, Signal, Window
 from signals.bots import combined
-from signals.bots.combined import CombinedBot, CombinedParams, Component
+from signals.bots.combined import CombinedBot, CombinedComponent, CombinedParams
 from signals.bots.ma_cross import MovingAverageCrossBot, MovingAverageCrossParams
 from signals.bots.macd import MacdBot, MacdParams
 from signals.bots.rsi import RsiBot, RsiParams
@@ -75,6 +75,16 @@ SETTINGS: list[tuple[str, str]] = [
     ("rsi", '{"smoothing":"simple","oversold":20,"overbought":65.5}'),
     ("macd", '{"fast":3,"slow":7,"signal":4,"range_length":5}'),
     ("ma_cross", '{"fast":2,"slow":50}'),
+    ("ma_cross", '{"average":"exponential"}'),
+    ("bollinger", '{"length":5,"std":1.5}'),
+    ("breakout", '{"length":5,"volume_factor":0}'),
+    ("obv", '{"length":3}'),
+    ("smc", '{"bars":40,"swing":1,"break_by":"wick","zone":"body"}'),
+    (
+        "multi_timeframe",
+        '{"components":[{"kind":"obv","weight":1,"every":7},{"kind":"rsi","weight":2,"every":3,"params":{"length":3}}]}',
+    ),
+    ("combined", '{"components":[{"kind":"smc","weight":1},{"kind":"multi_timeframe","weight":1}]}'),
     ("combined", '{"components":[{"kind":"ma_cross","weight":1},{"kind":"rsi","weight":2,"params":{"length":5}}]}'),
 ]
 
@@ -383,7 +393,7 @@ def mean_of(chosen: list[tuple[Signal | None, float, bool, int]]) -> Signal | No
         for number, (opinion, _, _, bars) in enumerate(chosen):
             patch.setitem(combined._BOTS, f"fixed{number}", Fixed(opinion, bars))
         components = tuple(
-            Component(kind=f"fixed{number}", weight=weight, enabled=enabled)
+            CombinedComponent(kind=f"fixed{number}", weight=weight, enabled=enabled)
             for number, (_, weight, enabled, _) in enumerate(chosen)
         )
         params = CombinedParams(components=components)
@@ -445,7 +455,11 @@ def test_the_built_in_mean_weighs_a_third_each() -> None:
         ("combined", '{"components":[]}', "at least one enabled component must have a weight above 0"),
         ("combined", '{"components":[{"kind":"rsi","weight":0}]}', "must have a weight above 0"),
         ("combined", '{"components":[{"kind":"rsi","weight":1,"enabled":false}]}', "must have a weight above 0"),
-        ("combined", '{"components":[{"kind":"x","weight":1}]}', "there is no bot 'x' to combine: there are ma_cross"),
+        (
+            "combined",
+            '{"components":[{"kind":"x","weight":1}]}',
+            "there is no bot 'x' to combine: there are bollinger, breakout, ma_cross",
+        ),
         ("combined", '{"components":[{"kind":"combined","weight":1}]}', "cannot contain a combined bot"),
         ("combined", '{"components":[{"kind":"rsi","weight":-1}]}', "components.0.weight"),
         (
@@ -464,7 +478,7 @@ def test_wrong_parameters_are_refused_in_a_sentence(kind: str, text: str, senten
 
 def test_an_unknown_kind_is_refused() -> None:
     """A kind that is neither built in nor enabled is refused, naming those that are there."""
-    with pytest.raises(UnknownBotKind, match="no bot of kind 'nope': there are combined, ma_cross, macd, rsi"):
+    with pytest.raises(UnknownBotKind, match="no bot of kind 'nope': there are bollinger, breakout, combined"):
         bot_of("nope")
 
 
@@ -473,8 +487,9 @@ def test_an_enabled_bot_is_found_and_cannot_replace_a_built_in_one() -> None:
     extra: dict[str, Bot] = {"planted": Planted(), "rsi": Planted()}
     assert bot_of("planted", extra) is extra["planted"]
     assert bot_of("rsi", extra) is BUILT_IN["rsi"]
-    assert bot_kinds(extra) == ("combined", "ma_cross", "macd", "planted", "rsi")
-    assert bot_kinds() == ("combined", "ma_cross", "macd", "rsi")
+    built_in = {"bollinger", "breakout", "combined", "ma_cross", "macd", "multi_timeframe", "obv", "rsi", "smc"}
+    assert bot_kinds(extra) == tuple(sorted({*built_in, "planted"}))
+    assert bot_kinds() == tuple(sorted(built_in))
 
 
 def test_the_package_announces_exactly_the_built_in_bots() -> None:

@@ -1,12 +1,15 @@
 """MACD: follows the trend while it gathers strength."""
 
 from math import tanh
-from typing import ClassVar, Self
+from typing import ClassVar, Final, NamedTuple, Self
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from signals.bot import Needs, Parameters, Part, Signal, Window, bounded
-from signals.indicators import atr, ema_bars, last, macd, wilder_bars
+from signals.indicators import Array, atr, ema_bars, last, macd, wilder_bars
+from signals.twins import fallen, older_share, only_warm, windowed
 
 
 class MacdParams(Parameters):
@@ -33,26 +36,82 @@ class MacdBot:
         return Needs(bars=max(settled, params.slow + params.signal))
 
     def evaluate(self, window: Window, params: MacdParams) -> Signal | None:
-        found = macd(window.close, params.fast, params.slow, params.signal)
-        reach = last(atr(window.high, window.low, window.close, params.range_length))
-        if found is None or reach is None or len(window) < params.slow + params.signal:
+        seen = _seen(window.bars, params) if len(window) >= self.needs(params).bars else None
+        if seen is None:
             return None
-        line, histogram, change = found.line[-1], found.histogram[-1], found.histogram[-1] - found.histogram[-2]
-        # Averages of a standing price differ by rounding only; that is no opinion.
-        nothing = 1e-9 * window.close[-1]
+        against_signal, against_zero, growth = _looks(seen, params)
         parts = (
-            Part(name="line against signal", score=_sign(histogram, nothing), weight=0.4, value=float(histogram)),
-            Part(name="line against zero", score=_sign(line, nothing), weight=0.3, value=float(line)),
-            Part(
-                name="histogram change",
-                score=tanh(params.sensitivity * change / reach) if reach > nothing else 0.0,
-                weight=0.3,
-                value=float(change),
-            ),
+            Part(name="line against signal", score=against_signal, weight=0.4, value=seen.histogram),
+            Part(name="line against zero", score=against_zero, weight=0.3, value=seen.line),
+            Part(name="histogram change", score=growth, weight=0.3, value=seen.change),
         )
         score = bounded(sum(part.weight * part.score for part in parts))
-        return Signal(score=score, parts=parts, note=f"MACD {line:.6g}, histogram {histogram:.6g}")
+        return Signal(score=score, parts=parts, note=f"MACD {seen.line:.6g}, histogram {seen.histogram:.6g}")
+
+    def scores(self, bars: NDArray[np.void], params: MacdParams) -> Array:
+        needed = self.needs(params).bars
+        high, low, close = (np.ascontiguousarray(bars[name]) for name in ("high", "low", "close"))
+        found = macd(close, params.fast, params.slow, params.signal)
+        reach = atr(high, low, close, params.range_length)
+        if found is None or reach is None or len(bars) < needed:
+            return np.full(len(bars), np.nan)
+        nothing = _NOTHING * close
+        change = np.diff(found.histogram, prepend=np.nan)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            growth = np.where(reach > nothing, np.tanh(params.sensitivity * change / reach), 0.0)
+            # How far rounding, of some 1e-15 of the price, may move the score where nearly nothing moves.
+            unsure = 0.3 * params.sensitivity * 2e-15 * close / reach > 5e-10
+        scores = 0.4 * _signs(found.histogram, nothing) + 0.3 * _signs(found.line, nothing) + 0.3 * growth
+        doubtful = unsure & (reach > nothing / 2) | fallen(close, needed, 10)
+        doubtful |= (older_share(reach, params.range_length, needed) > 1e-10) & (reach > nothing / 2)
+        doubtful |= (
+            np.minimum(np.abs(np.abs(found.histogram) / nothing - 1), np.abs(np.abs(found.line) / nothing - 1)) < 1e-3
+        )
+        ends = np.flatnonzero(doubtful[needed - 1 :]) + needed - 1
+        scores[ends] = windowed(lambda part: _score_of(part, params), bars, needed, ends)
+        return only_warm(np.clip(scores, -1, 1), needed)
+
+
+_NOTHING: Final = 1e-9
+"""A share of the price. Averages of a standing price differ by rounding only; that is no opinion."""
+
+
+class _Seen(NamedTuple):
+    line: float
+    histogram: float
+    change: float
+    reach: float
+    nothing: float
+
+
+def _seen(bars: NDArray[np.void], params: MacdParams) -> _Seen | None:
+    """The numbers at the last of these bars, or None where they are too few."""
+    close = np.ascontiguousarray(bars["close"])
+    found = macd(close, params.fast, params.slow, params.signal)
+    reach = last(atr(bars["high"], bars["low"], close, params.range_length))
+    if found is None or reach is None or close.size < params.slow + params.signal:
+        return None
+    histogram = found.histogram.item(-1)
+    return _Seen(found.line.item(-1), histogram, histogram - found.histogram.item(-2), reach, _NOTHING * close.item(-1))
+
+
+def _looks(seen: _Seen, params: MacdParams) -> tuple[float, float, float]:
+    """What each of the three parts says."""
+    growth = tanh(params.sensitivity * seen.change / seen.reach) if seen.reach > seen.nothing else 0.0
+    return _sign(seen.histogram, seen.nothing), _sign(seen.line, seen.nothing), growth
+
+
+def _score_of(bars: NDArray[np.void], params: MacdParams) -> float | None:
+    seen = _seen(bars, params)
+    if seen is None:
+        return None
+    against_signal, against_zero, growth = _looks(seen, params)
+    return bounded(0.4 * against_signal + 0.3 * against_zero + 0.3 * growth)
 
 
 def _sign(value: float, nothing: float) -> float:
     return 0.0 if abs(value) <= nothing else 1.0 if value > 0 else -1.0
+
+
+def _signs(values: Array, nothing: Array) -> Array:
+    return np.where(np.abs(values) <= nothing, 0.0, np.sign(values))

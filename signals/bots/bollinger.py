@@ -1,0 +1,66 @@
+"""Bollinger: buys below the lower band and sells above the upper one, back towards the mean."""
+
+from typing import ClassVar
+
+import numpy as np
+import talib
+from numpy.typing import NDArray
+from pydantic import Field
+
+from signals.bot import Needs, Parameters, Part, Signal, Window, bounded
+from signals.indicators import Array, bbands
+from signals.levels import category_of, levels
+from signals.twins import only_warm, sliding_mean, still, windowed
+
+
+class BollingerParams(Parameters):
+    length: int = Field(20, ge=2, le=200, description="bars of the mean and of the deviation")
+    std: float = Field(2.0, ge=0.5, le=5, description="how many deviations away the bands lie")
+
+
+class BollingerBot:
+    kind: ClassVar[str] = "bollinger"
+    version: ClassVar[str] = "1"
+    Params: ClassVar[type[Parameters]] = BollingerParams
+
+    def needs(self, params: BollingerParams) -> Needs:
+        return Needs(bars=params.length)
+
+    def evaluate(self, window: Window, params: BollingerParams) -> Signal | None:
+        """0.5 - %B: 0 at the mean, half a point at either band, full as far beyond it again.
+
+        Outside the bands the target is the mean, and the stop lies as far on the other side.
+        """
+        bands = bbands(window.close[-params.length :], params.length, params.std)
+        if bands is None:
+            return None
+        percent, middle, close = bands.percent.item(-1), bands.middle.item(-1), window.close.item(-1)
+        score = bounded(0.5 - percent)
+        horizon = params.length * window.timeframe
+        outside = not 0 < percent < 1
+        return Signal(
+            score=score,
+            horizon=horizon,
+            category=category_of(horizon),
+            parts=(Part(name="%B", score=score, weight=1, value=percent),),
+            note=f"%B is {percent:.2f}, the mean {middle:.6g}",
+            **(levels(close, middle, 2 * close - middle) if outside else {}),
+        )
+
+    def scores(self, bars: NDArray[np.void], params: BollingerParams) -> Array:
+        close = np.ascontiguousarray(bars["close"])
+        if len(bars) < params.length:
+            return np.full(len(bars), np.nan)
+        width = 2 * params.std * talib.STDDEV(close, params.length)
+        scores = np.zeros(len(bars))
+        moving = ~still(close, params.length) & (width > 0)
+        np.divide(sliding_mean(close, params.length) - close, width, out=scores, where=moving)
+        # Where the bands are this narrow, it shows in what order the mean was summed.
+        ends = np.flatnonzero((width < 1e-5 * close) & ~still(close, params.length))
+        scores[ends] = windowed(lambda part: _score_of(part["close"], params), bars, params.length, ends)
+        return only_warm(np.clip(scores, -1, 1), params.length)
+
+
+def _score_of(close: Array, params: BollingerParams) -> float | None:
+    bands = bbands(close, params.length, params.std)
+    return None if bands is None else bounded(0.5 - bands.percent.item(-1))
