@@ -133,21 +133,15 @@ class _Reader:
 
     def _gaps(self, at: int) -> None:
         high, low = self.high[at], self.low[at]
-
-        def reached(gap: Finding, bullish: float, bearish: float) -> bool:
-            return low <= bullish if gap.side > 0 else high >= bearish
-
-        touched = [gap for gap in self.untouched if reached(gap, gap.top, gap.bottom)]
+        touched = [gap for gap in self.untouched if (low <= gap.top if gap.side > 0 else high >= gap.bottom)]
         for gap in touched:
             self._add("gap_mitigated", gap.side, (gap.bottom, gap.top), gap.formed_at, at)
-        if touched:
-            self.untouched = [gap for gap in self.untouched if gap not in touched]
-            self.mitigated += touched
-        filled = [gap for gap in self.mitigated if reached(gap, gap.bottom, gap.top)]
+            self.untouched.remove(gap)
+            self.mitigated.append(gap)
+        filled = [gap for gap in self.mitigated if (low <= gap.bottom if gap.side > 0 else high >= gap.top)]
         for gap in filled:
             self._add("gap_filled", gap.side, (gap.bottom, gap.top), gap.formed_at, at)
-        if filled:
-            self.mitigated = [gap for gap in self.mitigated if gap not in filled]
+            self.mitigated.remove(gap)
         if at >= 2 and low > self.high[at - 2]:
             self.untouched.append(self._add("gap", 1, (self.high[at - 2], low), at - 1, at))
         elif at >= 2 and high < self.low[at - 2]:
