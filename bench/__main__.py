@@ -11,6 +11,7 @@ import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
+from bench.bots import measure_bots
 from bench.figures import Figure, print_figures
 from bench.ledger_speed import measure_ledger
 from bench.past_cuts import measure_past
@@ -21,7 +22,9 @@ from ledger.embedded_postgres import embedded_postgres
 
 def main() -> None:
     """Prints every figure beside the raw limit it is measured against."""
-    parser = argparse.ArgumentParser(description="Measure the ledger beside the raw limits of this machine.")
+    parser = argparse.ArgumentParser(
+        description="Measure the ledger and the bots beside the raw limits of this machine."
+    )
     parser.add_argument("--events", type=int, default=20_000, help="length of the log that is rebuilt")
     events = parser.parse_args().events
     print(
@@ -37,6 +40,7 @@ def main() -> None:
             figures += measure_ledger(engine, limits, events)
             figures += measure_past(engine, events)
     print_figures(figures)
+    print_figures(measure_bots())
 
 
 main()

@@ -23,7 +23,7 @@ def rsi(close: Array, length: int = 14, smoothing: Smoothing = "wilder") -> Arra
 
     `wilder` smooths gains and losses exponentially, `simple` takes their plain mean over `length` changes (Cutler).
     """
-    (close,) = _series(close=close)
+    close = _checked("close", close)
     if close.size <= length:
         return None
     if smoothing == "simple":
@@ -51,19 +51,19 @@ def ema_bars(length: int) -> int:
 
 def sma(close: Array, length: int = 10) -> Array | None:
     """Simple moving average."""
-    (close,) = _series(close=close)
+    close = _checked("close", close)
     return _warm(talib.SMA(close, length)) if close.size else None
 
 
 def ema(close: Array, length: int = 10) -> Array | None:
     """Exponential moving average, begun with a simple one."""
-    (close,) = _series(close=close)
+    close = _checked("close", close)
     return _warm(talib.EMA(close, length)) if close.size else None
 
 
 def wma(close: Array, length: int = 10) -> Array | None:
     """Weighted moving average: the newest bar weighs `length`, the oldest 1."""
-    (close,) = _series(close=close)
+    close = _checked("close", close)
     return _warm(talib.WMA(close, length)) if close.size else None
 
 
@@ -75,7 +75,7 @@ class Macd(NamedTuple):
 
 def macd(close: Array, fast: int = 12, slow: int = 26, signal: int = 9) -> Macd | None:
     """Moving average convergence divergence, in price; histogram = line - signal."""
-    (close,) = _series(close=close)
+    close = _checked("close", close)
     if close.size < slow + signal - 1:
         return None
     line, signal_line, histogram = talib.MACD(close, fast, slow, signal)
@@ -102,13 +102,13 @@ def adx(high: Array, low: Array, close: Array, length: int = 14) -> Adx | None:
 
 def mom(close: Array, length: int = 10) -> Array | None:
     """Momentum: the change in price over `length` bars."""
-    (close,) = _series(close=close)
+    close = _checked("close", close)
     return _warm(talib.MOM(close, length)) if close.size else None
 
 
 def roc(close: Array, length: int = 10) -> Array | None:
     """Rate of change over `length` bars, in percent."""
-    (close,) = _series(close=close)
+    close = _checked("close", close)
     return _warm(talib.ROC(close, length)) if close.size else None
 
 
@@ -164,7 +164,7 @@ class Bands(NamedTuple):
 
 def bbands(close: Array, length: int = 5, std: float = 2.0) -> Bands | None:
     """Bollinger bands in price; bandwidth in percent of the middle; percent (%B) is 0 at the lower, 1 at the upper."""
-    (close,) = _series(close=close)
+    close = _checked("close", close)
     if close.size < length:
         return None
     # Rounding leaves a width where no price moved, so stillness is read off the prices themselves.
@@ -226,16 +226,24 @@ def vwap(high: Array, low: Array, close: Array, volume: Array, length: int = 20)
 
 
 def _series(**series: Array) -> list[Array]:
-    """The series as contiguous arrays. Raises ValueError unless all are finite, one-dimensional and equally long."""
-    arrays = [np.ascontiguousarray(values, dtype=np.float64) for values in series.values()]
+    """The series, each checked. Raises ValueError also unless they are equally long."""
+    arrays = [_checked(name, values) for name, values in series.items()]
     for name, values in zip(series, arrays, strict=True):
-        if values.ndim != 1 or values.size != arrays[0].size:
+        if values.size != arrays[0].size:
             raise ValueError(f"{name} must be one row of numbers, as long as the others")
-        # The sum of squares is finite only where every number is, and takes a tenth of the time of asking each.
-        if not isfinite(values.dot(values)) and not np.isfinite(values).all():
-            at = int(np.argmin(np.isfinite(values)))
-            raise ValueError(f"{name} holds a number that is not finite, at index {at}")
     return arrays
+
+
+def _checked(name: str, values: Array) -> Array:
+    """The values as a contiguous array. Raises ValueError unless they are finite and one-dimensional."""
+    array = np.ascontiguousarray(values, dtype=np.float64)
+    if array.ndim != 1:
+        raise ValueError(f"{name} must be one row of numbers, as long as the others")
+    # The sum of squares is finite only where every number is, and takes a tenth of the time of asking each.
+    if not isfinite(array.dot(array)) and not np.isfinite(array).all():
+        at = int(np.argmin(np.isfinite(array)))
+        raise ValueError(f"{name} holds a number that is not finite, at index {at}")
+    return array
 
 
 def _warm(values: Array) -> Array | None:
@@ -249,9 +257,9 @@ def _neutral(values: Array, where: NDArray[np.bool_], neutral: float) -> Array:
 
 def _neutral_start(values: Array, *inputs: Array, neutral: float) -> Array:
     """The values, with the neutral one at every warm index up to which no input has moved."""
-    moved = any(series[0] != series[1] for series in inputs)
-    if moved:  # as good as always, and quick to see
-        return values
+    for series in inputs:
+        if series.item(0) != series.item(1):  # as good as always, and quick to see
+            return values
     still = np.logical_and.reduce([np.logical_and.accumulate(series == series[0]) for series in inputs])
     return _neutral(values, still, neutral)
 

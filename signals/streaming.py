@@ -97,29 +97,34 @@ class _Handle:
         self._first = first
         self._opened = opened
         self._early: list[tuple[float, ...]] = []
-        self._handle: Any = None
+        self._push: Callable[..., Any] | None = None
+        self._look: Callable[..., Any] | None = None
 
     def update(self, *bar: float) -> Any:
-        _finite(bar)
-        if self._handle is not None:
-            return self._handle.update(*bar)
+        for number in bar:
+            if not isfinite(number):
+                _refuse(bar)
+        if self._push is not None:
+            return self._push(*bar)
         self._early.append(bar)
         if len(self._early) < self._first:
             return None
-        self._handle = self._begun(self._early)
+        handle = self._begun(self._early)
         self._early.clear()
-        return self._handle.value
+        self._push, self._look = handle.update, handle.peek
+        return handle.value
 
     def peek(self, *bar: float) -> Any:
-        _finite(bar)
-        if self._handle is not None:
-            return self._handle.peek(*bar)
+        for number in bar:
+            if not isfinite(number):
+                _refuse(bar)
+        if self._look is not None:
+            return self._look(*bar)
         return self._begun([*self._early, bar]).value if len(self._early) + 1 == self._first else None
 
     def _begun(self, bars: list[tuple[float, ...]]) -> Any:
         return self._opened(*(np.array(column, dtype=np.float64) for column in zip(*bars, strict=True)))
 
 
-def _finite(bar: tuple[float, ...]) -> None:
-    if not all(map(isfinite, bar)):
-        raise ValueError(f"a bar holds a number that is not finite: {', '.join(map(str, bar))}")
+def _refuse(bar: tuple[float, ...]) -> None:
+    raise ValueError(f"a bar holds a number that is not finite: {', '.join(map(str, bar))}")
