@@ -3,7 +3,6 @@
 from collections.abc import Callable
 
 import numpy as np
-import talib
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
@@ -42,10 +41,11 @@ def sliding_mean(values: Array, length: int) -> Array:
 
 
 def still(close: Array, length: int) -> NDArray[np.bool_]:
-    """For each bar, whether the last `length` (at least 2) closes are there and equal."""
-    if close.size < length:
-        return np.zeros(close.size, dtype=np.bool_)
-    return np.equal(talib.MAX(close, length), talib.MIN(close, length))
+    """For each bar, whether the last `length` closes are there and equal."""
+    bars = np.arange(close.size)
+    moved = np.diff(close, prepend=np.nan) != 0
+    standing: NDArray[np.bool_] = bars - np.maximum.accumulate(np.where(moved, bars, 0)) >= length - 1
+    return standing
 
 
 def older_share(smoothed: Array, length: int, needed: int) -> Array:
@@ -65,9 +65,14 @@ def older_share(smoothed: Array, length: int, needed: int) -> Array:
 
 
 def fallen(close: Array, needed: int, factor: float) -> NDArray[np.bool_]:
-    """For each bar, whether the close stands below 1 / `factor` of the highest of the last 2 `needed` closes.
+    """For each bar, whether the close stands below 1 / `factor` of one of the 2 `needed` closes before it, or more.
 
     There an exponential mean, begun far before the window, carries more than rounding of the old prices.
     """
-    begun = np.concatenate((np.full(2 * needed - 1, close[0]), close))
-    return np.less(close * factor, talib.MAX(begun, 2 * needed)[2 * needed - 1 :])
+    # In blocks: the highest so far of a bar's own block, and the highest of the whole block before.
+    blocks = -(-close.size // (2 * needed))
+    rows = np.full(blocks * 2 * needed, -np.inf)
+    rows[: close.size] = close
+    so_far = np.maximum.accumulate(rows.reshape(blocks, -1), axis=1)
+    so_far[1:] = np.maximum(so_far[1:], so_far[:-1, -1:].copy())
+    return np.less(close * factor, so_far.ravel()[: close.size])

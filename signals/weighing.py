@@ -1,11 +1,12 @@
 """Bots inside bots: components with weights, and the mean of their opinions."""
 
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 from typing import Any, ClassVar, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, PrivateAttr, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator
 from pydantic_core import to_json
 from pydantic_core.core_schema import ValidationInfo
 
@@ -39,9 +40,6 @@ class Component(Parameters):
     params: dict[str, Any] = Field(default_factory=dict, validate_default=True, description="its own parameters")
     enabled: bool = Field(True, description="whether it counts at all")
 
-    _settings: Parameters = PrivateAttr()
-    _needed: int = PrivateAttr()
-
     @field_validator("kind")
     @classmethod
     def _is_known(cls, kind: str) -> str:
@@ -65,10 +63,15 @@ class Component(Parameters):
         # As JSON, where a list is what a tuple of components looks like.
         return cls.known[kind].Params.model_validate_json(to_json(params))
 
-    def model_post_init(self, _context: object) -> None:
-        # Kept, so that an evaluation does not have to validate them again.
-        self._settings = self._read(self.kind, self.params)
-        self._needed = self.known[self.kind].needs(self._settings).bars
+    @cached_property
+    def settings(self) -> Parameters:
+        """`params` as the bot takes them; kept, so that an evaluation does not have to validate them again."""
+        return self._read(self.kind, self.params)
+
+    @cached_property
+    def own_bars(self) -> int:
+        """How many bars the bot itself reads."""
+        return self.known[self.kind].needs(self.settings).bars
 
     @property
     def counts(self) -> bool:
@@ -77,17 +80,17 @@ class Component(Parameters):
     @property
     def needed(self) -> int:
         """How many bars of the container's timeframe it reads."""
-        return self._needed
+        return self.own_bars
 
     def ask(self, window: Window) -> Signal | None:
         """Its opinion at the end of the window; None also where the window is too short for it."""
-        if len(window) < self._needed:
+        if len(window) < self.own_bars:
             return None
-        return self.known[self.kind].evaluate(window.last(self._needed), self._settings)
+        return self.known[self.kind].evaluate(window.last(self.own_bars), self.settings)
 
     def scores(self, bars: NDArray[np.void]) -> Array:
         """Its vectorised twin."""
-        return self.known[self.kind].scores(bars, self._settings)
+        return self.known[self.kind].scores(bars, self.settings)
 
 
 def something_counts(components: Iterable[Component]) -> None:

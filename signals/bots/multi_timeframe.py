@@ -20,11 +20,13 @@ class SlowComponent(Component):
     @property
     def needed(self) -> int:
         # Wherever the window begins, fewer than `every` bars at each end belong to a period that is not whole.
-        return self._needed * self.every + self.every - 1
+        return self.own_bars * self.every + self.every - 1
 
     def ask(self, window: Window) -> Signal | None:
         if len(window) < self.needed:
             return None
+        if self.every == 1:
+            return super().ask(window)
         return super().ask(window.last(self.needed).every(self.every * window.timeframe))
 
 
