@@ -11,8 +11,8 @@ from math import isfinite, isnan
 from typing import Literal, NamedTuple
 
 import numpy as np
-import talib
 from numpy.typing import NDArray
+from talib import _ta_lib as talib  # the functions themselves: the package wraps each in a search for pandas series
 
 Array = NDArray[np.float64]
 Smoothing = Literal["wilder", "simple"]
@@ -93,8 +93,10 @@ def adx(high: Array, low: Array, close: Array, length: int = 14) -> Adx | None:
     high, low, close = _series(high=high, low=low, close=close)
     if close.size < 2 * length:
         return None
-    found = (talib.ADX, talib.PLUS_DI, talib.MINUS_DI)
-    return Adx(*(_neutral_start(of(high, low, close, length), high, low, close, neutral=0.0) for of in found))
+    found = [of(high, low, close, length) for of in (talib.ADX, talib.PLUS_DI, talib.MINUS_DI)]
+    for direction in found[1:]:  # which are warm before the index is
+        direction[np.isnan(found[0])] = np.nan
+    return Adx(*(_neutral_start(values, high, low, close, neutral=0.0) for values in found))
 
 
 # --- momentum ---------------------------------------------------------------------------------------------------------

@@ -60,6 +60,12 @@ ALL: dict[str, tuple[int, Callable[[Bars], Array | None]]] = {
     "mom": (10, lambda b: ours.mom(b["close"])),
     "roc": (10, lambda b: ours.roc(b["close"])),
     "obv": (0, lambda b: ours.obv(b["close"], b["volume"])),
+    "wma": (9, lambda b: ours.wma(b["close"], 10)),
+    "vwap": (9, lambda b: ours.vwap(b["high"], b["low"], b["close"], b["volume"], 10)),
+    "donchian upper": (19, lambda b: (m := ours.donchian(b["high"], b["low"])) and m.upper),
+    "donchian lower": (19, lambda b: (m := ours.donchian(b["high"], b["low"])) and m.lower),
+    "%B": (4, lambda b: (m := ours.bbands(b["close"])) and m.percent),
+    "plus": (27, lambda b: (m := ours.adx(b["high"], b["low"], b["close"])) and m.plus),
 }
 
 
@@ -113,6 +119,13 @@ SECOND_OPINIONS: dict[str, Callable[[Bars], float]] = {
     "macd line": lambda b: talipp.MACD(12, 26, 9, b["close"].tolist())[-1].macd,
     "atr": lambda b: talipp.ATR(14, ohlcv(b))[-1],
     "adx": lambda b: talipp.ADX(14, 14, ohlcv(b))[-1].adx,
+    "wma": lambda b: talipp.WMA(10, b["close"].tolist())[-1],
+    "donchian upper": lambda b: talipp.DonchianChannels(20, ohlcv(b))[-1].ub,
+    "donchian lower": lambda b: talipp.DonchianChannels(20, ohlcv(b))[-1].lb,
+    "macd signal": lambda b: talipp.MACD(12, 26, 9, b["close"].tolist())[-1].signal,
+    "mom": lambda b: b["close"][-1] * (1 - 1 / (1 + talipp.ROC(10, b["close"].tolist())[-1] / 100)),
+    # Its VWAP never forgets: over the last ten bars alone it is the rolling one.
+    "vwap": lambda b: talipp.VWAP(ohlcv({name: values[-10:] for name, values in b.items()}))[-1],
 }
 
 
@@ -213,6 +226,17 @@ def test_standing_still_after_a_move_is_neutral_where_only_the_last_bars_count(b
     bands = ours.bbands(moved["close"])
     assert bands is not None
     assert [ours.last(array) for array in bands] == [price, price, price, 0.0, 0.5]
+
+
+def test_without_volume_vwap_is_the_plain_mean() -> None:
+    """Where nothing was traded the volume-weighted price is the mean of the typical prices, and one trade decides it."""
+    bars = walk(7, 50)
+    bars["volume"][10:40] = 0
+    typical = (bars["high"] + bars["low"] + bars["close"]) / 3
+    found = ours.vwap(bars["high"], bars["low"], bars["close"], bars["volume"], 10)
+    assert found is not None
+    assert found[25] == pytest.approx(typical[16:26].mean())
+    assert found[40] == pytest.approx(typical[40])
 
 
 def test_a_move_within_the_window_is_remembered() -> None:
