@@ -7,15 +7,24 @@
 - The value at an index depends on nothing after it.
 """
 
+from collections.abc import Callable
+from inspect import unwrap
 from math import isfinite, isnan
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import numpy as np
+import talib
 from numpy.typing import NDArray
-from talib import _ta_lib as talib  # the functions themselves: the package wraps each in a search for pandas series
 
 Array = NDArray[np.float64]
 Smoothing = Literal["wilder", "simple"]
+
+# As the package offers them, they first look for pandas series among their arguments, which takes a third of a call.
+_RSI: Final[Callable[..., Array]] = unwrap(talib.RSI)
+_SMA: Final[Callable[..., Array]] = unwrap(talib.SMA)
+_EMA: Final[Callable[..., Array]] = unwrap(talib.EMA)
+_ATR: Final[Callable[..., Array]] = unwrap(talib.ATR)
+_MACD: Final[Callable[..., tuple[Array, Array, Array]]] = unwrap(talib.MACD)
 
 
 def rsi(close: Array, length: int = 14, smoothing: Smoothing = "wilder") -> Array | None:
@@ -28,7 +37,7 @@ def rsi(close: Array, length: int = 14, smoothing: Smoothing = "wilder") -> Arra
         return None
     if smoothing == "simple":
         return _simple_rsi(close, length)
-    return _neutral_start(talib.RSI(close, length), close, neutral=50.0)
+    return _neutral_start(_RSI(close, length), close, neutral=50.0)
 
 
 def last(values: Array | None) -> float | None:
@@ -52,13 +61,13 @@ def ema_bars(length: int) -> int:
 def sma(close: Array, length: int = 10) -> Array | None:
     """Simple moving average."""
     close = _checked("close", close)
-    return _warm(talib.SMA(close, length)) if close.size else None
+    return _warm(_SMA(close, length)) if close.size else None
 
 
 def ema(close: Array, length: int = 10) -> Array | None:
     """Exponential moving average, begun with a simple one."""
     close = _checked("close", close)
-    return _warm(talib.EMA(close, length)) if close.size else None
+    return _warm(_EMA(close, length)) if close.size else None
 
 
 def wma(close: Array, length: int = 10) -> Array | None:
@@ -78,7 +87,7 @@ def macd(close: Array, fast: int = 12, slow: int = 26, signal: int = 9) -> Macd 
     close = _checked("close", close)
     if close.size < slow + signal - 1:
         return None
-    line, signal_line, histogram = talib.MACD(close, fast, slow, signal)
+    line, signal_line, histogram = _MACD(close, fast, slow, signal)
     return Macd(line, histogram, signal_line)
 
 
@@ -125,8 +134,8 @@ def stoch(high: Array, low: Array, close: Array, k: int = 14, d: int = 3, smooth
     if close.size < k + smooth_k + d - 2:
         return None
     raw, _ = talib.STOCHF(high, low, close, fastk_period=k, fastd_period=1)
-    smooth = talib.SMA(_neutral(raw, _no_range(high, low, k), 50.0), smooth_k)
-    mean = talib.SMA(smooth, d)
+    smooth = _SMA(_neutral(raw, _no_range(high, low, k), 50.0), smooth_k)
+    mean = _SMA(smooth, d)
     return Stochastic(np.where(np.isnan(mean), np.nan, smooth), mean)
 
 
@@ -153,7 +162,7 @@ def cci(high: Array, low: Array, close: Array, length: int = 14) -> Array | None
 def atr(high: Array, low: Array, close: Array, length: int = 14) -> Array | None:
     """Average true range (Wilder), in price."""
     high, low, close = _series(high=high, low=low, close=close)
-    return _warm(talib.ATR(high, low, close, length)) if close.size else None
+    return _warm(_ATR(high, low, close, length)) if close.size else None
 
 
 class Bands(NamedTuple):
