@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from litestar import Controller, post
-from litestar.params import FromPath, HeaderParameter
+from litestar.params import FromPath, HeaderParameter, RawBody
 
 from api.controllers.signals import stored_signal
 from api.emitting import emit, outside_signal
@@ -31,7 +31,7 @@ class WebhookController(Controller):
         self,
         request: AnyRequest,
         name: FromPath[str],
-        body: bytes,
+        body: RawBody,
         timestamp: Timestamp = None,
         signature: Signature = None,
     ) -> SignalAnswer:
