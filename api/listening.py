@@ -39,8 +39,12 @@ def listener_of(system: System, settings: FreqtradeSettings) -> FreqtradeListene
     def emit_edge(edge: Edge, instrument: Instrument) -> Outcome:
         return _emitted(system, edge, instrument)
 
-    def longest() -> timedelta:
-        return longest_age(system)
+    def longest() -> timedelta | None:
+        try:
+            return longest_age(system)
+        except DATABASE_GONE as failure:
+            log.warning("signals of freqtrade wait for the database", error=type(failure).__name__)
+            return None
 
     return FreqtradeListener(source, rest_of(settings), connect, emit_edge, system.market_clock, longest)
 

@@ -68,7 +68,8 @@ class Listening:
 class FreqtradeListener:
     """`run` listens until `stop` is called from another thread.
 
-    `emit` makes a signal of an edge; `longest` is how old one may be by the policy in force. `pause` waits so many
+    `emit` makes a signal of an edge; `longest` is how old one may be by the policy in force;
+    while that cannot be told (None) nothing is judged. `pause` waits so many
     seconds and says whether it is time to end.
     """
 
@@ -79,7 +80,7 @@ class FreqtradeListener:
         connect: Connect,
         emit: Callable[[Edge, Instrument], Outcome],
         clock: Clock,
-        longest: Callable[[], timedelta],
+        longest: Callable[[], timedelta | None],
         pause: Callable[[float], bool] | None = None,
     ) -> None:
         self._source = source
@@ -92,6 +93,7 @@ class FreqtradeListener:
         self._pause = pause or self._stopping.wait
         self._gate = threading.Lock()
         self._socket: Socket | None = None
+        self._messages = 0
         self._listening = Listening()
         self._counts: Counter[str] = Counter()
         self._edges: Edges | None = None
@@ -105,16 +107,17 @@ class FreqtradeListener:
             return replace(self._listening, counts=dict(self._counts))
 
     def run(self) -> None:
-        """Returns after `stop`. A connection that is lost is made anew after a pause that doubles up to a minute."""
+        """Returns after `stop`. What is lost is connected anew after a pause, which doubles up to a minute while nothing is heard."""
         failures = 0
-        while not self._stopping.is_set():
-            heard = self._listening.last_message_at
-            problem = self._listen()
-            failures = failures + 1 if self._listening.last_message_at == heard else 0
-            self._note(connected=False, problem=problem)
-            if self._pause(min(2.0**failures, LONGEST_PAUSE_S)):
-                return
-            self.poll()
+        with self._rest:
+            while not self._stopping.is_set():
+                heard = self._messages
+                problem = self._listen()
+                failures = failures + 1 if self._messages == heard else 0
+                self._note(connected=False, problem=problem)
+                if self._pause(min(2.0 ** min(failures, 10), LONGEST_PAUSE_S)):
+                    return
+                self.poll()
 
     def stop(self) -> None:
         """`run` returns soon; an open connection is closed."""
@@ -160,6 +163,7 @@ class FreqtradeListener:
             except TimeoutError:
                 self.poll()
                 continue
+            self._messages += 1
             self._note(last_message_at=self._clock(), problem="")
             self._take(message)
             self._emit_due()
@@ -195,9 +199,10 @@ class FreqtradeListener:
             self._timeframe = shown.timeframe
 
     def _emit_due(self) -> None:
-        if self._edges is None:
+        longest = self._longest()
+        if self._edges is None or longest is None:
             return
-        due = self._edges.due(self._clock(), self._longest())
+        due = self._edges.due(self._clock(), longest)
         later = set()
         for edge in due:
             outcome = self._emit(edge, self._source.pairs[edge.pair])

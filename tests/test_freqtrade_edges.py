@@ -206,6 +206,7 @@ def test_a_missing_row_is_asked_for() -> None:
 # ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.filterwarnings("ignore:.*(epoch|default formatting)")  # pandas is about to give up milliseconds
 @pytest.mark.parametrize("dates", ["epoch", "iso"])
 def test_a_table_of_pandas_is_read(dates: Literal["epoch", "iso"]) -> None:
     """What pandas writes in its split orientation is read cell by cell: sides, tags, FreqAI's numbers and labels."""
@@ -222,7 +223,7 @@ def test_a_table_of_pandas_is_read(dates: Literal["epoch", "iso"]) -> None:
             "&s-up_or_down": ["up", "down"],
         }
     )
-    value = table.to_json(orient="split", date_format=dates)
+    value = table.to_json(orient="split", date_format=dates)  # type: ignore[call-overload]  # typed for the pandas to come
     found = frame_of_message(
         {"key": [PAIR, "5m", "spot"], "df": {"__type__": "dataframe", "__value__": value}, "la": ""}
     )

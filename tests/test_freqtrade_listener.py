@@ -112,7 +112,7 @@ def listening(double: FreqtradeDouble, kept: dict[UUID, str] | None = None, **ch
         assert not thread.is_alive()
 
 
-def closes(ears: Ears, double: FreqtradeDouble, number: int, **said: object) -> None:
+def closes(ears: Ears, double: FreqtradeDouble, number: int, **said: Any) -> None:
     """Candle number so-and-so has closed, and freqtrade has told what its strategy says of it."""
     ears.now = five_minutes(number + 1)
     double.candle(five_minutes(number), **said)
