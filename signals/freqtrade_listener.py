@@ -68,9 +68,8 @@ class Listening:
 class FreqtradeListener:
     """`run` listens until `stop` is called from another thread.
 
-    `emit` makes a signal of an edge; `longest` is how old one may be by the policy in force;
-    while that cannot be told (None) nothing is judged. `pause` waits so many
-    seconds and says whether it is time to end.
+    `emit` makes a signal of an edge; `longest` is how old one may be by the policy in force; while that cannot be told
+    (None) nothing is judged. `pause` waits so many seconds and says whether it is time to end.
     """
 
     def __init__(
