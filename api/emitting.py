@@ -12,10 +12,11 @@ from api.wiring import System
 from execution.desk import Desk
 from ledger.book import Reading
 from ledger.envelope import NewEvent
-from ledger.events import SignalEmitted
+from ledger.events import SignalEmitted, SignalRejected
 from ledger.log import Conflict
-from ledger.postgres import Raw
+from ledger.postgres import Raw, read_page
 from ledger.projections.marks import Mark
+from ledger.projections.signals import SignalView
 from ledger.values import Instrument, time_text
 from signals.inbound import same, six_places, untimely
 from signals.runner import signal_id
@@ -86,6 +87,16 @@ def longest_age(system: System) -> timedelta:
     """How old a signal may be by the policy in force."""
     with system.book.reading(system.portfolio_id) as reading:
         return _longest(system, reading)
+
+
+def not_yet(system: System, signal: SignalEmitted) -> bool:
+    """Whether review refused the recorded signal for reasons that may pass by themselves."""
+    with system.book.reading(system.portfolio_id) as reading:
+        view = reading.rows.get(SignalView, signal_id(signal))
+        if view is None or view.verdict_position is None:
+            return False
+        verdict = read_page(reading.connection, system.portfolio_id, view.verdict_position - 1, 1)[0].event
+        return isinstance(verdict, SignalRejected) and verdict.not_yet is True
 
 
 def _record(

@@ -10,7 +10,7 @@ import structlog
 from litestar import Litestar
 from litestar.concurrency import sync_to_thread
 
-from api.emitting import emit, longest_age, price_of
+from api.emitting import emit, longest_age, not_yet, price_of
 from api.errors import Problem
 from api.settings import FreqtradeSettings
 from api.wiring import System
@@ -18,7 +18,7 @@ from ledger.database import DATABASE_GONE
 from ledger.log import Conflict
 from ledger.values import Instrument
 from signals.freqtrade_edges import Edge
-from signals.freqtrade_listener import FreqtradeListener, Outcome, Source, websocket_of
+from signals.freqtrade_listener import Emitted, FreqtradeListener, Source, websocket_of
 from signals.freqtrade_rest import FreqtradeRest
 
 log = structlog.get_logger()
@@ -33,10 +33,10 @@ def rest_of(settings: FreqtradeSettings) -> FreqtradeRest:
 
 def listener_of(system: System, settings: FreqtradeSettings) -> FreqtradeListener:
     """What listens to freqtrade and emits what it hears; nothing runs yet."""
-    source = Source(settings.name, settings.pairs, settings.standing, settings.shorts)
+    source = Source(settings.name, settings.pairs, settings.shorts)
     connect = websocket_of(settings.url, settings.ws_token.get_secret_value())
 
-    def emit_edge(edge: Edge, instrument: Instrument) -> Outcome:
+    def emit_edge(edge: Edge, instrument: Instrument) -> Emitted:
         return _emitted(system, edge, instrument)
 
     def longest() -> timedelta | None:
@@ -70,14 +70,15 @@ def while_running(
     return running
 
 
-def _emitted(system: System, edge: Edge, instrument: Instrument) -> Outcome:
+def _emitted(system: System, edge: Edge, instrument: Instrument) -> Emitted:
     """What became of the edge: what was refused is told in the log, what the database could not take is tried again."""
     try:
         signal = edge.signal(instrument, price_of(system, instrument))
-        return "new" if emit(system, signal, signal.bot_id, first_wins=True) else "known"
+        new = emit(system, signal, signal.bot_id, first_wins=True)
+        return Emitted("new" if new else "known", again=not_yet(system, signal))
     except Problem as refused:
         log.warning("a signal of freqtrade was refused", pair=edge.pair, side=edge.side, reason=refused.detail)
-        return "refused"
+        return Emitted("refused")
     except (*DATABASE_GONE, Conflict) as failure:
         log.warning("a signal of freqtrade waits for the database", pair=edge.pair, error=type(failure).__name__)
-        return "later"
+        return Emitted("later")

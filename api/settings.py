@@ -54,8 +54,7 @@ def _neighbour(url: str) -> str:
 class FreqtradeSettings(BaseModel):
     """A freqtrade whose strategies are listened to. `pairs` says which of its pairs is which product of ours.
 
-    With `standing` an opinion is repeated at every candle for as long as it stands, as those of our own bots are; sides
-    of short positions count with `shorts` only. `name` is how signals name this freqtrade.
+    Sides of short positions count with `shorts` only. `name` is how signals name this freqtrade.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -66,7 +65,6 @@ class FreqtradeSettings(BaseModel):
     ws_token: Annotated[SecretStr, AfterValidator(_sendable)]
     pairs: Annotated[dict[str, Instrument], Field(min_length=1)]
     name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,39}$")] = "freqtrade"
-    standing: bool = False
     shorts: bool = False
 
     @model_validator(mode="after")

@@ -73,26 +73,25 @@ class Edge:
 
 @dataclass(slots=True)
 class _Known:
-    """The rows of one pair in one timeframe by the open of their candle, and those that are dealt with."""
+    """The rows of one pair in one timeframe by the open of their candle, those that are dealt with, and the sides of
+    those that are to be said again."""
 
     rows: dict[datetime, Row]
     done: set[datetime]
+    again: set[tuple[datetime, str]]
 
 
 class Edges:
     """Rows go in with `hear`, edges that are due come out of `due` until they are `done`; `counts` tells what was left out.
 
-    With `standing` a side is due at every candle at which it stands, not only at the one where it begins. Sides of short
-    positions count only with `shorts`.
+    A side is due where it begins, and where it still stands although review said "not yet" to it at the candle before.
+    Sides of short positions count only with `shorts`. `due` is to be called until it gives nothing.
     """
 
-    def __init__(
-        self, strategy: Strategy, pairs: Collection[str], *, standing: bool = False, shorts: bool = False
-    ) -> None:
+    def __init__(self, strategy: Strategy, pairs: Collection[str], *, shorts: bool = False) -> None:
         self.strategy = strategy
         self.counts: Counter[str] = Counter()
         self._pairs = frozenset(pairs)
-        self._standing = standing
         self._shorts = shorts
         self._known: dict[tuple[str, timedelta], _Known] = {}
 
@@ -101,7 +100,7 @@ class Edges:
         if frame.pair not in self._pairs:
             self.counts["unmapped_pair"] += 1
             return
-        known = self._known.setdefault((frame.pair, frame.timeframe), _Known({}, set()))
+        known = self._known.setdefault((frame.pair, frame.timeframe), _Known({}, set(), set()))
         for row in frame.rows:
             if row.opened_at + frame.timeframe > now:
                 self.counts["unclosed"] += 1
@@ -112,6 +111,7 @@ class Edges:
         for old in sorted(known.rows)[:-KEPT]:
             del known.rows[old]
             known.done.discard(old)
+            known.again -= {(old, side) for side in SIDES}
 
     def due(self, now: datetime, longest: timedelta) -> list[Edge]:
         """Every edge that is not done, oldest first; rows that are older than `longest` are dealt with, and counted."""
@@ -120,6 +120,8 @@ class Edges:
             for opened_at in sorted(known.rows.keys() - known.done):
                 sides = self._sides(known, opened_at, timeframe)
                 late = now - (opened_at + timeframe) > longest
+                if not late and self._depends(known, opened_at, timeframe):
+                    continue  # what was said at the candle before has no answer yet
                 if sides and not late:
                     row = known.rows[opened_at]
                     found += [Edge(self.strategy, pair, timeframe, side, row) for side in SIDES if side in sides]
@@ -128,10 +130,12 @@ class Edges:
                     self._count(known.rows[opened_at], sides, late=late)
         return sorted(found, key=lambda edge: edge.asof)
 
-    def done(self, edges: Collection[Edge]) -> None:
-        """These edges are signals now, or never will be."""
+    def done(self, edges: Collection[Edge], again: Collection[Edge] = ()) -> None:
+        """These edges are signals now, or never will be; those of them in `again` are due again if they still stand."""
         for edge in edges:
             self._known[edge.pair, edge.timeframe].done.add(edge.row.opened_at)
+        for edge in again:
+            self._known[edge.pair, edge.timeframe].again.add((edge.row.opened_at, edge.side))
 
     def gaps(self) -> list[str]:
         """The pairs with a row that cannot be judged because the row before it is not known."""
@@ -140,10 +144,20 @@ class Edges:
     def _sides(self, known: _Known, opened_at: datetime, timeframe: timedelta) -> frozenset[str] | None:
         """The sides that the row takes, or None while the row before it must be known and is not."""
         now = self._standing_sides(known.rows[opened_at])
-        if not now or self._standing:
+        if not now:
             return now
         before = known.rows.get(opened_at - timeframe)
-        return None if before is None else now - self._standing_sides(before)
+        if before is None:
+            return None
+        stood = self._standing_sides(before)
+        return (now - stood) | {side for side in now & stood if (before.opened_at, side) in known.again}
+
+    def _depends(self, known: _Known, opened_at: datetime, timeframe: timedelta) -> bool:
+        """Whether the row repeats a side of the row before it that is not dealt with."""
+        before = known.rows.get(opened_at - timeframe)
+        if before is None or before.opened_at in known.done:
+            return False
+        return bool(self._standing_sides(known.rows[opened_at]) & self._standing_sides(before))
 
     def _standing_sides(self, row: Row) -> frozenset[str]:
         """What the row says, less what contradicts itself, what the model does not stand by, and what is for shorts only."""

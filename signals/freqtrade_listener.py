@@ -29,8 +29,13 @@ LARGEST_MESSAGE: Final = 16 * 1024 * 1024
 LONGEST_PAUSE_S: Final = 60.0
 TOPICS: Final = ("analyzed_df", "status")
 
-Outcome = Literal["new", "known", "refused", "later"]
-"""What became of an edge; `later` means that it must be tried again."""
+
+@dataclass(frozen=True, slots=True)
+class Emitted:
+    """What became of an edge: `later` means that it must be tried again, `again` that review said "not yet" to it."""
+
+    outcome: Literal["new", "known", "refused", "later"]
+    again: bool = False
 
 
 class Socket(Protocol):
@@ -50,7 +55,6 @@ class Source:
 
     instance: str
     pairs: Mapping[str, Instrument]
-    standing: bool = False
     shorts: bool = False
 
 
@@ -77,7 +81,7 @@ class FreqtradeListener:
         source: Source,
         rest: FreqtradeRest,
         connect: Connect,
-        emit: Callable[[Edge, Instrument], Outcome],
+        emit: Callable[[Edge, Instrument], Emitted],
         clock: Clock,
         longest: Callable[[], timedelta | None],
         pause: Callable[[float], bool] | None = None,
@@ -194,21 +198,25 @@ class FreqtradeListener:
             if self._edges is not None:
                 self._add_up(self._edges)
             source = self._source
-            self._edges = Edges(strategy, source.pairs, standing=source.standing, shorts=source.shorts)
+            self._edges = Edges(strategy, source.pairs, shorts=source.shorts)
             self._timeframe = shown.timeframe
 
     def _emit_due(self) -> None:
         longest = self._longest()
         if self._edges is None or longest is None:
             return
-        due = self._edges.due(self._clock(), longest)
-        later = set()
-        for edge in due:
-            outcome = self._emit(edge, self._source.pairs[edge.pair])
-            self._count(f"signals_{outcome}")
-            if outcome == "later":
-                later.add((edge.pair, edge.row.opened_at))
-        self._edges.done([edge for edge in due if (edge.pair, edge.row.opened_at) not in later])
+        while due := self._edges.due(self._clock(), longest):
+            later, again = set(), []
+            for edge in due:
+                emitted = self._emit(edge, self._source.pairs[edge.pair])
+                self._count(f"signals_{emitted.outcome}")
+                if emitted.outcome == "later":
+                    later.add((edge.pair, edge.row.opened_at))
+                elif emitted.again:
+                    again.append(edge)
+            self._edges.done([edge for edge in due if (edge.pair, edge.row.opened_at) not in later], again)
+            if later:
+                break
         self._add_up(self._edges)
 
     def _fill_gaps(self, socket: Socket) -> None:

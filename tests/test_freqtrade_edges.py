@@ -35,8 +35,10 @@ def frame(*rows: Row, pair: str = PAIR) -> Frame:
 
 def emitted(edges: Edges, now: datetime) -> list[Edge]:
     """What is due, and then done."""
-    found = edges.due(now, LONGEST)
-    edges.done(found)
+    found: list[Edge] = []
+    while due := edges.due(now, LONGEST):
+        found += due
+        edges.done(due)
     return found
 
 
@@ -181,15 +183,32 @@ def test_a_stale_edge_is_no_signal() -> None:
         assert edges.counts["stale"] == 1 - due
 
 
-def test_a_standing_opinion_is_repeated_where_that_is_wanted() -> None:
-    """With `standing` each candle of a condition speaks, the first one known included; shorts speak with `shorts`."""
-    edges, now = Edges(STRATEGY, (PAIR,), standing=True, shorts=True), five_minutes(9)
-    edges.hear(frame(row(3, "enter_long"), row(4, "enter_long"), row(5, "exit_short"), row(6, "enter_short")), now)
+@pytest.mark.parametrize("backwards", [False, True])
+def test_an_opinion_is_said_again_while_review_says_not_yet(backwards: bool) -> None:
+    """It is due again at each candle at which it still stands, in their order however they came, until review is content."""
+    edges, now, answers = Edges(STRATEGY, (PAIR,)), five_minutes(9), [True, True, False]
+    rows = [row(2), *(row(number, "enter_long") for number in range(3, 8))]
+    for one in reversed(rows) if backwards else rows:
+        edges.hear(frame(one), now)
+    found: list[Edge] = []
+    while due := edges.due(now, LONGEST):
+        again = [edge for edge in due if answers[len(found)]]
+        found += due
+        edges.done(due, again)
+
+    assert [edge.row.opened_at for edge in found] == [five_minutes(number) for number in (3, 4, 5)]
+    assert edges.counts["standing"] == 2
+
+
+def test_shorts_speak_where_they_are_wanted() -> None:
+    """With `shorts` entering short is a sale and leaving it a purchase."""
+    edges, now = Edges(STRATEGY, (PAIR,), shorts=True), five_minutes(9)
+    edges.hear(frame(row(4), row(5, "exit_short"), row(6, "enter_short")), now)
 
     found = emitted(edges, now)
 
-    assert [edge.side for edge in found] == ["enter_long", "enter_long", "exit_short", "enter_short"]
-    assert [int(edge.signal(BTC, Decimal(1)).score) for edge in found] == [1, 1, 1, -1]
+    assert [edge.side for edge in found] == ["exit_short", "enter_short"]
+    assert [int(edge.signal(BTC, Decimal(1)).score) for edge in found] == [1, -1]
 
 
 def test_a_missing_row_is_asked_for() -> None:

@@ -17,9 +17,9 @@ from pydantic import SecretStr
 from api.cli import cli
 from api.listening import rest_of
 from api.settings import BadSettings, FreqtradeSettings, load_settings
-from ledger.values import Instrument
+from ledger.values import Instrument, time_text
 from signals.freqtrade_edges import Edge
-from signals.freqtrade_listener import FreqtradeListener, Outcome, Source, websocket_of
+from signals.freqtrade_listener import Emitted, FreqtradeListener, Source, websocket_of
 from signals.freqtrade_rest import FreqtradeUnavailable
 from signals.runner import signal_id
 from tests.api_system import Daybook, open_daybook, problem_of
@@ -70,16 +70,16 @@ class Ears:
         )
         self._ended = threading.Event()
 
-    def emit(self, edge: Edge, instrument: Instrument) -> Outcome:
+    def emit(self, edge: Edge, instrument: Instrument) -> Emitted:
         if self.fails:
             self.fails -= 1
-            return "later"
+            return Emitted("later")
         found = signal_id(edge.signal(instrument, Decimal(1)))
         self.heard.append(edge.side)
         if found in self.signals:
-            return "known"
+            return Emitted("known")
         self.signals[found] = edge.side
-        return "new"
+        return Emitted("new")
 
     def pause(self, seconds: float) -> bool:
         self.pauses.append(seconds)
@@ -323,7 +323,7 @@ def told(daybook: Daybook, condition: Callable[[dict[str, Any]], bool]) -> dict[
 
 
 def test_a_signal_of_freqtrade_goes_through_review(daybook: Daybook, freqtrade: FreqtradeDouble) -> None:
-    """An edge at the market's present is an event in freqtrade's name, with its verdict, and shows in the counts."""
+    """An edge is an event in freqtrade's name; review says not yet, hears it again at the next candle, and is content."""
     told(daybook, lambda answer: answer["connected"])
     now = daybook.system.market_clock()
     for minutes, said in ((10, 0), (5, 1)):
@@ -333,8 +333,13 @@ def test_a_signal_of_freqtrade_goes_through_review(daybook: Daybook, freqtrade: 
 
     assert (answer["state"], answer["strategy"], answer["problems"]) == ("running", "Trend", [])
     (signal,) = daybook.read("signals", bot_id="freqtrade:freqtrade")["items"]
+    daybook.pass_seconds(5)
+    freqtrade.candle(now, enter_long=1)
+    told(daybook, lambda answer: answer["counts"].get("signals_new") == 2)
+    again = daybook.read("signals", bot_id="freqtrade:freqtrade")["items"][0]
     assert (signal["score"], signal["status"], signal["product_id"]) == ("1", "rejected", "BTC-USD")
     assert "enter_long BTC/USDT 5m" in signal["note"]
+    assert (again["status"], again["asof"]) == ("approved", time_text(now + timedelta(minutes=5)))
     assert daybook.read(f"signals/{signal['signal_id']}")["story"][0]["actor"] == "freqtrade:freqtrade"
 
 
