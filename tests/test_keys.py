@@ -113,26 +113,25 @@ def test_every_route_declares_its_scope(daybook: Daybook) -> None:
 # ── which keys are good ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda token: token[:-1],
-        lambda token: token + "A",
-        lambda token: token[:-1] + ("A" if token[-1] != "A" else "B"),
-        lambda token: token.replace("dbk_", "dbk-"),
-        lambda token: "dbk_" + "0" * 12 + token[16:],
-        lambda token: token.upper(),
-        lambda token: token[4:],
-    ],
+CHANGES: tuple[Callable[[str], str], ...] = (
+    lambda token: token[:-1],
+    lambda token: token + "A",
+    lambda token: token[:-1] + ("A" if token[-1] != "A" else "B"),
+    lambda token: token.replace("dbk_", "dbk-"),
+    lambda token: "dbk_" + "0" * 12 + token[16:],
+    lambda token: token.upper(),
+    lambda token: token[4:],
 )
-def test_a_changed_key_is_no_key(daybook: Daybook, change: Callable[[str], str]) -> None:
+
+
+def test_a_changed_key_is_no_key(daybook: Daybook) -> None:
     """A truncated, lengthened or forged key is answered 401, like one that never was."""
     token = issue(daybook, "read")
     assert daybook.send("GET", "trades", headers=bearer(token)).status_code == 200
 
-    answer = daybook.send("GET", "trades", headers=bearer(change(token)))
-
-    assert (answer.status_code, problem_of(answer)) == (401, "not-authorized")
+    for change in CHANGES:
+        answer = daybook.send("GET", "trades", headers=bearer(change(token)))
+        assert (answer.status_code, problem_of(answer)) == (401, "not-authorized")
 
 
 def test_a_revoked_key_is_refused_at_once(daybook: Daybook) -> None:

@@ -119,26 +119,24 @@ def test_other_words_under_a_known_identity_are_a_conflict(daybook: Daybook) -> 
     assert daybook.head() == before
 
 
-@pytest.mark.parametrize(
-    ("minutes", "changes", "problem", "words"),
-    [
-        (-11, {}, "stale-signal", "a signal may be 600 s old"),
-        (-3, {"horizon_s": 60}, "stale-signal", "a signal may be 60 s old"),
-        (2, {}, "future-signal", "is not there yet"),
-        (0, {"product_id": "DOGE-USD"}, "unknown-product", "DOGE-USD is not traded here"),
-    ],
+REFUSED: tuple[tuple[int, dict[str, object], str, str], ...] = (
+    (-11, {}, "stale-signal", "a signal may be 600 s old"),
+    (-3, {"horizon_s": 60}, "stale-signal", "a signal may be 60 s old"),
+    (2, {}, "future-signal", "is not there yet"),
+    (0, {"product_id": "DOGE-USD"}, "unknown-product", "DOGE-USD is not traded here"),
 )
-def test_what_cannot_be_reviewed_is_refused_in_a_sentence(
-    daybook: Daybook, minutes: int, changes: dict[str, object], problem: str, words: str
-) -> None:
+
+
+def test_what_cannot_be_reviewed_is_refused_in_a_sentence(daybook: Daybook) -> None:
     """A stale signal, one of the future and one of an unknown product are 422, say why, and leave nothing behind."""
-    before = daybook.head()
-    asof = time_text(daybook.system.market_clock() + timedelta(minutes=minutes))
+    before, headers = daybook.head(), key(daybook)
+    for minutes, changes, problem, words in REFUSED:
+        asof = time_text(daybook.system.market_clock() + timedelta(minutes=minutes))
 
-    answer = daybook.post("signals", opinion(daybook, asof=asof, **changes), "one", **key(daybook))
+        answer = daybook.post("signals", opinion(daybook, asof=asof, **changes), "one", **headers)
 
-    assert (answer.status_code, problem_of(answer)) == (422, problem)
-    assert words in answer.json()["detail"]
+        assert (answer.status_code, problem_of(answer)) == (422, problem)
+        assert words in answer.json()["detail"]
     assert daybook.head() == before
 
 
@@ -154,27 +152,27 @@ def test_without_the_check_of_time_a_stale_signal_would_come_in(
     assert (answer.status_code, answer.json()["status"]) == (201, "expired")
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"score": 0.5},
-        {"score": "1.1"},
-        {"score": "NaN"},
-        {"confidence": "-0.1"},
-        {"asof": "2025-01-01T00:00:00"},
-        {"source": "rsi:BTC"},
-        {"source": ""},
-        {"horizon_s": 0},
-        {"entry": "-5"},
-        {"actor": "owner"},
-        {"product_id": "BTC"},
-    ],
+NO_SIGNALS: tuple[dict[str, object], ...] = (
+    {"score": 0.5},
+    {"score": "1.1"},
+    {"score": "NaN"},
+    {"confidence": "-0.1"},
+    {"asof": "2025-01-01T00:00:00"},
+    {"source": "rsi:BTC"},
+    {"source": ""},
+    {"horizon_s": 0},
+    {"entry": "-5"},
+    {"actor": "owner"},
+    {"product_id": "BTC"},
 )
-def test_a_body_that_says_no_signal_is_refused(daybook: Daybook, changes: dict[str, object]) -> None:
-    """JSON numbers as scores, values out of range, naive times, unknown fields and odd names are 400."""
-    answer = daybook.post("signals", opinion(daybook, **changes), "one", **key(daybook))
 
-    assert (answer.status_code, problem_of(answer)) == (400, "invalid-request")
+
+def test_a_body_that_says_no_signal_is_refused(daybook: Daybook) -> None:
+    """JSON numbers as scores, values out of range, naive times, unknown fields and odd names are 400."""
+    headers = key(daybook)
+    for changes in NO_SIGNALS:
+        answer = daybook.post("signals", opinion(daybook, **changes), "one", **headers)
+        assert (changes, answer.status_code, problem_of(answer)) == (changes, 400, "invalid-request")
 
 
 def test_no_key_no_signal(daybook: Daybook) -> None:
