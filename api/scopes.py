@@ -30,6 +30,7 @@ NEEDED: Final[dict[str, Scope]] = {
     "healthTrading": "read",
     "getFreqtrade": "read",
     "previewTrade": "read",
+    "nameLots": "read",
     "verify": "read",
     # opinions
     "emitSignal": "signal:emit",
