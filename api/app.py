@@ -13,13 +13,14 @@ from litestar.datastructures import MutableScopeHeaders, State
 from litestar.di import Provide
 from litestar.exceptions import NotFoundException
 from litestar.openapi import OpenAPIConfig
-from litestar.openapi.spec import Components, SecurityScheme
+from litestar.openapi.spec import Components, Reference, SecurityScheme
 from litestar.types import Message, Scope
 
-from api.auth import owner_only
+from api.auth import by_scope
 from api.commands import Commands
 from api.controllers.bots import BotController
 from api.controllers.entries import AccountController, EntryController
+from api.controllers.freqtrade import FreqtradeController
 from api.controllers.health import HealthController, TradingHealthController
 from api.controllers.journal import JournalController
 from api.controllers.lots import LotController
@@ -27,22 +28,33 @@ from api.controllers.performance import PerformanceController
 from api.controllers.portfolio import PortfolioController
 from api.controllers.signals import SignalController
 from api.controllers.trades import OrderController, TradeController
+from api.controllers.webhooks import WebhookController
 from api.errors import ERRORS
 from api.hosts import LocalHostsOnly
+from api.keys import Keys, installation_key
+from api.listening import listener_of, while_running
 from api.openapi import OpenApiDocument
 from api.reading import POSITION, cut_of
 from api.scheduler import Scheduler
+from api.webhooks import Webhooks
 from api.wiring import System
 
 PAGE: Final = (Path(__file__).parent / "static" / "status.html").read_text(encoding="utf-8")
 BODY_LIMIT: Final = 256 * 1024
+SECURITY: Final[dict[str, SecurityScheme | Reference]] = {
+    "owner": SecurityScheme(type="http", scheme="bearer", description="The owner's token, or a key with the scope."),
+    "webhook": SecurityScheme(type="apiKey", name="X-Daybook-Signature", security_scheme_in="header"),
+}
 FILL_PATIENCE_S: Final = 3.0
 """How long an order is waited for before it is answered as it is."""
 
 
 def create_app(system: System, scheduler: Scheduler, fill_patience_s: float = FILL_PATIENCE_S) -> Litestar:
     """The application on a running system. All but the status page, /health/live, /health/ready and the OpenAPI
-    document, which hold no data, is for the owner only."""
+    document, which hold no data, is for the owner and for keys with the scope that the route asks for; webhooks are for
+    whoever signs."""
+    pepper = installation_key(system.settings.data_dir)
+    listener = listener_of(system, system.settings.freqtrade) if system.settings.freqtrade else None
     owned = Router(
         "/",
         route_handlers=[
@@ -54,16 +66,17 @@ def create_app(system: System, scheduler: Scheduler, fill_patience_s: float = FI
             TradeController,
             OrderController,
             SignalController,
+            FreqtradeController,
             BotController,
             JournalController,
             TradingHealthController,
         ],
-        guards=[owner_only],
+        guards=[by_scope],
         dependencies={"past": Provide(cut_of, sync_to_thread=False)},
         security=[{"owner": []}],
     )
     return Litestar(
-        route_handlers=[owned, HealthController, status_page],
+        route_handlers=[owned, WebhookController, HealthController, status_page],
         exception_handlers=ERRORS,
         before_send=[add_headers],
         openapi_config=OpenAPIConfig(
@@ -71,7 +84,7 @@ def create_app(system: System, scheduler: Scheduler, fill_patience_s: float = FI
             version=version("daybook"),
             description="A trading ledger that can prove every number. Decimals and times are text.",
             use_handler_docstrings=True,
-            components=Components(security_schemes={"owner": SecurityScheme(type="http", scheme="bearer")}),
+            components=Components(security_schemes=SECURITY),
             openapi_router=Router("/api/schema", route_handlers=[], include_in_schema=False, after_request=or_nothing),
             render_plugins=[OpenApiDocument()],
         ),
@@ -82,11 +95,15 @@ def create_app(system: System, scheduler: Scheduler, fill_patience_s: float = FI
             {
                 "system": system,
                 "token_hash": system.token_hash,
+                "api_keys": Keys(system.book, pepper, system.clock),
+                "webhooks": Webhooks(system.book, pepper, system.clock),
                 "commands": Commands(system.book, system.clock),
+                "freqtrade": listener,
                 "scheduler": scheduler,
                 "fill_patience_s": fill_patience_s,
             }
         ),
+        lifespan=[while_running(listener)],
         debug=False,
     )
 

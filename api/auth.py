@@ -1,4 +1,4 @@
-"""Who may call: the owner, by a bearer token that is kept only as a hash."""
+"""Who may call: the owner, by a bearer token that is kept only as a hash, and programs, by keys with scopes."""
 
 import hashlib
 import hmac
@@ -8,11 +8,18 @@ import secrets
 from pathlib import Path
 from typing import Any, Final
 
+from litestar.concurrency import sync_to_thread
 from litestar.connection import ASGIConnection
 from litestar.exceptions import NotAuthorizedException
 from litestar.handlers import BaseRouteHandler
 
+from api.errors import Problem
+from api.keys import OWNER, Caller, Keys
+from api.scopes import NEEDED
+
 HASH_FILE: Final = "owner-token.sha256"
+CALLER: Final = "caller"
+"""Where a request's state holds who sent it."""
 
 
 def owner_token_hash(data_dir: Path, given: str | None) -> tuple[str, str | None]:
@@ -45,12 +52,45 @@ def remember_token(data_dir: Path, token: str) -> None:
     draft.replace(path)
 
 
-def owner_only(connection: ASGIConnection[Any, Any, Any, Any], _handler: BaseRouteHandler) -> None:
-    """Lets a request through that carries the owner's token. Raises NotAuthorizedException."""
-    scheme, _, token = connection.headers.get("authorization", "").partition(" ")
-    expected = connection.app.state.token_hash
-    if scheme.lower() != "bearer" or not hmac.compare_digest(_hash(token.strip()), expected):
-        raise NotAuthorizedException("send the owner's token as 'Authorization: Bearer TOKEN'")
+async def by_scope(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+    """Lets a request through that carries the owner's token, or a key with the scope that the route asks for.
+
+    Raises NotAuthorizedException for any other token, and Problem 403 for a key without the scope. A route that asks
+    for none is for the owner alone.
+    """
+    caller = await _caller(connection)
+    if caller is None:
+        raise NotAuthorizedException("send the owner's token or a key as 'Authorization: Bearer TOKEN'")
+    needed = NEEDED.get(operation_of(handler))
+    if caller is not OWNER and needed not in caller.scopes:
+        asked = f"needs the scope {needed}" if needed else "is for the owner alone"
+        has = ", ".join(sorted(caller.scopes))
+        raise Problem(403, "scope-needed", f"this {asked}; the key {caller.name!r} has {has}: issue one that may do it")
+    connection.scope["state"][CALLER] = caller
+
+
+def caller_of(request: ASGIConnection[Any, Any, Any, Any]) -> Caller:
+    """Who sent the request that was let through."""
+    caller = request.scope["state"][CALLER]
+    assert isinstance(caller, Caller)
+    return caller
+
+
+def operation_of(handler: BaseRouteHandler) -> str:
+    """The operation id of the route, or nothing where it has none."""
+    name = getattr(handler, "operation_id", None)
+    return name if isinstance(name, str) else ""
+
+
+async def _caller(connection: ASGIConnection[Any, Any, Any, Any]) -> Caller | None:
+    scheme, _, given = connection.headers.get("authorization", "").partition(" ")
+    token = given.strip()
+    if scheme.lower() != "bearer":
+        return None
+    if hmac.compare_digest(_hash(token), connection.app.state.token_hash):
+        return OWNER
+    keys: Keys = connection.app.state.api_keys
+    return await sync_to_thread(keys.caller, token)
 
 
 def _hash(token: str) -> str:

@@ -7,9 +7,12 @@ from pathlib import Path
 import rich_click as click
 
 from api.cli_export import export
+from api.cli_freqtrade import freqtrade
 from api.cli_import import import_, record, reverse
+from api.cli_keys import key
 from api.cli_options import DAYS, METHODS, asset, at_any_time, one_sentence
 from api.cli_performance import performance
+from api.cli_webhook import webhook
 from api.settings import load_settings
 from ledger.cuts import Cut
 
@@ -174,3 +177,6 @@ cli.add_command(import_)
 cli.add_command(performance)
 cli.add_command(record)
 cli.add_command(reverse)
+cli.add_command(key)
+cli.add_command(webhook)
+cli.add_command(freqtrade)

@@ -9,9 +9,11 @@ from typing import Final, ParamSpec
 
 import rich_click as click
 
+from api.keys import BadKey
 from api.proofs import BadTarget
 from api.settings import BadSettings
 from api.views_behind import ViewsBehind
+from api.webhooks import BadWebhook
 from ledger.beancount_export import CannotExport
 from ledger.chain import BrokenLog
 from ledger.checkpoints import BadCheckpoint
@@ -25,11 +27,15 @@ from ledger.parquet_export import NoParquet
 from ledger.projections.reversals import NothingToReverse
 from ledger.values import Asset, utc_time
 from ledger.what_if import BadChoice
+from signals.freqtrade_rest import FreqtradeUnavailable
 from signals.market import BadCandle, BadFeed, FeedUnavailable
 
 P = ParamSpec("P")
 FAILURES: Final = (
     BadSettings,
+    BadKey,
+    BadWebhook,
+    FreqtradeUnavailable,
     BadTarget,
     DatabaseUnavailable,
     NewerSchema,

@@ -47,6 +47,7 @@ def findings(settings: Settings) -> Iterator[Finding]:
     yield _port(settings)
     yield _feed(settings)
     yield _token(settings)
+    yield from _freqtrade(settings)
     yield from _database(settings)
 
 
@@ -86,6 +87,12 @@ def _token(settings: Settings) -> Finding:
     if path.stat().st_mode & 0o077:
         return Finding("owner token", value, f"others can read {path}: run chmod 600 {path}")
     return Finding("owner token", value)
+
+
+def _freqtrade(settings: Settings) -> Iterator[Finding]:
+    listening = settings.freqtrade
+    if listening is not None:
+        yield Finding("freqtrade", f"{listening.url} as {listening.username}; daybook freqtrade check looks at it")
 
 
 def _database(settings: Settings) -> Iterator[Finding]:

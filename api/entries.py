@@ -200,7 +200,7 @@ def _reversed_by(rows: Rows, event_id: UUID) -> UUID | None:
     return None if reversal is None else reversal.reversed_by
 
 
-def reversal_of(event_id: UUID, reason: str, new_id: UUID, rows: Rows) -> NewEvent:
+def reversal_of(event_id: UUID, reason: str, new_id: UUID, rows: Rows, actor: str = "owner") -> NewEvent:
     """What takes the event back, in its story and at its time. Raises Problem 404, 409 or 422."""
     target = rows.recorded(event_id)
     if target is None:
@@ -213,11 +213,16 @@ def reversal_of(event_id: UUID, reason: str, new_id: UUID, rows: Rows) -> NewEve
         said = f"{target.type} {event_id} moves no value: there is nothing to take back"
         raise Problem(422, "not-reversible", said)
     event = TradeReversed(reverses=event_id, reason=reason)
-    return NewEvent(event, new_id, target.occurred_at, "owner", target.correlation_id, event_id)
+    return NewEvent(event, new_id, target.occurred_at, actor, target.correlation_id, event_id)
 
 
 def open_portfolio(
-    book: PostgresBook, new: NewPortfolio, event_id: Callable[[int], UUID], now: datetime, alongside: Alongside
+    book: PostgresBook,
+    new: NewPortfolio,
+    event_id: Callable[[int], UUID],
+    now: datetime,
+    alongside: Alongside,
+    actor: str = "owner",
 ) -> None:
     """The portfolio is there, empty, with its accounts. Raises Problem for a name that is taken or kept for a market."""
     if MARKETS_OWN.fullmatch(new.name):
@@ -230,9 +235,7 @@ def open_portfolio(
     opened = PortfolioOpened(name=new.name, base_currency=new.base_currency, allow_short=new.allow_short)
     accounts = [AccountOpened(account=one.account, venue=one.venue, mode=one.mode) for one in new.accounts]
     story, portfolio_id = event_id(0), portfolio_id_of(new.name)
-    events = [
-        NewEvent(event, event_id(number), now, "owner", story) for number, event in enumerate([opened, *accounts])
-    ]
+    events = [NewEvent(event, event_id(number), now, actor, story) for number, event in enumerate([opened, *accounts])]
     try:
         book.record(portfolio_id, events, 0, alongside=booked_and(alongside, portfolio_id))
     except PositionConflict:

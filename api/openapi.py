@@ -13,14 +13,14 @@ from pydantic import BaseModel, RootModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_json_schema
 from pydantic_core import core_schema
 
-from api import entry_schemas, lot_schemas, performance_schemas, schemas
+from api import entry_schemas, lot_schemas, performance_schemas, schemas, signal_schemas
 from api.errors import PROBLEM_JSON, AnyRequest
 from api.schemas import Answer, Page, ProblemAnswer, Request
 from ledger.values import decimal_text, time_text
 
 DECIMAL: Final[JsonSchemaValue] = {"type": "string", "pattern": r"^[+-]?(\d+\.?\d*|\.\d+)$"}
 TIME: Final[JsonSchemaValue] = {"type": "string", "format": "date-time"}
-SCHEMAS: Final = (schemas, entry_schemas, lot_schemas, performance_schemas)
+SCHEMAS: Final = (schemas, entry_schemas, lot_schemas, performance_schemas, signal_schemas)
 """The modules that say what goes in and out."""
 
 FAMILIES: Final = (Request, Answer, Page, entry_schemas.Entry)
@@ -30,11 +30,12 @@ INCOMING: Final = (Request, RootModel)
 
 OPEN_TO_ALL: Final = {
     500: "An unexpected error, written to the server's log",
-    503: "The database cannot be reached",
+    503: "The database, or the freqtrade that is asked, cannot be reached",
 }
 READS: Final = {
     400: "The request cannot be understood; nothing was done",
-    401: "The owner's token is missing or wrong",
+    401: "The owner's token, the key or the signature is missing or wrong",
+    403: "The key does not have the scope that this needs",
     404: "There is no such thing, or no such portfolio",
     421: "The Host header does not name this machine",
 }

@@ -26,8 +26,8 @@ SHUTDOWN_S: Final = 3
 def serve_until_stopped(settings: Settings) -> None:
     """Returns after Ctrl-C or SIGTERM, everything stopped in order: HTTP, market loop, database."""
     configure_logs()
-    for secret in (settings.token, settings.database):
-        hide(secret or "")
+    for secret in settings.secrets:
+        hide(secret)
     with StopRequests() as requests, ExitStack() as stack:
         try:
             usable_folder(settings.data_dir)

@@ -4,13 +4,33 @@ import os
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, Self
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+    TomlConfigSettingsSource,
+)
+
+from ledger.values import Instrument
 
 SETTINGS_FILE: Final = Path("daybook.toml")
 PREFIX: Final = "DAYBOOK_"
+NESTED: Final = "__"
+"""Stands between the name of a table and that of a setting in it: DAYBOOK_FREQTRADE__URL."""
 
 
 class BadSettings(Exception):
@@ -23,16 +43,48 @@ def _sendable(token: SecretStr) -> SecretStr:
     return token
 
 
+def _neighbour(url: str) -> str:
+    if not re.fullmatch(
+        r"(http://(127\.0\.0\.1|localhost|\[::1\])|https://[A-Za-z0-9.-]+)(:\d{1,5})?/?", url, re.ASCII
+    ):
+        raise ValueError("it must be http://127.0.0.1:PORT on this machine, or https://HOST:PORT elsewhere")
+    return url.removesuffix("/")
+
+
+class FreqtradeSettings(BaseModel):
+    """A freqtrade whose strategies are listened to. `pairs` says which of its pairs is which product of ours.
+
+    Sides of short positions count with `shorts` only. `name` is how signals name this freqtrade.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    url: Annotated[str, AfterValidator(_neighbour)]
+    username: Annotated[str, Field(min_length=1)]
+    password: Annotated[SecretStr, Field(min_length=1)]
+    ws_token: Annotated[SecretStr, AfterValidator(_sendable)]
+    pairs: Annotated[dict[str, Instrument], Field(min_length=1)]
+    name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,39}$")] = "freqtrade"
+    shorts: bool = False
+
+    @model_validator(mode="after")
+    def _one_pair_each(self) -> Self:
+        if len(set(self.pairs.values())) < len(self.pairs):
+            raise ValueError("two pairs are mapped to one product: they would speak over each other")
+        return self
+
+
 class Settings(BaseSettings):
     """What a person may choose. Variables win over the file; unknown names in the file are refused."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_nested_delimiter=NESTED, frozen=True, extra="forbid")
 
     data_dir: Annotated[Path, AfterValidator(Path.expanduser)] = Path(".daybook")
     port: Annotated[int, Field(ge=1, le=65535)] = 8321
     feed: str = "simulated"
     owner_token: Annotated[SecretStr, AfterValidator(_sendable)] | None = None
     database_url: SecretStr | None = None
+    freqtrade: FreqtradeSettings | None = None
 
     @field_validator("*", mode="before")
     @classmethod
@@ -60,6 +112,13 @@ class Settings(BaseSettings):
         return self.database_url.get_secret_value() if self.database_url else None
 
     @property
+    def secrets(self) -> list[str]:
+        """What must not stand in any log line."""
+        listening = self.freqtrade
+        more = [listening.password, listening.ws_token] if listening else []
+        return [self.token or "", self.database or "", *(secret.get_secret_value() for secret in more)]
+
+    @property
     def token(self) -> str | None:
         """The owner's token in the clear, or None when it is made at the first start."""
         return self.owner_token.get_secret_value() if self.owner_token else None
@@ -71,6 +130,7 @@ WANTED: Final = {
     "feed": "a market such as simulated, file:PATH?speed=60 or ccxt:coinbase",
     "owner_token": "1 to 200 letters, digits and signs of ASCII, without spaces",
     "database_url": "a URL such as postgresql://user:password@host:port/database",
+    "freqtrade": "a table with url, username, password, ws_token and pairs",
 }
 """What each setting must be."""
 
@@ -83,6 +143,8 @@ def load_settings() -> Settings:
         raise BadSettings(_sentence(error)) from None
     except tomllib.TOMLDecodeError as error:
         raise BadSettings(f"{SETTINGS_FILE} is not TOML: {error}: correct that line or remove the file") from None
+    except SettingsError:
+        raise BadSettings(f"{PREFIX}FREQTRADE is wrong: it must be a JSON object, or be left out") from None
     except UnicodeDecodeError:
         raise BadSettings(f"{SETTINGS_FILE} is not text in UTF-8: save it again with that encoding") from None
     except OSError as error:
@@ -94,13 +156,18 @@ def load_settings() -> Settings:
 def unknown_variables() -> list[str]:
     """The environment's variables that begin like ours and are none of ours."""
     known = {PREFIX + name.upper() for name in Settings.model_fields}
+    known |= {f"{PREFIX}FREQTRADE{NESTED}{name.upper()}" for name in FreqtradeSettings.model_fields}
     return sorted(name for name in os.environ if name.upper().startswith(PREFIX) and name.upper() not in known)
 
 
 def _sentence(error: ValidationError) -> str:
-    name = str(error.errors(include_url=False, include_input=False)[0]["loc"][0])
+    first = error.errors(include_url=False, include_input=False)[0]
+    name, below = str(first["loc"][0]), ".".join(str(part) for part in first["loc"][1:])
     if name not in WANTED:
         return f"{SETTINGS_FILE} knows no setting called {name!r}: there are {', '.join(WANTED)}"
+    if name == "freqtrade":
+        what = first["msg"].removeprefix("Value error, ")
+        return f"the table [{name}] in {SETTINGS_FILE} is wrong: {below or name}: {what} (it must be {WANTED[name]})"
     return (
         f"{PREFIX}{name.upper()} is wrong: it must be {WANTED[name]}"
         f" (it is set by this variable, or as {name} in {SETTINGS_FILE})"

@@ -55,7 +55,7 @@ def verdict_events(signal: SignalView, verdict: Approval | Rejection | Expiry, d
             return [new(approved, verdict_id, signal.signal_id), new(order, order_id, verdict_id)]
 
 
-def manual_intent(ticket: ManualTicket, approval: Approval, order_id: UUID, desk: Desk) -> NewEvent:
+def manual_intent(ticket: ManualTicket, approval: Approval, order_id: UUID, desk: Desk, actor: str) -> NewEvent:
     """The order that a person asked for and review let through."""
     order = OrderRequested(
         client_order_id=client_order_id(order_id),
@@ -71,7 +71,7 @@ def manual_intent(ticket: ManualTicket, approval: Approval, order_id: UUID, desk
         expires_at=desk.now + desk.window("manual_order_lifetime_minutes"),
         rules=approval.rules,
     )
-    return NewEvent(order, order_id, desk.now, "owner", order_id)
+    return NewEvent(order, order_id, desk.now, actor, order_id)
 
 
 def asked_for(order: OrderView, ticket: ManualTicket) -> bool:

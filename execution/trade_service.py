@@ -100,7 +100,7 @@ class TradeService:
         with self._desk() as desk:
             return self._review(ticket, desk)
 
-    def request(self, ticket: ManualTicket, order_id: UUID, record: Record) -> UUID:
+    def request(self, ticket: ManualTicket, order_id: UUID, record: Record, actor: str = "owner") -> UUID:
         """The order is stored as intent and sent; returns its id. Raises TradeRejected, and then nothing is stored.
 
         A repeat with the same id and ticket stores nothing; raises Conflict when the id belongs to another order.
@@ -115,7 +115,7 @@ class TradeService:
             verdict = self._review(ticket, desk)
             if isinstance(verdict, Rejection):
                 raise TradeRejected(verdict)
-            return [manual_intent(ticket, verdict, order_id, desk)]
+            return [manual_intent(ticket, verdict, order_id, desk, actor)]
 
         with self._gate:
             self._decide(intent, record)

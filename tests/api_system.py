@@ -20,7 +20,7 @@ from pydantic import SecretStr
 from api.app import create_app
 from api.logs import configure_logs
 from api.scheduler import Scheduler
-from api.settings import Settings
+from api.settings import FreqtradeSettings, Settings
 from api.wiring import System, open_system
 from tests.json_schema import faults
 
@@ -78,12 +78,21 @@ class Daybook:
 
 @contextmanager
 def open_daybook(
-    database_url: str, folder: Path, feed: str = "simulated?seed=7&speed=60", patience_s: float = 0.0
+    database_url: str,
+    folder: Path,
+    feed: str = "simulated?seed=7&speed=60",
+    patience_s: float = 0.0,
+    freqtrade: FreqtradeSettings | None = None,
 ) -> Iterator[Daybook]:
     """A Daybook on the database; its settings are these alone, whatever the environment says."""
     moved = [0.0]
     settings = Settings(
-        data_dir=folder, database_url=SecretStr(database_url), owner_token=SecretStr(TOKEN), feed=feed, port=8321
+        data_dir=folder,
+        database_url=SecretStr(database_url),
+        owner_token=SecretStr(TOKEN),
+        feed=feed,
+        port=8321,
+        freqtrade=freqtrade,
     )
     with open_system(settings, elapsed=lambda: moved[0]) as system:
         app = create_app(system, Scheduler(system.loop, 1.0), patience_s)

@@ -18,10 +18,12 @@ OPERATIONS = {
     *("getPnl", "getPerformance", "getEquity"),
     *("openPortfolio", "recordEntry", "reverseTrade", "listAccounts", "openAccount"),
     *("healthLive", "healthReady", "healthTrading"),
+    *("emitSignal", "receiveWebhook", "getFreqtrade", "startFreqtrade", "stopFreqtrade"),
 }
 COMMANDS = {
     *("executeTrade", "registerBot", "startBot", "stopBot", "evaluateBot"),
     *("openPortfolio", "recordEntry", "reverseTrade", "openAccount"),
+    *("emitSignal", "startFreqtrade", "stopFreqtrade"),
 }
 
 
@@ -82,7 +84,11 @@ def test_every_error_is_documented_as_a_problem(document: dict[str, Any]) -> Non
     """Each operation says its errors, all of them application/problem+json; only readiness answers 503 as health."""
     for name, operation in operations(document).items():
         errors = {status: answer for status, answer in operation["responses"].items() if int(status) >= 400}
-        wanted = {"500", "503"} if name in ("healthLive", "healthReady") else {"400", "401", "404", "421", "500", "503"}
+        wanted = (
+            {"500", "503"}
+            if name in ("healthLive", "healthReady")
+            else {"400", "401", "403", "404", "421", "500", "503"}
+        )
         assert wanted <= set(errors), name
         for status, answer in errors.items():
             kind = "application/json" if (name, status) == ("healthReady", "503") else "application/problem+json"

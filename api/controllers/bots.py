@@ -6,6 +6,7 @@ from litestar import Controller, Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
+from api.auth import caller_of
 from api.commands import IdempotencyKey, Running
 from api.errors import Problem
 from api.first_run import registered
@@ -180,7 +181,9 @@ def _command(
     def act(running: Running) -> None:
         while True:
             position = system.book.log.head(portfolio_id).position
-            new = NewEvent(event(), running.event_id(), system.market_clock(), "owner", running.event_id())
+            new = NewEvent(
+                event(), running.event_id(), system.market_clock(), caller_of(request).actor, running.event_id()
+            )
             try:
                 system.book.record(portfolio_id, [new], position, alongside=running.claim)
             except Conflict:

@@ -7,6 +7,7 @@ from litestar import Controller, Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import JSONBody
 
+from api.auth import caller_of
 from api.commands import IdempotencyKey, Running
 from api.entries import entry_event, entry_time, record_checked, trade_event_id
 from api.entry_schemas import AccountAnswer, BalanceAnswer, EntryAnswer, NewAccount, NewEntry
@@ -50,7 +51,7 @@ class EntryController(Controller):
 
         def act(running: Running) -> None:
             def prepare(reading: StoredReading) -> list[NewEvent]:
-                return [_new_event(system, running, data, reading.rows)]
+                return [_new_event(system, running, data, reading.rows, caller_of(request).actor)]
 
             record_checked(system.book, portfolio_id, prepare, running.claim)
 
@@ -96,7 +97,7 @@ class AccountController(Controller):
                 _may_open(reading.rows, data)
                 event_id = running.event_id()
                 event = AccountOpened(account=data.account, venue=data.venue, mode=data.mode)
-                return [NewEvent(event, event_id, clock_of(system, portfolio_id)(), "owner", event_id)]
+                return [NewEvent(event, event_id, clock_of(system, portfolio_id)(), caller_of(request).actor, event_id)]
 
             record_checked(system.book, portfolio_id, prepare, running.claim)
 
@@ -110,7 +111,7 @@ class AccountController(Controller):
         return commands_of(request).run(portfolio_id, idempotency_key, command, act, answer, 201)
 
 
-def _new_event(system: System, running: Running, data: NewEntry, rows: Rows) -> NewEvent:
+def _new_event(system: System, running: Running, data: NewEntry, rows: Rows, actor: str) -> NewEvent:
     portfolio_id, entry, story = running.portfolio_id, data.root, running.event_id()
     at = entry_time(entry, portfolio_of(rows), clock_of(system, portfolio_id)())
     event = entry_event(entry, rows)
@@ -118,7 +119,7 @@ def _new_event(system: System, running: Running, data: NewEntry, rows: Rows) -> 
         detail = "this program trades in this portfolio: it cannot be closed while it does"
         raise Problem(409, "driven-here", detail)
     event_id = trade_event_id(event, portfolio_id, rows) if isinstance(event, TradeExecuted) else story
-    return NewEvent(event, event_id, at, "owner", story)
+    return NewEvent(event, event_id, at, actor, story)
 
 
 def _recorded(system: System, portfolio_id: UUID, story: UUID) -> EntryAnswer:

@@ -7,6 +7,7 @@ from litestar import Controller, Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody
 
+from api.auth import caller_of
 from api.commands import IdempotencyKey, Running
 from api.entries import open_portfolio
 from api.entry_schemas import NewPortfolio
@@ -69,7 +70,8 @@ class PortfolioController(Controller):
         system, portfolio_id = system_of(request), portfolio_id_of(data.name)
 
         def act(running: Running) -> None:
-            open_portfolio(system.book, data, running.event_id, system.clock(), running.claim)
+            actor = caller_of(request).actor
+            open_portfolio(system.book, data, running.event_id, system.clock(), running.claim, actor)
 
         def answer(_running: Running) -> PortfolioName:
             with system.book.reading(portfolio_id) as reading:

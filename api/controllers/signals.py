@@ -1,26 +1,35 @@
-"""Signals: what the bots said and what review answered."""
+"""Signals: what was said, by bots and from outside, and what review answered."""
 
 from uuid import UUID
 
-from litestar import Controller, get
+from litestar import Controller, Response, get, post
 from litestar.di import NamedDependency
-from litestar.params import FromPath, FromQuery
+from litestar.params import FromPath, FromQuery, JSONBody
 
+from api.auth import caller_of
+from api.commands import IdempotencyKey, Running
+from api.emitting import emit, outside_signal
 from api.errors import Problem
 from api.reading import (
     PAST,
     AnyRequest,
     InPortfolio,
+    commands_of,
     cursor_of,
+    driven_only,
     limit_of_page,
     only_parameters,
     page_of,
     reading_of,
     story_of,
+    system_of,
 )
 from api.schemas import SignalAnswer, SignalDetail, SignalPage
+from api.signal_schemas import NewSignal
+from api.wiring import System
 from ledger.cuts import Cut
 from ledger.projections.signals import SignalView
+from signals.runner import signal_id
 
 
 class SignalController(Controller):
@@ -66,3 +75,40 @@ class SignalController(Controller):
             return SignalDetail(
                 signal=SignalAnswer.model_validate(signal), story=story_of(reading, signal.position, past)
             )
+
+    @post("/", operation_id="emitSignal", status_code=201, sync_to_thread=True)
+    def emit_signal(
+        self,
+        request: AnyRequest,
+        data: JSONBody[NewSignal],
+        idempotency_key: IdempotencyKey = None,
+        portfolio: InPortfolio = None,
+    ) -> Response[SignalAnswer]:
+        """Records what a program outside thinks and has it reviewed like any bot's opinion.
+
+        The same signal is stored once, however often it is sent; it can lead to an order only through review.
+        """
+        only_parameters(request, "portfolio")
+        system, caller = system_of(request), caller_of(request)
+        portfolio_id = driven_only(system, portfolio)
+        signal = outside_signal(system, _bot_id("api:" + caller.name, data), data)
+
+        def act(running: Running) -> None:
+            emit(system, signal, caller.actor, running.claim)
+
+        def answer(_running: Running) -> SignalAnswer:
+            return stored_signal(system, signal_id(signal))
+
+        command = (f"POST /signals as {caller.name}", data)  # another program's key is another's, whatever it sends
+        return commands_of(request).run(portfolio_id, idempotency_key, command, act, answer, 201)
+
+
+def stored_signal(system: System, found: UUID) -> SignalAnswer:
+    """The signal as it stands now, which was recorded."""
+    with system.book.reading(system.portfolio_id) as reading:
+        return SignalAnswer.model_validate(reading.rows.get(SignalView, found))
+
+
+def _bot_id(sender: str, said: NewSignal) -> str:
+    """The name under which a sender's source is known; no bot of ours can have one with a colon."""
+    return sender if said.source is None else f"{sender}/{said.source}"

@@ -6,6 +6,7 @@ from litestar import Controller, Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody
 
+from api.auth import caller_of
 from api.commands import IdempotencyKey, Running
 from api.controllers.portfolio import lot_answer, match_answer
 from api.entries import record_checked, reversal_of
@@ -124,6 +125,7 @@ class TradeController(Controller):
                 _ticket(system, data),
                 running.event_id(),
                 lambda events, position: system.book.record(portfolio_id, events, position, alongside=running.claim),
+                caller_of(request).actor,
             )
             system.trader.wait_for(running.event_id(), request.app.state.fill_patience_s)
 
@@ -153,7 +155,7 @@ class TradeController(Controller):
 
         def act(running: Running) -> None:
             def prepare(reading: StoredReading) -> list[NewEvent]:
-                return [reversal_of(trade_id, data.reason, running.event_id(), reading.rows)]
+                return [reversal_of(trade_id, data.reason, running.event_id(), reading.rows, caller_of(request).actor)]
 
             record_checked(system.book, portfolio_id, prepare, running.claim)
 
