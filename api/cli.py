@@ -6,6 +6,7 @@ from pathlib import Path
 
 import rich_click as click
 
+from api.cli_bot import bot
 from api.cli_export import export
 from api.cli_import import import_, record, reverse
 from api.cli_options import DAYS, METHODS, asset, at_any_time, one_sentence
@@ -169,6 +170,7 @@ def doctor() -> None:
     sys.exit(examine(load_settings()))
 
 
+cli.add_command(bot)
 cli.add_command(export)
 cli.add_command(import_)
 cli.add_command(performance)

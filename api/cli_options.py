@@ -25,6 +25,9 @@ from ledger.parquet_export import NoParquet
 from ledger.projections.reversals import NothingToReverse
 from ledger.values import Asset, utc_time
 from ledger.what_if import BadChoice
+from signals.bot_package import BadBot
+from signals.bot_process import BotRaised
+from signals.installed import BotUnusable
 from signals.market import BadCandle, BadFeed, FeedUnavailable
 
 P = ParamSpec("P")
@@ -46,6 +49,9 @@ FAILURES: Final = (
     BadFeed,
     BadCandle,
     FeedUnavailable,
+    BadBot,
+    BotUnusable,
+    BotRaised,
 )
 
 

@@ -7,7 +7,7 @@ Money, quantities and prices are decimals written as text; times are UTC; unknow
 from typing import Annotated, ClassVar, Final, Literal, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from ledger.event_parts import LARGEST_COUNT, Fee, JsonText, Name, OrderKind, RuleChecked, SignalPart, Source, Text
 from ledger.values import ZERO, Amount, Asset, Instrument, Money, Price, Quantity, Side, UtcTime
@@ -220,6 +220,27 @@ class BotFailed(Event):
     bot_id: Name
     asof: UtcTime
     error: Text
+
+
+class BotKindEnabled(Event):
+    """The code that an installed package announces as bots of this `kind` may run, as it is now: it and no other.
+
+    `distribution` is the name under which the package is installed; `sha256` is of its files (`signals/installed.py`).
+    """
+
+    type = "BotKindEnabled"
+    kind: Name
+    distribution: Name
+    distribution_version: Name
+    sha256: Annotated[str, StringConstraints(strict=True, pattern=r"^[0-9a-f]{64}$")]
+
+
+class BotKindDisabled(Event):
+    """The code of this kind may not run any more."""
+
+    type = "BotKindDisabled"
+    kind: Name
+    reason: Text = ""
 
 
 class SignalEmitted(Event):
