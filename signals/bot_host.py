@@ -10,10 +10,13 @@ import resource
 import select
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from importlib import import_module
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+from types import CodeType, ModuleType
 from typing import Any, BinaryIO, Final
 
 import numpy as np
@@ -62,11 +65,10 @@ class Host:
     def _load(self, request: Any) -> dict[str, Any]:
         """The bot's class has been imported within the limits, and one was made."""
         _enclose(request["memory"], request["files"])
-        # Only the files that were hashed count: no compiled leftovers beside them.
-        sys.pycache_prefix, sys.dont_write_bytecode = os.devnull, True
+        module, _, name = request["target"].partition(":")
+        sys.meta_path.insert(0, HashedSource(module.partition(".")[0], request["folder"]))
         if request["folder"] not in sys.path:
             sys.path.append(request["folder"])
-        module, _, name = request["target"].partition(":")
         self._bot = getattr(import_module(module), name)()
         return {
             "kind": self._bot.kind,
@@ -103,6 +105,30 @@ class Host:
 
     def _params(self, request: Any) -> Any:
         return self._bot.Params.model_validate_json(json.dumps(request["params"]))
+
+
+class HashedSource(MetaPathFinder):
+    """Finds the bot's own package in the folder where it was hashed, and nowhere else, past what was compiled of it."""
+
+    def __init__(self, package: str, folder: str) -> None:
+        self._package = package
+        self._folder = folder
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname.partition(".")[0] != self._package:
+            return None
+        spec = PathFinder.find_spec(fullname, path or [self._folder], target)
+        if spec is not None and isinstance(spec.loader, SourceFileLoader):
+            spec.loader = _Uncompiled(spec.loader.name, spec.loader.path)
+        return spec
+
+
+class _Uncompiled(SourceFileLoader):
+    def get_code(self, fullname: str) -> CodeType:
+        path = self.get_filename(fullname)
+        return self.source_to_code(self.get_data(path), path)
 
 
 def _own_pipes() -> tuple[BinaryIO, BinaryIO]:
