@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
+from functools import partial
 from importlib import import_module
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
@@ -38,7 +39,7 @@ def main() -> None:
     host = Host()
     for line in asked:
         request = json.loads(line)
-        answer = answer_of(lambda request=request: host.answer(request))  # type: ignore[misc]  # bound while it is called
+        answer = answer_of(partial(host.answer, request))
         said = {"fault": answer.text} if isinstance(answer, Failure) else answer
         answers.write(json.dumps({"number": request["number"], **said}).encode() + b"\n")
         answers.flush()

@@ -152,6 +152,9 @@ class BotProcess:
 
     def _fallen(self) -> NoReturn:
         """The process hung up: how it ended is in the sentence."""
+        assert self._running is not None
+        with suppress(subprocess.TimeoutExpired):
+            self._running.wait(_FAREWELL_S)
         code = self._end()
         if code == -signal.SIGKILL:
             raise BotUnusable("its process hung up or was killed")
@@ -167,7 +170,7 @@ class BotProcess:
         running, self._running = self._running, None
         if running is None:
             return 0
-        with suppress(ProcessLookupError):
+        with suppress(ProcessLookupError, PermissionError):
             os.killpg(running.pid, signal.SIGKILL)
         code = running.wait()
         for pipe in (running.stdin, running.stdout):
@@ -181,3 +184,5 @@ def _no_number(text: str) -> NoReturn:
 
 
 _PIECE: Final = 2**16
+_FAREWELL_S: Final = 1.0
+"""So long may a process that hung up take to end by itself, so that its exit code can be told."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from pydantic import ValidationError
@@ -136,16 +137,15 @@ class Trial:
         whole = len(self._candles)
         longer = sorted({*(self._needed * 2**power for power in range(1, 10)), whole})
         for bars in longer:
-            if bars <= whole and isinstance(answer_of(lambda bars=bars: self._on(bars)), Signal):  # type: ignore[misc]  # bound now
+            if bars <= whole and isinstance(answer_of(partial(self._on, bars)), Signal):
                 yield (
                     f"at {self._place(whole)} it has nothing to say on the {self._needed} bars it says it needs,"
                     f" and an opinion on {bars}: it needs more bars than it says"
                 )
                 return
-        yield (
-            f"from {self._place(self._needed)} to {self._place(whole)} it never has an opinion,"
-            f" though it has the {self._needed} bars it needs"
-        )
+        if not any(isinstance(answer, Fault) for answer in self.answers.values()):
+            first, last = self._place(self._needed), self._place(whole)
+            yield f"from {first} to {last} it never has an opinion, though it has the {self._needed} bars it needs"
 
     def odd_markets(self) -> Iterator[str]:
         """What it does on a standing price, without volume, across a gap, and given what is no number."""

@@ -53,13 +53,17 @@ CHEATS: list[tuple[Bot, str]] = [
     (cheats.ThroughTheBack(), f"at {PLACE} it changes the window it was given"),
     (
         cheats.NeedsMore(),
-        f"at {PLACE} it has nothing to say on the 5 bars it says it needs, and an opinion on 20:"
-        " it needs more bars than it says",
+        (
+            f"at {PLACE} it has nothing to say on the 5 bars it says it needs, and an opinion on 20:"
+            " it needs more bars than it says"
+        ),
     ),
     (
         cheats.RemembersBars(),
-        f"at {PLACE} it says score .* and, after it was shown other bars before its window, .*:"
-        " it needs more bars than the 5 it says",
+        (
+            f"at {PLACE} it says score .* and, after it was shown other bars before its window, .*:"
+            " it needs more bars than the 5 it says"
+        ),
     ),
     (cheats.Counting(), AGAIN),
     (
