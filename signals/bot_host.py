@@ -30,6 +30,13 @@ from signals.foreign import Failure, answer_of
 CPU_S: Final = 60
 """So many seconds of computing may one answer take before the system ends the process, even if nobody waits for it."""
 
+FORBIDDEN: Final = {
+    *(f"socket.{act}" for act in ("connect", "bind", "sendto", "sendmsg", "getaddrinfo", "gethostbyname")),
+    *(f"os.{act}" for act in ("fork", "forkpty", "posix_spawn", "exec", "spawn", "system", "kill", "killpg")),
+    "subprocess.Popen",
+}
+"""What is refused by its audit event: other machines, the database, and other processes."""
+
 
 def main() -> None:
     """Answers requests until there are no more: each a line of JSON, as is each answer. The first one names the bot."""
@@ -66,6 +73,7 @@ class Host:
     def _load(self, request: Any) -> dict[str, Any]:
         """The bot's class has been imported within the limits, and one was made."""
         _enclose(request["memory"], request["files"])
+        sys.addaudithook(_refuse)
         module, _, name = request["target"].partition(":")
         sys.meta_path.insert(0, HashedSource(module.partition(".")[0], request["folder"]))
         if request["folder"] not in sys.path:
@@ -158,6 +166,12 @@ def _enclose(memory: int, files: int) -> None:
     _limit(resource.RLIMIT_CORE, 0)
     if hasattr(resource, "RLIMIT_NPROC"):
         _limit(resource.RLIMIT_NPROC, 0)
+
+
+def _refuse(event: str, _arguments: tuple[object, ...]) -> None:
+    """What no bot has to do raises PermissionError. Compiled code can get past this, and is what the limits are for."""
+    if event in FORBIDDEN:
+        raise PermissionError(f"a bot may not do this: {event}")
 
 
 def _limit(what: int, most: int) -> None:

@@ -1,5 +1,6 @@
 """Sees a bot look at a clock or throw dice while it is asked, whatever comes of it."""
 
+import gc
 import random
 import sys
 from collections.abc import Iterator
@@ -32,11 +33,16 @@ def watching(seen: list[str]) -> Iterator[None]:
         if event == "c_call" and frame.f_globals.get("__name__") != "logging":
             seen.extend(_named(called))
 
+    # What others do while memory is collected (some look at the clock) would be seen as the bot's doing.
+    collecting = gc.isenabled()
+    gc.disable()
     sys.setprofile(look)
     try:
         yield
     finally:
         sys.setprofile(None)
+        if collecting:
+            gc.enable()
 
 
 def _named(called: object) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """Bots that mean harm, and some that only fail. They run in processes of their own; nothing here is ever asked in ours."""
 
+import ctypes
 import os
 import socket
 import subprocess
@@ -156,12 +157,32 @@ class Writes(Trend):
 
 
 class Multiplies(Trend):
-    """Leaves another process behind and hangs."""
+    """Leaves another process behind, past everything that Python itself refuses, and hangs."""
 
     def evaluate(self, window: Window, params: Any) -> Signal | None:
-        with Path(__file__).open() as held:  # something by which the test finds it again
-            subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3600)"], pass_fds=[held.fileno()])
+        os.open(__file__, os.O_RDONLY)  # something by which the test finds them again
+        ctypes.pythonapi.fork()
         hang()
+
+
+class Spawns(Trend):
+    def evaluate(self, window: Window, params: Any) -> Signal | None:
+        subprocess.run([sys.executable, "-c", ""], check=True)
+        return Signal(score=1.0)
+
+
+class Forks(Trend):
+    def evaluate(self, window: Window, params: Any) -> Signal | None:
+        return Signal(score=float(os.fork() > 0))
+
+
+class Dials(Trend):
+    """Looks for a database, or anybody."""
+
+    def evaluate(self, window: Window, params: Any) -> Signal | None:
+        with socket.socket() as line:
+            line.connect(("127.0.0.1", 5432))
+        return Signal(score=1.0)
 
 
 class Raises(Trend):
