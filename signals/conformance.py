@@ -182,15 +182,17 @@ class Trial:
 
     def another_process(self, elsewhere: Bot) -> Iterator[str]:
         """Whether the same bot says the same in another process, which has seen nothing else."""
-        there = Trial.__new__(Trial)
-        there.__dict__ |= self.__dict__ | {"_bot": elsewhere}
         try:
-            there._params = elsewhere.Params.model_validate_json(canonical_json(self._params.model_dump(mode="json")))
-            answers = {end: there._ask(self._bars, end) for end in reversed(self._ends)}
+            params = elsewhere.Params.model_validate_json(canonical_json(self._params.model_dump(mode="json")))
         except (BotUnusable, BotRaised, ValidationError) as error:
             yield f"it cannot be asked in another process: {error}"
             return
-        yield from self._first(answers, "in another process", "it knows more than its window")
+        yield from self._first(
+            {end: _asked(elsewhere, params, self._window(self._bars, end)) for end in reversed(self._ends)},
+            "in another process",
+            "it knows more than its window",
+            alike=lambda one, other: one == other or _both_raised(one, other),
+        )
 
     def _after_others(
         self,
@@ -231,34 +233,36 @@ class Trial:
     def _on(self, bars: int) -> Signal | None:
         return self._bot.evaluate(self._whole.last(bars), self._params)
 
+    def _window(self, bars: Bars, end: int) -> Window:
+        return window_at(self._whole, bars, end, self._needed)
+
     def _ask(self, bars: Bars, end: int) -> Answer:
         """The bot's answer to the window that ends before bar number `end`, unless no such window can be."""
-        window = answer_of(lambda: window_at(self._whole, bars, end, self._needed))
-        return (
-            Fault(f"cannot be given this window: {window.text}", raised=True)
-            if isinstance(window, Failure)
-            else self._asked(window)
-        )
+        window = answer_of(lambda: self._window(bars, end))
+        if isinstance(window, Failure):
+            return Fault(f"cannot be given this window: {window.text}", raised=True)
+        return _asked(self._bot, self._params, window)
 
-    def _asked(self, window: Window) -> Answer:
-        """The bot's answer, with every rule that one answer can break."""
-        bars, settings = window.bars.tobytes(), self._params.model_dump_json()
-        answer: object = answer_of(lambda: self._bot.evaluate(window, self._params))
-        if window.bars.tobytes() != bars:
-            return Fault("changes the window it was given")
-        if self._params.model_dump_json() != settings:
-            return Fault("changes its parameters")
-        if isinstance(answer, Failure):
-            writes = "read-only" in answer.text or "WRITEABLE" in answer.text
-            return Fault(f"{'tries to change its window:' if writes else 'raises'} {answer.text}", raised=True)
-        if answer is None:
-            return None
-        if not isinstance(answer, Signal):
-            return Fault("answers with something that is not a Signal")
-        try:
-            return Signal.model_validate(answer.model_dump())
-        except ValidationError as error:
-            return Fault(f"answers with a signal that is out of bounds: {first_fault(error)}")
+
+def _asked(bot: Bot, params: Parameters, window: Window) -> Answer:
+    """The bot's answer, with every rule that one answer can break."""
+    bars, settings = window.bars.tobytes(), params.model_dump_json()
+    answer: object = answer_of(lambda: bot.evaluate(window, params))
+    if window.bars.tobytes() != bars:
+        return Fault("changes the window it was given")
+    if params.model_dump_json() != settings:
+        return Fault("changes its parameters")
+    if isinstance(answer, Failure):
+        writes = "read-only" in answer.text or "WRITEABLE" in answer.text
+        return Fault(f"{'tries to change its window:' if writes else 'raises'} {answer.text}", raised=True)
+    if answer is None:
+        return None
+    if not isinstance(answer, Signal):
+        return Fault("answers with something that is not a Signal")
+    try:
+        return Signal.model_validate(answer.model_dump())
+    except ValidationError as error:
+        return Fault(f"answers with a signal that is out of bounds: {first_fault(error)}")
 
 
 _ODD: Final[dict[str, Callable[[Bars], Bars]]] = {
@@ -266,6 +270,10 @@ _ODD: Final[dict[str, Callable[[Bars], Bars]]] = {
     "without any volume": untraded,
     "across a gap": with_a_gap,
 }
+
+
+def _both_raised(one: Answer, other: Answer) -> bool:
+    return isinstance(one, Fault) and isinstance(other, Fault) and one.raised and other.raised
 
 
 def _alike(one: Answer, other: Answer, within: float) -> bool:
