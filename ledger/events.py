@@ -7,7 +7,7 @@ Money, quantities and prices are decimals written as text; times are UTC; unknow
 from typing import Annotated, ClassVar, Final, Literal, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ledger.event_parts import LARGEST_COUNT, Fee, JsonText, Name, OrderKind, RuleChecked, SignalPart, Source, Text
 from ledger.values import ZERO, Amount, Asset, Instrument, Money, Price, Quantity, Side, UtcTime
@@ -223,21 +223,16 @@ class BotFailed(Event):
 
 
 class BotKindEnabled(Event):
-    """The code that an installed package announces as bots of this `kind` may run, as it is now: it and no other.
-
-    `distribution` is the name under which the package is installed; `sha256` is of its files (`signals/installed.py`).
-    """
+    """The code that `distribution` has installed for bots of this `kind` may run, with files of this hash and no others."""
 
     type = "BotKindEnabled"
     kind: Name
     distribution: Name
     distribution_version: Name
-    sha256: Annotated[str, StringConstraints(strict=True, pattern=r"^[0-9a-f]{64}$")]
+    sha256: Annotated[Name, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class BotKindDisabled(Event):
-    """The code of this kind may not run any more."""
-
     type = "BotKindDisabled"
     kind: Name
     reason: Text = ""
@@ -398,9 +393,5 @@ class TradingResumed(Event):
     reason: Text
 
 
-def _known(base: type[Event]) -> dict[tuple[str, int], type[Event]]:
-    return {(kind.type, kind.version): kind for kind in base.__subclasses__()}
-
-
-EVENTS: Final[dict[tuple[str, int], type[Event]]] = _known(Event)
+EVENTS: Final[dict[tuple[str, int], type[Event]]] = {(kind.type, kind.version): kind for kind in Event.__subclasses__()}
 """Every event class by stored type name and version."""
