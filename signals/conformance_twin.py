@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from ledger.values import time_text
 from signals.bot import Bot, Parameters, Window
+from signals.conformance_markets import poisoned as poisoned_bars
 from signals.foreign import Failure, answer_of
 from signals.market import Candle
 
@@ -35,10 +36,8 @@ def twin_breaches(
     for index in np.flatnonzero(~_same(whole, wanted, WITHIN))[:1]:
         yield f"at {_place(candles, index)} its twin says {_told(whole[index])} and evaluate {_told(wanted[index])}"
     for last in range(needed - 1, len(candles) - 1, max(1, (len(candles) - needed) // 6)):
-        future = bars.copy()
-        for name in ("open", "high", "low", "close", "volume"):
-            future[name][last + 1 :] = np.nan
-        poisoned = _asked(scores, np.frombuffer(future.tobytes(), dtype=future.dtype), params)
+        # Far other prices rather than none: what is no number never passes the boundary, and indicators refuse it.
+        poisoned = _asked(scores, poisoned_bars(bars, last + 1, len(bars)), params)
         if isinstance(poisoned, str):
             yield f"with poison after {_place(candles, last)}: {poisoned}"
             return
