@@ -27,7 +27,10 @@ from ledger.parquet_export import NoParquet
 from ledger.projections.reversals import NothingToReverse
 from ledger.values import Asset, utc_time
 from ledger.what_if import BadChoice
+from signals.bot_package import BadBot
+from signals.bot_process import BotRaised
 from signals.freqtrade_rest import FreqtradeUnavailable
+from signals.installed import BotUnusable
 from signals.market import BadCandle, BadFeed, FeedUnavailable
 
 P = ParamSpec("P")
@@ -52,6 +55,9 @@ FAILURES: Final = (
     BadFeed,
     BadCandle,
     FeedUnavailable,
+    BadBot,
+    BotUnusable,
+    BotRaised,
 )
 
 

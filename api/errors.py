@@ -11,6 +11,8 @@ from litestar.types import ExceptionHandlersMap
 from execution.trade_service import TradeRejected
 from ledger.database import DATABASE_GONE
 from ledger.log import Conflict, NoSuchPortfolio
+from signals.bot_process import BotRaised
+from signals.installed import BotUnusable
 from signals.registry import BadParameters, UnknownBotKind
 
 log = structlog.get_logger()
@@ -121,7 +123,7 @@ def _missing(request: AnyRequest, error: NoSuchPortfolio) -> ProblemResponse:
     return problem_response(Problem(404, "unknown-portfolio", str(error)), request)
 
 
-def _bad_bot(request: AnyRequest, error: ValueError) -> ProblemResponse:
+def _bad_bot(request: AnyRequest, error: Exception) -> ProblemResponse:
     return problem_response(Problem(422, "bad-bot", str(error)), request)
 
 
@@ -151,6 +153,8 @@ ERRORS: ExceptionHandlersMap = {
     NoSuchPortfolio: _missing,
     UnknownBotKind: _bad_bot,
     BadParameters: _bad_bot,
+    BotUnusable: _bad_bot,
+    BotRaised: _bad_bot,
     **dict.fromkeys(DATABASE_GONE, _database),
     Exception: _unexpected,
 }

@@ -1,7 +1,7 @@
 """The loop that drives everything: closed candles → fills, marks, bots, review and orders, in that order."""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Final
@@ -16,9 +16,12 @@ from ledger.log import Conflict
 from ledger.projections.bots import BotView
 from ledger.projections.marks import Mark
 from ledger.projections.policy import signal_policy
+from ledger.rows import Rows
 from ledger.values import Instrument, derived_id
+from signals.bot import Bot
 from signals.market import Candle, CandleFeed, Quote
 from signals.market_playback import PlayedFeed
+from signals.registry import NO_BOTS
 from signals.runner import Evaluation, evaluate, signal_id
 
 WARMUP_BARS: Final = 600
@@ -61,6 +64,7 @@ class MarketLoop:
         paper: PaperExchange,
         trader: TradeService,
         elapsed: Callable[[], float],
+        enabled: Callable[[Rows], Mapping[str, Bot]] = lambda _: NO_BOTS,
     ) -> None:
         self._book = book
         self._portfolio_id = portfolio_id
@@ -69,6 +73,7 @@ class MarketLoop:
         self._paper = paper
         self._trader = trader
         self._elapsed = elapsed
+        self._enabled = enabled
         self._waiting: list[Candle] = []
         self._marked: dict[Instrument, float] = {}
         self._gate = threading.Lock()
@@ -127,13 +132,13 @@ class MarketLoop:
         """The bots have been asked at the last candle before those `ahead`; what they said is recorded together."""
         said: list[NewEvent] = []
         with self._book.reading(self._portfolio_id) as reading:
-            policy = signal_policy(reading.rows)
+            policy, foreign = signal_policy(reading.rows), self._enabled(reading.rows)
         for bot in bots:
             instrument = Instrument(bot.instrument)
             unseen = sum(1 for candle in ahead if candle.instrument == instrument)
             candles = self._feed.history(instrument, WARMUP_BARS + unseen)
             evaluation = self.evaluations[bot.bot_id] = evaluate(
-                bot, candles[: len(candles) - unseen], policy, self._clock()
+                bot, candles[: len(candles) - unseen], policy, self._clock(), foreign
             )
             if evaluation.signal_event is not None:
                 said.append(_signal(evaluation.signal_event))

@@ -109,7 +109,7 @@ def _record(book: PostgresBook, portfolio_id: UUID, path: Path, entries: Sequenc
 
 
 def _new_events(book: PostgresBook, path: Path, reading: StoredReading, entries: Sequence[FileEntry]) -> list[NewEvent]:
-    now, events = _now(book, reading), list[NewEvent]()
+    now, events = time_of(book, reading), list[NewEvent]()
     taken: set[UUID] = set()
     for one in entries:
         try:
@@ -141,7 +141,7 @@ def _new_event(one: FileEntry, reading: StoredReading, now: datetime) -> NewEven
     return NewEvent(event, event_id, at, "owner", story)
 
 
-def _now(book: PostgresBook, reading: StoredReading) -> datetime:
+def time_of(book: PostgresBook, reading: StoredReading) -> datetime:
     """The time that the portfolio has come to: that of its market where it has one."""
     market = last_market_time(book, reading.portfolio_id)
     by_market = market is not None and MARKETS_OWN.fullmatch(portfolio_of(reading.rows).name)

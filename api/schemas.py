@@ -311,12 +311,6 @@ class BotAnswer(Answer):
     last_evaluation: EvaluationAnswer | None = None
 
 
-class BotKind(Answer):
-    kind: str
-    version: str
-    parameters_schema: dict[str, Any]
-
-
 class BotSignal(Answer):
     """What a bot says now and what stands between it and a trade."""
 

@@ -28,6 +28,7 @@ from ledger.past import Past
 from ledger.postgres_book import PostgresBook
 from ledger.replay import rebuild_outdated
 from ledger.values import Clock, new_id, system_clock
+from signals.foreign_bots import ForeignBots
 from signals.market import BadCandle, BadFeed, CandleFeed, open_feed, timeframe_text
 
 
@@ -45,6 +46,7 @@ class System:
     paper: PaperExchange
     trader: TradeService
     loop: MarketLoop
+    foreign_bots: ForeignBots
     clock: Clock
     market_clock: Clock
     token_hash: str
@@ -75,10 +77,14 @@ def open_system(
     with ExitStack() as stack:
         with starting:
             engine = stack.enter_context(open_database(settings.data_dir, settings.database))
-        yield _wired(settings, engine, feed, elapsed)
+        foreign_bots = ForeignBots()
+        stack.callback(foreign_bots.close)
+        yield _wired(settings, engine, feed, elapsed, foreign_bots)
 
 
-def _wired(settings: Settings, engine: Engine, feed: CandleFeed, elapsed: Callable[[], float]) -> System:
+def _wired(
+    settings: Settings, engine: Engine, feed: CandleFeed, elapsed: Callable[[], float], foreign_bots: ForeignBots
+) -> System:
     token_hash, new_token = owner_token_hash(settings.data_dir, settings.token)
     rebuild_outdated(engine)
     book = PostgresBook(engine, system_clock)
@@ -90,7 +96,7 @@ def _wired(settings: Settings, engine: Engine, feed: CandleFeed, elapsed: Callab
     paper = PaperExchange(feed.instruments, balances_of(book, portfolio_id), clock)
     restore_paper_orders(book, portfolio_id, paper)
     trader = TradeService(book, portfolio_id, {paper.venue: paper}, clock, sender=str(new_id()))
-    loop = MarketLoop(book, portfolio_id, feed, clock, paper, trader, elapsed)
+    loop = MarketLoop(book, portfolio_id, feed, clock, paper, trader, elapsed, foreign_bots.enabled)
     loop.begin()
     return System(
         settings=settings,
@@ -103,6 +109,7 @@ def _wired(settings: Settings, engine: Engine, feed: CandleFeed, elapsed: Callab
         paper=paper,
         trader=trader,
         loop=loop,
+        foreign_bots=foreign_bots,
         clock=system_clock,
         market_clock=clock,
         token_hash=token_hash,

@@ -222,6 +222,22 @@ class BotFailed(Event):
     error: Text
 
 
+class BotKindEnabled(Event):
+    """The code that `distribution` has installed for bots of this `kind` may run, with files of this hash and no others."""
+
+    type = "BotKindEnabled"
+    kind: Name
+    distribution: Name
+    distribution_version: Name
+    sha256: Annotated[Name, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class BotKindDisabled(Event):
+    type = "BotKindDisabled"
+    kind: Name
+    reason: Text = ""
+
+
 class SignalEmitted(Event):
     """A bot's opinion at the close of a candle (`asof`). score: -1 sell … +1 buy; confidence: 0 … 1; both at 6 places.
 
@@ -377,9 +393,5 @@ class TradingResumed(Event):
     reason: Text
 
 
-def _known(base: type[Event]) -> dict[tuple[str, int], type[Event]]:
-    return {(kind.type, kind.version): kind for kind in base.__subclasses__()}
-
-
-EVENTS: Final[dict[tuple[str, int], type[Event]]] = _known(Event)
+EVENTS: Final[dict[tuple[str, int], type[Event]]] = {(kind.type, kind.version): kind for kind in Event.__subclasses__()}
 """Every event class by stored type name and version."""

@@ -23,7 +23,8 @@ def bot_of(kind: str, extra: Mapping[str, Bot] = NO_BOTS) -> Bot:
     """
     found = BUILT_IN.get(kind) or extra.get(kind)
     if found is None:
-        raise UnknownBotKind(f"there is no bot of kind {kind[:40]!r}: there are {', '.join(bot_kinds(extra))}")
+        known = ", ".join(bot_kinds(extra))
+        raise UnknownBotKind(f"there is no bot of kind {kind[:40]!r}: there are {known} (see daybook bot kinds)")
     return found
 
 

@@ -23,6 +23,8 @@ from ledger.events import (
     AssetWithdrawn,
     BotConfigured,
     BotFailed,
+    BotKindDisabled,
+    BotKindEnabled,
     BotRegistered,
     BotStarted,
     BotStopped,
@@ -265,12 +267,14 @@ class Story:
                 timeframe="5m",
                 parameters='{"period":14}',
             )
-            return [self.new(registered), self.new(BotStarted(bot_id=bot_id))]
+            code = BotKindEnabled(kind=bot_id, distribution="a-bot", distribution_version="1.0", sha256="0f" * 32)
+            return [self.new(registered), self.new(BotStarted(bot_id=bot_id)), self.new(code)]
         choices: tuple[Event, ...] = (
             BotConfigured(bot_id=bot_id, parameters=canonical_json({"period": step.pick})),
             BotStopped(bot_id=bot_id, reason="asked to"),
             BotFailed(bot_id=bot_id, asof=self.now, error="ValueError: the window is «too short»"),
             BotStarted(bot_id=bot_id),
+            BotKindDisabled(kind="rsi-1"),
         )
         return [self.new(choices[step.pick % len(choices)])]
 

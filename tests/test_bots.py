@@ -187,9 +187,9 @@ class DividingByTheRange(Planted):
 @pytest.mark.parametrize(
     ("bot", "breach"),
     [
-        (Counting(), "another answer"),
-        (RememberingTheFuture(), "another answer"),
-        (Dicing(), "another answer"),
+        (Counting(), "asked again at once"),
+        (RememberingTheFuture(), "remembers the future"),
+        (Dicing(), "asked again at once"),
         (Writing(), "read-only"),
         (Unlocking(), "WRITEABLE"),
         (CountingDollars(), "thousand times the price"),

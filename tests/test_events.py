@@ -24,6 +24,8 @@ from ledger.events import (
     AssetWithdrawn,
     BotConfigured,
     BotFailed,
+    BotKindDisabled,
+    BotKindEnabled,
     BotRegistered,
     BotStarted,
     BotStopped,
@@ -138,6 +140,13 @@ EXPECTED: dict[str, Event] = {
     "BotFailed.v1": BotFailed(
         bot_id="rsi-btc", asof=TEN, error="ValueError: the window holds 3 candles, 15 are needed"
     ),
+    "BotKindEnabled.v1": BotKindEnabled(
+        kind="momentum",
+        distribution="momentum-bot",
+        distribution_version="0.1.0",
+        sha256="9f86d081884c7d65" * 4,
+    ),
+    "BotKindDisabled.v1": BotKindDisabled(kind="momentum", reason="it is too loud"),
     "SignalEmitted.v1": SignalEmitted(
         bot_id="rsi-btc",
         bot_version="1",

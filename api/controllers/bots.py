@@ -1,12 +1,13 @@
 """Bots: which there are, what they say, and turning them on and off."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from litestar import Controller, Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
 from api.auth import caller_of
+from api.bot_schemas import BotKind
 from api.commands import IdempotencyKey, Running
 from api.errors import Problem
 from api.first_run import registered
@@ -21,7 +22,7 @@ from api.reading import (
     reading_of,
     system_of,
 )
-from api.schemas import BotAnswer, BotKind, BotSignal, EvaluationAnswer, NewBot
+from api.schemas import BotAnswer, BotSignal, EvaluationAnswer, NewBot
 from api.wiring import System
 from execution.desk import Desk
 from execution.readiness import blockers, recommended_action, warmth
@@ -29,9 +30,13 @@ from ledger.cuts import Cut
 from ledger.envelope import NewEvent, canonical_json
 from ledger.events import BotStarted, BotStopped, Event
 from ledger.log import Conflict
+from ledger.projections.bot_kinds import EnabledBotKind
 from ledger.projections.bots import BotView
+from signals.bot import Bot
+from signals.bot_process import BotRaised
+from signals.installed import BotUnusable
 from signals.market import timeframe_text
-from signals.registry import bot_kinds, bot_of, parameters_schema
+from signals.registry import BUILT_IN, bot_of, parameters_schema
 from signals.runner import Evaluation
 
 
@@ -57,10 +62,7 @@ class BotController(Controller):
     def list_kinds(self, request: AnyRequest) -> list[BotKind]:
         """The kinds of bot that can be registered, with the JSON schema of their parameters."""
         only_parameters(request)
-        return [
-            BotKind(kind=kind, version=bot_of(kind).version, parameters_schema=parameters_schema(kind))
-            for kind in bot_kinds()
-        ]
+        return known_kinds(system_of(request))
 
     @get("/signals", operation_id="listBotSignals", sync_to_thread=True)
     def list_bot_signals(
@@ -207,7 +209,30 @@ def _registration(system: System, data: NewBot) -> Event:
     with system.book.reading(system.portfolio_id) as reading:
         if reading.rows.get(BotView, data.bot_id) is not None:
             raise Problem(409, "bot-exists", f"there is a bot called {data.bot_id} already")
-    return registered(data.bot_id, data.kind, data.product_id, timeframe, canonical_json(data.parameters))
+        foreign = system.foreign_bots.enabled(reading.rows)
+    return registered(data.bot_id, data.kind, data.product_id, timeframe, canonical_json(data.parameters), foreign)
+
+
+def known_kinds(system: System) -> list[BotKind]:
+    """Our own kinds and those that are enabled, sorted; what is wrong with one of the latter is said beside it."""
+    with system.book.reading(system.portfolio_id) as reading:
+        enabled = {row.kind: row for row in reading.rows.where(EnabledBotKind) if row.kind not in BUILT_IN}
+        foreign = system.foreign_bots.enabled(reading.rows)
+    ours = [
+        BotKind(kind=kind, version=bot_of(kind).version, parameters_schema=parameters_schema(kind)) for kind in BUILT_IN
+    ]
+    return sorted([*ours, *(_foreign_kind(row, foreign) for row in enabled.values())], key=lambda one: one.kind)
+
+
+def _foreign_kind(row: EnabledBotKind, foreign: Mapping[str, Bot]) -> BotKind:
+    found = BotKind(
+        kind=row.kind, version=row.distribution_version, distribution=row.distribution, parameters_schema=None
+    )
+    try:
+        told = {"version": foreign[row.kind].version, "parameters_schema": parameters_schema(row.kind, foreign)}
+    except (BotUnusable, BotRaised) as error:
+        told = {"problem": str(error)}
+    return found.model_copy(update=told)
 
 
 def _driven_bot(system: System, bot_id: str) -> BotView:

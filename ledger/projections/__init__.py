@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from ledger.projections.bot_kinds import BotKindsProjection
 from ledger.projections.bots import BotsProjection
 from ledger.projections.holdings import HoldingsProjection
 from ledger.projections.marks import MarksProjection
@@ -21,6 +22,7 @@ PROJECTIONS: Final[tuple[Projection, ...]] = (
     HoldingsProjection(),
     TradesProjection(),
     MarksProjection(),
+    BotKindsProjection(),
     BotsProjection(),
     SignalsProjection(),
     OpinionsProjection(),

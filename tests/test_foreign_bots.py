@@ -1,0 +1,455 @@
+"""Bots of other packages in processes of their own: they say what they would say here, and harm nobody, whatever they try."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ledger.book import fold_log
+from ledger.events import BotKindDisabled, BotKindEnabled, Event
+from ledger.log import MemoryLog
+from ledger.projections.bot_kinds import EnabledBotKind
+from ledger.projections.bots import BotView
+from ledger.projections.policy import SignalPolicy
+from ledger.rows import MemoryRows
+from ledger.values import Instrument
+from signals.bot import Bot, Part, Signal, Window
+from signals.bot_process import BotProcess, Limits
+from signals.bot_trial import trial_candles
+from signals.foreign_bots import ForeignBot, ForeignBots
+from signals.installed import BotCode, BotUnusable, InstalledBot, code_of, installed_bot
+from signals.market import Candle
+from signals.registry import parameters_schema
+from signals.runner import Evaluation, evaluate
+from tests.factories import START, SteppingClock, Story
+from tests.hostile_bots import Trend, TrendParams
+from tests.waiting import until
+
+HOSTILE = Path(__file__).with_name("hostile_bots.py")
+CANDLES = trial_candles(30)
+PATIENT = Limits(answer_s=60, start_s=60)
+HASTY = Limits(answer_s=0.5, start_s=60, answer_bytes=100_000)
+POLICY = SignalPolicy((Decimal("0.05"),), timedelta(minutes=10))
+SETTINGS = '{"length":5,"weight":0.5}'
+
+
+MADE: list[ForeignBot | ForeignBots] = []
+
+
+@pytest.fixture(autouse=True)
+def _all_closed() -> Iterator[None]:
+    """No process outlives its test."""
+    yield
+    while MADE:
+        MADE.pop().close()
+
+
+def of_code(target: str, root: Path, limits: Limits = PATIENT, kind: str = "trend") -> ForeignBot:
+    """The bot in a process of its own."""
+    bot = ForeignBot(kind, lambda: BotCode(target, root), limits)
+    MADE.append(bot)
+    return bot
+
+
+def foreign(name: str, limits: Limits = PATIENT) -> ForeignBot:
+    """One of the hostile bots, in its process."""
+    return of_code(f"hostile_bots:{name}", HOSTILE, limits)
+
+
+@pytest.fixture
+def trend() -> ForeignBot:
+    """The honest one."""
+    return foreign("Trend")
+
+
+def view(kind: str = "trend", parameters: str = SETTINGS) -> BotView:
+    """A running bot of the kind, as the log knows it."""
+    card = ("one", kind, "3", "BTC-USD", "1m", parameters)
+    return BotView(*card, "running", "", START, None, None, None, repeats=False)
+
+
+def evaluated(bots: Mapping[str, Bot], candles: list[Candle] = CANDLES, parameters: str = SETTINGS) -> Evaluation:
+    """What comes of asking the kind "trend" at the close of the last candle."""
+    return evaluate(view(parameters=parameters), candles, POLICY, candles[-1].closed_at, bots)
+
+
+def asked(bot: ForeignBot, candles: list[Candle] = CANDLES) -> Evaluation:
+    return evaluated({"trend": bot.as_bot()}, candles)
+
+
+def process_of(bot: ForeignBot) -> psutil.Process:
+    running = bot._process._running
+    assert running is not None
+    return psutil.Process(running.pid)
+
+
+# --- what crosses the pipe --------------------------------------------------------------------------------------------
+
+
+def test_a_bot_says_the_same_behind_a_pipe(trend: ForeignBot) -> None:
+    """Its evaluations are those of the same bot in this process, event for event; so are version, needs and schema."""
+    for end in range(4, 30):
+        here = evaluated({"trend": Trend()}, CANDLES[:end])
+        assert asked(trend, CANDLES[:end]) == here
+    assert (trend.version, trend.scale_free) == ("3", True)
+    assert parameters_schema("trend", {"trend": trend.as_bot()}) == Trend.Params.model_json_schema()
+
+
+def test_parameters_are_checked_where_the_bot_is(trend: ForeignBot) -> None:
+    """Defaults are completed and faults are named by the bot's own process, in the words of its own parameters."""
+    params = trend.Params.model_validate_json('{"length": 7}')
+
+    assert params.model_dump() == {"length": 7, "weight": 0.5}
+    for wrong, fault in [('{"length":1}', "length: Input should be"), ('{"size":1}', "size: Extra inputs")]:
+        with pytest.raises(ValueError, match=fault):
+            trend.Params.model_validate_json(wrong)
+        assert fault in evaluated({"trend": trend.as_bot()}, parameters=wrong).reason
+
+
+numbers = st.floats(-1, 1, allow_nan=False)
+prices = st.none() | st.decimals(Decimal("0.00000001"), 10**9, places=8)
+parts = st.builds(
+    Part,
+    name=st.text("abcå ", min_size=1, max_size=9),
+    score=numbers,
+    weight=st.floats(0, 1e9),
+    value=st.none() | st.floats(-1e300, 1e300),
+)
+signals = st.builds(
+    Signal,
+    score=numbers,
+    confidence=st.floats(0, 1),
+    horizon=st.none() | st.timedeltas(timedelta(seconds=1), timedelta(days=9000)),
+    entry=prices,
+    stop_loss=prices,
+    category=st.sampled_from([None, "scalp", "swing"]),
+    parts=st.lists(parts, max_size=3).map(tuple),
+    note=st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=30),
+)
+
+
+@settings(max_examples=100)
+@given(signals, st.lists(st.floats(allow_nan=True, allow_infinity=True), min_size=1, max_size=5))
+def test_numbers_cross_exactly(signal: Signal, closes: list[float]) -> None:
+    """A signal comes out of its text as it went in, and bars arrive bit for bit: floats keep their last bit."""
+
+    class Heard:
+        """A process that is told a window and answers with the signal's text."""
+
+        def ask(self, do: str, **more: Any) -> dict[str, Any]:
+            import base64
+            import json
+
+            heard.append(base64.b64decode(more["bars"]))
+            answer: dict[str, Any] = json.loads(json.dumps({"signal": signal.model_dump(mode="json")}))
+            return answer
+
+    heard: list[bytes] = []
+    bot = ForeignBot("trend", lambda: code_of("nothing:Nothing"), PATIENT)
+    bot._process = Heard()  # type: ignore[assignment]  # the pipe alone is meant
+    bars = np.zeros(len(closes), dtype=Window.of(CANDLES, 1).bars.dtype)
+    bars["close"] = closes
+    window = Window(Instrument("BTC-USD"), timedelta(minutes=1), START, bars)
+
+    assert bot.evaluate(window, Trend.Params()) == signal
+    assert heard == [bars.tobytes()]
+
+
+# --- whatever it tries ------------------------------------------------------------------------------------------------
+
+ATTACKS = [
+    ("Hang", "BotUnusable: it gave no answer within 0.5 s"),
+    ("Spin", "BotUnusable: it gave no answer within 0.5 s"),
+    ("Flood", "BotUnusable: it says more than it was asked"),
+    ("HugeLine", "BotUnusable: its answer is longer than 100,000 bytes"),
+    ("HugeAnswer", "BotUnusable: its answer is longer than 100,000 bytes"),
+    ("Garbage", "BotUnusable: its answer is not JSON"),
+    ("DeepGarbage", "BotUnusable: its answer is not JSON"),
+    ("HalfCharacter", "BotUnusable: its answer is not JSON"),
+    ("Forger", "BotUnusable: it answers what it was not asked"),
+    (
+        "OutOfBounds",
+        "BotRaised: ValueError: it answers with a signal that is out of bounds: score: Input should be less",
+    ),
+    ("NotANumber", "BotRaised: ValueError: it answers with a signal that is out of bounds: score: Input should be"),
+    ("Exits", "BotUnusable: its process ended with exit code 7"),
+    ("Crashes", "BotUnusable: its process was ended by SIGABRT"),
+    ("HangsUp", "BotUnusable: its process hung up or was killed"),
+    ("EatsMemory", "BotRaised: MemoryError"),
+    ("EatsFiles", "BotRaised: OSError: [Errno 24] Too many open files"),
+    ("Writes", "BotRaised: FileNotFoundError: [Errno 2] No usable temporary directory found"),
+    ("Spawns", "BotRaised: PermissionError: a bot may not do this: subprocess.Popen"),
+    ("Forks", "BotRaised: PermissionError: a bot may not do this: os.fork"),
+    ("Dials", "BotRaised: PermissionError: a bot may not do this: socket.connect"),
+    ("Raises", "BotRaised: ZeroDivisionError: of course"),
+    ("NeedsTooMuch", "BotUnusable: it needs 1000000000000 bars, which is no number from 1 to 100,000"),
+    ("LongVersion", "BotUnusable: its version cannot be used: String should have at most 100 characters"),
+    ("AnotherName", "BotUnusable: it calls itself 'rsi', not 'trend'"),
+    ("NoSuchClass", "BotUnusable: it cannot be loaded: AttributeError: module 'hostile_bots' has no attribute"),
+]
+
+
+@pytest.mark.parametrize(("name", "sentence"), ATTACKS, ids=[name for name, _ in ATTACKS])
+def test_an_attack_is_a_failed_bot_and_nothing_else(name: str, sentence: str) -> None:
+    """What a bot does becomes one BotFailed with a sentence of its own; asked again after it, others answer as ever."""
+    bot = foreign(name, HASTY)
+
+    evaluation = asked(bot)
+
+    assert evaluation.outcome == "failed"
+    assert evaluation.failure is not None
+    assert evaluation.failure.error.startswith(sentence)
+    assert len(evaluation.failure.error) <= 600
+
+
+def test_a_bot_that_was_ended_starts_anew(tmp_path: Path) -> None:
+    """After a hang the process is gone, and being asked again starts another, which answers."""
+    ready = tmp_path / "ready"
+    text = HOSTILE.read_text(encoding="utf-8") + (
+        f"\n\nclass Once(Trend):\n    def evaluate(self, window, params):\n"
+        f"        while not Path({str(ready)!r}).exists():\n            time.sleep(0.01)\n"
+        f"        return super().evaluate(window, params)\n"
+    )
+    (tmp_path / "once_bots.py").write_text(text, encoding="utf-8")
+    bot = of_code("once_bots:Once", tmp_path / "once_bots.py", Limits(answer_s=2))
+
+    assert bot.version == "3"
+    first = process_of(bot)
+    assert asked(bot).reason == "BotUnusable: it gave no answer within 2 s"
+    assert bot._process._running is None
+    ready.touch()
+    assert asked(bot).outcome == "signal"
+    assert process_of(bot).pid != first.pid
+
+
+def test_a_hang_harms_no_other_bot(trend: ForeignBot) -> None:
+    """While one bot hangs and is ended, the process of another one stays and answers."""
+    trend.version  # noqa: B018 - it is started
+    before = process_of(trend).pid
+    bot = foreign("Hang", HASTY)
+
+    assert asked(bot).outcome == "failed"
+    assert asked(trend).outcome == "signal"
+    assert process_of(trend).pid == before
+
+
+def test_what_a_bot_started_goes_with_it() -> None:
+    """A process that the bot left behind, where the system let it, is ended with its own."""
+    bot = foreign("Multiplies", Limits(answer_s=1))
+
+    assert asked(bot).reason == "BotUnusable: it gave no answer within 1 s"
+    until(lambda: not _holders_of(HOSTILE), "what it started to end")
+
+
+def _holders_of(path: Path) -> list[psutil.Process]:
+    """The processes that hold this file open."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if any(file.path == str(path) for file in process.open_files()):
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+def test_a_process_left_alone_ends(trend: ForeignBot) -> None:
+    """When nobody can ask it any more it ends, even while it hangs."""
+    bot = foreign("Hang", Limits(answer_s=1000))
+    assert bot.version == "3"
+    process = process_of(bot)
+    running = bot._process._running
+    assert running is not None
+    assert running.stdin is not None
+    running.stdin.write(b'{"do":"needs","number":9,"params":{}}\n')
+    running.stdin.close()
+
+    until(lambda: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE, "it to end")
+    running.wait()
+    assert running.stdout is not None
+    running.stdout.close()
+
+
+def test_a_bot_sees_nothing_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its environment is empty, nothing can be read from its standard input, and what it prints goes nowhere."""
+    monkeypatch.setenv("DAYBOOK_OWNER_TOKEN", "not for bots")
+    bot = foreign("Curious")
+
+    signal = bot.evaluate(Window.of(CANDLES, 5), bot.Params())
+
+    assert signal is not None
+    assert signal.note == f"{{}} '' {Path('/')} 1 AF_INET"
+
+
+def test_a_long_window_is_sent_whole(trend: ForeignBot) -> None:
+    """A question that is longer than a pipe holds reaches a bot that reads it."""
+    candles = trial_candles(3000)
+    params = trend.Params.model_validate({"length": 3})
+
+    signal = trend.evaluate(Window.of(candles, 3000), params)
+
+    assert signal == Trend().evaluate(Window.of(candles, 3000), TrendParams(length=3))
+
+
+def test_a_guard_that_is_off_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planted: without the cap on answers the flood's first line would be an answer; without numbers a forged one too."""
+    monkeypatch.setattr(BotProcess, "_heard", _trusting)
+    bot = foreign("Forger", HASTY)
+
+    evaluation = asked(bot)
+
+    assert (evaluation.outcome, evaluation.score) == ("signal", Decimal(1))
+
+
+def _trusting(process: BotProcess, do: str, seconds: float, **more: object) -> dict[str, Any]:
+    import json
+
+    found: dict[str, Any] = json.loads(
+        process._exchanged(json.dumps({"do": do, "number": 0, **more}).encode() + b"\n", seconds)
+    )
+    return found
+
+
+# --- what may run -----------------------------------------------------------------------------------------------------
+
+
+def rows_with(*events: Event) -> MemoryRows:
+    """What is enabled after these events."""
+    story = Story("enabled")
+    log = MemoryLog(SteppingClock())
+    log.append(story.portfolio_id, [*story.opened(), *(story.new(event) for event in events)])
+    return fold_log(log.read(story.portfolio_id), MemoryRows())
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Path:
+    """A package with a bot that can be changed."""
+    folder = tmp_path / "trend_package"
+    folder.mkdir()
+    shutil.copy(HOSTILE, folder / "bots.py")
+    (folder / "__init__.py").touch()
+    return folder
+
+
+def enabled(code: BotCode) -> BotKindEnabled:
+    return BotKindEnabled(kind="trend", distribution="trend-bot", distribution_version="1.0", sha256=code.sha256())
+
+
+class FixedCode(InstalledBot):
+    """Installed at a place that the test knows."""
+
+    @property
+    def code(self) -> BotCode:
+        return BotCode(self.target, Path(self.distribution_version))
+
+
+def hosts(package: Path) -> ForeignBots:
+    def found(kind: str) -> InstalledBot:
+        return FixedCode(kind, "trend-bot", str(package), "trend_package.bots:Trend")
+
+    bots = ForeignBots(PATIENT, found)
+    MADE.append(bots)
+    return bots
+
+
+def test_only_what_was_enabled_runs(package: Path) -> None:
+    """Without the fact there is no bot; with it there is; taken back there is none, and its process has ended."""
+    bots = hosts(package)
+    code = BotCode("trend_package.bots:Trend", package)
+
+    assert bots.enabled(rows_with()) == {}
+    assert evaluated({}).reason.startswith("UnknownBotKind: there is no bot of kind 'trend'")
+    given = bots.enabled(rows_with(enabled(code)))
+    assert evaluated(given).outcome == "signal"
+    process = process_of(given["trend"])  # type: ignore[arg-type]  # it is one of ours
+    assert bots.enabled(rows_with(enabled(code), BotKindDisabled(kind="trend"))) == {}
+    assert not process.is_running()
+
+
+@pytest.mark.parametrize("started", [False, True])
+def test_other_files_than_those_enabled_do_not_run(package: Path, started: bool) -> None:
+    """A file that changed, came or went stops the bot, running or not, with a sentence that says what to do."""
+    bots = hosts(package)
+    rows = rows_with(enabled(BotCode("trend_package.bots:Trend", package)))
+    if started:
+        assert evaluated(bots.enabled(rows)).outcome == "signal"
+    (package / "more.py").write_text("x = 1\n", encoding="utf-8")
+
+    failed = evaluated(bots.enabled(rows))
+
+    assert failed.reason.startswith("BotUnusable: the files of trend-bot ")
+    assert failed.reason.endswith("look at what changed, then run daybook bot enable trend")
+    again = rows_with(enabled(BotCode("trend_package.bots:Trend", package)))
+    assert evaluated(bots.enabled(again)).outcome == "signal"
+
+
+def test_every_byte_and_name_counts(package: Path) -> None:
+    """The hash changes with each content, name and place of a file, and not with what Python compiles beside it."""
+    code = BotCode("trend_package.bots:Trend", package)
+    seen = {code.sha256()}
+    (package / "__pycache__").mkdir()
+    (package / "__pycache__" / "bots.cpython-311.pyc").write_bytes(b"compiled")
+    assert code.sha256() in seen
+    (package / "inner").mkdir()
+    changes: list[Callable[[], object]] = [
+        lambda: (package / "a.txt").write_text("b"),
+        lambda: (package / "a.txt").rename(package / "b.txt"),
+        lambda: (package / "b.txt").write_text("c"),
+        lambda: (package / "b.txt").rename(package / "inner" / "b.txt"),
+        lambda: (package / "bots.pyc").write_bytes(b"compiled"),
+    ]
+    for change in changes:
+        change()
+        assert code.sha256() not in seen
+        seen.add(code.sha256())
+    (package / "linked").symlink_to(package.parent)
+    with pytest.raises(BotUnusable, match="is a link to another folder"):
+        code.sha256()
+
+
+def test_compiled_leftovers_do_not_run(package: Path) -> None:
+    """What is executed is the source that was hashed, also where a compiled file of other source claims to be it."""
+    import importlib.util
+    import py_compile
+
+    source = package / "bots.py"
+    honest, stat = source.read_bytes(), source.stat()
+    other = honest.replace(b'version: ClassVar[str] = "3"', b'version: ClassVar[str] = "9"')
+    assert len(other) == len(honest)
+    source.write_bytes(other)
+    os.utime(source, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    py_compile.compile(str(source), importlib.util.cache_from_source(str(source)))
+    source.write_bytes(honest)
+    os.utime(source, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+    bot = of_code("trend_package.bots:Trend", package)
+
+    assert bot.version == "3"
+
+
+def test_what_is_not_installed_is_said() -> None:
+    """A kind that nobody announces, and an entry point that leads nowhere, are refused without running anything."""
+    with pytest.raises(BotUnusable, match="no installed package announces bots of kind 'nobody'"):
+        installed_bot("nobody")
+    for target in ("no_such_package_here.bot:Bot", "json", ":Bot", "sys:Bot"):
+        with pytest.raises(BotUnusable, match=r"entry point|no package"):
+            code_of(target)
+
+
+def test_enabling_leaves_one_row(package: Path) -> None:
+    """Enabled twice, the newest files count; disabling what is not enabled changes nothing."""
+    first = BotKindEnabled(kind="trend", distribution="a", distribution_version="1", sha256="0" * 64)
+    second = BotKindEnabled(kind="trend", distribution="a", distribution_version="2", sha256="1" * 64)
+    rows = rows_with(BotKindDisabled(kind="other"), first, second)
+
+    (row,) = rows.where(EnabledBotKind)
+    assert (row.kind, row.distribution_version, row.sha256) == ("trend", "2", "1" * 64)
