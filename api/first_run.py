@@ -1,5 +1,6 @@
 """What a new portfolio starts with: paper money and three bots. Written once, as events like all others."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
 from typing import Final
@@ -10,7 +11,8 @@ from ledger.envelope import NewEvent
 from ledger.events import AccountOpened, BotRegistered, BotStarted, CashDeposited, Event, PortfolioOpened
 from ledger.log import NoSuchPortfolio
 from ledger.values import Asset, Instrument, derived_id
-from signals.registry import bot_of, parameters_of, parameters_text
+from signals.bot import Bot
+from signals.registry import NO_BOTS, bot_of, parameters_of, parameters_text
 
 ACCOUNT: Final = "paper"
 STARTING_CASH: Final = Decimal(10_000)
@@ -43,19 +45,26 @@ def ensure_portfolio(book: Book, name: str, instrument: Instrument, timeframe: s
     return portfolio_id
 
 
-def registered(bot_id: str, kind: str, instrument: Instrument, timeframe: str, parameters: str) -> BotRegistered:
+def registered(
+    bot_id: str,
+    kind: str,
+    instrument: Instrument,
+    timeframe: str,
+    parameters: str,
+    extra: Mapping[str, Bot] = NO_BOTS,
+) -> BotRegistered:
     """The registration of a bot of a known kind, its parameters completed with defaults.
 
     Raises UnknownBotKind and BadParameters.
     """
-    bot = bot_of(kind)
+    bot = bot_of(kind, extra)
     return BotRegistered(
         bot_id=bot_id,
         kind=kind,
         bot_version=bot.version,
         instrument=instrument,
         timeframe=timeframe,
-        parameters=parameters_text(parameters_of(kind, parameters)),
+        parameters=parameters_text(parameters_of(kind, parameters, extra)),
     )
 
 

@@ -136,9 +136,9 @@ class MarketLoop:
                 bot, candles[: len(candles) - unseen], policy, self._clock()
             )
             if evaluation.signal_event is not None:
-                said.append(_signal(evaluation.signal_event))
+                said.append(new_signal(evaluation.signal_event))
             elif evaluation.failure is not None:
-                said.append(_failure(bot, evaluation.failure))
+                said.append(new_failure(bot, evaluation.failure))
         if said:
             self._record(said, bots)
 
@@ -159,7 +159,7 @@ class MarketLoop:
             if not isinstance(signal, SignalEmitted):
                 raise
             bot = next(one for one in bots if one.bot_id == signal.bot_id)
-            failure = _failure(bot, BotFailed(bot_id=bot.bot_id, asof=signal.asof, error=CONTRADICTION))
+            failure = new_failure(bot, BotFailed(bot_id=bot.bot_id, asof=signal.asof, error=CONTRADICTION))
             self._book.record(self._portfolio_id, [failure])
 
     def _on_quote(self, quote: Quote) -> None:
@@ -179,12 +179,14 @@ class MarketLoop:
         self._marked[instrument] = now
 
 
-def _signal(signal: SignalEmitted) -> NewEvent:
+def new_signal(signal: SignalEmitted) -> NewEvent:
+    """The signal as it is recorded."""
     new_id = signal_id(signal)
     return NewEvent(signal, new_id, signal.asof, f"bot:{signal.bot_id}", new_id)
 
 
-def _failure(bot: BotView, failure: BotFailed) -> NewEvent:
+def new_failure(bot: BotView, failure: BotFailed) -> NewEvent:
+    """The failure as it is recorded."""
     # A bot that is started again may fail again at the same candle, with the same words or others.
     new_id = derived_id("bot-failed", bot.bot_id, failure.asof, bot.status_since, failure.error)
     return NewEvent(failure, new_id, failure.asof, f"bot:{bot.bot_id}", new_id)

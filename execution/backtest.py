@@ -41,6 +41,9 @@ from ledger.projections.orders import OrderView
 from ledger.projections.policy import SignalPolicy, limit_of, minutes, signal_policy
 from ledger.values import ZERO, Asset, Side, derived_id
 
+ENGINE: Final = 1
+"""Raised when the same plan over the same candles may give another log."""
+
 ACCOUNT: Final = "paper"
 MARK_SOURCE: Final = "backtest"
 
