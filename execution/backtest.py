@@ -197,9 +197,10 @@ class _Run:
         self._keep_guards()
         for guard in self._guards:
             touch = touched(guard, candle, self._plan.terms.half_spread)
+            if touch is None or any(order.triggered_by == guard.source for order in self._open_orders()):
+                continue
             size = in_lots(min(guard.quantity, self._held(guard.account)))
-            going = any(order.triggered_by == guard.source for order in self._open_orders())
-            if touch is None or going or size < MINIMUM_SIZE:
+            if size < MINIMUM_SIZE:
                 continue
             order_id = derived_id("exit", guard.order_id, touch.level, candle.closed_at)
             until = self._now + minutes(limit_of(self._rows, "order_lifetime_minutes"))
