@@ -86,10 +86,12 @@ class Plan:
 def simulate(series: BarSeries, voices: Sequence[Voice], plan: Plan) -> MemoryBook:
     """The book after everything that follows from the plan. The same arguments give the same log, hash by hash."""
     run = _Run(series, voices, plan)
-    bar = run.next_bar(plan.first - 1)
+    bar = plan.first
     while bar < plan.end:
         run.through(bar)
-        bar = run.next_bar(bar)
+        following = run.next_bar(bar)
+        run.mark_days(bar + 1, following)
+        bar = following
     return run.book
 
 
@@ -135,13 +137,12 @@ class _Run:
     # --- which bars matter --------------------------------------------------------------------------------------------
 
     def next_bar(self, after: int) -> int:
-        """The first bar above `after` at which anything can happen, or the plan's end."""
+        """The first bar above `after` at which more may happen than a day's end; the last one if there is none."""
         bar, last = after + 1, self._plan.end - 1
-        if bar > last or bar == self._plan.first or self._open_orders():
+        if bar >= last or self._open_orders():
             return bar
         due = min((voice.next_bar(card, self._policy, after) for voice, card in self._running()), default=last)
-        soonest = min(due, self._series.day_end(bar), last)
-        return self._series.first_touch(*levels_of(self._guards), bar, soonest)
+        return self._series.first_touch(*levels_of(self._guards), bar, min(due, last))
 
     def _running(self) -> list[tuple[Voice, BotView]]:
         return [(self._voices[one.bot_id], one) for one in self._rows.where(BotView) if one.status == "running"]
@@ -165,13 +166,20 @@ class _Run:
         due = [(voice, card) for voice, card in self._running() if voice.next_bar(card, self._policy, bar - 1) == bar]
         said = [voice.said(card, self._policy, bar) for voice, card in due]
         told = [one for one in said if one is not None]
-        if told or self._head() > before or self._series.day_end(bar) == bar or bar == self._plan.end - 1:
+        if told or self._head() > before or bar == self._plan.end - 1 or self._series.ends_day(bar):
             self._mark(candle)
         if bar == self._plan.first and self._plan.hold:
             self._buy_all()
         if told:
             self._record(told)
         self._trader.step()
+
+    def mark_days(self, first: int, end: int) -> None:
+        """Where nothing else happens, each day's last price is in the log."""
+        for bar in self._series.day_ends_in(first, end):
+            candle = self._series.bars[bar]
+            self._now = candle.closed_at
+            self._mark(candle)
 
     def _mark(self, candle: ClosedBar) -> None:
         instrument, price, at = candle.instrument, candle.close, candle.closed_at

@@ -60,9 +60,14 @@ class BarSeries:
     def __len__(self) -> int:
         return len(self.bars)
 
-    def day_end(self, bar: int) -> int:
-        """The first bar from `bar` on that is the last of its day."""
-        return int(self.day_ends[np.searchsorted(self.day_ends, bar)])
+    def ends_day(self, bar: int) -> bool:
+        """Whether no other bar closes on the same UTC day."""
+        return self.day_ends_in(bar, bar + 1) == [bar]
+
+    def day_ends_in(self, first: int, end: int) -> list[int]:
+        """The bars from `first` up to, not including, `end` that are the last of their day."""
+        start, stop = np.searchsorted(self.day_ends, (first, end))
+        return [int(bar) for bar in self.day_ends[start:stop]]
 
     def first_touch(self, stop: Decimal | None, target: Decimal | None, first: int, end: int) -> int:
         """A bar from `first` on before which none falls to `stop` or rises to `target`; `end` when none before it may."""
