@@ -8,7 +8,7 @@ import hashlib
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 from uuid import UUID
 
+from api.backtest_failures import BadBacktest
 from api.backtest_market import Market, recorded_market
 from api.backtest_voices import BotVoice
 from api.first_run import registered
@@ -30,7 +31,7 @@ from ledger.projections.policy import LIMITS
 from ledger.rows import Rows
 from ledger.values import Instrument, decimal_text, derived_id, time_text
 from signals.bot import Bot
-from signals.registry import NO_BOTS
+from signals.registry import NO_BOTS, BadParameters, UnknownBotKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +93,8 @@ class BacktestResult:
     buy_and_hold: Performance
 
 
-class BadBacktest(ValueError):
-    """The backtest cannot be run as it is asked for; the text says why and what to do."""
-
-
 def run_backtest(spec: BacktestSpec) -> BacktestResult:
-    """The result. Raises BadBacktest, and what reading candles, kinds of bots and their parameters raises."""
+    """The result. Raises BadBacktest, and BadFeed and BadCandle for a file that holds no market."""
     return result_of(simulation_of(spec, market_of(spec)))
 
 
@@ -121,6 +118,10 @@ class Simulation:
         with self.book.reading(self.plan.portfolio_id) as reading:
             return reading.rows
 
+    @property
+    def ended_at(self) -> datetime:
+        return self.market.candles[self.plan.end - 1].closed_at
+
 
 def simulation_of(spec: BacktestSpec, market: Market, extra: Mapping[str, Bot] = NO_BOTS) -> Simulation:
     """The specification carried out on this market; `extra` are bots that were enabled on purpose. Raises BadBacktest."""
@@ -131,12 +132,24 @@ def simulation_of(spec: BacktestSpec, market: Market, extra: Mapping[str, Bot] =
     return Simulation(spec, market, plan, run_id, simulate(market.series, voices, plan))
 
 
+def held_beside(simulation: Simulation) -> Simulation:
+    """The same cash in all that it could buy at the close of the first bar, at the same costs, and kept."""
+    spec, market, plan = simulation.spec, simulation.market, simulation.plan
+    held, book = _held(market, spec.cash, spec.terms, plan.first, plan.end)
+    return replace(simulation, spec=replace(spec, bots=()), plan=held, book=book)
+
+
+def performance_in(simulation: Simulation) -> Performance:
+    """Every figure of the simulated portfolio, up to the close of the last bar."""
+    log = simulation.book.log.read(simulation.plan.portfolio_id)
+    return performance_of(simulation.rows, log, until=simulation.ended_at)
+
+
 def result_of(simulation: Simulation) -> BacktestResult:
     """What the simulation came to."""
     spec, market, plan = simulation.spec, simulation.market, simulation.plan
     log = list(simulation.book.log.read(plan.portfolio_id))
     types = Counter(envelope.type for envelope in log)
-    until = market.candles[plan.end - 1].closed_at
     broken = (card for card in simulation.rows.history(BotView) if card.status == "failed")
     return BacktestResult(
         run_id=simulation.run_id,
@@ -147,15 +160,15 @@ def result_of(simulation: Simulation) -> BacktestResult:
         instrument=market.instrument,
         timeframe=market.timeframe,
         began_at=market.candles[plan.first].opened_at,
-        ended_at=until,
+        ended_at=simulation.ended_at,
         bars=plan.end - plan.first,
         events=len(log),
         signals=types["SignalEmitted"],
         orders=types["OrderRequested"],
         trades=types["TradeExecuted"],
         failures=tuple(f"{card.bot_id}: {card.status_reason}" for card in broken),
-        performance=performance_of(simulation.rows, log, until=until),
-        buy_and_hold=_held_performance(market, spec.cash, spec.terms, plan.first, plan.end),
+        performance=performance_in(simulation),
+        buy_and_hold=performance_in(held_beside(simulation)),
     )
 
 
@@ -180,7 +193,10 @@ def _registrations(spec: BacktestSpec, market: Market, extra: Mapping[str, Bot])
         bot_id = bot.bot_id or f"{bot.kind}-{market.instrument}" + (f"-{same + 1}" if same else "")
         if bot_id in found:
             raise BadBacktest(f"two bots are called {bot_id}: give one of them another name")
-        found[bot_id] = registered(bot_id, bot.kind, market.instrument, market.timeframe, bot.parameters, extra)
+        try:
+            found[bot_id] = registered(bot_id, bot.kind, market.instrument, market.timeframe, bot.parameters, extra)
+        except (UnknownBotKind, BadParameters) as error:
+            raise BadBacktest(str(error)) from None
     return list(found.values())
 
 
@@ -223,11 +239,8 @@ def _plain(value: object) -> str:
     return decimal_text(value) if isinstance(value, Decimal) else str(value)
 
 
-@lru_cache(maxsize=64)
-def _held_performance(market: Market, cash: Decimal, terms: PaperTerms, first: int, end: int) -> Performance:
-    """How the same cash did that bought all it could at the close of the first bar, and kept it."""
+@lru_cache(maxsize=16)
+def _held(market: Market, cash: Decimal, terms: PaperTerms, first: int, end: int) -> tuple[Plan, MemoryBook]:
     portfolio_id = derived_id("buy-and-hold", market.data_hash, first, end)
     plan = Plan(portfolio_id, "simulated: buy and hold", cash, terms, (), first, end, exits=False, hold=True)
-    book = simulate(market.series, (), plan)
-    with book.reading(portfolio_id) as reading:
-        return performance_of(reading.rows, book.log.read(portfolio_id), until=market.candles[end - 1].closed_at)
+    return plan, simulate(market.series, (), plan)

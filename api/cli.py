@@ -6,6 +6,7 @@ from pathlib import Path
 
 import rich_click as click
 
+from api.cli_backtest import backtest
 from api.cli_export import export
 from api.cli_freqtrade import freqtrade
 from api.cli_import import import_, record, reverse
@@ -172,6 +173,7 @@ def doctor() -> None:
     sys.exit(examine(load_settings()))
 
 
+cli.add_command(backtest)
 cli.add_command(export)
 cli.add_command(import_)
 cli.add_command(performance)

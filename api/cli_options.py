@@ -9,6 +9,7 @@ from typing import Final, ParamSpec
 
 import rich_click as click
 
+from api.backtest_failures import BadBacktest, NoCharts
 from api.keys import BadKey
 from api.proofs import BadTarget
 from api.settings import BadSettings
@@ -52,6 +53,8 @@ FAILURES: Final = (
     BadFeed,
     BadCandle,
     FeedUnavailable,
+    BadBacktest,
+    NoCharts,
 )
 
 
