@@ -108,7 +108,7 @@ class _Run:
             (series.instrument,), balances_of(self.book, plan.portfolio_id), self._clock, plan.terms
         )
         exchanges = {self._paper.venue: self._paper}
-        self._trader = TradeService(self.book, plan.portfolio_id, exchanges, self._clock, sender="backtest")
+        self._trader = TradeService(self.book, plan.portfolio_id, exchanges, self._clock)
         self._record(self._opening())
         with self.book.reading(plan.portfolio_id) as reading:
             self._rows = reading.rows
