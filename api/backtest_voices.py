@@ -42,7 +42,7 @@ class BotVoice:
         return after + 1 if self._sieve is None else self._sieve.next_bar(card, policy, after)
 
     def said(self, card: BotView, policy: SignalPolicy, bar: int) -> NewEvent | None:
-        closed = ClosedCandles(self._market.candles, self._market.bars, bar + 1)
+        closed = ClosedCandles(self._market.candles, bar + 1, self._market.bars)
         evaluation = evaluate(card, closed, policy, closed[-1].closed_at, self._extra)
         if evaluation.signal_event is not None:
             return new_signal(evaluation.signal_event)

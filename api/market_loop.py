@@ -17,6 +17,7 @@ from ledger.projections.bots import BotView
 from ledger.projections.marks import Mark
 from ledger.projections.policy import signal_policy
 from ledger.values import Instrument, derived_id
+from signals.closed_candles import ClosedCandles
 from signals.market import Candle, CandleFeed, Quote
 from signals.market_playback import PlayedFeed
 from signals.runner import Evaluation, evaluate, signal_id
@@ -126,21 +127,25 @@ class MarketLoop:
     def _ask(self, bots: Sequence[BotView], ahead: Sequence[Candle]) -> None:
         """The bots have been asked at the last candle before those `ahead`; what they said is recorded together."""
         said: list[NewEvent] = []
+        closed: dict[str, ClosedCandles] = {}
         with self._book.reading(self._portfolio_id) as reading:
             policy = signal_policy(reading.rows)
         for bot in bots:
-            instrument = Instrument(bot.instrument)
-            unseen = sum(1 for candle in ahead if candle.instrument == instrument)
-            candles = self._feed.history(instrument, WARMUP_BARS + unseen)
-            evaluation = self.evaluations[bot.bot_id] = evaluate(
-                bot, candles[: len(candles) - unseen], policy, self._clock()
-            )
+            if bot.instrument not in closed:
+                closed[bot.instrument] = self._closed(Instrument(bot.instrument), ahead)
+            evaluation = self.evaluations[bot.bot_id] = evaluate(bot, closed[bot.instrument], policy, self._clock())
             if evaluation.signal_event is not None:
                 said.append(new_signal(evaluation.signal_event))
             elif evaluation.failure is not None:
                 said.append(new_failure(bot, evaluation.failure))
         if said:
             self._record(said, bots)
+
+    def _closed(self, instrument: Instrument, ahead: Sequence[Candle]) -> ClosedCandles:
+        """The instrument's candles before those `ahead`, which all bots that are asked now share."""
+        unseen = sum(1 for candle in ahead if candle.instrument == instrument)
+        candles = self._feed.history(instrument, WARMUP_BARS + unseen)
+        return ClosedCandles(candles, len(candles) - unseen)
 
     def _record(self, said: Sequence[NewEvent], bots: Sequence[BotView]) -> None:
         try:

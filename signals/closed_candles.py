@@ -1,7 +1,7 @@
 """Candles up to a moment, beside the array that windows are cut from: evaluating many bots copies no candle twice."""
 
 from collections.abc import Sequence
-from typing import Self, overload
+from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,25 +13,25 @@ from signals.market import Candle
 class ClosedCandles(Sequence[Candle]):
     """The first `end` of some candles of one instrument and timeframe, oldest first. Nothing later can be reached.
 
-    `bars` are all of them as an array (`bars_of`); making another moment of the same candles costs nothing.
+    `bars` are all of the candles as an array (`bars_of`): then any moment of them costs nothing. Without it, as many as
+    the longest window needs are put into one.
     """
 
-    __slots__ = ("_bars", "_candles", "_end")
+    __slots__ = ("_bars", "_candles", "_end", "_first")
 
-    def __init__(self, candles: Sequence[Candle], bars: NDArray[np.void], end: int) -> None:
+    def __init__(self, candles: Sequence[Candle], end: int | None = None, bars: NDArray[np.void] | None = None) -> None:
         self._candles = candles
-        self._bars = bars
-        self._end = end
-
-    @classmethod
-    def of(cls, candles: Sequence[Candle]) -> Self:
-        """All of these candles."""
-        return cls(candles, bars_of(candles), len(candles))
+        self._end = len(candles) if end is None else end
+        self._bars = bars_of(()) if bars is None else bars
+        self._first = self._end if bars is None else 0
 
     def window(self, n: int) -> Window:
         """The window of the last `n`. Raises ValueError when there are fewer."""
+        if 0 <= self._end - n < self._first:
+            self._first = self._end - n
+            self._bars = bars_of(self._candles[self._first : self._end])
         last = self[-1]
-        return Window.cut(last.instrument, last.timeframe, self._bars, self._end, n)
+        return Window.cut(last.instrument, last.timeframe, self._bars, self._end - self._first, n)
 
     def __len__(self) -> int:
         return self._end
