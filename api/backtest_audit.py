@@ -59,7 +59,7 @@ def audit_of(
     """As `audited`, on this market."""
     whole = simulation_of(spec, market, extra)
     cuts = _cuts(whole, samples)
-    checks = (
+    checks: tuple[tuple[str, Callable[[], Fault | None]], ...] = (
         ("without twins", lambda: _without_twins(whole, extra)),
         (f"candles that end, at {len(cuts)} cuts", lambda: _cut_off(whole, cuts, extra, _shortened)),
         (f"another future, at {len(cuts)} cuts", lambda: _cut_off(whole, cuts, extra, _poisoned)),

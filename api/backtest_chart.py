@@ -49,7 +49,9 @@ def _picture(simulation: Simulation, result: BacktestResult, kind: Literal["png"
         figure = Figure(figsize=(10, 5), layout="constrained")
         axes = figure.subplots()
         for name, one in (("bots", simulation), ("buy and hold", held_beside(simulation))):
-            days = [(np.datetime64(close.day), float(close.equity)) for close in closes_of(one) if close.equity is not None]
+            days = [
+                (np.datetime64(close.day), float(close.equity)) for close in closes_of(one) if close.equity is not None
+            ]
             axes.plot([day for day, _ in days], [equity for _, equity in days], label=name)
         axes.set_title(f"{result.label}: {result.instrument} {result.timeframe}")
         axes.set_ylabel(f"equity, {result.performance.base_currency}")

@@ -3,7 +3,7 @@
 import csv
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -17,7 +17,6 @@ from api.exporting import lot_lines
 from api.proofs import BadTarget, event_line, whole_file
 from ledger.equity import equity_history
 from ledger.metrics import Close
-from ledger.performance import Performance
 from ledger.trade_export import trade_lines
 from ledger.values import decimal_text, time_text
 
@@ -55,17 +54,16 @@ def print_result(result: BacktestResult) -> None:
 
 def figure_rows(result: BacktestResult) -> Iterator[tuple[str, str, str]]:
     """Name, figure of the bots, figure of buying and holding; rounded, a dash where one is undefined."""
-    both = (result.performance, result.buy_and_hold)
-    currency = result.performance.base_currency
-    yield (f"equity, {currency}", *(_rounded(one.equity) for one in both))
-    yield (f"profit, {currency}", *(_rounded(one.profit) for one in both))
+    bots, held = result.performance, result.buy_and_hold
+    yield (f"equity, {bots.base_currency}", _rounded(bots.equity), _rounded(held.equity))
+    yield (f"profit, {bots.base_currency}", _rounded(bots.profit), _rounded(held.profit))
     for name, title in SHARES:
-        yield (title, *(_percent(getattr(one, name)) for one in both))
+        yield (title, _percent(getattr(bots, name)), _percent(getattr(held, name)))
     for name, title in RATIOS:
-        yield (title, *(_rounded(getattr(one, name)) for one in both))
-    yield ("round trips closed", *(str(one.closed_lots.count) for one in both))
-    yield ("of them won", *(_percent(one.closed_lots.win_rate) for one in both))
-    yield ("profit factor", *(_rounded(one.closed_lots.profit_factor) for one in both))
+        yield (title, _rounded(getattr(bots, name)), _rounded(getattr(held, name)))
+    yield ("round trips closed", str(bots.closed_lots.count), str(held.closed_lots.count))
+    yield ("of them won", _percent(bots.closed_lots.win_rate), _percent(held.closed_lots.win_rate))
+    yield ("profit factor", _rounded(bots.closed_lots.profit_factor), _rounded(held.closed_lots.profit_factor))
 
 
 def result_json(result: BacktestResult) -> str:
@@ -104,7 +102,7 @@ def closes_of(simulation: Simulation) -> tuple[Close, ...]:
     return equity_history(simulation.rows, log, simulation.ended_at).closes
 
 
-def _equity_lines(simulation: Simulation) -> Iterator[tuple[str, str, str, str]]:
+def _equity_lines(simulation: Simulation) -> Iterator[tuple[str, ...]]:
     yield ("day", "equity", "cash", "invested")
     for close in closes_of(simulation):
         numbers = (close.equity, close.cash, close.invested)

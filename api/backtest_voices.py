@@ -5,7 +5,6 @@ it has not spoken yet, the bot itself is asked.
 """
 
 from collections.abc import Mapping
-from decimal import Decimal
 from typing import Final
 
 import numpy as np
@@ -91,4 +90,5 @@ class _Sieve:
         reached = np.searchsorted(edges, size, side="right")
         bands = np.where(self._scores >= 0, reached, -reached)
         near = np.min(np.abs(size[:, np.newaxis] - edges), axis=1) <= GUARD
-        return (bands != band) | near | (size > 1)
+        wanted: NDArray[np.bool_] = (bands != band) | near | (size > 1)
+        return wanted

@@ -13,7 +13,6 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
 from pathlib import Path
-from typing import Final
 from uuid import UUID
 
 from api.backtest_failures import BadBacktest

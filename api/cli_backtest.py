@@ -1,12 +1,13 @@
 """`daybook backtest`: bots on recorded candles, through the real review, orders and ledger, at stated costs."""
 
+import inspect
 import sys
 from collections.abc import Callable
 from datetime import datetime
 from decimal import Decimal
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import rich_click as click
 
@@ -70,10 +71,7 @@ def specified(command: Callable[..., None]) -> Callable[..., None]:
     @click.option("--exits/--no-exits", default=True, help="Watch stop-loss and take-profit of signals, or not.")
     @wraps(command)
     def run(*args: object, **options: object) -> None:
-        names = ("candles", "bots", "params", "cash", "fee", "maker_fee", "half_spread", "impact", "volume_share")
-        names += ("limits", "begin", "end", "seed", "exits")
-        chosen = {name: options.pop(name) for name in names}
-        command(*args, spec=_spec(**chosen), **options)  # type: ignore[arg-type]
+        command(*args, spec=_spec(**{name: options.pop(name) for name in _OPTIONS}), **options)  # type: ignore[arg-type]
 
     return run
 
@@ -102,9 +100,7 @@ def _spec(
         raise click.UsageError(f"{len(params)} --params belong to {len(bots)} --bot: give each bot one at most")
     maker = fee if maker_fee is None else maker_fee
     try:
-        terms = PaperTerms(
-            half_spread, impact, volume_share, fee, maker, seed=seed, free=fee == 0 or maker == 0
-        )
+        terms = PaperTerms(half_spread, impact, volume_share, fee, maker, seed=seed, free=fee == 0 or maker == 0)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     settings = (*params, *("{}" for _ in bots[len(params) :]))
@@ -112,12 +108,17 @@ def _spec(
     return BacktestSpec(candles, chosen, cash, terms, limits, begin, end, exits)
 
 
+_OPTIONS: Final = tuple(inspect.signature(_spec).parameters)
+
+
 @backtest.command()
 @specified
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--html", type=click.Path(path_type=Path), help="Write a page with picture and figures.")
 @click.option("--png", type=click.Path(path_type=Path), help="Write a picture of the daily equity.")
-@click.option("--out", type=click.Path(path_type=Path), help="Write result, log, trades, lots and equity to this folder.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Write result, log, trades, lots and equity to this folder."
+)
 @one_sentence
 def run(spec: "BacktestSpec", as_json: bool, html: Path | None, png: Path | None, out: Path | None) -> None:
     """Run bots over the candles of a file: decided at each close, filled at the next open or later, at these costs.

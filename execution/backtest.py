@@ -39,7 +39,7 @@ from ledger.projections.bots import BotView
 from ledger.projections.cash import Balance
 from ledger.projections.orders import OrderView
 from ledger.projections.policy import SignalPolicy, limit_of, minutes, signal_policy
-from ledger.values import ZERO, Asset, Side, derived_id
+from ledger.values import ZERO, Side, derived_id
 
 ENGINE: Final = 1
 """Raised when the same plan over the same candles may give another log."""

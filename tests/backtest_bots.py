@@ -32,8 +32,8 @@ def market_of_prices(*bars: tuple[str, str, str, str], volume: str = "1000") -> 
     """Hourly candles of these opens, highs, lows and closes."""
     hour = timedelta(hours=1)
     candles = [
-        Candle(BTC, hour, BEGINS_AT + number * hour, *map(Decimal, prices), Decimal(volume))
-        for number, prices in enumerate(bars)
+        Candle(BTC, hour, BEGINS_AT + n * hour, *(Decimal(o), Decimal(h), Decimal(low), Decimal(c)), Decimal(volume))
+        for n, (o, h, low, c) in enumerate(bars)
     ]
     return Market.of(candles, "by-hand.csv")
 
@@ -82,7 +82,8 @@ class Saying:
         numbers = _number(bars)
         found = said[numbers % len(said)] + np.where(numbers % 2, 1e-9, -1e-9)
         found[: self.needs(params).bars - 1] = np.nan
-        return np.clip(found, -1, 1)
+        bounded: NDArray[np.float64] = np.clip(found, -1, 1)
+        return bounded
 
 
 def _number(bars: NDArray[np.void]) -> NDArray[np.int64]:

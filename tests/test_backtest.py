@@ -198,7 +198,7 @@ def test_buying_and_holding_is_what_it_says() -> None:
     held = held_beside(simulation_of(spec_of(terms=free), market))
 
     trades = [one.event for one in held.book.log.read(held.plan.portfolio_id) if isinstance(one.event, TradeExecuted)]
-    assert [(trade.price, trade.quantity) for trade in trades] == [(125, Decimal("79.99999999"))]
+    assert [(trade.price, trade.quantity) for trade in trades] == [(Decimal(125), Decimal("79.99999999"))]
     assert result_of(held).performance.equity == Decimal("79.99999999") * 250 + Decimal("0.00000125")
 
 
@@ -253,7 +253,9 @@ def test_stops_and_targets_end_what_was_bought(bars: list[tuple[str, str, str, s
 
 def test_what_a_candle_cannot_take_of_an_exit_goes_on_at_the_next_open() -> None:
     """A stop takes the share of the candle that touched it; the rest sells at the open of the next."""
-    assert exits_on(QUIET, QUIET, ("95", "96", "80", "85"), ("70", "71", "69", "70"), ("60", "61", "59", "60"), volume="5") == [
+    assert exits_on(
+        QUIET, QUIET, ("95", "96", "80", "85"), ("70", "71", "69", "70"), ("60", "61", "59", "60"), volume="5"
+    ) == [
         (Decimal(90), Decimal("0.5")),
         (Decimal(70), Decimal("0.4")),
     ]
