@@ -72,7 +72,9 @@ def test_honest_bots_pass(bot: Bot) -> None:
 
 
 @pytest.mark.parametrize(
-    ("bot", "check"), [(Peeks(), "look-ahead"), (LyingTwin(), "twins"), (NeedsMore(), "warm-up")], ids=str
+    ("bot", "check"),
+    [(Peeks(), "look-ahead"), (LyingTwin(), "twins"), (NeedsMore(), "warm-up")],
+    ids=["look-ahead", "twins", "warm-up"],
 )
 def test_cheating_bots_are_found(bot: Bot, check: str) -> None:
     """Planted: each is found by its check, with the moment of the first difference and what was said."""
