@@ -11,7 +11,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from execution.backtest_bars import BarSeries
+from api.backtest_bars import BarSeries
 from ledger.values import Instrument, decimal_text, time_text
 from signals.bot import bars_of
 from signals.market import Candle, timeframe_text

@@ -12,10 +12,9 @@ from decimal import ROUND_DOWN, Decimal
 from typing import Final, Protocol
 from uuid import UUID
 
-from execution.backtest_bars import BarSeries, ClosedBar
 from execution.exchanges.paper import MINIMUM_SIZE, PaperExchange, PaperTerms
 from execution.exchanges.paper_memory import balances_of
-from execution.exchanges.paper_prices import in_lots
+from execution.exchanges.paper_prices import Bar, in_lots
 from execution.exits import Guard, guards_after, levels_of, touched
 from execution.order_events import client_order_id
 from execution.sizing import spendable
@@ -39,13 +38,39 @@ from ledger.projections.bots import BotView
 from ledger.projections.cash import Balance
 from ledger.projections.orders import OrderView
 from ledger.projections.policy import SignalPolicy, limit_of, minutes, signal_policy
-from ledger.values import ZERO, Side, derived_id
+from ledger.values import ZERO, Instrument, Side, derived_id
 
 ENGINE: Final = 1
 """Raised when the same plan over the same candles may give another log."""
 
 ACCOUNT: Final = "paper"
 MARK_SOURCE: Final = "backtest"
+
+
+class ClosedBar(Bar, Protocol):
+    """A closed candle with the price that it closed at."""
+
+    @property
+    def close(self) -> Decimal: ...
+
+
+class Series(Protocol):
+    """The closed candles of one instrument, oldest first, and where among them something can happen."""
+
+    @property
+    def bars(self) -> Sequence[ClosedBar]: ...
+
+    @property
+    def instrument(self) -> Instrument: ...
+
+    def ends_day(self, bar: int) -> bool:
+        """Whether no other bar closes on the same UTC day, whose last moment is 24:00."""
+
+    def day_ends_in(self, first: int, end: int) -> list[int]:
+        """The bars from `first` up to, not including, `end` that are the last of their day."""
+
+    def first_touch(self, stop: Decimal | None, target: Decimal | None, first: int, end: int) -> int:
+        """A bar from `first` on before which none falls to `stop` or rises to `target`; `end` when none before it may."""
 
 
 class Voice(Protocol):
@@ -83,7 +108,7 @@ class Plan:
     hold: bool = False
 
 
-def simulate(series: BarSeries, voices: Sequence[Voice], plan: Plan) -> MemoryBook:
+def simulate(series: Series, voices: Sequence[Voice], plan: Plan) -> MemoryBook:
     """The book after everything that follows from the plan. The same arguments give the same log, hash by hash."""
     run = _Run(series, voices, plan)
     bar = plan.first
@@ -98,7 +123,7 @@ def simulate(series: BarSeries, voices: Sequence[Voice], plan: Plan) -> MemoryBo
 class _Run:
     """One simulation on its way; its clock stands at the close of the bar that is being gone through."""
 
-    def __init__(self, series: BarSeries, voices: Sequence[Voice], plan: Plan) -> None:
+    def __init__(self, series: Series, voices: Sequence[Voice], plan: Plan) -> None:
         self._series = series
         self._plan = plan
         self._voices = {voice.registration.bot_id: voice for voice in voices}

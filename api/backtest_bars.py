@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Final, Protocol, Self
+from typing import Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from execution.exchanges.paper_prices import Bar
+from execution.backtest import ClosedBar
 from ledger.values import Instrument
 
 Array = NDArray[np.float64]
@@ -19,13 +19,6 @@ MARGIN: Final = 1e-9
 
 STRETCH: Final = 4096
 """So many bars are looked through at a time for one that touches a price."""
-
-
-class ClosedBar(Bar, Protocol):
-    """A closed candle with the price that it closed at."""
-
-    @property
-    def close(self) -> Decimal: ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
