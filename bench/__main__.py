@@ -12,11 +12,8 @@ import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
-<<<<<<< HEAD
-from bench.bots import measure_bots
-=======
 from bench.backtest import measure_backtests
->>>>>>> 1f3040e (A page on backtests, its examples run by a test; a bench of whole backtests)
+from bench.bots import measure_bots
 from bench.figures import Figure, print_figures
 from bench.ledger_speed import measure_ledger
 from bench.past_cuts import measure_past
@@ -46,12 +43,9 @@ def main() -> None:
             figures += limits.figures
             figures += measure_ledger(engine, limits, events)
             figures += measure_past(engine, events)
-<<<<<<< HEAD
     print_figures(figures)
     print_figures(measure_bots())
-=======
-    print_figures(figures + measure_backtests(chosen.candles))
->>>>>>> 1f3040e (A page on backtests, its examples run by a test; a bench of whole backtests)
+    print_figures(measure_backtests(chosen.candles))
 
 
 main()
