@@ -6,6 +6,7 @@ from pathlib import Path
 
 import rich_click as click
 
+from api.cli_backtest import backtest
 from api.cli_bot import bot
 from api.cli_export import export
 from api.cli_freqtrade import freqtrade
@@ -174,6 +175,7 @@ def doctor() -> None:
 
 
 cli.add_command(bot)
+cli.add_command(backtest)
 cli.add_command(export)
 cli.add_command(import_)
 cli.add_command(performance)

@@ -9,6 +9,7 @@ from typing import Final, ParamSpec
 
 import rich_click as click
 
+from api.backtest_failures import BadBacktest, NoCharts
 from api.keys import BadKey
 from api.proofs import BadTarget
 from api.settings import BadSettings
@@ -58,6 +59,8 @@ FAILURES: Final = (
     BadBot,
     BotUnusable,
     BotRaised,
+    BadBacktest,
+    NoCharts,
 )
 
 

@@ -19,6 +19,7 @@ from ledger.projections.policy import signal_policy
 from ledger.rows import Rows
 from ledger.values import Instrument, derived_id
 from signals.bot import Bot
+from signals.closed_candles import ClosedCandles
 from signals.market import Candle, CandleFeed, Quote
 from signals.market_playback import PlayedFeed
 from signals.registry import NO_BOTS
@@ -131,21 +132,27 @@ class MarketLoop:
     def _ask(self, bots: Sequence[BotView], ahead: Sequence[Candle]) -> None:
         """The bots have been asked at the last candle before those `ahead`; what they said is recorded together."""
         said: list[NewEvent] = []
+        closed: dict[str, ClosedCandles] = {}
         with self._book.reading(self._portfolio_id) as reading:
             policy, foreign = signal_policy(reading.rows), self._enabled(reading.rows)
         for bot in bots:
-            instrument = Instrument(bot.instrument)
-            unseen = sum(1 for candle in ahead if candle.instrument == instrument)
-            candles = self._feed.history(instrument, WARMUP_BARS + unseen)
+            if bot.instrument not in closed:
+                closed[bot.instrument] = self._closed(Instrument(bot.instrument), ahead)
             evaluation = self.evaluations[bot.bot_id] = evaluate(
-                bot, candles[: len(candles) - unseen], policy, self._clock(), foreign
+                bot, closed[bot.instrument], policy, self._clock(), foreign
             )
             if evaluation.signal_event is not None:
-                said.append(_signal(evaluation.signal_event))
+                said.append(new_signal(evaluation.signal_event))
             elif evaluation.failure is not None:
-                said.append(_failure(bot, evaluation.failure))
+                said.append(new_failure(bot, evaluation.failure))
         if said:
             self._record(said, bots)
+
+    def _closed(self, instrument: Instrument, ahead: Sequence[Candle]) -> ClosedCandles:
+        """The instrument's candles before those `ahead`, which all bots that are asked now share."""
+        unseen = sum(1 for candle in ahead if candle.instrument == instrument)
+        candles = self._feed.history(instrument, WARMUP_BARS + unseen)
+        return ClosedCandles(candles, len(candles) - unseen)
 
     def _record(self, said: Sequence[NewEvent], bots: Sequence[BotView]) -> None:
         try:
@@ -164,7 +171,7 @@ class MarketLoop:
             if not isinstance(signal, SignalEmitted):
                 raise
             bot = next(one for one in bots if one.bot_id == signal.bot_id)
-            failure = _failure(bot, BotFailed(bot_id=bot.bot_id, asof=signal.asof, error=CONTRADICTION))
+            failure = new_failure(bot, BotFailed(bot_id=bot.bot_id, asof=signal.asof, error=CONTRADICTION))
             self._book.record(self._portfolio_id, [failure])
 
     def _on_quote(self, quote: Quote) -> None:
@@ -184,12 +191,14 @@ class MarketLoop:
         self._marked[instrument] = now
 
 
-def _signal(signal: SignalEmitted) -> NewEvent:
+def new_signal(signal: SignalEmitted) -> NewEvent:
+    """The signal as it is recorded."""
     new_id = signal_id(signal)
     return NewEvent(signal, new_id, signal.asof, f"bot:{signal.bot_id}", new_id)
 
 
-def _failure(bot: BotView, failure: BotFailed) -> NewEvent:
+def new_failure(bot: BotView, failure: BotFailed) -> NewEvent:
+    """The failure as it is recorded."""
     # A bot that is started again may fail again at the same candle, with the same words or others.
     new_id = derived_id("bot-failed", bot.bot_id, failure.asof, bot.status_since, failure.error)
     return NewEvent(failure, new_id, failure.asof, f"bot:{bot.bot_id}", new_id)

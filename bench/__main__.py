@@ -1,8 +1,9 @@
 """`make bench`: measures and prints; asserts nothing about time.
 
-    python -m bench [--events N]
+    python -m bench [--events N] [--candles FILE]
 
-N (default 20,000) is the length of the log that is rebuilt; the others follow from it.
+N (default 20,000) is the length of the log that is rebuilt; the others follow from it. FILE is a CSV file of candles for
+the backtests, in place of a simulated market.
 """
 
 import argparse
@@ -11,6 +12,7 @@ import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
+from bench.backtest import measure_backtests
 from bench.bots import measure_bots
 from bench.figures import Figure, print_figures
 from bench.ledger_speed import measure_ledger
@@ -26,7 +28,9 @@ def main() -> None:
         description="Measure the ledger and the bots beside the raw limits of this machine."
     )
     parser.add_argument("--events", type=int, default=20_000, help="length of the log that is rebuilt")
-    events = parser.parse_args().events
+    parser.add_argument("--candles", type=Path, help="a CSV file of candles for the backtests")
+    chosen = parser.parse_args()
+    events = chosen.events
     print(
         f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {platform.machine()}, Python {platform.python_version()}, {events} events"
     )
@@ -41,6 +45,7 @@ def main() -> None:
             figures += measure_past(engine, events)
     print_figures(figures)
     print_figures(measure_bots())
+    print_figures(measure_backtests(chosen.candles))
 
 
 main()

@@ -87,7 +87,7 @@ class MemoryBook:
         self, portfolio_id: UUID, events: Sequence[NewEvent], expected_position: int | None = None
     ) -> list[Envelope]:
         envelopes = self.log.append(portfolio_id, events, expected_position)
-        for envelope in sorted(envelopes, key=lambda one: one.position):
+        for envelope in envelopes if len(envelopes) == 1 else sorted(envelopes, key=lambda one: one.position):
             if envelope.position > self._positions.get(portfolio_id, 0) and portfolio_id not in self._stopped:
                 self._fold(portfolio_id, envelope)
         return envelopes
@@ -97,7 +97,10 @@ class MemoryBook:
         return nullcontext(Reading(self._positions.get(portfolio_id, 0), self._stopped.get(portfolio_id), rows))
 
     def _rows_of(self, portfolio_id: UUID) -> MemoryRows:
-        return self._rows.setdefault(portfolio_id, MemoryRows(recorded=partial(self._memory.find, portfolio_id)))
+        rows = self._rows.get(portfolio_id)
+        if rows is None:
+            rows = self._rows[portfolio_id] = MemoryRows(recorded=partial(self._memory.find, portfolio_id))
+        return rows
 
     def _fold(self, portfolio_id: UUID, envelope: Envelope) -> None:
         rows = self._rows_of(portfolio_id)

@@ -82,7 +82,10 @@ class Envelope:
 
 def canonical_json(value: object) -> str:
     """JSON with sorted keys, no spaces and no NaN: equal values give equal text. Money enters it as text."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return _encoder.encode(value)
+
+
+_encoder: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 def encode(event: Event) -> str:

@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import Protocol
 from uuid import UUID
@@ -134,7 +133,7 @@ def same_content(stored: Envelope, new: NewEvent) -> bool:
 
 def _extend(log: list[Envelope], portfolio_id: UUID, new: NewEvent, recorded_at: datetime) -> Envelope:
     previous = log[-1].hash if log else genesis_hash(portfolio_id)
-    bare = Envelope(
+    envelope = Envelope(
         portfolio_id=portfolio_id,
         position=len(log) + 1,
         event_id=new.event_id,
@@ -149,6 +148,8 @@ def _extend(log: list[Envelope], portfolio_id: UUID, new: NewEvent, recorded_at:
         metadata=new.metadata,
         hash=b"",
     )
-    envelope = replace(bare, hash=event_hash(previous, bare))
+    # Before anyone has seen it: the hash covers the rest, and the event is what decoding its own text would give again.
+    object.__setattr__(envelope, "hash", event_hash(previous, envelope))
+    envelope.__dict__["event"] = new.event
     log.append(envelope)
     return envelope

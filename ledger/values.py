@@ -10,11 +10,11 @@ from datetime import UTC, datetime
 from decimal import ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
 from enum import StrEnum
 from typing import Annotated, Any, Final, Self
-from uuid import UUID, uuid5
+from uuid import UUID
 
 from pydantic import BeforeValidator, GetCoreSchemaHandler, PlainSerializer
 from pydantic_core import CoreSchema, core_schema
-from uuid_utils.compat import uuid7
+from uuid_utils.compat import uuid5, uuid7
 
 DECIMAL_PLACES: Final = 18
 INTEGER_DIGITS: Final = 20  # 38 digits in all

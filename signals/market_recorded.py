@@ -26,12 +26,19 @@ def recorded_feed(
 
     Raises BadFeed for a file that cannot be used, BadCandle for a wrong line, naming file and line.
     """
+    candles = recorded_candles(path, instrument, timeframe)
+    label = f"recorded candles {path.name} at {decimal_text(speed)}x"
+    return PlayedFeed(RecordedTape(tuple(candles)), label, f"file:{path.name[:90]}", speed, elapsed, simulated=False)
+
+
+def recorded_candles(
+    path: Path, instrument: Instrument | None = None, timeframe: timedelta | None = None
+) -> list[Candle]:
+    """Every candle of a CSV file; raises as `recorded_feed`."""
     if not path.exists():
         raise BadFeed(f"{path} cannot be opened: No such file, seen from the folder that Daybook was started in")
     named = _from_name(path) if instrument is None or timeframe is None else None
-    candles = read_candles(path, instrument or _known(path, named)[0], timeframe or _known(path, named)[1])
-    label = f"recorded candles {path.name} at {decimal_text(speed)}x"
-    return PlayedFeed(RecordedTape(tuple(candles)), label, f"file:{path.name[:90]}", speed, elapsed, simulated=False)
+    return read_candles(path, instrument or _known(path, named)[0], timeframe or _known(path, named)[1])
 
 
 HEADER: Final = ("timestamp", "open", "high", "low", "close", "volume")

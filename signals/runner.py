@@ -14,6 +14,7 @@ from ledger.projections.bots import BotView
 from ledger.projections.policy import SignalPolicy
 from ledger.values import derived_id, time_text
 from signals.bot import Bot, Part, Signal, Window
+from signals.closed_candles import ClosedCandles
 from signals.foreign import Failure, answer_of
 from signals.market import Candle, timeframe_of, timeframe_text
 from signals.registry import NO_BOTS, bot_of, parameters_hash, parameters_of
@@ -111,7 +112,8 @@ def _ask(view: BotView, candles: Sequence[Candle], extra: Mapping[str, Bot]) -> 
     needed = bot.needs(params).bars
     if needed > len(candles):
         return _Asked(needed, None)
-    signal = bot.evaluate(Window.of(candles, needed), params)
+    window = candles.window(needed) if isinstance(candles, ClosedCandles) else Window.of(candles, needed)
+    signal = bot.evaluate(window, params)
     if signal is None:
         return _Asked(needed, None)
     return _Asked(needed, _event(view, bot.version, parameters_hash(params), last, signal))

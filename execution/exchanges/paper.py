@@ -41,7 +41,7 @@ DUST: Final = 10 * LOT
 
 @dataclass(frozen=True, slots=True)
 class PaperTerms:
-    """The assumptions beside every paper result. Rates are fractions (0.006 is 0.6 %); fees are above 0.
+    """The assumptions beside every paper result. Rates are fractions (0.006 is 0.6 %); fees are above 0, or 0 where `free` says so.
 
     `impact` is the extra cost of taking the whole volume allowed; `fee_in` says whether buys pay in quote or in what
     they receive; `refuse_rate` and `lost_reply_rate` inject refusals and lost answers, chosen by seed and client
@@ -58,9 +58,11 @@ class PaperTerms:
     refuse_rate: Decimal = ZERO
     lost_reply_rate: Decimal = ZERO
     seed: int = 0
+    free: bool = False
 
     def __post_init__(self) -> None:
-        if not (0 < self.taker_fee < 1 and 0 < self.maker_fee < 1):
+        fees = (self.taker_fee, self.maker_fee)
+        if not all(0 <= rate < 1 for rate in fees) or not (all(fees) or self.free):
             raise ValueError("fees are mandatory: each rate is above 0 and below 1")
         rates = (self.half_spread, self.impact, self.refuse_rate, self.lost_reply_rate)
         if not all(0 <= rate <= 1 for rate in rates) or self.half_spread + self.impact >= 1:
@@ -123,6 +125,7 @@ class PaperExchange:
         self._orders: dict[str, _Order] = {}
         self._told_until: dict[Instrument, datetime] = {}
         self._prices: dict[Instrument, Decimal] = {}
+        self._taken: dict[Instrument, Decimal] = {}
 
     def rules(self, instrument: Instrument) -> InstrumentRules | None:
         if instrument not in self._instruments:
@@ -199,6 +202,18 @@ class PaperExchange:
             offer = bar_offer(order.ticket, bar, self.terms.half_spread, fresh)
             if offer is not None:
                 taken += self._fill(order, offer, allowed, taken, bar.opened_at)
+        self._taken[bar.instrument] = taken
+
+    def on_touch(self, client_order_id: str, bar: Bar, offer: Offer) -> None:
+        """The order waited for a price that the candle told last went through: that is filled as if it had stood there.
+
+        It takes what others left of the candle's volume; the rest goes on as the order it is.
+        """
+        order = self._orders.get(client_order_id)
+        if order is None or order.state != "open" or self._told_until.get(bar.instrument) != bar.opened_at:
+            return
+        allowed, taken = in_lots(bar.volume * self.terms.volume_share), self._taken[bar.instrument]
+        self._taken[bar.instrument] = taken + self._fill(order, offer, allowed, taken, bar.closed_at)
 
     def on_quote(self, quote: TopOfBook) -> None:
         """The market stands there now: market orders fill at the far side, limits when it is through their price."""

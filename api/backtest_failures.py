@@ -1,0 +1,9 @@
+"""What can be wrong with a backtest that is asked for. Apart from the rest, so that the command line starts quickly."""
+
+
+class BadBacktest(ValueError):
+    """The backtest cannot be run as it is asked for; the text says why and what to do."""
+
+
+class NoCharts(Exception):
+    """No picture can be drawn; the text says why and what to do."""

@@ -1,0 +1,123 @@
+"""Whole backtests (review, orders and ledger included) and live evaluations, on one core.
+
+    python -m bench.backtest [--candles FILE]
+
+Without a file the candles are those of the seeded simulated market, as many as three years of hours hold.
+"""
+
+import argparse
+import time
+from datetime import timedelta
+from decimal import Decimal
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Final
+
+from api.backtest_market import Market, recorded_market
+from api.backtesting import BacktestSpec, BotSpec, result_of, simulation_of
+from api.first_run import registered
+from api.market_loop import MarketClock, MarketLoop
+from bench.figures import Figure, print_figures, rate
+from execution.exchanges.paper import PaperExchange, PaperTerms
+from execution.exchanges.paper_memory import balances_of
+from execution.trade_service import TradeService
+from ledger.book import MemoryBook
+from ledger.envelope import NewEvent
+from ledger.events import BotStarted, PortfolioOpened
+from ledger.values import Instrument, derived_id
+from signals.market import Candle
+from signals.market_playback import PlayedFeed
+from signals.market_recorded import RecordedTape
+from signals.market_simulated import simulated_candles
+
+BARS: Final = 20_000
+SLOW_BARS: Final = 3_000
+"""The contract path is measured over so many: its cost per bar is the same."""
+LIVE_BOTS: Final = 200
+LIVE_CANDLES: Final = 20
+TIMES: Final = 3
+"""The best of so many is told: what disturbs a measurement only makes it slower."""
+
+COSTS: Final = PaperTerms(taker_fee=Decimal("0.001"), maker_fee=Decimal("0.001"))
+ALL_IN: Final = tuple(
+    (name, Decimal(value))
+    for name, value in (
+        ("confirmation_minutes", "0"),
+        ("cooldown_minutes", "0"),
+        ("base_trade", "100000000"),
+        ("maximum_trade", "100000000"),
+    )
+)
+CROSSES: Final = (*ALL_IN, *((f"{name}_score", Decimal("0.8")) for name in ("action", "warm", "hot", "cool")))
+"""Only a cross is an opinion, and what comes after it is none."""
+
+BACKTESTS: Final = (
+    ("MA cross 150/200, few trades", BotSpec("ma_cross", '{"fast": 150, "slow": 200}'), CROSSES),
+    ("MA cross 10/20, in and out", BotSpec("ma_cross"), CROSSES),
+    ("RSI 14 30/70", BotSpec("rsi"), (*ALL_IN, *((f"{n}_score", Decimal("0.5")) for n in ("action", "warm", "hot")))),
+)
+
+
+def measure_backtests(path: Path | None = None) -> list[Figure]:
+    """Bars a second of whole backtests, with how much was in their logs, and evaluations a second of a live loop."""
+    market = recorded_market(path) if path else Market.of(_simulated(BARS), "simulated.csv")
+    figures: list[Figure] = []
+    for name, bot, limits in BACKTESTS:
+        spec = BacktestSpec(Path(market.name), (bot,), Decimal(10_000), COSTS, limits)
+        done = simulation_of(spec, market)
+        runs = [rate("", "", len(market.candles), partial(simulation_of, spec, market)) for _ in range(TIMES)]
+        result = result_of(done)
+        told = f"{name}: {result.trades} trades, {result.events} events"
+        figures.append(Figure(told, max(run.value for run in runs), "bars/s"))
+    part = Market.of(market.candles[:SLOW_BARS], market.name)
+    name, bot, limits = BACKTESTS[-1]
+    plain = BacktestSpec(Path(market.name), (bot,), Decimal(10_000), COSTS, limits, twins=False)
+    figures.append(rate(f"{name} without its twin", "bars/s", len(part.candles), partial(simulation_of, plain, part)))
+    return [*figures, _live(market)]
+
+
+def _live(market: Market) -> Figure:
+    """The market loop with many bots, each asked at every candle; what they say is judged and traded too."""
+    seconds = 0.0
+    timeframe = market.candles[0].timeframe
+    feed = PlayedFeed(
+        RecordedTape(tuple(market.candles)), "bench", "bench", Decimal(1), lambda: seconds, simulated=False
+    )
+    feed.start(600, None)
+    book, portfolio_id = MemoryBook(feed.now), derived_id("bench", "live")
+    kinds = ("rsi", "macd", "ma_cross", "combined")
+    bots = [registered(f"bot-{n}", kinds[n % 4], market.instrument, market.timeframe, "{}") for n in range(LIVE_BOTS)]
+    events = [
+        PortfolioOpened(name="live", base_currency=market.instrument.quote),
+        *bots,
+        *(BotStarted(bot_id=bot.bot_id) for bot in bots),
+    ]
+    book.record(
+        portfolio_id,
+        [NewEvent(one, derived_id(portfolio_id, n), feed.now(), "bench", portfolio_id) for n, one in enumerate(events)],
+    )
+    clock = MarketClock(feed)
+    paper = PaperExchange((market.instrument,), balances_of(book, portfolio_id), clock)
+    trader = TradeService(book, portfolio_id, {paper.venue: paper}, clock)
+    loop = MarketLoop(book, portfolio_id, feed, clock, paper, trader, lambda: seconds)
+    started = time.perf_counter()
+    for _ in range(LIVE_CANDLES):
+        seconds += timeframe.total_seconds()
+        loop.tick()
+    took = time.perf_counter() - started
+    return Figure(f"{LIVE_BOTS} bots live", LIVE_BOTS * loop.candles / took, "evaluations/s")
+
+
+def _simulated(bars: int) -> list[Candle]:
+    return list(islice(simulated_candles(7, Instrument("BTC-USD"), timedelta(hours=1)), bars))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Measure whole backtests and live evaluations.")
+    parser.add_argument("--candles", type=Path, help="a CSV file of candles such as coinbase-BTC-USD-1h.csv")
+    print_figures(measure_backtests(parser.parse_args().candles))
+
+
+if __name__ == "__main__":
+    main()
