@@ -18,9 +18,11 @@ from ledger.metrics import (
     cvar_historic,
     drawdown_of,
     drawdowns,
+    kurtosis,
     known_sum,
     rate_per_period,
     sharpe,
+    skewness,
     sortino,
     time_weighted_returns,
     total_return,
@@ -47,8 +49,8 @@ class Performance:
     """The figures of a portfolio at `until`; None where one is undefined or rests on something unknown, `notes` say why.
 
     Returns, rates and ratios are fractions, money is in base currency. Time-weighted figures cover the days from
-    `measured_from` to `until`: those after the last day whose return cannot be known. Spread and risk (volatility, Sharpe,
-    Sortino, VaR, CVaR) look at the `full_days` among them. `net_flows`, `profit` (equity less net flows),
+    `measured_from` to `until`: those after the last day whose return cannot be known. Spread, shape and risk (volatility, Sharpe,
+    skewness, kurtosis, Sortino, VaR, CVaR) look at the `full_days` among them. `net_flows`, `profit` (equity less net flows),
     `money_weighted_return` and `closed_lots` cover the whole life.
 
     Annual rates (`cagr`, `money_weighted_return`) of fewer than 30 days are None.
@@ -72,6 +74,8 @@ class Performance:
     money_weighted_return: Decimal | None
     volatility: Decimal | None
     sharpe: Decimal | None
+    skewness: Decimal | None
+    kurtosis: Decimal | None
     sortino: Decimal | None
     calmar: Decimal | None
     max_drawdown: Decimal | None
@@ -146,6 +150,8 @@ def performance_from(
         money_weighted_return=_money_weighted(history, equity) if paid_span >= SHORTEST_DAYS else None,
         volatility=volatility(full, periods_per_year),
         sharpe=sharpe(full, periods_per_year, rate),
+        skewness=skewness(full),
+        kurtosis=kurtosis(full),
         sortino=sortino(full, periods_per_year, rate),
         calmar=calmar(annual, drawdown.worst if drawdown else None),
         max_drawdown=drawdown.worst if drawdown else None,
