@@ -18,8 +18,8 @@ from ledger.metrics import (
     cvar_historic,
     drawdown_of,
     drawdowns,
-    kurtosis,
     known_sum,
+    kurtosis,
     rate_per_period,
     sharpe,
     skewness,
@@ -133,7 +133,6 @@ def performance_from(
     drawdown = drawdown_of([day for day, _ in measured], falls)
     equity = history.closes[-1].equity if history.closes else None
     net_flows = known_sum(close.flow for close in history.closes) if history.closes else None
-    rate = rate_per_period(risk_free, periods_per_year)
     return Performance(
         base_currency=history.base_currency,
         until=history.until,
@@ -148,19 +147,12 @@ def performance_from(
         time_weighted_return=total,
         cagr=annual,
         money_weighted_return=_money_weighted(history, equity) if paid_span >= SHORTEST_DAYS else None,
-        volatility=volatility(full, periods_per_year),
-        sharpe=sharpe(full, periods_per_year, rate),
-        skewness=skewness(full),
-        kurtosis=kurtosis(full),
-        sortino=sortino(full, periods_per_year, rate),
+        **_spread_of(full, periods_per_year, rate_per_period(risk_free, periods_per_year)),
         calmar=calmar(annual, drawdown.worst if drawdown else None),
         max_drawdown=drawdown.worst if drawdown else None,
         current_drawdown=drawdown.current if drawdown else None,
         longest_drawdown_days=drawdown.longest_days if drawdown else None,
         ulcer=ulcer(falls),
-        var_95_historic=var_historic(full),
-        cvar_95_historic=cvar_historic(full),
-        var_95_parametric=var_parametric(full),
         exposure_days=_share(sum(close.held for close in closes), len(closes)),
         exposure_average=_average_exposure(closes),
         turnover=_turnover(closes),
@@ -173,6 +165,20 @@ def performance_from(
             *_spread_notes(full),
         ),
     )
+
+
+def _spread_of(full: Sequence[Decimal], periods_per_year: Decimal, rate: Decimal) -> dict[str, Decimal | None]:
+    """The figures of spread, shape and risk of whole days' returns, by name."""
+    return {
+        "volatility": volatility(full, periods_per_year),
+        "sharpe": sharpe(full, periods_per_year, rate),
+        "skewness": skewness(full),
+        "kurtosis": kurtosis(full),
+        "sortino": sortino(full, periods_per_year, rate),
+        "var_95_historic": var_historic(full),
+        "cvar_95_historic": cvar_historic(full),
+        "var_95_parametric": var_parametric(full),
+    }
 
 
 Measured = Sequence[tuple[date, Decimal]]
