@@ -5,5 +5,9 @@ class BadBacktest(ValueError):
     """The backtest cannot be run as it is asked for; the text says why and what to do."""
 
 
+class RefusedParameters(BadBacktest):
+    """A bot does not take the parameters it was given."""
+
+
 class NoCharts(Exception):
     """No picture can be drawn; the text says why and what to do."""

@@ -55,20 +55,20 @@ def print_result(result: BacktestResult) -> None:
 def figure_rows(result: BacktestResult) -> Iterator[tuple[str, str, str]]:
     """Name, figure of the bots, figure of buying and holding; rounded, a dash where one is undefined."""
     bots, held = result.performance, result.buy_and_hold
-    yield (f"equity, {bots.base_currency}", _rounded(bots.equity), _rounded(held.equity))
-    yield (f"profit, {bots.base_currency}", _rounded(bots.profit), _rounded(held.profit))
+    yield (f"equity, {bots.base_currency}", rounded(bots.equity), rounded(held.equity))
+    yield (f"profit, {bots.base_currency}", rounded(bots.profit), rounded(held.profit))
     for name, title in SHARES:
-        yield (title, _percent(getattr(bots, name)), _percent(getattr(held, name)))
+        yield (title, percent(getattr(bots, name)), percent(getattr(held, name)))
     for name, title in RATIOS:
-        yield (title, _rounded(getattr(bots, name)), _rounded(getattr(held, name)))
+        yield (title, rounded(getattr(bots, name)), rounded(getattr(held, name)))
     yield ("round trips closed", str(bots.closed_lots.count), str(held.closed_lots.count))
-    yield ("of them won", _percent(bots.closed_lots.win_rate), _percent(held.closed_lots.win_rate))
-    yield ("profit factor", _rounded(bots.closed_lots.profit_factor), _rounded(held.closed_lots.profit_factor))
+    yield ("of them won", percent(bots.closed_lots.win_rate), percent(held.closed_lots.win_rate))
+    yield ("profit factor", rounded(bots.closed_lots.profit_factor), rounded(held.closed_lots.profit_factor))
 
 
 def result_json(result: BacktestResult) -> str:
     """The result as one JSON object; decimals and times are text."""
-    return json.dumps(_plain(asdict(result)), ensure_ascii=False, indent=2)
+    return json.dumps(plain(asdict(result)), ensure_ascii=False, indent=2)
 
 
 def write_files(folder: Path, simulation: Simulation, result: BacktestResult) -> list[Path]:
@@ -109,12 +109,13 @@ def _equity_lines(simulation: Simulation) -> Iterator[tuple[str, ...]]:
         yield (str(close.day), *("unknown" if one is None else decimal_text(one) for one in numbers))
 
 
-def _plain(value: object) -> object:
+def plain(value: object) -> object:
+    """The value as JSON has it: decimals and times as text."""
     match value:
         case dict():
-            return {name: _plain(one) for name, one in value.items()}
+            return {name: plain(one) for name, one in value.items()}
         case list() | tuple():
-            return [_plain(one) for one in value]
+            return [plain(one) for one in value]
         case Decimal():
             return decimal_text(value)
         case datetime():
@@ -125,9 +126,11 @@ def _plain(value: object) -> object:
             return value
 
 
-def _rounded(value: Decimal | None) -> str:
+def rounded(value: Decimal | None) -> str:
+    """To two places, a dash for what is undefined."""
     return "-" if value is None else f"{value.quantize(PLACES):,}"
 
 
-def _percent(value: Decimal | None) -> str:
+def percent(value: Decimal | None) -> str:
+    """A fraction in percent to two places, a dash for what is undefined."""
     return "-" if value is None else f"{(value * 100).quantize(PLACES):,} %"

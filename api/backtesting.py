@@ -15,7 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from uuid import UUID
 
-from api.backtest_failures import BadBacktest
+from api.backtest_failures import BadBacktest, RefusedParameters
 from api.backtest_market import Market, recorded_market
 from api.backtest_voices import BotVoice
 from api.first_run import registered
@@ -144,6 +144,13 @@ def performance_in(simulation: Simulation) -> Performance:
     return performance_of(simulation.rows, log, until=simulation.ended_at)
 
 
+def run_id_of(spec: BacktestSpec, market: Market, extra: Mapping[str, Bot] = NO_BOTS) -> str:
+    """The id that the run of this specification will have. Raises BadBacktest."""
+    bots = _registrations(spec, market, extra)
+    _plan(spec, market, UUID(int=0), "")
+    return _run_id(spec, market, bots)
+
+
 def result_of(simulation: Simulation) -> BacktestResult:
     """What the simulation came to."""
     spec, market, plan = simulation.spec, simulation.market, simulation.plan
@@ -194,8 +201,10 @@ def _registrations(spec: BacktestSpec, market: Market, extra: Mapping[str, Bot])
             raise BadBacktest(f"two bots are called {bot_id}: give one of them another name")
         try:
             found[bot_id] = registered(bot_id, bot.kind, market.instrument, market.timeframe, bot.parameters, extra)
-        except (UnknownBotKind, BadParameters) as error:
+        except UnknownBotKind as error:
             raise BadBacktest(str(error)) from None
+        except BadParameters as error:
+            raise RefusedParameters(str(error)) from None
     return list(found.values())
 
 

@@ -14,6 +14,7 @@ from api.cli_import import import_, record, reverse
 from api.cli_keys import key
 from api.cli_options import DAYS, METHODS, asset, at_any_time, one_sentence
 from api.cli_performance import performance
+from api.cli_sweep import compare, sweep, walk_forward
 from api.cli_webhook import webhook
 from api.settings import load_settings
 from ledger.cuts import Cut
@@ -176,6 +177,8 @@ def doctor() -> None:
 
 cli.add_command(bot)
 cli.add_command(backtest)
+for command in (sweep, walk_forward, compare):
+    backtest.add_command(command)
 cli.add_command(export)
 cli.add_command(import_)
 cli.add_command(performance)

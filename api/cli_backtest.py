@@ -28,7 +28,7 @@ def backtest() -> None:
     """
 
 
-def _decimal(_context: click.Context, _parameter: click.Parameter, value: str | None) -> Decimal | None:
+def decimal_option(_context: click.Context, _parameter: click.Parameter, value: str | None) -> Decimal | None:
     """The option's value, which is a plain decimal. Raises BadParameter."""
     try:
         return None if value is None else exact_decimal(value)
@@ -58,12 +58,20 @@ def specified(command: Callable[..., None]) -> Callable[..., None]:
     @click.option("--candles", type=click.Path(path_type=Path), required=True, help="A CSV file of candles.")
     @click.option("--bot", "bots", multiple=True, required=True, metavar="KIND", help="A bot; give one or more.")
     @click.option("--params", multiple=True, metavar="JSON", help="Settings of a bot: the first are the first bot's.")
-    @click.option("--cash", default="10000", show_default=True, callback=_decimal, help="In the quote currency.")
-    @click.option("--fee", required=True, callback=_decimal, help="Of takers, as a fraction: 0.001 is 0.1 %; or 0.")
-    @click.option("--maker-fee", callback=_decimal, help="Of orders that waited; as --fee where left out.")
-    @click.option("--half-spread", required=True, callback=_decimal, help="What a fill costs beside the open; or 0.")
-    @click.option("--impact", default="0.001", show_default=True, callback=_decimal, help="Of all volume allowed.")
-    @click.option("--volume-share", default="0.1", show_default=True, callback=_decimal, help="Of a candle, at most.")
+    @click.option("--cash", default="10000", show_default=True, callback=decimal_option, help="In the quote currency.")
+    @click.option(
+        "--fee", required=True, callback=decimal_option, help="Of takers, as a fraction: 0.001 is 0.1 %; or 0."
+    )
+    @click.option("--maker-fee", callback=decimal_option, help="Of orders that waited; as --fee where left out.")
+    @click.option(
+        "--half-spread", required=True, callback=decimal_option, help="What a fill costs beside the open; or 0."
+    )
+    @click.option(
+        "--impact", default="0.001", show_default=True, callback=decimal_option, help="Of all volume allowed."
+    )
+    @click.option(
+        "--volume-share", default="0.1", show_default=True, callback=decimal_option, help="Of a candle, at most."
+    )
     @click.option("--limit", "limits", multiple=True, metavar="NAME=VALUE", callback=_limits, help="Policy to try.")
     @click.option("--from", "begin", metavar="TIME", callback=moment, help="Trade from here; before it is history.")
     @click.option("--until", "end", metavar="TIME", callback=moment, help="Trade up to here.")

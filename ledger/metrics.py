@@ -141,6 +141,18 @@ def sharpe(returns: Sequence[Decimal], periods_per_year: Decimal, risk_free: Dec
     return _sensible((_mean(returns) - risk_free) / deviation * periods_per_year.sqrt())
 
 
+def skewness(returns: Sequence[Decimal]) -> Decimal | None:
+    """The third central moment over the second to the power 3/2 (both of the population); None when they do not differ."""
+    second, third = _moment(returns, 2), _moment(returns, 3)
+    return _sensible(third / (second * second.sqrt())) if second else None
+
+
+def kurtosis(returns: Sequence[Decimal]) -> Decimal | None:
+    """The fourth central moment over the square of the second: 3 for a normal distribution. None when they do not differ."""
+    second = _moment(returns, 2)
+    return _sensible(_moment(returns, 4) / second**2) if second else None
+
+
 def sortino(returns: Sequence[Decimal], periods_per_year: Decimal, target: Decimal = ZERO) -> Decimal | None:
     """mean(r - t) / √mean(min(r - t, 0)²) × √periods_per_year, the lower mean over all n returns (Sortino and Price 1994).
 
@@ -251,6 +263,14 @@ def _deviation(values: Sequence[Decimal]) -> Decimal | None:
         return ZERO
     mean = _mean(values)
     return (sum(((one - mean) ** 2 for one in values), ZERO) / (len(values) - 1)).sqrt()
+
+
+def _moment(values: Sequence[Decimal], power: int) -> Decimal:
+    """The central moment of the population; exactly 0 when all are equal or there are fewer than two."""
+    if len(values) < 2 or min(values) == max(values):
+        return ZERO
+    mean = _mean(values)
+    return _mean([(value - mean) ** power for value in values])
 
 
 def _quantile(ordered: Sequence[Decimal], share: Decimal) -> Decimal:

@@ -1,12 +1,13 @@
-"""Many portfolios replayed side by side by any `concurrent.futures.Executor`: processes here, or a cluster elsewhere.
+"""Work that is done side by side by any `concurrent.futures.Executor`: processes here, or a cluster elsewhere.
 
-Portfolios have nothing in common but the database, so the result is the same at every number of workers.
+What is done has nothing in common, so the result is the same at every number of workers. Portfolios replayed are the
+first such work: they share but the database.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import BrokenExecutor, Executor, Future, as_completed
 from contextlib import AbstractContextManager, suppress
-from typing import Final
+from typing import Final, TypeVar
 from uuid import UUID
 
 from ledger.chain import BrokenLog
@@ -19,6 +20,9 @@ ATTEMPTS: Final = 3
 """So often is a portfolio tried whose worker was lost."""
 
 Progress = Callable[[int], None]
+NewExecutor = Callable[[], AbstractContextManager[Executor]]
+Key = TypeVar("Key")
+Result = TypeVar("Result")
 
 
 class WorkersLost(Exception):
@@ -28,7 +32,7 @@ class WorkersLost(Exception):
 def verify_many(
     url: str,
     portfolio_ids: Iterable[UUID],
-    new_executor: Callable[[], AbstractContextManager[Executor]],
+    new_executor: NewExecutor,
     progress: Progress = lambda _: None,
     *,
     rebuild: bool = False,
@@ -39,21 +43,34 @@ def verify_many(
     The workers connect to `url` themselves. When one of them dies, what it had not finished is done again by a new
     executor. Raises WorkersLost when that happens a third time.
     """
-    wanted = list(portfolio_ids)
-    results: dict[UUID, PortfolioReplay] = {}
+    wanted = {one: (url, one, rebuild, thorough) for one in portfolio_ids}
+    results = run_all(replay_one, wanted, new_executor, lambda _, result: progress(result.events), "portfolios")
+    return [results[one] for one in wanted]
+
+
+def run_all(
+    work: Callable[..., Result],
+    arguments: Mapping[Key, tuple[object, ...]],
+    new_executor: NewExecutor,
+    done: Callable[[Key, Result], None],
+    called: str,
+) -> dict[Key, Result]:
+    """What `work` makes of each tuple of arguments; `done` hears of each as soon as it is there.
+
+    What a dead worker had not finished is done again by a new executor. Raises WorkersLost, which names the tasks as they
+    are `called`, when that happens a third time, and whatever `work` raises.
+    """
+    results: dict[Key, Result] = {}
     for _ in range(ATTEMPTS):
-        waiting = [one for one in wanted if one not in results]
         # What is lost with a worker is not in the results, so the next round does it again.
         with suppress(BrokenExecutor), new_executor() as executor:
-            futures: list[Future[PortfolioReplay]] = [
-                executor.submit(replay_one, url, one, rebuild, thorough) for one in waiting
-            ]
-            _collect(futures, results, progress)
-        if len(results) == len(wanted):
-            return [results[one] for one in wanted]
-    lost = len(wanted) - len(results)
+            waiting = {executor.submit(work, *given): key for key, given in arguments.items() if key not in results}
+            _collect(waiting, results, done)
+        if len(results) == len(arguments):
+            return results
+    lost = len(arguments) - len(results)
     raise WorkersLost(
-        f"worker processes died {ATTEMPTS} times and {lost} portfolios are left:"
+        f"worker processes died {ATTEMPTS} times and {lost} {called} are left:"
         " look for lack of memory in the system's log, and try fewer --workers"
     )
 
@@ -72,16 +89,16 @@ def replay_one(url: str, portfolio_id: UUID, rebuild: bool, thorough: bool) -> P
 
 
 def _collect(
-    futures: Iterable[Future[PortfolioReplay]], results: dict[UUID, PortfolioReplay], progress: Progress
+    waiting: Mapping[Future[Result], Key], results: dict[Key, Result], done: Callable[[Key, Result], None]
 ) -> None:
     lost: BrokenExecutor | None = None
-    for future in as_completed(futures):
+    for future in as_completed(waiting):
         try:
             result = future.result()
         except BrokenExecutor as error:
             lost = error
             continue
-        results[result.portfolio_id] = result
-        progress(result.events)
+        results[waiting[future]] = result
+        done(waiting[future], result)
     if lost is not None:
         raise lost

@@ -19,8 +19,10 @@ from ledger.metrics import (
     drawdown_of,
     drawdowns,
     known_sum,
+    kurtosis,
     rate_per_period,
     sharpe,
+    skewness,
     sortino,
     time_weighted_returns,
     total_return,
@@ -47,8 +49,8 @@ class Performance:
     """The figures of a portfolio at `until`; None where one is undefined or rests on something unknown, `notes` say why.
 
     Returns, rates and ratios are fractions, money is in base currency. Time-weighted figures cover the days from
-    `measured_from` to `until`: those after the last day whose return cannot be known. Spread and risk (volatility, Sharpe,
-    Sortino, VaR, CVaR) look at the `full_days` among them. `net_flows`, `profit` (equity less net flows),
+    `measured_from` to `until`: those after the last day whose return cannot be known. Spread, shape and risk (volatility, Sharpe,
+    skewness, kurtosis, Sortino, VaR, CVaR) look at the `full_days` among them. `net_flows`, `profit` (equity less net flows),
     `money_weighted_return` and `closed_lots` cover the whole life.
 
     Annual rates (`cagr`, `money_weighted_return`) of fewer than 30 days are None.
@@ -72,6 +74,8 @@ class Performance:
     money_weighted_return: Decimal | None
     volatility: Decimal | None
     sharpe: Decimal | None
+    skewness: Decimal | None
+    kurtosis: Decimal | None
     sortino: Decimal | None
     calmar: Decimal | None
     max_drawdown: Decimal | None
@@ -129,7 +133,6 @@ def performance_from(
     drawdown = drawdown_of([day for day, _ in measured], falls)
     equity = history.closes[-1].equity if history.closes else None
     net_flows = known_sum(close.flow for close in history.closes) if history.closes else None
-    rate = rate_per_period(risk_free, periods_per_year)
     return Performance(
         base_currency=history.base_currency,
         until=history.until,
@@ -144,17 +147,12 @@ def performance_from(
         time_weighted_return=total,
         cagr=annual,
         money_weighted_return=_money_weighted(history, equity) if paid_span >= SHORTEST_DAYS else None,
-        volatility=volatility(full, periods_per_year),
-        sharpe=sharpe(full, periods_per_year, rate),
-        sortino=sortino(full, periods_per_year, rate),
+        **_spread_of(full, periods_per_year, rate_per_period(risk_free, periods_per_year)),
         calmar=calmar(annual, drawdown.worst if drawdown else None),
         max_drawdown=drawdown.worst if drawdown else None,
         current_drawdown=drawdown.current if drawdown else None,
         longest_drawdown_days=drawdown.longest_days if drawdown else None,
         ulcer=ulcer(falls),
-        var_95_historic=var_historic(full),
-        cvar_95_historic=cvar_historic(full),
-        var_95_parametric=var_parametric(full),
         exposure_days=_share(sum(close.held for close in closes), len(closes)),
         exposure_average=_average_exposure(closes),
         turnover=_turnover(closes),
@@ -167,6 +165,20 @@ def performance_from(
             *_spread_notes(full),
         ),
     )
+
+
+def _spread_of(full: Sequence[Decimal], periods_per_year: Decimal, rate: Decimal) -> dict[str, Decimal | None]:
+    """The figures of spread, shape and risk of whole days' returns, by name."""
+    return {
+        "volatility": volatility(full, periods_per_year),
+        "sharpe": sharpe(full, periods_per_year, rate),
+        "skewness": skewness(full),
+        "kurtosis": kurtosis(full),
+        "sortino": sortino(full, periods_per_year, rate),
+        "var_95_historic": var_historic(full),
+        "cvar_95_historic": cvar_historic(full),
+        "var_95_parametric": var_parametric(full),
+    }
 
 
 Measured = Sequence[tuple[date, Decimal]]
