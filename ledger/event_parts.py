@@ -1,6 +1,6 @@
 """What events are made of: bounded texts, and the values that stand inside an event."""
 
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, ClassVar, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, StringConstraints, model_validator
 from pydantic_core import ErrorDetails
@@ -21,6 +21,14 @@ OrderKind = Literal["market", "limit"]
 
 LARGEST_COUNT: Final = 2**31 - 1
 """Whole numbers in events stay below this, so that every view can hold them."""
+
+
+class Event(BaseModel):
+    """What every event shares: frozen, strict, and known by a stored type name and version."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    type: ClassVar[str]
+    version: ClassVar[int] = 1
 
 
 class Part(BaseModel):

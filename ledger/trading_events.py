@@ -1,0 +1,103 @@
+"""Events of acting: orders and what became of them, marks, and the policy in force."""
+
+from typing import Annotated, Literal
+from uuid import UUID
+
+from pydantic import Field
+
+from ledger.event_parts import LARGEST_COUNT, Event, Name, OrderKind, RuleChecked, Source, Text
+from ledger.values import Amount, Instrument, Price, Quantity, Side, UtcTime
+
+
+class OrderRequested(Event):
+    """The intent, stored before any call to a venue. Exactly one of `base_size` and `quote_size` is given.
+
+    `rules` is what review checked for an order without a signal (a manual one); the event id is the order id.
+    """
+
+    type = "OrderRequested"
+    client_order_id: Name
+    account: Name
+    venue: Name
+    instrument: Instrument
+    side: Side
+    kind: OrderKind
+    base_size: Quantity | None = None
+    quote_size: Quantity | None = None
+    limit_price: Price | None = None
+    signal_id: UUID | None = None
+    triggered_by: Source
+    expires_at: UtcTime
+    rules: tuple[RuleChecked, ...] = ()
+
+
+class OrderSubmitted(Event):
+    """The attempt, stored before any byte leaves. From here until an outcome is stored the outcome is unknown."""
+
+    type = "OrderSubmitted"
+    order_id: UUID
+    attempt: Annotated[int, Field(ge=1, le=LARGEST_COUNT)]
+    deadline: UtcTime
+
+
+class OrderAccepted(Event):
+    type = "OrderAccepted"
+    order_id: UUID
+    venue_order_id: Name
+
+
+class OrderRefused(Event):
+    """The venue said no: nothing was placed."""
+
+    type = "OrderRefused"
+    order_id: UUID
+    code: Name
+    text: Text
+
+
+class OutcomeUnknown(Event):
+    """We do not know whether the venue has the order: it must be asked about, never repeated."""
+
+    type = "OutcomeUnknown"
+    order_id: UUID
+    code: Name
+    text: Text
+
+
+class OrderClosed(Event):
+    """Nothing more will come of the order. `filled` is the base quantity of its fills."""
+
+    type = "OrderClosed"
+    order_id: UUID
+    reason: Literal["filled", "expired", "cancelled", "refused", "not_placed", "not_sent"]
+    filled: Amount
+
+
+# --- marks and policy ----------------------------------------------------------------------------------------------------
+
+
+class MarkRecorded(Event):
+    """A price used to value or to size. `source` names where it was seen; simulated sources say so."""
+
+    type = "MarkRecorded"
+    instrument: Instrument
+    price: Price
+    source: Name
+
+
+class LimitSet(Event):
+    """`value` is now in force for the limit called `limit` (see `ledger/projections/policy.py` for the names)."""
+
+    type = "LimitSet"
+    limit: Name
+    value: Amount
+
+
+class TradingHalted(Event):
+    type = "TradingHalted"
+    reason: Text
+
+
+class TradingResumed(Event):
+    type = "TradingResumed"
+    reason: Text
