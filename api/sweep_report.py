@@ -14,7 +14,6 @@ from api.sweep_axes import Settings
 from api.sweeping import Sweep
 from api.trials import Trial, trial_json
 from api.walking_forward import WalkForward
-from ledger.values import time_text
 
 LABEL: Final = "SIMULATED: backtests on recorded candles"
 
@@ -65,11 +64,11 @@ def print_walk(found: WalkForward) -> None:
     """The stretches as a table on standard output, and what their tests came to together."""
     console = Console(highlight=False, soft_wrap=True)
     console.print(LABEL)
-    table = Table("tested from", "to", "chosen in training", "its Sharpe there", "return", "Sharpe", "buy and hold")
+    table = Table("tested from", "to", "chosen", "trained Sharpe", "return", "Sharpe", "holding")
     for one in found.stretches:
         chosen = ("nothing", "-") if one.chosen is None else (_said(one.chosen.settings), rounded(one.chosen.sharpe))
         tested = ("-", "-") if one.tested is None else (percent(one.tested.total_return), rounded(one.tested.sharpe))
-        table.add_row(time_text(one.tested_from), time_text(one.tested_to), *chosen, *tested, percent(one.buy_and_hold))
+        table.add_row(f"{one.tested_from:%Y-%m-%d}", f"{one.tested_to:%Y-%m-%d}", *chosen, *tested, percent(one.buy_and_hold))
     console.print(table)
     console.print(
         f"all tests in a row: {percent(found.total_return)}, buy and hold {percent(found.buy_and_hold)};"

@@ -11,6 +11,7 @@ from uuid import UUID
 from sqlalchemy import Engine
 
 from bench.figures import Figure, peak_memory_mb, rate
+from bench.floor import measure_floor
 from bench.raw_limits import RawLimits
 from bench.trades import encoded, new, trade, write_csv
 from ledger.differences import PortfolioReplay
@@ -53,6 +54,7 @@ def measure_ledger(engine: Engine, limits: RawLimits, events: int) -> list[Figur
     ]
     results: list[PortfolioReplay] = []
     figures += [
+        *measure_floor(engine, long_log, events, limits),
         measured("rebuild: read, prove, fold, write", events, lambda: rebuild_portfolio(engine, long_log), limits.fifo),
         measured(
             "verify: read, prove, fold, compare",

@@ -103,11 +103,12 @@ def test_the_audit_tells_by_its_exit_code(market: str, monkeypatch: pytest.Monke
 def test_the_examples_of_the_page_are_what_the_program_prints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each command in docs/backtest.md, run on the candles it speaks of, prints the lines below it."""
     write_market(tmp_path, 1500)
+    write_market(tmp_path, 400, 5, "6h")
     monkeypatch.chdir(tmp_path)
     page = (ROOT / "docs" / "backtest.md").read_text(encoding="utf-8")
     examples = re.findall(r"```sh\ndaybook (.*?)```\n+```text\n(.*?)```", page, re.DOTALL)
 
-    assert len(examples) >= 2
+    assert len(examples) >= 4
     for command, printed in examples:
         done = CliRunner().invoke(cli, shlex.split(command.replace("\\\n", " ")))
         assert (done.exit_code, done.stdout) == (0, printed)

@@ -10,7 +10,6 @@ from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
-from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -27,8 +26,7 @@ from api.sweeping import sweep
 from api.trials import RESULTS
 from api.walking_forward import walk_forward
 from execution.exchanges.paper import PaperTerms
-from signals.market_simulated import simulated_candles
-from tests.trading import BTC
+from tests.market_files import write_market
 
 SIX_HOURS = timedelta(hours=6)
 AXES = (Axis("length", (5, 9)), Axis("oversold", (25, 30, 60)), Axis("limit.cooldown_minutes", (0, 720)))
@@ -38,11 +36,7 @@ AXES = (Axis("length", (5, 9)), Axis("oversold", (25, 30, 60)), Axis("limit.cool
 @pytest.fixture(scope="module")
 def spec(tmp_path_factory: pytest.TempPathFactory) -> BacktestSpec:
     """An RSI bot on a hundred simulated days."""
-    path = tmp_path_factory.mktemp("candles") / "test-BTC-USD-6h.csv"
-    lines = ["timestamp,open,high,low,close,volume"]
-    for one in islice(simulated_candles(5, BTC, SIX_HOURS), 400):
-        lines.append(f"{one.opened_at.isoformat()},{one.open},{one.high},{one.low},{one.close},{one.volume}")
-    path.write_text("\n".join(lines) + "\n")
+    path = write_market(tmp_path_factory.mktemp("candles"), 400, 5, "6h")
     return BacktestSpec(path, (BotSpec("rsi", '{"smoothing":"simple"}'),), Decimal(10_000), PaperTerms())
 
 
