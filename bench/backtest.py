@@ -6,7 +6,12 @@ Without a file the candles are those of the seeded simulated market, as many as 
 """
 
 import argparse
+import multiprocessing
+import tempfile
 import time
+from collections.abc import Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 from decimal import Decimal
 from functools import partial
@@ -15,9 +20,11 @@ from pathlib import Path
 from typing import Final
 
 from api.backtest_market import Market, recorded_market
-from api.backtesting import BacktestSpec, BotSpec, result_of, simulation_of
+from api.backtesting import BacktestSpec, BotSpec, result_of, run_backtest, simulation_of
 from api.first_run import registered
 from api.market_loop import MarketClock, MarketLoop
+from api.sweep_axes import Axis
+from api.sweeping import sweep
 from bench.figures import Figure, print_figures, rate
 from execution.exchanges.paper import PaperExchange, PaperTerms
 from execution.exchanges.paper_memory import balances_of
@@ -74,7 +81,29 @@ def measure_backtests(path: Path | None = None) -> list[Figure]:
     name, bot, limits = BACKTESTS[-1]
     plain = BacktestSpec(Path(market.name), (bot,), Decimal(10_000), COSTS, limits, twins=False)
     figures.append(rate(f"{name} without its twin", "bars/s", len(part.candles), partial(simulation_of, plain, part)))
-    return [*figures, _live(market)]
+    return [*figures, *_sweeps(part), _live(market)]
+
+
+def _sweeps(market: Market) -> Iterator[Figure]:
+    """Combinations a second of a sweep over a file, the start of its workers left out: they have run before."""
+    with tempfile.TemporaryDirectory(prefix="daybook-bench-") as folder:
+        path = Path(folder) / f"bench-{market.instrument}-{market.timeframe}.csv"
+        with path.open("w", encoding="utf-8") as file:
+            file.write("timestamp,open,high,low,close,volume\n")
+            for one in market.candles:
+                file.write(f"{one.opened_at.isoformat()},{one.open},{one.high},{one.low},{one.close},{one.volume}\n")
+        spec = BacktestSpec(path, (BotSpec("ma_cross"),), Decimal(10_000), COSTS, CROSSES)
+        axes = [Axis("fast", tuple(range(100, 116))), Axis("slow", (200, 300))]
+        for workers in (1, 2):
+            with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+                for started in [pool.submit(run_backtest, spec) for _ in range(4 * workers)]:
+                    started.result()
+                name = f"a sweep over {len(market.candles)} bars, few trades, {workers} workers"
+                yield rate(name, "combinations/s", 32, partial(sweep, spec, axes, partial(_still_open, pool)))
+
+
+def _still_open(pool: Executor) -> AbstractContextManager[Executor]:
+    return nullcontext(pool)
 
 
 def _live(market: Market) -> Figure:
