@@ -59,7 +59,11 @@ ALL_IN: Final = tuple(
 CROSSES: Final = (*ALL_IN, *((f"{name}_score", Decimal("0.8")) for name in ("action", "warm", "hot", "cool")))
 """Only a cross is an opinion, and what comes after it is none."""
 
+RARELY: Final = (*ALL_IN, *((f"{name}_score", Decimal("0.9")) for name in ("action", "warm", "hot", "cool")))
+"""Only the strongest opinions count, and there is hardly any."""
+
 BACKTESTS: Final = (
+    ("RSI 14 beyond 0.9, hardly a trade", BotSpec("rsi"), RARELY),
     ("MA cross 150/200, few trades", BotSpec("ma_cross", '{"fast": 150, "slow": 200}'), CROSSES),
     ("MA cross 10/20, in and out", BotSpec("ma_cross"), CROSSES),
     ("RSI 14 30/70", BotSpec("rsi"), (*ALL_IN, *((f"{n}_score", Decimal("0.5")) for n in ("action", "warm", "hot")))),
