@@ -15,6 +15,7 @@ from api.cli_keys import key
 from api.cli_options import DAYS, METHODS, asset, at_any_time, one_sentence
 from api.cli_performance import performance
 from api.cli_sweep import compare, sweep, walk_forward
+from api.cli_venue import venue
 from api.cli_webhook import webhook
 from api.settings import load_settings
 from ledger.cuts import Cut
@@ -187,3 +188,4 @@ cli.add_command(reverse)
 cli.add_command(key)
 cli.add_command(webhook)
 cli.add_command(freqtrade)
+cli.add_command(venue)

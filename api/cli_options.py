@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 from datetime import date, datetime
 from functools import wraps
-from typing import Final, ParamSpec
+from typing import Final, NoReturn, ParamSpec
 
 import rich_click as click
 
@@ -81,7 +81,7 @@ def one_sentence(command: Callable[P, None]) -> Callable[P, None]:
     return run
 
 
-def fail(sentence: str) -> None:
+def fail(sentence: str) -> NoReturn:
     """Ends the command with the sentence and exit code 1."""
     warn(sentence)
     sys.exit(1)

@@ -4,14 +4,14 @@ Refused and unknown are kept apart above all else: a refusal ends an order; an u
 client order id and is never simply repeated.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Literal, Protocol
 
 from ledger.event_parts import Fee, OrderKind
-from ledger.values import Instrument, Side
+from ledger.values import Asset, Instrument, Side
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,3 +128,67 @@ class Exchange(Protocol):
 
     def forget(self, client_order_id: str) -> None:
         """The order's end and all its fills are in the log: an adapter need not keep it any longer."""
+
+
+class VenueUnavailable(Exception):
+    """The venue could not be read just now. Nothing is lost: asking again later is right."""
+
+
+@dataclass(frozen=True, slots=True)
+class VenueOrder:
+    """An order as the venue tells it, whoever placed it; `filled` in base units, `placed_at` None where it is not told."""
+
+    venue_order_id: str
+    client_order_id: str | None
+    instrument: Instrument
+    side: Side
+    state: Literal["open", "filled", "expired", "cancelled"]
+    filled: Decimal
+    placed_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class VenueTrade:
+    """One execution of the account as the venue tells it, whoever placed the order. Fees are signed, in their assets."""
+
+    venue_trade_id: str
+    venue_order_id: str
+    client_order_id: str | None
+    instrument: Instrument
+    side: Side
+    quantity: Decimal
+    price: Decimal
+    fees: tuple[Fee, ...]
+    occurred_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """What the account holds of an asset: free to use, and held by open orders."""
+
+    free: Decimal
+    held: Decimal
+
+
+class LiveExchange(Exchange, Protocol):
+    """A venue that lives outside this process, with one account there. It has orders, trades and coins we did not make.
+
+    `rules`, `fills` and the reads below raise VenueUnavailable when the venue cannot be read; nothing else escapes.
+    """
+
+    account: str
+
+    def remember(self, ticket: OrderTicket, sent_at: datetime, venue_order_id: str | None = None) -> None:
+        """The log says that this order was or may have been sent then: from now on it can be asked about."""
+
+    def cancel(self, client_order_id: str) -> FoundOrder | NotPlaced | Unknown:
+        """The venue has been asked to cancel the order; what has become of it, which may be that it had filled."""
+
+    def open_orders(self) -> list[VenueOrder]:
+        """All open orders of the account."""
+
+    def own_trades(self, instrument: Instrument, since: datetime) -> list[VenueTrade]:
+        """The account's trades in the instrument since then, each once, oldest first."""
+
+    def balances(self) -> Mapping[Asset, Balance]:
+        """What the account holds; assets it holds nothing of are left out."""

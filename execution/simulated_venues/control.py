@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from execution.simulated_venues.faults import STATES, TOLD_FILLS, On, Planned
+from execution.simulated_venues.faults import On, planned_fault
 from execution.simulated_venues.matching import Execution, FeesIn, Matching, Order
 from execution.simulated_venues.shape import Answer, Json, Request, said
 from ledger.values import Amount, Asset, Instrument, Money, Price, Quantity, decimal_text, time_text
@@ -77,10 +77,7 @@ class Control:
 
     def plan_fault(self, request: Request) -> Json:
         asked = PlannedFault.model_validate_json(request.body)
-        wide = asked.name in STATES or asked.name in TOLD_FILLS or asked.name == "maintenance"
-        self._venue.faults.plan(
-            Planned(asked.name, asked.on or ("all" if wide else "place"), asked.times, asked.seconds)
-        )
+        self._venue.faults.plan(planned_fault(asked.name, asked.seconds, asked.times, asked.on))
         return self.faults(request)
 
     def clear_faults(self, request: Request) -> Json:

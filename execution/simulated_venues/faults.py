@@ -52,6 +52,14 @@ class Planned:
     seconds: Decimal
 
 
+def planned_fault(name: str, seconds: Decimal, times: int | None = 1, on: On | None = None) -> Planned:
+    """The fault, striking what fits it unless `on` says otherwise. Raises ValueError for a name nobody knows."""
+    if name not in FAULTS:
+        raise ValueError(f"{name[:40]!r} is no fault: there are {', '.join(FAULTS)}")
+    wide = name in STATES or name in TOLD_FILLS or name == "maintenance"
+    return Planned(name, on or ("all" if wide else "place"), None if name == "skew" else times, seconds)
+
+
 class Faults:
     """The faults that are still to come. The dice of storms are seeded."""
 
@@ -60,9 +68,7 @@ class Faults:
         self._dice = random.Random(seed)
 
     def plan(self, planned: Planned) -> None:
-        """The fault will happen. Raises ValueError for a name nobody knows."""
-        if planned.name not in FAULTS:
-            raise ValueError(f"{planned.name[:40]!r} is no fault: there are {', '.join(FAULTS)}")
+        """The fault will happen."""
         self.planned.append(planned)
 
     def clear(self) -> None:

@@ -53,6 +53,10 @@ class SimulatedVenue:
     def url(self) -> str:
         return f"http://127.0.0.1:{self._server.server_address[1]}"
 
+    @property
+    def instruments(self) -> list[Instrument]:
+        return list(self.shape.matching.markets)
+
     def clock(self) -> datetime:
         """The venue's own time."""
         if self._arrived_at is not None:

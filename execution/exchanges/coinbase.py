@@ -1,0 +1,36 @@
+"""Coinbase. A client order id has to be passed under the venue's own name: the client replaces any other by a random one."""
+
+import re
+from datetime import timedelta
+from typing import Final
+
+from execution.exchange import VenueOrder
+from execution.exchanges.venue_facts import Asked, Client, VenueFacts, with_client_id
+
+_PAGE: Final = 100
+
+
+def _orders(client: Client, asked: Asked) -> list[VenueOrder]:
+    return with_client_id(client.fetch_orders(asked.symbol, asked.since, _PAGE), asked, _PAGE)
+
+
+def _open_orders(client: Client, asked: Asked) -> list[VenueOrder]:
+    return with_client_id(client.fetch_open_orders(asked.symbol, None, _PAGE), asked, _PAGE)
+
+
+COINBASE: Final = VenueFacts(
+    venue="coinbase",
+    hosts=frozenset({"api.coinbase.com"}),
+    client_id_parameter="client_order_id",
+    client_id_pattern=re.compile(r"[A-Za-z0-9_-]{1,36}", re.ASCII),
+    id_scope="lifetime",
+    resend_safe=True,
+    validity=timedelta(seconds=120),  # how long the token that signs a request is good for
+    sources={"orders": _orders, "open orders": _open_orders},
+    fee_source="trade",
+    trade_id_scope="account",
+    history_window=None,
+    page=_PAGE,
+    base_buys=False,
+    has={"fetchCurrencies": False},
+)

@@ -1,0 +1,44 @@
+"""Kraken spot. Its client's fetch_order takes a client order id for another field: lists are asked instead."""
+
+import re
+from datetime import datetime, timedelta
+from typing import Final
+
+from execution.exchange import VenueOrder
+from execution.exchanges.venue_facts import Asked, Client, VenueFacts, with_client_id
+from ledger.values import time_text
+
+_PAGE: Final = 50
+_DEADLINE: Final = timedelta(seconds=10)
+
+
+def _open_orders(client: Client, asked: Asked) -> list[VenueOrder]:
+    orders = client.fetch_open_orders(asked.symbol, None, None, {"clientOrderId": asked.client_order_id})
+    return with_client_id(orders, asked)
+
+
+def _closed_orders(client: Client, asked: Asked) -> list[VenueOrder]:
+    orders = client.fetch_closed_orders(asked.symbol, asked.since, None, {"clientOrderId": asked.client_order_id})
+    return with_client_id(orders, asked, _PAGE)
+
+
+def _parameters(now: datetime) -> dict[str, object]:
+    return {"deadline": time_text(now + _DEADLINE)}
+
+
+KRAKEN: Final = VenueFacts(
+    venue="kraken",
+    hosts=frozenset({"api.kraken.com"}),
+    client_id_parameter="clientOrderId",
+    client_id_pattern=re.compile(r"[0-9a-f]{32}|[0-9a-f-]{36}|[ -~]{1,18}", re.ASCII),
+    id_scope="open orders",
+    resend_safe=False,
+    validity=_DEADLINE,
+    sources={"open orders": _open_orders, "closed orders": _closed_orders},
+    fee_source="trade",
+    trade_id_scope="account",
+    history_window=None,
+    page=_PAGE,
+    has={"fetchCurrencies": False},
+    order_parameters=_parameters,
+)
