@@ -26,6 +26,8 @@ _TOO_MANY: Final = (418, 429)
 
 def meaning_of(error: Exception, status: int | None) -> Meaning:
     """What the error means when it was raised while an order was placed; `status` is that of the HTTP answer."""
+    if status is not None and status >= 500:
+        return "unknown"  # the venue itself does not know, whatever class its client makes of the code
     if isinstance(error, ccxt.DuplicateOrderId):
         return "duplicate"
     if isinstance(error, _NO_REFUSALS):
