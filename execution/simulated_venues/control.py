@@ -117,9 +117,10 @@ class Control:
         return _order(orders[-1])
 
     def change(self, request: Request) -> Json:
-        asked = Changed.model_validate_json(request.body).model_dump(exclude_none=True)
-        for name, value in asked.items():
-            setattr(self._matching.settings, name, value)
+        asked = Changed.model_validate_json(request.body)
+        for name in asked.model_fields_set:
+            if (value := getattr(asked, name)) is not None:
+                setattr(self._matching.settings, name, value)
         return {name: str(getattr(self._matching.settings, name)) for name in Changed.model_fields}
 
     def advance(self, request: Request) -> Json:

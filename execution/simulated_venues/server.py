@@ -5,13 +5,14 @@ Whatever starts with /control belongs to the test or the person who runs the ven
 
 import socket
 import struct
+import sys
 from collections import Counter
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Lock, Thread
-from typing import Final
+from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
 from execution.simulated_venues import binance_shape, luno_shape
@@ -155,8 +156,10 @@ class _Server(ThreadingHTTPServer):
         self.handle = handle
         super().__init__(address, _Handler)
 
-    def handle_error(self, request: object, client_address: object) -> None:
-        """A client that went away is no error of ours."""
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that went away is no failure of ours; anything else is shown."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):
