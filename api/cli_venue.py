@@ -34,19 +34,19 @@ def venue(name: str, port: int, seed: int, faults: tuple[str, ...], as_json: boo
     from execution.simulated_venues.server import KEY, SECRET, SimulatedVenue
     from ledger.values import system_clock
 
-    stopped = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stopped.set())
+    try:
+        planned = [planned_fault(*_name_and_seconds(each)) for each in faults]
+    except ValueError as wrong:
+        raise click.BadParameter(str(wrong), param_hint="--fault") from None
     try:
         running = SimulatedVenue(name, system_clock, port, seed)
     except OSError as failure:
         fail(f"port {port} of 127.0.0.1 cannot be had ({failure.strerror}): choose another with --port")
-    try:
-        for each in faults:
-            running.faults.plan(planned_fault(*_name_and_seconds(each)))
-    except ValueError as wrong:
-        running.stop()
-        raise click.BadParameter(str(wrong), param_hint="--fault") from None
+    stopped = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopped.set())
+    for each in planned:
+        running.faults.plan(each)
     about = {"venue": name, "url": running.url, "key": KEY, "secret": SECRET, "instruments": running.instruments}
     sentence = f"{name} is simulated at {running.url} for the key {KEY} with the secret {SECRET}. Ctrl-C stops it."
     click.echo(json.dumps(about) if as_json else sentence)
