@@ -100,7 +100,13 @@ KRAKEN_OPEN, KRAKEN_CLOSED = "POST /0/private/OpenOrders", "POST /0/private/Clos
 
 
 def kraken_order(client_order_id: str) -> dict[str, object]:
-    described = {"pair": "XXBTZUSD", "type": "buy", "ordertype": "market", "price": "0", "order": "buy 0.01 XBTUSD @ market"}
+    described = {
+        "pair": "XXBTZUSD",
+        "type": "buy",
+        "ordertype": "market",
+        "price": "0",
+        "order": "buy 0.01 XBTUSD @ market",
+    }
     return {
         "cl_ord_id": client_order_id,
         "status": "closed",

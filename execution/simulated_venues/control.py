@@ -60,7 +60,7 @@ class Control:
         self._venue = venue
 
     def answer(self, request: Request) -> Answer:
-        act = _ROUTES.get((request.method, request.path.removeprefix("/control/")))
+        act = ROUTES.get((request.method, request.path.removeprefix("/control/")))
         if act is None:
             return said({"error": f"there is no {request.method} {request.path[:80]}"}, 404)
         try:
@@ -140,7 +140,7 @@ class Control:
 
 
 _Act = Callable[[Control, Request], Json]
-_ROUTES: Final[Mapping[tuple[str, str], _Act]] = {
+ROUTES: Final[Mapping[tuple[str, str], _Act]] = {
     ("GET", "faults"): Control.faults,
     ("POST", "faults"): Control.plan_fault,
     ("DELETE", "faults"): Control.clear_faults,
