@@ -3,11 +3,13 @@
 import inspect
 from datetime import timedelta
 from decimal import Decimal
+from urllib.parse import urlsplit
 
 import ccxt
 import pytest
 
 from execution.exchange import Accepted, FoundOrder, NotPlaced, Refused, Unknown
+from execution.exchanges.ccxt_exchange import ApiKey, CcxtExchange
 from execution.exchanges.declared import DECLARED, UndeclaredVenue, facts_of
 from execution.exchanges.outcomes import meaning_of, one_line
 from execution.exchanges.transport import BadEndpoint, Wire
@@ -269,6 +271,23 @@ def test_every_venue_declares_enough_to_prove_something() -> None:
         assert facts.hosts
         assert not (facts.id_scope == "open orders" and facts.resend_safe)
         assert facts.validity is None or timedelta(0) < facts.validity <= timedelta(minutes=2)
+
+
+USED = {"coinbase": ("rest",), "alpaca": ("trader", "market")}
+"""The client's names for the addresses that are used, where they are not public and private."""
+
+
+@pytest.mark.parametrize("venue", DECLARED)
+def test_a_client_speaks_to_the_venues_own_hosts(venue: str) -> None:
+    """Every address in use, real and for practice, is on the list of the venue's hosts; most venues have none for practice."""
+    facts = facts_of(venue)
+    if not facts.sandbox:
+        with pytest.raises(ValueError, match="no test address"):
+            CcxtExchange(facts, "main", ApiKey("key", "secret"), HandClock(), sandbox=True)
+    for sandbox in {False, facts.sandbox}:
+        client = CcxtExchange(facts, "main", ApiKey("key", "secret"), HandClock(), sandbox=sandbox)._client
+        for name in USED.get(venue, ("public", "private")):
+            assert urlsplit(client.implode_hostname(client.urls["api"][name])).hostname in facts.hosts
 
 
 def test_an_undeclared_venue_is_for_paper() -> None:

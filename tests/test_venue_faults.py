@@ -213,6 +213,8 @@ def test_a_client_that_repeats_is_stopped_at_the_wire(shop: Place, monkeypatch: 
 # ── any faults at all ────────────────────────────────────────────────────────────────────────────────────────────────
 
 ON_THE_WAY = st.sampled_from(sorted({*LOST_ANSWERS, *NOT_CARRIED_OUT, "storm"} - {"hang"}))
+Steps = list[tuple[str, str, int]]
+SEEDS = st.integers(0, 99)
 STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("place"), ON_THE_WAY, st.just(0)),
@@ -227,12 +229,22 @@ STEPS = st.lists(
 
 
 @pytest.mark.parametrize("venue", VENUES)
-@settings(max_examples=40)
-@given(before=STEPS, after=STEPS, seed=st.integers(0, 99))
-def test_no_faults_make_two_orders_or_a_false_proof(
-    venue: str, before: list[tuple[str, str, int]], after: list[tuple[str, str, int]], seed: int
-) -> None:
+@settings(max_examples=20)
+@given(before=STEPS, after=STEPS, seed=SEEDS)
+def test_no_faults_make_two_orders_or_a_false_proof(venue: str, before: Steps, after: Steps, seed: int) -> None:
     """After any faults around sending, asking until it is decided ends in what is true at the venue, with one order at most."""
+    with place(venue, seed) as shop:
+        assert decided_truly(shop, before, after)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("venue", VENUES)
+@settings(max_examples=2000)
+@given(before=STEPS, after=STEPS, seed=SEEDS)
+def test_no_faults_make_two_orders_or_a_false_proof_for_long(
+    venue: str, before: Steps, after: Steps, seed: int
+) -> None:
+    """The same, thousands of times."""
     with place(venue, seed) as shop:
         assert decided_truly(shop, before, after)
 
@@ -244,7 +256,7 @@ def test_a_window_that_is_too_short_is_found_out() -> None:
         assert not decided_truly(shop, [("place", "delayed", 3)], [("find", "", 0)])
 
 
-def decided_truly(shop: Place, before: list[tuple[str, str, int]], after: list[tuple[str, str, int]]) -> bool:
+def decided_truly(shop: Place, before: Steps, after: Steps) -> bool:
     """Whether sending and asking, with these steps before and after, end in the venue's truth for ever."""
     ticket = shop.ticket()
     shop.exchange.rules(ticket.instrument)
@@ -262,7 +274,7 @@ def decided_truly(shop: Place, before: list[tuple[str, str, int]], after: list[t
 
 
 def take(
-    shop: Place, steps: list[tuple[str, str, int]], sent: tuple[OrderTicket, datetime] | None
+    shop: Place, steps: Steps, sent: tuple[OrderTicket, datetime] | None
 ) -> list[FoundOrder | NotPlaced | Unknown]:
     """What asking told while these steps were taken; nothing is asked before the order was sent."""
     told = []
