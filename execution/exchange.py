@@ -174,6 +174,7 @@ class LiveExchange(Exchange, Protocol):
     """A venue that lives outside this process, with one account there. It has orders, trades and coins we did not make.
 
     `rules`, `fills` and the reads below raise VenueUnavailable when the venue cannot be read; nothing else escapes.
+    `fills` are those of what `find` has seen: ask it first, or there are none.
     """
 
     account: str

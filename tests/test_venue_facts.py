@@ -8,14 +8,14 @@ from urllib.parse import urlsplit
 import ccxt
 import pytest
 
-from execution.exchange import Accepted, FoundOrder, NotPlaced, Refused, Unknown
+from execution.exchange import Accepted, FoundOrder, NotPlaced, Refused, Unknown, VenueUnavailable
 from execution.exchanges.ccxt_exchange import ApiKey, CcxtExchange
 from execution.exchanges.declared import DECLARED, UndeclaredVenue, facts_of
 from execution.exchanges.outcomes import meaning_of, one_line
 from execution.exchanges.transport import BadEndpoint, Wire
 from ledger.values import Instrument, Side
 from tests.venues.recorded import recorded_venue, spot
-from tests.venues.simulated import HandClock, ticket
+from tests.venues.simulated import FIRST, HandClock, ticket
 
 LATER = 600
 BTC_USD = Instrument("BTC-USD")
@@ -224,6 +224,40 @@ def test_alpaca_adopts_a_duplicate_and_never_proves_absence() -> None:
         assert absent.code == "no_validity"
         assert exchange.submit(order) == Accepted("a-1")
         assert recorded.asked("POST /v2/orders")[0]["client_order_id"] == order.client_order_id
+
+
+NO_SENSE = [
+    "{}",
+    "null",
+    '"later"',
+    '{"oops": 1}',
+    '[{"oops": null}]',
+    "<html>Please wait</html>",
+    '{"result": [], "error": []}',
+]
+"""Bodies with status 200 that are no answer, and no empty list either."""
+
+
+@pytest.mark.parametrize("venue", DECLARED)
+@pytest.mark.parametrize("body", NO_SENSE)
+def test_an_answer_of_no_sense_is_no_proof(venue: str, body: str) -> None:
+    """A body that does not hold the list that was asked for is not taken for an empty one, whatever the client makes of it."""
+    known = {"kraken": KRAKEN, "coinbase": COINBASE, "alpaca": ALPACA, "bybit": BYBIT}
+    instrument = Instrument("BTC-USDT") if venue == "bybit" else FIRST.get(venue, BTC_USD)
+    markets = known.get(venue) or [spot("X", instrument.base, instrument.quote)]
+    with recorded_venue(venue, markets) as (recorded, exchange, clock):
+        order = ticket(venue, 1, clock(), instrument=instrument, base_size=Decimal("0.01"))
+        exchange.remember(order, clock())
+        clock.advance(LATER)
+        recorded.always = body
+
+        found = exchange.find(order.client_order_id)
+
+        assert isinstance(found, Unknown)
+        assert found.code == "look_up_failed"
+        for read in (exchange.open_orders, exchange.balances, lambda: exchange.own_trades(instrument, clock())):
+            with pytest.raises(VenueUnavailable):
+                read()
 
 
 # ── what holds for every venue ───────────────────────────────────────────────────────────────────────────────────────

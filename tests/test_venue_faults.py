@@ -239,7 +239,7 @@ def test_no_faults_make_two_orders_or_a_false_proof(venue: str, before: Steps, a
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("venue", VENUES)
-@settings(max_examples=2000)
+@settings(max_examples=1000)
 @given(before=STEPS, after=STEPS, seed=SEEDS)
 def test_no_faults_make_two_orders_or_a_false_proof_for_long(
     venue: str, before: Steps, after: Steps, seed: int

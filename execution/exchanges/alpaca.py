@@ -7,9 +7,10 @@ import ccxt
 
 from execution.exchange import VenueOrder
 from execution.exchanges.answers import order_of, row_of
-from execution.exchanges.venue_facts import Asked, Client, VenueFacts, with_client_id
+from execution.exchanges.venue_facts import Asked, Client, ListAt, VenueFacts, with_client_id
 
 _PAGE: Final = 500
+_ORDERS: Final = ListAt("id")
 _NOT_FOUND: Final = "40410000"
 
 
@@ -25,7 +26,7 @@ def _order(client: Client, asked: Asked) -> list[VenueOrder]:
 
 
 def _orders(client: Client, asked: Asked) -> list[VenueOrder]:
-    return with_client_id(client.fetch_orders(asked.symbol, asked.since, _PAGE), asked, _PAGE)
+    return with_client_id(client, client.fetch_orders(asked.symbol, asked.since, _PAGE), _ORDERS, asked, _PAGE)
 
 
 ALPACA: Final = VenueFacts(
@@ -37,6 +38,9 @@ ALPACA: Final = VenueFacts(
     resend_safe=True,
     validity=None,
     sources={"order": _order, "orders": _orders},
+    open_orders_at=_ORDERS,
+    trades_at=ListAt("id"),
+    balances_at=ListAt("symbol"),
     fee_source="account activities",
     trade_id_scope="account",
     history_window=None,

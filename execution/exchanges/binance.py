@@ -8,9 +8,10 @@ import ccxt
 
 from execution.exchange import VenueOrder
 from execution.exchanges.answers import order_of, row_of
-from execution.exchanges.venue_facts import Asked, Client, VenueFacts, with_client_id
+from execution.exchanges.venue_facts import Asked, Client, ListAt, VenueFacts, with_client_id
 
 _PAGE: Final = 1000
+_ORDERS: Final = ListAt("orderId")
 _WINDOW_MS: Final = 5000
 
 
@@ -22,11 +23,11 @@ def _order(client: Client, asked: Asked) -> list[VenueOrder]:
 
 
 def _all_orders(client: Client, asked: Asked) -> list[VenueOrder]:
-    return with_client_id(client.fetch_orders(asked.symbol, asked.since, _PAGE), asked, _PAGE)
+    return with_client_id(client, client.fetch_orders(asked.symbol, asked.since, _PAGE), _ORDERS, asked, _PAGE)
 
 
 def _open_orders(client: Client, asked: Asked) -> list[VenueOrder]:
-    return with_client_id(client.fetch_open_orders(asked.symbol), asked)
+    return with_client_id(client, client.fetch_open_orders(asked.symbol), _ORDERS, asked)
 
 
 BINANCE: Final = VenueFacts(
@@ -38,6 +39,9 @@ BINANCE: Final = VenueFacts(
     resend_safe=False,
     validity=timedelta(milliseconds=_WINDOW_MS),
     sources={"order": _order, "all orders": _all_orders, "open orders": _open_orders},
+    open_orders_at=_ORDERS,
+    trades_at=ListAt("id"),
+    balances_at=ListAt("asset", ("balances",)),
     fee_source="trade",
     trade_id_scope="instrument",
     history_window=None,

@@ -6,9 +6,11 @@ from typing import Final
 
 from execution.exchange import VenueOrder
 from execution.exchanges.answers import OddAnswer, order_of, part, rows_of
-from execution.exchanges.venue_facts import Asked, Client, VenueFacts, with_client_id
+from execution.exchanges.venue_facts import Asked, Client, ListAt, VenueFacts, with_client_id
 
 _PAGE: Final = 100
+_LIST: Final = ("result", "list")
+_ORDERS: Final = ListAt("orderId", _LIST)
 _WINDOW_MS: Final = 5000
 
 
@@ -34,7 +36,8 @@ def _by_client_id(asked: Asked) -> dict[str, object]:
 
 def _listed(client: Client, answer: dict[str, object], asked: Asked) -> list[VenueOrder]:
     rows = rows_of(part(answer, "result").get("list"))
-    return with_client_id([client.parse_order(row, client.market(asked.symbol)) for row in rows], asked)
+    orders = [client.parse_order(row, client.market(asked.symbol)) for row in rows]
+    return with_client_id(client, orders, _ORDERS, asked)
 
 
 BYBIT: Final = VenueFacts(
@@ -46,6 +49,9 @@ BYBIT: Final = VenueFacts(
     resend_safe=False,
     validity=timedelta(milliseconds=_WINDOW_MS),
     sources={"realtime": _realtime, "history": _history},
+    open_orders_at=_ORDERS,
+    trades_at=ListAt("execId", _LIST),
+    balances_at=ListAt("coin", _LIST),
     fee_source="trade",
     trade_id_scope="instrument",
     history_window=timedelta(days=7),

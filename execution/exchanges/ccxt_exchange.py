@@ -42,7 +42,7 @@ from execution.exchanges.calling import Failed, called
 from execution.exchanges.outcomes import meaning_of, one_line
 from execution.exchanges.ticket_terms import plain, quote_amount, why_not_sendable
 from execution.exchanges.transport import Wire
-from execution.exchanges.venue_facts import SINCE_MARGIN, Asked, Client, VenueFacts
+from execution.exchanges.venue_facts import SINCE_MARGIN, Asked, Client, ListAt, VenueFacts, holding
 from ledger.values import ZERO, Asset, Clock, Instrument, time_text
 
 T = TypeVar("T")
@@ -152,8 +152,10 @@ class CcxtExchange:
             return []  # until `find` has seen the order and something filled, there is nothing to read
         ticket, number_there = sent.ticket, sent.venue_order_id
         if self.facts.order_trades:
-            symbol = symbol_of(ticket.instrument)
-            trades = self._trades("its fills", lambda: self._client.fetch_order_trades(number_there, symbol))
+            ask = partial(
+                self._client.fetch_order_trades, number_there, symbol_of(ticket.instrument), None, self.facts.page
+            )
+            trades = self._trades("its fills", ask)
         else:
             trades = self.own_trades(ticket.instrument, sent.sent_at - SINCE_MARGIN)
         told = {trade.venue_trade_id: trade for trade in trades if trade.venue_order_id == number_there}
@@ -178,7 +180,9 @@ class CcxtExchange:
         return after
 
     def open_orders(self) -> list[VenueOrder]:
-        return self._read("its open orders", partial(self.facts.open_orders, self._client))
+        return self._read_list(
+            "its open orders", partial(self.facts.open_orders, self._client), self.facts.open_orders_at
+        )
 
     def own_trades(self, instrument: Instrument, since: datetime) -> list[VenueTrade]:
         symbol, told = symbol_of(instrument), dict[str, VenueTrade]()
@@ -199,7 +203,7 @@ class CcxtExchange:
                 parameters = {"until": milliseconds(new[0].occurred_at) + 1}
 
     def balances(self) -> dict[Asset, Balance]:
-        return self._read("its balances", lambda: _balances(row_of(self._client.fetch_balance())))
+        return self._read_list("its balances", lambda: _balances(self._client.fetch_balance()), self.facts.balances_at)
 
     # --- asking -------------------------------------------------------------------------------------------------------
 
@@ -233,8 +237,18 @@ class CcxtExchange:
             raise VenueUnavailable(f"{self.venue} does not tell {what}: {named}") from told.error
         return told
 
+    def _read_list(self, what: str, ask: Callable[[], T], at: ListAt) -> T:
+        """What a read of a list returns. Raises VenueUnavailable also when the venue's answer held none."""
+
+        def listed() -> T:
+            answer = ask()
+            holding(self._client, at)
+            return answer
+
+        return self._read(what, listed)
+
     def _trades(self, what: str, ask: Callable[[], object]) -> list[VenueTrade]:
-        return self._read(what, lambda: [self.facts.trade(row) for row in rows_of(ask())])
+        return self._read_list(what, lambda: [self.facts.trade(row) for row in rows_of(ask())], self.facts.trades_at)
 
     def _by_venue_id(self, sent: _Sent, venue_order_id: str) -> FoundOrder | Unknown:
         """The order that the venue accepted under that id of its own."""
@@ -323,6 +337,7 @@ def _client(facts: VenueFacts, api_key: ApiKey, clock: Clock, *, sandbox: bool) 
     client.number = str  # or every amount would pass through a float
     client.has = {**client.has, **facts.has}
     client.options["maxRetriesOnFailure"] = 0
+    client.enableLastJsonResponse = True  # to see whether an empty list was one
     client.milliseconds = lambda: milliseconds(clock())
     if sandbox:
         client.set_sandbox_mode(True)

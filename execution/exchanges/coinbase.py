@@ -5,17 +5,18 @@ from datetime import timedelta
 from typing import Final
 
 from execution.exchange import VenueOrder
-from execution.exchanges.venue_facts import Asked, Client, VenueFacts, with_client_id
+from execution.exchanges.venue_facts import Asked, Client, ListAt, VenueFacts, with_client_id
 
 _PAGE: Final = 100
+_ORDERS: Final = ListAt("order_id", ("orders",))
 
 
 def _orders(client: Client, asked: Asked) -> list[VenueOrder]:
-    return with_client_id(client.fetch_orders(asked.symbol, asked.since, _PAGE), asked, _PAGE)
+    return with_client_id(client, client.fetch_orders(asked.symbol, asked.since, _PAGE), _ORDERS, asked, _PAGE)
 
 
 def _open_orders(client: Client, asked: Asked) -> list[VenueOrder]:
-    return with_client_id(client.fetch_open_orders(asked.symbol, None, _PAGE), asked, _PAGE)
+    return with_client_id(client, client.fetch_open_orders(asked.symbol, None, _PAGE), _ORDERS, asked, _PAGE)
 
 
 COINBASE: Final = VenueFacts(
@@ -27,6 +28,9 @@ COINBASE: Final = VenueFacts(
     resend_safe=True,
     validity=timedelta(seconds=120),  # how long the token that signs a request is good for
     sources={"orders": _orders, "open orders": _open_orders},
+    open_orders_at=_ORDERS,
+    trades_at=ListAt("trade_id", ("fills",)),
+    balances_at=ListAt("uuid", ("accounts",)),
     fee_source="trade",
     trade_id_scope="account",
     history_window=None,

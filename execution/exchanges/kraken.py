@@ -5,21 +5,23 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from execution.exchange import VenueOrder
-from execution.exchanges.venue_facts import Asked, Client, VenueFacts, with_client_id
+from execution.exchanges.venue_facts import Asked, Client, ListAt, VenueFacts, with_client_id
 from ledger.values import time_text
 
 _PAGE: Final = 50
+_OPEN: Final = ListAt("status", ("result", "open"), keyed=True)
+_CLOSED: Final = ListAt("status", ("result", "closed"), keyed=True)
 _DEADLINE: Final = timedelta(seconds=10)
 
 
 def _open_orders(client: Client, asked: Asked) -> list[VenueOrder]:
     orders = client.fetch_open_orders(asked.symbol, None, None, {"clientOrderId": asked.client_order_id})
-    return with_client_id(orders, asked)
+    return with_client_id(client, orders, _OPEN, asked)
 
 
 def _closed_orders(client: Client, asked: Asked) -> list[VenueOrder]:
     orders = client.fetch_closed_orders(asked.symbol, asked.since, None, {"clientOrderId": asked.client_order_id})
-    return with_client_id(orders, asked, _PAGE)
+    return with_client_id(client, orders, _CLOSED, asked, _PAGE)
 
 
 def _parameters(now: datetime) -> dict[str, object]:
@@ -35,6 +37,9 @@ KRAKEN: Final = VenueFacts(
     resend_safe=False,
     validity=_DEADLINE,
     sources={"open orders": _open_orders, "closed orders": _closed_orders},
+    open_orders_at=_OPEN,
+    trades_at=ListAt("ordertxid", ("result", "trades"), keyed=True),
+    balances_at=ListAt("balance", ("result",), keyed=True),
     fee_source="trade",
     trade_id_scope="account",
     history_window=None,

@@ -25,11 +25,12 @@ from execution.exchanges.answers import (
     time,
     trade_of,
 )
-from execution.exchanges.venue_facts import Asked, Client, VenueFacts
+from execution.exchanges.venue_facts import Asked, Client, ListAt, VenueFacts, holding
 from ledger.values import Side
 
 _PAGE: Final = 1000
 _LISTED: Final = 1000
+_ORDERS: Final = ListAt("order_id", ("orders",))
 _TTL_MS: Final = 10_000
 
 
@@ -56,9 +57,10 @@ def _listed(client: Client, asked: Asked, parameters: Mapping[str, str]) -> list
     """The newest orders of a list that carry the id. Raises OddAnswer when it may lie further back."""
     pair = client.market(asked.symbol)["id"]
     answer = _ask(client, "2", "listorders", {**parameters, "pair": pair, "limit": str(_LISTED)})
-    orders = [_order_of(client, row) for row in rows_of(answer.get("orders") or [])]
-    found = [order for order in orders if order.client_order_id == asked.client_order_id]
-    if not found and len(orders) >= _LISTED:
+    holding(client, _ORDERS)
+    rows = rows_of(answer.get("orders") or [])
+    found = [_order_of(client, row) for row in rows if row.get("client_order_id") == asked.client_order_id]
+    if not found and len(rows) >= _LISTED:
         raise OddAnswer(f"the list is full with {_LISTED} orders: what lies beyond it is not known")
     return found
 
@@ -123,6 +125,9 @@ LUNO: Final = VenueFacts(
     resend_safe=True,
     validity=timedelta(milliseconds=_TTL_MS),
     sources={"order": _order, "open orders": _open_orders, "closed orders": _closed_orders},
+    open_orders_at=_ORDERS,
+    trades_at=ListAt("sequence", ("trades",)),
+    balances_at=ListAt("asset", ("balance",)),
     fee_source="raw trade",
     trade_id_scope="instrument",
     history_window=timedelta(days=100),

@@ -15,6 +15,19 @@ from execution.exchanges.answers import OddAnswer, milliseconds, order_of, part,
 Client: TypeAlias = ccxt.Exchange
 """A ccxt client; it ships no types."""
 
+
+@dataclass(frozen=True, slots=True)
+class ListAt:
+    """Where in a venue's answer a list stands, names from the outside in, and a part that each of its rows must have.
+
+    `keyed` when it is an object by id instead of a list.
+    """
+
+    row: str
+    path: tuple[str, ...] = ()
+    keyed: bool = False
+
+
 SINCE_MARGIN: Final = timedelta(minutes=10)
 """Lists are read from so long before an order was sent: the venue's clock is not ours."""
 
@@ -61,6 +74,9 @@ class VenueFacts:
     resend_safe: bool
     validity: timedelta | None
     sources: Mapping[str, LookUp]
+    open_orders_at: ListAt
+    trades_at: ListAt
+    balances_at: ListAt
     fee_source: Literal["trade", "raw trade", "account activities"]
     trade_id_scope: Literal["instrument", "account"]
     history_window: timedelta | None
@@ -82,10 +98,34 @@ class VenueFacts:
     sandbox: bool = False
 
 
-def with_client_id(orders: object, asked: Asked, page: int | None = None) -> list[VenueOrder]:
-    """The orders of a list that carry the client order id. Raises OddAnswer when none does and the list may go on."""
+def holding(client: Client, at: ListAt) -> None:
+    """The venue's last answer holds a list of such rows there, or null for an empty one. Raises OddAnswer otherwise.
+
+    A client takes whatever it does not understand, a page of HTML too, for an empty list: that would be false proof.
+    """
+    answer: object = client.last_json_response
+    for name in at.path:
+        row = row_of(answer)
+        if name not in row:
+            raise OddAnswer(f"the answer has no {name}")
+        answer = row[name]
+    if answer is None and at.path:
+        return
+    rows = answer if isinstance(answer, list) and not at.keyed else None
+    if isinstance(answer, dict) and at.keyed:
+        rows = list(answer.values())
+    if rows is None or any(row_of(each).get(at.row) in (None, "") for each in rows):
+        raise OddAnswer(f"{'.'.join(at.path) or 'the answer'} is no list of what was asked for")
+
+
+def with_client_id(
+    client: Client, orders: object, at: ListAt, asked: Asked, page: int | None = None
+) -> list[VenueOrder]:
+    """The orders that carry the client order id. Raises OddAnswer when the venue's answer holds no list where it should,
+    and when no order carries the id and the list may go on."""
+    holding(client, at)
     listed = rows_of(orders)
-    found = [order for order in map(order_of, listed) if order.client_order_id == asked.client_order_id]
+    found = [order_of(row) for row in listed if row.get("clientOrderId") == asked.client_order_id]
     goes_on = any(part(row, "info").get("cursor") for row in listed) or (page is not None and len(listed) >= page)
     if not found and goes_on:
         raise OddAnswer(f"the list holds {len(listed)} orders and may go on: what lies beyond is not known")

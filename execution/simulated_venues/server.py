@@ -11,6 +11,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import cycle
 from threading import Lock, Thread
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
@@ -27,6 +28,7 @@ from ledger.values import Clock, Instrument
 VENUES: Final = ("binance", "luno")
 KEY: Final = "simulated-key"
 SECRET: Final = "simulated-secret"  # noqa: S105 - it opens nothing but this server
+GARBAGE: Final = (b"{}", b"null", b'"later"', b'[{"oops": null}]', b'{"oops": 1}')
 
 
 class SimulatedVenue:
@@ -44,6 +46,7 @@ class SimulatedVenue:
         self.advanced = timedelta(0)
         self.requests: Counter[str] = Counter()
         self.faults = Faults(seed)
+        self._garbage = cycle(GARBAGE)
         self.shape: Shape = _shape(name, self.clock, self.faults)
         self._control = Control(self)
         self._server = _Server(("127.0.0.1", port), self.handle)
@@ -112,7 +115,7 @@ class SimulatedVenue:
                 page = b"<html><body>Please wait while your browser is checked</body></html>"
                 return Answer(200, page, {"Content-Type": "text/html"}), None
             case "garbage":
-                return said([{"oops": None}]), None
+                return Answer(200, next(self._garbage)), None
             case name:
                 return self.shape.refuses(name), None
 

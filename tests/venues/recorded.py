@@ -29,6 +29,8 @@ class Recorded:
     """Answers by route ("POST /0/private/AddOrder"), as (status, body); what is not there is answered 404."""
 
     answers: dict[str, tuple[int, Any]] = field(default_factory=dict)
+    always: str | None = None
+    """The body of every answer, with status 200, whatever was asked."""
     seen: list[Seen] = field(default_factory=list)
 
     def asked(self, route: str) -> list[Mapping[str, Any]]:
@@ -87,7 +89,9 @@ def _handler(recorded: Recorded) -> type[BaseHTTPRequestHandler]:
             route = f"{self.command} {address.path}"
             recorded.seen.append(Seen(route, {**dict(parse_qsl(address.query)), **sent}))
             status, answer = recorded.answers.get(route, (404, {}))
-            text = json.dumps(answer).encode()
+            if recorded.always is not None:
+                status = 200
+            text = (json.dumps(answer) if recorded.always is None else recorded.always).encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(text)))
