@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 from execution.exchange import Accepted, FoundOrder, NotPlaced, OrderTicket, Refused, Unknown
 from execution.exchanges.declared import facts_of
 from execution.exchanges.transport import Wire
-from execution.simulated_venues.faults import FAULTS, LOST_ANSWERS, NOT_CARRIED_OUT, TIMES_OF_ORDERS
+from execution.simulated_venues.faults import (
+    FAULTS,
+    FILLS_OF_ORDERS,
+    LOST_ANSWERS,
+    NOT_CARRIED_OUT,
+    STATES,
+    TIMES_OF_ORDERS,
+    TOLD_FILLS,
+)
 from tests.venues.simulated import QUOTE, Place, place, without_window
 
 VENUES = ("binance", "luno")
@@ -65,7 +73,7 @@ def test_a_request_that_is_not_carried_out_is_not_placed_in_the_end(shop: Place,
 def test_every_fault_is_tried() -> None:
     """Each fault by name is in one of the groups that the tests here go through, or is about fills or states."""
     tried = {*LOST_ANSWERS, *NOT_CARRIED_OUT, *TIMES_OF_ORDERS}
-    assert {*FAULTS} - tried == {"fills_late", "fills_duplicated", "fills_reordered", "skew", "storm"}
+    assert {*FAULTS} - tried == {*TOLD_FILLS, *FILLS_OF_ORDERS, *STATES}
 
 
 def test_a_late_order_is_waited_for(shop: Place) -> None:

@@ -153,6 +153,21 @@ def test_fills_are_told_once_and_in_order(shop: Place, fault: str) -> None:
     assert sum(one.quantity for one in fills) == found.filled
 
 
+def test_orders_fill_split_and_in_part_by_name(shop: Place) -> None:
+    """The next order fills in part and in three executions, the one after it as usual."""
+    for fault in ("split", "partial"):
+        shop.fault(fault)
+    shop.post("settings", {"rest": "waits"})
+    told = []
+    for _ in range(2):
+        ticket = shop.ticket()
+        assert isinstance(shop.exchange.submit(ticket), Accepted)
+        found = shop.exchange.find(ticket.client_order_id)
+        assert isinstance(found, FoundOrder)
+        told.append((found.state, len(shop.exchange.fills(ticket.client_order_id))))
+    assert told == [("open", 3), ("filled", 1)]
+
+
 def test_late_fills_are_told_later(shop: Place) -> None:
     """While the venue does not tell the fills yet there are fewer than the order says, and later all of them."""
     ticket = shop.ticket()

@@ -32,12 +32,16 @@ STATES: Final = {
     "skew": "the venue's clock runs `seconds` ahead of ours (behind, if negative) until faults are cleared",
     "storm": "each request gets a fault chosen by the seed: one of those that are not carried out or lose the answer",
 }
+FILLS_OF_ORDERS: Final = {
+    "split": "what fills of the order at once fills in three executions",
+    "partial": "two fifths of the order fill at once; of the rest the settings decide",
+}
 TOLD_FILLS: Final = {
     "fills_late": "own trades are not told yet",
     "fills_duplicated": "every own trade is told twice",
     "fills_reordered": "own trades are told newest first",
 }
-FAULTS: Final = {**LOST_ANSWERS, **NOT_CARRIED_OUT, **TIMES_OF_ORDERS, **TOLD_FILLS, **STATES}
+FAULTS: Final = {**LOST_ANSWERS, **NOT_CARRIED_OUT, **TIMES_OF_ORDERS, **FILLS_OF_ORDERS, **TOLD_FILLS, **STATES}
 """Every fault by name, and what happens."""
 _STORMY: Final = frozenset({*LOST_ANSWERS, *NOT_CARRIED_OUT})
 

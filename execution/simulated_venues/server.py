@@ -8,6 +8,7 @@ import struct
 import sys
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -19,7 +20,14 @@ from urllib.parse import unquote, urlsplit
 from execution.simulated_venues import binance_shape, luno_shape
 from execution.simulated_venues.binance_shape import BinanceShape
 from execution.simulated_venues.control import Control
-from execution.simulated_venues.faults import LOST_ANSWERS, NOT_CARRIED_OUT, TIMES_OF_ORDERS, Faults, Planned
+from execution.simulated_venues.faults import (
+    FILLS_OF_ORDERS,
+    LOST_ANSWERS,
+    NOT_CARRIED_OUT,
+    TIMES_OF_ORDERS,
+    Faults,
+    Planned,
+)
 from execution.simulated_venues.luno_shape import LunoShape
 from execution.simulated_venues.matching import Market, Matching
 from execution.simulated_venues.shape import Answer, Request, Shape, said
@@ -28,6 +36,7 @@ from ledger.values import Clock, Instrument
 VENUES: Final = ("binance", "luno")
 KEY: Final = "simulated-key"
 SECRET: Final = "simulated-secret"  # noqa: S105 - it opens nothing but this server
+PART: Final = Decimal("0.4")
 GARBAGE: Final = (b"{}", b"null", b'"later"', b'[{"oops": null}]', b'{"oops": 1}')
 
 
@@ -91,9 +100,21 @@ class SimulatedVenue:
                 due = self.clock() + timedelta(milliseconds=int(late.seconds * 1000))
                 self._waiting.append((due, request))
                 return said({}), "reset"
-            answer = self.shape.answer(request)
+            answer = self._carried_out(request, placing=placing)
             lost = self.faults.take(LOST_ANSWERS, placing=placing)
             return (answer, None) if lost is None else self._lost(lost, answer)
+
+    def _carried_out(self, request: Request, *, placing: bool) -> Answer:
+        """The venue's own answer; an order fills split or in part when such a fault is planned."""
+        if not placing:
+            return self.shape.answer(request)
+        settings = self.shape.matching.settings
+        split, partial = (self.faults.take({name}, placing=True) for name in FILLS_OF_ORDERS)
+        changed = replace(settings, splits=3 if split else settings.splits, share=PART if partial else settings.share)
+        self.shape.matching.settings = changed
+        answer = self.shape.answer(request)
+        self.shape.matching.settings = settings
+        return answer
 
     def _catch_up(self) -> None:
         """Orders that were on their way and have arrived by now are looked at, at the time at which they arrived."""
