@@ -226,6 +226,17 @@ def test_alpaca_adopts_a_duplicate_and_never_proves_absence() -> None:
         assert recorded.asked("POST /v2/orders")[0]["client_order_id"] == order.client_order_id
 
 
+def test_an_order_of_another_id_is_not_adopted() -> None:
+    """A look-up that answers with somebody else's order proves nothing, and that order is not taken for ours."""
+    with recorded_venue("alpaca", ALPACA) as (recorded, exchange, clock):
+        order = ticket("alpaca", 1, clock(), base_size=Decimal("0.01"))
+        exchange.remember(order, clock())
+        recorded.answers = {ALPACA_ORDER: (200, alpaca_order("another")), ALPACA_ORDERS: (200, [])}
+        found = exchange.find(order.client_order_id)
+        assert isinstance(found, Unknown)
+        assert found.code == "look_up_failed"
+
+
 NO_SENSE = [
     "{}",
     "null",

@@ -267,6 +267,9 @@ class CcxtExchange:
             if isinstance(told, Failed):
                 failures.append(f"{name}: {type(told.error).__name__}: {one_line(told.error)}")
                 continue
+            if any(order.client_order_id != sent.ticket.client_order_id for order in told):
+                failures.append(f"{name}: told an order of another client order id")
+                continue
             found.update({order.venue_order_id: order for order in told})
             if found and self.facts.id_scope == "lifetime":
                 break  # there is no other

@@ -98,8 +98,8 @@ class VenueFacts:
     sandbox: bool = False
 
 
-def holding(client: Client, at: ListAt) -> None:
-    """The venue's last answer holds a list of such rows there, or null for an empty one. Raises OddAnswer otherwise.
+def holding(client: Client, at: ListAt) -> int:
+    """How many rows the venue's last answer holds there; null is an empty list. Raises OddAnswer for any other answer.
 
     A client takes whatever it does not understand, a page of HTML too, for an empty list: that would be false proof.
     """
@@ -110,12 +110,13 @@ def holding(client: Client, at: ListAt) -> None:
             raise OddAnswer(f"the answer has no {name}")
         answer = row[name]
     if answer is None and at.path:
-        return
+        return 0
     rows = answer if isinstance(answer, list) and not at.keyed else None
     if isinstance(answer, dict) and at.keyed:
         rows = list(answer.values())
     if rows is None or any(row_of(each).get(at.row) in (None, "") for each in rows):
         raise OddAnswer(f"{'.'.join(at.path) or 'the answer'} is no list of what was asked for")
+    return len(rows)
 
 
 def with_client_id(
@@ -123,10 +124,9 @@ def with_client_id(
 ) -> list[VenueOrder]:
     """The orders that carry the client order id. Raises OddAnswer when the venue's answer holds no list where it should,
     and when no order carries the id and the list may go on."""
-    holding(client, at)
-    listed = rows_of(orders)
+    told, listed = holding(client, at), rows_of(orders)
     found = [order_of(row) for row in listed if row.get("clientOrderId") == asked.client_order_id]
-    goes_on = any(part(row, "info").get("cursor") for row in listed) or (page is not None and len(listed) >= page)
+    goes_on = any(part(row, "info").get("cursor") for row in listed) or (page is not None and told >= page)
     if not found and goes_on:
-        raise OddAnswer(f"the list holds {len(listed)} orders and may go on: what lies beyond is not known")
+        raise OddAnswer(f"the list holds {told} orders and may go on: what lies beyond is not known")
     return found
