@@ -1,0 +1,118 @@
+"""What a translation gives: what becomes of each row, the events, and each trade as the legacy figures saw it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Final, Literal
+from uuid import UUID
+
+from ledger.envelope import canonical_json
+from ledger.events import Event
+from ledger.ready import Ready, ready
+from ledger.values import Asset, derived_id
+from migrations.legacy.cells import Row, plain, row_hash
+from migrations.legacy.decisions import UNDECIDED, Decisions
+from migrations.legacy.schema import MAPPING
+
+Word = Literal["imported", "merged", "archived", "quarantined"]
+RANKS: Final = {"bots": 0, "raw_trades": 1, "trades": 2, "bot_signal_history": 3}
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Where the rows go: the portfolio of the real trades, that of the paper trades, the currency both are kept in.
+
+    `bots` are the products of the bots that are still there, by the bots' ids.
+    """
+
+    portfolio_id: UUID
+    paper_id: UUID
+    base: Asset
+    bots: Mapping[str, str] = field(default_factory=dict)
+    decisions: Decisions = UNDECIDED
+
+
+@dataclass(frozen=True, slots=True)
+class Fate:
+    """What becomes of a row: imported as events, merged into other rows' events, archived, or quarantined with a reason.
+
+    `events` are the ids of the events that stand for it. `flags` are what somebody should look at.
+    """
+
+    table: str
+    key: str
+    word: Word
+    reason: str = ""
+    flags: tuple[str, ...] = ()
+    events: tuple[UUID, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """An event on its way, and the row it comes from. `fee` is what the legacy figures took as its fee."""
+
+    table: str
+    key: str
+    id: int
+    portfolio_id: UUID
+    product: str
+    ready: Ready
+    fee: Decimal = Decimal(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A trade as the stages from `first` up to (not with) `last` of the comparison see it (`stages.py`).
+
+    `usd` is its value, `at` and `id` its place in the legacy order; `bot` is "" for a trade that belongs to none.
+    """
+
+    product: str
+    first: int
+    last: int
+    at: datetime
+    id: int
+    bot: str
+    side: str
+    size: Decimal
+    usd: Decimal
+    price: Decimal
+    fee: Decimal
+
+
+@dataclass(slots=True)
+class Translation:
+    """What some rows became."""
+
+    fates: list[Fate] = field(default_factory=list)
+    staged: list[Staged] = field(default_factory=list)
+    seen: list[Seen] = field(default_factory=list)
+
+
+def event_id(portfolio_id: UUID, table: str, key: str, *what: str) -> UUID:
+    """The id of what a row becomes; the same whenever and however often it is imported into this portfolio."""
+    return derived_id("legacy", portfolio_id, table, key, MAPPING, *what)
+
+
+def origin(table: str, key: str, row: Row, **more: object) -> str:
+    """Canonical JSON about where an event comes from: the row as it was, its hash, and what was done with it."""
+    told = {name: value for name, value in more.items() if value not in (None, "", (), [], {})}
+    legacy = {"table": table, "key": key, "row": plain(row), "hash": row_hash(row), "mapping": MAPPING, **told}
+    return canonical_json({"legacy": legacy}).encode("utf-8", "backslashreplace").decode()
+
+
+def event_of_row(event: Event, id_: UUID, at: datetime, metadata: str, table: str, key: str) -> Ready:
+    """The event on its way."""
+    return ready(event, id_, at, metadata, RANKS.get(table, 0), f"{table} {key}")
+
+
+def micros(at: datetime) -> int:
+    """Microseconds since 1970, exactly."""
+    return (at - EPOCH) // timedelta(microseconds=1)
+
+
+def quarantined(table: str, keys: Sequence[str], reason: str) -> list[Fate]:
+    """The rows, set aside."""
+    return [Fate(table, key, "quarantined", reason) for key in keys]
