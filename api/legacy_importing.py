@@ -50,7 +50,7 @@ def print_plan(settings: Settings, asked: Asked) -> None:
 
 def print_run(settings: Settings, asked: Asked) -> None:
     """Imports what is not there yet and prints the plan that it followed and what was done."""
-    with _prepared(settings, asked) as (store, found):
+    with _prepared(settings, asked, origins=True) as (store, found):
         lines = list(plan_lines(found))
         with import_bar("importing", _new_events(found), shown=not asked.as_json) as advance:
             done = run_import(store, found, advance)
@@ -65,7 +65,7 @@ def print_run(settings: Settings, asked: Asked) -> None:
 
 def print_check(settings: Settings, asked: Asked) -> int:
     """Prints the check and returns the exit code."""
-    with _prepared(settings, asked) as (store, found):
+    with _prepared(settings, asked, sightings=True) as (store, found):
         checked = check_import(store, found)
         _tell(asked, lambda: check_report(checked), list(check_lines(checked)), f"The move of {found.source.label}")
     return PROVEN if checked.ok else UNPROVEN
@@ -102,7 +102,9 @@ def print_export(settings: Settings, path: Path, portfolio: str, *, as_json: boo
 
 
 @contextmanager
-def _prepared(settings: Settings, asked: Asked) -> Iterator[tuple[Store, Prepared]]:
+def _prepared(
+    settings: Settings, asked: Asked, *, origins: bool = False, sightings: bool = False
+) -> Iterator[tuple[Store, Prepared]]:
     decisions = UNDECIDED if asked.decisions is None else read_decisions(asked.decisions)
     with _store(settings) as (store, known):
         portfolio_id = named_portfolio_id(asked.portfolio, known)
@@ -111,7 +113,7 @@ def _prepared(settings: Settings, asked: Asked) -> Iterator[tuple[Store, Prepare
         wanted = Wanted(asked.url, asked.portfolio, portfolio_id, folder, decisions, base)
         with ExitStack() as stack:
             with import_bar("reading", None, shown=not asked.as_json) as advance:
-                found = stack.enter_context(prepared(store, wanted, advance))
+                found = stack.enter_context(prepared(store, wanted, advance, origins=origins, sightings=sightings))
             yield store, found
 
 

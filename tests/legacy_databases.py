@@ -38,7 +38,9 @@ BOTS: Final = (
     " confirmation_minutes integer, signal_config text, current_position_size float, current_combined_score float,"
     " created_at datetime, updated_at datetime"
 )
-HISTORY: Final = "id integer primary key, bot_id integer, timestamp datetime, combined_score float, signal_scores text, price float"
+HISTORY: Final = (
+    "id integer primary key, bot_id integer, timestamp datetime, combined_score float, signal_scores text, price float"
+)
 RAW: Final = (
     "id integer primary key, fill_id varchar(100), order_id varchar(100), product_id varchar(20), side varchar(10),"
     " size float, size_in_quote boolean, price float, commission float, created_at varchar(50), synced_at datetime"
@@ -80,8 +82,7 @@ def make_legacy(path: Path, seed: int, executions: int, generation: int | None =
         connection.execute("begin")
         _Maker(connection, dice, Legacy(path, chosen)).make(executions)
         connection.execute("commit")
-        made = _Maker.made
-    return made
+        return _Maker.made
 
 
 class _Maker:
@@ -137,7 +138,9 @@ class _Maker:
         configs: tuple[Any, ...] = (
             None,
             "{not json",
-            json.dumps({"RSI": {"enabled": True, "weight": 0.33, "period": 14, "buy_threshold": 30, "sell_threshold": 70}}),
+            json.dumps(
+                {"RSI": {"enabled": True, "weight": 0.33, "period": 14, "buy_threshold": 30, "sell_threshold": 70}}
+            ),
             json.dumps({"rsi": {"enabled": False}, "MA": {"enabled": False}, "macd": {"enabled": False}}),
             json.dumps({"macd": {"fast": 30, "slow": 20}, "trading_thresholds": {"buy_threshold": -0.05}}),
             json.dumps(json.dumps({"moving_average": {"fast": 5, "slow": 20, "weight": 0.5}})),
@@ -192,7 +195,11 @@ class _Maker:
         if "size_usd" not in self.columns["trades"]:
             self.legacy.open_questions += 1
             return
-        quantity = round18(_exact(written) / _exact(price)) if in_quote and product != "USDT-USD" else _exact(written)
+        quantity = (
+            round18(_exact(written) / _exact(price))
+            if in_quote and abs(_exact(price) - 1) > Decimal("0.01")
+            else _exact(written)
+        )
         self._happened(product, side, quantity, price, next((one for one in fee.values() if one), 0.0))
 
     def _with_fills(self, product: str, side: str, size: float, price: float) -> None:
@@ -209,7 +216,9 @@ class _Maker:
             fill = self._raw(product, side, part, price, order, fee)
             if rows != "bot":
                 usd_told = None if self.dice.random() < 0.3 else round(part * price, 6)
-                self._trade(product, side, part, price, status="filled", size_usd=usd_told, order_id=fill, commission=fee)
+                self._trade(
+                    product, side, part, price, status="filled", size_usd=usd_told, order_id=fill, commission=fee
+                )
 
     def _fills_only(self, product: str, side: str, size: float, price: float) -> None:
         """Fills that no row of trades tells of, some of them in quote."""
@@ -239,9 +248,10 @@ class _Maker:
 
     def _retried(self, product: str, side: str, size: float, price: float) -> None:
         """The same row written again by a retry."""
-        order, usd = self._order(), round(size * price, 6)
+        order, usd, at = f"{self.dice.getrandbits(64):016x}", round(size * price, 6), self._naive(self.now)
         for _ in range(2):
-            self._trade(product, side, size, price, status="completed", size_usd=usd, order_id=order)
+            told = {"size_usd": usd, "order_id": order, "filled_at": at}
+            self._trade(product, side, size, price, status="completed", **told)
         self._happened(product, side, _exact(size), price, 0.0)
 
     def _failed(self, product: str, side: str, size: float, price: float) -> None:
@@ -278,7 +288,7 @@ class _Maker:
         self._trade(product, side, size, price, **{**row, name: value})
         self.legacy.open_questions += 1
 
-    def _trade(self, product: str, side: str, size: object, price: object, **given: Any) -> None:
+    def _trade(self, product: str, side: str, size: object, price: object, /, **given: Any) -> None:
         at = self.now + timedelta(seconds=self.dice.randrange(0, 3))
         written = side if self.dice.random() < 0.3 else side.upper()
         bot = self.dice.choice([*self.bots, 77, None]) if self.dice.random() < 0.8 else None

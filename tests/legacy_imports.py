@@ -51,12 +51,12 @@ class Move:
 
     def run(self, decisions: Decisions = UNDECIDED) -> Done:
         """Runs the import."""
-        with prepared(self.store, self.wanted(decisions)) as found:
+        with prepared(self.store, self.wanted(decisions), origins=True) as found:
             return run_import(self.store, found)
 
     def check(self) -> Checked:
         """Checks the import."""
-        with prepared(self.store, self.wanted()) as found:
+        with prepared(self.store, self.wanted(), sightings=True) as found:
             return check_import(self.store, found)
 
     def roll_back(self) -> RolledBack:
@@ -88,7 +88,9 @@ class Move:
     def worth(self) -> tuple[str, dict[str, str]]:
         """Cash, and realised P&L by asset."""
         with self.store.book.reading(self.portfolio_id) as reading:
-            held = {one.asset: decimal_text(one.realized_pnl) for one in reading.rows.where(Holding) if one.realized_pnl}
+            held = {
+                one.asset: decimal_text(one.realized_pnl) for one in reading.rows.where(Holding) if one.realized_pnl
+            }
             return decimal_text(cash_of(reading.rows, "USD")), held
 
 

@@ -69,7 +69,9 @@ def translated_bot(context: Context, key: str, given: Row, decided: Decided) -> 
         return Translation([Fate("bots", key, "quarantined", sentences(error))])
     if word(row, "status").upper() == "RUNNING":
         notes.append("it was running: imported stopped")
-    metadata = origin("bots", key, given, settings=settings, notes=notes, score_negated=True, decided=dict(decided))
+    metadata = origin(
+        context, "bots", key, given, settings=settings, notes=notes, score_negated=True, decided=dict(decided)
+    )
     ids = (
         event_id(context.portfolio_id, "bots", key),
         event_id(context.portfolio_id, "bots", key, "configured", time_text(changed), parameters),
@@ -96,11 +98,11 @@ def translated_signal(context: Context, key: str, given: Row, decided: Decided) 
         return Translation([Fate(table, key, "quarantined", str(error))])
     except ValidationError as error:
         return Translation([Fate(table, key, "quarantined", sentences(error))])
-    metadata = origin(table, key, given, notes=notes, score_negated=True, decided=dict(decided))
+    metadata = origin(context, table, key, given, notes=notes, score_negated=True, decided=dict(decided))
     id_ = event_id(context.portfolio_id, table, key)
     expired_id = event_id(context.portfolio_id, table, key, "expired")
     expired = SignalExpired(signal_id=id_, rules=(EXPIRED,))
-    origin_only = origin(table, key, {})
+    origin_only = origin(context, table, key, {})
     row_id = given.get("id")
     number_of = row_id if isinstance(row_id, int) else 0
     return Translation(

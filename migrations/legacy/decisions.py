@@ -4,7 +4,8 @@
 
 Under the key of a row stand values for its columns, as text; `unit` (base or quote) says what its size is in, `action`
 import (it happened, and is no duplicate), archive (it did not: keep the row, without effect) or replace (it was imported
-before it changed: take that back and enter it as it is now).
+before it changed: take that back and enter it as it is now). The row "*" says a `unit` for all rows of the table that
+leave theirs open, such as those of a generation that did not write size_usd.
 """
 
 import json
@@ -19,6 +20,11 @@ Decisions = Mapping[str, Mapping[str, Decided]]
 UNDECIDED: Final[Decisions] = {}
 NOTHING: Final[Decided] = {}
 ALLOWED: Final[Mapping[str, tuple[str, ...]]] = {"unit": ("base", "quote"), "action": ("import", "archive", "replace")}
+
+
+EVERY: Final = "*"
+ELSE: Final = "unit_else"
+"""What a row's decision says where only its table has one."""
 
 
 class BadDecisions(Exception):
@@ -45,6 +51,8 @@ def checked(found: object, name: str) -> Decisions:
             for field, value in _object(fields, f"{name}: {table} {key}").items():
                 if not isinstance(value, str):
                     raise BadDecisions(f"{name}: {table} {key}: {field} must be text in quotes")
+                if key == EVERY and field != "unit":
+                    raise BadDecisions(f"{name}: {table}: a decision for every row can only say its unit, not {field}")
                 if field in ALLOWED and value not in ALLOWED[field]:
                     wanted = ", ".join(ALLOWED[field])
                     raise BadDecisions(f"{name}: {table} {key}: {field} is {value!r}, but must be one of {wanted}")
@@ -58,7 +66,9 @@ def merged(earlier: Decisions, later: Decisions) -> Decisions:
 
 def decision_of(decisions: Decisions, table: str, key: str) -> Decided:
     """What was decided for the row."""
-    return decisions.get(table, NOTHING_OF_TABLE).get(key, NOTHING)
+    of_table = decisions.get(table, NOTHING_OF_TABLE)
+    found = of_table.get(key, NOTHING)
+    return {ELSE: of_table[EVERY]["unit"], **found} if EVERY in of_table else found
 
 
 NOTHING_OF_TABLE: Final[Mapping[str, Decided]] = {}

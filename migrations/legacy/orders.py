@@ -6,8 +6,8 @@ from decimal import Decimal
 from typing import Final
 
 from ledger.values import ZERO, round18, share18
-from migrations.legacy.cells import Unreadable, moment, row_hash
-from migrations.legacy.outcomes import Context, Fate, Staged, Translation, event_id, event_of_row, origin
+from migrations.legacy.cells import Unreadable, moment
+from migrations.legacy.outcomes import Context, Fate, Staged, Translation, event_id, event_of_row, merged_into, origin
 from migrations.legacy.sightings import seen_as_fill, seen_trade
 from migrations.legacy.stages import DUPLICATE, QUARANTINED
 from migrations.legacy.trade_rows import RawRow, TradeRow, Undecided, quantity_of, same_quantity
@@ -71,6 +71,7 @@ def _translated_fill(
     event = event_for(context, done, attribution)
     flags = _flags(fill, about)
     metadata = origin(
+        context,
         "raw_trades",
         fill.key,
         fill.row,
@@ -78,7 +79,7 @@ def _translated_fill(
         fee_source=fee[1],
         flags=flags,
         decided=dict(fill.decided),
-        merged=[{"table": "trades", "key": one.key, "hash": row_hash(one.row)} for one in about],
+        merged=merged_into(context, [(one.key, one.row) for one in about]),
         **attribution.told(),
     )
     id_ = event_id(context.portfolio_id, "raw_trades", fill.key)
@@ -191,15 +192,22 @@ def translated_cluster(context: Context, trades: Sequence[TradeRow]) -> Translat
             twins.setdefault(same[0].key, []).append(bot_row)
             taken = {one.key for one in same}
             for one in [one for one in left if one.key in taken]:
-                _add(found, translated_alone(context, one, twins.get(one.key, ()), ()))
+                _add(found, translated_alone(context, one, twins.get(one.key, ())))
             left = [one for one in left if one.key not in taken]
-    for one in left:
-        _add(found, translated_alone(context, one, twins.get(one.key, ())))
+    for place, one in enumerate(left):
+        like = next((two for two in left[:place] if _alike(one, two)), None)
+        flags = (f"looks like row {like.key}, but nothing says that it is the same",) if like else ()
+        _add(found, translated_alone(context, one, twins.get(one.key, ()), flags))
     return found
 
 
+def _alike(one: TradeRow, other: TradeRow) -> bool:
+    same = (one.size, one.price, one.status) == (other.size, other.price, other.status)
+    return same and _sound(one) and _sound(other) and _close(one, other)
+
+
 def _sound(trade: TradeRow) -> bool:
-    return _merges(trade) and bool(trade.order_id) and _readable(trade) is not None
+    return _merges(trade) and _readable(trade) is not None
 
 
 def _repeats(trades: Sequence[TradeRow]) -> dict[str, list[TradeRow]]:
@@ -207,7 +215,7 @@ def _repeats(trades: Sequence[TradeRow]) -> dict[str, list[TradeRow]]:
     first: dict[tuple[object, ...], TradeRow] = {}
     found: dict[str, list[TradeRow]] = {}
     for one in trades:
-        if not _sound(one):
+        if not _sound(one) or not one.order_id:
             continue
         said = (one.order_id, one.status, one.product, one.side, one.size, one.price, one.usd, one.at)
         earlier = first.setdefault(said, one)
@@ -230,8 +238,7 @@ def _same_execution(bot_row: TradeRow, synced: Sequence[TradeRow]) -> Sequence[T
 
 
 def _close(one: TradeRow, other: TradeRow) -> bool:
-    same = abs(one.price - other.price) <= SAME_PRICE * other.price and one.order_id != other.order_id
-    return same and abs(_apart(one, other)) <= WINDOW
+    return abs(one.price - other.price) <= SAME_PRICE * other.price and abs(_apart(one, other)) <= WINDOW
 
 
 def _apart(one: TradeRow, other: TradeRow) -> timedelta:

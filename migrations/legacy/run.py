@@ -5,7 +5,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import chain
 from pathlib import Path
@@ -39,7 +39,7 @@ class Wanted:
     name: str
     portfolio_id: UUID
     folder: Path
-    decisions: Decisions = UNDECIDED
+    decisions: Decisions = field(default_factory=dict)
     base: Asset | None = None
 
     @property
@@ -73,15 +73,21 @@ class Done:
 
 
 @contextmanager
-def prepared(store: Store, wanted: Wanted, progress: Progress = lambda _: None) -> Iterator[Prepared]:
+def prepared(
+    store: Store, wanted: Wanted, progress: Progress = lambda _: None, *, origins: bool = False, sightings: bool = False
+) -> Iterator[Prepared]:
     """The source is read, translated and held against the log; nothing is written.
+
+    To be run it needs `origins`, to be checked `sightings`.
 
     Raises BadSource, BadDecisions, and WrongPortfolio for a portfolio that is not this import's own.
     """
     decisions = merged(kept_decisions(wanted.folder), wanted.decisions)
     with open_source(wanted.url) as source:
         base = _base(store, wanted, source)
-        context = context_of(source, wanted.portfolio_id, wanted.paper_id, base, decisions)
+        context = context_of(
+            source, wanted.portfolio_id, wanted.paper_id, base, decisions, origins=origins, sightings=sightings
+        )
         with staged(source, context, progress) as stage:
             ids = (wanted.portfolio_id, wanted.paper_id)
             held = {one: read_log(stage, store.book.log, one) for one in ids}
@@ -97,6 +103,7 @@ def run_import(store: Store, found: Prepared, progress: Progress = lambda _: Non
     Killed anywhere, the next run does the rest. Raises WrongPortfolio when the import was rolled back.
     """
     wanted = found.wanted
+    assert found.stage.context.origins, "events say where they come from"
     if any(one.rolled_back for one in found.held.values()):
         raise WrongPortfolio(f"the import into {wanted.name!r} was rolled back: import into another portfolio")
     archive = _archived(found)

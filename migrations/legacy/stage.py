@@ -28,10 +28,13 @@ from migrations.legacy.outcomes import (
     quarantined,
 )
 from migrations.legacy.source import Source
-from migrations.legacy.trade_rows import RawRow, TradeRow, raw_of, trade_of
+from migrations.legacy.trade_rows import RawRow, TradeRow, place_of, raw_of, trade_of
 
 LARGEST_CLUSTER: Final = 200
 """Without fills to tell, at most so many rows are compared with one another."""
+
+AT_ONCE: Final = 1_000
+"""So many fates are written at once."""
 
 Progress = Callable[[int], None]
 
@@ -62,23 +65,30 @@ class Stage:
         self.connection = connection
         self.source = source
         self.context = context
+        self._fates: list[tuple[object, ...]] = []
+        self._events: list[tuple[object, ...]] = []
+        self._seen: list[tuple[object, ...]] = []
 
     def write(self, found: Translation) -> None:
         """What some rows became is staged."""
+        self._fates += [
+            (one.table, one.key, one.word, one.reason, _texts(one.flags), _texts([*map(str, one.events)]))
+            for one in found.fates
+        ]
+        self._events += [_event_row(one, place) for place, one in enumerate(found.staged)]
+        if self.context.sightings:
+            self._seen += [_seen_row(one) for one in found.seen]
+        if len(self._fates) >= AT_ONCE:
+            self.flush()
+
+    def flush(self) -> None:
+        """All that was written is in the work file."""
+        self.connection.executemany("insert into fates values (?, ?, ?, ?, ?, ?)", self._fates)
         self.connection.executemany(
-            "insert into fates values (?, ?, ?, ?, ?, ?)",
-            [
-                (one.table, one.key, one.word, one.reason, json.dumps(one.flags), json.dumps([*map(str, one.events)]))
-                for one in found.fates
-            ],
+            "insert into events values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, null)", self._events
         )
-        self.connection.executemany(
-            "insert into events values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, null)",
-            [_event_row(one, place) for place, one in enumerate(found.staged)],
-        )
-        self.connection.executemany(
-            "insert into seen values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", [_seen_row(one) for one in found.seen]
-        )
+        self.connection.executemany("insert into seen values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", self._seen)
+        self._fates, self._events, self._seen = [], [], []
 
     def trade(self, key: str, cells: str) -> TradeRow:
         """A row of `trades` out of the work file."""
@@ -124,22 +134,32 @@ def staged(source: Source, context: Context, progress: Progress = lambda _: None
         for key, row in _told(source.rows("bot_signal_history"), progress):
             decided = decision_of(context.decisions, "bot_signal_history", key)
             stage.write(translated_signal(context, key, row, decided))
+        stage.flush()
         # What repeats a row that cannot be used cannot be used either.
         connection.execute(
-            "update fates set word = 'quarantined', reason = reason || ', which is quarantined' where word = 'merged'"
-            " and not exists (select 1 from events where events.id = json_extract(fates.events, '$[0]'))"
+            "update fates set word = 'quarantined', reason = reason || ', which is quarantined', events = '[]'"
+            " where word = 'merged' and not exists (select 1 from events where id = json_extract(fates.events, '$[0]'))"
         )
         connection.execute("commit")
         yield stage
 
 
-def context_of(source: Source, portfolio_id: UUID, paper_id: UUID, base: Asset, decisions: Decisions) -> Context:
+def context_of(
+    source: Source,
+    portfolio_id: UUID,
+    paper_id: UUID,
+    base: Asset,
+    decisions: Decisions,
+    *,
+    origins: bool = True,
+    sightings: bool = True,
+) -> Context:
     """The context of a source, with the bots that it still has."""
     bots = {}
     for key, row in source.rows("bots"):
         decided = decision_of(decisions, "bots", key)
         bots[str(row.get("id"))] = product_of_bot({**row, **decided})
-    return Context(portfolio_id, paper_id, base, bots, decisions)
+    return Context(portfolio_id, paper_id, base, bots, decisions, origins, sightings)
 
 
 def _told(rows: Iterator[tuple[str, Row]], progress: Progress) -> Iterator[tuple[str, Row]]:
@@ -177,11 +197,12 @@ def _take_fill(stage: Stage, key: str, row: Row) -> None:
 
 
 def _take_trade(stage: Stage, key: str, row: Row) -> None:
-    trade = trade_of(key, row, decision_of(stage.context.decisions, "trades", key))
-    at = micros(trade.at) if trade.at is not None else 0
+    """The row, to be found by its order and in order of time; what else it says is read when its turn comes."""
+    decided = decision_of(stage.context.decisions, "trades", key)
+    ref, product, side, at = place_of(row, decided)
+    values = (key, _text(row), ref or None, product, side, micros(at) if at is not None else 0)
     stage.connection.execute(
-        "insert into trade_rows (key, cells, ref, product, side, at) values (?, ?, ?, ?, ?, ?)",
-        (key, _text(row), trade.order_id or None, trade.product, trade.side or "", at),
+        "insert into trade_rows (key, cells, ref, product, side, at) values (?, ?, ?, ?, ?, ?)", values
     )
 
 
@@ -238,6 +259,10 @@ def _widest_gap(cluster: Sequence[TradeRow]) -> int:
         return after - before if before is not None and after is not None else timedelta(0)
 
     return max(range(len(cluster) // 2, len(cluster)), key=gap)
+
+
+def _texts(texts: Sequence[str]) -> str:
+    return json.dumps(texts) if texts else "[]"
 
 
 def _text(row: Row) -> str:

@@ -9,6 +9,7 @@ from typing import Final
 
 from ledger.values import ZERO, Instrument, Side, round18
 from migrations.legacy.cells import Row, Unreadable, json_object, moment, number, shown, truth, word
+from migrations.legacy.decisions import ELSE
 
 SUCCESS: Final = frozenset(("completed", "filled"))
 COUNTED: Final = "filled"
@@ -132,6 +133,12 @@ def trade_of(key: str, given: Row, decided: Mapping[str, str]) -> TradeRow:
         return replace(bare, problem=str(error), at=_or_none(row))
 
 
+def place_of(row: Row, decided: Mapping[str, str]) -> tuple[str, str, str, datetime | None]:
+    """The order id of a row of `trades`, its product, its side and its time, as far as they can be read: where it stands."""
+    row = {**row, **decided}
+    return word(row, "order_id"), word(row, "product_id").upper(), word(row, "side").lower(), _or_none(row)
+
+
 def raw_of(key: str, given: Row, decided: Mapping[str, str]) -> RawRow | str:
     """The fill, or why the row is none. Its flag says in which unit its size is: the exchange's own word."""
     row: Row = {**given, **{name: text for name, text in decided.items() if name in given or name not in PSEUDO}}
@@ -159,7 +166,7 @@ def raw_of(key: str, given: Row, decided: Mapping[str, str]) -> RawRow | str:
         return str(error)
 
 
-PSEUDO: Final = frozenset(("action", "unit"))
+PSEUDO: Final = frozenset(("action", "unit", ELSE))
 """What a decision may say that is no column."""
 
 
@@ -172,15 +179,22 @@ def quantity_of(trade: TradeRow) -> tuple[Decimal, str, tuple[str, ...]]:
     flags: tuple[str, ...] = ()
     if unit is None:
         if trade.usd is None or trade.usd <= 0:
-            raise Undecided("size_usd is missing and no fill is known: whether the size is in base or quote is open")
+            unit = trade.decided.get(ELSE)
+            if unit is None:
+                raise Undecided(
+                    "size_usd is missing and no fill is known: whether the size is in base or quote is open"
+                )
+            return _in_base(trade, unit), unit, ("its unit was decided for all such rows",)
         in_base, in_quote = _near(trade.size * trade.price, trade.usd), _near(trade.size, trade.usd)
         if not in_base and not in_quote:
             raise Undecided("the size fits size_usd neither as base (size * price) nor as quote: its unit is open")
         unit = "base" if in_base else "quote"
         flags = ("both units fit: taken as base",) if in_base and in_quote else ()
-    if unit == "base":
-        return trade.size, unit, flags
-    return _not_nothing(round18(trade.size / trade.price)), unit, flags
+    return _in_base(trade, unit), unit, flags
+
+
+def _in_base(trade: TradeRow, unit: str) -> Decimal:
+    return trade.size if unit == "base" else _not_nothing(round18(trade.size / trade.price))
 
 
 def same_quantity(one: Decimal, other: Decimal) -> bool:

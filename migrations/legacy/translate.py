@@ -13,8 +13,8 @@ from ledger.events import TradeExecuted
 from ledger.fills import sentences
 from ledger.legs import gross_value
 from ledger.values import ZERO, Asset, Instrument, Side
-from migrations.legacy.cells import LARGEST, row_hash
-from migrations.legacy.outcomes import Context, Fate, Staged, Translation, event_id, event_of_row, origin
+from migrations.legacy.cells import LARGEST
+from migrations.legacy.outcomes import Context, Fate, Staged, Translation, event_id, event_of_row, merged_into, origin
 from migrations.legacy.sightings import seen_trade
 from migrations.legacy.stages import DUPLICATE, PAPER, QUARANTINED
 from migrations.legacy.trade_rows import TradeRow, Undecided, quantity_of
@@ -82,8 +82,9 @@ def _own_event(context: Context, trade: TradeRow, twins: Sequence[TradeRow], fla
     attribution = attributed(about, context)
     event = event_for(context, done, attribution, paper=trade.paper)
     flags = (*flags, *more)
-    merged = [{"table": "trades", "key": one.key, "hash": row_hash(one.row)} for one in twins]
+    merged = merged_into(context, [(one.key, one.row) for one in twins])
     metadata = origin(
+        context,
         "trades",
         trade.key,
         trade.row,
