@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -115,8 +115,12 @@ def run_import(store: Store, found: Prepared, progress: Progress = lambda _: Non
         opening = _opening(found, portfolio_id, name, account)
         if not opening and not found.held[portfolio_id].exists:
             continue
-        new = chain(opening, found.stage.events(portfolio_id, "position is null"), _taken_back(found, portfolio_id))
-        imported += append_many(store, portfolio_id, _told(new, progress)) - len(opening)
+        # Closed here, so that a run that dies half-way leaves no cursor behind.
+        with (
+            closing(found.stage.events(portfolio_id, "position is null")) as events,
+            closing(_told(chain(opening, events, _taken_back(found, portfolio_id)), progress)) as new,
+        ):
+            imported += append_many(store, portfolio_id, new) - len(opening)
     taken_back = sum(map(len, found.stale.values()))
     return Done(imported - taken_back, taken_back, archive)
 
@@ -225,7 +229,7 @@ def _ready(event: Event, id_: UUID, at: datetime, metadata: str) -> Ready:
     return ready(event, id_, at, metadata, 0, "")
 
 
-def _told(events: Iterable[Ready], progress: Progress) -> Iterator[Ready]:
+def _told(events: Iterable[Ready], progress: Progress) -> Generator[Ready, None, None]:
     for count, one in enumerate(events, start=1):
         yield one
         if count % 1000 == 0:

@@ -2,7 +2,7 @@
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import timedelta
 from operator import itemgetter
@@ -98,7 +98,7 @@ class Stage:
         """A row of `raw_trades` out of the work file."""
         return raw_of(key, json.loads(cells), decision_of(self.context.decisions, "raw_trades", key))
 
-    def events(self, portfolio_id: UUID, where: str = "1") -> Iterator[Ready]:
+    def events(self, portfolio_id: UUID, where: str = "1") -> Generator[Ready, None, None]:
         """The staged events of a portfolio in the order in which they go into its log."""
         with closing(self.connection.cursor()) as cursor:
             cursor.execute(
