@@ -36,10 +36,11 @@ class Trade(NamedTuple, Generic[N]):
 class Formulas(Generic[N]):
     """All formulas at once over one product's trades, in the order given.
 
-    cash_flow: sells - buys - fees. fifo: no fees; a lot that is sold whole counts with its USD value, a part with price *
-    size; what is sold beyond known buys vanishes. fifo_unrealized: what is open, at the last price less the average of all
-    buys. tranches: sells - buys of trades that belong to bots, and what is left at the last price. sql_net: the net size
-    at the average price of the buys.
+    cash_flow: sells - buys - fees of every row that was completed or filled, its side in any case. The others count only
+    rows whose status is `filled` and whose side is in upper case, just so. fifo: no fees; a lot that is sold whole counts
+    with its USD value, a part with price * size; what is sold beyond known buys vanishes. fifo_unrealized: what is open,
+    at the last price less the average of all buys. tranches: sells - buys of trades that belong to bots, and what is left
+    at the last price. sql_net: the net size at the average price of the buys.
     """
 
     def __init__(self, zero: N, *, botless: bool = False) -> None:
@@ -48,7 +49,6 @@ class Formulas(Generic[N]):
         self._zero: N = zero
         self._head_size: N = zero  # what is left of the first lot
         self._head_usd: N = zero
-        self._open: N = zero
         self._cash: N = zero
         self._realized: N = zero
         self._last: N = zero
@@ -60,11 +60,13 @@ class Formulas(Generic[N]):
         self._tranche_net: N = zero
         self._buys = 0
 
-    def add(self, trade: Trade[N]) -> None:
-        """The next trade."""
-        self._last = trade.price
+    def add(self, trade: Trade[N], *, strict: bool = True) -> None:
+        """The next trade; only the cash flow counts it unless it is written as the strict figures want it."""
         sign = 1 if trade.buy else -1
         self._cash = self._cash - sign * trade.usd - trade.fee
+        if not strict:
+            return
+        self._last = trade.price
         self._net = self._net + sign * trade.size
         if trade.bot or self._botless:
             self._tranche_cash = self._tranche_cash - sign * trade.usd
@@ -86,7 +88,7 @@ class Formulas(Generic[N]):
         return {
             "cash_flow": self._cash,
             "fifo": self._realized,
-            "fifo_unrealized": self._open * (self._last - average),
+            "fifo_unrealized": self._open() * (self._last - average),
             "tranches": self._tranche_cash + self._tranche_net * self._last,
             "sql_net": self._net * mean,
         }
@@ -95,7 +97,13 @@ class Formulas(Generic[N]):
         if not self._lots:
             self._head_size, self._head_usd = trade.size, trade.usd
         self._lots.append(trade)
-        self._open = self._open + trade.size
+
+    def _open(self) -> N:
+        """What is left, lot by lot."""
+        left = self._zero
+        for place, lot in enumerate(self._lots):
+            left = left + (lot.size if place else self._head_size)
+        return left
 
     def _sell(self, trade: Trade[N]) -> None:
         left = trade.size
@@ -104,11 +112,9 @@ class Formulas(Generic[N]):
                 self._realized = self._realized + (trade.price - self._lots[0].price) * left
                 self._head_size = self._head_size - left
                 self._head_usd = self._head_usd - self._lots[0].price * left
-                self._open = self._open - left
                 return
             self._realized = self._realized + (trade.price * self._head_size - self._head_usd)
             left = left - self._head_size
-            self._open = self._open - self._head_size
             self._lots.popleft()
             if self._lots:
                 self._head_size, self._head_usd = self._lots[0].size, self._lots[0].usd

@@ -72,18 +72,20 @@ class Staged:
 class Seen:
     """A trade as the stages from `first` up to (not with) `last` of the comparison see it (`stages.py`).
 
-    `usd` is its value, `at` and `id` its place in the legacy order; `bot` is "" for a trade that belongs to none.
+    The figures that count only what is written just so see it from stage `strict` on. `usd` is its value, None where the
+    row does not tell it; `at` and `id` are its place in the legacy order; `bot` is "" for a trade that belongs to none.
     """
 
     product: str
     first: int
     last: int
+    strict: int
     at: datetime
     id: int
     bot: str
     side: str
     size: Decimal
-    usd: Decimal
+    usd: Decimal | None
     price: Decimal
     fee: Decimal
 

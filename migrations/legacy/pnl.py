@@ -131,17 +131,24 @@ def _recorded(stage: Stage, product: str) -> tuple[dict[str, float], list[dict[s
     exact = [Formulas(ZERO, botless=number >= BOTS) for number in range(ORDERED)]
     with closing(stage.connection.cursor()) as cursor:
         cursor.execute(
-            "select first, last, bot, side, size, usd, price, fee from seen where product = ? order by at, id, rowid",
+            "select first, last, strict, bot, side, size, usd, price, fee from seen where product = ? order by at, id, rowid",
             (product,),
         )
-        for first, last, bot, side, *texts in cursor:
-            size, usd, price, fee = map(Decimal, texts)
+        for first, last, strict, bot, side, size_text, usd_text, price_text, fee_text in cursor:
+            size, price, fee = map(Decimal, (size_text, price_text, fee_text))
+            usd = size * price if usd_text is None else Decimal(usd_text)
             trade = Trade(side == "buy", size, usd, price, fee, bool(bot))
             for number in range(first, last):
-                exact[number].add(trade)
+                exact[number].add(trade, strict=number >= strict)
             if first == 0:
-                binary.add(Trade(side == "buy", float(size), float(usd), float(price), float(fee), bool(bot)))
+                binary.add(_binary(trade, told=usd_text is not None), strict=strict == 0)
     return binary.results(), [one.results() for one in exact]
+
+
+def _binary(trade: Trade[Decimal], *, told: bool) -> Trade[float]:
+    """The same in the numbers that the legacy system computed with; a value that is not told is a product of those."""
+    size, price = float(trade.size), float(trade.price)
+    return Trade(trade.buy, size, float(trade.usd) if told else size * price, price, float(trade.fee), trade.bot)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from typing import Final
 from ledger.values import ZERO, round18
 from migrations.legacy.cells import Row, Unreadable, number, word
 from migrations.legacy.outcomes import EPOCH, Seen
-from migrations.legacy.stages import IN_BASE, ORDERED, PRICED, SIDES, STATUSES, UNRECORDED
+from migrations.legacy.stages import IN_BASE, NEVER, ORDERED, PRICED, SIDES, STATUSES, UNRECORDED
 from migrations.legacy.trade_rows import COUNTED, RawRow, TradeRow
 
 AS_WRITTEN: Final = ("BUY", "SELL")
@@ -20,50 +20,39 @@ def seen_trade(
     fills: Sequence[tuple[Decimal, Decimal]] = (),
     until: int | None = None,
 ) -> list[Seen]:
-    """The row from the stage that first counts it up to `until` (None: to the end).
+    """The row up to the stage `until` (None: to the end), and from which stage on the strict figures count it.
 
     First with the figures it has; then with its base `quantity`; then as its `fills`, quantity and price each.
     """
     side = word(trade.row, "side")
     if side.lower() not in ("buy", "sell") or (trade.status != COUNTED and not trade.success):
         return []
-    first = STATUSES if word(trade.row, "status") != COUNTED else 0
-    first = max(first, SIDES) if side not in AS_WRITTEN else first
+    strict = STATUSES if word(trade.row, "status") != COUNTED else 0
+    strict = max(strict, SIDES) if side not in AS_WRITTEN else strict
+    if strict and until is not None:
+        strict = NEVER  # it never counted there, and never will
     end = ORDERED if until is None else until
-    size, price = _figure(trade.row, "size"), _figure(trade.row, "price")
-    usd = _known(trade.row, "size_usd")
-    fee, at, side = trade.legacy_fee, trade.at or EPOCH, side.lower()
+    size, price, usd = _figure(trade.row, "size"), _figure(trade.row, "price"), _known(trade.row, "size_usd")
+    at, side = trade.at or EPOCH, side.lower()
 
-    def seen(start: int, stop: int, figures: tuple[Decimal, Decimal, Decimal], fee: Decimal) -> list[Seen]:
-        start, stop = max(start, first), min(stop, end)
-        bare = (trade.product or "?", start, stop, at, trade.id, trade.bot_id, side, *figures, fee)
-        return [Seen(*bare)] if start < stop else []
+    def seen(first: int, stop: int, size: Decimal, usd: Decimal | None, price: Decimal, fee: Decimal) -> list[Seen]:
+        last, product = min(stop, end), trade.product or "?"
+        bare = (product, first, last, max(first, strict), at, trade.id, trade.bot_id, side, size, usd, price, fee)
+        return [Seen(*bare)] if first < last else []
 
-    found = seen(0, IN_BASE, (size, size * price if usd is None else usd, price), fee)
-    found += seen(IN_BASE, PRICED, (quantity, round18(quantity * price), price), fee)
-    for number_of, (filled, paid) in enumerate(fills):
-        found += seen(PRICED, ORDERED, (filled, round18(filled * paid), paid), ZERO if number_of else fee)
+    fee = trade.legacy_fee
+    found = seen(0, IN_BASE, size, usd, price, fee)
+    found += seen(IN_BASE, PRICED, quantity, round18(quantity * price), price, fee)
+    for place, (filled, paid) in enumerate(fills):
+        found += seen(PRICED, ORDERED, filled, round18(filled * paid), paid, ZERO if place else fee)
     return found
 
 
 def seen_as_fill(fill: RawRow) -> list[Seen]:
     """A fill that no row of `trades` told of."""
-    usd = round18(fill.quantity * fill.price)
-    return [
-        Seen(
-            fill.product,
-            UNRECORDED,
-            ORDERED,
-            fill.at,
-            fill.id,
-            "",
-            fill.side.value,
-            fill.quantity,
-            usd,
-            fill.price,
-            ZERO,
-        )
-    ]
+    quantity, price, place = fill.quantity, fill.price, (fill.at, fill.id, "", fill.side.value)
+    figures = (quantity, round18(quantity * price), price, ZERO)
+    return [Seen(fill.product, UNRECORDED, ORDERED, UNRECORDED, *place, *figures)]
 
 
 def _figure(row: Row, column: str) -> Decimal:

@@ -122,11 +122,14 @@ def _copied_file(path: Path, copy: Path) -> str:
             sha256 = file_hash(path)
             source.backup(target)
             source.execute("rollback")
+            (sound,) = target.execute("pragma quick_check(1)").fetchone()
     except sqlite3.DatabaseError as error:
         said = str(error)
         if "locked" in said or "busy" in said:
             raise BadSource(f"{path} is locked by another program: stop the legacy system, then try again") from None
         raise BadSource(f"{path} is not a SQLite database that can be read ({said}): name the right file") from None
+    if sound != "ok":
+        raise BadSource(f"{path} is a damaged SQLite database ({str(sound).splitlines()[-1][:80]}): restore it first")
     return sha256
 
 

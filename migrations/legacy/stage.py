@@ -42,7 +42,7 @@ _TABLES: Final = """
 create table fates (tbl, key, word, reason, flags, events, primary key (tbl, key)) without rowid;
 create table events (id primary key, portfolio, product, type, version, at integer, rank integer, number integer, sub integer,
                      payload, metadata, named, fee, position integer);
-create table seen (product, first integer, last integer, at integer, id integer, bot, side, size, usd, price, fee);
+create table seen (product, first integer, last integer, strict integer, at integer, id integer, bot, side, size, usd, price, fee);
 create table trade_rows (place integer primary key, key, cells, ref, product, side, at integer, grouped integer default 0);
 create table fills (fill_id primary key, key, cells, said, order_ref, place integer);
 create table log (id primary key, portfolio, position integer, type, version, product, payload, at integer, tbl, key,
@@ -87,7 +87,7 @@ class Stage:
         self.connection.executemany(
             "insert into events values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, null)", self._events
         )
-        self.connection.executemany("insert into seen values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", self._seen)
+        self.connection.executemany("insert into seen values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", self._seen)
         self._fates, self._events, self._seen = [], [], []
 
     def trade(self, key: str, cells: str) -> TradeRow:
@@ -278,5 +278,7 @@ def _event_row(one: Staged, place: int) -> tuple[object, ...]:
 
 
 def _seen_row(one: Seen) -> tuple[object, ...]:
-    figures = [format(figure, "f") for figure in (one.size, one.usd, one.price, one.fee)]
-    return (one.product, one.first, one.last, micros(one.at), one.id, one.bot, one.side, *figures)
+    usd = None if one.usd is None else format(one.usd, "f")
+    size, price, fee = (format(figure, "f") for figure in (one.size, one.price, one.fee))
+    place = (one.first, one.last, one.strict, micros(one.at), one.id, one.bot, one.side)
+    return (one.product, *place, size, usd, price, fee)

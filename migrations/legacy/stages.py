@@ -14,6 +14,8 @@ PRICED: Final = 9
 ORDERED: Final = 10
 """From here on the events themselves are looked at, in the ledger's order."""
 
+NEVER: Final = 99
+
 CAUSES: Final = (
     "rounding",
     "paper",
