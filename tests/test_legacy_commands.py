@@ -191,7 +191,7 @@ def test_a_run_that_is_killed_for_real_goes_on(database_url: str, empty_database
     with new_home(candles=100, database_url=database_url) as home, connections(database_url) as engine:
         legacy = make_legacy(home.folder / "trading.db", 77, 6000, 5)
         move = move_of(engine, legacy, home.folder / "check", "mine")
-        command = [DAYBOOK, "import", "legacy", "run", "trading.db", "--portfolio", "mine"]
+        command = [str(DAYBOOK), "import", "legacy", "run", "trading.db", "--portfolio", "mine"]
         kills = 0
         for turn in range(20):
             process = subprocess.Popen(command, cwd=home.folder, env=home.environment(), stdout=subprocess.DEVNULL)

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import closing
+from decimal import Decimal
 from html import escape
 from itertools import groupby
 from typing import Any, Final
@@ -15,6 +16,8 @@ from migrations.legacy.schema import TRANSLATED
 
 SHOWN: Final = 10
 """So many rows with one and the same reason are named in a report that people read."""
+
+CENT: Final = Decimal("0.01")
 
 Report = dict[str, Any]
 
@@ -223,5 +226,13 @@ def _pnl_lines(name: str, product: ProductPnl) -> Iterator[str]:
     yield f"  {'as recorded':<18}" + "".join(f"{one.legacy:>18,.2f}" for _, one in columns)
     for cause in next(iter(product.formulas.values())).causes:
         if any(one.causes[cause] for _, one in columns):
-            yield f"    {cause:<16}" + "".join(f"{one.causes[cause]:>+18,.2f}" for _, one in columns)
+            changes = "".join(f"{_change(one.causes[cause]):>18}" for _, one in columns)
+            yield f"    {cause:<16}{changes}".rstrip()
     yield f"  {'in the ledger':<18}" + "".join(f"{one.ledger:>18,.2f}" for _, one in columns)
+
+
+def _change(value: Decimal) -> str:
+    """With its sign, to the cent; what is smaller than that shows its size, nothing shows nothing."""
+    if not value:
+        return ""
+    return f"{value:+,.2f}" if abs(value) >= CENT else f"{value:+.0e}"
