@@ -276,7 +276,7 @@ class _Maker:
             ("price", 9e999),
             ("size", 1e300),
             ("size_usd", None),
-            ("size_usd", round(size * price * 3.7, 2)),
+            ("size_usd", round(size * price * 37, 2)),
             ("filled_at", "yesterday"),
             ("product_id", "BTC"),
             ("product_id", None),

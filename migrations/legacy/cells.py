@@ -33,10 +33,16 @@ def number(row: Row, column: str) -> Decimal | None:
     cell = row.get(column)
     if cell is None or cell == "":
         return None
-    text = repr(cell) if isinstance(cell, float) else str(cell).strip()
-    if isinstance(cell, bytes) or not _NUMBER.fullmatch(text):
+    if isinstance(cell, float):
+        if not math.isfinite(cell):
+            raise Unreadable(f"{column}: {shown(cell)} is not a number")
+        value = Decimal(repr(cell))
+    elif isinstance(cell, int):
+        value = Decimal(cell)
+    elif isinstance(cell, str) and _NUMBER.fullmatch(text := cell.strip()):
+        value = Decimal(text)
+    else:
         raise Unreadable(f"{column}: {shown(cell)} is not a number")
-    value = Decimal(text)
     if abs(value) >= LARGEST:
         raise Unreadable(f"{column}: {shown(cell)} is larger than anything that was traded")
     return value or ZERO
@@ -72,7 +78,9 @@ def moment(row: Row, column: str) -> datetime | None:
 def word(row: Row, column: str) -> str:
     """The text of a cell without blanks around it, "" where there is none."""
     cell = row.get(column)
-    return "" if cell is None else cell.hex() if isinstance(cell, bytes) else str(cell).strip()
+    if isinstance(cell, str):
+        return cell.strip()
+    return "" if cell is None else cell.hex() if isinstance(cell, bytes) else str(cell)
 
 
 def truth(row: Row, column: str) -> bool:

@@ -32,7 +32,8 @@ def translated_order(context: Context, fills: Sequence[RawRow], trades: Sequence
     """
     about = [one for one in trades if _merges(one)]
     of_fill = {fill.key: [one for one in about if one.order_id == fill.fill_id] for fill in fills}
-    of_order = [one for one in about if not any(one in some for some in of_fill.values())]
+    names = {fill.fill_id for fill in fills}
+    of_order = [one for one in about if one.order_id not in names]
     fees = _fees(fills, of_fill, of_order)
     found = Translation()
     sound: list[RawRow] = []
@@ -53,7 +54,7 @@ def translated_order(context: Context, fills: Sequence[RawRow], trades: Sequence
         found.seen += [seen for one in rows[1:] for seen in seen_trade(one, until=DUPLICATE)]
     _merge_into(context, found, sound, of_order, told=any(of_fill.values()))
     for one in trades:
-        if one not in about:
+        if not _merges(one):
             _add(found, translated_alone(context, one))
     return found
 

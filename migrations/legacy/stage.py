@@ -5,7 +5,6 @@ import sqlite3
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import timedelta
-from operator import itemgetter
 from typing import Final
 from uuid import UUID
 
@@ -217,14 +216,13 @@ def _translate_orders(stage: Stage) -> None:
             ).fetchall()
             fills = [fill for key, cells in found if isinstance(fill := stage.fill(key, cells), RawRow)]
             names = sorted({name for fill in fills for name in (fill.order_id, fill.fill_id) if name})
-            trades = []
-            for name in names:
-                rows = connection.execute(
-                    "select place, key, cells from trade_rows where ref = ? and grouped = 0 order by place", (name,)
-                ).fetchall()
-                connection.executemany("update trade_rows set grouped = 1 where place = ?", [row[:1] for row in rows])
-                trades += [(row[0], stage.trade(*row[1:])) for row in rows]
-            stage.write(translated_order(stage.context, fills, [one for _, one in sorted(trades, key=itemgetter(0))]))
+            rows = connection.execute(
+                f"update trade_rows set grouped = 1 where ref in ({', '.join('?' * len(names))}) and +grouped = 0"
+                " returning place, key, cells",
+                names,
+            ).fetchall()
+            trades = [stage.trade(key, cells) for _, key, cells in sorted(rows)]
+            stage.write(translated_order(stage.context, fills, trades))
 
 
 def _translate_others(stage: Stage) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
+from functools import lru_cache
 from typing import Final
 
 from ledger.values import ZERO, Instrument, Side, round18
@@ -50,16 +51,12 @@ class TradeRow:
     order_id: str
     bot_id: str
     decided: Mapping[str, str]
+    paper: bool
     problem: str = ""
 
     @property
     def success(self) -> bool:
         return self.status in SUCCESS
-
-    @property
-    def paper(self) -> bool:
-        mode = word(self.row, "trading_mode").lower()
-        return bool(MOCK.fullmatch(self.order_id)) or mode in PAPER_MODES
 
     @property
     def legacy_fee(self) -> Decimal:
@@ -97,7 +94,7 @@ class RawRow:
 
 def trade_of(key: str, given: Row, decided: Mapping[str, str]) -> TradeRow:
     """The row, with what was decided in the place of what it says."""
-    row: Row = {**given, **{name: text for name, text in decided.items() if name in given or name not in PSEUDO}}
+    row = with_decided(given, decided)
     bare = TradeRow(
         key=key,
         row=row,
@@ -114,6 +111,7 @@ def trade_of(key: str, given: Row, decided: Mapping[str, str]) -> TradeRow:
         order_id=word(row, "order_id"),
         bot_id=word(row, "bot_id"),
         decided=decided,
+        paper=bool(MOCK.fullmatch(word(row, "order_id"))) or word(row, "trading_mode").lower() in PAPER_MODES,
     )
     try:
         fee, fee_source = _fee(row, bare.product)
@@ -133,15 +131,20 @@ def trade_of(key: str, given: Row, decided: Mapping[str, str]) -> TradeRow:
         return replace(bare, problem=str(error), at=_or_none(row))
 
 
+def with_decided(given: Row, decided: Mapping[str, str]) -> Row:
+    """The row, with what was decided in the place of what it says."""
+    return {**given, **{name: text for name, text in decided.items() if name not in PSEUDO}} if decided else given
+
+
 def place_of(row: Row, decided: Mapping[str, str]) -> tuple[str, str, str, datetime | None]:
     """The order id of a row of `trades`, its product, its side and its time, as far as they can be read: where it stands."""
-    row = {**row, **decided}
+    row = with_decided(row, decided)
     return word(row, "order_id"), word(row, "product_id").upper(), word(row, "side").lower(), _or_none(row)
 
 
 def raw_of(key: str, given: Row, decided: Mapping[str, str]) -> RawRow | str:
     """The fill, or why the row is none. Its flag says in which unit its size is: the exchange's own word."""
-    row: Row = {**given, **{name: text for name, text in decided.items() if name in given or name not in PSEUDO}}
+    row = with_decided(given, decided)
     try:
         size, price = _positive(row, "size"), _positive(row, "price")
         side = _side(row)
@@ -168,6 +171,15 @@ def raw_of(key: str, given: Row, decided: Mapping[str, str]) -> RawRow | str:
 
 PSEUDO: Final = frozenset(("action", "unit", ELSE))
 """What a decision may say that is no column."""
+
+
+@lru_cache(maxsize=10_000)
+def instrument_of(text: str) -> Instrument | None:
+    """The instrument of this name, None where it is no name of one."""
+    try:
+        return Instrument(text)
+    except ValueError:
+        return None
 
 
 def quantity_of(trade: TradeRow) -> tuple[Decimal, str, tuple[str, ...]]:
@@ -238,10 +250,9 @@ def _not_nothing(value: Decimal) -> Decimal:
 
 def _product(row: Row) -> str:
     text = word(row, "product_id").upper()
-    try:
-        return str(Instrument(text))
-    except ValueError:
-        raise Undecided(f"product_id: {shown(text)} is no instrument such as BTC-USD") from None
+    if instrument_of(text) is None:
+        raise Undecided(f"product_id: {shown(text)} is no instrument such as BTC-USD")
+    return text
 
 
 def _fee(row: Row, product: str) -> tuple[Decimal, str]:

@@ -12,12 +12,12 @@ from ledger.event_parts import Fee
 from ledger.events import TradeExecuted
 from ledger.fills import sentences
 from ledger.legs import gross_value
-from ledger.values import ZERO, Asset, Instrument, Side
+from ledger.values import ZERO, Asset, Side
 from migrations.legacy.cells import LARGEST
 from migrations.legacy.outcomes import Context, Fate, Staged, Translation, event_id, event_of_row, merged_into, origin
 from migrations.legacy.sightings import seen_trade
 from migrations.legacy.stages import DUPLICATE, PAPER, QUARANTINED
-from migrations.legacy.trade_rows import TradeRow, Undecided, quantity_of
+from migrations.legacy.trade_rows import TradeRow, Undecided, instrument_of, quantity_of
 
 ACCOUNT: Final = "legacy"
 PAPER_ACCOUNT: Final = "legacy-paper"
@@ -114,7 +114,9 @@ def _own_event(context: Context, trade: TradeRow, twins: Sequence[TradeRow], fla
 def event_for(context: Context, done: Execution, attribution: Attribution, *, paper: bool = False) -> TradeExecuted:
     """The event of the execution. Raises Undecided for one that this portfolio cannot hold."""
     try:
-        instrument = Instrument(done.product)
+        instrument = instrument_of(done.product)
+        if instrument is None:
+            raise Undecided(f"{done.product} is no instrument such as BTC-USD")
         if instrument.quote != context.base:
             raise Undecided(
                 f"priced in {instrument.quote}, and this portfolio is kept in {context.base}:"
