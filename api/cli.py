@@ -12,6 +12,7 @@ from api.cli_export import export
 from api.cli_freqtrade import freqtrade
 from api.cli_import import import_, record, reverse
 from api.cli_keys import key
+from api.cli_legacy import export_legacy, legacy
 from api.cli_options import DAYS, METHODS, asset, at_any_time, one_sentence
 from api.cli_performance import performance
 from api.cli_sweep import compare, sweep, walk_forward
@@ -180,6 +181,8 @@ cli.add_command(bot)
 cli.add_command(backtest)
 for command in (sweep, walk_forward, compare):
     backtest.add_command(command)
+export.add_command(export_legacy)
+import_.add_command(legacy)
 cli.add_command(export)
 cli.add_command(import_)
 cli.add_command(performance)

@@ -32,6 +32,8 @@ from signals.bot_package import BadBot
 from signals.bot_process import BotRaised
 from signals.freqtrade_rest import FreqtradeUnavailable
 from signals.installed import BotUnusable
+from migrations.legacy.decisions import BadDecisions
+from migrations.legacy.source import BadSource
 from signals.market import BadCandle, BadFeed, FeedUnavailable
 
 P = ParamSpec("P")
@@ -61,6 +63,8 @@ FAILURES: Final = (
     BotRaised,
     BadBacktest,
     NoCharts,
+    BadSource,
+    BadDecisions,
 )
 
 

@@ -51,7 +51,7 @@ def run_import(settings: Settings, asked: Asked) -> int:
         store = Store(PostgresBook(engine, system_clock), partial(rebuild_portfolio, engine))
         wanted = Wanted(
             path=asked.path,
-            portfolio_id=_portfolio_id(asked.portfolio, all_portfolios(engine)),
+            portfolio_id=named_portfolio_id(asked.portfolio, all_portfolios(engine)),
             portfolio_name=asked.portfolio,
             create=asked.create,
             base=None if asked.base is None else Asset(asked.base),
@@ -59,7 +59,8 @@ def run_import(settings: Settings, asked: Asked) -> int:
             skip_bad=asked.skip_bad,
             now=system_clock(),
         )
-        with _progress(content.count(b"\n") * (1 if asked.dry_run else 2), shown=not asked.as_json) as advance:
+        lines = content.count(b"\n") * (1 if asked.dry_run else 2)
+        with import_bar("importing", lines, shown=not asked.as_json) as advance:
             done = import_trades(store, wanted, content, advance)
     _print(asked, done)
     return REFUSED if done.plan.refused and not asked.skip_bad else IMPORTED
@@ -92,7 +93,7 @@ def counted(count: int, what: str) -> str:
     return f"{count} {what}" if count == 1 else f"{count} {what[:-1]}ies" if what.endswith("y") else f"{count} {what}s"
 
 
-def _portfolio_id(name: str, known: list[UUID]) -> UUID:
+def named_portfolio_id(name: str, known: list[UUID]) -> UUID:
     """The portfolio with this id, if there is one; else the one of this name, whether it exists or not."""
     return next((one for one in known if str(one) == name.lower()), portfolio_id_of(name))
 
@@ -133,10 +134,10 @@ def _lines(report: dict[str, object], done: Import) -> Iterator[str]:
 
 
 @contextmanager
-def _progress(total: int, *, shown: bool) -> Iterator[Callable[[int], None]]:
+def import_bar(what: str, total: int | None, *, shown: bool) -> Iterator[Callable[[int], None]]:
     """A bar on standard error while the context is open, where a terminal is there to show it."""
     console = Console(stderr=True)
-    columns = (TextColumn("importing"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, disable=not (shown and console.is_terminal)) as bar:
-        task = bar.add_task("importing", total=total)
+        task = bar.add_task(what, total=total)
         yield lambda done: bar.advance(task, done)

@@ -1,9 +1,10 @@
 """`make bench`: measures and prints; asserts nothing about time.
 
-    python -m bench [--events N] [--candles FILE]
+    python -m bench [--events N] [--legacy N] [--candles FILE]
 
-N (default 20,000) is the length of the log that is rebuilt; the others follow from it. FILE is a CSV file of candles for
-the backtests, in place of a simulated market.
+N (default 20,000) is the length of the log that is rebuilt; the others follow from it. --legacy (default 2,000) is how many
+trades a legacy database has that is moved in. FILE is a CSV file of candles for the backtests, in place of a simulated
+market.
 """
 
 import argparse
@@ -16,6 +17,7 @@ from bench.backtest import measure_backtests
 from bench.bots import measure_bots
 from bench.figures import Figure, print_figures
 from bench.ledger_speed import measure_ledger
+from bench.legacy import measure_legacy
 from bench.past_cuts import measure_past
 from bench.raw_limits import measure_raw_limits
 from ledger.database import connected
@@ -28,6 +30,7 @@ def main() -> None:
         description="Measure the ledger and the bots beside the raw limits of this machine."
     )
     parser.add_argument("--events", type=int, default=20_000, help="length of the log that is rebuilt")
+    parser.add_argument("--legacy", type=int, default=2_000, help="trades of a legacy database that is moved in")
     parser.add_argument("--candles", type=Path, help="a CSV file of candles for the backtests")
     chosen = parser.parse_args()
     events = chosen.events
@@ -43,6 +46,7 @@ def main() -> None:
             figures += limits.figures
             figures += measure_ledger(engine, limits, events)
             figures += measure_past(engine, events)
+            figures += measure_legacy(engine, chosen.legacy)
     print_figures(figures)
     print_figures(measure_bots())
     print_figures(measure_backtests(chosen.candles))

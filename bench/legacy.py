@@ -1,0 +1,57 @@
+"""Moving in: a long legacy database planned, run and checked, and how much memory that took."""
+
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy import Engine
+
+from bench.figures import Figure, peak_memory_mb
+from ledger.importing import Store
+from ledger.postgres_book import PostgresBook
+from ledger.replay import rebuild_portfolio
+from ledger.values import Asset, derived_id, system_clock
+from migrations.legacy.check import check_import
+from migrations.legacy.report import plan_lines
+from migrations.legacy.run import Wanted, prepared, run_import
+from tests.legacy_databases import make_legacy
+
+ROWS_PER_EXECUTION: Final = 1.83
+"""What a generated database of the last generation has in rows of trades, on average."""
+
+
+def measure_legacy(engine: Engine, trades: int) -> list[Figure]:
+    """A database of about so many rows of trades, with as many fills and half as many signals."""
+    name = f"bench legacy {trades}"
+    with tempfile.TemporaryDirectory(prefix="daybook-bench-legacy-") as folder:
+        made = make_legacy(Path(folder) / "legacy.db", 7, int(trades / ROWS_PER_EXECUTION), generation=5)
+        rows = made.rows["trades"]
+        store = Store(PostgresBook(engine, system_clock), partial(rebuild_portfolio, engine))
+        portfolio_id = derived_id("portfolio", name)
+        wanted = Wanted(str(made.path), name, portfolio_id, Path(folder) / "kept", {}, Asset("USD"))
+
+        def plan() -> None:
+            with prepared(store, wanted) as found:
+                assert len(list(plan_lines(found))) > 0, "there is a plan"
+
+        def run() -> None:
+            with prepared(store, wanted, origins=True) as found:
+                run_import(store, found)
+
+        def check() -> None:
+            with prepared(store, wanted, sightings=True) as found:
+                assert check_import(store, found).ok, "the import is proven"
+
+        took = {step.__name__: _seconds(step) for step in (plan, run, check)}
+        figures = [Figure(f"legacy {step} of {rows} trades", seconds, "s") for step, seconds in took.items()]
+        figures.append(Figure("  in all", sum(took.values()), "s"))
+        return [*figures, Figure("  peak memory", peak_memory_mb(), "MB")]
+
+
+def _seconds(step: Callable[[], None]) -> float:
+    start = time.perf_counter()
+    step()
+    return time.perf_counter() - start

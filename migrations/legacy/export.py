@@ -1,0 +1,126 @@
+"""Writing a portfolio back as the old tables, so that the old system can start again: what was imported, and what came later."""
+
+import json
+import shutil
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Final
+from uuid import UUID
+
+from ledger.envelope import Envelope
+from ledger.events import TradeExecuted, TradeReversed
+from ledger.importing import Store, WrongPortfolio
+from ledger.legs import total_fees
+from ledger.ready import ACTOR
+from ledger.values import Side, decimal_text, time_text
+from migrations.legacy.held import MARK, MOVES
+from migrations.legacy.run import newest_archive
+from migrations.legacy.source import quoted
+
+RAW_TRADES: Final = (
+    "create table if not exists raw_trades (id integer primary key, fill_id varchar(100) not null unique,"
+    " order_id varchar(100) not null, product_id varchar(20), side varchar(10), size float, size_in_quote boolean,"
+    " price float, commission float, created_at varchar(50), synced_at datetime)"
+)
+TRADES: Final = (
+    "create table if not exists trades (id integer primary key, bot_id integer, product_id varchar(20), side varchar(10),"
+    " size float, price float, fee float, commission float, order_id varchar(100) unique, status varchar(20),"
+    " combined_signal_score float, signal_scores text, size_usd float, size_in_quote boolean, created_at datetime,"
+    " filled_at datetime)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What is in the file: the tables of the import as they were, and how many later trades were added to them.
+
+    `left_out` counts later movements that the old tables have no form for (deposits, income and the like).
+    """
+
+    tables: Mapping[str, int]
+    later: int
+    left_out: int
+
+
+def export_legacy(store: Store, portfolio_id: UUID, name: str, folder: Path, target: Path) -> Exported:
+    """The file is a SQLite database of the old form: the archived tables byte for byte, later trades behind them.
+
+    A later trade is a row of raw_trades (the truth) and one of trades, filled, in base units, its side in upper case.
+    Imported trades that were taken back stay as they were there. Raises NoSuchPortfolio, and WrongPortfolio without an
+    archive of this import.
+    """
+    store.book.log.head(portfolio_id)
+    archive = newest_archive(folder)
+    if archive is None:
+        raise WrongPortfolio(f"there is no archive of an import into {name!r} in {folder}: nothing can be written back")
+    shutil.copyfile(archive, target)
+    with closing(sqlite3.connect(target)) as connection, connection:
+        later = left_out = 0
+        for envelope in _later(store, portfolio_id):
+            if isinstance(envelope.event, TradeExecuted):
+                _add(connection, envelope, envelope.event)
+                later += 1
+            else:
+                left_out += 1
+        names = connection.execute(
+            "select name from sqlite_master where type = 'table' and name not like 'sqlite~_%' escape '~'"
+        )
+        tables = {
+            str(table): int(connection.execute(f"select count(*) from {quoted(table)}").fetchone()[0])
+            for (table,) in names.fetchall()
+        }
+    return Exported(tables, later, left_out)
+
+
+def _later(store: Store, portfolio_id: UUID) -> Iterator[Envelope]:
+    """What moved value and was not imported, without what was taken back again, in the order of the log."""
+    log = store.book.log
+    gone = {json.loads(one.payload)["reverses"] for one in log.read(portfolio_id) if one.type == TradeReversed.type}
+    for envelope in log.read(portfolio_id):
+        ours = envelope.actor == ACTOR and MARK in envelope.metadata
+        if not ours and envelope.type in MOVES and str(envelope.event_id) not in gone:
+            yield envelope
+
+
+def _add(connection: sqlite3.Connection, envelope: Envelope, trade: TradeExecuted) -> None:
+    connection.execute(RAW_TRADES)
+    connection.execute(TRADES)
+    fill_id, at = f"{trade.venue}-{trade.venue_trade_id}"[:100], time_text(envelope.occurred_at)
+    order_id = str(trade.order_id or fill_id)
+    side = "BUY" if trade.side is Side.BUY else "SELL"
+    size, price, fee = _number(trade.quantity), _number(trade.price), _number(total_fees(trade))
+    shared = {"product_id": str(trade.instrument), "side": side, "size": size, "price": price, "size_in_quote": 0}
+    raw = {"fill_id": fill_id, "order_id": order_id, "commission": fee, "created_at": at, "synced_at": at}
+    _insert(connection, "raw_trades", {**shared, **raw})
+    bot = (trade.triggered_by or "").removeprefix("bot:legacy-")
+    row = {
+        "bot_id": int(bot) if bot.isdecimal() else None,
+        "fee": 0.0,
+        "commission": fee,
+        "order_id": fill_id,
+        "status": "filled",
+        "combined_signal_score": 0.0,
+        "signal_scores": "{}",
+        "size_usd": _number(trade.quantity * trade.price),
+        "created_at": at.removesuffix("Z").replace("T", " "),
+        "filled_at": at.removesuffix("Z").replace("T", " "),
+    }
+    _insert(connection, "trades", {**shared, **row})
+
+
+def _insert(connection: sqlite3.Connection, table: str, row: Mapping[str, object]) -> None:
+    """The row, in those columns that this generation of the table has; its id follows the last one."""
+    there = {str(column[1]) for column in connection.execute(f"pragma table_info({quoted(table)})")}
+    (last,) = connection.execute(f"select coalesce(max(id), 0) from {quoted(table)}").fetchone()
+    values = {"id": last + 1, **{name: value for name, value in row.items() if name in there}}
+    columns, marks = ", ".join(map(quoted, values)), ", ".join("?" * len(values))
+    connection.execute(f"insert into {quoted(table)} ({columns}) values ({marks})", tuple(values.values()))
+
+
+def _number(value: Decimal) -> float:
+    """The old tables hold binary numbers."""
+    return float(decimal_text(value))

@@ -1,0 +1,198 @@
+"""The three-way comparison: what the legacy system said, what the ledger says, and the difference by cause, to the last digit."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import timedelta
+from decimal import Decimal
+from typing import Final
+from uuid import UUID
+
+from ledger.events import TradeExecuted
+from ledger.values import ZERO, Asset, Side, round18
+from migrations.legacy.fifo import Fifo, Stored
+from migrations.legacy.formulas import HEADLINE, MEASURES, Formulas, Trade
+from migrations.legacy.outcomes import EPOCH
+from migrations.legacy.stage import Stage
+from migrations.legacy.stages import BOTS, CAUSES, ORDERED
+
+BY_STAGE: Final = CAUSES[1:ORDERED]
+"""The causes that the stages take away one by one, before the events themselves are looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One legacy figure against the ledger's. The causes add up to `ledger` - `legacy` exactly."""
+
+    legacy: Decimal
+    ledger: Decimal
+    causes: Mapping[str, Decimal]
+
+    @property
+    def difference(self) -> Decimal:
+        return self.ledger - self.legacy
+
+
+@dataclass(frozen=True, slots=True)
+class ProductPnl:
+    """One product (or the total): each formula's difference, and what the ledger holds."""
+
+    formulas: Mapping[str, Difference]
+    realized: Decimal
+    unrealized: Decimal
+    open_quantity: Decimal | None
+    open_cost: Decimal
+    fees: Decimal
+    unmatched_proceeds: Decimal
+
+    @property
+    def headline(self) -> Difference:
+        return self.formulas[HEADLINE]
+
+
+def compared(stage: Stage, portfolio_id: UUID, base: Asset) -> dict[str, ProductPnl]:
+    """Every product that the source or the log knows. The log has been read into the stage (`held.py`)."""
+    names = stage.connection.execute(
+        "select product from seen union select product from events where type = ? and portfolio = ? order by 1",
+        (TradeExecuted.type, str(portfolio_id)),
+    ).fetchall()
+    return {name: _of_product(stage, portfolio_id, base, name) for (name,) in names}
+
+
+def total_of(products: Mapping[str, ProductPnl]) -> ProductPnl:
+    """The sums over all products."""
+    parts = list(products.values())
+    formulas = {
+        name: Difference(
+            sum((one.formulas[name].legacy for one in parts), ZERO),
+            sum((one.formulas[name].ledger for one in parts), ZERO),
+            {cause: sum((one.formulas[name].causes[cause] for one in parts), ZERO) for cause in CAUSES},
+        )
+        for name in MEASURES
+    }
+    return ProductPnl(
+        formulas,
+        sum((one.realized for one in parts), ZERO),
+        sum((one.unrealized for one in parts), ZERO),
+        None,
+        sum((one.open_cost for one in parts), ZERO),
+        sum((one.fees for one in parts), ZERO),
+        sum((one.unmatched_proceeds for one in parts), ZERO),
+    )
+
+
+def explained(product: ProductPnl) -> bool:
+    """Whether nothing is left over, and the causes add up."""
+    return all(
+        one.causes["unexplained"] == 0 and sum(one.causes.values(), ZERO) == one.difference
+        for one in product.formulas.values()
+    )
+
+
+def _of_product(stage: Stage, portfolio_id: UUID, base: Asset, product: str) -> ProductPnl:
+    recorded, by_stage = _recorded(stage, product)
+    expected = _expected(stage, portfolio_id, base, product)
+    ledger = Fifo(base)
+    for stored in _in_log(stage, portfolio_id, product):
+        ledger.add(stored)
+    formulas = {}
+    for name, measure in MEASURES.items():
+        steps = [*(one[name] for one in by_stage), *(one[name] for one in expected.formulas)]
+        steps += [expected.bare.figure(measure), expected.full.figure(measure), ledger.figure(measure)]
+        legacy = Decimal(repr(recorded[name]))
+        formulas[name] = Difference(legacy, ledger.figure(measure), _causes(legacy, [round18(one) for one in steps]))
+    return ProductPnl(
+        formulas,
+        ledger.realized,
+        ledger.figure("unrealized"),
+        ledger.open_quantity,
+        ledger.open_cost,
+        ledger.paid_fees,
+        ledger.unmatched_proceeds,
+    )
+
+
+NAMED: Final = ("rounding", *BY_STAGE, "order", "oversell", "fee", "average_cost", "fee", "unexplained")
+"""What each step takes away. Fees go in two: those that a figure took off, then those that the ledger takes off."""
+
+
+def _causes(legacy: Decimal, steps: list[Decimal]) -> dict[str, Decimal]:
+    found = dict.fromkeys(CAUSES, ZERO)
+    before = legacy
+    for name, after in zip(NAMED, steps, strict=True):
+        found[name] += after - before
+        before = after
+    return found
+
+
+def _recorded(stage: Stage, product: str) -> tuple[dict[str, float], list[dict[str, Decimal]]]:
+    """The formulas in binary numbers over what they saw, and in decimals at each stage before the events."""
+    binary = Formulas(0.0)
+    exact = [Formulas(ZERO, botless=number >= BOTS) for number in range(ORDERED)]
+    with closing(stage.connection.cursor()) as cursor:
+        cursor.execute(
+            "select first, last, strict, bot, side, size, usd, price, fee from seen where product = ? order by at, id, rowid",
+            (product,),
+        )
+        for first, last, strict, bot, side, size_text, usd_text, price_text, fee_text in cursor:
+            size, price, fee = map(Decimal, (size_text, price_text, fee_text))
+            usd = size * price if usd_text is None else Decimal(usd_text)
+            trade = Trade(side == "buy", size, usd, price, fee, bool(bot))
+            for number in range(first, last):
+                exact[number].add(trade, strict=number >= strict)
+            if first == 0:
+                binary.add(_binary(trade, told=usd_text is not None), strict=strict == 0)
+    return binary.results(), [one.results() for one in exact]
+
+
+def _binary(trade: Trade[Decimal], *, told: bool) -> Trade[float]:
+    """The same in the numbers that the legacy system computed with; a value that is not told is a product of those."""
+    size, price = float(trade.size), float(trade.price)
+    return Trade(trade.buy, size, float(trade.usd) if told else size * price, price, float(trade.fee), trade.bot)
+
+
+@dataclass(frozen=True, slots=True)
+class _Expected:
+    """The staged events: the formulas over them in the ledger's order, cut to what was held, without fees; then FIFO."""
+
+    formulas: list[dict[str, Decimal]]
+    bare: Fifo
+    full: Fifo
+
+
+def _expected(stage: Stage, portfolio_id: UUID, base: Asset, product: str) -> _Expected:
+    ordered, cut, free = (Formulas(ZERO, botless=True) for _ in range(3))
+    bare, full = Fifo(base, fees=False), Fifo(base)
+    for stored, fee in _staged(stage, portfolio_id, product):
+        full.add(stored)
+        trade, missing = bare.add(stored)
+        buy, price = trade.side is Side.BUY, trade.price
+        whole, held = trade.quantity, trade.quantity - missing
+        ordered.add(Trade(buy, whole, round18(whole * price), price, fee, bot=True))
+        cut.add(Trade(buy, held, round18(held * price), price, fee, bot=True))
+        free.add(Trade(buy, held, round18(held * price), price, ZERO, bot=True))
+    return _Expected([ordered.results(), cut.results(), free.results()], bare, full)
+
+
+def _staged(stage: Stage, portfolio_id: UUID, product: str) -> Iterator[tuple[Stored, Decimal]]:
+    """The staged trades in the ledger's order: by time, then by position where the log has one."""
+    with closing(stage.connection.cursor()) as cursor:
+        cursor.execute(
+            "select id, at, version, payload, fee from events where portfolio = ? and product = ? and type = ?"
+            " order by at, coalesce(position, 9223372036854775807), rank, number, sub",
+            (str(portfolio_id), product, TradeExecuted.type),
+        )
+        for id_, at, version, payload, fee in cursor:
+            yield Stored(UUID(id_), EPOCH + timedelta(microseconds=at), version, payload), Decimal(fee)
+
+
+def _in_log(stage: Stage, portfolio_id: UUID, product: str) -> Iterator[Stored]:
+    """The imported trades of the product that stand in the log."""
+    with closing(stage.connection.cursor()) as cursor:
+        cursor.execute(
+            "select id, at, version, payload from log where portfolio = ? and product = ? and reversed_by is null"
+            " and type = ? order by at, position",
+            (str(portfolio_id), product, TradeExecuted.type),
+        )
+        for id_, at, version, payload in cursor:
+            yield Stored(UUID(id_), EPOCH + timedelta(microseconds=at), version, payload)

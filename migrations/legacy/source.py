@@ -1,0 +1,159 @@
+"""Reading the legacy database: one consistent copy is taken, and the source itself is never written to."""
+
+import hashlib
+import sqlite3
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote
+
+from ledger.database import shown_url
+from migrations.legacy.cells import Cell, Row, word
+from migrations.legacy.postgres_source import CannotRead, copy_postgres
+from migrations.legacy.schema import COLUMNS, TRANSLATED, generation_of
+
+BUSY_SECONDS: Final = 5.0
+"""So long another program may hold the file before the source counts as locked."""
+NTH: Final = "daybook_nth"
+
+
+class BadSource(Exception):
+    """The source cannot be used; the text says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table as it was found. `unknown` are columns nobody knows, `missing` those that another generation had."""
+
+    name: str
+    columns: tuple[str, ...]
+    rows: int
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        return tuple(one for one in self.columns if one not in COLUMNS.get(self.name, self.columns))
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        return tuple(one for one in COLUMNS.get(self.name, ()) if one not in self.columns)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A copy of a legacy database at one moment. `sha256` is that of the source's bytes (of its rows in PostgreSQL)."""
+
+    label: str
+    path: Path
+    sha256: str
+    connection: sqlite3.Connection
+    tables: Mapping[str, Table]
+
+    @property
+    def generation(self) -> str:
+        return generation_of({name: table.columns for name, table in self.tables.items()})
+
+    def rows(self, table: str) -> Iterator[tuple[str, Row]]:
+        """The rows of a table under their ids, in that order. An id that repeats gets a number behind it."""
+        if table not in self.tables:
+            return
+        inner = f"select *, row_number() over (partition by id order by rowid) {NTH} from {quoted(table)}"
+        with closing(self.connection.cursor()) as cursor:
+            cursor.execute(f"select * from ({inner}) order by id, {NTH}")
+            names = [column[0] for column in cursor.description]
+            for cells in cursor:
+                row: dict[str, Cell] = dict(zip(names, cells, strict=True))
+                nth, key = row.pop(NTH), word(row, "id")
+                yield (key if nth == 1 else f"{key}#{nth!s}"), row
+
+
+@contextmanager
+def open_source(url: str) -> Iterator[Source]:
+    """A copy of the database at `url`: a SQLite file (a path or sqlite:///PATH) or a PostgreSQL URL.
+
+    A file is opened with mode=ro and copied in one read transaction, a server read in one repeatable-read snapshot that
+    refuses writes. The copy is gone afterwards. Raises BadSource.
+    """
+    with tempfile.TemporaryDirectory(prefix="daybook-legacy-") as folder:
+        copy = Path(folder) / "source.sqlite"
+        if url.startswith(("postgresql://", "postgres://")):
+            label = shown_url(url)
+            try:
+                sha256 = copy_postgres(url, copy)
+            except CannotRead as error:
+                raise BadSource(f"{label}: {error}") from None
+        else:
+            path = Path(url.removeprefix("sqlite://").removeprefix("/") if url.startswith("sqlite:///") else url)
+            label, sha256 = path.name, _copied_file(path, copy)
+        with closing(_opened(copy)) as connection:
+            yield Source(label, copy, sha256, connection, _tables(connection, label))
+
+
+def file_hash(path: Path) -> str:
+    """The sha256 of the file, and of the write-ahead log beside it."""
+    found = hashlib.sha256()
+    for part in (path, path.with_name(path.name + "-wal")):
+        if part.exists():
+            with part.open("rb") as stream:
+                while block := stream.read(1 << 20):
+                    found.update(block)
+    return found.hexdigest()
+
+
+def quoted(name: str) -> str:
+    """The name as SQL writes it."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _copied_file(path: Path, copy: Path) -> str:
+    if not path.is_file():
+        raise BadSource(f"there is no file {path}: name the legacy system's SQLite file or a PostgreSQL URL")
+    try:
+        with (
+            closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=BUSY_SECONDS)) as source,
+            closing(sqlite3.connect(copy)) as target,
+        ):
+            source.isolation_level = None
+            # Held until the copy is made: a writer waits, and a lock that another holds shows here and not half-way.
+            source.execute("begin")
+            source.execute("select count(*) from sqlite_master").fetchone()
+            sha256 = file_hash(path)
+            source.backup(target)
+            source.execute("rollback")
+            (sound,) = target.execute("pragma quick_check(1)").fetchone()
+    except sqlite3.DatabaseError as error:
+        said = str(error)
+        if "locked" in said or "busy" in said:
+            raise BadSource(f"{path} is locked by another program: stop the legacy system, then try again") from None
+        raise BadSource(f"{path} is not a SQLite database that can be read ({said}): name the right file") from None
+    if sound != "ok":
+        raise BadSource(f"{path} is a damaged SQLite database ({str(sound).splitlines()[-1][:80]}): restore it first")
+    return sha256
+
+
+def _opened(copy: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(copy)
+    # A hand may have written text that is not UTF-8; the archive keeps the bytes as they are.
+    connection.text_factory = lambda content: content.decode("utf-8", "backslashreplace")
+    return connection
+
+
+def _tables(connection: sqlite3.Connection, label: str) -> dict[str, Table]:
+    names = connection.execute(
+        "select name from sqlite_master where type = 'table' and name not like 'sqlite~_%' escape '~' order by name"
+    )
+    found = {name: _table(connection, label, name) for (name,) in names.fetchall()}
+    if not any(name in COLUMNS for name in found):
+        wanted = ", ".join(TRANSLATED)
+        raise BadSource(f"{label} holds none of the legacy system's tables ({wanted} …): name the right database")
+    return found
+
+
+def _table(connection: sqlite3.Connection, label: str, name: str) -> Table:
+    columns = tuple(str(row[1]) for row in connection.execute(f"pragma table_info({quoted(name)})"))
+    if name in COLUMNS and "id" not in columns:
+        raise BadSource(f"{label}: the table {name} has no column id, so its rows cannot be told apart: give it one")
+    (rows,) = connection.execute(f"select count(*) from {quoted(name)}").fetchone()
+    return Table(name, columns, rows)

@@ -1,0 +1,162 @@
+"""Trades and fills become TradeExecuted: one for each fill, and one for each row of which no fill is known. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Final
+
+from pydantic import ValidationError
+
+from ledger.event_parts import Fee
+from ledger.events import TradeExecuted
+from ledger.fills import sentences
+from ledger.legs import gross_value
+from ledger.values import ZERO, Asset, Side
+from migrations.legacy.cells import LARGEST
+from migrations.legacy.outcomes import Context, Fate, Staged, Translation, event_id, event_of_row, merged_into, origin
+from migrations.legacy.sightings import seen_trade
+from migrations.legacy.stages import DUPLICATE, PAPER, QUARANTINED
+from migrations.legacy.trade_rows import TradeRow, Undecided, instrument_of, quantity_of
+
+ACCOUNT: Final = "legacy"
+PAPER_ACCOUNT: Final = "legacy-paper"
+VENUE: Final = "legacy"
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """What happened, as far as it is known: `name` is what its venue calls it."""
+
+    product: str
+    side: Side
+    quantity: Decimal
+    price: Decimal
+    fee: Decimal
+    name: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Attribution:
+    """Who triggered a trade, and how far that can be trusted (0 … 1); `why` says what it rests on."""
+
+    triggered_by: str | None
+    confidence: str
+    why: str
+    bot: str
+
+    def told(self) -> dict[str, str]:
+        """What the metadata says of it."""
+        return {"triggered_by_confidence": self.confidence, "triggered_by_why": self.why, "bot_id": self.bot}
+
+
+def translated_alone(
+    context: Context, trade: TradeRow, twins: Sequence[TradeRow] = (), flags: tuple[str, ...] = ()
+) -> Translation:
+    """A row of which no fill is known: an event of its own. `twins` are rows about the same execution, merged into it."""
+    if trade.decided.get("action") == "archive":
+        fate = Fate("trades", trade.key, "archived", "decided: it did not happen")
+        return Translation([fate], seen=seen_trade(trade, until=PAPER if trade.paper else QUARANTINED))
+    if trade.status and not trade.success:
+        return Translation([Fate("trades", trade.key, "archived", f"status {trade.status[:20]}: kept as history")])
+    try:
+        return _own_event(context, trade, twins, flags)
+    except Undecided as undecided:
+        about = [trade, *twins]
+        return Translation(
+            [Fate("trades", one.key, "quarantined", str(undecided), flags) for one in about],
+            seen=[seen for one in about for seen in seen_trade(one, until=PAPER if one.paper else QUARANTINED)],
+        )
+
+
+def _own_event(context: Context, trade: TradeRow, twins: Sequence[TradeRow], flags: tuple[str, ...]) -> Translation:
+    if not trade.status:
+        raise Undecided("status is missing: whether it happened is open")
+    if trade.problem or trade.side is None or trade.at is None:
+        raise Undecided(trade.problem or "the row says too little")
+    quantity, unit, more = quantity_of(trade)
+    about = [trade, *twins]
+    fee, fee_source = next(((one.fee, one.fee_source) for one in about if one.fee), (ZERO, "none"))
+    done = Execution(trade.product, trade.side, quantity, trade.price, fee, f"trades-{trade.key}"[:100], trade.at)
+    attribution = attributed(about, context)
+    event = event_for(context, done, attribution, paper=trade.paper)
+    flags = (*flags, *more)
+    merged = merged_into(context, [(one.key, one.row) for one in twins])
+    metadata = origin(
+        context,
+        "trades",
+        trade.key,
+        trade.row,
+        order_id=trade.order_id,
+        unit=unit,
+        fee_source=fee_source,
+        flags=flags,
+        decided=dict(trade.decided),
+        merged=merged,
+        **attribution.told(),
+    )
+    portfolio_id = context.paper_id if trade.paper else context.portfolio_id
+    id_ = event_id(portfolio_id, "trades", trade.key)
+    ready = event_of_row(event, id_, trade.at, metadata, "trades", trade.key)
+    found = Translation(
+        [Fate("trades", trade.key, "imported", "paper trade" if trade.paper else "", flags, (id_,))],
+        [Staged("trades", trade.key, trade.id, portfolio_id, trade.product, ready, trade.legacy_fee)],
+        seen_trade(trade, quantity, [(quantity, trade.price)], until=PAPER if trade.paper else None),
+    )
+    for twin in twins:
+        why, flag = f"taken for the same execution as row {trade.key}", "merged by time and quantity: no fill tells"
+        found.fates.append(Fate("trades", twin.key, "merged", why, (flag,), (id_,)))
+        found.seen += seen_trade(twin, until=PAPER if trade.paper else DUPLICATE)
+    return found
+
+
+def event_for(context: Context, done: Execution, attribution: Attribution, *, paper: bool = False) -> TradeExecuted:
+    """The event of the execution. Raises Undecided for one that this portfolio cannot hold."""
+    try:
+        instrument = instrument_of(done.product)
+        if instrument is None:
+            raise Undecided(f"{done.product} is no instrument such as BTC-USD")
+        if instrument.quote != context.base:
+            raise Undecided(
+                f"priced in {instrument.quote}, and this portfolio is kept in {context.base}:"
+                f" import into another portfolio with --base {instrument.quote}"
+            )
+        event = TradeExecuted(
+            account=PAPER_ACCOUNT if paper else ACCOUNT,
+            venue=VENUE,
+            venue_trade_id=done.name,
+            instrument=instrument,
+            side=done.side,
+            quantity=done.quantity,
+            price=done.price,
+            fees=(Fee(asset=Asset(instrument.quote), amount=done.fee),) if done.fee else (),
+            quote_rate=Decimal(1),
+            triggered_by=attribution.triggered_by,
+        )
+    except ValidationError as error:
+        raise Undecided(sentences(error)) from None
+    if gross_value(event) >= LARGEST:
+        raise Undecided("size times price is larger than anything that was traded")
+    return event
+
+
+def attributed(about: Sequence[TradeRow], context: Context) -> Attribution:
+    """Who triggered an execution that these rows tell of. A bot is believed only where a row holds its score."""
+    with_bot = [one for one in about if one.bot_id]
+    scored = [one for one in with_bot if one.scored]
+    if not about:
+        return Attribution("sync", "0", "only the exchange tells of it", "")
+    if not with_bot:
+        return Attribution(None, "1", "the row names no bot", "")
+    if not scored:
+        return Attribution("sync", "0", "the row names a bot but holds no score of it", with_bot[0].bot_id)
+    bot = next((one for one in scored if one.status == "completed"), scored[0])
+    source, bots = f"bot:legacy-{bot.bot_id[:60]}", {one.bot_id for one in scored}
+    if len(bots) > 1:
+        return Attribution(source, "0.3", "rows of several bots tell of it", ",".join(sorted(bots)))
+    if bot.bot_id not in context.bots:
+        return Attribution(source, "0.5", "the bot is gone", bot.bot_id)
+    if bot.status == "completed":
+        return Attribution(source, "0.95", "the bot's own order with its score", bot.bot_id)
+    return Attribution(source, "0.6", "synced to the first bot of the pair, with a score", bot.bot_id)
