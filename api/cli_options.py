@@ -28,12 +28,12 @@ from ledger.parquet_export import NoParquet
 from ledger.projections.reversals import NothingToReverse
 from ledger.values import Asset, utc_time
 from ledger.what_if import BadChoice
+from migrations.legacy.decisions import BadDecisions
+from migrations.legacy.source import BadSource
 from signals.bot_package import BadBot
 from signals.bot_process import BotRaised
 from signals.freqtrade_rest import FreqtradeUnavailable
 from signals.installed import BotUnusable
-from migrations.legacy.decisions import BadDecisions
-from migrations.legacy.source import BadSource
 from signals.market import BadCandle, BadFeed, FeedUnavailable
 
 P = ParamSpec("P")

@@ -68,7 +68,9 @@ def print_walk(found: WalkForward) -> None:
     for one in found.stretches:
         chosen = ("nothing", "-") if one.chosen is None else (_said(one.chosen.settings), rounded(one.chosen.sharpe))
         tested = ("-", "-") if one.tested is None else (percent(one.tested.total_return), rounded(one.tested.sharpe))
-        table.add_row(f"{one.tested_from:%Y-%m-%d}", f"{one.tested_to:%Y-%m-%d}", *chosen, *tested, percent(one.buy_and_hold))
+        table.add_row(
+            f"{one.tested_from:%Y-%m-%d}", f"{one.tested_to:%Y-%m-%d}", *chosen, *tested, percent(one.buy_and_hold)
+        )
     console.print(table)
     console.print(
         f"all tests in a row: {percent(found.total_return)}, buy and hold {percent(found.buy_and_hold)};"
