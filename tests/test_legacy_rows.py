@@ -17,7 +17,7 @@ from migrations.legacy.decisions import BadDecisions, checked
 from migrations.legacy.orders import translated_cluster, translated_order
 from migrations.legacy.outcomes import Context, Translation
 from migrations.legacy.trade_rows import RawRow, TradeRow, raw_of, trade_of
-from signals.registry import parameters_of, parameters_text
+from signals.registry import bot_of, parameters_of, parameters_text
 
 CONTEXT = Context(UUID(int=1), UUID(int=2), Asset("USD"), {"1": "BTC-USD", "2": "ETH-USD"})
 TRADE: dict[str, Any] = {
@@ -322,6 +322,7 @@ def test_a_bot_becomes_one_of_ours_and_is_stopped(config: str | None, note: str 
     assert isinstance(registered, BotRegistered)
     assert isinstance(configured, BotConfigured)
     assert parameters_text(parameters_of(registered.kind, registered.parameters)) == registered.parameters
+    assert registered.bot_version == bot_of(registered.kind).version
     assert json.loads(registered.parameters)["components"][0]["params"]["smoothing"] == "simple"
     settings = origin(found)["settings"]
     assert (settings["confirmation_minutes"], settings["cooldown_minutes"]) == ("5", "15")

@@ -88,7 +88,7 @@ def _params(kind: str, given: Mapping[str, object], notes: list[str]) -> dict[st
         notes.append(f"{kind}: fast {fast} is not below slow {slow}: {fast_default} and {slow_default} are used")
         fast, slow = fast_default, slow_default
     if kind == "ma_cross":
-        return {"fast": fast, "slow": slow}
+        return {"average": "simple", "fast": fast, "slow": slow}
     signal = whole(("signal", "signal_period"), 9, 2, 200)
     return {"fast": fast, "range_length": 14, "sensitivity": 20.0, "signal": signal, "slow": slow}
 
