@@ -198,7 +198,7 @@ class Empties(Trend):
 
 class Overwrites(Trend):
     def evaluate(self, window: Window, params: Any) -> Signal | None:
-        Path(THEIRS).open("w").close()  # noqa: SIM115 - it is closed at once
+        Path(THEIRS).open("w").close()
         return Signal(score=1.0)
 
 
