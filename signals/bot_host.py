@@ -34,8 +34,12 @@ FORBIDDEN: Final = {
     *(f"socket.{act}" for act in ("connect", "bind", "sendto", "sendmsg", "getaddrinfo", "gethostbyname")),
     *(f"os.{act}" for act in ("fork", "forkpty", "posix_spawn", "exec", "spawn", "system", "kill", "killpg")),
     "subprocess.Popen",
+    *(f"os.{act}" for act in ("remove", "rename", "rmdir", "mkdir", "truncate", "link", "symlink", "chmod", "chown")),
 }
-"""What is refused by its audit event: other machines, the database, and other processes."""
+"""What is refused by its audit event: other machines, the database, other processes, and changing files."""
+
+WRITING: Final = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+"""A file that is opened so may lose what it holds, which no limit on its size prevents."""
 
 
 def main() -> None:
@@ -168,9 +172,9 @@ def _enclose(memory: int, files: int) -> None:
         _limit(resource.RLIMIT_NPROC, 0)
 
 
-def _refuse(event: str, _arguments: tuple[object, ...]) -> None:
+def _refuse(event: str, arguments: tuple[Any, ...]) -> None:
     """What no bot has to do raises PermissionError. Compiled code can get past this, and is what the limits are for."""
-    if event in FORBIDDEN:
+    if event in FORBIDDEN or (event == "open" and arguments[0] != os.devnull and arguments[2] & WRITING):
         raise PermissionError(f"a bot may not do this: {event}")
 
 

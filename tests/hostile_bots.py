@@ -14,6 +14,9 @@ from pydantic import Field
 
 from signals.bot import Needs, Parameters, Signal, Window
 
+THEIRS = "/nowhere/a file of somebody else"
+"""A test puts the path of a file of its own here."""
+
 
 class TrendParams(Parameters):
     length: int = Field(5, ge=2, le=100, description="bars")
@@ -182,6 +185,38 @@ class Dials(Trend):
     def evaluate(self, window: Window, params: Any) -> Signal | None:
         with socket.socket() as line:
             line.connect(("127.0.0.1", 5432))
+        return Signal(score=1.0)
+
+
+class Empties(Trend):
+    """Wants a file of ours to hold nothing any more."""
+
+    def evaluate(self, window: Window, params: Any) -> Signal | None:
+        os.close(os.open(THEIRS, os.O_WRONLY | os.O_TRUNC))
+        return Signal(score=1.0)
+
+
+class Overwrites(Trend):
+    def evaluate(self, window: Window, params: Any) -> Signal | None:
+        Path(THEIRS).open("w").close()
+        return Signal(score=1.0)
+
+
+class Truncates(Trend):
+    def evaluate(self, window: Window, params: Any) -> Signal | None:
+        os.truncate(THEIRS, 0)
+        return Signal(score=1.0)
+
+
+class Removes(Trend):
+    def evaluate(self, window: Window, params: Any) -> Signal | None:
+        Path(THEIRS).unlink()
+        return Signal(score=1.0)
+
+
+class Renames(Trend):
+    def evaluate(self, window: Window, params: Any) -> Signal | None:
+        Path(THEIRS).rename(THEIRS + ".gone")
         return Signal(score=1.0)
 
 

@@ -211,6 +211,20 @@ def test_an_attack_is_a_failed_bot_and_nothing_else(name: str, sentence: str) ->
     assert len(evaluation.failure.error) <= 600
 
 
+@pytest.mark.parametrize("name", ["Empties", "Overwrites", "Truncates", "Removes", "Renames"])
+def test_a_bot_changes_no_file(name: str, tmp_path: Path) -> None:
+    """A bot that may read a file can neither empty, replace, rename nor remove it."""
+    theirs = tmp_path / "theirs"
+    theirs.write_text("what they keep", encoding="utf-8")
+    text = HOSTILE.read_text(encoding="utf-8").replace("/nowhere/a file of somebody else", str(theirs))
+    (tmp_path / "vandal_bots.py").write_text(text, encoding="utf-8")
+
+    evaluation = asked(of_code(f"vandal_bots:{name}", tmp_path / "vandal_bots.py", PATIENT))
+
+    assert evaluation.reason.startswith("BotRaised: PermissionError: a bot may not do this: ")
+    assert theirs.read_text(encoding="utf-8") == "what they keep"
+
+
 def test_a_bot_that_was_ended_starts_anew(tmp_path: Path) -> None:
     """After a hang the process is gone, and being asked again starts another, which answers."""
     ready = tmp_path / "ready"
