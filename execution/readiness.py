@@ -1,7 +1,9 @@
 """What stands between a bot and a trade right now, in the words of the rules that review would apply."""
 
 from execution.desk import Desk
-from execution.rules import Proposal, confirmed, cooled_down, no_open_order, no_unknown_order, trading_open, warm_enough
+from execution.proposal import Proposal
+from execution.rules_of_orders import no_unknown_order, trading_open
+from execution.rules_of_signals import confirmed, cooled_down, no_open_order, warm_enough
 from execution.sizing import temperature
 from ledger.projections.bots import BotView
 from ledger.projections.opinions import action_of
