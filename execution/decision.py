@@ -139,7 +139,7 @@ def trader_bias(proposal: Proposal, desk: Desk) -> Advice:
     numbers = {one.check: str(one.level) for one in found} | {"evidence": ",".join(evidence)}
     said = {"confidence": decimal_text(confidence), **numbers}
     if level == "block" or confidence < least <= said_with:
-        return _advice("trader_bias", "hold", ZERO, reason, **said)
+        return _advice("trader_bias", "hold", _wanted(proposal), reason, **said)
     room = _wanted(proposal) / 2 if level == "reduce" else _wanted(proposal)
     return _limited("trader_bias", proposal, desk, room, reason, "hold", **said)
 

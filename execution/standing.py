@@ -11,13 +11,16 @@ from uuid import UUID
 from execution.desk import Desk
 from ledger.lots import Leg, Match, Split
 from ledger.projections.orders import OrderView
-from ledger.projections.risk import DayOpening
+from ledger.projections.risk import price_before
 from ledger.rows import Rows
 from ledger.valuation import Valuation, Worth, worth_of
 from ledger.values import ZERO, Instrument, round18
 
 LOOKS_BACK: Final = timedelta(days=7)
 """Drawdown, habits and baselines are told from so much of the past."""
+
+TRADED: Final = ("trade", "fee")
+"""The kinds of leg that were paid for, or brought something."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +38,7 @@ class Standing:
     """Values in base currency, times in order. `today` is 00:00 UTC of the day at which we decide.
 
     `legs`, `matches` and `closings` are those of trades since `LOOKS_BACK` before it. `gain_today` is what the portfolio
-    gained since `today`, open positions at marks: from the day's first price, or the last one before it.
+    gained since `today`, open positions at marks, those of before from the price that the day before ended with.
     """
 
     today: datetime
@@ -113,13 +116,13 @@ def _gain(rows: Rows, asset: str, position: Valuation, today: datetime, closed: 
 
     What came in or went out otherwise than by a trade gains nothing by itself.
     """
-    price, opening = position.price, rows.get(DayOpening, position.product_id)
+    price = position.price
     if price is None or any(rows.since(Split, asset, today)):
         return sum((match.realized_pnl for match in closed if match.closed_at >= today), ZERO)
-    before = opening.price if opening is not None and opening.observed_at >= today else price
+    before = price_before(rows, position.product_id, today) or price
     held, gain = position.quantity + position.unmatched_quantity, ZERO
     for leg in rows.since(Leg, asset, today):
-        worth = leg.value if leg.kind in ("trade", "fee") else abs(leg.quantity) * price
+        worth = leg.value if leg.kind in TRADED else abs(leg.quantity) * price
         gain += -worth if leg.quantity > 0 else worth
         held -= leg.quantity
     now = (position.quantity + position.unmatched_quantity) * price
