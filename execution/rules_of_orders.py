@@ -10,11 +10,13 @@ from ledger.values import Side, round18
 
 
 def trading_open(proposal: Proposal, desk: Desk) -> RuleChecked:
+    """Nobody has pulled the kill switch, and the views are up to date."""
     reason = desk.halted
     return checked("trading_open", reason is None, f"trading is halted: {reason}" if reason else "trading is open")
 
 
 def account_known(proposal: Proposal, desk: Desk) -> RuleChecked:
+    """There is an account to trade in."""
     account = proposal.account
     if account is None:
         return checked("account_known", False, "there is no such account: open one first")
@@ -22,6 +24,7 @@ def account_known(proposal: Proposal, desk: Desk) -> RuleChecked:
 
 
 def product_known(proposal: Proposal, desk: Desk) -> RuleChecked:
+    """The venue trades the product, and it is quoted in the base currency."""
     quoted_right = proposal.instrument.quote == desk.base_currency
     known = proposal.venue_rules is not None and quoted_right
     reason = f"{proposal.instrument} is traded at the venue" if known else f"{proposal.instrument} is not traded here"
@@ -31,6 +34,7 @@ def product_known(proposal: Proposal, desk: Desk) -> RuleChecked:
 
 
 def price_known(proposal: Proposal, desk: Desk) -> RuleChecked:
+    """A price of the product has been seen."""
     known = proposal.price is not None
     reason = "a price is known" if known else f"no price of {proposal.instrument} has been seen yet"
     return checked("price_known", known, reason, price=proposal.price)
@@ -51,6 +55,7 @@ def in_steps(proposal: Proposal, desk: Desk) -> RuleChecked:
 
 
 def venue_minimum(proposal: Proposal, desk: Desk) -> RuleChecked:
+    """The order is as large as the venue's smallest."""
     size, rules = proposal.size, proposal.venue_rules
     if size is None or rules is None:
         return checked("venue_minimum", False, "the size cannot be worked out")
@@ -64,6 +69,7 @@ def venue_minimum(proposal: Proposal, desk: Desk) -> RuleChecked:
 
 
 def enough_available(proposal: Proposal, desk: Desk) -> RuleChecked:
+    """The account can pay the order with its fee, or has what is to be sold, less what open orders may take."""
     size, rules, account = proposal.size, proposal.venue_rules, proposal.account
     if size is None or rules is None or account is None or proposal.side is None:
         return checked("enough_available", False, "the size cannot be worked out")

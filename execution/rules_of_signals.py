@@ -11,6 +11,7 @@ from ledger.projections.opinions import action_of
 
 
 def newest_signal(proposal: Proposal, desk: Desk) -> RuleChecked:
+    """The bot has not spoken again since."""
     signal = signal_of(proposal)
     opinion = desk.opinion(signal.bot_id, signal.instrument)
     newest = opinion.asof if opinion else signal.asof
@@ -20,6 +21,7 @@ def newest_signal(proposal: Proposal, desk: Desk) -> RuleChecked:
 
 
 def fresh_signal(proposal: Proposal, desk: Desk) -> RuleChecked:
+    """The signal is younger than the policy's maximum and its own horizon; else it expires."""
     signal = signal_of(proposal)
     longest = desk.window("signal_maximum_age_minutes")
     if signal.horizon_s is not None:
@@ -31,6 +33,7 @@ def fresh_signal(proposal: Proposal, desk: Desk) -> RuleChecked:
 
 
 def enough_confidence(proposal: Proposal, desk: Desk) -> RuleChecked:
+    """The bot is confident enough."""
     signal, least = signal_of(proposal), desk.limit("minimum_confidence")
     passed = signal.confidence >= least
     reason = f"confidence {text_of(signal.confidence)} is {'at least' if passed else 'below'} {text_of(least)}"
@@ -38,6 +41,7 @@ def enough_confidence(proposal: Proposal, desk: Desk) -> RuleChecked:
 
 
 def warm_enough(proposal: Proposal, desk: Desk) -> RuleChecked:
+    """The temperature gate: the score is at least WARM."""
     signal, least = signal_of(proposal), desk.limit("warm_score")
     warmth = temperature(signal.score, desk)
     passed = abs(signal.score) >= least
@@ -46,6 +50,7 @@ def warm_enough(proposal: Proposal, desk: Desk) -> RuleChecked:
 
 
 def says_act(proposal: Proposal, desk: Desk) -> RuleChecked:
+    """The score says buy or sell, not hold."""
     signal, threshold = signal_of(proposal), desk.limit("action_score")
     action = action_of(signal.score, threshold)
     reason = (
@@ -66,6 +71,7 @@ def confirmed(proposal: Proposal, desk: Desk) -> RuleChecked:
 
 
 def cooled_down(proposal: Proposal, desk: Desk) -> RuleChecked:
+    """The bot's last trade is long enough ago."""
     signal, window = signal_of(proposal), desk.window("cooldown_minutes")
     opinion = desk.opinion(signal.bot_id, signal.instrument)
     last = opinion.traded_at if opinion else None
@@ -85,6 +91,7 @@ def no_open_order(proposal: Proposal, desk: Desk) -> RuleChecked:
 
 
 def minimum_trade(proposal: Proposal, desk: Desk) -> RuleChecked:
+    """No trade is smaller than the smallest."""
     least, value = desk.limit("minimum_trade"), proposal.size.value if proposal.size else Decimal(0)
     passed = value >= least
     reason = f"value {text_of(value)} is {'at least' if passed else 'below'} the smallest trade of {text_of(least)}"
