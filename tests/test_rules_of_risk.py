@@ -12,12 +12,14 @@ from hypothesis import strategies as st
 from execution import rules_of_risk as risk
 from execution import standing
 from execution.proposal import Rule
+from execution.readiness import blockers
 from execution.sizing import Size
 from execution.standing import standing_of
-from ledger.events import AssetDeposited, SplitRecorded
+from ledger.events import AssetDeposited, BotRegistered, BotStarted, SplitRecorded
+from ledger.projections.bots import BotView
 from ledger.values import Asset, Side, decimal_text
 from tests.risky_trades import HOUR, MIDNIGHT, closed, proposed, room_with, traded
-from tests.trading import NOON, Room, Script, ScriptedExchange, market
+from tests.trading import BTC, NOON, Room, Script, ScriptedExchange, market
 
 DAY = timedelta(days=1)
 
@@ -98,6 +100,24 @@ def test_open_orders_count_towards_what_is_at_stake() -> None:
 
     assert not proposed(room, risk.position_share).passed
     assert not proposed(room, risk.open_orders).passed
+
+
+def test_a_bots_card_names_the_rules_of_risk_in_its_way() -> None:
+    """What ends the day's purchases is told beside the bot's last opinion, without waiting for a signal to be rejected."""
+    room = room_with()
+    room.tell(BotRegistered(bot_id="one", kind="rsi", bot_version="1", instrument=BTC, timeframe="1m", parameters="{}"))
+    room.tell(BotStarted(bot_id="one"))
+    room.signal()
+    assert blocked(room) == []
+
+    closed(room, "lll")
+    assert blocked(room) == ["the last 3 closings of today lost, 3 end the day's purchases"]
+
+
+def blocked(room: Room) -> list[str]:
+    with room.reading() as reading:
+        (bot,) = reading.rows.where(BotView)
+        return blockers(bot, room.desk(reading))
 
 
 # --- today's gain -----------------------------------------------------------------------------------------------------
