@@ -23,10 +23,12 @@ from api.controllers.entries import AccountController, EntryController
 from api.controllers.freqtrade import FreqtradeController
 from api.controllers.health import HealthController, TradingHealthController
 from api.controllers.journal import JournalController
+from api.controllers.limits import LimitController
 from api.controllers.lots import LotController
 from api.controllers.performance import PerformanceController
 from api.controllers.portfolio import PortfolioController
 from api.controllers.signals import SignalController
+from api.controllers.targets import TargetController
 from api.controllers.trades import OrderController, TradeController
 from api.controllers.webhooks import WebhookController
 from api.errors import ERRORS
@@ -68,6 +70,8 @@ def create_app(system: System, scheduler: Scheduler, fill_patience_s: float = FI
             SignalController,
             FreqtradeController,
             BotController,
+            LimitController,
+            TargetController,
             JournalController,
             TradingHealthController,
         ],

@@ -30,6 +30,8 @@ NEEDED: Final[dict[str, Scope]] = {
     "healthTrading": "read",
     "getFreqtrade": "read",
     "previewTrade": "read",
+    "listLimits": "read",
+    "listTargets": "read",
     "nameLots": "read",
     "verify": "read",
     # opinions
@@ -41,6 +43,10 @@ NEEDED: Final[dict[str, Scope]] = {
     "evaluateBot": "trade",
     "startFreqtrade": "trade",
     "stopFreqtrade": "trade",
+    # what review decides by
+    "setLimit": "admin",
+    "setTarget": "admin",
+    "removeTarget": "admin",
     # what the books stand on
     "registerBot": "admin",
     "openPortfolio": "admin",

@@ -1,12 +1,34 @@
 """What stands between a bot and a trade right now, in the words of the rules that review would apply."""
 
+from typing import Final
+
 from execution.desk import Desk
-from execution.rules import Proposal, confirmed, cooled_down, no_open_order, no_unknown_order, trading_open, warm_enough
+from execution.proposal import Proposal, Rule
+from execution.rules_of_orders import no_unknown_order, trading_open
+from execution.rules_of_risk import bot_trades_today, daily_loss, drawdown, loss_streak, open_orders, trades_today
+from execution.rules_of_signals import confirmed, cooled_down, no_open_order, warm_enough
 from execution.sizing import temperature
+from execution.standing import standing_of
 from ledger.projections.bots import BotView
 from ledger.projections.opinions import action_of
 from ledger.projections.signals import SignalView
-from ledger.values import ZERO, Instrument, derived_id
+from ledger.values import ZERO, Instrument, Side, derived_id
+
+IN_THE_WAY: Final[tuple[Rule, ...]] = (
+    trading_open,
+    warm_enough,
+    confirmed,
+    cooled_down,
+    no_open_order,
+    no_unknown_order,
+    open_orders,
+    daily_loss,
+    drawdown,
+    loss_streak,
+    trades_today,
+    bot_trades_today,
+)
+"""The rules that need no size to be worked out."""
 
 
 def blockers(bot: BotView, desk: Desk) -> list[str]:
@@ -15,9 +37,10 @@ def blockers(bot: BotView, desk: Desk) -> list[str]:
         return [f"the bot is {bot.status}: {bot.status_reason}" if bot.status_reason else f"the bot is {bot.status}"]
     if bot.last_asof is None:
         return ["the bot has said nothing yet"]
-    proposal = Proposal(Instrument(bot.instrument), None, None, None, None, None, _as_signal(bot, desk))
-    rules = (trading_open, warm_enough, confirmed, cooled_down, no_open_order, no_unknown_order)
-    answers = [rule(proposal, desk) for rule in rules]
+    signal, action = _as_signal(bot, desk), recommended_action(bot, desk)
+    side = Side(action) if action in ("buy", "sell") else None
+    proposal = Proposal(Instrument(bot.instrument), side, None, None, None, None, signal, standing=standing_of(desk))
+    answers = [rule(proposal, desk) for rule in IN_THE_WAY]
     return [answer.reason for answer in answers if not answer.passed]
 
 

@@ -1,12 +1,15 @@
-"""Review: signal + desk → approval or rejection, with every rule's answer. Pure."""
+"""Review: signal + desk → approve, reduce, hold or reject, with every rule's answer. Pure."""
 
 from dataclasses import dataclass
 from decimal import Decimal
 
+from execution.decision import Verdict, decided, verdict_of
 from execution.desk import Desk
 from execution.exchange import InstrumentRules, check_terms
-from execution.rules import FOR_EVERY_ORDER, FOR_SIGNALS, NOT_YET, Proposal, fresh_signal
+from execution.proposal import Proposal
+from execution.rules import FIRST, FOR_EVERY_ORDER, FOR_SIGNALS, NOT_YET
 from execution.sizing import Size, signal_size, wanted_value
+from execution.standing import standing_of
 from ledger.event_parts import OrderKind, RuleChecked
 from ledger.projections.opinions import action_of
 from ledger.projections.portfolio import AccountView
@@ -25,6 +28,11 @@ class Approval:
     account: AccountView
     rules: Rules
 
+    @property
+    def verdict(self) -> Verdict:
+        """Approve, or reduce when the size was made smaller than wanted; the rule that did so tells both."""
+        return "reduce" if "reduce" in map(verdict_of, self.rules) else "approve"
+
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
@@ -40,7 +48,12 @@ class Rejection:
     @property
     def not_yet(self) -> bool:
         """Whether every rule that said no may say yes to the same opinion later."""
-        return all(rule.passed or rule.rule in NOT_YET for rule in self.rules)
+        return all(rule.passed or rule.rule in NOT_YET or verdict_of(rule) == "hold" for rule in self.rules)
+
+    @property
+    def verdict(self) -> Verdict:
+        """Hold when it is not yet, else reject."""
+        return "hold" if self.not_yet else "reject"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +88,10 @@ def review_signal(signal: SignalView, desk: Desk, venue_rules: InstrumentRules |
     if side is not None and account is not None and venue_rules is not None:
         wanted = wanted_value(signal.score, desk)
         size = signal_size(side, wanted, signal.price, instrument, account.account, venue_rules, desk)
-    proposal = Proposal(instrument, side, signal.price, size, account, venue_rules, signal)
-    rules = tuple(rule(proposal, desk) for rule in (fresh_signal, *FOR_SIGNALS, *FOR_EVERY_ORDER))
+    standing = standing_of(desk)
+    proposal = Proposal(instrument, side, signal.price, size, account, venue_rules, signal, standing=standing)
+    proposal, weighed = decided(proposal, desk)
+    rules = (*(rule(proposal, desk) for rule in (FIRST, *FOR_SIGNALS, *FOR_EVERY_ORDER)), *weighed)
     return _verdict(proposal, rules) if rules[0].passed else Expiry(rules)
 
 
@@ -87,7 +102,14 @@ def review_manual(ticket: ManualTicket, desk: Desk, venue_rules: InstrumentRules
     price = ticket.limit_price or (mark.price if mark else None)
     size = None if price is None else _ticket_size(ticket, price)
     proposal = Proposal(
-        ticket.instrument, ticket.side, price, size, account, venue_rules, limit_price=ticket.limit_price
+        ticket.instrument,
+        ticket.side,
+        price,
+        size,
+        account,
+        venue_rules,
+        limit_price=ticket.limit_price,
+        standing=standing_of(desk),
     )
     return _verdict(proposal, tuple(rule(proposal, desk) for rule in FOR_EVERY_ORDER))
 

@@ -49,6 +49,14 @@ def temperature(score: Decimal, desk: Desk) -> str:
     return "FROZEN"
 
 
+def at_most(most: Decimal, size: Size, price: Decimal, rules: InstrumentRules) -> Size:
+    """The size cut down to a value of `most`, a sale in whole lots."""
+    if size.base_size is None:
+        return Size(min(most, size.value), None)
+    sold = min(in_lots(most / price, rules.lot), size.base_size)
+    return Size(round18(sold * price), sold)
+
+
 def spendable(cash: Decimal, rules: InstrumentRules) -> Decimal:
     """How much of `cash` an order may be sized at, so that its fee can be paid as well."""
     return max(cash, ZERO) / (1 + rules.taker_fee)

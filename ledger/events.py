@@ -29,6 +29,8 @@ from ledger.trading_events import (
     OrderRequested,
     OrderSubmitted,
     OutcomeUnknown,
+    TargetRemoved,
+    TargetSet,
     TradingHalted,
     TradingResumed,
 )
@@ -82,6 +84,8 @@ __all__ = [
     "SignalExpired",
     "SignalRejected",
     "SplitRecorded",
+    "TargetRemoved",
+    "TargetSet",
     "TradeExecuted",
     "TradeReversed",
     "TradingHalted",

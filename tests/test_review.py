@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from execution import review
+from execution.decision import WEIGHERS
 from execution.review import Approval, Expiry, ManualTicket, Rejection, review_manual, review_signal
-from execution.rules import FOR_EVERY_ORDER, FOR_SIGNALS, fresh_signal
+from execution.rules import FIRST, FOR_EVERY_ORDER, FOR_SIGNALS
 from ledger.book import MemoryBook
 from ledger.event_parts import RuleChecked
 from ledger.events import SignalApproved, SignalExpired, SignalRejected
@@ -19,7 +20,7 @@ from ledger.values import Instrument, Side
 from tests.factories import SteppingClock
 from tests.trading import BTC, RULES, Room, Script, ScriptedExchange, market
 
-ALL = [fresh_signal.__name__, *(rule.__name__ for rule in (*FOR_SIGNALS, *FOR_EVERY_ORDER))]
+ALL = [FIRST.__name__, *(rule.__name__ for rule in (*FOR_SIGNALS, *FOR_EVERY_ORDER, *WEIGHERS))]
 MANUAL = [rule.__name__ for rule in FOR_EVERY_ORDER]
 
 

@@ -9,10 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from execution import rules
+from execution import rules_of_orders as orders
+from execution import rules_of_signals as signals
 from execution.exchange import InstrumentRules
-from execution.rules import FOR_EVERY_ORDER, FOR_SIGNALS, Proposal, Rule, fresh_signal
+from execution.proposal import Proposal, Rule
+from execution.rules import FOR_EVERY_ORDER, FOR_SIGNALS
+from execution.rules_of_signals import fresh_signal
 from execution.sizing import Size
+from execution.standing import standing_of
 from ledger.book import MemoryBook
 from ledger.event_parts import RuleChecked
 from ledger.events import OrderRequested
@@ -36,7 +40,7 @@ def new_room(**limits: str) -> Room:
 def answer(rule: Rule, room: Room, **changed: Any) -> RuleChecked:
     """What the rule says to the newest signal of the room and a purchase of 50, with these things changed."""
     with room.reading() as reading:
-        signals = sorted(reading.rows.history(SignalView), key=lambda signal: signal.asof)
+        found = sorted(reading.rows.history(SignalView), key=lambda signal: signal.asof)
         proposal = Proposal(
             instrument=BTC,
             side=Side.BUY,
@@ -44,7 +48,8 @@ def answer(rule: Rule, room: Room, **changed: Any) -> RuleChecked:
             size=Size(Decimal(50), None),
             account=room.desk(reading).first_account(),
             venue_rules=RULES,
-            signal=signals[-1] if signals else None,
+            signal=found[-1] if found else None,
+            standing=standing_of(room.desk(reading)),
         )
         return rule(replace(proposal, **changed), room.desk(reading))
 
@@ -63,19 +68,19 @@ def test_every_rule_answers_under_its_own_name() -> None:
 @pytest.mark.parametrize(
     ("rule", "changed"),
     [
-        (rules.account_known, {"account": None}),
-        (rules.product_known, {"venue_rules": None}),
-        (rules.product_known, {"instrument": Instrument("BTC-EUR")}),
-        (rules.price_known, {"price": None}),
-        (rules.venue_minimum, {"size": None}),
-        (rules.venue_minimum, {"size": Size(Decimal("0.99"), None)}),
-        (rules.venue_minimum, {"size": Size(Decimal(50), Decimal("0.000009"))}),
-        (rules.enough_available, {"size": None}),
-        (rules.enough_available, {"size": Size(Decimal("9940.4"), None)}),
-        (rules.enough_available, {"size": Size(Decimal(0), None)}),
-        (rules.enough_available, {"side": Side.SELL, "size": Size(Decimal(50), Decimal("0.5"))}),
-        (rules.enough_available, {"side": Side.SELL, "size": Size(Decimal(0), Decimal(0))}),
-        (rules.minimum_trade, {"size": Size(Decimal("9.99"), None)}),
+        (orders.account_known, {"account": None}),
+        (orders.product_known, {"venue_rules": None}),
+        (orders.product_known, {"instrument": Instrument("BTC-EUR")}),
+        (orders.price_known, {"price": None}),
+        (orders.venue_minimum, {"size": None}),
+        (orders.venue_minimum, {"size": Size(Decimal("0.99"), None)}),
+        (orders.venue_minimum, {"size": Size(Decimal(50), Decimal("0.000009"))}),
+        (orders.enough_available, {"size": None}),
+        (orders.enough_available, {"size": Size(Decimal("9940.4"), None)}),
+        (orders.enough_available, {"size": Size(Decimal(0), None)}),
+        (orders.enough_available, {"side": Side.SELL, "size": Size(Decimal(50), Decimal("0.5"))}),
+        (orders.enough_available, {"side": Side.SELL, "size": Size(Decimal(0), Decimal(0))}),
+        (signals.minimum_trade, {"size": Size(Decimal("9.99"), None)}),
     ],
 )
 def test_a_rule_says_no_and_says_why(rule: Rule, changed: dict[str, Any]) -> None:
@@ -89,9 +94,9 @@ def test_a_rule_says_no_and_says_why(rule: Rule, changed: dict[str, Any]) -> Non
 @pytest.mark.parametrize(
     ("rule", "changed"),
     [
-        (rules.venue_minimum, {"size": Size(Decimal(1), None)}),
-        (rules.enough_available, {"size": Size(Decimal("9940.35"), None)}),
-        (rules.minimum_trade, {"size": Size(Decimal(10), None)}),
+        (orders.venue_minimum, {"size": Size(Decimal(1), None)}),
+        (orders.enough_available, {"size": Size(Decimal("9940.35"), None)}),
+        (signals.minimum_trade, {"size": Size(Decimal(10), None)}),
     ],
 )
 def test_a_bound_belongs_to_yes(rule: Rule, changed: dict[str, Any]) -> None:
@@ -104,7 +109,7 @@ def test_halted_trading_and_what_the_venue_lacks_are_named() -> None:
     room = new_room()
     room.halt("the roof is on fire")
 
-    said = answer(rules.trading_open, room)
+    said = answer(orders.trading_open, room)
     assert not said.passed
     assert "the roof is on fire" in said.reason
 
@@ -140,13 +145,13 @@ def test_a_signal_goes_stale_by_the_shorter_of_policy_and_horizon(
 @pytest.mark.parametrize(
     ("rule", "room", "signal", "passed"),
     [
-        (rules.enough_confidence, {}, {"confidence": "0.2"}, True),
-        (rules.enough_confidence, {}, {"confidence": "0.199999"}, False),
-        (rules.warm_enough, {}, {"score": "-0.15"}, True),
-        (rules.warm_enough, {}, {"score": "0.149999"}, False),
-        (rules.says_act, {}, {"score": "-0.15"}, True),
-        (rules.says_act, {}, {"score": "0.149999"}, False),
-        (rules.says_act, {"action_score": "0.6"}, {"score": "0.5"}, False),
+        (signals.enough_confidence, {}, {"confidence": "0.2"}, True),
+        (signals.enough_confidence, {}, {"confidence": "0.199999"}, False),
+        (signals.warm_enough, {}, {"score": "-0.15"}, True),
+        (signals.warm_enough, {}, {"score": "0.149999"}, False),
+        (signals.says_act, {}, {"score": "-0.15"}, True),
+        (signals.says_act, {}, {"score": "0.149999"}, False),
+        (signals.says_act, {"action_score": "0.6"}, {"score": "0.5"}, False),
     ],
 )
 def test_scores_and_confidence_pass_from_their_bound_on(
@@ -167,10 +172,10 @@ def test_only_the_newest_opinion_of_a_bot_is_traded() -> None:
     room.signal(bot="two", asof=NOON + MINUTE)
     with room.reading() as reading:
         old = next(one for one in reading.rows.history(SignalView) if one.bot_id == "one")
-    assert answer(rules.newest_signal, room, signal=old).passed
+    assert answer(signals.newest_signal, room, signal=old).passed
 
     room.signal(bot="one", asof=NOON + 2 * MINUTE)
-    assert not answer(rules.newest_signal, room, signal=old).passed
+    assert not answer(signals.newest_signal, room, signal=old).passed
 
 
 @pytest.mark.parametrize("script", [Script(submit="lost", states=("unknown",)), Script(states=("open",), told=((),))])
@@ -181,8 +186,8 @@ def test_a_persons_order_stops_others_only_while_its_outcome_is_unknown(script: 
     service = room.service(ScriptedExchange((script,)))
     room.request(service, market())
 
-    assert answer(rules.no_open_order, room).passed
-    assert answer(rules.no_unknown_order, room).passed is (script.submit == "accepted")
+    assert answer(signals.no_open_order, room).passed
+    assert answer(orders.no_unknown_order, room).passed is (script.submit == "accepted")
 
 
 def test_a_bots_open_order_stops_the_bots() -> None:
@@ -191,8 +196,8 @@ def test_a_bots_open_order_stops_the_bots() -> None:
     room.mark()
     attempt(room)
 
-    assert not answer(rules.no_open_order, room).passed
-    assert answer(rules.no_open_order, room, instrument=Instrument("ETH-USD")).passed
+    assert not answer(signals.no_open_order, room).passed
+    assert answer(signals.no_open_order, room, instrument=Instrument("ETH-USD")).passed
 
 
 # --- confirmation and cooldown ----------------------------------------------------------------------------------------
@@ -256,7 +261,7 @@ def test_confirmation_is_a_fold_by_event_time(bars: str, every_s: int, minutes: 
     room = new_room(confirmation_minutes=minutes)
     said(room, bars, timedelta(seconds=every_s))
 
-    assert answer(rules.confirmed, room).passed is confirmed
+    assert answer(signals.confirmed, room).passed is confirmed
 
 
 def naive_confirmed(bars: str, every: timedelta, window: timedelta) -> bool:
@@ -280,7 +285,7 @@ def test_confirmation_is_what_its_words_say(bars: str, every_min: int, window_ha
     said(room, bars, every_min * MINUTE)
 
     expected = naive_confirmed(bars, every_min * MINUTE, timedelta(seconds=30 * window_half_min))
-    assert answer(rules.confirmed, room).passed is expected
+    assert answer(signals.confirmed, room).passed is expected
 
 
 def test_a_fold_that_forgets_attempts_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -289,7 +294,7 @@ def test_a_fold_that_forgets_attempts_is_found(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("ledger.projections.opinions.OrderRequested", type("Nothing", (), {}))
     said(room, "bbtbb", MINUTE)
 
-    assert answer(rules.confirmed, room).passed
+    assert answer(signals.confirmed, room).passed
     assert not naive_confirmed("bbtbb", MINUTE, 3 * MINUTE)
 
 
@@ -305,7 +310,7 @@ def test_cooldown_runs_from_the_last_fill(after_s: int, minutes: str, cool: bool
     room.service(venue).step()
     room.signal(asof=NOON + timedelta(seconds=1 + after_s))
 
-    assert answer(rules.cooled_down, room).passed is cool
+    assert answer(signals.cooled_down, room).passed is cool
 
 
 def test_cooldown_of_one_bot_does_not_bind_another() -> None:
@@ -318,7 +323,7 @@ def test_cooldown_of_one_bot_does_not_bind_another() -> None:
     room.request(service, market())
     room.signal(bot="idle", asof=NOON + MINUTE)
 
-    assert answer(rules.cooled_down, room).passed
+    assert answer(signals.cooled_down, room).passed
 
 
 def test_a_window_never_leaves_the_calendar() -> None:
@@ -350,7 +355,7 @@ def test_rules_of_the_venue_are_data() -> None:
     """A venue with a larger minimum refuses what another takes."""
     strict = InstrumentRules(RULES.tick, RULES.lot, RULES.minimum_size, Decimal(51), RULES.taker_fee)
 
-    assert not answer(rules.venue_minimum, new_room(), venue_rules=strict).passed
+    assert not answer(orders.venue_minimum, new_room(), venue_rules=strict).passed
 
 
 @pytest.mark.parametrize(
@@ -369,7 +374,7 @@ def test_sizes_and_prices_between_the_steps_of_the_venue_are_refused_by_review(
     room.mark()
     steps = replace(RULES, lot=Decimal("0.00001"), tick=Decimal("0.01"))
 
-    checked = answer(rules.in_steps, room, size=Size(Decimal(1), size), limit_price=limit, venue_rules=steps)
+    checked = answer(orders.in_steps, room, size=Size(Decimal(1), size), limit_price=limit, venue_rules=steps)
 
     assert checked.passed is (said == "")
     assert said in checked.reason

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from execution.order_events import client_order_id, ticket_of
+from execution.rules import FOR_EVERY_ORDER
 from execution.trade_service import SEND_WITHIN, SUBMIT_TIMEOUT, TRIES, TradeRejected, TradeService
 from ledger.book import Book, MemoryBook
 from ledger.events import (
@@ -248,7 +249,7 @@ def test_a_manual_order_goes_through_the_same_review(book: Book) -> None:
     (requested,) = room.of(OrderRequested)
     assert isinstance(requested, OrderRequested)
     assert requested.triggered_by == "manual"
-    assert len(requested.rules) == 8
+    assert [rule.rule for rule in requested.rules] == [rule.__name__ for rule in FOR_EVERY_ORDER]
     assert all(rule.passed for rule in requested.rules)
     assert [order.order_id for order in room.orders()] == [order_id]
     assert life_of(room)[-1] == "OrderClosed"
@@ -264,7 +265,7 @@ def test_a_rejected_manual_order_stores_nothing(book: Book) -> None:
         room.request(room.service(venue), market(quote="20000"))
 
     assert rejected.value.failed.rule == "enough_available"
-    assert len(rejected.value.rules) == 8
+    assert len(rejected.value.rules) == len(FOR_EVERY_ORDER)
     assert room.envelopes() == before
     assert venue.submitted == []
 

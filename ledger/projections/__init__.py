@@ -11,7 +11,9 @@ from ledger.projections.orders import OrdersProjection
 from ledger.projections.policy import PolicyProjection
 from ledger.projections.portfolio import PortfolioProjection
 from ledger.projections.reversals import ReversalsProjection
+from ledger.projections.risk import RiskProjection
 from ledger.projections.signals import SignalsProjection
+from ledger.projections.targets import TargetsProjection
 from ledger.projections.trades import TradesProjection
 from ledger.rows import Projection
 
@@ -27,6 +29,8 @@ PROJECTIONS: Final[tuple[Projection, ...]] = (
     SignalsProjection(),
     OpinionsProjection(),
     OrdersProjection(),
+    TargetsProjection(),
+    RiskProjection(),
 )
 """Every fold of the system, in the order they are run."""
 

@@ -25,9 +25,22 @@ LIMITS: Final[dict[str, Decimal]] = {
     "warm_multiplier": Decimal("1.3"),
     "minimum_trade": Decimal(10),
     "maximum_trade": Decimal(100),
+    "maximum_position_pct": Decimal(100),
+    "maximum_exposure_pct": Decimal(100),
+    "maximum_open_orders": Decimal(100),
+    "price_band_pct": Decimal(10),
+    "daily_loss": Decimal(100),
+    "maximum_drawdown_pct": Decimal(50),
+    "losses_in_a_row": Decimal(3),
+    "trades_per_day": Decimal(500),
+    "bot_trades_per_day": Decimal(300),
+    "allocation_band_pct": Decimal(5),
+    "income_reached_pct": Decimal(50),
+    "revenge_minutes": Decimal(15),
 }
 """Every limit by name with the value that holds until an event sets another. Sizes are in base currency;
-scores and confidence are compared with |score| and confidence as stored; 0 minutes means none."""
+scores and confidence are compared with |score| and confidence as stored; 0 minutes means none; pct is percent.
+`docs/review.md` says what each is for."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,47 @@
+"""Targets: what the owner wants of the portfolio."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import ClassVar
+
+from ledger.envelope import Envelope
+from ledger.events import Event, TargetRemoved, TargetSet
+from ledger.rows import Change, Gone, Row, Rows
+
+
+@dataclass(frozen=True, slots=True)
+class Target(Row):
+    """A target in force, as `TargetSet` tells it; `target` is its name: value, reserve, income-month, allocation-BTC."""
+
+    table: ClassVar[str] = "targets"
+    key: ClassVar[tuple[str, ...]] = ("target",)
+    target: str
+    kind: str
+    asset: str | None
+    period: str | None
+    value: Decimal
+    set_at: datetime
+
+
+class TargetsProjection:
+    name = "targets"
+    version = 1
+    events: tuple[type[Event], ...] = (TargetSet, TargetRemoved)
+    rows: tuple[type[Row], ...] = (Target,)
+
+    def fold(self, rows: Rows, envelope: Envelope) -> list[Change]:
+        match envelope.event:
+            case TargetSet() as event:
+                name, asset = target_name(event), None if event.asset is None else str(event.asset)
+                return [Target(name, event.kind, asset, event.period, event.value, envelope.occurred_at)]
+            case TargetRemoved() as event:
+                return [Gone(Target, (target_name(event),))]
+            case _:
+                return []
+
+
+def target_name(event: TargetSet | TargetRemoved) -> str:
+    """What the target is called: its kind, and what it is about where that can differ."""
+    about = event.asset or event.period
+    return event.kind if about is None else f"{event.kind}-{about}"
