@@ -28,6 +28,7 @@ from api.controllers.performance import PerformanceController
 from api.controllers.portfolio import PortfolioController
 from api.controllers.signals import SignalController
 from api.controllers.trades import OrderController, TradeController
+from api.controllers.trading import TradingController
 from api.controllers.webhooks import WebhookController
 from api.errors import ERRORS
 from api.hosts import LocalHostsOnly
@@ -65,6 +66,7 @@ def create_app(system: System, scheduler: Scheduler, fill_patience_s: float = FI
             LotController,
             TradeController,
             OrderController,
+            TradingController,
             SignalController,
             FreqtradeController,
             BotController,

@@ -8,6 +8,7 @@ from typing import Final
 from uuid import UUID
 
 from execution.exchanges.paper import PaperExchange
+from execution.halts import HaltWatch
 from execution.trade_service import TradeService
 from ledger.book import Book
 from ledger.envelope import NewEvent
@@ -17,6 +18,7 @@ from ledger.projections.bots import BotView
 from ledger.projections.marks import Mark
 from ledger.projections.policy import signal_policy
 from ledger.rows import Rows
+from ledger.send_gate import LocalGate
 from ledger.values import Instrument, derived_id
 from signals.bot import Bot
 from signals.closed_candles import ClosedCandles
@@ -66,6 +68,7 @@ class MarketLoop:
         trader: TradeService,
         elapsed: Callable[[], float],
         enabled: Callable[[Rows], Mapping[str, Bot]] = lambda _: NO_BOTS,
+        halts: HaltWatch | None = None,
     ) -> None:
         self._book = book
         self._portfolio_id = portfolio_id
@@ -75,6 +78,7 @@ class MarketLoop:
         self._trader = trader
         self._elapsed = elapsed
         self._enabled = enabled
+        self.halts = halts or HaltWatch(book, portfolio_id, clock, LocalGate())
         self._waiting: list[Candle] = []
         self._marked: dict[Instrument, float] = {}
         self._gate = threading.Lock()
@@ -96,6 +100,7 @@ class MarketLoop:
         """Everything that the market has said since the last tick has had its consequences."""
         with self._gate:
             self._trader.step()  # orders are looked after whether or not the market can be heard
+            self.halts.look()
             self._waiting += self._feed.poll()
             while self._waiting:
                 self._through(self._waiting[0])
@@ -123,6 +128,7 @@ class MarketLoop:
         with self._trader.exclusively():
             self._paper.on_bar(candle)
         self._trader.step()
+        self.halts.look()
         self._mark(candle.instrument, candle.close, candle.closed_at)
         with self._book.reading(self._portfolio_id) as reading:
             running = [bot for bot in reading.rows.where(BotView) if bot.status == "running"]

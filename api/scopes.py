@@ -28,6 +28,7 @@ NEEDED: Final[dict[str, Scope]] = {
     "getPerformance": "read",
     "getEquity": "read",
     "healthTrading": "read",
+    "getTrading": "read",
     "getFreqtrade": "read",
     "previewTrade": "read",
     "nameLots": "read",
@@ -36,6 +37,8 @@ NEEDED: Final[dict[str, Scope]] = {
     "emitSignal": "signal:emit",
     # what leads to orders
     "executeTrade": "trade",
+    "haltTrading": "trade",
+    "resumeTrading": "trade",
     "startBot": "trade",
     "stopBot": "trade",
     "evaluateBot": "trade",

@@ -16,6 +16,7 @@ OPERATIONS = {
     *("listOrders", "getOrder", "listSignals", "getSignal", "listBots", "listBotKinds", "listBotSignals", "getBot"),
     *("registerBot", "startBot", "stopBot", "evaluateBot", "listEvents", "getEvent", "verify"),
     *("getPnl", "getPerformance", "getEquity"),
+    *("getTrading", "haltTrading", "resumeTrading"),
     *("openPortfolio", "recordEntry", "reverseTrade", "listAccounts", "openAccount"),
     *("healthLive", "healthReady", "healthTrading"),
     *("emitSignal", "receiveWebhook", "getFreqtrade", "startFreqtrade", "stopFreqtrade"),
@@ -24,6 +25,7 @@ COMMANDS = {
     *("executeTrade", "registerBot", "startBot", "stopBot", "evaluateBot"),
     *("openPortfolio", "recordEntry", "reverseTrade", "openAccount"),
     *("emitSignal", "startFreqtrade", "stopFreqtrade"),
+    *("haltTrading", "resumeTrading"),
 }
 
 

@@ -25,9 +25,13 @@ LIMITS: Final[dict[str, Decimal]] = {
     "warm_multiplier": Decimal("1.3"),
     "minimum_trade": Decimal(10),
     "maximum_trade": Decimal(100),
+    "halt_unknown_seconds": Decimal(60),
+    "halt_clock_skew_seconds": Decimal(1),
+    "halt_daily_loss": Decimal(0),
 }
 """Every limit by name with the value that holds until an event sets another. Sizes are in base currency;
-scores and confidence are compared with |score| and confidence as stored; 0 minutes means none."""
+scores and confidence are compared with |score| and confidence as stored; 0 minutes means none. Beyond those called
+halt_ trading halts by itself; 0 means never."""
 
 
 @dataclass(frozen=True, slots=True)
