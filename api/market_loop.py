@@ -8,6 +8,7 @@ from typing import Final
 from uuid import UUID
 
 from execution.exchanges.paper import PaperExchange
+from execution.exit_service import ExitService
 from execution.halts import HaltWatch
 from execution.trade_service import TradeService
 from ledger.book import Book
@@ -70,6 +71,7 @@ class MarketLoop:
         enabled: Callable[[Rows], Mapping[str, Bot]] = lambda _: NO_BOTS,
         halts: HaltWatch | None = None,
     ) -> None:
+        self._exits = ExitService(book, portfolio_id, paper, trader, clock)
         self._book = book
         self._portfolio_id = portfolio_id
         self._feed = feed
@@ -129,6 +131,7 @@ class MarketLoop:
             self._paper.on_bar(candle)
         self._trader.step()
         self.halts.look()
+        self._exits.on_bar(candle)
         self._mark(candle.instrument, candle.close, candle.closed_at)
         with self._book.reading(self._portfolio_id) as reading:
             running = [bot for bot in reading.rows.where(BotView) if bot.status == "running"]
@@ -184,6 +187,8 @@ class MarketLoop:
         with self._trader.exclusively():
             self._paper.on_quote(quote)
         self._mark(quote.instrument, (quote.bid + quote.ask) / 2, quote.at)
+        self._trader.step()  # what was bought at this quote is guarded from now on
+        self._exits.on_quote(quote)
 
     def _mark(self, instrument: Instrument, price: Decimal, at: datetime) -> None:
         """A mark is recorded at most once a real second for each instrument, however fast the feed plays."""
