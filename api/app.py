@@ -20,6 +20,7 @@ from api.auth import by_scope
 from api.commands import Commands
 from api.controllers.bots import BotController
 from api.controllers.entries import AccountController, EntryController
+from api.controllers.exits import ExitController
 from api.controllers.freqtrade import FreqtradeController
 from api.controllers.health import HealthController, TradingHealthController
 from api.controllers.journal import JournalController
@@ -67,6 +68,7 @@ def create_app(system: System, scheduler: Scheduler, fill_patience_s: float = FI
             TradeController,
             OrderController,
             TradingController,
+            ExitController,
             SignalController,
             FreqtradeController,
             BotController,

@@ -16,6 +16,7 @@ from pydantic_core import core_schema
 from api import (
     bot_schemas,
     entry_schemas,
+    exit_schemas,
     lot_schemas,
     performance_schemas,
     schemas,
@@ -32,6 +33,7 @@ SCHEMAS: Final = (
     schemas,
     bot_schemas,
     entry_schemas,
+    exit_schemas,
     lot_schemas,
     performance_schemas,
     signal_schemas,

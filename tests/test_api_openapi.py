@@ -17,6 +17,7 @@ OPERATIONS = {
     *("registerBot", "startBot", "stopBot", "evaluateBot", "listEvents", "getEvent", "verify"),
     *("getPnl", "getPerformance", "getEquity"),
     *("getTrading", "haltTrading", "resumeTrading"),
+    *("listExits", "setExit", "changeExit", "removeExit"),
     *("openPortfolio", "recordEntry", "reverseTrade", "listAccounts", "openAccount"),
     *("healthLive", "healthReady", "healthTrading"),
     *("emitSignal", "receiveWebhook", "getFreqtrade", "startFreqtrade", "stopFreqtrade"),
@@ -25,7 +26,7 @@ COMMANDS = {
     *("executeTrade", "registerBot", "startBot", "stopBot", "evaluateBot"),
     *("openPortfolio", "recordEntry", "reverseTrade", "openAccount"),
     *("emitSignal", "startFreqtrade", "stopFreqtrade"),
-    *("haltTrading", "resumeTrading"),
+    *("haltTrading", "resumeTrading", "setExit", "changeExit", "removeExit"),
 }
 
 
