@@ -35,6 +35,7 @@ from api.errors import ERRORS
 from api.hosts import LocalHostsOnly
 from api.keys import Keys, installation_key
 from api.listening import listener_of, while_running
+from api.notifying import notifier_of, while_notifying
 from api.openapi import OpenApiDocument
 from api.reading import POSITION, cut_of
 from api.scheduler import Scheduler
@@ -57,6 +58,7 @@ def create_app(system: System, scheduler: Scheduler, fill_patience_s: float = FI
     whoever signs."""
     pepper = installation_key(system.settings.data_dir)
     listener = listener_of(system, system.settings.freqtrade) if system.settings.freqtrade else None
+    notifier = notifier_of(system, system.settings.notify) if system.settings.notify else None
     owned = Router(
         "/",
         route_handlers=[
@@ -104,10 +106,11 @@ def create_app(system: System, scheduler: Scheduler, fill_patience_s: float = FI
                 "commands": Commands(system.book, system.clock),
                 "freqtrade": listener,
                 "scheduler": scheduler,
+                "notifier": notifier,
                 "fill_patience_s": fill_patience_s,
             }
         ),
-        lifespan=[while_running(listener)],
+        lifespan=[while_running(listener), while_notifying(notifier)],
         debug=False,
     )
 
