@@ -48,6 +48,23 @@ SECURITY: Final[dict[str, SecurityScheme | Reference]] = {
     "owner": SecurityScheme(type="http", scheme="bearer", description="The owner's token, or a key with the scope."),
     "webhook": SecurityScheme(type="apiKey", name="X-Daybook-Signature", security_scheme_in="header"),
 }
+OWNED: Final = (
+    PortfolioController,
+    PerformanceController,
+    EntryController,
+    AccountController,
+    LotController,
+    TradeController,
+    OrderController,
+    TradingController,
+    ExitController,
+    SignalController,
+    FreqtradeController,
+    BotController,
+    JournalController,
+    TradingHealthController,
+)
+"""What asks for the owner's token, or a key with the scope."""
 FILL_PATIENCE_S: Final = 3.0
 """How long an order is waited for before it is answered as it is."""
 
@@ -61,22 +78,7 @@ def create_app(system: System, scheduler: Scheduler, fill_patience_s: float = FI
     notifier = notifier_of(system, system.settings.notify) if system.settings.notify else None
     owned = Router(
         "/",
-        route_handlers=[
-            PortfolioController,
-            PerformanceController,
-            EntryController,
-            AccountController,
-            LotController,
-            TradeController,
-            OrderController,
-            TradingController,
-            ExitController,
-            SignalController,
-            FreqtradeController,
-            BotController,
-            JournalController,
-            TradingHealthController,
-        ],
+        route_handlers=OWNED,
         guards=[by_scope],
         dependencies={"past": Provide(cut_of, sync_to_thread=False)},
         security=[{"owner": []}],
