@@ -20,6 +20,7 @@ from api.auth import by_scope
 from api.commands import Commands
 from api.controllers.bots import BotController
 from api.controllers.entries import AccountController, EntryController
+from api.controllers.exits import ExitController
 from api.controllers.freqtrade import FreqtradeController
 from api.controllers.health import HealthController, TradingHealthController
 from api.controllers.journal import JournalController
@@ -30,11 +31,13 @@ from api.controllers.portfolio import PortfolioController
 from api.controllers.signals import SignalController
 from api.controllers.targets import TargetController
 from api.controllers.trades import OrderController, TradeController
+from api.controllers.trading import TradingController
 from api.controllers.webhooks import WebhookController
 from api.errors import ERRORS
 from api.hosts import LocalHostsOnly
 from api.keys import Keys, installation_key
 from api.listening import listener_of, while_running
+from api.notifying import notifier_of, while_notifying
 from api.openapi import OpenApiDocument
 from api.reading import POSITION, cut_of
 from api.scheduler import Scheduler
@@ -47,6 +50,25 @@ SECURITY: Final[dict[str, SecurityScheme | Reference]] = {
     "owner": SecurityScheme(type="http", scheme="bearer", description="The owner's token, or a key with the scope."),
     "webhook": SecurityScheme(type="apiKey", name="X-Daybook-Signature", security_scheme_in="header"),
 }
+OWNED: Final = (
+    PortfolioController,
+    PerformanceController,
+    EntryController,
+    AccountController,
+    LotController,
+    TradeController,
+    OrderController,
+    TradingController,
+    ExitController,
+    SignalController,
+    FreqtradeController,
+    BotController,
+    LimitController,
+    TargetController,
+    JournalController,
+    TradingHealthController,
+)
+"""What asks for the owner's token, or a key with the scope."""
 FILL_PATIENCE_S: Final = 3.0
 """How long an order is waited for before it is answered as it is."""
 
@@ -57,24 +79,10 @@ def create_app(system: System, scheduler: Scheduler, fill_patience_s: float = FI
     whoever signs."""
     pepper = installation_key(system.settings.data_dir)
     listener = listener_of(system, system.settings.freqtrade) if system.settings.freqtrade else None
+    notifier = notifier_of(system, system.settings.notify) if system.settings.notify else None
     owned = Router(
         "/",
-        route_handlers=[
-            PortfolioController,
-            PerformanceController,
-            EntryController,
-            AccountController,
-            LotController,
-            TradeController,
-            OrderController,
-            SignalController,
-            FreqtradeController,
-            BotController,
-            LimitController,
-            TargetController,
-            JournalController,
-            TradingHealthController,
-        ],
+        route_handlers=OWNED,
         guards=[by_scope],
         dependencies={"past": Provide(cut_of, sync_to_thread=False)},
         security=[{"owner": []}],
@@ -104,10 +112,11 @@ def create_app(system: System, scheduler: Scheduler, fill_patience_s: float = FI
                 "commands": Commands(system.book, system.clock),
                 "freqtrade": listener,
                 "scheduler": scheduler,
+                "notifier": notifier,
                 "fill_patience_s": fill_patience_s,
             }
         ),
-        lifespan=[while_running(listener)],
+        lifespan=[while_running(listener), while_notifying(notifier)],
         debug=False,
     )
 

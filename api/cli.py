@@ -10,6 +10,7 @@ from api.cli_backtest import backtest
 from api.cli_bot import bot
 from api.cli_export import export
 from api.cli_freqtrade import freqtrade
+from api.cli_halt import halt, resume
 from api.cli_import import import_, record, reverse
 from api.cli_keys import key
 from api.cli_legacy import export_legacy, legacy
@@ -188,6 +189,8 @@ cli.add_command(import_)
 cli.add_command(performance)
 cli.add_command(record)
 cli.add_command(reverse)
+cli.add_command(halt)
+cli.add_command(resume)
 cli.add_command(key)
 cli.add_command(webhook)
 cli.add_command(freqtrade)

@@ -8,6 +8,8 @@ from typing import Final
 from uuid import UUID
 
 from execution.exchanges.paper import PaperExchange
+from execution.exit_service import ExitService
+from execution.halts import HaltWatch
 from execution.trade_service import TradeService
 from ledger.book import Book
 from ledger.envelope import NewEvent
@@ -17,6 +19,7 @@ from ledger.projections.bots import BotView
 from ledger.projections.marks import Mark
 from ledger.projections.policy import signal_policy
 from ledger.rows import Rows
+from ledger.send_gate import LocalGate
 from ledger.values import Instrument, derived_id
 from signals.bot import Bot
 from signals.closed_candles import ClosedCandles
@@ -66,7 +69,9 @@ class MarketLoop:
         trader: TradeService,
         elapsed: Callable[[], float],
         enabled: Callable[[Rows], Mapping[str, Bot]] = lambda _: NO_BOTS,
+        halts: HaltWatch | None = None,
     ) -> None:
+        self._exits = ExitService(book, portfolio_id, paper, trader, clock)
         self._book = book
         self._portfolio_id = portfolio_id
         self._feed = feed
@@ -75,6 +80,7 @@ class MarketLoop:
         self._trader = trader
         self._elapsed = elapsed
         self._enabled = enabled
+        self.halts = halts or HaltWatch(book, portfolio_id, clock, LocalGate())
         self._waiting: list[Candle] = []
         self._marked: dict[Instrument, float] = {}
         self._gate = threading.Lock()
@@ -96,6 +102,7 @@ class MarketLoop:
         """Everything that the market has said since the last tick has had its consequences."""
         with self._gate:
             self._trader.step()  # orders are looked after whether or not the market can be heard
+            self.halts.look()
             self._waiting += self._feed.poll()
             while self._waiting:
                 self._through(self._waiting[0])
@@ -123,6 +130,8 @@ class MarketLoop:
         with self._trader.exclusively():
             self._paper.on_bar(candle)
         self._trader.step()
+        self.halts.look()
+        self._exits.on_bar(candle)
         self._mark(candle.instrument, candle.close, candle.closed_at)
         with self._book.reading(self._portfolio_id) as reading:
             running = [bot for bot in reading.rows.where(BotView) if bot.status == "running"]
@@ -178,6 +187,8 @@ class MarketLoop:
         with self._trader.exclusively():
             self._paper.on_quote(quote)
         self._mark(quote.instrument, (quote.bid + quote.ask) / 2, quote.at)
+        self._trader.step()  # what was bought at this quote is guarded from now on
+        self._exits.on_quote(quote)
 
     def _mark(self, instrument: Instrument, price: Decimal, at: datetime) -> None:
         """A mark is recorded at most once a real second for each instrument, however fast the feed plays."""

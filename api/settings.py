@@ -74,6 +74,14 @@ class FreqtradeSettings(BaseModel):
         return self
 
 
+class NotifySettings(BaseModel):
+    """Where a person is told of fills and halts: targets as apprise writes them, which may hold secrets."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    urls: Annotated[tuple[SecretStr, ...], Field(min_length=1)]
+
+
 class Settings(BaseSettings):
     """What a person may choose. Variables win over the file; unknown names in the file are refused."""
 
@@ -85,6 +93,7 @@ class Settings(BaseSettings):
     owner_token: Annotated[SecretStr, AfterValidator(_sendable)] | None = None
     database_url: SecretStr | None = None
     freqtrade: FreqtradeSettings | None = None
+    notify: NotifySettings | None = None
 
     @field_validator("*", mode="before")
     @classmethod
@@ -116,6 +125,7 @@ class Settings(BaseSettings):
         """What must not stand in any log line."""
         listening = self.freqtrade
         more = [listening.password, listening.ws_token] if listening else []
+        more += self.notify.urls if self.notify else ()
         return [self.token or "", self.database or "", *(secret.get_secret_value() for secret in more)]
 
     @property
@@ -130,6 +140,7 @@ WANTED: Final = {
     "feed": "a market such as simulated, file:PATH?speed=60 or ccxt:coinbase",
     "owner_token": "1 to 200 letters, digits and signs of ASCII, without spaces",
     "database_url": "a URL such as postgresql://user:password@host:port/database",
+    "notify": "a table with urls, a list of targets as apprise writes them",
     "freqtrade": "a table with url, username, password, ws_token and pairs",
 }
 """What each setting must be."""
@@ -157,6 +168,7 @@ def unknown_variables() -> list[str]:
     """The environment's variables that begin like ours and are none of ours."""
     known = {PREFIX + name.upper() for name in Settings.model_fields}
     known |= {f"{PREFIX}FREQTRADE{NESTED}{name.upper()}" for name in FreqtradeSettings.model_fields}
+    known |= {f"{PREFIX}NOTIFY{NESTED}{name.upper()}" for name in NotifySettings.model_fields}
     return sorted(name for name in os.environ if name.upper().startswith(PREFIX) and name.upper() not in known)
 
 
@@ -165,7 +177,7 @@ def _sentence(error: ValidationError) -> str:
     name, below = str(first["loc"][0]), ".".join(str(part) for part in first["loc"][1:])
     if name not in WANTED:
         return f"{SETTINGS_FILE} knows no setting called {name!r}: there are {', '.join(WANTED)}"
-    if name == "freqtrade":
+    if name in ("freqtrade", "notify"):
         what = first["msg"].removeprefix("Value error, ")
         return f"the table [{name}] in {SETTINGS_FILE} is wrong: {below or name}: {what} (it must be {WANTED[name]})"
     return (

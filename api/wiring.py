@@ -18,15 +18,18 @@ from api.market_loop import WARMUP_BARS, MarketClock, MarketLoop
 from api.settings import BadSettings, Settings
 from execution.exchanges.paper import PaperExchange
 from execution.exchanges.paper_memory import balances_of, restore_paper_orders
+from execution.halts import HaltWatch
 from execution.trade_service import TradeService
-from ledger.database import open_database
+from ledger.database import clock_skew, open_database
 from ledger.envelope import Envelope
 from ledger.events import Event, SplitRecorded, TradeExecuted, TradeReversed
 from ledger.legs import MOVING
 from ledger.log import NoSuchPortfolio
 from ledger.past import Past
 from ledger.postgres_book import PostgresBook
+from ledger.postgres_gate import DatabaseGate
 from ledger.replay import rebuild_outdated
+from ledger.send_gate import SendGate
 from ledger.values import Clock, new_id, system_clock
 from signals.foreign_bots import ForeignBots
 from signals.market import BadCandle, BadFeed, CandleFeed, open_feed, timeframe_text
@@ -45,6 +48,7 @@ class System:
     portfolio_id: UUID
     paper: PaperExchange
     trader: TradeService
+    gate: SendGate
     loop: MarketLoop
     foreign_bots: ForeignBots
     clock: Clock
@@ -95,8 +99,10 @@ def _wired(
     clock = MarketClock(feed)
     paper = PaperExchange(feed.instruments, balances_of(book, portfolio_id), clock)
     restore_paper_orders(book, portfolio_id, paper)
-    trader = TradeService(book, portfolio_id, {paper.venue: paper}, clock, sender=str(new_id()))
-    loop = MarketLoop(book, portfolio_id, feed, clock, paper, trader, elapsed, foreign_bots.enabled)
+    gate = DatabaseGate(engine)
+    trader = TradeService(book, portfolio_id, {paper.venue: paper}, clock, sender=str(new_id()), sends=gate)
+    halts = HaltWatch(book, portfolio_id, clock, gate, lambda: clock_skew(engine, system_clock))
+    loop = MarketLoop(book, portfolio_id, feed, clock, paper, trader, elapsed, foreign_bots.enabled, halts)
     loop.begin()
     return System(
         settings=settings,
@@ -108,6 +114,7 @@ def _wired(
         portfolio_id=portfolio_id,
         paper=paper,
         trader=trader,
+        gate=gate,
         loop=loop,
         foreign_bots=foreign_bots,
         clock=system_clock,

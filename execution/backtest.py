@@ -12,10 +12,11 @@ from decimal import ROUND_DOWN, Decimal
 from typing import Final, Protocol
 from uuid import UUID
 
-from execution.exchanges.paper import MINIMUM_SIZE, PaperExchange, PaperTerms
+from execution.exchanges.paper import PaperExchange, PaperTerms
 from execution.exchanges.paper_memory import balances_of
-from execution.exchanges.paper_prices import Bar, in_lots
-from execution.exits import Guard, guards_after, levels_of, touched
+from execution.exchanges.paper_prices import Bar
+from execution.exit_service import ExitService, armed_exits
+from execution.exits import levels_of
 from execution.order_events import client_order_id
 from execution.sizing import spendable
 from execution.trade_service import TradeService
@@ -31,16 +32,13 @@ from ledger.events import (
     MarkRecorded,
     OrderRequested,
     PortfolioOpened,
-    SignalEmitted,
-    TradeExecuted,
 )
 from ledger.projections.bots import BotView
-from ledger.projections.cash import Balance
 from ledger.projections.orders import OrderView
-from ledger.projections.policy import SignalPolicy, limit_of, minutes, signal_policy
-from ledger.values import ZERO, Instrument, Side, derived_id
+from ledger.projections.policy import SignalPolicy, signal_policy
+from ledger.values import Instrument, Side, derived_id
 
-ENGINE: Final = 1
+ENGINE: Final = 2
 """Raised when the same plan over the same candles may give another log."""
 
 ACCOUNT: Final = "paper"
@@ -138,8 +136,7 @@ class _Run:
         with self.book.reading(plan.portfolio_id) as reading:
             self._rows = reading.rows
         self._policy = signal_policy(self._rows)
-        self._guards: tuple[Guard, ...] = ()
-        self._guarded_to = self._head()
+        self._exits = ExitService(self.book, plan.portfolio_id, self._paper, self._trader, self._clock)
 
     def _clock(self) -> datetime:
         return self._now
@@ -167,7 +164,7 @@ class _Run:
         if bar >= last or self._open_orders():
             return bar
         due = min((voice.next_bar(card, self._policy, after) for voice, card in self._running()), default=last)
-        return self._series.first_touch(*levels_of(self._guards), bar, min(due, last))
+        return self._series.first_touch(*levels_of(armed_exits(self._rows)), bar, min(due, last))
 
     def _running(self) -> list[tuple[Voice, BotView]]:
         return [(self._voices[one.bot_id], one) for one in self._rows.where(BotView) if one.status == "running"]
@@ -187,7 +184,7 @@ class _Run:
         self._paper.on_bar(candle)
         self._trader.step()
         if self._plan.exits:
-            self._exit(candle)
+            self._exits.on_bar(candle)
         due = [(voice, card) for voice, card in self._running() if voice.next_bar(card, self._policy, bar - 1) == bar]
         said = [voice.said(card, self._policy, bar) for voice, card in due]
         told = [one for one in said if one is not None]
@@ -223,64 +220,16 @@ class _Run:
         assert rules is not None, "the paper venue trades what the backtest is about"
         size = spendable(self._plan.cash, rules).quantize(Decimal("0.01"), rounding=ROUND_DOWN)
         last = self._series.bars[self._plan.end - 1].closed_at
-        self._request(derived_id(self._plan.portfolio_id, "hold"), Side.BUY, "manual", last, quote_size=size)
-
-    def _exit(self, candle: ClosedBar) -> None:
-        """What the candle touched is sold where it was touched, as far as its volume allows; the rest at the next open."""
-        self._keep_guards()
-        for guard in self._guards:
-            touch = touched(guard, candle, self._plan.terms.half_spread)
-            if touch is None or any(order.triggered_by == guard.source for order in self._open_orders()):
-                continue
-            size = in_lots(min(guard.quantity, self._held(guard.account)))
-            if size < MINIMUM_SIZE:
-                continue
-            order_id = derived_id("exit", guard.order_id, touch.level, candle.closed_at)
-            until = self._now + minutes(limit_of(self._rows, "order_lifetime_minutes"))
-            self._request(order_id, Side.SELL, guard.source, until, base_size=size)
-            self._trader.step()
-            self._paper.on_touch(client_order_id(order_id), candle, touch.offer)
-            self._trader.step()
-        self._keep_guards()
-
-    def _keep_guards(self) -> None:
-        """The guards are those after the last trade in the log; dust that no venue sells is not guarded."""
-        for envelope in self.book.log.read(self._plan.portfolio_id, after=self._guarded_to):
-            trade = envelope.event
-            if isinstance(trade, TradeExecuted):
-                guards = guards_after(self._guards, trade, self._signal_behind(trade))
-                self._guards = tuple(guard for guard in guards if guard.quantity >= MINIMUM_SIZE)
-        self._guarded_to = self._head()
-
-    def _signal_behind(self, trade: TradeExecuted) -> SignalEmitted | None:
-        order = self._rows.get(OrderView, trade.order_id)
-        found = self._rows.recorded(order.signal_id) if order and order.signal_id else None
-        return found.event if found and isinstance(found.event, SignalEmitted) else None
-
-    def _held(self, account: str) -> Decimal:
-        found = self._rows.get(Balance, self._series.instrument.base, account)
-        return found.quantity if found else ZERO
-
-    def _request(
-        self,
-        order_id: UUID,
-        side: Side,
-        source: str,
-        expires_at: datetime,
-        base_size: Decimal | None = None,
-        quote_size: Decimal | None = None,
-    ) -> None:
-        """The order is stored as intent: the trade service sends it with its next step."""
+        order_id = derived_id(self._plan.portfolio_id, "hold")
         order = OrderRequested(
             client_order_id=client_order_id(order_id),
             account=ACCOUNT,
             venue=self._paper.venue,
             instrument=self._series.instrument,
-            side=side,
+            side=Side.BUY,
             kind="market",
-            base_size=base_size,
-            quote_size=quote_size,
-            triggered_by=source,
-            expires_at=expires_at,
+            quote_size=size,
+            triggered_by="manual",
+            expires_at=last,
         )
         self._record([NewEvent(order, order_id, self._now, "backtest", order_id)])

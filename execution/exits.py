@@ -1,86 +1,79 @@
-"""Exits: the stop-loss and take-profit that a signal named guard what was bought on it. Pure."""
+"""Exits: where a stop or a target is reached, how much of it is guarded, and how a stop trails. Pure."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
-from typing import Literal
-from uuid import UUID
+from typing import Literal, Protocol
 
-from execution.exchanges.paper_prices import Bar, Offer, tick_of, worse
-from ledger.events import SignalEmitted, TradeExecuted
+from execution.exchanges.paper_prices import Bar, Offer, TopOfBook, tick_of, worse
+from ledger.projections.exits import ExitView
 from ledger.values import ZERO, Side
 
 
-@dataclass(frozen=True, slots=True)
-class Guard:
-    """`quantity` (base units) that the order `order_id` bought, and the prices that end it: `stop` and `target`, or none."""
-
-    order_id: UUID | None
-    account: str
-    quantity: Decimal
-    stop: Decimal | None
-    target: Decimal | None
+class Levels(Protocol):
+    """The prices that end something: a stop below, a target above, or one of them."""
 
     @property
-    def source(self) -> str:
-        """Who triggered the guard's exit, as orders and trades name it."""
-        return f"exit:{self.order_id}"
+    def stop(self) -> Decimal | None: ...
+    @property
+    def target(self) -> Decimal | None: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Touch:
-    """The candle went through the guard's stop or target; `offer` is what the market gave there."""
+    """The market reached the stop or the target; `offer` is what it gave there."""
 
     level: Literal["stop", "target"]
     offer: Offer
 
 
-def touched(guard: Guard, bar: Bar, half_spread: Decimal) -> Touch | None:
-    """What the candle did to the guard, which stood when it opened.
+def touched(levels: Levels, bar: Bar, half_spread: Decimal) -> Touch | None:
+    """What the candle did to levels that stood when it opened.
 
     Where a candle reached both, the stop came first: nothing tells in which order it met them. A stop is met at its
     price, or at the open where the candle opened beyond it, and pays the spread; a target needs the price to go through
     it by a tick, and gives its own price even where the candle opened at a better one.
     """
-    if guard.stop is not None and bar.low <= guard.stop:
-        return Touch("stop", Offer(worse(Side.SELL, min(bar.open, guard.stop), half_spread), taker=True))
-    if guard.target is not None and bar.high >= guard.target + tick_of(guard.target):
-        return Touch("target", Offer(guard.target, taker=False))
+    if levels.stop is not None and bar.low <= levels.stop:
+        return Touch("stop", Offer(worse(Side.SELL, min(bar.open, levels.stop), half_spread), taker=True))
+    if levels.target is not None and bar.high >= levels.target + tick_of(levels.target):
+        return Touch("target", Offer(levels.target, taker=False))
     return None
 
 
-def guards_after(guards: Sequence[Guard], trade: TradeExecuted, signal: SignalEmitted | None) -> tuple[Guard, ...]:
-    """The guards after the trade; `signal` is the one behind its order, if there is one.
+def touched_by_quote(levels: Levels, quote: TopOfBook) -> Touch | None:
+    """The same of what is bid now: that is what a sale would get."""
+    if levels.stop is not None and quote.bid <= levels.stop:
+        return Touch("stop", Offer(quote.bid, taker=True))
+    if levels.target is not None and quote.bid >= levels.target:
+        return Touch("target", Offer(quote.bid, taker=True))
+    return None
 
-    What was bought stands last, beside what its order bought before. A sale takes from its own guard where it is that
-    one's exit, and else from the oldest first, as FIFO does.
+
+def trailed(exit: ExitView, high: Decimal) -> Decimal | None:
+    """Where the stop stands once the price has been at `high`: never lower than before. None where there is none."""
+    if exit.stop is None or exit.trail is None:
+        return exit.stop
+    tick = tick_of(high)
+    behind = high * (1 - exit.trail) // tick * tick
+    return max(exit.stop, behind)
+
+
+def guarded(exits: Sequence[ExitView], held: Decimal) -> dict[ExitView, Decimal]:
+    """How much of what one account holds each exit guards: the newest first, for sales take the oldest units.
+
+    An exit that guards all that is held takes nothing from the others.
     """
-    return _bought(guards, trade, signal) if trade.side is Side.BUY else _sold(guards, trade)
+    left, found = max(held, ZERO), {}
+    for exit in sorted(exits, key=lambda one: one.position, reverse=True):
+        found[exit] = max(held, ZERO) if exit.quantity is None else min(exit.quantity, left)
+        left -= ZERO if exit.quantity is None else found[exit]
+    return found
 
 
-def levels_of(guards: Iterable[Guard]) -> tuple[Decimal | None, Decimal | None]:
-    """The highest stop and the lowest target: a candle that reaches neither touches no guard."""
-    stops = [guard.stop for guard in guards if guard.stop is not None]
-    targets = [guard.target for guard in guards if guard.target is not None]
+def levels_of(exits: Iterable[Levels]) -> tuple[Decimal | None, Decimal | None]:
+    """The highest stop and the lowest target: a candle that reaches neither touches none."""
+    found = [(exit.stop, exit.target) for exit in exits]
+    stops = [stop for stop, _ in found if stop is not None]
+    targets = [target for _, target in found if target is not None]
     return max(stops, default=None), min(targets, default=None)
-
-
-def _bought(guards: Sequence[Guard], trade: TradeExecuted, signal: SignalEmitted | None) -> tuple[Guard, ...]:
-    fees = sum((fee.amount for fee in trade.fees if fee.asset == trade.instrument.base), ZERO)
-    quantity = trade.quantity - fees
-    if guards and trade.order_id is not None and guards[-1].order_id == trade.order_id:
-        return (*guards[:-1], replace(guards[-1], quantity=guards[-1].quantity + quantity))
-    stop, target = (signal.stop_loss, signal.take_profit) if signal else (None, None)
-    return (*guards, Guard(trade.order_id, trade.account, quantity, stop, target))
-
-
-def _sold(guards: Sequence[Guard], trade: TradeExecuted) -> tuple[Guard, ...]:
-    left = trade.quantity
-    taken: dict[int, Decimal] = {}
-    own_first = sorted(enumerate(guards), key=lambda one: one[1].source != trade.triggered_by)
-    for number, guard in own_first:
-        if guard.account == trade.account:
-            taken[number] = min(guard.quantity, left)
-            left -= taken[number]
-    kept = (replace(guard, quantity=guard.quantity - taken.get(number, ZERO)) for number, guard in enumerate(guards))
-    return tuple(guard for guard in kept if guard.quantity)

@@ -34,6 +34,7 @@ from ledger.projections.orders import OrderView
 from ledger.projections.signals import SignalView
 from ledger.projections.trades import TradeView
 from ledger.rows import replaced
+from ledger.send_gate import LocalGate, SendGate
 from ledger.values import Clock, Instrument
 
 SUBMIT_TIMEOUT: Final = timedelta(seconds=30)
@@ -63,7 +64,7 @@ class TradeService:
     """One portfolio's process manager. Its methods may be called from several threads; they run one after the other.
 
     `sender` names it in the attempts that it stores. Services of one portfolio that run at the same time must have
-    different names: then only one of them stores an attempt, and only that one sends.
+    different names: then only one of them stores an attempt, and only that one sends. `sends` keeps sends and halts apart.
     """
 
     def __init__(
@@ -73,7 +74,9 @@ class TradeService:
         exchanges: Mapping[str, Exchange],
         clock: Clock,
         sender: str = "trade-service",
+        sends: SendGate | None = None,
     ) -> None:
+        self._sends: SendGate = sends or LocalGate()
         self._book = book
         self._portfolio_id = portfolio_id
         self._exchanges = exchanges
@@ -175,15 +178,19 @@ class TradeService:
         if not stored or not isinstance(stored[0].event, OrderSubmitted):
             return
         attempted = replaced(order, status="submitted")
-        with self._desk() as desk:
-            halted, changed = desk.halted, _changed(attempted, desk)
-            late = desk.now >= stored[0].event.deadline
+        with self._sends.sending(
+            self._portfolio_id
+        ):  # what is seen of a halt here is still so when the venue is called
+            with self._desk() as desk:
+                halted, changed = desk.halted, _changed(attempted, desk)
+                late = desk.now >= stored[0].event.deadline
+            sent = not (changed or halted or late)
+            answer = self._exchanges[order.venue].submit(ticket_of(order)) if sent else None
         if changed:
             return
-        if halted or late:
+        if answer is None:
             self._store(attempted, lambda row: _closed(row, "not_sent"))
             return
-        answer = self._exchanges[order.venue].submit(ticket_of(order))
         self._store(attempted, lambda row: outcome_of(row, answer))
         if isinstance(answer, Accepted):
             self._collect([replaced(order, status="accepted")])

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +16,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, event
 
 from ledger.embedded_postgres import DatabaseUnavailable, embedded_postgres
+from ledger.values import Clock
 
 MIGRATIONS: Final = Path(__file__).resolve().parent.parent / "migrations"
 WRITER: Final = "daybook_writer"
@@ -151,6 +153,16 @@ def server_facts(engine: Engine) -> dict[str, str]:
             "select name, setting from pg_settings where name in ('server_version', 'fsync', 'full_page_writes')"
         )
         return {str(row[0]): str(row[1]) for row in found}
+
+
+def clock_skew(engine: Engine, clock: Clock) -> timedelta:
+    """How far the server's clock is ahead of ours (below 0: behind), beyond what the question itself took."""
+    with engine.connect() as connection:
+        before = clock()
+        found = connection.exec_driver_sql("select clock_timestamp()").scalar_one()
+        after = clock()
+    assert isinstance(found, datetime)
+    return found - min(max(found, before), after)
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Every event of the system. An event is a fact in the past tense; the three pages named here define them, nothing else does.
+"""Every event of the system. An event is a fact in the past tense; the four pages named here define them, nothing else does.
 
 A released class is never changed in place: a new shape is a new version, and old ones are lifted in `envelope.py`.
 Money, quantities and prices are decimals written as text; times are UTC; unknown fields are refused.
@@ -20,6 +20,7 @@ from ledger.bot_events import (
     SignalRejected,
 )
 from ledger.event_parts import Event
+from ledger.exit_events import ExitArmed, ExitChanged, ExitDisarmed, ExitTriggered
 from ledger.trading_events import (
     LimitSet,
     MarkRecorded,
@@ -66,6 +67,10 @@ __all__ = [
     "CashDeposited",
     "CashWithdrawn",
     "Event",
+    "ExitArmed",
+    "ExitChanged",
+    "ExitDisarmed",
+    "ExitTriggered",
     "FeeCharged",
     "IncomeReceived",
     "LimitSet",

@@ -46,6 +46,7 @@ LIVE: Final[dict[str, str]] = {
     "lots": "closed_quantity < quantity",
     "signals": "status = 'emitted'",
     "orders": "status not in ('refused', 'closed')",
+    "exits": "status <> 'disarmed'",
     "legs": "false",
     "matches": "false",
     "trades": "false",

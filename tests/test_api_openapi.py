@@ -16,6 +16,8 @@ OPERATIONS = {
     *("listOrders", "getOrder", "listSignals", "getSignal", "listBots", "listBotKinds", "listBotSignals", "getBot"),
     *("registerBot", "startBot", "stopBot", "evaluateBot", "listEvents", "getEvent", "verify"),
     *("getPnl", "getPerformance", "getEquity"),
+    *("getTrading", "haltTrading", "resumeTrading"),
+    *("listExits", "setExit", "changeExit", "removeExit"),
     *("openPortfolio", "recordEntry", "reverseTrade", "listAccounts", "openAccount"),
     *("listLimits", "setLimit", "listTargets", "setTarget", "removeTarget"),
     *("healthLive", "healthReady", "healthTrading"),
@@ -26,6 +28,7 @@ COMMANDS = {
     *("openPortfolio", "recordEntry", "reverseTrade", "openAccount"),
     *("emitSignal", "startFreqtrade", "stopFreqtrade"),
     *("setLimit", "setTarget", "removeTarget"),
+    *("haltTrading", "resumeTrading", "setExit", "changeExit", "removeExit"),
 }
 
 

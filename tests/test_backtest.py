@@ -7,7 +7,6 @@ from decimal import Decimal
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 import pytest
 from hypothesis import given, settings
@@ -28,7 +27,6 @@ from api.backtesting import (
     simulation_of,
 )
 from execution.exchanges.paper import PaperTerms
-from execution.exits import Guard, guards_after
 from ledger.book import MemoryBook
 from ledger.envelope import NewEvent
 from ledger.events import SignalEmitted, TradeExecuted
@@ -36,13 +34,12 @@ from ledger.identities import broken_identities
 from ledger.projections.bots import BotView
 from ledger.projections.orders import OrderView
 from ledger.projections.policy import SignalPolicy
-from ledger.values import Side, derived_id
+from ledger.values import derived_id
 from signals.bot import Bot
 from tests.backtest_bots import AT_ONCE, TERMS, Saying, market_of_prices, simulated_market, spec_of
 from tests.factories import SteppingClock
 from tests.market_files import write_market
 from tests.programs import WARMUP, Program, open_portfolio, quick_bots, tape, told
-from tests.trading import BTC
 
 MARKET = simulated_market(160)
 
@@ -267,34 +264,6 @@ def test_without_exits_stops_are_not_watched() -> None:
     done = simulation_of(spec_of("saying", exits=False), market, {"saying": BUY_ONCE})
 
     assert result_of(done).trades == 1
-
-
-def guard(order: int, quantity: str, stop: str | None = "90", target: str | None = "110") -> Guard:
-    levels = (None if one is None else Decimal(one) for one in (stop, target))
-    return Guard(UUID(int=order), "paper", Decimal(quantity), *levels)
-
-
-def sale(quantity: str, source: str) -> TradeExecuted:
-    return TradeExecuted(
-        account="paper",
-        venue="paper",
-        venue_trade_id="1",
-        instrument=BTC,
-        side=Side.SELL,
-        quantity=Decimal(quantity),
-        price=Decimal(100),
-        quote_rate=Decimal(1),
-        triggered_by=source,
-    )
-
-
-def test_a_sale_takes_from_its_own_guard_or_else_from_the_oldest() -> None:
-    """An exit ends what it guards; any other sale ends what was bought first."""
-    guards = (guard(1, "1"), guard(2, "2"))
-
-    assert guards_after(guards, sale("1.5", "bot:one"), None) == (guard(2, "1.5"),)
-    assert guards_after(guards, sale("2", guards[1].source), None) == (guard(1, "1"),)
-    assert guards_after(guards, sale("5", "manual"), None) == ()
 
 
 # --- one value in, one value out --------------------------------------------------------------------------------------

@@ -32,6 +32,10 @@ from ledger.events import (
     CashDeposited,
     CashWithdrawn,
     Event,
+    ExitArmed,
+    ExitChanged,
+    ExitDisarmed,
+    ExitTriggered,
     FeeCharged,
     IncomeReceived,
     LimitSet,
@@ -63,6 +67,7 @@ from ledger.values import Asset, Instrument, Side
 SAMPLES = Path(__file__).parent / "samples" / "events"
 
 ORDER = UUID("0192a3c4-5d6e-7f80-91a2-b3c4d5e6f708")
+EXIT = UUID("0192a3c4-1111-7abc-8def-001122334455")
 SIGNAL = UUID("0192a3c4-0000-7abc-8def-001122334455")
 TEN = datetime(2026, 3, 2, 10, tzinfo=UTC)
 BTC_USD = Instrument("BTC-USD")
@@ -200,6 +205,21 @@ EXPECTED: dict[str, Event] = {
     "LimitSet.v1": LimitSet(limit="maximum_trade", value=d("150")),
     "TradingHalted.v1": TradingHalted(reason="the venue's balance and the log differ by 0.1 BTC"),
     "TradingResumed.v1": TradingResumed(reason="difference explained"),
+    "ExitArmed.v1": ExitArmed(
+        exit_id=ORDER,
+        account="kraken-1",
+        instrument=BTC_USD,
+        order_id=ORDER,
+        quantity=d("0.0015"),
+        bought=d("0.0015"),
+        stop=d("58000.5"),
+        target=d("65000"),
+    ),
+    "ExitChanged.v1": ExitChanged(
+        exit_id=EXIT, quantity=None, bought=d("0"), stop=d("60100.25"), target=None, trail=d("0.05")
+    ),
+    "ExitTriggered.v1": ExitTriggered(exit_id=EXIT, level="stop", price=d("60100.25"), order_id=ORDER),
+    "ExitDisarmed.v1": ExitDisarmed(exit_id=EXIT, reason="nothing of it is left"),
 }
 
 

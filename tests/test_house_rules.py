@@ -25,7 +25,10 @@ EMPTY_NAMES = {"utils.py", "helpers.py", "common.py", "manager.py", "base.py"}
 
 CLOCK_AND_IDS = PurePosixPath("ledger/values.py")
 SQL_PLACES = {
-    *(f"ledger/{name}.py" for name in ("postgres", "postgres_book", "views", "columns", "replay", "past", "database")),
+    *(
+        f"ledger/{name}.py"
+        for name in ("postgres", "postgres_book", "postgres_gate", "views", "columns", "replay", "past", "database")
+    ),
     "ledger/embedded_postgres.py",
     "api/wiring.py",
     "api/errors.py",

@@ -31,6 +31,8 @@ class HealthController(Controller):
         """
         problems = [*_database(request), *_market(request)]
         notes = ["the recorded market has come to its end"] if system_of(request).feed.finished else []
+        notifier = request.app.state.notifier
+        notes += notifier.notes() if notifier else []
         answer = HealthAnswer(ok=not problems, problems=problems, notes=notes)
         return Response(answer, status_code=503 if problems else 200)
 

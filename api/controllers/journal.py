@@ -76,7 +76,10 @@ class JournalController(Controller):
 
     @post("/verification", operation_id="verify", status_code=200, sync_to_thread=True)
     def verify(self, request: AnyRequest, portfolio: InPortfolio = None) -> VerificationAnswer:
-        """Replays the portfolio's log and compares everything that is stored with it. Changes nothing."""
+        """Replays the portfolio's log and compares everything that is stored with it.
+
+        Changes nothing stored; where this program trades in the portfolio, a difference halts trading.
+        """
         only_parameters(request, "portfolio")
         system = system_of(request)
         portfolio_id = portfolio_of(system, portfolio)
@@ -88,12 +91,15 @@ class JournalController(Controller):
         finally:
             _one_at_a_time.release()
         broken = [str(result.broken)] if result.broken else []
+        found = broken + [_sentence(difference) for difference in result.differences]
+        if found and portfolio_id == system.portfolio_id:
+            system.loop.halts.unverified = found[0][:500]
         return VerificationAnswer(
             verified=not result.differences and result.broken is None,
             events=result.events,
             trades=result.trades,
             state_hash=result.state_hash,
-            differences=broken + [_sentence(difference) for difference in result.differences],
+            differences=found,
             checked_at=system.clock(),
         )
 

@@ -212,6 +212,8 @@ class PaperExchange:
         order = self._orders.get(client_order_id)
         if order is None or order.state != "open" or self._told_until.get(bar.instrument) != bar.opened_at:
             return
+        if bar.instrument not in self._taken:
+            return  # the candle was told before a restart: nobody knows what others left of it
         allowed, taken = in_lots(bar.volume * self.terms.volume_share), self._taken[bar.instrument]
         self._taken[bar.instrument] = taken + self._fill(order, offer, allowed, taken, bar.closed_at)
 

@@ -4,6 +4,7 @@ from typing import Final
 
 from ledger.projections.bot_kinds import BotKindsProjection
 from ledger.projections.bots import BotsProjection
+from ledger.projections.exits import ExitsProjection
 from ledger.projections.holdings import HoldingsProjection
 from ledger.projections.marks import MarksProjection
 from ledger.projections.opinions import OpinionsProjection
@@ -31,6 +32,7 @@ PROJECTIONS: Final[tuple[Projection, ...]] = (
     OrdersProjection(),
     TargetsProjection(),
     RiskProjection(),
+    ExitsProjection(),
 )
 """Every fold of the system, in the order they are run."""
 

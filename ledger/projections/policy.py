@@ -37,10 +37,13 @@ LIMITS: Final[dict[str, Decimal]] = {
     "allocation_band_pct": Decimal(5),
     "income_reached_pct": Decimal(50),
     "revenge_minutes": Decimal(15),
+    "halt_unknown_seconds": Decimal(60),
+    "halt_clock_skew_seconds": Decimal(1),
+    "halt_daily_loss": Decimal(0),
 }
 """Every limit by name with the value that holds until an event sets another. Sizes are in base currency;
-scores and confidence are compared with |score| and confidence as stored; 0 minutes means none; pct is percent.
-`docs/review.md` says what each is for."""
+scores and confidence are compared with |score| and confidence as stored; 0 minutes means none; pct is percent. Beyond
+those called halt_ trading halts by itself; there 0 means never. `docs/review.md` says what each is for."""
 
 
 @dataclass(frozen=True, slots=True)

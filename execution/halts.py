@@ -1,0 +1,133 @@
+"""The kill switch: trading is halted and goes on again by events; and what halts it without a person."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, time, timedelta
+from decimal import Decimal
+from typing import Final
+from uuid import UUID
+
+from execution.desk import Desk
+from ledger.book import Book
+from ledger.envelope import NewEvent
+from ledger.events import TradingHalted
+from ledger.lots import Match
+from ledger.projections.holdings import Holding
+from ledger.projections.policy import minutes
+from ledger.send_gate import SendGate
+from ledger.values import ZERO, Clock, decimal_text, derived_id, time_text
+
+ACTOR: Final = "kill-switch"
+
+
+@dataclass(frozen=True, slots=True)
+class Signs:
+    """What is known outside the rows: what the last verification found wrong, and how far two clocks are apart."""
+
+    verification: str | None = None
+    skew: timedelta = timedelta()
+
+
+@dataclass(frozen=True, slots=True)
+class Trip:
+    """A reason to halt. `cause` tells it from others: the same cause halts once, so that a person who resumes has said it all."""
+
+    cause: tuple[object, ...]
+    reason: str
+
+
+Record = Callable[[Sequence[NewEvent]], object]
+"""Stores events."""
+
+
+def store_halt(book: Book, gate: SendGate, portfolio_id: UUID, halt: NewEvent, record: Record | None = None) -> bool:
+    """The halt is in the log, and no send begins after that. Whether every send that had begun before was through."""
+    with gate.halting(portfolio_id) as through:
+        (record or (lambda events: book.record(portfolio_id, events)))([halt])
+        return through
+
+
+def trip_event(portfolio_id: UUID, trip: Trip, now: datetime) -> NewEvent:
+    """The halt that follows from the trip."""
+    event_id = derived_id(portfolio_id, "trip", *trip.cause)
+    return NewEvent(TradingHalted(reason=trip.reason), event_id, now, ACTOR, event_id)
+
+
+def new_trips(desk: Desk, portfolio_id: UUID, signs: Signs) -> list[Trip]:
+    """The reasons to halt now that have not halted before; none while trading is halted."""
+    if desk.halted:
+        return []
+    found = (trip for trips in (_unknown_orders, _daily_loss) for trip in trips(desk))
+    return [
+        trip
+        for trip in (*found, *_signs(desk, signs))
+        if desk.rows.recorded(derived_id(portfolio_id, "trip", *trip.cause)) is None
+    ]
+
+
+def _unknown_orders(desk: Desk) -> Iterator[Trip]:
+    """Orders whose outcome is unknown for longer than `halt_unknown_seconds`."""
+    longest = desk.limit("halt_unknown_seconds")
+    for order in desk.open_orders():
+        since = desk.now - (order.submitted_at or order.requested_at)
+        if longest and order.status == "unknown" and since > minutes(longest / 60):
+            seconds = int(since.total_seconds())
+            said = f"nobody knows for {seconds} s what became of order {order.order_id}, {longest} s are allowed"
+            yield Trip(("unknown", order.order_id), said)
+
+
+def _daily_loss(desk: Desk) -> Iterator[Trip]:
+    """What was lost today, since midnight UTC, beyond `halt_daily_loss` in base currency."""
+    most = desk.limit("halt_daily_loss")
+    lost = -realized_since_midnight(desk) if most else ZERO
+    if most and lost > most:
+        day = desk.now.date()
+        yield Trip(
+            ("daily-loss", day), f"{decimal_text(lost)} {desk.base_currency} were lost on {day}, {most} are allowed"
+        )
+
+
+def realized_since_midnight(desk: Desk) -> Decimal:
+    """What lots closed since 00:00 UTC brought and cost, in base currency."""
+    midnight = datetime.combine(desk.now.date(), time(), desk.now.tzinfo)
+    assets = [holding.asset for holding in desk.rows.where(Holding)]
+    return sum((one.realized_pnl for asset in assets for one in desk.rows.since(Match, asset, midnight)), ZERO)
+
+
+def _signs(desk: Desk, signs: Signs) -> Iterator[Trip]:
+    if signs.verification is not None:
+        yield Trip(("verification", signs.verification), f"the books could not be verified: {signs.verification}")
+    most = desk.limit("halt_clock_skew_seconds")
+    skew = Decimal(str(abs(signs.skew.total_seconds())))
+    if most and skew > most:
+        said = f"the clocks of this program and of its database are {skew} s apart, {most} s are allowed"
+        yield Trip(("skew", time_text(desk.now)), said)
+
+
+class HaltWatch:
+    """Looks at a portfolio and halts its trading where there is a new reason to. `unverified` is what a verification found."""
+
+    def __init__(
+        self,
+        book: Book,
+        portfolio_id: UUID,
+        clock: Clock,
+        gate: SendGate,
+        skew: Callable[[], timedelta] = timedelta,
+    ) -> None:
+        self._book = book
+        self._portfolio_id = portfolio_id
+        self._clock = clock
+        self._gate = gate
+        self._skew = skew
+        self.unverified: str | None = None
+
+    def look(self) -> None:
+        """Every reason to halt that is new is in the log."""
+        signs = Signs(self.unverified, self._skew())
+        with self._book.reading(self._portfolio_id) as reading:
+            stopped = reading.stopped.reason if reading.stopped else None
+            desk = Desk(reading.rows, reading.position, self._clock(), stopped)
+            trips = new_trips(desk, self._portfolio_id, signs)
+        for trip in trips:
+            store_halt(self._book, self._gate, self._portfolio_id, trip_event(self._portfolio_id, trip, desk.now))
