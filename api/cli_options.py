@@ -23,6 +23,7 @@ from ledger.database import DATABASE_GONE, NewerSchema
 from ledger.embedded_postgres import DatabaseUnavailable
 from ledger.files import BadFile
 from ledger.importing import WrongPortfolio
+from ledger.leaders import NotLeader
 from ledger.log import NoSuchPortfolio
 from ledger.parquet_export import NoParquet
 from ledger.projections.reversals import NothingToReverse
@@ -47,6 +48,7 @@ FAILURES: Final = (
     NewerSchema,
     BrokenLog,
     NoSuchPortfolio,
+    NotLeader,
     BadFile,
     BadChoice,
     NothingToReverse,

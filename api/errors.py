@@ -10,6 +10,7 @@ from litestar.types import ExceptionHandlersMap
 
 from execution.trade_service import TradeRejected
 from ledger.database import DATABASE_GONE
+from ledger.leaders import NotLeader
 from ledger.log import Conflict, NoSuchPortfolio
 from signals.bot_process import BotRaised
 from signals.installed import BotUnusable
@@ -123,6 +124,10 @@ def _missing(request: AnyRequest, error: NoSuchPortfolio) -> ProblemResponse:
     return problem_response(Problem(404, "unknown-portfolio", str(error)), request)
 
 
+def _not_leader(request: AnyRequest, error: NotLeader) -> ProblemResponse:
+    return problem_response(Problem(503, "not-leader", str(error)), request)
+
+
 def _bad_bot(request: AnyRequest, error: Exception) -> ProblemResponse:
     return problem_response(Problem(422, "bad-bot", str(error)), request)
 
@@ -151,6 +156,7 @@ ERRORS: ExceptionHandlersMap = {
     RecursionError: _too_deep,
     Conflict: _conflict,
     NoSuchPortfolio: _missing,
+    NotLeader: _not_leader,
     UnknownBotKind: _bad_bot,
     BadParameters: _bad_bot,
     BotUnusable: _bad_bot,

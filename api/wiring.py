@@ -18,6 +18,7 @@ from api.market_loop import WARMUP_BARS, MarketClock, MarketLoop
 from api.settings import BadSettings, Settings
 from execution.exchanges.paper import PaperExchange
 from execution.exchanges.paper_memory import balances_of, restore_paper_orders
+from execution.leadership import PostgresLeadership
 from execution.trade_service import TradeService
 from ledger.database import open_database
 from ledger.envelope import Envelope
@@ -45,6 +46,7 @@ class System:
     portfolio_id: UUID
     paper: PaperExchange
     trader: TradeService
+    leadership: PostgresLeadership
     loop: MarketLoop
     foreign_bots: ForeignBots
     clock: Clock
@@ -79,7 +81,9 @@ def open_system(
             engine = stack.enter_context(open_database(settings.data_dir, settings.database))
         foreign_bots = ForeignBots()
         stack.callback(foreign_bots.close)
-        yield _wired(settings, engine, feed, elapsed, foreign_bots)
+        system = _wired(settings, engine, feed, elapsed, foreign_bots)
+        stack.callback(system.leadership.close)
+        yield system
 
 
 def _wired(
@@ -95,7 +99,9 @@ def _wired(
     clock = MarketClock(feed)
     paper = PaperExchange(feed.instruments, balances_of(book, portfolio_id), clock)
     restore_paper_orders(book, portfolio_id, paper)
-    trader = TradeService(book, portfolio_id, {paper.venue: paper}, clock, sender=str(new_id()))
+    sender = str(new_id())
+    leadership = PostgresLeadership(book, engine, portfolio_id, sender, system_clock)
+    trader = TradeService(book, portfolio_id, {paper.venue: paper}, clock, sender, leadership)
     loop = MarketLoop(book, portfolio_id, feed, clock, paper, trader, elapsed, foreign_bots.enabled)
     loop.begin()
     return System(
@@ -108,6 +114,7 @@ def _wired(
         portfolio_id=portfolio_id,
         paper=paper,
         trader=trader,
+        leadership=leadership,
         loop=loop,
         foreign_bots=foreign_bots,
         clock=system_clock,

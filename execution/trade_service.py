@@ -14,6 +14,7 @@ from uuid import UUID
 
 from execution.desk import Desk
 from execution.exchange import Accepted, Exchange, Fill, FoundOrder, NotPlaced, Unknown
+from execution.leadership import Alone, Leadership
 from execution.order_events import (
     asked_for,
     fill_id,
@@ -62,8 +63,9 @@ class TradeRejected(Exception):
 class TradeService:
     """One portfolio's process manager. Its methods may be called from several threads; they run one after the other.
 
-    `sender` names it in the attempts that it stores. Services of one portfolio that run at the same time must have
-    different names: then only one of them stores an attempt, and only that one sends.
+    It stores and sends as long as `leadership` holds, and raises NotLeader from then on. `sender` names it in the
+    attempts that it stores. Services of one portfolio that run at the same time must have different names: then only
+    one of them stores an attempt, and only that one sends.
     """
 
     def __init__(
@@ -73,11 +75,13 @@ class TradeService:
         exchanges: Mapping[str, Exchange],
         clock: Clock,
         sender: str = "trade-service",
+        leadership: Leadership | None = None,
     ) -> None:
         self._book = book
         self._portfolio_id = portfolio_id
         self._exchanges = exchanges
         self._clock = clock
+        self._leadership = leadership or Alone(book, portfolio_id)
         self._metadata = canonical_json({"sender": sender})
         self._gate = threading.RLock()
         self._moved = threading.Condition(self._gate)
@@ -85,6 +89,7 @@ class TradeService:
     def step(self) -> None:
         """Every order has gone as far as it can now, every waiting signal has its verdict, new orders are sent."""
         with self._gate:
+            self._leadership.confirm()
             self._advance_orders()
             if self._judge_signals():
                 self._advance_orders()
@@ -183,6 +188,7 @@ class TradeService:
         if halted or late:
             self._store(attempted, lambda row: _closed(row, "not_sent"))
             return
+        self._leadership.confirm()
         answer = self._exchanges[order.venue].submit(ticket_of(order))
         self._store(attempted, lambda row: outcome_of(row, answer))
         if isinstance(answer, Accepted):
@@ -238,7 +244,7 @@ class TradeService:
                 if desk.rows.get(TradeView, fill_id(order, fill)) is None
             }
         if new:
-            self._book.record(self._portfolio_id, list(new.values()))
+            self._leadership.record(list(new.values()))
         with self._desk() as desk:
             booked = [one for one in told if desk.rows.get(TradeView, fill_id(*one)) is not None]
         for order in {order.order_id: order for order, _ in booked}.values():
@@ -295,7 +301,7 @@ class TradeService:
         raise refused
 
     def _record(self, events: Sequence[NewEvent], position: int) -> None:
-        self._book.record(self._portfolio_id, events, position)
+        self._leadership.record(events, position)
 
     @contextmanager
     def _desk(self) -> Iterator[Desk]:

@@ -24,6 +24,7 @@ from execution.exchange import (
     Refused,
 )
 from execution.exchange import Unknown as UnknownOutcome
+from execution.leadership import Leadership
 from execution.review import ManualTicket
 from execution.trade_service import TradeService
 from ledger.book import Book, Reading
@@ -171,9 +172,10 @@ class Room:
         book: Book | None = None,
         sender: str = "one",
         kind: type[TradeService] = TradeService,
+        leadership: Leadership | None = None,
     ) -> TradeService:
         named = {exchange.venue: exchange for exchange in exchanges}
-        return kind(book or self.book, self.portfolio_id, named, self.clock, sender)
+        return kind(book or self.book, self.portfolio_id, named, self.clock, sender, leadership)
 
     def request(self, service: TradeService, ticket: ManualTicket, number: int = 1, book: Book | None = None) -> UUID:
         """The owner asks for the ticket's order, under the id that belongs to `number`."""

@@ -124,7 +124,7 @@ class TradeController(Controller):
             system.trader.request(
                 _ticket(system, data),
                 running.event_id(),
-                lambda events, position: system.book.record(portfolio_id, events, position, alongside=running.claim),
+                lambda events, position: system.leadership.record(events, position, alongside=running.claim),
                 caller_of(request).actor,
             )
             system.trader.wait_for(running.event_id(), request.app.state.fill_patience_s)
