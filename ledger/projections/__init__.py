@@ -4,6 +4,7 @@ from typing import Final
 
 from ledger.projections.bot_kinds import BotKindsProjection
 from ledger.projections.bots import BotsProjection
+from ledger.projections.differences import DifferencesProjection
 from ledger.projections.holdings import HoldingsProjection
 from ledger.projections.marks import MarksProjection
 from ledger.projections.opinions import OpinionsProjection
@@ -27,6 +28,7 @@ PROJECTIONS: Final[tuple[Projection, ...]] = (
     SignalsProjection(),
     OpinionsProjection(),
     OrdersProjection(),
+    DifferencesProjection(),
 )
 """Every fold of the system, in the order they are run."""
 

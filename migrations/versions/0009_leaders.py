@@ -1,4 +1,4 @@
-"""Who trades a portfolio: one holder at a time, counted up with each that takes over."""
+"""Who trades a portfolio, one holder at a time; cancel requests; what ledger and venue do not agree about."""
 
 from alembic import op
 
@@ -15,6 +15,17 @@ def upgrade() -> None:
     )
     op.execute("alter table leaders owner to daybook_owner; revoke all on leaders from public")
     op.execute("grant select, insert, update on leaders to daybook_writer")
+    op.execute("alter table orders add column cancel_requested_at timestamptz")
+    op.execute(
+        "create table differences (portfolio_id uuid, generation bigint, difference_id uuid, position bigint not null,"
+        " account text not null, venue text not null, subject text not null, ledger text not null,"
+        " venue_says text not null, found_at timestamptz not null, status text not null, reason text not null,"
+        " primary key (portfolio_id, generation, difference_id))"
+    )
+    op.execute("create index differences_by_position on differences (portfolio_id, generation, position)")
+    op.execute("alter table differences owner to daybook_owner; revoke all on differences from public")
+    op.execute("grant select on differences to daybook_writer, daybook_reader")
+    op.execute("grant insert, update, delete on differences to daybook_writer")
 
 
 def downgrade() -> None:
