@@ -24,10 +24,11 @@ from api.controllers.freqtrade import FreqtradeController
 from api.controllers.health import HealthController, TradingHealthController
 from api.controllers.journal import JournalController
 from api.controllers.lots import LotController
+from api.controllers.orders import DifferenceController, OrderController
 from api.controllers.performance import PerformanceController
 from api.controllers.portfolio import PortfolioController
 from api.controllers.signals import SignalController
-from api.controllers.trades import OrderController, TradeController
+from api.controllers.trades import TradeController
 from api.controllers.webhooks import WebhookController
 from api.errors import ERRORS
 from api.hosts import LocalHostsOnly
@@ -65,6 +66,7 @@ def create_app(system: System, scheduler: Scheduler, fill_patience_s: float = FI
             LotController,
             TradeController,
             OrderController,
+            DifferenceController,
             SignalController,
             FreqtradeController,
             BotController,

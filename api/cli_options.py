@@ -9,6 +9,7 @@ from typing import Final, NoReturn, ParamSpec
 
 import rich_click as click
 
+from api.account_failures import BadAccount
 from api.backtest_failures import BadBacktest, NoCharts
 from api.keys import BadKey
 from api.proofs import BadTarget
@@ -40,6 +41,7 @@ from signals.market import BadCandle, BadFeed, FeedUnavailable
 P = ParamSpec("P")
 FAILURES: Final = (
     BadSettings,
+    BadAccount,
     BadKey,
     BadWebhook,
     FreqtradeUnavailable,

@@ -16,6 +16,7 @@ NEEDED: Final[dict[str, Scope]] = {
     "getTrade": "read",
     "listOrders": "read",
     "getOrder": "read",
+    "listDifferences": "read",
     "listSignals": "read",
     "getSignal": "read",
     "listBots": "read",
@@ -36,6 +37,9 @@ NEEDED: Final[dict[str, Scope]] = {
     "emitSignal": "signal:emit",
     # what leads to orders
     "executeTrade": "trade",
+    "cancelOrder": "trade",
+    "resolveOrder": "trade",
+    "resolveDifference": "trade",
     "startBot": "trade",
     "stopBot": "trade",
     "evaluateBot": "trade",

@@ -27,10 +27,8 @@ def claim(connection: Raw, portfolio_id: UUID, holder: str, at: datetime) -> int
 
 def confirm(connection: Raw, portfolio_id: UUID, epoch: int, *, until_commit: bool = False) -> None:
     """The epoch is the newest; with `until_commit` it stays so until the transaction ends. Raises NotLeader."""
-    row = connection.execute(
-        f"select epoch, holder, since from leaders where portfolio_id = %s{' for share' if until_commit else ''}",
-        (portfolio_id,),
-    ).fetchone()
+    asked = "select epoch, holder, since from leaders where portfolio_id = %s"
+    row = connection.execute(asked + " for share" if until_commit else asked, (portfolio_id,)).fetchone()
     if row is None or row[0] != epoch:
         taken = "nobody leads it" if row is None else f"{row[1]} took it over at {row[2]:%Y-%m-%d %H:%M:%S} UTC"
         raise NotLeader(f"this Daybook no longer trades portfolio {portfolio_id}: {taken}")

@@ -17,6 +17,7 @@ OPERATIONS = {
     *("registerBot", "startBot", "stopBot", "evaluateBot", "listEvents", "getEvent", "verify"),
     *("getPnl", "getPerformance", "getEquity"),
     *("openPortfolio", "recordEntry", "reverseTrade", "listAccounts", "openAccount"),
+    *("cancelOrder", "resolveOrder", "listDifferences", "resolveDifference"),
     *("healthLive", "healthReady", "healthTrading"),
     *("emitSignal", "receiveWebhook", "getFreqtrade", "startFreqtrade", "stopFreqtrade"),
 }
@@ -24,6 +25,7 @@ COMMANDS = {
     *("executeTrade", "registerBot", "startBot", "stopBot", "evaluateBot"),
     *("openPortfolio", "recordEntry", "reverseTrade", "openAccount"),
     *("emitSignal", "startFreqtrade", "stopFreqtrade"),
+    *("cancelOrder", "resolveOrder", "resolveDifference"),
 }
 
 

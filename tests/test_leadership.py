@@ -69,28 +69,26 @@ def taken_over(book: Book, take_over: TakeOver, name: str, number: int) -> tuple
 
     hook = TakenOver(number, step_in)
     leadership = WatchedLeadership(take_over(room), hook)
-    old = room.service(
-        WatchedExchange(venue, hook), book=WatchedBook(book, hook), sender="old", leadership=leadership
-    )
+    old = room.service(WatchedExchange(venue, hook), book=WatchedBook(book, hook), sender="old", leadership=leadership)
 
     def old_goes_on() -> None:
         with suppress(NotLeader):
             old.step()
         with suppress(NotLeader, TradeRejected):
-            old.request(market(), room.manual_id(), lambda events, position: leadership.record(events, position))
+            old.request(market(), room.manual_id(), leadership.record)
 
     old_goes_on()
     if not leader:
         return [], False
     new = room.service(venue, sender="new", leadership=leader[0])
+    faults: list[str] = []
     for _ in range(4):
         stored = len(room.envelopes())
         old_goes_on()
-        faults = ["the old leader stored something"] if len(room.envelopes()) != stored else []
+        if len(room.envelopes()) != stored:
+            faults.append("the old leader stored something")
         new.step()
         room.clock.move(seconds=SUBMIT_TIMEOUT.total_seconds())
-        if faults:
-            break
     faults += [f"sent twice: {one}" for one in set(venue.submitted) if venue.submitted.count(one) > 1]
     faults += [f"hangs: {order.status}" for order in room.orders() if order.live]
     if len(room.of(SignalApproved)) + len(room.of(SignalRejected)) != 1:

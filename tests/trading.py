@@ -270,6 +270,9 @@ class ScriptedExchange:
                 )
                 return FoundOrder(f"V-{client_order_id}", state, filled)
 
+    def cancel(self, client_order_id: str) -> FoundOrder | NotPlaced | UnknownOutcome:
+        return self.find(client_order_id)
+
     def fills(self, client_order_id: str) -> list[Fill]:
         script = self.placed.get(client_order_id)
         if script is None:
@@ -368,6 +371,12 @@ class WatchedExchange:
         self._hook("before", "find")
         answer = self._exchange.find(client_order_id)
         self._hook("after", "find")
+        return answer
+
+    def cancel(self, client_order_id: str) -> FoundOrder | NotPlaced | UnknownOutcome:
+        self._hook("before", "cancel")
+        answer = self._exchange.cancel(client_order_id)
+        self._hook("after", "cancel")
         return answer
 
     def fills(self, client_order_id: str) -> list[Fill]:

@@ -26,6 +26,13 @@ def upgrade() -> None:
     op.execute("alter table differences owner to daybook_owner; revoke all on differences from public")
     op.execute("grant select on differences to daybook_writer, daybook_reader")
     op.execute("grant insert, update, delete on differences to daybook_writer")
+    # It belongs to the installation. No key lies in it that can be read without the installation's own.
+    op.execute(
+        "create table venue_accounts (portfolio_id uuid, account text, venue text not null, sealed bytea not null,"
+        " endpoint text, live boolean not null, created_at timestamptz not null, primary key (portfolio_id, account))"
+    )
+    op.execute("alter table venue_accounts owner to daybook_owner; revoke all on venue_accounts from public")
+    op.execute("grant select, insert, update, delete on venue_accounts to daybook_writer")
 
 
 def downgrade() -> None:
