@@ -13,14 +13,14 @@ from pydantic import BaseModel, RootModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_json_schema
 from pydantic_core import core_schema
 
-from api import bot_schemas, entry_schemas, lot_schemas, performance_schemas, schemas, signal_schemas
+from api import bot_schemas, entry_schemas, lot_schemas, order_schemas, performance_schemas, schemas, signal_schemas
 from api.errors import PROBLEM_JSON, AnyRequest
 from api.schemas import Answer, Page, ProblemAnswer, Request
 from ledger.values import decimal_text, time_text
 
 DECIMAL: Final[JsonSchemaValue] = {"type": "string", "pattern": r"^[+-]?(\d+\.?\d*|\.\d+)$"}
 TIME: Final[JsonSchemaValue] = {"type": "string", "format": "date-time"}
-SCHEMAS: Final = (schemas, bot_schemas, entry_schemas, lot_schemas, performance_schemas, signal_schemas)
+SCHEMAS: Final = (schemas, bot_schemas, entry_schemas, lot_schemas, order_schemas, performance_schemas, signal_schemas)
 """The modules that say what goes in and out."""
 
 FAMILIES: Final = (Request, Answer, Page, entry_schemas.Entry)

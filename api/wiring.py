@@ -19,11 +19,11 @@ from api.portfolio_accounts import connected_accounts, existing_portfolio
 from api.settings import BadSettings, Settings
 from execution.exchanges.paper import PaperExchange
 from execution.exchanges.paper_memory import balances_of, restore_paper_orders
-from execution.leadership import PostgresLeadership
 from execution.trade_service import TradeService
 from ledger.database import open_database
 from ledger.envelope import Envelope
 from ledger.events import Event, SplitRecorded, TradeExecuted, TradeReversed
+from ledger.leaders import PostgresLeadership
 from ledger.legs import MOVING
 from ledger.log import NoSuchPortfolio
 from ledger.past import Past

@@ -27,6 +27,7 @@ CLOCK_AND_IDS = PurePosixPath("ledger/values.py")
 SQL_PLACES = {
     *(f"ledger/{name}.py" for name in ("postgres", "postgres_book", "views", "columns", "replay", "past", "database")),
     "ledger/embedded_postgres.py",
+    "ledger/leaders.py",
     "api/wiring.py",
     "api/errors.py",
 }

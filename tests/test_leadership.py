@@ -8,12 +8,12 @@ import psycopg
 import pytest
 from sqlalchemy import Engine
 
-from execution.leadership import Alone, Leadership, MemoryLeaders, PostgresLeadership
+from execution.leadership import Alone, Leadership, MemoryLeaders
 from execution.trade_service import SUBMIT_TIMEOUT, TradeRejected
 from ledger.book import Book, MemoryBook
 from ledger.envelope import NewEvent
 from ledger.events import SignalApproved, SignalRejected, TradeExecuted
-from ledger.leaders import NotLeader
+from ledger.leaders import NotLeader, PostgresLeadership
 from ledger.postgres_book import PostgresBook
 from tests.factories import SteppingClock
 from tests.trading import Hook, Room, ScriptedExchange, WatchedBook, WatchedExchange, market

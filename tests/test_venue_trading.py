@@ -1,7 +1,7 @@
 """Trading at a venue behind real HTTP: whatever is cut off or lost, the ledger ends with the venue's truth."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
@@ -12,7 +12,7 @@ import pytest
 from execution.connections import lookups_until
 from execution.exchange import LiveExchange
 from execution.leadership import Leadership, MemoryLeaders
-from execution.order_events import WrongOrder
+from execution.order_events import WrongOrder, ticket_of
 from execution.reconcile import AGAIN_AFTER, EVERY
 from execution.review import ManualTicket
 from execution.trade_service import TradeRejected, TradeService
@@ -37,7 +37,7 @@ from ledger.projections.cash import Balance
 from ledger.projections.orders import OrderView
 from ledger.values import ZERO, Asset, Instrument, Side, derived_id
 from tests.factories import SteppingClock
-from tests.trading import Hook, Killed, KillAt, WatchedBook
+from tests.trading import Hook, KillAt, Killed, WatchedBook
 from tests.venues.simulated import Place, place
 
 BTC = Instrument("BTC-USDT")
@@ -76,12 +76,12 @@ class Desk:
         event_id = derived_id("told", self.portfolio_id, self.told)
         self.book.record(self.portfolio_id, [NewEvent(event, event_id, self.there.clock(), "owner", event_id)])
 
-    def service(self, hook: Hook = lambda side, what: None) -> TradeService:
+    def service(self, hook: Hook = lambda side, what: None, kind: type[TradeService] = TradeService) -> TradeService:
         """A service as after a start: it takes over, and its adapter knows nothing."""
         exchange: Any = WatchedLive(self.there.another_adapter(timeout_ms=1000), hook)
         book = WatchedBook(self.book, hook)
         self.leadership = self.leaders.take_over(book, self.portfolio_id)
-        return TradeService(book, self.portfolio_id, {}, self.there.clock, "one", self.leadership, {ACCOUNT: exchange})
+        return kind(book, self.portfolio_id, {}, self.there.clock, "one", self.leadership, {ACCOUNT: exchange})
 
     def order(self, service: TradeService, number: int = 1, **terms: Any) -> Any:
         known: dict[str, Any] = {
@@ -225,7 +225,12 @@ def test_a_resting_order_is_cancelled() -> None:
     with desk_at() as desk:
         service = desk.service()
         service.step()
-        resting = {"kind": "limit", "quote_size": None, "base_size": Decimal("0.01"), "limit_price": Decimal(50000)}
+        resting: dict[str, Any] = {
+            "kind": "limit",
+            "quote_size": None,
+            "base_size": Decimal("0.01"),
+            "limit_price": Decimal(50000),
+        }
         order_id = desk.order(service, **resting)
         assert desk.orders()[0].status == "accepted"
 
@@ -242,7 +247,12 @@ def test_a_cancel_that_comes_too_late_books_the_fill() -> None:
     with desk_at() as desk:
         service = desk.service()
         service.step()
-        resting = {"kind": "limit", "quote_size": None, "base_size": Decimal("0.01"), "limit_price": Decimal(50000)}
+        resting: dict[str, Any] = {
+            "kind": "limit",
+            "quote_size": None,
+            "base_size": Decimal("0.01"),
+            "limit_price": Decimal(50000),
+        }
         order_id = desk.order(service, **resting)
         desk.there.post("prices", {"BTC-USDT": "49000"})
 
@@ -315,29 +325,23 @@ def test_nothing_is_sent_before_ledger_and_venue_have_been_compared() -> None:
 # --- crash points -----------------------------------------------------------------------------------------------------
 
 OUTCOMES = (
-    "none",
-    "reset",
-    "html",
-    "half_body",
-    "garbage",
-    "timeout",
-    "unknown_503",
-    "rate_limited",
-    "dropped",
-    "delayed",
+    *("none", "reset", "html", "half_body", "garbage", "timeout", "unknown_503"),
+    *("rate_limited", "dropped", "maintenance", "delayed"),
 )
 
 
-def crashed(there: Place, outcome: str, number: int) -> tuple[list[str], int]:
+def crashed(there: Place, outcome: str, number: int, kind: type[TradeService] = TradeService) -> tuple[list[str], int]:
     """What is wrong after the program was cut off at that effect while the venue did that; and how many effects it had."""
     desk = opened(there, f"crash {outcome} {number}")
     before = len(there.orders())
     hook = KillAt({number})
     try:
-        service = desk.service(hook)
+        service = desk.service(hook, kind)
         service.step()
-        if outcome != "none":
-            there.fault(outcome, **({"seconds": "3"} if outcome == "delayed" else {}))
+        if outcome == "delayed":
+            there.fault(outcome, seconds="3")
+        elif outcome != "none":
+            there.fault(outcome)
         desk.order(service)
         service.step()
     except Killed:
@@ -350,15 +354,57 @@ def crashed(there: Place, outcome: str, number: int) -> tuple[list[str], int]:
     return faults, hook.seen
 
 
-def test_cut_off_anywhere_under_any_fault_nothing_is_lost_doubled_or_silent() -> None:
-    """Every effect, before and after, under every fault of the venue: after a restart the ledger has the venue's truth."""
-    cases = 0
+def crashes(there: Place, outcome: str, kind: type[TradeService] = TradeService) -> tuple[int, list[str]]:
+    """How many places there are to be cut off at, and all that goes wrong at any of them."""
+    found: list[str] = []
+    for number in range(1, 100):
+        faults, seen = crashed(there, outcome, number, kind)
+        found += [f"{outcome}, cut off at effect {number}: {fault}" for fault in faults]
+        if seen < number:
+            return seen, found
+    raise AssertionError("the program never comes to its end")
+
+
+@pytest.mark.parametrize("outcome", ["none", "reset"])
+def test_cut_off_anywhere_nothing_is_lost_doubled_or_silent(outcome: str) -> None:
+    """Every effect, before and after, with an answer and without: after a restart the ledger has the venue's truth."""
     with place("binance", timeout_ms=1000) as there:
-        for outcome in outcomes:
-            for number in range(1, 100):
-                faults, seen = crashed(there, outcome, number)
-                assert faults == [], f"{outcome}, cut off at effect {number}"
-                cases += 1
-                if seen < number:
-                    break
-    assert cases > 60
+        places, faults = crashes(there, outcome)
+    assert faults == []
+    assert places >= 8
+
+
+@pytest.mark.nightly
+def test_cut_off_anywhere_under_any_fault_nothing_is_lost_doubled_or_silent() -> None:
+    """The same under every fault that strikes the placing of an order."""
+    with place("binance", timeout_ms=1000) as there:
+        assert [faults for outcome in OUTCOMES for faults in crashes(there, outcome)[1]] == []
+
+
+class SendsFirst(TradeService):
+    """Planted: sends, and stores the attempt afterwards."""
+
+    def _send(self, order: OrderView) -> None:
+        self._venues.at(order).submit(ticket_of(order))
+        self._decide(lambda desk: self._attempt(order, desk))
+
+
+def test_a_service_that_sends_before_it_stores_is_found() -> None:
+    """Planted: cut off between the send and the stored attempt it sends again after the restart."""
+    with place("binance", timeout_ms=1000) as there:
+        assert any("sent twice" in fault for fault in faults_at_first(there))
+
+
+def faults_at_first(there: Place) -> list[str]:
+    """What goes wrong with that service at the first places to be cut off at, then and when it starts again."""
+    found: list[str] = []
+    for number in range(1, 6):
+        desk = opened(there, f"planted {number}")
+        before = len(there.orders())
+        with suppress(Killed):
+            service = desk.service(KillAt({number}), SendsFirst)
+            service.step()
+            desk.order(service)
+        desk.pass_time(desk.service(kind=SendsFirst), 200, 40)
+        found += ["sent twice"] if len(there.orders()) - before > 1 else []
+    return found
