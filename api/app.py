@@ -26,11 +26,12 @@ from api.controllers.health import HealthController, TradingHealthController
 from api.controllers.journal import JournalController
 from api.controllers.limits import LimitController
 from api.controllers.lots import LotController
+from api.controllers.orders import DifferenceController, OrderController
 from api.controllers.performance import PerformanceController
 from api.controllers.portfolio import PortfolioController
 from api.controllers.signals import SignalController
 from api.controllers.targets import TargetController
-from api.controllers.trades import OrderController, TradeController
+from api.controllers.trades import TradeController
 from api.controllers.trading import TradingController
 from api.controllers.webhooks import WebhookController
 from api.errors import ERRORS
@@ -58,6 +59,7 @@ OWNED: Final = (
     LotController,
     TradeController,
     OrderController,
+    DifferenceController,
     TradingController,
     ExitController,
     SignalController,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import rich_click as click
 
+from api.cli_accounts import accounts
 from api.cli_backtest import backtest
 from api.cli_bot import bot
 from api.cli_export import export
@@ -178,6 +179,7 @@ def doctor() -> None:
     sys.exit(examine(load_settings()))
 
 
+cli.add_command(accounts)
 cli.add_command(bot)
 cli.add_command(backtest)
 for command in (sweep, walk_forward, compare):

@@ -9,6 +9,7 @@ from typing import Final, NoReturn, ParamSpec
 
 import rich_click as click
 
+from api.account_failures import BadAccount
 from api.backtest_failures import BadBacktest, NoCharts
 from api.keys import BadKey
 from api.proofs import BadTarget
@@ -23,6 +24,7 @@ from ledger.database import DATABASE_GONE, NewerSchema
 from ledger.embedded_postgres import DatabaseUnavailable
 from ledger.files import BadFile
 from ledger.importing import WrongPortfolio
+from ledger.leaders import NotLeader
 from ledger.log import NoSuchPortfolio
 from ledger.parquet_export import NoParquet
 from ledger.projections.reversals import NothingToReverse
@@ -39,6 +41,7 @@ from signals.market import BadCandle, BadFeed, FeedUnavailable
 P = ParamSpec("P")
 FAILURES: Final = (
     BadSettings,
+    BadAccount,
     BadKey,
     BadWebhook,
     FreqtradeUnavailable,
@@ -47,6 +50,7 @@ FAILURES: Final = (
     NewerSchema,
     BrokenLog,
     NoSuchPortfolio,
+    NotLeader,
     BadFile,
     BadChoice,
     NothingToReverse,

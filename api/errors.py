@@ -8,8 +8,11 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException, LitestarException, MethodNotAllowedException, ValidationException
 from litestar.types import ExceptionHandlersMap
 
+from execution.exchange import VenueUnavailable
+from execution.order_events import WrongOrder
 from execution.trade_service import TradeRejected
 from ledger.database import DATABASE_GONE
+from ledger.leaders import NotLeader
 from ledger.log import Conflict, NoSuchPortfolio
 from signals.bot_process import BotRaised
 from signals.installed import BotUnusable
@@ -123,6 +126,18 @@ def _missing(request: AnyRequest, error: NoSuchPortfolio) -> ProblemResponse:
     return problem_response(Problem(404, "unknown-portfolio", str(error)), request)
 
 
+def _not_leader(request: AnyRequest, error: NotLeader) -> ProblemResponse:
+    return problem_response(Problem(503, "not-leader", str(error)), request)
+
+
+def _wrong_order(request: AnyRequest, error: WrongOrder) -> ProblemResponse:
+    return problem_response(Problem(409, "wrong-order", str(error)), request)
+
+
+def _venue_away(request: AnyRequest, error: VenueUnavailable) -> ProblemResponse:
+    return problem_response(Problem(503, "venue-unavailable", str(error)), request, **{"Retry-After": "10"})
+
+
 def _bad_bot(request: AnyRequest, error: Exception) -> ProblemResponse:
     return problem_response(Problem(422, "bad-bot", str(error)), request)
 
@@ -151,6 +166,9 @@ ERRORS: ExceptionHandlersMap = {
     RecursionError: _too_deep,
     Conflict: _conflict,
     NoSuchPortfolio: _missing,
+    NotLeader: _not_leader,
+    WrongOrder: _wrong_order,
+    VenueUnavailable: _venue_away,
     UnknownBotKind: _bad_bot,
     BadParameters: _bad_bot,
     BotUnusable: _bad_bot,

@@ -223,6 +223,7 @@ class OrderAnswer(Answer):
     filled_quantity: Money
     filled_value: Money
     reason: str
+    cancel_requested_at: UtcTime | None
 
 
 class ExecutedAnswer(Answer):

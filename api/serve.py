@@ -117,7 +117,9 @@ def bound(port: int) -> Iterator[socket.socket]:
 def _announce(system: System) -> None:
     """The reader knows all that is needed to begin; a new token holds from now on, also after a restart."""
     url = f"http://{HOST}:{system.settings.port}/"
-    click.echo(f"Portfolio  {system.portfolio_name} (PAPER: no real money)")
+    click.echo(f"Portfolio  {system.portfolio_name}{'' if system.accounts else ' (PAPER: no real money)'}")
+    for account in system.accounts:
+        click.echo(f"Account    {account}")
     click.echo(f"Market     {system.feed.label}")
     if system.new_token is not None:
         click.echo(f"Token      {system.new_token}")

@@ -90,6 +90,7 @@ class Settings(BaseSettings):
     data_dir: Annotated[Path, AfterValidator(Path.expanduser)] = Path(".daybook")
     port: Annotated[int, Field(ge=1, le=65535)] = 8321
     feed: str = "simulated"
+    portfolio: Annotated[str, Field(min_length=1, max_length=100)] | None = None
     owner_token: Annotated[SecretStr, AfterValidator(_sendable)] | None = None
     database_url: SecretStr | None = None
     freqtrade: FreqtradeSettings | None = None
@@ -138,6 +139,7 @@ WANTED: Final = {
     "data_dir": "the path of a folder",
     "port": "a whole number from 1 to 65535",
     "feed": "a market such as simulated, file:PATH?speed=60 or ccxt:coinbase",
+    "portfolio": "the name of a portfolio that exists, of 1 to 100 characters",
     "owner_token": "1 to 200 letters, digits and signs of ASCII, without spaces",
     "database_url": "a URL such as postgresql://user:password@host:port/database",
     "notify": "a table with urls, a list of targets as apprise writes them",

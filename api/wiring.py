@@ -15,6 +15,7 @@ from sqlalchemy import Engine
 from api.auth import owner_token_hash
 from api.first_run import ensure_portfolio, portfolio_id_of
 from api.market_loop import WARMUP_BARS, MarketClock, MarketLoop
+from api.portfolio_accounts import connected_accounts, existing_portfolio
 from api.settings import BadSettings, Settings
 from execution.exchanges.paper import PaperExchange
 from execution.exchanges.paper_memory import balances_of, restore_paper_orders
@@ -23,6 +24,7 @@ from execution.trade_service import TradeService
 from ledger.database import clock_skew, open_database
 from ledger.envelope import Envelope
 from ledger.events import Event, SplitRecorded, TradeExecuted, TradeReversed
+from ledger.leaders import PostgresLeadership
 from ledger.legs import MOVING
 from ledger.log import NoSuchPortfolio
 from ledger.past import Past
@@ -45,10 +47,12 @@ class System:
     past: Past
     feed: CandleFeed
     portfolio_name: str
+    accounts: tuple[str, ...]
     portfolio_id: UUID
     paper: PaperExchange
     trader: TradeService
     gate: SendGate
+    leadership: PostgresLeadership
     loop: MarketLoop
     foreign_bots: ForeignBots
     clock: Clock
@@ -83,7 +87,9 @@ def open_system(
             engine = stack.enter_context(open_database(settings.data_dir, settings.database))
         foreign_bots = ForeignBots()
         stack.callback(foreign_bots.close)
-        yield _wired(settings, engine, feed, elapsed, foreign_bots)
+        system = _wired(settings, engine, feed, elapsed, foreign_bots)
+        stack.callback(system.leadership.close)
+        yield system
 
 
 def _wired(
@@ -92,15 +98,21 @@ def _wired(
     token_hash, new_token = owner_token_hash(settings.data_dir, settings.token)
     rebuild_outdated(engine)
     book = PostgresBook(engine, system_clock)
-    name = portfolio_name(feed)
+    name = settings.portfolio or portfolio_name(feed)
+    connected = connected_accounts(book, settings, portfolio_id_of(name), feed, elapsed)
+    feed = connected.feed
     feed.start(WARMUP_BARS, last_market_time(book, portfolio_id_of(name)))
-    timeframe = timeframe_text(feed.timeframe)
-    portfolio_id = ensure_portfolio(book, name, feed.instruments[0], timeframe, feed.now())
+    if settings.portfolio:
+        portfolio_id = existing_portfolio(book, name, feed)
+    else:
+        portfolio_id = ensure_portfolio(book, name, feed.instruments[0], timeframe_text(feed.timeframe), feed.now())
     clock = MarketClock(feed)
     paper = PaperExchange(feed.instruments, balances_of(book, portfolio_id), clock)
     restore_paper_orders(book, portfolio_id, paper)
-    gate = DatabaseGate(engine)
-    trader = TradeService(book, portfolio_id, {paper.venue: paper}, clock, sender=str(new_id()), sends=gate)
+    gate, sender = DatabaseGate(engine), str(new_id())
+    leadership = PostgresLeadership(book, engine, portfolio_id, sender, system_clock)
+    exchanges = {paper.venue: paper}
+    trader = TradeService(book, portfolio_id, exchanges, clock, sender, leadership, connected.exchanges, sends=gate)
     halts = HaltWatch(book, portfolio_id, clock, gate, lambda: clock_skew(engine, system_clock))
     loop = MarketLoop(book, portfolio_id, feed, clock, paper, trader, elapsed, foreign_bots.enabled, halts)
     loop.begin()
@@ -111,10 +123,12 @@ def _wired(
         past=Past(engine),
         feed=feed,
         portfolio_name=name,
+        accounts=connected.shown,
         portfolio_id=portfolio_id,
         paper=paper,
         trader=trader,
         gate=gate,
+        leadership=leadership,
         loop=loop,
         foreign_bots=foreign_bots,
         clock=system_clock,

@@ -120,6 +120,9 @@ class Exchange(Protocol):
     def find(self, client_order_id: str) -> FoundOrder | NotPlaced | Unknown:
         """What became of the order."""
 
+    def cancel(self, client_order_id: str) -> FoundOrder | NotPlaced | Unknown:
+        """The venue has been asked to cancel the order; what has become of it, which may be that it had filled."""
+
     def fills(self, client_order_id: str) -> list[Fill]:
         """The order's fills the venue still tells of, oldest first."""
 
@@ -181,9 +184,6 @@ class LiveExchange(Exchange, Protocol):
 
     def remember(self, ticket: OrderTicket, sent_at: datetime, venue_order_id: str | None = None) -> None:
         """The log says that this order was or may have been sent then: from now on it can be asked about."""
-
-    def cancel(self, client_order_id: str) -> FoundOrder | NotPlaced | Unknown:
-        """The venue has been asked to cancel the order; what has become of it, which may be that it had filled."""
 
     def open_orders(self) -> list[VenueOrder]:
         """All open orders of the account."""

@@ -6,6 +6,7 @@ from execution.desk import Desk
 from execution.proposal import Proposal, checked, text_of
 from execution.sizing import Size
 from ledger.event_parts import RuleChecked
+from ledger.projections.differences import differences_of
 from ledger.values import Side, round18
 
 
@@ -20,6 +21,10 @@ def account_known(proposal: Proposal, desk: Desk) -> RuleChecked:
     account = proposal.account
     if account is None:
         return checked("account_known", False, "there is no such account: open one first")
+    differences = differences_of(desk.rows, account.account)
+    if differences:
+        reason = f"account {account.account} is halted: its venue and the ledger differ about {differences[0].subject}"
+        return checked("account_known", False, reason, account=account.account, differences=len(differences))
     return checked("account_known", True, f"account {account.account}", account=account.account, mode=account.mode)
 
 

@@ -9,26 +9,47 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
-from typing import Final, Literal
+from typing import Final
 from uuid import UUID
 
+from execution.connections import Connections
 from execution.desk import Desk
-from execution.exchange import Accepted, Exchange, Fill, FoundOrder, NotPlaced, Unknown
+from execution.exchange import (
+    Accepted,
+    Exchange,
+    Fill,
+    FoundOrder,
+    LiveExchange,
+    NotPlaced,
+    Refused,
+    Unknown,
+    VenueUnavailable,
+)
+from execution.leadership import Alone, Leadership
 from execution.order_events import (
+    Settled,
+    WrongOrder,
     asked_for,
+    cancel_request,
+    closed,
     fill_id,
     manual_intent,
     order_event,
+    order_in,
     outcome_of,
+    settled,
     ticket_of,
     trade_of,
+    unvalued,
+    unwanted,
     verdict_events,
 )
+from execution.reconcile import Reconciler
 from execution.review import Approval, ManualTicket, Rejection, review_manual, review_signal
 from ledger.book import Book, Reading
 from ledger.envelope import NewEvent, canonical_json
 from ledger.event_parts import RuleChecked
-from ledger.events import Event, OrderAccepted, OrderClosed, OrderSubmitted, OutcomeUnknown
+from ledger.events import Event, OrderAccepted, OrderSubmitted, OutcomeUnknown
 from ledger.log import Conflict, PositionConflict
 from ledger.projections.orders import OrderView
 from ledger.projections.signals import SignalView
@@ -63,8 +84,10 @@ class TradeRejected(Exception):
 class TradeService:
     """One portfolio's process manager. Its methods may be called from several threads; they run one after the other.
 
-    `sender` names it in the attempts that it stores. Services of one portfolio that run at the same time must have
-    different names: then only one of them stores an attempt, and only that one sends. `sends` keeps sends and halts apart.
+    It stores and sends as long as `leadership` holds, and raises NotLeader from then on. `sender` names it in the
+    attempts that it stores. Services of one portfolio that run at the same time must have different names: then only
+    one of them stores an attempt, and only that one sends. `exchanges` are by the name of the venue, `live` ones by the
+    name of their account: nothing is sent to those before ledger and venue have been compared. `sends` keeps sends and halts apart.
     """
 
     def __init__(
@@ -74,13 +97,17 @@ class TradeService:
         exchanges: Mapping[str, Exchange],
         clock: Clock,
         sender: str = "trade-service",
+        leadership: Leadership | None = None,
+        live: Mapping[str, LiveExchange] = {},
         sends: SendGate | None = None,
     ) -> None:
         self._sends: SendGate = sends or LocalGate()
         self._book = book
         self._portfolio_id = portfolio_id
-        self._exchanges = exchanges
         self._clock = clock
+        self._leadership = leadership or Alone(book, portfolio_id)
+        self._venues = Connections(exchanges, live, clock)
+        self._reconciler = Reconciler(book, portfolio_id, self._leadership, clock, live)
         self._metadata = canonical_json({"sender": sender})
         self._gate = threading.RLock()
         self._moved = threading.Condition(self._gate)
@@ -88,6 +115,8 @@ class TradeService:
     def step(self) -> None:
         """Every order has gone as far as it can now, every waiting signal has its verdict, new orders are sent."""
         with self._gate:
+            self._leadership.confirm()
+            self._reconciler.look()
             self._advance_orders()
             if self._judge_signals():
                 self._advance_orders()
@@ -125,6 +154,37 @@ class TradeService:
             self._advance_orders()
             return order_id
 
+    def cancel(self, order_id: UUID, reason: str, event_id: UUID, record: Record, actor: str = "owner") -> None:
+        """The wish is stored and the venue asked. Raises WrongOrder for an order that has ended, or that is none."""
+
+        def wish(desk: Desk) -> list[NewEvent]:
+            order = order_in(desk, order_id)
+            if not order.live:
+                raise WrongOrder(f"order {order_id} has ended: {order.reason}")
+            return [cancel_request(order, reason, event_id, desk, actor)]
+
+        with self._gate:
+            self._decide(wish, record)
+            self._advance_orders()
+
+    def resolve(
+        self, order_id: UUID, outcome: Settled, reason: str, event_id: UUID, record: Record, actor: str = "owner"
+    ) -> None:
+        """A person has said what became of an order of unknown outcome: it is closed. Raises WrongOrder for any other.
+
+        Fills that come all the same are booked all the same.
+        """
+
+        def word(desk: Desk) -> list[NewEvent]:
+            order = order_in(desk, order_id)
+            if order.status != "unknown":
+                raise WrongOrder(f"the outcome of order {order_id} is not unknown: it is {order.status}")
+            return settled(order, outcome, reason, event_id, desk, actor)
+
+        with self._gate:
+            self._decide(word, record)
+            self._moved.notify_all()
+
     def wait_for(self, order_id: UUID, seconds: float) -> None:
         """Returns when the order has ended, or after `seconds` at the latest."""
         with self._gate:
@@ -150,7 +210,10 @@ class TradeService:
         if desk.stopped or signal is None or not signal.live:
             return []
         exchange = self._exchange_of(desk)
-        venue_rules = exchange.rules(Instrument(signal.instrument)) if exchange else None
+        try:
+            venue_rules = exchange.rules(Instrument(signal.instrument)) if exchange else None
+        except VenueUnavailable:
+            return []  # the signal waits, and expires where the venue stays away
         return verdict_events(signal, review_signal(signal, desk, venue_rules), desk)
 
     def _review(self, ticket: ManualTicket, desk: Desk) -> Approval | Rejection:
@@ -163,49 +226,54 @@ class TradeService:
         with self._desk() as desk:
             # Behind stopped views the rows may be older than what was done already: nothing follows from them.
             orders = [] if desk.stopped else sorted(desk.rows.where(OrderView), key=lambda order: order.position)
-        known = [order for order in orders if order.venue in self._exchanges]  # others wait until theirs is connected
-        self._collect([order for order in known if order.status == "accepted"])
+        known = [order for order in orders if self._venues.know(order)]  # others wait until theirs is connected
+        self._collect([one for one in known if one.status == "accepted" and self._venues.due(one)])
         for order in known:
             if order.status == "requested":
                 self._send(order)
-            elif order.status in ("submitted", "unknown"):
+            elif order.status in ("submitted", "unknown") and self._venues.due(order):
                 self._ask_about(order)
         self._moved.notify_all()
 
     def _send(self, order: OrderView) -> None:
         """The order has been sent once, the attempt stored before; or it is closed as not sent."""
+        if not self._reconciler.compared(order.account):
+            return
         stored = self._decide(partial(self._attempt, order))
         if not stored or not isinstance(stored[0].event, OrderSubmitted):
             return
         attempted = replaced(order, status="submitted")
-        with self._sends.sending(
-            self._portfolio_id
-        ):  # what is seen of a halt here is still so when the venue is called
+        with self._sends.sending(self._portfolio_id):
+            # What is seen of a halt here is still so when the venue is called.
             with self._desk() as desk:
-                halted, changed = desk.halted, _changed(attempted, desk)
-                late = desk.now >= stored[0].event.deadline
-            sent = not (changed or halted or late)
-            answer = self._exchanges[order.venue].submit(ticket_of(order)) if sent else None
+                changed = _changed(attempted, desk)
+                late = unwanted(order, desk) or desk.now >= stored[0].event.deadline
+            answer = None if changed or late else self._submitted(order)
         if changed:
             return
         if answer is None:
-            self._store(attempted, lambda row: _closed(row, "not_sent"))
+            self._store(attempted, lambda row: closed(row, "not_sent"))
             return
         self._store(attempted, lambda row: outcome_of(row, answer))
         if isinstance(answer, Accepted):
             self._collect([replaced(order, status="accepted")])
 
+    def _submitted(self, order: OrderView) -> Accepted | Refused | Unknown:
+        self._venues.sends(order)
+        self._leadership.confirm()
+        return self._venues.at(order).submit(ticket_of(order))
+
     def _attempt(self, order: OrderView, desk: Desk) -> list[NewEvent]:
         if _changed(order, desk):
             return []
-        if desk.halted or desk.now >= order.expires_at or desk.now - order.requested_at > SEND_WITHIN:
-            return [order_event(order, _closed(order, "not_sent"), desk.now)]
+        if unwanted(order, desk) or desk.now >= order.expires_at or desk.now - order.requested_at > SEND_WITHIN:
+            return [order_event(order, closed(order, "not_sent"), desk.now)]
         attempt = OrderSubmitted(order_id=order.order_id, attempt=1, deadline=desk.now + SUBMIT_TIMEOUT)
         return [order_event(order, attempt, desk.now, self._metadata)]
 
     def _ask_about(self, order: OrderView) -> None:
         """A stored attempt without a known outcome is looked up, never sent again."""
-        found = self._exchanges[order.venue].find(order.client_order_id)
+        found = self._venues.at(order).find(order.client_order_id)
         match found:
             case FoundOrder():
                 accepted = OrderAccepted(order_id=order.order_id, venue_order_id=found.venue_order_id)
@@ -213,7 +281,7 @@ class TradeService:
                     self._collect([replaced(order, status="accepted")])
             case NotPlaced():
                 if self._clock() >= (order.submitted_at or order.requested_at) + SUBMIT_TIMEOUT:
-                    self._store(order, lambda row: _closed(row, "not_placed"))
+                    self._store(order, lambda row: closed(row, "not_placed"))
             case Unknown() if order.status == "submitted":
                 unknown = OutcomeUnknown(order_id=order.order_id, code=found.code, text=found.text)
                 self._store(order, lambda _: unknown)
@@ -226,46 +294,52 @@ class TradeService:
         What became of an order is asked before its fills: whatever had filled by then is told now. All fills go into the
         log together, so that a candle's fills are either all there or can all be had again.
         """
-        found = {order.order_id: self._exchanges[order.venue].find(order.client_order_id) for order in orders}
+        found = {order.order_id: self._state(order) for order in orders}
         told = [(order, fill) for order in orders for fill in self._fills(order)]
         if told:
             self._book_fills(told)
         for order in orders:
             self._close_if_ended(order, found[order.order_id])
 
+    def _state(self, order: OrderView) -> FoundOrder | NotPlaced | Unknown:
+        """What the venue says of an accepted order, which it has been asked to cancel where somebody wants that."""
+        exchange = self._venues.at(order)
+        ask = exchange.find if order.cancel_requested_at is None else exchange.cancel
+        return ask(order.client_order_id)
+
     def _fills(self, order: OrderView) -> list[Fill]:
-        told = self._exchanges[order.venue].fills(order.client_order_id)
+        try:
+            told = self._venues.at(order).fills(order.client_order_id)
+        except VenueUnavailable:
+            return []  # it is not closed before all that it filled has been told
         return [fill for fill in told if fill.client_order_id == order.client_order_id]
 
     def _book_fills(self, told: Sequence[tuple[OrderView, Fill]]) -> None:
         with self._desk() as desk:
-            new = {
-                fill_id(order, fill): trade_of(order, fill)
-                for order, fill in told
-                if desk.rows.get(TradeView, fill_id(order, fill)) is None
-            }
-        if new:
-            self._book.record(self._portfolio_id, list(new.values()))
+            missing = {fill_id(*one): one for one in told if desk.rows.get(TradeView, fill_id(*one)) is None}
+            trades = [trade_of(order, fill, desk.rows) for order, fill in missing.values()]
+        if trades:
+            self._leadership.record([*trades, *unvalued(trades, self._clock())])
         with self._desk() as desk:
             booked = [one for one in told if desk.rows.get(TradeView, fill_id(*one)) is not None]
         for order in {order.order_id: order for order, _ in booked}.values():
             ids = {fill.venue_trade_id for other, fill in booked if other.order_id == order.order_id}
-            self._exchanges[order.venue].booked(order.client_order_id, ids)
+            self._venues.at(order).booked(order.client_order_id, ids)
 
     def _close_if_ended(self, order: OrderView, found: FoundOrder | NotPlaced | Unknown) -> None:
         """The order is closed when it has ended at the venue and all that it filled is in the log."""
 
-        def closed(row: OrderView) -> Event | None:
+        def end(row: OrderView) -> Event | None:
             match found:
                 case NotPlaced():
-                    return _closed(row, "cancelled")
+                    return closed(row, "cancelled")
                 case FoundOrder() if found.state != "open" and row.filled_quantity >= found.filled:
-                    return _closed(row, found.state)
+                    return closed(row, found.state)
                 case _:
                     return None
 
-        if self._store(order, closed):
-            self._exchanges[order.venue].forget(order.client_order_id)
+        if self._store(order, end):
+            self._venues.at(order).forget(order.client_order_id)
 
     # --- storing ------------------------------------------------------------------------------------------------------
 
@@ -302,7 +376,7 @@ class TradeService:
         raise refused
 
     def _record(self, events: Sequence[NewEvent], position: int) -> None:
-        self._book.record(self._portfolio_id, events, position)
+        self._leadership.record(events, position)
 
     @contextmanager
     def _desk(self) -> Iterator[Desk]:
@@ -311,19 +385,13 @@ class TradeService:
 
     def _exchange_of(self, desk: Desk, account: str | None = None) -> Exchange | None:
         view = desk.account(account) if account is not None else desk.first_account()
-        return self._exchanges.get(view.venue) if view else None
+        return self._venues.of(view) if view else None
 
 
 def _changed(order: OrderView, desk: Desk) -> bool:
     """Whether the order may have moved on since it was in the status that `order` shows."""
     row = desk.rows.get(OrderView, order.order_id)
     return desk.stopped is not None or row is None or row.status != order.status
-
-
-def _closed(
-    order: OrderView, reason: Literal["filled", "expired", "cancelled", "not_placed", "not_sent"]
-) -> OrderClosed:
-    return OrderClosed(order_id=order.order_id, reason=reason, filled=order.filled_quantity)
 
 
 def _stopped(reading: Reading) -> str | None:

@@ -64,6 +64,23 @@ class OutcomeUnknown(Event):
     text: Text
 
 
+class CancelRequested(Event):
+    """Somebody wants the order to end. What became of it the venue tells: it may have filled meanwhile."""
+
+    type = "CancelRequested"
+    order_id: UUID
+    reason: Text = ""
+
+
+class OutcomeResolved(Event):
+    """A person says what became of an order of unknown outcome, and how they know. Fills that come all the same count."""
+
+    type = "OutcomeResolved"
+    order_id: UUID
+    outcome: Literal["not_placed", "cancelled"]
+    reason: Text
+
+
 class OrderClosed(Event):
     """Nothing more will come of the order. `filled` is the base quantity of its fills."""
 
@@ -71,6 +88,43 @@ class OrderClosed(Event):
     order_id: UUID
     reason: Literal["filled", "expired", "cancelled", "refused", "not_placed", "not_sent"]
     filled: Amount
+
+
+# --- reconciliation ------------------------------------------------------------------------------------------------------
+
+
+class ExternalOrderSeen(Event):
+    """The venue has an order of the account that is none of ours. `filled` is in base units, as it was seen first."""
+
+    type = "ExternalOrderSeen"
+    account: Name
+    venue: Name
+    venue_order_id: Name
+    client_order_id: Name | None = None
+    instrument: Instrument
+    side: Side
+    state: Literal["open", "filled", "expired", "cancelled"]
+    filled: Amount
+    placed_at: UtcTime | None = None
+
+
+class DifferenceFound(Event):
+    """Ledger and venue do not agree about `subject` of the account. Nothing is mended by itself: the account is halted."""
+
+    type = "DifferenceFound"
+    account: Name
+    venue: Name
+    subject: Name
+    ledger: Text
+    venue_says: Text
+
+
+class DifferenceResolved(Event):
+    """The difference is explained or acknowledged. `difference_id` is the event id of what was found."""
+
+    type = "DifferenceResolved"
+    difference_id: UUID
+    reason: Text
 
 
 # --- marks and policy ----------------------------------------------------------------------------------------------------

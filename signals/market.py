@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 from urllib.parse import parse_qsl
 
 from ledger.values import Clock, Instrument, exact_decimal, time_text
@@ -148,13 +148,14 @@ def open_feed(
     clock: Clock,
     elapsed: Callable[[], float],
     instruments: Sequence[Instrument] = DEFAULT_INSTRUMENTS,
+    prepare: Callable[[Any], None] = lambda client: None,
 ) -> CandleFeed:
     """The feed that `spec` names, not started yet; raises BadFeed or BadCandle with one sentence that says why not.
 
     "file:PATH?speed=60" plays a CSV file (instrument and timeframe from a name like coinbase-BTC-USD-1h.csv, or as
     options); "simulated?seed=7&speed=300&timeframe=1m"; "ccxt:coinbase?timeframe=1m". Several instruments are written
     instrument=BTC-USD,ETH-USD; `instruments` are taken where the spec names none. `elapsed` gives real seconds from
-    any starting point and never runs backwards.
+    any starting point and never runs backwards; `prepare` receives a venue's client before its first use.
     """
     head, _, query = spec.partition("?")
     kind, _, name = head.partition(":")
@@ -182,7 +183,7 @@ def open_feed(
 
             chosen = _options(query, {"timeframe", "instrument"})
             timeframe = _timeframe(chosen.get("timeframe", "1m"))
-            return CcxtFeed(name, _instruments(chosen, instruments), timeframe, clock, elapsed)
+            return CcxtFeed(name, _instruments(chosen, instruments), timeframe, clock, elapsed, prepare)
         case _:
             raise BadFeed(f"{spec[:80]!r} is not a feed: write file:PATH?speed=60, simulated or ccxt:VENUE")
 

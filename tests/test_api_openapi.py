@@ -20,6 +20,7 @@ OPERATIONS = {
     *("listExits", "setExit", "changeExit", "removeExit"),
     *("openPortfolio", "recordEntry", "reverseTrade", "listAccounts", "openAccount"),
     *("listLimits", "setLimit", "listTargets", "setTarget", "removeTarget"),
+    *("cancelOrder", "resolveOrder", "listDifferences", "resolveDifference"),
     *("healthLive", "healthReady", "healthTrading"),
     *("emitSignal", "receiveWebhook", "getFreqtrade", "startFreqtrade", "stopFreqtrade"),
 }
@@ -29,6 +30,7 @@ COMMANDS = {
     *("emitSignal", "startFreqtrade", "stopFreqtrade"),
     *("setLimit", "setTarget", "removeTarget"),
     *("haltTrading", "resumeTrading", "setExit", "changeExit", "removeExit"),
+    *("cancelOrder", "resolveOrder", "resolveDifference"),
 }
 
 

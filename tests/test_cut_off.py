@@ -187,7 +187,7 @@ class AsksBySending(TradeService):
     """Planted: an order of unknown outcome is sent again."""
 
     def _ask_about(self, order: OrderView) -> None:
-        self._exchanges[order.venue].submit(ticket_of(order))
+        self._venues.at(order).submit(ticket_of(order))
         super()._ask_about(order)
 
 
@@ -202,7 +202,7 @@ class ClosesTooSoon(TradeService):
     """Planted: what became of the order is asked after its fills, and believed before they are all there."""
 
     def _close_if_ended(self, order: OrderView, found: object) -> None:
-        again = self._exchanges[order.venue].find(order.client_order_id)
+        again = self._venues.at(order).find(order.client_order_id)
         if getattr(again, "state", "open") != "open":
             filled = order.filled_quantity
             self._store(order, lambda _: OrderClosed(order_id=order.order_id, reason="filled", filled=filled))

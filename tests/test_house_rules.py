@@ -30,6 +30,7 @@ SQL_PLACES = {
         for name in ("postgres", "postgres_book", "postgres_gate", "views", "columns", "replay", "past", "database")
     ),
     "ledger/embedded_postgres.py",
+    "ledger/leaders.py",
     "api/wiring.py",
     "api/errors.py",
 }

@@ -73,7 +73,7 @@ class SendsFirst(TradeService):
     """Planted: sends, and stores the attempt afterwards."""
 
     def _send(self, order: OrderView) -> None:
-        self._exchanges[order.venue].submit(ticket_of(order))
+        self._venues.at(order).submit(ticket_of(order))
         self._decide(lambda desk: self._attempt(order, desk))
 
 
@@ -451,7 +451,7 @@ class LooksOnce(TradeService):
 
     def _send(self, order: OrderView) -> None:
         if self._decide(lambda desk: self._attempt(order, desk)):
-            self._exchanges[order.venue].submit(ticket_of(order))
+            self._venues.at(order).submit(ticket_of(order))
 
 
 def test_nothing_is_sent_after_trading_was_halted(book: Book) -> None:

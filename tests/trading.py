@@ -24,6 +24,7 @@ from execution.exchange import (
     Refused,
 )
 from execution.exchange import Unknown as UnknownOutcome
+from execution.leadership import Leadership
 from execution.review import ManualTicket
 from execution.trade_service import TradeService
 from ledger.book import Book, Reading
@@ -171,9 +172,10 @@ class Room:
         book: Book | None = None,
         sender: str = "one",
         kind: type[TradeService] = TradeService,
+        leadership: Leadership | None = None,
     ) -> TradeService:
         named = {exchange.venue: exchange for exchange in exchanges}
-        return kind(book or self.book, self.portfolio_id, named, self.clock, sender)
+        return kind(book or self.book, self.portfolio_id, named, self.clock, sender, leadership)
 
     def request(self, service: TradeService, ticket: ManualTicket, number: int = 1, book: Book | None = None) -> UUID:
         """The owner asks for the ticket's order, under the id that belongs to `number`."""
@@ -267,6 +269,9 @@ class ScriptedExchange:
                     ZERO if state == "open" else sum((one.quantity for one in self.executed(client_order_id)), ZERO)
                 )
                 return FoundOrder(f"V-{client_order_id}", state, filled)
+
+    def cancel(self, client_order_id: str) -> FoundOrder | NotPlaced | UnknownOutcome:
+        return self.find(client_order_id)
 
     def fills(self, client_order_id: str) -> list[Fill]:
         script = self.placed.get(client_order_id)
@@ -366,6 +371,12 @@ class WatchedExchange:
         self._hook("before", "find")
         answer = self._exchange.find(client_order_id)
         self._hook("after", "find")
+        return answer
+
+    def cancel(self, client_order_id: str) -> FoundOrder | NotPlaced | UnknownOutcome:
+        self._hook("before", "cancel")
+        answer = self._exchange.cancel(client_order_id)
+        self._hook("after", "cancel")
         return answer
 
     def fills(self, client_order_id: str) -> list[Fill]:

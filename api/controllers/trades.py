@@ -8,6 +8,7 @@ from litestar.params import FromPath, FromQuery, JSONBody
 
 from api.auth import caller_of
 from api.commands import IdempotencyKey, Running
+from api.controllers.orders import order_answer
 from api.controllers.portfolio import lot_answer, match_answer
 from api.entries import record_checked, reversal_of
 from api.entry_schemas import NewReversal, ReversalAnswer
@@ -29,8 +30,6 @@ from api.reading import (
 from api.schemas import (
     EventAnswer,
     ExecutedAnswer,
-    OrderAnswer,
-    OrderPage,
     PreviewAnswer,
     TradeAnswer,
     TradeDetail,
@@ -45,7 +44,6 @@ from ledger.legs import moves_of
 from ledger.lots import Lot, Match
 from ledger.postgres_book import StoredReading
 from ledger.projections import OF_VALUE
-from ledger.projections.orders import OrderView
 from ledger.projections.portfolio import base_currency_of
 from ledger.projections.trades import TradeView
 from ledger.values import Instrument, round18
@@ -124,7 +122,7 @@ class TradeController(Controller):
             system.trader.request(
                 _ticket(system, data),
                 running.event_id(),
-                lambda events, position: system.book.record(portfolio_id, events, position, alongside=running.claim),
+                lambda events, position: system.leadership.record(events, position, alongside=running.claim),
                 caller_of(request).actor,
             )
             system.trader.wait_for(running.event_id(), request.app.state.fill_patience_s)
@@ -166,43 +164,6 @@ class TradeController(Controller):
         return commands_of(request).run(portfolio_id, idempotency_key, command, act, answer, 201)
 
 
-class OrderController(Controller):
-    path = "/api/v1/orders"
-    tags = ("orders",)
-
-    @get("/", operation_id="listOrders", sync_to_thread=True)
-    def list_orders(
-        self,
-        request: AnyRequest,
-        past: NamedDependency[Cut],
-        portfolio: InPortfolio = None,
-        limit: FromQuery[int] = 50,
-        cursor: FromQuery[str | None] = None,
-        status: FromQuery[str | None] = None,
-        product_id: FromQuery[str | None] = None,
-    ) -> OrderPage:
-        """Orders, newest first."""
-        only_parameters(request, *PAST, "portfolio", "limit", "cursor", "status", "product_id")
-        size = limit_of_page(limit)
-        with reading_of(request, portfolio, past) as reading:
-            found = reading.rows.newest(OrderView, cursor_of(cursor), size + 1, status=status, instrument=product_id)
-        page, following = page_of(found, size)
-        return OrderPage(items=[OrderAnswer.model_validate(one) for one in page], next_cursor=following)
-
-    @get("/{order_id:uuid}", operation_id="getOrder", sync_to_thread=True)
-    def get_order(
-        self,
-        request: AnyRequest,
-        past: NamedDependency[Cut],
-        order_id: FromPath[UUID],
-        portfolio: InPortfolio = None,
-    ) -> ExecutedAnswer:
-        """One order and its fills."""
-        only_parameters(request, *PAST, "portfolio")
-        with reading_of(request, portfolio, past) as reading:
-            return _order_answer(reading, order_id)
-
-
 def _ticket(system: System, data: TradeTicket) -> ManualTicket:
     """The ticket in the words of the trading room. Raises Problem 422 for a product that this market does not have."""
     if data.product_id not in system.feed.instruments:
@@ -222,16 +183,7 @@ def _ticket(system: System, data: TradeTicket) -> ManualTicket:
 
 def _executed(system: System, order_id: UUID) -> ExecutedAnswer:
     with system.book.reading(system.portfolio_id) as reading:
-        return _order_answer(reading, order_id)
-
-
-def _order_answer(reading: StoredReading, order_id: UUID) -> ExecutedAnswer:
-    order = reading.rows.get(OrderView, order_id)
-    if order is None:
-        raise Problem(404, "unknown-order", f"there is no order {order_id}")
-    fills = sorted(reading.rows.naming(TradeView, order_id, "order_id"), key=lambda trade: trade.position)
-    trades = [TradeAnswer.model_validate(trade) for trade in fills]
-    return ExecutedAnswer(order=OrderAnswer.model_validate(order), trades=trades)
+        return order_answer(reading, order_id)
 
 
 def _taken_back(system: System, portfolio_id: UUID, event_id: UUID, reversal_id: UUID) -> ReversalAnswer:

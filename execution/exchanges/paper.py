@@ -175,6 +175,12 @@ class PaperExchange:
         _expire(order, self._clock())
         return FoundOrder(f"paper-{client_order_id}", order.state, order.filled)
 
+    def cancel(self, client_order_id: str) -> FoundOrder | NotPlaced | Unknown:
+        found = self.find(client_order_id)
+        if isinstance(found, FoundOrder) and found.state == "open":
+            self._orders[client_order_id].state = "cancelled"
+        return self.find(client_order_id)
+
     def fills(self, client_order_id: str) -> list[Fill]:
         order = self._orders.get(client_order_id)
         return list(order.fills) if order else []

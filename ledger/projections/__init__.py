@@ -4,6 +4,7 @@ from typing import Final
 
 from ledger.projections.bot_kinds import BotKindsProjection
 from ledger.projections.bots import BotsProjection
+from ledger.projections.differences import DifferencesProjection
 from ledger.projections.exits import ExitsProjection
 from ledger.projections.holdings import HoldingsProjection
 from ledger.projections.marks import MarksProjection
@@ -33,6 +34,7 @@ PROJECTIONS: Final[tuple[Projection, ...]] = (
     TargetsProjection(),
     RiskProjection(),
     ExitsProjection(),
+    DifferencesProjection(),
 )
 """Every fold of the system, in the order they are run."""
 

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from ledger.envelope import Envelope
 from ledger.events import (
+    CancelRequested,
     Event,
     OrderAccepted,
     OrderClosed,
@@ -29,6 +30,7 @@ class OrderView(Row):
     """An order. `status`: requested → submitted → accepted | refused | unknown → closed.
 
     `filled_quantity` is in base units, `filled_value` in the portfolio's base currency; `reason` says why it ended.
+    `cancel_requested_at` is when somebody last wanted it to end.
     """
 
     table: ClassVar[str] = "orders"
@@ -56,6 +58,7 @@ class OrderView(Row):
     filled_value: Decimal
     fills: int
     reason: str
+    cancel_requested_at: datetime | None = None
 
     @property
     def live(self) -> bool:
@@ -64,8 +67,9 @@ class OrderView(Row):
 
 class OrdersProjection:
     name = "orders"
-    version = 1
+    version = 2
     events: tuple[type[Event], ...] = (
+        CancelRequested,
         OrderRequested,
         OrderSubmitted,
         OrderAccepted,
@@ -89,6 +93,8 @@ class OrdersProjection:
                 changed = {"status": "refused", "reason": f"{event.code}: {event.text}"}
             case OutcomeUnknown():
                 changed = {"status": "unknown", "reason": f"{event.code}: {event.text}"}
+            case CancelRequested():
+                changed = {"cancel_requested_at": envelope.occurred_at}
             case OrderClosed():
                 changed = {"status": "closed", "reason": event.reason}
             case TradeExecuted() if event.order_id is not None:

@@ -1,0 +1,5 @@
+"""What can go wrong with accounts at venues, apart from what loads their clients."""
+
+
+class BadAccount(Exception):
+    """An account cannot be added, used or removed; the sentence says why and what to do."""
