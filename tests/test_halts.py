@@ -80,7 +80,7 @@ class LooksOnce(TradeService):
 
     def _send(self, order: OrderView) -> None:
         if self._decide(lambda desk: self._attempt(order, desk)):
-            self._exchanges[order.venue].submit(ticket_of(order))
+            self._venues.at(order).submit(ticket_of(order))
 
 
 class Burst:
