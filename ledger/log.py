@@ -8,7 +8,7 @@ from uuid import UUID
 
 from ledger.chain import Head, event_hash, genesis_hash
 from ledger.envelope import Envelope, NewEvent, encode
-from ledger.events import PortfolioOpened
+from ledger.events import EVENTS, PortfolioOpened
 from ledger.values import Clock
 
 
@@ -150,6 +150,7 @@ def _extend(log: list[Envelope], portfolio_id: UUID, new: NewEvent, recorded_at:
     )
     # Before anyone has seen it: the hash covers the rest, and the event is what decoding its own text would give again.
     object.__setattr__(envelope, "hash", event_hash(previous, envelope))
-    envelope.__dict__["event"] = new.event
+    if EVENTS.get((new.event.type, new.event.version)) is type(new.event):
+        envelope.__dict__["event"] = new.event
     log.append(envelope)
     return envelope
