@@ -117,7 +117,8 @@ def _imported(name: str, path: Path) -> Any:
     """The module of this name, which is that of the file. Raises BadBot when Python knows another one."""
     home = path.parent.parent if path.name == "__init__.py" else path.parent
     if str(home) not in sys.path:
-        sys.path.append(str(home))  # behind Python's own modules: a file called like one of them must not take its place
+        # Behind Python's own modules: a file called like one of them must not take its place.
+        sys.path.append(str(home))
     importlib.invalidate_caches()
     module = answer_of(lambda: import_module(name))
     if isinstance(module, Failure):

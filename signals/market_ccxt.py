@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from decimal import localcontext
 from typing import Any, Final, TypeVar
 
 import ccxt
@@ -169,7 +170,9 @@ class CcxtFeed:
     def _read(self, what: str, call: Callable[[], T]) -> T:
         """What the venue answers. Reading changes nothing there, so a read that failed on the way may be repeated."""
         try:
-            return _REPEATED((ccxt.NetworkError, ccxt.OperationFailed), call)
+            # ccxt sets the thread's rounding and traps whenever it writes a number (decimal_to_precision).
+            with localcontext():
+                return _REPEATED((ccxt.NetworkError, ccxt.OperationFailed), call)
         except ccxt.BaseError as error:
             why = f"{type(error).__name__}: {error}"[:300]
             raise FeedUnavailable(f"{self._venue} did not give {what}: {why}") from error

@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
+from decimal import getcontext, localcontext
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,16 @@ def pytest_configure(config: pytest.Config) -> None:
     """The nightly tests draw the nightly number of examples, unless a profile is named."""
     if config.getoption("markexpr") == "nightly" and not config.getoption("--hypothesis-profile"):
         settings.load_profile("nightly")
+
+
+@pytest.fixture(autouse=True)
+def own_arithmetic() -> Iterator[None]:
+    """What is called here leaves the thread's decimal context alone: every figure is computed in it."""
+    with localcontext() as context:
+        prec, rounding, traps = context.prec, context.rounding, dict(context.traps)
+        yield
+        left = getcontext()
+        assert (left.prec, left.rounding, left.traps) == (prec, rounding, traps), "the arithmetic was changed"
 
 
 @contextmanager

@@ -139,8 +139,9 @@ def test_an_edge_on_the_socket_is_a_signal(freqtrade: FreqtradeDouble) -> None:
 def test_what_was_missed_is_filled_in_after_a_lost_connection(freqtrade: FreqtradeDouble) -> None:
     """Candles that closed while the socket was away come by back-fill, once; pauses double only while nothing is heard."""
     with listening(freqtrade) as ears:
+        before = list(freqtrade.sockets)
         freqtrade.drop()
-        until(lambda: not freqtrade.sockets, "the socket to go")
+        until(lambda: all(one not in freqtrade.sockets for one in before), "the socket to go")
         closes(ears, freqtrade, 3, silent=True, enter_long=1)
         closes(ears, freqtrade, 4, silent=True, enter_long=1, exit_long=0)
         ears.until("signals_new")

@@ -1,14 +1,16 @@
 """The declared facts of venues that are not simulated here, each trap of their clients shown beside what we do instead."""
 
 import inspect
+from contextlib import nullcontext
 from datetime import timedelta
-from decimal import Decimal
+from decimal import ROUND_HALF_EVEN, Decimal, getcontext, localcontext
 from urllib.parse import urlsplit
 
 import ccxt
 import pytest
 
 from execution.exchange import Accepted, FoundOrder, NotPlaced, Refused, Unknown, VenueUnavailable
+from execution.exchanges.calling import called
 from execution.exchanges.ccxt_exchange import ApiKey, CcxtExchange
 from execution.exchanges.declared import DECLARED, UndeclaredVenue, facts_of
 from execution.exchanges.outcomes import meaning_of, one_line
@@ -49,9 +51,10 @@ def test_coinbase_gets_our_client_order_id() -> None:
         order = ticket("coinbase", 1, clock(), quote_size=Decimal(600))
 
         assert exchange.submit(order) == Accepted("venue-1")
-        exchange._client.create_order(
-            "BTC/USD", "limit", "buy", "0.01", "100", {"clientOrderId": order.client_order_id}
-        )
+        with localcontext():
+            exchange._client.create_order(
+                "BTC/USD", "limit", "buy", "0.01", "100", {"clientOrderId": order.client_order_id}
+            )
 
         ours, replaced = recorded.asked(COINBASE_PLACE)
         assert ours["client_order_id"] == order.client_order_id
@@ -356,3 +359,17 @@ def test_no_request_goes_to_a_foreign_host() -> None:
         assert isinstance(answer, Refused)
         assert answer.text.startswith("not sent")
         assert recorded.seen == []
+
+
+def test_a_client_does_not_change_our_arithmetic(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ccxt sets the thread's rounding whenever it writes a number: after a call ours stands again, and it must."""
+
+    def write() -> str:
+        return str(ccxt.decimal_to_precision("0.125", ccxt.ROUND, 2))
+
+    assert called(write) == "0.13"
+    assert getcontext().rounding == ROUND_HALF_EVEN
+    monkeypatch.setattr("execution.exchanges.calling.localcontext", nullcontext)
+    with localcontext():
+        called(write)
+        assert getcontext().rounding != ROUND_HALF_EVEN, "planted: without a context of its own it would stay"

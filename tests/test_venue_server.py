@@ -5,7 +5,7 @@ import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,13 @@ from execution.simulated_venues.server import KEY, SECRET
 from ledger.values import system_clock
 from tests.processes import DAYBOOK
 from tests.venues.simulated import HandClock, Place, adapter, place, ticket
+
+
+@pytest.fixture(autouse=True)
+def own_arithmetic() -> Iterator[None]:
+    """These tests use ccxt's client as it is, which sets the thread's rounding; ours comes back after each."""
+    with localcontext():
+        yield
 
 
 @pytest.fixture
