@@ -26,6 +26,7 @@ from api.controllers.health import HealthController, TradingHealthController
 from api.controllers.journal import JournalController
 from api.controllers.limits import LimitController
 from api.controllers.lots import LotController
+from api.controllers.modes import ModeController
 from api.controllers.orders import DifferenceController, OrderController
 from api.controllers.performance import PerformanceController
 from api.controllers.portfolio import PortfolioController
@@ -66,6 +67,7 @@ OWNED: Final = (
     FreqtradeController,
     BotController,
     LimitController,
+    ModeController,
     TargetController,
     JournalController,
     TradingHealthController,

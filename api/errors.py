@@ -10,7 +10,8 @@ from litestar.types import ExceptionHandlersMap
 
 from execution.exchange import VenueUnavailable
 from execution.order_events import WrongOrder
-from execution.trade_service import TradeRejected
+from execution.review import TradeRejected
+from execution.verdicts import WrongSignal
 from ledger.database import DATABASE_GONE
 from ledger.leaders import NotLeader
 from ledger.log import Conflict, NoSuchPortfolio
@@ -134,6 +135,10 @@ def _wrong_order(request: AnyRequest, error: WrongOrder) -> ProblemResponse:
     return problem_response(Problem(409, "wrong-order", str(error)), request)
 
 
+def _wrong_signal(request: AnyRequest, error: WrongSignal) -> ProblemResponse:
+    return problem_response(Problem(409, "wrong-signal", str(error)), request)
+
+
 def _venue_away(request: AnyRequest, error: VenueUnavailable) -> ProblemResponse:
     return problem_response(Problem(503, "venue-unavailable", str(error)), request, **{"Retry-After": "10"})
 
@@ -168,6 +173,7 @@ ERRORS: ExceptionHandlersMap = {
     NoSuchPortfolio: _missing,
     NotLeader: _not_leader,
     WrongOrder: _wrong_order,
+    WrongSignal: _wrong_signal,
     VenueUnavailable: _venue_away,
     UnknownBotKind: _bad_bot,
     BadParameters: _bad_bot,

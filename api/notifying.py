@@ -18,7 +18,15 @@ from api.settings import BadSettings, NotifySettings
 from api.wiring import System
 from ledger.database import DATABASE_GONE
 from ledger.envelope import Envelope
-from ledger.events import ExitTriggered, OutcomeUnknown, TradeExecuted, TradingHalted, TradingResumed
+from ledger.events import (
+    ApprovalRequested,
+    DifferenceFound,
+    ExitTriggered,
+    OutcomeUnknown,
+    TradeExecuted,
+    TradingHalted,
+    TradingResumed,
+)
 from ledger.log import EventLog
 from ledger.values import decimal_text
 
@@ -46,6 +54,12 @@ def message_of(envelope: Envelope) -> tuple[str, str] | None:
             return "Daybook: trading goes on", f"{resumed.reason} (by {envelope.actor})"
         case OutcomeUnknown() as unknown:
             return "Daybook: an order's outcome is unknown", f"order {unknown.order_id}: {unknown.text}"
+        case ApprovalRequested() as asked:
+            what = f"{asked.side.value} for {decimal_text(asked.quote_size)}"
+            return "Daybook: a signal waits for your yes or no", f"{what}: signal {asked.signal_id}"
+        case DifferenceFound() as found:
+            said = f"{found.subject} is {found.ledger} here and {found.venue_says} there"
+            return f"Daybook: {found.account} and its venue differ", said
         case ExitTriggered() as exit:
             return f"Daybook: a {exit.level} was reached", f"exit {exit.exit_id} at {decimal_text(exit.price)}"
         case _:

@@ -3,6 +3,8 @@
 from typing import Literal
 
 from api.schemas import Answer, Request
+from ledger.bot_events import BotMode
+from ledger.event_parts import Name
 from ledger.values import Amount, UtcTime
 
 
@@ -18,6 +20,19 @@ class LimitAnswer(Answer):
     limit: str
     value: Amount
     default: Amount
+
+
+class NewMode(Request):
+    """What is to become of the signals of a bot, or of a source outside under the name that its signals bear."""
+
+    bot_id: Name
+    mode: BotMode
+
+
+class ModeAnswer(Answer):
+    bot_id: str
+    mode: BotMode
+    set_at: UtcTime
 
 
 class TargetAnswer(Answer):

@@ -317,6 +317,7 @@ class BotSignal(Answer):
 
     bot_id: str
     product_id: str
+    mode: str
     temperature: str | None
     combined_score: Money | None
     recommended_action: str | None

@@ -12,6 +12,12 @@ from ledger.values import Amount, Instrument, Money, Price, UtcTime
 SOURCE: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 
 
+class SignalRefusal(Request):
+    """A person's no to a signal, and why."""
+
+    reason: Text = ""
+
+
 class NewSignal(Request):
     """An opinion from outside. score: -1 sell … +1 buy; confidence: 0 … 1; both are kept at 6 places.
 

@@ -9,13 +9,14 @@ from decimal import Decimal
 from functools import partial
 from uuid import UUID
 
+from execution.decider import TRIES
 from execution.desk import Desk
 from execution.exchanges.paper import MINIMUM_SIZE, PaperExchange
 from execution.exchanges.paper_prices import Bar, TopOfBook, in_lots
 from execution.exit_events import armed, armed_again, changed, disarmed, sale_of, signal_of, triggered
 from execution.exits import Touch, guarded, touched, touched_by_quote, trailed
 from execution.order_events import client_order_id
-from execution.trade_service import TRIES, TradeService
+from execution.trade_service import TradeService
 from ledger.book import Book
 from ledger.envelope import NewEvent
 from ledger.events import TradeExecuted

@@ -12,6 +12,7 @@ from ledger.book import Book
 from ledger.envelope import NewEvent
 from ledger.events import TradingHalted
 from ledger.lots import Match
+from ledger.projections.differences import unexplained
 from ledger.projections.holdings import Holding
 from ledger.projections.policy import minutes
 from ledger.send_gate import SendGate
@@ -57,7 +58,7 @@ def new_trips(desk: Desk, portfolio_id: UUID, signs: Signs) -> list[Trip]:
     """The reasons to halt now that have not halted before; none while trading is halted."""
     if desk.halted:
         return []
-    found = (trip for trips in (_unknown_orders, _daily_loss) for trip in trips(desk))
+    found = (trip for trips in (_unknown_orders, _differences, _daily_loss) for trip in trips(desk))
     return [
         trip
         for trip in (*found, *_signs(desk, signs))
@@ -74,6 +75,16 @@ def _unknown_orders(desk: Desk) -> Iterator[Trip]:
             seconds = int(since.total_seconds())
             said = f"nobody knows for {seconds} s what became of order {order.order_id}, {longest} s are allowed"
             yield Trip(("unknown", order.order_id), said)
+
+
+def _differences(desk: Desk) -> Iterator[Trip]:
+    """As many differences between ledger and venues as `halt_differences` says, that nobody has explained."""
+    most = desk.limit("halt_differences")
+    found = sorted(unexplained(desk.rows), key=lambda one: one.position)
+    if most and len(found) >= most:
+        newest = found[-1]
+        said = f"ledger and venue of {newest.account} differ about {newest.subject}, and nobody has explained it"
+        yield Trip(("difference", newest.difference_id), said)
 
 
 def _daily_loss(desk: Desk) -> Iterator[Trip]:

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from execution.desk import Desk
 from execution.exchange import Accepted, Fill, OrderTicket, Refused, Unknown
-from execution.review import Approval, Expiry, ManualTicket, Rejection
+from execution.review import Approval, ManualTicket
 from ledger.envelope import NewEvent
 from ledger.event_parts import Fee
 from ledger.events import (
@@ -21,48 +21,18 @@ from ledger.events import (
     OrderRequested,
     OutcomeResolved,
     OutcomeUnknown,
-    SignalApproved,
-    SignalExpired,
-    SignalRejected,
     TradeExecuted,
 )
 from ledger.projections.differences import differences_of
 from ledger.projections.marks import Mark
 from ledger.projections.orders import OrderView
 from ledger.projections.portfolio import base_currency_of
-from ledger.projections.signals import SignalView
 from ledger.rows import Rows
 from ledger.values import ZERO, Instrument, Side, decimal_text, derived_id, round18
 
 ACTOR: Final = "trade-service"
 SAME_CURRENCY: Final = Decimal(1)
 """The quote rate of a pair quoted in the portfolio's base currency; review lets no other pair through."""
-
-
-def verdict_events(signal: SignalView, verdict: Approval | Rejection | Expiry, desk: Desk) -> list[NewEvent]:
-    """The verdict and, when it is an approval, the order it asks for: stored together or not at all."""
-    verdict_id, order_id = derived_id(signal.signal_id, "verdict"), derived_id(signal.signal_id, "order")
-
-    def new(event: Event, event_id: UUID, cause: UUID) -> NewEvent:
-        return NewEvent(event, event_id, desk.now, "review", signal.signal_id, cause)
-
-    match verdict:
-        case Rejection():
-            return [
-                new(
-                    SignalRejected(signal_id=signal.signal_id, rules=verdict.rules, not_yet=verdict.not_yet),
-                    verdict_id,
-                    signal.signal_id,
-                )
-            ]
-        case Expiry():
-            return [new(SignalExpired(signal_id=signal.signal_id, rules=verdict.rules), verdict_id, signal.signal_id)]
-        case Approval():
-            approved = SignalApproved(
-                signal_id=signal.signal_id, side=verdict.side, quote_size=verdict.size.value, rules=verdict.rules
-            )
-            order = _signal_order(signal, verdict, order_id, desk)
-            return [new(approved, verdict_id, signal.signal_id), new(order, order_id, verdict_id)]
 
 
 def manual_intent(ticket: ManualTicket, approval: Approval, order_id: UUID, desk: Desk, actor: str) -> NewEvent:
@@ -231,20 +201,4 @@ def ticket_of(order: OrderView) -> OrderTicket:
         quote_size=order.quote_size,
         limit_price=order.limit_price,
         expires_at=order.expires_at,
-    )
-
-
-def _signal_order(signal: SignalView, approval: Approval, order_id: UUID, desk: Desk) -> OrderRequested:
-    return OrderRequested(
-        client_order_id=client_order_id(order_id),
-        account=approval.account.account,
-        venue=approval.account.venue,
-        instrument=Instrument(signal.instrument),
-        side=approval.side,
-        kind="market",
-        base_size=approval.size.base_size,
-        quote_size=approval.size.value if approval.size.base_size is None else None,
-        signal_id=signal.signal_id,
-        triggered_by=f"bot:{signal.bot_id}",
-        expires_at=desk.now + desk.window("order_lifetime_minutes"),
     )

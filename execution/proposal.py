@@ -19,7 +19,8 @@ from ledger.values import Instrument, Side, decimal_text, time_text
 class Proposal:
     """What is about to be ordered, as far as it is known. `side` is None when the signal says hold.
 
-    `standing` is how the portfolio stands, for the rules that weigh the order against it.
+    `standing` is how the portfolio stands, for the rules that weigh the order against it; `agreed` names the person who
+    has said yes to the signal.
     """
 
     instrument: Instrument
@@ -30,6 +31,7 @@ class Proposal:
     venue_rules: InstrumentRules | None
     signal: SignalView | None = None
     limit_price: Decimal | None = None
+    agreed: str | None = None
     standing: Standing | None = None
 
 

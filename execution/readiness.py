@@ -6,7 +6,7 @@ from execution.desk import Desk
 from execution.proposal import Proposal, Rule
 from execution.rules_of_orders import no_unknown_order, trading_open
 from execution.rules_of_risk import bot_trades_today, daily_loss, drawdown, loss_streak, open_orders, trades_today
-from execution.rules_of_signals import confirmed, cooled_down, no_open_order, warm_enough
+from execution.rules_of_signals import confirmed, cooled_down, no_open_order, person_agrees, warm_enough
 from execution.sizing import temperature
 from execution.standing import standing_of
 from ledger.projections.bots import BotView
@@ -27,6 +27,7 @@ IN_THE_WAY: Final[tuple[Rule, ...]] = (
     loss_streak,
     trades_today,
     bot_trades_today,
+    person_agrees,
 )
 """The rules that need no size to be worked out."""
 

@@ -8,6 +8,7 @@ from execution.desk import Desk
 from execution.exchange import InstrumentRules, check_terms
 from execution.proposal import Proposal
 from execution.rules import FIRST, FOR_EVERY_ORDER, FOR_SIGNALS, NOT_YET
+from execution.rules_of_signals import person_agrees
 from execution.sizing import Size, signal_size, wanted_value
 from execution.standing import standing_of
 from ledger.event_parts import OrderKind, RuleChecked
@@ -56,6 +57,22 @@ class Rejection:
         return "hold" if self.not_yet else "reject"
 
 
+class TradeRejected(Exception):
+    """Review said no to an order that a person asked for; `rules` holds every answer, `failed` the first no."""
+
+    def __init__(self, rejection: Rejection) -> None:
+        super().__init__(rejection.failed.reason)
+        self.rules: tuple[RuleChecked, ...] = rejection.rules
+        self.failed = rejection.failed
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Every rule says yes but that a person is to agree: `approval` is what would be ordered now."""
+
+    approval: Approval
+
+
 @dataclass(frozen=True, slots=True)
 class Expiry:
     """The signal is too old to be traded, whatever the other rules say; the first rule is the one that says so."""
@@ -79,8 +96,13 @@ class ManualTicket:
         check_terms(self.kind, self.base_size, self.quote_size, self.limit_price)
 
 
-def review_signal(signal: SignalView, desk: Desk, venue_rules: InstrumentRules | None) -> Approval | Rejection | Expiry:
-    """The one verdict on a signal; it lists every rule with its numbers."""
+SignalVerdict = Approval | Question | Rejection | Expiry
+
+
+def review_signal(
+    signal: SignalView, desk: Desk, venue_rules: InstrumentRules | None, agreed: str | None = None
+) -> SignalVerdict:
+    """The verdict on a signal; it lists every rule with its numbers. `agreed` names a person who has said yes to it."""
     instrument, account = Instrument(signal.instrument), desk.first_account()
     action = action_of(signal.score, desk.limit("action_score"))
     side = None if action == "hold" else Side(action)
@@ -89,10 +111,17 @@ def review_signal(signal: SignalView, desk: Desk, venue_rules: InstrumentRules |
         wanted = wanted_value(signal.score, desk)
         size = signal_size(side, wanted, signal.price, instrument, account.account, venue_rules, desk)
     standing = standing_of(desk)
-    proposal = Proposal(instrument, side, signal.price, size, account, venue_rules, signal, standing=standing)
+    proposal = Proposal(
+        instrument, side, signal.price, size, account, venue_rules, signal, agreed=agreed, standing=standing
+    )
     proposal, weighed = decided(proposal, desk)
     rules = (*(rule(proposal, desk) for rule in (FIRST, *FOR_SIGNALS, *FOR_EVERY_ORDER)), *weighed)
-    return _verdict(proposal, rules) if rules[0].passed else Expiry(rules)
+    if not rules[0].passed:
+        return Expiry(rules)
+    failed = [rule for rule in rules if not rule.passed]
+    if [rule.rule for rule in failed] == [person_agrees.__name__] and failed[0].numbers["mode"] == "ask":
+        return Question(_approval(proposal, rules))
+    return _verdict(proposal, rules)
 
 
 def review_manual(ticket: ManualTicket, desk: Desk, venue_rules: InstrumentRules | None) -> Approval | Rejection:
@@ -122,8 +151,11 @@ def _ticket_size(ticket: ManualTicket, price: Decimal) -> Size:
 
 
 def _verdict(proposal: Proposal, rules: Rules) -> Approval | Rejection:
-    if not all(rule.passed for rule in rules):
-        return Rejection(rules)
+    return _approval(proposal, rules) if all(rule.passed for rule in rules) else Rejection(rules)
+
+
+def _approval(proposal: Proposal, rules: Rules) -> Approval:
+    """What may be ordered, where nothing stands against it."""
     side, size, account = proposal.side, proposal.size, proposal.account
     assert side is not None
     assert size is not None

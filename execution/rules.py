@@ -33,6 +33,7 @@ from execution.rules_of_signals import (
     minimum_trade,
     newest_signal,
     no_open_order,
+    person_agrees,
     says_act,
     warm_enough,
 )
@@ -69,6 +70,7 @@ FOR_SIGNALS: Final[tuple[Rule, ...]] = (
     loss_streak,
     trades_today,
     bot_trades_today,
+    person_agrees,
 )
 
 NOT_YET: Final = frozenset(

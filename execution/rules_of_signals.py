@@ -7,6 +7,7 @@ from execution.desk import Desk
 from execution.proposal import Proposal, checked, seconds, signal_of, text_of
 from execution.sizing import temperature
 from ledger.event_parts import RuleChecked
+from ledger.projections.modes import mode_of
 from ledger.projections.opinions import action_of
 
 
@@ -21,9 +22,9 @@ def newest_signal(proposal: Proposal, desk: Desk) -> RuleChecked:
 
 
 def fresh_signal(proposal: Proposal, desk: Desk) -> RuleChecked:
-    """The signal is younger than the policy's maximum and its own horizon; else it expires."""
+    """The signal is younger than its own horizon and the policy's maximum, or the one for people; else it expires."""
     signal = signal_of(proposal)
-    longest = desk.window("signal_maximum_age_minutes")
+    longest = desk.window("approval_minutes" if signal.status == "asked" else "signal_maximum_age_minutes")
     if signal.horizon_s is not None:
         longest = min(longest, timedelta(seconds=signal.horizon_s))
     age = desk.now - signal.asof
@@ -96,3 +97,15 @@ def minimum_trade(proposal: Proposal, desk: Desk) -> RuleChecked:
     passed = value >= least
     reason = f"value {text_of(value)} is {'at least' if passed else 'below'} the smallest trade of {text_of(least)}"
     return checked("minimum_trade", passed, reason, value=value, minimum=least)
+
+
+def person_agrees(proposal: Proposal, desk: Desk) -> RuleChecked:
+    """The bot is not off, and where its mode is to ask, a person has said yes."""
+    mode, agreed = mode_of(desk.rows, signal_of(proposal).bot_id), proposal.agreed
+    reason = {
+        "automatic": "the bot's signals are traded without asking",
+        "ask": f"{agreed} said yes" if agreed else "a person is to say yes first",
+        "off": "the bot is off: its signals are not traded",
+    }[mode]
+    passed = mode == "automatic" or (mode == "ask" and agreed is not None)
+    return checked("person_agrees", passed, reason, mode=mode, agreed=agreed)

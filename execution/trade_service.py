@@ -13,12 +13,14 @@ from typing import Final
 from uuid import UUID
 
 from execution.connections import Connections
+from execution.decider import Decider, Record
 from execution.desk import Desk
 from execution.exchange import (
     Accepted,
     Exchange,
     Fill,
     FoundOrder,
+    InstrumentRules,
     LiveExchange,
     NotPlaced,
     Refused,
@@ -42,15 +44,14 @@ from execution.order_events import (
     trade_of,
     unvalued,
     unwanted,
-    verdict_events,
 )
 from execution.reconcile import Reconciler
-from execution.review import Approval, ManualTicket, Rejection, review_manual, review_signal
-from ledger.book import Book, Reading
+from execution.review import Approval, ManualTicket, Rejection, TradeRejected, review_manual, review_signal
+from execution.verdicts import approved_by, rejected_by, verdict_events
+from ledger.book import Book
 from ledger.envelope import NewEvent, canonical_json
-from ledger.event_parts import RuleChecked
 from ledger.events import Event, OrderAccepted, OrderSubmitted, OutcomeUnknown
-from ledger.log import Conflict, PositionConflict
+from ledger.log import Conflict
 from ledger.projections.orders import OrderView
 from ledger.projections.signals import SignalView
 from ledger.projections.trades import TradeView
@@ -65,23 +66,8 @@ order will not arrive."""
 SEND_WITHIN: Final = timedelta(minutes=10)
 """An intent that has waited longer (the program was not running, say) is dropped: the market has moved on."""
 
-TRIES: Final = 50
-"""How often a decision is made anew because the log moved meanwhile, before giving up."""
 
-Record = Callable[[Sequence[NewEvent], int], object]
-"""Stores events if the log stands at the given position, together with whatever the caller wants stored with them."""
-
-
-class TradeRejected(Exception):
-    """Review said no to an order that a person asked for; `rules` holds every answer, `failed` the first no."""
-
-    def __init__(self, rejection: Rejection) -> None:
-        super().__init__(rejection.failed.reason)
-        self.rules: tuple[RuleChecked, ...] = rejection.rules
-        self.failed = rejection.failed
-
-
-class TradeService:
+class TradeService(Decider):
     """One portfolio's process manager. Its methods may be called from several threads; they run one after the other.
 
     It stores and sends as long as `leadership` holds, and raises NotLeader from then on. `sender` names it in the
@@ -101,11 +87,8 @@ class TradeService:
         live: Mapping[str, LiveExchange] = {},
         sends: SendGate | None = None,
     ) -> None:
+        super().__init__(book, portfolio_id, clock, leadership or Alone(book, portfolio_id))
         self._sends: SendGate = sends or LocalGate()
-        self._book = book
-        self._portfolio_id = portfolio_id
-        self._clock = clock
-        self._leadership = leadership or Alone(book, portfolio_id)
         self._venues = Connections(exchanges, live, clock)
         self._reconciler = Reconciler(book, portfolio_id, self._leadership, clock, live)
         self._metadata = canonical_json({"sender": sender})
@@ -153,6 +136,20 @@ class TradeService:
             self._decide(intent, record)
             self._advance_orders()
             return order_id
+
+    def approve(self, signal_id: UUID, person: str, record: Record) -> None:
+        """The order that a person was asked about is stored and sent. Raises WrongSignal, and TradeRejected where review
+        says no now: then nothing is stored, and the signal waits on."""
+        with self._gate:
+            self._decide(
+                lambda desk: approved_by(person, signal_id, desk, self._rules_for_signal(signal_id, desk)), record
+            )
+            self._advance_orders()
+
+    def reject(self, signal_id: UUID, person: str, reason: str, record: Record) -> None:
+        """A person says no to a signal that they were asked about. Raises WrongSignal."""
+        with self._gate:
+            self._decide(lambda desk: rejected_by(person, signal_id, reason, desk), record)
 
     def cancel(self, order_id: UUID, reason: str, event_id: UUID, record: Record, actor: str = "owner") -> None:
         """The wish is stored and the venue asked. Raises WrongOrder for an order that has ended, or that is none."""
@@ -209,12 +206,16 @@ class TradeService:
         signal = desk.rows.get(SignalView, seen.signal_id)
         if desk.stopped or signal is None or not signal.live:
             return []
-        exchange = self._exchange_of(desk)
         try:
-            venue_rules = exchange.rules(Instrument(signal.instrument)) if exchange else None
+            venue_rules = self._rules_for_signal(seen.signal_id, desk)
         except VenueUnavailable:
             return []  # the signal waits, and expires where the venue stays away
         return verdict_events(signal, review_signal(signal, desk, venue_rules), desk)
+
+    def _rules_for_signal(self, signal_id: UUID, desk: Desk) -> InstrumentRules | None:
+        """What the venue says of the signal's product, where there is one."""
+        signal, exchange = desk.rows.get(SignalView, signal_id), self._exchange_of(desk)
+        return exchange.rules(Instrument(signal.instrument)) if exchange and signal else None
 
     def _review(self, ticket: ManualTicket, desk: Desk) -> Approval | Rejection:
         exchange = self._exchange_of(desk, ticket.account)
@@ -353,36 +354,6 @@ class TradeService:
 
         return bool(self._decide(next_event))
 
-    def _decide(self, decide: Callable[[Desk], list[NewEvent]], record: Record | None = None) -> list[NewEvent]:
-        """What `decide` makes of the desk is stored, and returned; it decides anew when the log moved meanwhile.
-
-        Raises Conflict when the log refuses a second time what `decide` holds to be new, or moves `TRIES` times.
-        """
-        refused: Conflict | None = None
-        for _ in range(TRIES):
-            with self._desk() as desk:
-                events = decide(desk)
-            if not events:
-                return []
-            if refused is not None and not isinstance(refused, PositionConflict):
-                raise refused
-            try:
-                (record or self._record)(events, desk.position)
-            except Conflict as conflict:
-                refused = conflict
-            else:
-                return events
-        assert refused is not None
-        raise refused
-
-    def _record(self, events: Sequence[NewEvent], position: int) -> None:
-        self._leadership.record(events, position)
-
-    @contextmanager
-    def _desk(self) -> Iterator[Desk]:
-        with self._book.reading(self._portfolio_id) as reading:
-            yield Desk(reading.rows, reading.position, self._clock(), _stopped(reading))
-
     def _exchange_of(self, desk: Desk, account: str | None = None) -> Exchange | None:
         view = desk.account(account) if account is not None else desk.first_account()
         return self._venues.of(view) if view else None
@@ -392,8 +363,3 @@ def _changed(order: OrderView, desk: Desk) -> bool:
     """Whether the order may have moved on since it was in the status that `order` shows."""
     row = desk.rows.get(OrderView, order.order_id)
     return desk.stopped is not None or row is None or row.status != order.status
-
-
-def _stopped(reading: Reading) -> str | None:
-    stopped = reading.stopped
-    return None if stopped is None else f"views stopped at position {stopped.position}: {stopped.reason}"

@@ -47,6 +47,20 @@ class BotFailed(Event):
     error: Text
 
 
+BotMode = Literal["automatic", "ask", "off"]
+
+
+class BotModeSet(Event):
+    """What becomes of the bot's signals from now on: they are traded, a person is asked first, or they are not traded.
+
+    `bot_id` may also be a source outside, under the name that its signals bear.
+    """
+
+    type = "BotModeSet"
+    bot_id: Name
+    mode: BotMode
+
+
 class BotKindEnabled(Event):
     """The code that `distribution` has installed for bots of this `kind` may run, with files of this hash and no others."""
 
@@ -94,6 +108,16 @@ class SignalApproved(Event):
     """Review said yes: `quote_size` of `side` may be ordered."""
 
     type = "SignalApproved"
+    signal_id: UUID
+    side: Side
+    quote_size: Quantity
+    rules: tuple[RuleChecked, ...]
+
+
+class ApprovalRequested(Event):
+    """Review has nothing against the signal but that a person is to agree: `quote_size` of `side` would be ordered."""
+
+    type = "ApprovalRequested"
     signal_id: UUID
     side: Side
     quote_size: Quantity

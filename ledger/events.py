@@ -7,10 +7,12 @@ Money, quantities and prices are decimals written as text; times are UTC; unknow
 from typing import Final
 
 from ledger.bot_events import (
+    ApprovalRequested,
     BotConfigured,
     BotFailed,
     BotKindDisabled,
     BotKindEnabled,
+    BotModeSet,
     BotRegistered,
     BotStarted,
     BotStopped,
@@ -60,12 +62,14 @@ from ledger.value_events import (
 __all__ = [
     "EVENTS",
     "AccountOpened",
+    "ApprovalRequested",
     "AssetDeposited",
     "AssetWithdrawn",
     "BotConfigured",
     "BotFailed",
     "BotKindDisabled",
     "BotKindEnabled",
+    "BotModeSet",
     "BotRegistered",
     "BotStarted",
     "BotStopped",

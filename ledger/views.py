@@ -44,7 +44,7 @@ def versions_text(projections: Iterable[Projection] = PROJECTIONS) -> str:
 
 LIVE: Final[dict[str, str]] = {
     "lots": "closed_quantity < quantity",
-    "signals": "status = 'emitted'",
+    "signals": "status in ('emitted', 'asked')",
     "orders": "status not in ('refused', 'closed')",
     "exits": "status <> 'disarmed'",
     "legs": "false",

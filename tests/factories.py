@@ -324,6 +324,17 @@ class Story:
             )
         ]
 
+    def ask(self, step: Step) -> list[NewEvent]:
+        """A question to a person; sometimes the mode that leads to it is set before."""
+        if not self.signals:
+            return []
+        signal = self.signals[step.pick % len(self.signals)]
+        question = ApprovalRequested(
+            signal_id=signal.event_id, side=Side.BUY, quote_size=Decimal(50), rules=(rule("person", passed=False),)
+        )
+        modes = [BotModeSet(bot_id="one", mode="ask")] if step.pick % 2 else []
+        return [*map(self.new, modes), self.new(question, actor="review", cause=signal)]
+
     def expire(self, step: Step) -> list[NewEvent]:
         if not self.signals:
             return []

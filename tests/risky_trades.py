@@ -8,7 +8,7 @@ from typing import Any
 
 from execution.exchange import InstrumentRules
 from execution.proposal import Proposal
-from execution.review import Approval, Expiry, Rejection, review_signal
+from execution.review import SignalVerdict, review_signal
 from execution.sizing import Size
 from execution.standing import standing_of
 from ledger.book import MemoryBook
@@ -88,7 +88,7 @@ def proposed(room: Room, ask: Callable[[Proposal, Any], Any], **changed: Any) ->
         return ask(replace(proposal, **changed), desk)
 
 
-def judged(room: Room, rules: InstrumentRules = RULES) -> Approval | Rejection | Expiry:
+def judged(room: Room, rules: InstrumentRules = RULES) -> SignalVerdict:
     """Review's verdict on the newest signal."""
     with room.reading() as reading:
         signal = max(reading.rows.where(SignalView), key=lambda one: one.position)

@@ -20,6 +20,7 @@ OPERATIONS = {
     *("listExits", "setExit", "changeExit", "removeExit"),
     *("openPortfolio", "recordEntry", "reverseTrade", "listAccounts", "openAccount"),
     *("listLimits", "setLimit", "listTargets", "setTarget", "removeTarget"),
+    *("listModes", "setMode", "approveSignal", "rejectSignal"),
     *("cancelOrder", "resolveOrder", "listDifferences", "resolveDifference"),
     *("healthLive", "healthReady", "healthTrading"),
     *("emitSignal", "receiveWebhook", "getFreqtrade", "startFreqtrade", "stopFreqtrade"),
@@ -29,6 +30,7 @@ COMMANDS = {
     *("openPortfolio", "recordEntry", "reverseTrade", "openAccount"),
     *("emitSignal", "startFreqtrade", "stopFreqtrade"),
     *("setLimit", "setTarget", "removeTarget"),
+    *("setMode", "approveSignal", "rejectSignal"),
     *("haltTrading", "resumeTrading", "setExit", "changeExit", "removeExit"),
     *("cancelOrder", "resolveOrder", "resolveDifference"),
 }

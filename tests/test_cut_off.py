@@ -12,7 +12,8 @@ from execution.exchange import Exchange
 from execution.exchanges.paper import PaperExchange
 from execution.exchanges.paper_memory import balances_of, restore_paper_orders
 from execution.order_events import ticket_of
-from execution.trade_service import SUBMIT_TIMEOUT, TradeRejected, TradeService
+from execution.review import TradeRejected
+from execution.trade_service import SUBMIT_TIMEOUT, TradeService
 from ledger.book import Book, MemoryBook
 from ledger.events import (
     OrderAccepted,

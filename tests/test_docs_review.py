@@ -16,6 +16,7 @@ from execution.decision import WEIGHERS, Advice
 from execution.rules import FIRST, FOR_EVERY_ORDER, FOR_SIGNALS, NOT_YET
 from execution.sizing import Size
 from ledger.event_parts import RuleChecked
+from ledger.events import BotModeSet
 from ledger.projections.policy import LIMITS
 from ledger.values import Instrument, Side, decimal_text
 from tests.risky_trades import HOUR, closed, proposed, room_with, traded, wanted
@@ -85,7 +86,7 @@ def _nothing(_room: Room) -> None:
 
 
 EXAMPLES: Final[dict[Callable[..., Any], Example]] = {
-    FIRST: (("signal_maximum_age_minutes",), lambda room: room.clock.move(minutes=11), {}),
+    FIRST: (("signal_maximum_age_minutes", "approval_minutes"), lambda room: room.clock.move(minutes=11), {}),
     signals.newest_signal: ((), _nothing, {}),
     signals.enough_confidence: (("minimum_confidence",), lambda room: room.signal(confidence="0.1"), {}),
     signals.warm_enough: (("warm_score",), lambda room: room.signal("0.12"), {}),
@@ -100,6 +101,7 @@ EXAMPLES: Final[dict[Callable[..., Any], Example]] = {
     risk.loss_streak: (("losses_in_a_row",), lambda room: closed(room, "lll"), {}),
     risk.trades_today: (("trades_per_day",), lambda room: closed(room, "ww"), {}),
     risk.bot_trades_today: (("bot_trades_per_day",), lambda room: closed(room, "ww"), {}),
+    signals.person_agrees: ((), lambda room: room.tell(BotModeSet(bot_id="one", mode="ask")), {}),
     orders.trading_open: ((), lambda room: room.halt("the weekend"), {}),
     orders.account_known: ((), _nothing, {"account": None}),
     orders.product_known: ((), _nothing, {"instrument": Instrument("BTC-EUR")}),

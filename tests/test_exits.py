@@ -22,7 +22,7 @@ from execution.exchanges.paper_prices import Bar
 from execution.exit_service import ExitService
 from execution.exits import Touch, guarded, touched, touched_by_quote, trailed
 from execution.order_events import client_order_id
-from execution.trade_service import TradeRejected
+from execution.review import TradeRejected
 from ledger.book import Book, MemoryBook
 from ledger.envelope import NewEvent
 from ledger.events import (

@@ -19,7 +19,8 @@ from api.cli import cli
 from execution.exchange import Exchange
 from execution.halts import HaltWatch, Signs, new_trips, store_halt, trip_event
 from execution.order_events import ticket_of
-from execution.trade_service import TradeRejected, TradeService
+from execution.review import TradeRejected
+from execution.trade_service import TradeService
 from ledger.book import Book, MemoryBook
 from ledger.database import DATABASE_GONE
 from ledger.envelope import NewEvent

@@ -9,7 +9,8 @@ import pytest
 from sqlalchemy import Engine
 
 from execution.leadership import Alone, Leadership, MemoryLeaders
-from execution.trade_service import SUBMIT_TIMEOUT, TradeRejected
+from execution.review import TradeRejected
+from execution.trade_service import SUBMIT_TIMEOUT
 from ledger.book import Book, MemoryBook
 from ledger.envelope import NewEvent
 from ledger.events import SignalApproved, SignalRejected, TradeExecuted

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from execution import review
 from execution.decision import WEIGHERS
-from execution.review import Approval, Expiry, ManualTicket, Rejection, review_manual, review_signal
+from execution.review import Approval, Expiry, ManualTicket, Rejection, SignalVerdict, review_manual, review_signal
 from execution.rules import FIRST, FOR_EVERY_ORDER, FOR_SIGNALS
 from ledger.book import MemoryBook
 from ledger.event_parts import RuleChecked
@@ -31,7 +31,7 @@ def new_room(**limits: str) -> Room:
     return room
 
 
-def verdict_in(room: Room, rules: Any = RULES) -> Approval | Rejection | Expiry:
+def verdict_in(room: Room, rules: Any = RULES) -> SignalVerdict:
     with room.reading() as reading:
         (signal,) = reading.rows.history(SignalView)
         return review_signal(signal, room.desk(reading), rules)

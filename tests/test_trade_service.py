@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+from execution.decider import TRIES
 from execution.order_events import client_order_id, ticket_of
+from execution.review import TradeRejected
 from execution.rules import FOR_EVERY_ORDER
-from execution.trade_service import SEND_WITHIN, SUBMIT_TIMEOUT, TRIES, TradeRejected, TradeService
+from execution.trade_service import SEND_WITHIN, SUBMIT_TIMEOUT, TradeService
 from ledger.book import Book, MemoryBook
 from ledger.events import (
     EVENTS,

@@ -14,8 +14,8 @@ from execution.exchange import LiveExchange
 from execution.leadership import Leadership, MemoryLeaders
 from execution.order_events import WrongOrder, ticket_of
 from execution.reconcile import AGAIN_AFTER, EVERY
-from execution.review import ManualTicket
-from execution.trade_service import TradeRejected, TradeService
+from execution.review import ManualTicket, TradeRejected
+from execution.trade_service import TradeService
 from ledger.book import MemoryBook
 from ledger.envelope import NewEvent
 from ledger.events import (

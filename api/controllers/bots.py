@@ -32,6 +32,7 @@ from ledger.events import BotStarted, BotStopped, Event
 from ledger.log import Conflict
 from ledger.projections.bot_kinds import EnabledBotKind
 from ledger.projections.bots import BotView
+from ledger.projections.modes import mode_of
 from signals.bot import Bot
 from signals.bot_process import BotRaised
 from signals.installed import BotUnusable
@@ -260,6 +261,7 @@ def _signal(bot: BotView, desk: Desk, evaluation: Evaluation | None, *, driven: 
     return BotSignal(
         bot_id=bot.bot_id,
         product_id=bot.instrument,
+        mode=mode_of(desk.rows, bot.bot_id),
         temperature=warmth(bot, desk),
         combined_score=bot.last_score,
         recommended_action=recommended_action(bot, desk),

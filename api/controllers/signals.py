@@ -25,8 +25,9 @@ from api.reading import (
     system_of,
 )
 from api.schemas import SignalAnswer, SignalDetail, SignalPage
-from api.signal_schemas import NewSignal
+from api.signal_schemas import NewSignal, SignalRefusal
 from api.wiring import System
+from execution.decider import Record
 from ledger.cuts import Cut
 from ledger.projections.signals import SignalView
 from signals.runner import signal_id
@@ -101,6 +102,54 @@ class SignalController(Controller):
 
         command = (f"POST /signals as {caller.name}", data)  # another program's key is another's, whatever it sends
         return commands_of(request).run(portfolio_id, idempotency_key, command, act, answer, 201)
+
+    @post("/{waiting_id:uuid}/approve", operation_id="approveSignal", status_code=200, sync_to_thread=True)
+    def approve_signal(
+        self,
+        request: AnyRequest,
+        waiting_id: FromPath[UUID],
+        idempotency_key: IdempotencyKey = None,
+        portfolio: InPortfolio = None,
+    ) -> Response[SignalAnswer]:
+        """Says yes to a signal that waits for it. Review judges it once more; where it says no, the signal waits on."""
+        only_parameters(request, "portfolio")
+        system = system_of(request)
+        portfolio_id = driven_only(system, portfolio)
+
+        def act(running: Running) -> None:
+            system.trader.approve(waiting_id, caller_of(request).actor, _recording(system, running))
+
+        command = (f"POST /signals/{waiting_id}/approve", None)
+        return commands_of(request).run(
+            portfolio_id, idempotency_key, command, act, lambda _: stored_signal(system, waiting_id)
+        )
+
+    @post("/{waiting_id:uuid}/reject", operation_id="rejectSignal", status_code=200, sync_to_thread=True)
+    def reject_signal(
+        self,
+        request: AnyRequest,
+        waiting_id: FromPath[UUID],
+        data: JSONBody[SignalRefusal],
+        idempotency_key: IdempotencyKey = None,
+        portfolio: InPortfolio = None,
+    ) -> Response[SignalAnswer]:
+        """Says no to a signal that waits for a person's answer."""
+        only_parameters(request, "portfolio")
+        system = system_of(request)
+        portfolio_id = driven_only(system, portfolio)
+
+        def act(running: Running) -> None:
+            system.trader.reject(waiting_id, caller_of(request).actor, data.reason, _recording(system, running))
+
+        command = (f"POST /signals/{waiting_id}/reject", data)
+        return commands_of(request).run(
+            portfolio_id, idempotency_key, command, act, lambda _: stored_signal(system, waiting_id)
+        )
+
+
+def _recording(system: System, running: Running) -> Record:
+    """Stores events together with the key that asked for them."""
+    return lambda events, position: system.leadership.record(events, position, alongside=running.claim)
 
 
 def stored_signal(system: System, found: UUID) -> SignalAnswer:

@@ -8,6 +8,7 @@ from ledger.projections.differences import DifferencesProjection
 from ledger.projections.exits import ExitsProjection
 from ledger.projections.holdings import HoldingsProjection
 from ledger.projections.marks import MarksProjection
+from ledger.projections.modes import ModesProjection
 from ledger.projections.opinions import OpinionsProjection
 from ledger.projections.orders import OrdersProjection
 from ledger.projections.policy import PolicyProjection
@@ -28,6 +29,7 @@ PROJECTIONS: Final[tuple[Projection, ...]] = (
     MarksProjection(),
     BotKindsProjection(),
     BotsProjection(),
+    ModesProjection(),
     SignalsProjection(),
     OpinionsProjection(),
     OrdersProjection(),

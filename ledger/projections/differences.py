@@ -1,5 +1,6 @@
 """What ledger and venue do not agree about, until somebody has explained it."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar
@@ -61,5 +62,9 @@ class DifferencesProjection:
 
 def differences_of(rows: Rows, account: str) -> list[DifferenceView]:
     """What nobody has explained yet in the account, oldest first."""
-    found = (one for one in rows.where(DifferenceView) if one.account == account and one.status == "found")
-    return sorted(found, key=lambda one: one.position)
+    return sorted((one for one in unexplained(rows) if one.account == account), key=lambda one: one.position)
+
+
+def unexplained(rows: Rows) -> Iterator[DifferenceView]:
+    """What nobody has explained yet, in all accounts."""
+    return (one for one in rows.where(DifferenceView) if one.status == "found")

@@ -18,6 +18,7 @@ LIMITS: Final[dict[str, Decimal]] = {
     "confirmation_minutes": Decimal(5),
     "cooldown_minutes": Decimal(15),
     "signal_maximum_age_minutes": Decimal(10),
+    "approval_minutes": Decimal(60),
     "order_lifetime_minutes": Decimal(120),
     "manual_order_lifetime_minutes": Decimal(1440),
     "base_trade": Decimal(50),
@@ -40,6 +41,7 @@ LIMITS: Final[dict[str, Decimal]] = {
     "halt_unknown_seconds": Decimal(60),
     "halt_clock_skew_seconds": Decimal(1),
     "halt_daily_loss": Decimal(0),
+    "halt_differences": Decimal(1),
 }
 """Every limit by name with the value that holds until an event sets another. Sizes are in base currency;
 scores and confidence are compared with |score| and confidence as stored; 0 minutes means none; pct is percent. Beyond

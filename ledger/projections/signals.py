@@ -8,13 +8,14 @@ from uuid import UUID
 
 from ledger.envelope import Envelope
 from ledger.event_parts import RuleChecked
-from ledger.events import Event, SignalApproved, SignalEmitted, SignalExpired, SignalRejected
+from ledger.events import ApprovalRequested, Event, SignalApproved, SignalEmitted, SignalExpired, SignalRejected
 from ledger.rows import Change, Row, Rows, replaced
 
 
 @dataclass(frozen=True, slots=True)
 class SignalView(Row):
-    """A signal. `status` is emitted until review has spoken, then approved, rejected or expired for good.
+    """A signal. `status` is emitted until review has spoken, then approved, rejected or expired for good; between them it is
+    asked where a person is to agree first.
 
     `failed_rules` names the rules that said no (comma-separated), `reason` is the first one's sentence.
     """
@@ -38,19 +39,27 @@ class SignalView(Row):
 
     @property
     def live(self) -> bool:
-        return self.status == "emitted"
+        return self.status in ("emitted", "asked")
 
 
 class SignalsProjection:
     name = "signals"
     version = 1
-    events: tuple[type[Event], ...] = (SignalEmitted, SignalApproved, SignalRejected, SignalExpired)
+    events: tuple[type[Event], ...] = (
+        SignalEmitted,
+        ApprovalRequested,
+        SignalApproved,
+        SignalRejected,
+        SignalExpired,
+    )
     rows: tuple[type[Row], ...] = (SignalView,)
 
     def fold(self, rows: Rows, envelope: Envelope) -> list[Change]:
         match envelope.event:
             case SignalEmitted() as event:
                 return [_emitted(event, envelope)]
+            case ApprovalRequested() as event:
+                return [replaced(_undecided(rows, event.signal_id), status="asked")]
             case SignalApproved() as event:
                 return _judged(rows, event.signal_id, "approved", event.rules, envelope)
             case SignalRejected() as event:
@@ -83,9 +92,14 @@ def _emitted(event: SignalEmitted, envelope: Envelope) -> SignalView:
 def _judged(
     rows: Rows, signal_id: UUID, status: str, rules: tuple[RuleChecked, ...], envelope: Envelope
 ) -> list[Change]:
-    signal = rows.get(SignalView, signal_id)
-    assert signal is not None, f"verdict on a signal that was never emitted: {signal_id}"
-    assert signal.live, f"second verdict on signal {signal_id}"
+    signal = _undecided(rows, signal_id)
     failed = [rule for rule in rules if not rule.passed]
     names, reason = ",".join(rule.rule for rule in failed), failed[0].reason if failed else ""
     return [replaced(signal, status=status, verdict_position=envelope.position, failed_rules=names, reason=reason)]
+
+
+def _undecided(rows: Rows, signal_id: UUID) -> SignalView:
+    signal = rows.get(SignalView, signal_id)
+    assert signal is not None, f"verdict on a signal that was never emitted: {signal_id}"
+    assert signal.live, f"second verdict on signal {signal_id}"
+    return signal

@@ -1,0 +1,180 @@
+"""Modes: which signals are traded at once, which wait for a person's answer, and which come to nothing."""
+
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from execution.review import TradeRejected
+from execution.trade_service import TradeService
+from execution.verdicts import WrongSignal
+from ledger.book import MemoryBook
+from ledger.envelope import NewEvent
+from ledger.events import (
+    ApprovalRequested,
+    BotModeSet,
+    OrderRequested,
+    SignalApproved,
+    SignalExpired,
+    SignalRejected,
+)
+from ledger.projections.signals import SignalView
+from tests.factories import SteppingClock
+from tests.trading import Room, ScriptedExchange
+
+
+class Asked:
+    """A room whose one bot is to ask, its service, and a signal that waits."""
+
+    def __init__(self, mode: Any = "ask") -> None:
+        self.room = Room(MemoryBook(SteppingClock()), "modes")
+        self.mode(mode)
+        self.service: TradeService = self.room.service(ScriptedExchange())
+        self.signal_id = self.room.signal()
+        self.service.step()
+
+    def mode(self, mode: Any) -> None:
+        self.room.tell(BotModeSet(bot_id="one", mode=mode))
+
+    def approve(self, signal_id: UUID | None = None) -> None:
+        self.service.approve(signal_id or self.signal_id, "ann", self.record)
+
+    def reject(self, reason: str = "") -> None:
+        self.service.reject(self.signal_id, "ann", reason, self.record)
+
+    def record(self, events: list[NewEvent] | Any, position: int) -> object:
+        return self.room.book.record(self.room.portfolio_id, events, position)
+
+    def status(self) -> str:
+        with self.room.reading() as reading:
+            found = reading.rows.get(SignalView, self.signal_id)
+            assert found is not None
+            return found.status
+
+
+def test_an_automatic_bot_is_never_asked_about() -> None:
+    """Its signal is traded as before."""
+    one = Asked("automatic")
+    assert one.room.of(ApprovalRequested) == []
+    assert one.status() == "approved"
+
+
+def test_a_question_is_asked_once_and_sends_nothing() -> None:
+    """However often review looks, one question is stored, with the size that would be ordered, and no order."""
+    one = Asked()
+    for _ in range(3):
+        one.service.step()
+    (asked,) = one.room.of(ApprovalRequested)
+    assert isinstance(asked, ApprovalRequested)
+    assert (asked.signal_id, asked.side, str(asked.quote_size)) == (one.signal_id, "buy", "90.00")
+    assert [rule.rule for rule in asked.rules if not rule.passed] == ["person_agrees"]
+    assert one.status() == "asked"
+    assert one.room.orders() == []
+
+
+def test_a_yes_is_an_order_in_the_persons_name() -> None:
+    """Approval and order are stored once, by the person; the rule names them; a second yes is refused."""
+    one = Asked()
+    one.approve()
+    (approved,) = one.room.envelopes(SignalApproved)
+    assert isinstance(approved.event, SignalApproved)
+    assert approved.actor == "ann"
+    assert "ann said yes" in [rule.reason for rule in approved.event.rules]
+    (order,) = one.room.of(OrderRequested)
+    assert isinstance(order, OrderRequested)
+    assert order.triggered_by == "bot:one"
+    with pytest.raises(WrongSignal, match="waits for nobody's answer: it is approved"):
+        one.approve()
+    assert len(one.room.orders()) == 1
+
+
+def test_a_yes_passes_the_same_review() -> None:
+    """What stands against the order now stands against it whoever wants it; nothing is stored, and the signal waits on."""
+    one = Asked()
+    one.room.halt()
+    head = len(one.room.envelopes())
+    with pytest.raises(TradeRejected, match="trading is halted"):
+        one.approve()
+    one.service.step()
+    assert len(one.room.envelopes()) == head
+    assert one.status() == "asked"
+
+
+def test_a_no_ends_the_signal() -> None:
+    """It is rejected with the person's reason, and the bot is not asked to say it again."""
+    one = Asked()
+    one.reject("too wild")
+    (rejected,) = one.room.envelopes(SignalRejected)
+    assert isinstance(rejected.event, SignalRejected)
+    assert (rejected.actor, rejected.event.rules[0].reason, rejected.event.not_yet) == (
+        "ann",
+        "ann said no: too wild",
+        False,
+    )
+    with pytest.raises(WrongSignal, match="rejected"):
+        one.approve()
+
+
+def test_a_question_expires() -> None:
+    """After `approval_minutes` nobody can say yes any more, though a signal that waits for none would be stale long before."""
+    one = Asked()
+    one.room.clock.move(minutes=59)
+    one.service.step()
+    assert one.status() == "asked"
+    one.room.clock.move(minutes=2)
+    with pytest.raises(TradeRejected, match="beyond 3600 s"):
+        one.approve()
+    one.service.step()
+    assert one.status() == "expired"
+    assert len(one.room.of(SignalExpired)) == 1
+
+
+def test_a_newer_opinion_answers_the_question() -> None:
+    """The bot has spoken again: the older signal is rejected, the newer one is asked about."""
+    one = Asked()
+    one.room.clock.move(minutes=1)
+    newer = one.room.signal("-0.5", asof=one.room.clock() - timedelta(seconds=1))
+    one.room.hold("1")
+    one.service.step()
+    assert one.status() == "rejected"
+    assert [getattr(asked, "signal_id", None) for asked in one.room.of(ApprovalRequested)] == [one.signal_id, newer]
+
+
+def test_the_mode_holds_for_what_waits_already() -> None:
+    """Set to automatic, what waits is traded; turned off, it is rejected, and so is all that comes."""
+    one = Asked()
+    one.mode("automatic")
+    one.service.step()
+    assert one.status() == "approved"
+
+    other = Asked()
+    other.mode("off")
+    other.service.step()
+    assert other.status() == "rejected"
+    other.room.clock.move(minutes=20)
+    other.room.signal()
+    other.service.step()
+    assert len(other.room.of(SignalRejected)) == 2
+    assert other.room.orders() == []
+
+
+class TradesAnyway(TradeService):
+    """Planted: a signal that waits for an answer is traded as if one had come."""
+
+    def step(self) -> None:
+        super().step()
+        with self._desk() as desk:
+            waiting = [one.signal_id for one in desk.rows.where(SignalView)]
+        for signal_id in waiting:
+            self.approve(signal_id, "nobody", self._record)
+
+
+def test_trading_without_an_answer_is_found() -> None:
+    """Planted: the test of the question fails on a service that does not wait."""
+    room = Room(MemoryBook(SteppingClock()), "modes")
+    room.tell(BotModeSet(bot_id="one", mode="ask"))
+    service = room.service(ScriptedExchange(), kind=TradesAnyway)
+    room.signal()
+    service.step()
+    assert room.orders() != []
