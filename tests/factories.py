@@ -19,12 +19,14 @@ from ledger.envelope import NewEvent, canonical_json
 from ledger.event_parts import Fee, RuleChecked, SignalPart
 from ledger.events import (
     AccountOpened,
+    ApprovalRequested,
     AssetDeposited,
     AssetWithdrawn,
     BotConfigured,
     BotFailed,
     BotKindDisabled,
     BotKindEnabled,
+    BotModeSet,
     BotRegistered,
     BotStarted,
     BotStopped,
@@ -461,6 +463,7 @@ _MOVES: Final[dict[str, Callable[[Story, Step], list[NewEvent]]]] = {
     "signal": Story.signal,
     "approve": Story.approve,
     "reject": Story.reject,
+    "ask": Story.ask,
     "expire": Story.expire,
     "order": Story.order,
     "order_and_fill": Story.order_and_fill,
