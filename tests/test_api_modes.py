@@ -38,7 +38,7 @@ def asked(daybook: Daybook, key: str = "said") -> str:
 def test_a_person_says_yes(daybook: Daybook) -> None:
     """The signal waits in the list; the same yes twice is one order; a second yes is one too many."""
     waiting = asked(daybook)
-    assert [one["signal_id"] for one in daybook.read("signals/?status=asked")["items"]] == [waiting]
+    assert [one["signal_id"] for one in daybook.read("signals/", status="asked")["items"]] == [waiting]
     assert daybook.read("orders/")["items"] == []
 
     first, again = (told(daybook, "POST", f"signals/{waiting}/approve", "yes") for _ in range(2))
