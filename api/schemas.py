@@ -5,10 +5,11 @@ from uuid import UUID
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from ledger.event_parts import RuleChecked
+from ledger.event_parts import OrderKind, RuleChecked, TimeInForce
 from ledger.values import Amount, Instrument, Money, Price, Quantity, Side, UtcTime
 
 DEEPEST: Final = 8
+LONGEST_LIFE_S: Final = 90 * 24 * 3600
 PRINTABLE: Final = r"^[^\x00-\x1f\x7f]+$"
 
 
@@ -25,15 +26,22 @@ def _lower(value: object) -> object:
 
 
 class TradeTicket(Request):
-    """An order as a person asks for it. Exactly one of base_size and quote_size (also read as size_usd)."""
+    """An order as a person asks for it. Exactly one of base_size and quote_size (also read as size_usd).
+
+    A stop order waits for its stop_price and is a market order from then on. What has not filled `expires_in_s` seconds
+    later (a day when it is left out) is cancelled; an order that is ioc or fok does not rest at all.
+    """
 
     product_id: Instrument
     side: Annotated[Side, BeforeValidator(_lower)]
-    type: Annotated[Literal["market", "limit"], BeforeValidator(_lower)] = "market"
+    type: Annotated[OrderKind, BeforeValidator(_lower)] = "market"
     base_size: Quantity | None = None
     quote_size: Quantity | None = None
     size_usd: Quantity | None = None
     limit_price: Price | None = None
+    stop_price: Price | None = None
+    time_in_force: Annotated[TimeInForce, BeforeValidator(_lower)] | None = None
+    expires_in_s: Annotated[int, Field(ge=1, le=LONGEST_LIFE_S)] | None = None
     account: Annotated[str, Field(min_length=1, max_length=100, pattern=PRINTABLE)] | None = None
 
     @model_validator(mode="after")
@@ -42,8 +50,13 @@ class TradeTicket(Request):
         if len(sizes) != 1:
             what = "none was" if not sizes else f"{len(sizes)} were"
             raise ValueError(f"exactly one of base_size and quote_size must be given, {what}")
-        if (self.type == "limit") != (self.limit_price is not None):
-            raise ValueError("a limit order needs a limit_price, and a market order has none")
+        for kind, price in (("limit", self.limit_price), ("stop", self.stop_price)):
+            if (self.type == kind) != (price is not None):
+                raise ValueError(f"a {kind} order needs a {kind}_price, and no other order has one")
+        if self.type == "stop" and self.base_size is None:
+            raise ValueError("a stop order needs a base_size")
+        if self.time_in_force is not None and self.type != "limit":
+            raise ValueError("just a limit order has a time_in_force")
         return self
 
 
@@ -214,6 +227,8 @@ class OrderAnswer(Answer):
     base_size: Money | None
     quote_size: Money | None
     limit_price: Money | None
+    stop_price: Money | None
+    time_in_force: str | None
     signal_id: UUID | None
     triggered_by: str
     requested_at: UtcTime

@@ -72,7 +72,7 @@ class Desk:
         instrument = Instrument(order.instrument)
         if order.account != account or asset not in (instrument.base, instrument.quote):
             return ZERO
-        price = order.limit_price or self._price(instrument)
+        price = order.limit_price or order.stop_price or self._price(instrument)
         if order.side == "sell" and asset == instrument.base:
             size = order.base_size if order.base_size is not None else (order.quote_size or ZERO) / price
             return max(size - order.filled_quantity, ZERO)

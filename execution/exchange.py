@@ -10,7 +10,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Literal, Protocol
 
-from ledger.event_parts import Fee, OrderKind
+from ledger.event_parts import Fee, OrderKind, TimeInForce
 from ledger.values import Asset, Instrument, Side
 
 
@@ -27,20 +27,44 @@ class OrderTicket:
     quote_size: Decimal | None
     limit_price: Decimal | None
     expires_at: datetime
+    stop_price: Decimal | None = None
+    time_in_force: TimeInForce | None = None
 
     def __post_init__(self) -> None:
-        check_terms(self.kind, self.base_size, self.quote_size, self.limit_price)
+        check_terms(self)
 
 
-def check_terms(
-    kind: OrderKind, base_size: Decimal | None, quote_size: Decimal | None, limit_price: Decimal | None
-) -> None:
-    """Raises ValueError unless there is exactly one size, a limit price just for a limit order, and all are above 0."""
-    if (base_size is None) == (quote_size is None):
+class Terms(Protocol):
+    """What is asked of an order, whoever asks."""
+
+    @property
+    def kind(self) -> OrderKind: ...
+    @property
+    def base_size(self) -> Decimal | None: ...
+    @property
+    def quote_size(self) -> Decimal | None: ...
+    @property
+    def limit_price(self) -> Decimal | None: ...
+    @property
+    def stop_price(self) -> Decimal | None: ...
+    @property
+    def time_in_force(self) -> TimeInForce | None: ...
+
+
+def check_terms(terms: Terms) -> None:
+    """Raises ValueError for terms that contradict each other or are not above 0."""
+    if (terms.base_size is None) == (terms.quote_size is None):
         raise ValueError("an order has either a base size or a quote size")
-    if (kind == "limit") != (limit_price is not None):
-        raise ValueError("a limit order has a limit price, a market order has none")
-    if any(number is not None and number <= 0 for number in (base_size, quote_size, limit_price)):
+    if (terms.kind == "limit") != (terms.limit_price is not None):
+        raise ValueError("a limit order has a limit price, no other order has one")
+    if (terms.kind == "stop") != (terms.stop_price is not None):
+        raise ValueError("a stop order has a stop price, no other order has one")
+    if terms.kind == "stop" and terms.base_size is None:
+        raise ValueError("a stop order has a base size")
+    if terms.time_in_force is not None and terms.kind != "limit":
+        raise ValueError("just a limit order has a time in force")
+    numbers = (terms.base_size, terms.quote_size, terms.limit_price, terms.stop_price)
+    if any(number is not None and number <= 0 for number in numbers):
         raise ValueError("sizes and prices are greater than 0")
 
 

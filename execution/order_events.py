@@ -6,11 +6,13 @@ from decimal import Decimal
 from typing import Final, Literal
 from uuid import UUID
 
+from pydantic import TypeAdapter
+
 from execution.desk import Desk
 from execution.exchange import Accepted, Fill, OrderTicket, Refused, Unknown
 from execution.review import Approval, ManualTicket
 from ledger.envelope import NewEvent
-from ledger.event_parts import Fee
+from ledger.event_parts import Fee, OrderKind, TimeInForce
 from ledger.events import (
     CancelRequested,
     DifferenceFound,
@@ -31,6 +33,8 @@ from ledger.rows import Rows
 from ledger.values import ZERO, Instrument, Side, decimal_text, derived_id, round18
 
 ACTOR: Final = "trade-service"
+KIND: Final = TypeAdapter[OrderKind](OrderKind)
+TIME_IN_FORCE: Final = TypeAdapter[TimeInForce | None](TimeInForce | None)
 SAME_CURRENCY: Final = Decimal(1)
 """The quote rate of a pair quoted in the portfolio's base currency; review lets no other pair through."""
 
@@ -47,8 +51,10 @@ def manual_intent(ticket: ManualTicket, approval: Approval, order_id: UUID, desk
         base_size=ticket.base_size,
         quote_size=ticket.quote_size,
         limit_price=ticket.limit_price,
+        stop_price=ticket.stop_price,
+        time_in_force=ticket.time_in_force,
         triggered_by="manual",
-        expires_at=desk.now + desk.window("manual_order_lifetime_minutes"),
+        expires_at=desk.now + (ticket.lifetime or desk.window("manual_order_lifetime_minutes")),
         rules=approval.rules,
     )
     return NewEvent(order, order_id, desk.now, actor, order_id)
@@ -61,8 +67,10 @@ def asked_for(order: OrderView, ticket: ManualTicket) -> bool:
         and order.instrument == ticket.instrument
         and order.side == ticket.side
         and order.kind == ticket.kind
-        and (order.base_size, order.quote_size, order.limit_price)
-        == (ticket.base_size, ticket.quote_size, ticket.limit_price)
+        and (order.base_size, order.quote_size) == (ticket.base_size, ticket.quote_size)
+        and (order.limit_price, order.stop_price) == (ticket.limit_price, ticket.stop_price)
+        and order.time_in_force == ticket.time_in_force
+        and (ticket.lifetime is None or order.expires_at - order.requested_at == ticket.lifetime)
         and ticket.account in (None, order.account)
     )
 
@@ -196,9 +204,11 @@ def ticket_of(order: OrderView) -> OrderTicket:
         account=order.account,
         instrument=Instrument(order.instrument),
         side=Side(order.side),
-        kind="limit" if order.kind == "limit" else "market",
+        kind=KIND.validate_python(order.kind),
         base_size=order.base_size,
         quote_size=order.quote_size,
         limit_price=order.limit_price,
         expires_at=order.expires_at,
+        stop_price=order.stop_price,
+        time_in_force=TIME_IN_FORCE.validate_python(order.time_in_force),
     )

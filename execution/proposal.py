@@ -31,6 +31,7 @@ class Proposal:
     venue_rules: InstrumentRules | None
     signal: SignalView | None = None
     limit_price: Decimal | None = None
+    stop_price: Decimal | None = None
     agreed: str | None = None
     standing: Standing | None = None
 

@@ -1,6 +1,7 @@
 """Review: signal + desk → approve, reduce, hold or reject, with every rule's answer. Pure."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 from decimal import Decimal
 
 from execution.decision import Verdict, decided, verdict_of
@@ -11,7 +12,7 @@ from execution.rules import FIRST, FOR_EVERY_ORDER, FOR_SIGNALS, NOT_YET
 from execution.rules_of_signals import person_agrees
 from execution.sizing import Size, signal_size, wanted_value
 from execution.standing import standing_of
-from ledger.event_parts import OrderKind, RuleChecked
+from ledger.event_parts import OrderKind, RuleChecked, TimeInForce
 from ledger.projections.opinions import action_of
 from ledger.projections.portfolio import AccountView
 from ledger.projections.signals import SignalView
@@ -82,7 +83,7 @@ class Expiry:
 
 @dataclass(frozen=True, slots=True)
 class ManualTicket:
-    """What a person asks for; the account may be left open. Raises ValueError as an `OrderTicket` does."""
+    """What a person asks for. Account and lifetime may be left open. Raises ValueError as an `OrderTicket` does."""
 
     instrument: Instrument
     side: Side
@@ -91,9 +92,12 @@ class ManualTicket:
     quote_size: Decimal | None
     limit_price: Decimal | None
     account: str | None
+    stop_price: Decimal | None = None
+    time_in_force: TimeInForce | None = None
+    lifetime: timedelta | None = None
 
     def __post_init__(self) -> None:
-        check_terms(self.kind, self.base_size, self.quote_size, self.limit_price)
+        check_terms(self)
 
 
 SignalVerdict = Approval | Question | Rejection | Expiry
@@ -128,7 +132,9 @@ def review_manual(ticket: ManualTicket, desk: Desk, venue_rules: InstrumentRules
     """The verdict on an order that a person asks for: the rules that hold for every order."""
     account = desk.account(ticket.account) if ticket.account is not None else desk.first_account()
     mark = desk.mark(ticket.instrument)
-    price = ticket.limit_price or (mark.price if mark else None)
+    price = ticket.limit_price or (mark.price if mark else ticket.stop_price)
+    if price is not None and ticket.stop_price is not None and ticket.side is Side.BUY:
+        price = max(price, ticket.stop_price)  # what it will cost by then
     size = None if price is None else _ticket_size(ticket, price)
     proposal = Proposal(
         ticket.instrument,
@@ -138,6 +144,7 @@ def review_manual(ticket: ManualTicket, desk: Desk, venue_rules: InstrumentRules
         account,
         venue_rules,
         limit_price=ticket.limit_price,
+        stop_price=ticket.stop_price,
         standing=standing_of(desk),
     )
     return _verdict(proposal, tuple(rule(proposal, desk) for rule in FOR_EVERY_ORDER))

@@ -46,16 +46,18 @@ def price_known(proposal: Proposal, desk: Desk) -> RuleChecked:
 
 
 def in_steps(proposal: Proposal, desk: Desk) -> RuleChecked:
-    """Size and limit price are whole numbers of the venue's steps, where they are given."""
-    size, rules, limit = proposal.size, proposal.venue_rules, proposal.limit_price
+    """Size, limit price and stop price are whole numbers of the venue's steps, where they are given."""
+    size, rules = proposal.size, proposal.venue_rules
     if rules is None:
         return checked("in_steps", False, "the venue's steps are not known")
     if size is not None and size.base_size is not None and size.base_size % rules.lot:
         reason = f"size {text_of(size.base_size)} is no multiple of the venue's lot of {text_of(rules.lot)}"
         return checked("in_steps", False, reason, base_size=size.base_size, lot=rules.lot)
-    if limit is not None and limit % rules.tick:
-        reason = f"limit price {text_of(limit)} is no multiple of the venue's tick of {text_of(rules.tick)}"
-        return checked("in_steps", False, reason, limit_price=limit, tick=rules.tick)
+    for name, price in (("limit_price", proposal.limit_price), ("stop_price", proposal.stop_price)):
+        if price is not None and price % rules.tick:
+            told = f"{name.replace('_', ' ')} {text_of(price)}"
+            reason = f"{told} is no multiple of the venue's tick of {text_of(rules.tick)}"
+            return checked("in_steps", False, reason, tick=rules.tick, **{name: price})
     return checked("in_steps", True, "size and price are in the venue's steps", lot=rules.lot, tick=rules.tick)
 
 

@@ -32,6 +32,8 @@ def exposure(proposal: Proposal, desk: Desk) -> RuleChecked:
 def price_band(proposal: Proposal, desk: Desk) -> RuleChecked:
     """The price is not much worse than the last mark: for a purchase not far above it, for a sale not far below."""
     most, mark, price = desk.limit("price_band_pct"), desk.mark(proposal.instrument), proposal.price
+    if proposal.stop_price is not None:
+        return checked("price_band", True, "a stop order waits for a price away from the mark", maximum_pct=most)
     if mark is None or price is None:
         return checked("price_band", True, "there is no mark to compare the price with", maximum_pct=most)
     away = round18((price - mark.price) * 100 / mark.price)

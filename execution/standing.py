@@ -102,7 +102,7 @@ def pending_buys(desk: Desk, instrument: Instrument | None = None) -> Decimal:
 
 def _still_to_spend(order: OrderView, desk: Desk) -> Decimal:
     mark = desk.mark(Instrument(order.instrument))
-    price = order.limit_price or (mark.price if mark else Decimal(1))
+    price = order.limit_price or order.stop_price or (mark.price if mark else Decimal(1))
     size = order.quote_size if order.quote_size is not None else (order.base_size or ZERO) * price
     return max(size - order.filled_value, ZERO)
 

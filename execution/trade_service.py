@@ -303,10 +303,10 @@ class TradeService(Decider):
             self._close_if_ended(order, found[order.order_id])
 
     def _state(self, order: OrderView) -> FoundOrder | NotPlaced | Unknown:
-        """What the venue says of an accepted order, which it has been asked to cancel where somebody wants that."""
+        """What the venue says of an accepted order; one that is not wanted any more, or whose time is over, it is asked to cancel."""
         exchange = self._venues.at(order)
-        ask = exchange.find if order.cancel_requested_at is None else exchange.cancel
-        return ask(order.client_order_id)
+        over = order.cancel_requested_at is not None or self._clock() >= order.expires_at
+        return (exchange.cancel if over else exchange.find)(order.client_order_id)
 
     def _fills(self, order: OrderView) -> list[Fill]:
         try:
@@ -335,7 +335,8 @@ class TradeService(Decider):
                 case NotPlaced():
                     return closed(row, "cancelled")
                 case FoundOrder() if found.state != "open" and row.filled_quantity >= found.filled:
-                    return closed(row, found.state)
+                    expired = found.state == "cancelled" and row.cancel_requested_at is None
+                    return closed(row, "expired" if expired and self._clock() >= row.expires_at else found.state)
                 case _:
                     return None
 

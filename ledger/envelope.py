@@ -95,6 +95,7 @@ def encode(event: Event) -> str:
 
 Lift = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 LIFTS: Final[dict[tuple[str, int], Lift]] = {
+    ("OrderRequested", 1): lambda payload: payload,
     ("PortfolioOpened", 1): lambda payload: {**payload, "allow_short": False},
     ("SignalRejected", 1): lambda payload: {**payload, "not_yet": False},
 }

@@ -17,7 +17,11 @@ Source = Annotated[
 ]
 """Who triggered an order or a trade: attribution only, it never decides how P&L is computed."""
 
-OrderKind = Literal["market", "limit"]
+OrderKind = Literal["market", "limit", "stop"]
+"""A stop order rests until the price touches its stop price, and is a market order from then on."""
+
+TimeInForce = Literal["gtc", "ioc", "fok"]
+"""How long a limit order may rest: until it is cancelled or expires, not at all, or not at all and only as a whole."""
 
 LARGEST_COUNT: Final = 2**31 - 1
 """Whole numbers in events stay below this, so that every view can hold them."""

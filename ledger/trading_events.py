@@ -5,17 +5,20 @@ from uuid import UUID
 
 from pydantic import Field, model_validator
 
-from ledger.event_parts import LARGEST_COUNT, Event, Name, OrderKind, RuleChecked, Source, Text
+from ledger.event_parts import LARGEST_COUNT, Event, Name, OrderKind, RuleChecked, Source, Text, TimeInForce
 from ledger.values import Amount, Asset, Instrument, Price, Quantity, Side, UtcTime
 
 
 class OrderRequested(Event):
     """The intent, stored before any call to a venue. Exactly one of `base_size` and `quote_size` is given.
 
+    A limit order has a `limit_price` and may have a time in force, a stop order has a `stop_price`.
+
     `rules` is what review checked for an order without a signal (a manual one); the event id is the order id.
     """
 
     type = "OrderRequested"
+    version = 2
     client_order_id: Name
     account: Name
     venue: Name
@@ -25,6 +28,8 @@ class OrderRequested(Event):
     base_size: Quantity | None = None
     quote_size: Quantity | None = None
     limit_price: Price | None = None
+    stop_price: Price | None = None
+    time_in_force: TimeInForce | None = None
     signal_id: UUID | None = None
     triggered_by: Source
     expires_at: UtcTime

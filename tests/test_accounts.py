@@ -114,6 +114,16 @@ def test_a_sealed_key_opens_with_its_installation_and_account_only(
             Accounts(book, own, system_clock).exchanges(portfolio_id_of("mine"))
 
 
+def test_a_key_that_may_withdraw_is_refused(venue: SimulatedVenue, folder: Path) -> None:
+    """Where the venue tells what a key may do, one that may withdraw opens no account, and nothing is stored."""
+    httpx.post(f"{venue.url}/control/faults", json={"name": "withdrawals"}).raise_for_status()
+    refused = added(venue, "--create", "--base", "USDT")
+    assert refused.exit_code == 1
+    assert "may withdraw from binance" in refused.output
+    assert "There are no accounts" in run("list").output
+    assert added(venue, "--create", "--base", "USDT").exit_code == 0
+
+
 def test_a_removed_account_is_gone(venue: SimulatedVenue, folder: Path) -> None:
     """Its key is forgotten; a second time there is nothing to remove."""
     assert added(venue, "--create", "--base", "USDT").exit_code == 0

@@ -187,6 +187,18 @@ EXPECTED: dict[str, Event] = {
     "SignalRejected.v1": SignalRejected(signal_id=SIGNAL, rules=(CONFIDENT, COOLING), not_yet=False),
     "SignalRejected.v2": SignalRejected(signal_id=SIGNAL, rules=(CONFIDENT, COOLING), not_yet=True),
     "SignalExpired.v1": SignalExpired(signal_id=SIGNAL, rules=(COOLING,)),
+    "OrderRequested.v2": OrderRequested(
+        client_order_id="db-0192a3c4-2",
+        account="kraken-1",
+        venue="kraken",
+        instrument=BTC_USD,
+        side=Side.SELL,
+        kind="stop",
+        base_size=d("0.0015"),
+        stop_price=d("58000.5"),
+        triggered_by="manual",
+        expires_at=datetime(2026, 3, 2, 12, 0, 0, 123456, UTC),
+    ),
     "OrderRequested.v1": OrderRequested(
         client_order_id="db-0192a3c4-1",
         account="kraken-1",

@@ -34,7 +34,11 @@ sizes = st.one_of(
     st.decimals("0.00001", "60", places=8).map(lambda size: {"base_size": size, "quote_size": None}),
     st.decimals("1", "6000", places=2).map(lambda size: {"base_size": None, "quote_size": size}),
 )
-kinds = st.one_of(st.just(MARKET), prices.map(lambda price: {"kind": "limit", "limit_price": price}))
+frames = st.sampled_from([None, "gtc", "ioc", "fok"])
+kinds = st.one_of(
+    st.just(MARKET),
+    st.builds(lambda price, frame: {"kind": "limit", "limit_price": price, "time_in_force": frame}, prices, frames),
+)
 candle_numbers = st.tuples(prices, prices, st.decimals("0", "300", places=1))
 
 

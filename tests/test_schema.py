@@ -173,7 +173,23 @@ def test_a_wrong_condition_would_be_noticed(engine: Engine, monkeypatch: pytest.
     """Planted: a condition that forgets refused orders disagrees with the row."""
     portfolio_id = derived_id("live", next(_examples))
     row = OrderView(
-        *(UUID(int=1), 1, "c", "main", "paper", "BTC-USD", "buy", "market", None, None, None, None, "manual"),
+        *(
+            UUID(int=1),
+            1,
+            "c",
+            "main",
+            "paper",
+            "BTC-USD",
+            "buy",
+            "market",
+            None,
+            None,
+            None,
+            None,
+            None,
+            None,
+            "manual",
+        ),
         *(START, START, "refused", 1, None, None, Decimal(0), Decimal(0), 0, ""),
     )
     monkeypatch.setitem(LIVE, "orders", "status <> 'closed'")

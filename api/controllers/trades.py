@@ -1,5 +1,6 @@
 """Trades and orders: what happened, and asking for more of it."""
 
+from datetime import timedelta
 from uuid import UUID
 
 from litestar import Controller, Response, get, post
@@ -178,6 +179,9 @@ def _ticket(system: System, data: TradeTicket) -> ManualTicket:
         quote_size=data.quote_size if data.quote_size is not None else data.size_usd,
         limit_price=data.limit_price,
         account=data.account,
+        stop_price=data.stop_price,
+        time_in_force=data.time_in_force,
+        lifetime=None if data.expires_in_s is None else timedelta(seconds=data.expires_in_s),
     )
 
 

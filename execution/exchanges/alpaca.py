@@ -46,5 +46,6 @@ ALPACA: Final = VenueFacts(
     history_window=None,
     page=100,
     quote_sells=True,
+    times_in_force=frozenset({"gtc", "ioc"}),
     sandbox=True,
 )

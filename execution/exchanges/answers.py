@@ -45,6 +45,14 @@ def part(row: Row, name: str) -> Row:
     return row_of(row.get(name))
 
 
+def flag(row: Row, name: str) -> bool:
+    """A part that is true or false. Raises OddAnswer when it is neither."""
+    found = row.get(name)
+    if not isinstance(found, bool):
+        raise OddAnswer(f"{name} is {str(found)[:40]!r}")
+    return found
+
+
 def text(row: Row, name: str) -> str:
     """A part that is a text (or a whole number, as text). Raises OddAnswer when it is empty or missing."""
     found = row.get(name)

@@ -7,7 +7,7 @@ from typing import Final
 import ccxt
 
 from execution.exchange import VenueOrder
-from execution.exchanges.answers import order_of, row_of
+from execution.exchanges.answers import flag, order_of, row_of
 from execution.exchanges.venue_facts import Asked, Client, ListAt, VenueFacts, with_client_id
 
 _PAGE: Final = 1000
@@ -48,6 +48,9 @@ BINANCE: Final = VenueFacts(
     page=_PAGE,
     trade_cursor="fromId",
     quote_sells=True,
+    stops=True,
+    times_in_force=frozenset({"gtc", "ioc", "fok"}),
+    withdraws=lambda client: flag(row_of(client.sapiGetAccountApiRestrictions()), "enableWithdrawals"),
     order_trades=True,
     settings={
         "options": {

@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Final
 
 from execution.exchange import VenueOrder
-from execution.exchanges.answers import OddAnswer, order_of, part, rows_of
+from execution.exchanges.answers import OddAnswer, order_of, part, row_of, rows_of
 from execution.exchanges.venue_facts import Asked, Client, ListAt, VenueFacts, with_client_id
 
 _PAGE: Final = 100
@@ -40,6 +40,14 @@ def _listed(client: Client, answer: dict[str, object], asked: Asked) -> list[Ven
     return with_client_id(client, orders, _ORDERS, asked)
 
 
+def _withdraws(client: Client) -> bool:
+    permissions = part(part(row_of(client.privateGetV5UserQueryApi()), "result"), "permissions")
+    wallet = permissions.get("Wallet")
+    if not isinstance(wallet, list):
+        raise OddAnswer("the key's permissions name no wallet")
+    return "Withdraw" in wallet
+
+
 BYBIT: Final = VenueFacts(
     venue="bybit",
     hosts=frozenset({"api.bybit.com", "api-testnet.bybit.com"}),
@@ -57,6 +65,8 @@ BYBIT: Final = VenueFacts(
     history_window=timedelta(days=7),
     page=_PAGE,
     quote_sells=True,
+    times_in_force=frozenset({"gtc", "ioc", "fok"}),
+    withdraws=_withdraws,
     order_trades=True,
     by_venue_id=_by_venue_id,
     settings={

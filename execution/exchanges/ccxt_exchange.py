@@ -40,7 +40,7 @@ from execution.exchanges.answers import (
 )
 from execution.exchanges.calling import Failed, called
 from execution.exchanges.outcomes import meaning_of, one_line
-from execution.exchanges.ticket_terms import plain, quote_amount, why_not_sendable
+from execution.exchanges.ticket_terms import plain, quote_amount, terms_of, why_not_sendable
 from execution.exchanges.transport import Wire
 from execution.exchanges.venue_facts import SINCE_MARGIN, Asked, Client, ListAt, VenueFacts, holding
 from ledger.values import ZERO, Asset, Clock, Instrument, time_text
@@ -95,11 +95,17 @@ class CcxtExchange:
         self._clock = clock
         self._measured_at: datetime | None = None
         self._sent: dict[str, _Sent] = {}
+        self._sandbox = sandbox
         self._wire = Wire(facts.hosts, clock, endpoint)
         self._client = _client(facts, api_key, clock, sandbox=sandbox)
         self._client.session.mount("https://", self._wire)
         self._client.session.mount("http://", self._wire)
         prepare(self._client)
+
+    def can_withdraw(self) -> bool | None:
+        """Whether the key may withdraw; None where the venue does not tell. Raises VenueUnavailable."""
+        ask = None if self._sandbox else self.facts.withdraws  # test addresses do not tell
+        return None if ask is None else self._read("what the key may do", lambda: ask(self._client))
 
     def rules(self, instrument: Instrument) -> InstrumentRules | None:
         symbol = symbol_of(instrument)
@@ -301,8 +307,9 @@ class CcxtExchange:
         client, symbol, side = self._client, symbol_of(ticket.instrument), ticket.side.value
         quote = plain(quote_amount(ticket, self.facts))
         if quote is None:
-            price = plain(ticket.limit_price)
-            return client.create_order(symbol, ticket.kind, side, plain(ticket.base_size), price, parameters)
+            price, kind = plain(ticket.limit_price), "limit" if ticket.kind == "limit" else "market"
+            parameters |= terms_of(ticket)
+            return client.create_order(symbol, kind, side, plain(ticket.base_size), price, parameters)
         if self.facts.quote_buys == "amount":
             return client.create_order(symbol, "market", side, quote, None, parameters)
         by_cost = {"buy": "create_market_buy_order_with_cost", "sell": "create_market_sell_order_with_cost"}[side]

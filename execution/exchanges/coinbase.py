@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Final
 
 from execution.exchange import VenueOrder
+from execution.exchanges.answers import flag, row_of
 from execution.exchanges.venue_facts import Asked, Client, ListAt, VenueFacts, with_client_id
 
 _PAGE: Final = 100
@@ -36,5 +37,7 @@ COINBASE: Final = VenueFacts(
     history_window=None,
     page=_PAGE,
     base_buys=False,
+    times_in_force=frozenset({"gtc", "ioc", "fok"}),
+    withdraws=lambda client: flag(row_of(client.v3PrivateGetBrokerageKeyPermissions()), "can_transfer"),
     has={"fetchCurrencies": False},
 )

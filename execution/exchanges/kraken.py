@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from execution.exchange import VenueOrder
+from execution.exchanges.answers import OddAnswer, part, row_of
 from execution.exchanges.venue_facts import Asked, Client, ListAt, VenueFacts, with_client_id
 from ledger.values import time_text
 
@@ -22,6 +23,13 @@ def _open_orders(client: Client, asked: Asked) -> list[VenueOrder]:
 def _closed_orders(client: Client, asked: Asked) -> list[VenueOrder]:
     orders = client.fetch_closed_orders(asked.symbol, asked.since, None, {"clientOrderId": asked.client_order_id})
     return with_client_id(client, orders, _CLOSED, asked, _PAGE)
+
+
+def _withdraws(client: Client) -> bool:
+    permissions = part(row_of(client.privatePostGetApiKeyInfo()), "result").get("permissions")
+    if not isinstance(permissions, list):
+        raise OddAnswer("the key's permissions are no list")
+    return any("withdraw" in str(one).lower() for one in permissions)
 
 
 def _parameters(now: datetime) -> dict[str, object]:
@@ -44,6 +52,9 @@ KRAKEN: Final = VenueFacts(
     trade_id_scope="account",
     history_window=None,
     page=_PAGE,
+    stops=True,
+    times_in_force=frozenset({"gtc", "ioc"}),
+    withdraws=_withdraws,
     has={"fetchCurrencies": False},
     order_parameters=_parameters,
 )

@@ -19,10 +19,13 @@ from execution.exchanges.paper_prices import (
     Bar,
     Offer,
     TopOfBook,
+    at_once_offer,
     bar_offer,
     in_lots,
     quote_offer,
+    stop_offer,
     tick_of,
+    touched,
     up,
     within,
     worse,
@@ -97,6 +100,17 @@ class _Order:
     fill_count: int = 0
     state: Literal["open", "filled", "expired", "cancelled"] = "open"
     fills: list[Fill] = field(default_factory=list)
+    triggered: bool = False
+
+    @property
+    def waits(self) -> bool:
+        """Whether the stop price has not been touched yet."""
+        return self.ticket.stop_price is not None and not self.triggered
+
+    @property
+    def at_once(self) -> bool:
+        """Whether what the first candle or quote does not fill is not to be filled at all."""
+        return self.ticket.time_in_force in ("ioc", "fok")
 
     def left_at(self, price: Decimal) -> Decimal:
         """What is still to be filled at `price`, in whole lots."""
@@ -162,6 +176,7 @@ class PaperExchange:
         quote_left = None if ticket.quote_size is None else ticket.quote_size - filled_value
         order = _Order(ticket, placed_at + self.terms.latency, base_left, quote_left, filled, fills)
         order.state = "filled" if base_left is not None and base_left <= 0 else "open"
+        order.triggered = filled > 0
         self._orders[ticket.client_order_id] = order
         if told_until is not None:
             # Something entered by hand may lie ahead of the market: it must not keep candles from being heard.
@@ -204,10 +219,10 @@ class PaperExchange:
         self._told_until[bar.instrument], self._prices[bar.instrument] = bar.opened_at, bar.open
         allowed, taken = in_lots(bar.volume * self.terms.volume_share), ZERO
         for order in self._orders_at(bar.instrument, bar.opened_at):
-            fresh = bar.opened_at - order.effective_at < bar.closed_at - bar.opened_at
-            offer = bar_offer(order.ticket, bar, self.terms.half_spread, fresh)
+            offer = _bar_offer(order, bar, self.terms.half_spread)
             if offer is not None:
                 taken += self._fill(order, offer, allowed, taken, bar.opened_at)
+            _end_if_at_once(order)
         self._taken[bar.instrument] = taken
 
     def on_touch(self, client_order_id: str, bar: Bar, offer: Offer) -> None:
@@ -227,9 +242,11 @@ class PaperExchange:
         """The market stands there now: market orders fill at the far side, limits when it is through their price."""
         self._prices[quote.instrument] = quote.bid
         for order in self._orders_at(quote.instrument, quote.at):
-            offer = quote_offer(order.ticket, quote)
+            order.triggered = (order.waits and touched(order.ticket, quote)) or order.triggered
+            offer = None if order.waits else quote_offer(order.ticket, quote)
             if offer is not None:
                 self._fill(order, offer, None, ZERO, quote.at)
+            _end_if_at_once(order)
 
     def _orders_at(self, instrument: Instrument, now: datetime) -> list[_Order]:
         """The instrument's orders that are in effect and open at that time, oldest first."""
@@ -249,6 +266,8 @@ class PaperExchange:
         price = self._with_impact(order, offer, allowed, taken + min(order.left_at(offer.price), room))
         rate = self.terms.taker_fee if offer.taker else self.terms.maker_fee
         wanted = min(order.left_at(price), room)
+        if order.ticket.time_in_force == "fok" and wanted < order.left_at(price):
+            return ZERO
         quantity = min(wanted, self._payable(order.ticket, price, rate))
         fee = self._fee(order.ticket, quantity, price, rate)
         if quantity <= 0 or not self._bearable(order.ticket, quantity, price, fee):
@@ -303,7 +322,7 @@ class PaperExchange:
         return self._balances(account, asset) + sum(pending, ZERO)
 
     def _refusal(self, ticket: OrderTicket) -> Refused | None:
-        size, value, limit = ticket.base_size, ticket.quote_size, ticket.limit_price
+        size, value, limit = ticket.base_size, ticket.quote_size, ticket.limit_price or ticket.stop_price
         if ticket.instrument not in self._instruments:
             return Refused("unknown_instrument", f"{ticket.instrument} is not traded here")
         if size is not None and (size < MINIMUM_SIZE or size % LOT):
@@ -324,6 +343,23 @@ class PaperExchange:
     def _chosen(self, what: str, client_order_id: str, rate: Decimal) -> bool:
         digest = hashlib.sha256(f"{self.terms.seed}/{what}/{client_order_id}".encode()).digest()
         return Decimal(int.from_bytes(digest[:8], "big")) < rate * 2**64
+
+
+def _bar_offer(order: _Order, bar: Bar, half_spread: Decimal) -> Offer | None:
+    """What the candle offers to the order; a stop order whose price it touches is a market order from then on."""
+    if order.waits:
+        offer = stop_offer(order.ticket, bar, half_spread)
+        order.triggered = offer is not None
+        return offer
+    if order.at_once:
+        return at_once_offer(order.ticket, bar, half_spread)
+    fresh = bar.opened_at - order.effective_at < bar.closed_at - bar.opened_at
+    return bar_offer(order.ticket, bar, half_spread, fresh)
+
+
+def _end_if_at_once(order: _Order) -> None:
+    if order.at_once and order.state == "open":
+        order.state = "expired"
 
 
 def _expire(order: _Order, now: datetime) -> None:

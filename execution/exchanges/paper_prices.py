@@ -73,6 +73,30 @@ def bar_offer(ticket: OrderTicket, bar: Bar, half_spread: Decimal, fresh: bool) 
     return Offer(limit, taker=False)
 
 
+def stop_offer(ticket: OrderTicket, bar: Bar, half_spread: Decimal) -> Offer | None:
+    """What a stop order gets of the candle that touches its price: the far side there, or at the open behind it."""
+    stop = ticket.stop_price
+    assert stop is not None, "a stop order has a stop price"
+    selling = ticket.side is Side.SELL
+    if (bar.low > stop) if selling else (bar.high < stop):
+        return None
+    price = min(bar.open, stop) if selling else max(bar.open, stop)
+    return Offer(worse(ticket.side, price, half_spread), taker=True)
+
+
+def at_once_offer(ticket: OrderTicket, bar: Bar, half_spread: Decimal) -> Offer | None:
+    """What a limit order that may not rest gets: the far side at the open, where its limit allows that."""
+    far = worse(ticket.side, bar.open, half_spread)
+    return Offer(far, taker=True) if within(ticket, far) == far else None
+
+
+def touched(ticket: OrderTicket, quote: TopOfBook) -> bool:
+    """Whether the market stands at the order's stop price or behind it."""
+    stop = ticket.stop_price
+    assert stop is not None, "a stop order has a stop price"
+    return quote.bid <= stop if ticket.side is Side.SELL else quote.ask >= stop
+
+
 def quote_offer(ticket: OrderTicket, quote: TopOfBook) -> Offer | None:
     """What stands in the book: the far side, for a limit order only when it is through the limit by a tick."""
     far = quote.ask if ticket.side is Side.BUY else quote.bid

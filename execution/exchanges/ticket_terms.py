@@ -12,7 +12,7 @@ def why_not_sendable(ticket: OrderTicket, facts: VenueFacts, market: Row) -> str
     """Why the venue cannot take the order as it is, in one sentence, or None. The client itself checks no minimum."""
     if not facts.client_id_pattern.fullmatch(ticket.client_order_id) or len(ticket.client_order_id) > 36:
         return f"{ticket.client_order_id[:80]!r} is no client order id at {facts.venue}"
-    return _wrong_size_mode(ticket, facts) or _too_small(ticket, market)
+    return _wrong_kind(ticket, facts) or _wrong_size_mode(ticket, facts) or _too_small(ticket, market)
 
 
 def quote_amount(ticket: OrderTicket, facts: VenueFacts) -> Decimal | None:
@@ -27,8 +27,26 @@ def plain(value: Decimal | None) -> str | None:
     return None if value is None else decimal_text(value)
 
 
+def terms_of(ticket: OrderTicket) -> dict[str, object]:
+    """The client's parameters for a stop price and a time in force; a limit order without one rests."""
+    terms: dict[str, object] = {}
+    if ticket.stop_price is not None:
+        terms["stopLossPrice"] = plain(ticket.stop_price)
+    if ticket.time_in_force not in (None, "gtc"):
+        terms["timeInForce"] = str(ticket.time_in_force).upper()
+    return terms
+
+
+def _wrong_kind(ticket: OrderTicket, facts: VenueFacts) -> str | None:
+    if ticket.kind == "stop" and not facts.stops:
+        return f"{facts.venue} takes no stop orders that become market orders"
+    if ticket.time_in_force is not None and ticket.time_in_force not in facts.times_in_force:
+        return f"{facts.venue} takes limit orders {' or '.join(sorted(facts.times_in_force))} only"
+    return None
+
+
 def _wrong_size_mode(ticket: OrderTicket, facts: VenueFacts) -> str | None:
-    market_order = ticket.kind == "market"
+    market_order = ticket.kind != "limit"
     if ticket.base_size is not None and market_order and ticket.side is Side.BUY and not facts.base_buys:
         return f"{facts.venue} takes market buys sized in quote only"
     if ticket.quote_size is not None and not market_order:

@@ -11,6 +11,7 @@ import ccxt
 
 from execution.exchange import VenueOrder, VenueTrade
 from execution.exchanges.answers import OddAnswer, milliseconds, order_of, part, row_of, rows_of, trade_of
+from ledger.event_parts import TimeInForce
 
 Client: TypeAlias = ccxt.Exchange
 """A ccxt client; it ships no types."""
@@ -62,7 +63,8 @@ class VenueFacts:
     nothing: then no order is ever held to be not placed without a person. `order_parameters` make it so.
     `sources` are asked in this order; at least two of them, or nothing is ever proven.
     `quote_buys` says how a market buy by quote is asked for: as ccxt's cost, or as the amount itself,
-    in multiples of `quote_step` where the client does not see to that. Own trades come oldest first and go on behind a
+    in multiples of `quote_step` where the client does not see to that. `stops`: it takes stop orders that become market
+    orders. `withdraws` asks whether the key may withdraw, where the venue tells. Own trades come oldest first and go on behind a
     `trade_cursor`, or without one newest first and go back by time.
     """
 
@@ -86,6 +88,9 @@ class VenueFacts:
     quote_buys: Literal["cost", "amount"] = "cost"
     quote_step: Decimal | None = None
     quote_sells: bool = False
+    stops: bool = False
+    times_in_force: frozenset[TimeInForce] = frozenset({"gtc"})
+    withdraws: Callable[[Client], bool] | None = None
     order_trades: bool = False
     settings: Mapping[str, object] = field(default_factory=dict)
     has: Mapping[str, bool] = field(default_factory=dict)

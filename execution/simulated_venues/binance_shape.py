@@ -176,6 +176,10 @@ class BinanceShape:
             "permissions": ["SPOT"],
         }
 
+    def key_permissions(self, _: Mapping[str, str]) -> Json:
+        may_withdraw = self.faults.take({"withdrawals"}, placing=False) is not None
+        return {"enableReading": True, "enableSpotAndMarginTrading": True, "enableWithdrawals": may_withdraw}
+
     def place(self, parameters: Mapping[str, str]) -> Json:
         client_id = parameters.get("newClientOrderId", f"server{len(self.matching.orders) + 1}")
         if not _CLIENT_ID.fullmatch(client_id):
@@ -268,6 +272,7 @@ _ROUTES: Final[Mapping[tuple[str, str], _Act]] = {
     ("GET", "depth"): BinanceShape.depth,
     ("GET", "klines"): BinanceShape.klines,
     ("GET", "account"): BinanceShape.account,
+    ("GET", "/sapi/v1/account/apiRestrictions"): BinanceShape.key_permissions,
     ("POST", "order"): BinanceShape.place,
     ("GET", "order"): BinanceShape.order,
     ("DELETE", "order"): BinanceShape.cancel,

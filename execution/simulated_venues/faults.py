@@ -41,7 +41,18 @@ TOLD_FILLS: Final = {
     "fills_duplicated": "every own trade is told twice",
     "fills_reordered": "own trades are told newest first",
 }
-FAULTS: Final = {**LOST_ANSWERS, **NOT_CARRIED_OUT, **TIMES_OF_ORDERS, **FILLS_OF_ORDERS, **TOLD_FILLS, **STATES}
+KEYS: Final = {
+    "withdrawals": "the venue says that the key may withdraw (Binance-shaped only)",
+}
+FAULTS: Final = {
+    **LOST_ANSWERS,
+    **NOT_CARRIED_OUT,
+    **TIMES_OF_ORDERS,
+    **FILLS_OF_ORDERS,
+    **TOLD_FILLS,
+    **STATES,
+    **KEYS,
+}
 """Every fault by name, and what happens."""
 _STORMY: Final = frozenset({*LOST_ANSWERS, *NOT_CARRIED_OUT})
 
@@ -60,7 +71,7 @@ def planned_fault(name: str, seconds: Decimal, times: int | None = 1, on: On | N
     """The fault, striking what fits it unless `on` says otherwise. Raises ValueError for a name nobody knows."""
     if name not in FAULTS:
         raise ValueError(f"{name[:40]!r} is no fault: there are {', '.join(FAULTS)}")
-    wide = name in STATES or name in TOLD_FILLS or name == "maintenance"
+    wide = name in STATES or name in TOLD_FILLS or name in KEYS or name == "maintenance"
     return Planned(name, on or ("all" if wide else "place"), None if name == "skew" else times, seconds)
 
 

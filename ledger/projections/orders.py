@@ -46,6 +46,8 @@ class OrderView(Row):
     base_size: Decimal | None
     quote_size: Decimal | None
     limit_price: Decimal | None
+    stop_price: Decimal | None
+    time_in_force: str | None
     signal_id: UUID | None
     triggered_by: str
     requested_at: datetime
@@ -67,7 +69,7 @@ class OrderView(Row):
 
 class OrdersProjection:
     name = "orders"
-    version = 2
+    version = 3
     events: tuple[type[Event], ...] = (
         CancelRequested,
         OrderRequested,
@@ -130,6 +132,8 @@ def _requested(event: OrderRequested, envelope: Envelope) -> OrderView:
         base_size=event.base_size,
         quote_size=event.quote_size,
         limit_price=event.limit_price,
+        stop_price=event.stop_price,
+        time_in_force=event.time_in_force,
         signal_id=event.signal_id,
         triggered_by=event.triggered_by,
         requested_at=envelope.occurred_at,

@@ -89,7 +89,7 @@ def ticket(venue: str, number: int, now: datetime, **terms: Any) -> OrderTicket:
         "account": "main",
         "instrument": FIRST.get(venue, Instrument("BTC-USD")),
         "side": Side.BUY,
-        "kind": "limit" if terms.get("limit_price") is not None else "market",
+        "kind": next((kind for kind in ("limit", "stop") if terms.get(f"{kind}_price") is not None), "market"),
         "base_size": None,
         "quote_size": None,
         "limit_price": None,
