@@ -69,11 +69,11 @@ class Accounts:
         kept = VenueAccount(portfolio_id, new.name, new.venue, sealed, new.endpoint, new.live, self._clock())
         exchange = self._exchange(kept, new.api_key)
         try:
+            holdings = {asset: held.free + held.held for asset, held in exchange.balances().items()}
             if exchange.can_withdraw():
                 raise BadAccount(
                     f"the account was not added: its key may withdraw from {new.venue}. Make one that may read and trade only"
                 )
-            holdings = {asset: held.free + held.held for asset, held in exchange.balances().items()}
         except VenueUnavailable as error:
             raise BadAccount(f"the account was not added: {error}") from None
         with self._book.reading(portfolio_id) as reading:

@@ -68,7 +68,10 @@ def test_a_touched_stop_is_a_market_order_for_its_rest() -> None:
     """What the candle's volume did not fill fills at the next open, wherever that is."""
     venue = sent(asked(stop="95"))
     venue.candles(bar(0, low="94", volume="40"), bar(1, opened="99", high="99", low="99"))
-    assert [f"{fill.quantity} at {fill.price}" for fill in venue.fills()] == ["4.00000000 at 95", "6.00000000 at 99"]
+    assert [(fill.price, fill.quantity) for fill in venue.fills()] == [
+        (Decimal(95), Decimal(4)),
+        (Decimal(99), Decimal(6)),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from api.controllers.portfolio import lot_answer, match_answer
 from api.entries import record_checked, reversal_of
 from api.entry_schemas import NewReversal, ReversalAnswer
 from api.errors import Problem
+from api.order_schemas import TradeTicket
 from api.reading import (
     PAST,
     AnyRequest,
@@ -35,7 +36,6 @@ from api.schemas import (
     TradeAnswer,
     TradeDetail,
     TradePage,
-    TradeTicket,
 )
 from api.wiring import System
 from execution.review import Approval, ManualTicket
