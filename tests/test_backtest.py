@@ -112,7 +112,7 @@ def test_a_loop_that_looks_less_far_back_is_found(monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.nightly
 def test_a_long_backtest_says_and_does_what_a_live_run_does(pytestconfig: pytest.Config) -> None:
-    """The same with every built-in bot over the candles of the file that --candles names, or else 20,000 simulated ones."""
+    """The same with every built-in bot over the candles of the file in --candles=FILE, or else 20,000 simulated ones."""
     path = pytestconfig.getoption("candles")
     candles = tape(20_000) if path is None else tuple(recorded_candles(path))
     bots = [
