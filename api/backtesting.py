@@ -138,12 +138,6 @@ def held_beside(simulation: Simulation) -> Simulation:
     return replace(simulation, spec=replace(spec, bots=()), plan=held, book=book)
 
 
-def performance_in(simulation: Simulation) -> Performance:
-    """Every figure of the simulated portfolio, up to the close of the last bar."""
-    log = simulation.book.log.read(simulation.plan.portfolio_id)
-    return performance_of(simulation.rows, log, until=simulation.ended_at)
-
-
 def run_id_of(spec: BacktestSpec, market: Market, extra: Mapping[str, Bot] = NO_BOTS) -> str:
     """The id that the run of this specification will have. Raises BadBacktest."""
     bots = _registrations(spec, market, extra)
@@ -173,8 +167,8 @@ def result_of(simulation: Simulation) -> BacktestResult:
         orders=types["OrderRequested"],
         trades=types["TradeExecuted"],
         failures=tuple(f"{card.bot_id}: {card.status_reason}" for card in broken),
-        performance=performance_in(simulation),
-        buy_and_hold=performance_in(held_beside(simulation)),
+        performance=_performance(simulation.book, plan, simulation.ended_at),
+        buy_and_hold=_held_performance(market, spec.cash, spec.terms, plan.first, plan.end),
     )
 
 
@@ -245,6 +239,17 @@ def _run_id(spec: BacktestSpec, market: Market, bots: list[BotRegistered]) -> st
 
 def _plain(value: object) -> str:
     return decimal_text(value) if isinstance(value, Decimal) else str(value)
+
+
+def _performance(book: MemoryBook, plan: Plan, until: datetime) -> Performance:
+    with book.reading(plan.portfolio_id) as reading:
+        return performance_of(reading.rows, book.log.read(plan.portfolio_id), until=until)
+
+
+@lru_cache(maxsize=16)
+def _held_performance(market: Market, cash: Decimal, terms: PaperTerms, first: int, end: int) -> Performance:
+    plan, book = _held(market, cash, terms, first, end)
+    return _performance(book, plan, market.candles[end - 1].closed_at)
 
 
 @lru_cache(maxsize=16)

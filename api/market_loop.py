@@ -24,11 +24,13 @@ from ledger.values import Instrument, derived_id
 from signals.bot import Bot
 from signals.closed_candles import ClosedCandles
 from signals.market import Candle, CandleFeed, Quote
-from signals.market_playback import PlayedFeed
+from signals.market_playback import KEPT, PlayedFeed
 from signals.registry import NO_BOTS
 from signals.runner import Evaluation, evaluate, signal_id
 
 WARMUP_BARS: Final = 600
+"""How much history a feed is started with."""
+
 MARK_EVERY_S: Final = 1.0
 CONTRADICTION: Final = "it was asked twice about the same candles and said something else the second time"
 
@@ -160,7 +162,7 @@ class MarketLoop:
     def _closed(self, instrument: Instrument, ahead: Sequence[Candle]) -> ClosedCandles:
         """The instrument's candles before those `ahead`, which all bots that are asked now share."""
         unseen = sum(1 for candle in ahead if candle.instrument == instrument)
-        candles = self._feed.history(instrument, WARMUP_BARS + unseen)
+        candles = self._feed.history(instrument, KEPT)
         return ClosedCandles(candles, len(candles) - unseen)
 
     def _record(self, said: Sequence[NewEvent], bots: Sequence[BotView]) -> None:

@@ -61,7 +61,7 @@ def event_hash(previous: bytes, envelope: Envelope) -> bytes:
         envelope.payload.encode(),
         envelope.metadata.encode(),
     )
-    body = b"".join(len(field).to_bytes(4, "big") + field for field in fields)
+    body = b"".join([len(field).to_bytes(4, "big") + field for field in fields])
     return hashlib.sha256(previous + body).digest()
 
 

@@ -64,20 +64,19 @@ class MemoryLog:
         with self._lock:
             log = self._opened(portfolio_id, events)
             positions = self._positions.setdefault(portfolio_id, {})
-            known = {new.event_id: log[positions[new.event_id] - 1] for new in events if new.event_id in positions}
-            for new in events:
-                if new.event_id in known and not same_content(known[new.event_id], new):
+            fresh = [new for new in events if new.event_id not in positions]
+            for new in events if len(fresh) < len(events) else ():
+                at = positions.get(new.event_id)
+                if at is not None and not same_content(log[at - 1], new):
                     raise Conflict(f"event {new.event_id} is already stored with other content")
-            fresh = [new for new in events if new.event_id not in known]
             if fresh and expected_position is not None and expected_position != len(log):
                 raise PositionConflict(f"expected position {expected_position}, but the log stands at {len(log)}")
-            recorded_at = max([self._clock(), *(log[-1].recorded_at,)] if log else [self._clock()])
-            stored = dict(known)
+            recorded_at = max(self._clock(), log[-1].recorded_at) if log else self._clock()
             for new in fresh:
-                stored[new.event_id] = _extend(log, portfolio_id, new, recorded_at)
+                _extend(log, portfolio_id, new, recorded_at)
                 positions[new.event_id] = len(log)
             self._logs[portfolio_id] = log
-            return [stored[new.event_id] for new in events]
+            return [log[positions[new.event_id] - 1] for new in events]
 
     def read(self, portfolio_id: UUID, after: int = 0, limit: int | None = None) -> Iterator[Envelope]:
         log = self._logs.get(portfolio_id, [])
@@ -131,7 +130,7 @@ def same_content(stored: Envelope, new: NewEvent) -> bool:
     )
 
 
-def _extend(log: list[Envelope], portfolio_id: UUID, new: NewEvent, recorded_at: datetime) -> Envelope:
+def _extend(log: list[Envelope], portfolio_id: UUID, new: NewEvent, recorded_at: datetime) -> None:
     previous = log[-1].hash if log else genesis_hash(portfolio_id)
     envelope = Envelope(
         portfolio_id=portfolio_id,
@@ -153,4 +152,3 @@ def _extend(log: list[Envelope], portfolio_id: UUID, new: NewEvent, recorded_at:
     if EVENTS.get((new.event.type, new.event.version)) is type(new.event):
         envelope.__dict__["event"] = new.event
     log.append(envelope)
-    return envelope

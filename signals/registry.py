@@ -2,7 +2,8 @@
 
 import hashlib
 from collections.abc import Mapping
-from typing import Any, Final
+from functools import lru_cache
+from typing import Any, Final, NamedTuple
 
 from pydantic import ValidationError
 
@@ -47,11 +48,35 @@ def bot_kinds(extra: Mapping[str, Bot] = NO_BOTS) -> tuple[str, ...]:
 
 def parameters_of(kind: str, json_text: str, extra: Mapping[str, Bot] = NO_BOTS) -> Parameters:
     """The parameters that a JSON object says, completed with defaults. Raises UnknownBotKind or BadParameters."""
-    bot = bot_of(kind, extra)
+    return settings_of(kind, json_text, extra).params
+
+
+class Settings(NamedTuple):
+    """Parameters, and the hash that stands for them."""
+
+    params: Parameters
+    hash: str
+
+
+def settings_of(kind: str, json_text: str, extra: Mapping[str, Bot] = NO_BOTS) -> Settings:
+    """The parameters that a JSON object says, and their hash. Raises as `parameters_of`."""
+    if kind in BUILT_IN:
+        return _built_in_settings(kind, json_text)
+    return _settings(bot_of(kind, extra), json_text)
+
+
+@lru_cache(maxsize=1000)
+def _built_in_settings(kind: str, json_text: str) -> Settings:
+    # A bot is asked with the same text at every candle, and what ours make of it follows from nothing else.
+    return _settings(BUILT_IN[kind], json_text)
+
+
+def _settings(bot: Bot, json_text: str) -> Settings:
     try:
-        return bot.Params.model_validate_json(json_text)
+        params = bot.Params.model_validate_json(json_text)
     except ValidationError as error:
-        raise BadParameters(f"the parameters of {kind} are wrong: {first_fault(error)}") from None
+        raise BadParameters(f"the parameters of {bot.kind} are wrong: {first_fault(error)}") from None
+    return Settings(params, parameters_hash(params))
 
 
 def parameters_schema(kind: str, extra: Mapping[str, Bot] = NO_BOTS) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from signals.bot import Bot, Part, Signal, Window
 from signals.closed_candles import ClosedCandles
 from signals.foreign import Failure, answer_of
 from signals.market import Candle, timeframe_of, timeframe_text
-from signals.registry import NO_BOTS, bot_of, parameters_hash, parameters_of
+from signals.registry import NO_BOTS, bot_of, settings_of
 
 
 def evaluate(
@@ -104,7 +104,7 @@ class _Asked:
 def _ask(view: BotView, candles: Sequence[Candle], extra: Mapping[str, Bot]) -> _Asked:
     """What the bot needs and says, as an event. Runs inside the door for foreign code."""
     bot = bot_of(view.kind, extra)
-    params = parameters_of(view.kind, view.parameters, extra)
+    params, settings = settings_of(view.kind, view.parameters, extra)
     last = candles[-1]
     if last.instrument != view.instrument or last.timeframe != timeframe_of(view.timeframe):
         given = f"{last.instrument} candles of {timeframe_text(last.timeframe)}"
@@ -116,7 +116,7 @@ def _ask(view: BotView, candles: Sequence[Candle], extra: Mapping[str, Bot]) -> 
     signal = bot.evaluate(window, params)
     if signal is None:
         return _Asked(needed, None)
-    return _Asked(needed, _event(view, bot.version, parameters_hash(params), last, signal))
+    return _Asked(needed, _event(view, bot.version, settings, last, signal))
 
 
 def _event(view: BotView, version: str, settings: str, last: Candle, signal: Signal) -> SignalEmitted:

@@ -40,6 +40,13 @@ LogMaker = Callable[[Clock], EventLog]
 BookMaker = Callable[[], Book]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Real candles for the nightly comparison of a live run with its backtest."""
+    parser.addoption(
+        "--candles", type=Path, help="a CSV file such as coinbase-BTC-USD-1h.csv, instead of simulated ones"
+    )
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """The nightly tests draw the nightly number of examples, unless a profile is named."""
     if config.getoption("markexpr") == "nightly" and not config.getoption("--hypothesis-profile"):

@@ -83,7 +83,7 @@ class Program:
         )
         self.feed.start(WARMUP, last_market_time(cast(PostgresBook, book), portfolio_id))
         market_clock = clock(self.feed)
-        self.paper = PaperExchange((BTC,), balances_of(book, portfolio_id), market_clock)
+        self.paper = PaperExchange(self.feed.instruments, balances_of(book, portfolio_id), market_clock)
         restore_paper_orders(book, portfolio_id, self.paper)
         exchange: Exchange = WatchedExchange(self.paper, hook)
         self.trader = TradeService(watched, portfolio_id, {"paper": exchange}, market_clock)

@@ -1,6 +1,6 @@
 """The backtest: the log of a live run, whatever is passed over on the way, and nothing in it before its time."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from decimal import Decimal
@@ -26,16 +26,20 @@ from api.backtesting import (
     run_backtest,
     simulation_of,
 )
+from api.first_run import registered
 from execution.exchanges.paper import PaperTerms
 from ledger.book import MemoryBook
 from ledger.envelope import NewEvent
-from ledger.events import SignalEmitted, TradeExecuted
+from ledger.events import BotRegistered, SignalEmitted, TradeExecuted
 from ledger.identities import broken_identities
 from ledger.projections.bots import BotView
 from ledger.projections.orders import OrderView
 from ledger.projections.policy import SignalPolicy
 from ledger.values import derived_id
 from signals.bot import Bot
+from signals.market import Candle, timeframe_text
+from signals.market_recorded import recorded_candles
+from signals.registry import BUILT_IN
 from tests.backtest_bots import AT_ONCE, TERMS, Saying, market_of_prices, simulated_market, spec_of
 from tests.factories import SteppingClock
 from tests.market_files import write_market
@@ -57,21 +61,24 @@ def head(simulation: Simulation) -> bytes:
 # --- the same as live -------------------------------------------------------------------------------------------------
 
 
-def live_and_tested(length: int) -> tuple[list[tuple[Any, ...]], Simulation]:
-    """The story of the program on a tape of candles, and the backtest on the same candles."""
-    candles = tape(length)
+def live_and_tested(
+    candles: Sequence[Candle], registrations: Sequence[BotRegistered]
+) -> tuple[list[tuple[Any, ...]], Simulation]:
+    """The story of the program with these bots on a tape of candles, and the backtest on the same candles."""
     book, portfolio_id = MemoryBook(SteppingClock()), derived_id("live")
-    open_portfolio(book, portfolio_id, candles, quick_bots())
+    open_portfolio(book, portfolio_id, candles, registrations)
     Program(book, portfolio_id, candles).play_out()
     log = (one for one in book.log.read(portfolio_id) if one.type != "MarkRecorded" and one.actor != "test")
-    bots = tuple(BotSpec(bot.kind, bot.parameters, bot.bot_id) for bot in quick_bots())
-    spec = BacktestSpec(Path("tape"), bots, Decimal(10_000), PaperTerms(), begin=candles[WARMUP].opened_at)
+    bots = tuple(BotSpec(bot.kind, bot.parameters, bot.bot_id) for bot in registrations)
+    begin = candles[WARMUP].opened_at
+    # The program leaves stops and targets to people, so they are not watched in the backtest either.
+    spec = BacktestSpec(Path("tape"), bots, Decimal(10_000), PaperTerms(), begin=begin, exits=False)
     return [told(one) for one in log], simulation_of(spec, Market.of(candles, "tape"))
 
 
 def test_a_backtest_says_and_does_what_a_live_run_does() -> None:
     """The same candles, one by one through the running program: every event but marks is equal, its id included."""
-    live, tested = live_and_tested(250)
+    live, tested = live_and_tested(tape(250), quick_bots())
 
     types = [one[1] for one in live]
     assert types.count("SignalEmitted") >= 20
@@ -79,11 +86,38 @@ def test_a_backtest_says_and_does_what_a_live_run_does() -> None:
     assert story(tested) == live
 
 
-@pytest.mark.nightly
-def test_a_long_backtest_says_and_does_what_a_live_run_does() -> None:
-    """The same over 20,000 candles."""
-    live, tested = live_and_tested(20_000)
+FAR = registered("far", "rsi", BTC, "1m", '{"length": 20}')
+"""A bot that reads 740 candles."""
 
+
+def test_a_bot_that_looks_far_back_is_heard_live_too() -> None:
+    """It speaks as soon as there are as many candles as it reads."""
+    live, tested = live_and_tested(tape(700), [FAR])
+
+    assert live
+    assert story(tested) == live
+
+
+def test_a_loop_that_looks_less_far_back_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planted: a live bot is shown 600 candles, and waits for ever."""
+    monkeypatch.setattr("api.market_loop.KEPT", 600)
+    live, tested = live_and_tested(tape(700), [FAR])
+
+    assert live == []
+    assert story(tested) != live
+
+
+@pytest.mark.nightly
+def test_a_long_backtest_says_and_does_what_a_live_run_does(pytestconfig: pytest.Config) -> None:
+    """The same with every built-in bot over the candles of the file in --candles=FILE, or else 20,000 simulated ones."""
+    path = pytestconfig.getoption("candles")
+    candles = tape(20_000) if path is None else tuple(recorded_candles(path))
+    bots = [
+        registered(kind, kind, candles[0].instrument, timeframe_text(candles[0].timeframe), "{}") for kind in BUILT_IN
+    ]
+    live, tested = live_and_tested(candles, bots)
+
+    assert {one[4] for one in live if one[1] == "SignalEmitted"} == {f"bot:{kind}" for kind in BUILT_IN}
     assert story(tested) == live
 
 
@@ -97,7 +131,7 @@ class SeesNext(BotVoice):
 def test_a_backtest_that_sees_the_next_candle_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """Planted: bots that know one candle more say something else."""
     monkeypatch.setattr("api.backtesting.BotVoice", SeesNext)
-    live, tested = live_and_tested(100)
+    live, tested = live_and_tested(tape(100), quick_bots())
 
     assert story(tested) != live
 
