@@ -72,7 +72,7 @@ CHEATS: list[tuple[Bot, str]] = [
     ),
     (
         cheats.NoNumber(),
-        f"given a close that is no number, at {PLACE}, it answers with a signal that is out of bounds: score: .*",
+        f"given a close that is no number, at {PLACE}, it answers with a signal that is out of bounds: score must be .*",
     ),
     (
         cheats.PeekingTwin(),

@@ -64,7 +64,7 @@ def test_parameters_are_checked_where_the_bot_is(trend: ForeignBot) -> None:
     params = trend.Params.model_validate_json('{"length": 7}')
 
     assert params.model_dump() == {"length": 7, "weight": 0.5}
-    for wrong, fault in [('{"length":1}', "length: Input should be"), ('{"size":1}', "size: Extra inputs")]:
+    for wrong, fault in [('{"length":1}', "length must be"), ('{"size":1}', "size is not known here")]:
         with pytest.raises(ValueError, match=fault):
             trend.Params.model_validate_json(wrong)
         assert fault in evaluated({"trend": trend.as_bot()}, parameters=wrong).reason
@@ -133,9 +133,9 @@ ATTACKS = [
     ("Forger", "BotUnusable: it answers what it was not asked"),
     (
         "OutOfBounds",
-        "BotRaised: ValueError: it answers with a signal that is out of bounds: score: Input should be less",
+        "BotRaised: ValueError: it answers with a signal that is out of bounds: score must be less",
     ),
-    ("NotANumber", "BotRaised: ValueError: it answers with a signal that is out of bounds: score: Input should be"),
+    ("NotANumber", "BotRaised: ValueError: it answers with a signal that is out of bounds: score must be"),
     ("Exits", "BotUnusable: its process ended with exit code 7"),
     ("Crashes", "BotUnusable: its process was ended by SIGABRT"),
     ("HangsUp", "BotUnusable: its process hung up or was killed"),
@@ -147,7 +147,7 @@ ATTACKS = [
     ("Dials", "BotRaised: PermissionError: a bot may not do this: socket.connect"),
     ("Raises", "BotRaised: ZeroDivisionError: of course"),
     ("NeedsTooMuch", "BotUnusable: it needs 1000000000000 bars, which is no number from 1 to 100,000"),
-    ("LongVersion", "BotUnusable: its version cannot be used: String should have at most 100 characters"),
+    ("LongVersion", "BotUnusable: its version cannot be used: it must have at most 100 characters"),
     ("AnotherName", "BotUnusable: it calls itself 'rsi', not 'trend'"),
     ("NoSuchClass", "BotUnusable: it cannot be loaded: AttributeError: module 'hostile_bots' has no attribute"),
 ]
