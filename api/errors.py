@@ -13,6 +13,7 @@ from ledger.database import DATABASE_GONE
 from ledger.log import Conflict, NoSuchPortfolio
 from signals.bot_process import BotRaised
 from signals.installed import BotUnusable
+from signals.market import FeedUnavailable
 from signals.registry import BadParameters, UnknownBotKind
 
 log = structlog.get_logger()
@@ -141,6 +142,10 @@ def _unexpected(request: AnyRequest, error: Exception) -> ProblemResponse:
     return problem_response(Problem(500, "internal", detail), request)
 
 
+def _market(request: AnyRequest, error: FeedUnavailable) -> ProblemResponse:
+    return problem_response(Problem(503, "market-unavailable", str(error)), request, **{"Retry-After": "5"})
+
+
 ERRORS: ExceptionHandlersMap = {
     Problem: _own,
     TradeRejected: _rejected,
@@ -155,6 +160,7 @@ ERRORS: ExceptionHandlersMap = {
     BadParameters: _bad_bot,
     BotUnusable: _bad_bot,
     BotRaised: _bad_bot,
+    FeedUnavailable: _market,
     **dict.fromkeys(DATABASE_GONE, _database),
     Exception: _unexpected,
 }
