@@ -103,12 +103,10 @@ def _shortened(market: Market, cut: int) -> Market:
 
 
 def _poisoned(market: Market, cut: int) -> Market:
-    """Behind the cut prices jump between ten times and a tenth, and in the arrays that twins see there is nothing."""
+    """Behind the cut prices jump between ten times and a tenth, in the arrays that twins see as well."""
+    # Prices, and not what is no number: that never passes the boundary, and indicators refuse it.
     behind = [_nonsense(candle, number) for number, candle in enumerate(market.candles[cut:])]
-    poisoned = Market.of([*market.candles[:cut], *behind], market.name)
-    for name in ("open", "high", "low", "close", "volume"):
-        poisoned.bars[name][cut:] = float("nan")
-    return poisoned
+    return Market.of([*market.candles[:cut], *behind], market.name)
 
 
 def _nonsense(candle: Candle, number: int) -> Candle:

@@ -2,6 +2,7 @@
 
 import io
 from html import escape
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
@@ -38,13 +39,18 @@ def write_html(path: Path, simulation: Simulation, result: BacktestResult) -> No
         )
 
 
+def check_drawing() -> None:
+    """Pictures can be drawn. Raises NoCharts."""
+    if find_spec("matplotlib") is None:
+        raise NoCharts("drawing needs matplotlib: install it with pip install 'daybook[charts]'")
+
+
 def _picture(simulation: Simulation, result: BacktestResult, kind: Literal["png", "svg"]) -> bytes:
     """The picture's file. Equal results give equal files: nothing in them tells when or by what they were drawn."""
-    try:
-        from matplotlib import rc_context
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise NoCharts("drawing needs matplotlib: install it with pip install 'daybook[charts]'") from None
+    check_drawing()
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
     with rc_context({"svg.hashsalt": result.run_id, "svg.fonttype": "none"}):
         figure = Figure(figsize=(10, 5), layout="constrained")
         axes = figure.subplots()

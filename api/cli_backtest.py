@@ -28,12 +28,28 @@ def backtest() -> None:
     """
 
 
-def decimal_option(_context: click.Context, _parameter: click.Parameter, value: str | None) -> Decimal | None:
-    """The option's value, which is a plain decimal. Raises BadParameter."""
-    try:
-        return None if value is None else exact_decimal(value)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from None
+Callback = Callable[[click.Context, click.Parameter, str | None], Decimal | None]
+
+
+def decimal_option(what: str, bounds: str, within: Callable[[Decimal], bool]) -> Callback:
+    """A callback that gives the option's value, a plain decimal within these bounds, and raises BadParameter."""
+
+    def read(_context: click.Context, _parameter: click.Parameter, value: str | None) -> Decimal | None:
+        try:
+            number = None if value is None else exact_decimal(value)
+        except ValueError as error:
+            raise click.BadParameter(str(error)) from None
+        if number is not None and not within(number):
+            raise click.BadParameter(f"{value} is no {what}: a number {bounds} is")
+        return number
+
+    return read
+
+
+CASH: Final = decimal_option("cash", "above 0", lambda number: number > 0)
+FEE: Final = decimal_option("fee", "from 0 to below 1", lambda number: 0 <= number < 1)
+SHARE: Final = decimal_option("share", "from 0 to 1", lambda number: 0 <= number <= 1)
+SOME: Final = decimal_option("share", "above 0 and up to 1", lambda number: 0 < number <= 1)
 
 
 def _limits(
@@ -58,20 +74,12 @@ def specified(command: Callable[..., None]) -> Callable[..., None]:
     @click.option("--candles", type=click.Path(path_type=Path), required=True, help="A CSV file of candles.")
     @click.option("--bot", "bots", multiple=True, required=True, metavar="KIND", help="A bot; give one or more.")
     @click.option("--params", multiple=True, metavar="JSON", help="Settings of a bot: the first are the first bot's.")
-    @click.option("--cash", default="10000", show_default=True, callback=decimal_option, help="In the quote currency.")
-    @click.option(
-        "--fee", required=True, callback=decimal_option, help="Of takers, as a fraction: 0.001 is 0.1 %; or 0."
-    )
-    @click.option("--maker-fee", callback=decimal_option, help="Of orders that waited; as --fee where left out.")
-    @click.option(
-        "--half-spread", required=True, callback=decimal_option, help="What a fill costs beside the open; or 0."
-    )
-    @click.option(
-        "--impact", default="0.001", show_default=True, callback=decimal_option, help="Of all volume allowed."
-    )
-    @click.option(
-        "--volume-share", default="0.1", show_default=True, callback=decimal_option, help="Of a candle, at most."
-    )
+    @click.option("--cash", default="10000", show_default=True, callback=CASH, help="In the quote currency.")
+    @click.option("--fee", required=True, callback=FEE, help="Of takers, as a fraction: 0.001 is 0.1 %; or 0.")
+    @click.option("--maker-fee", callback=FEE, help="Of orders that waited; as --fee where left out.")
+    @click.option("--half-spread", required=True, callback=SHARE, help="What a fill costs beside the open; or 0.")
+    @click.option("--impact", default="0.001", show_default=True, callback=SHARE, help="Of all volume allowed.")
+    @click.option("--volume-share", default="0.1", show_default=True, callback=SOME, help="Of a candle, at most.")
     @click.option("--limit", "limits", multiple=True, metavar="NAME=VALUE", callback=_limits, help="Policy to try.")
     @click.option("--from", "begin", metavar="TIME", callback=moment, help="Trade from here; before it is history.")
     @click.option("--until", "end", metavar="TIME", callback=moment, help="Trade up to here.")
@@ -139,7 +147,15 @@ def run(spec: "BacktestSpec", as_json: bool, html: Path | None, png: Path | None
     """
     from api import backtest_chart, backtest_report
     from api.backtesting import market_of, result_of, simulation_of
+    from api.proofs import check_folder, check_target
 
+    # What cannot be written is told before the work is done.
+    if out is not None:
+        check_folder(out)
+    for picture in (png, html):
+        if picture is not None:
+            check_target(picture)
+            backtest_chart.check_drawing()
     simulation = simulation_of(spec, market_of(spec))
     result = result_of(simulation)
     if as_json:

@@ -2,12 +2,17 @@
 
 import sys
 from collections.abc import Callable
+from functools import reduce, wraps
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import rich_click as click
 
 from api.cli_options import IN_PORTFOLIO, asset, one_sentence
 from api.settings import load_settings
+
+if TYPE_CHECKING:
+    from api.legacy_importing import Asked
 
 SOURCE = click.argument("source_url", metavar="SOURCE_URL")
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -27,6 +32,23 @@ BASE = click.option(
 Command = Callable[..., None]
 
 
+def _asked(*more: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    """Gives a command the source, the options that all have, and these; they reach it as `asked`."""
+
+    def given(command: Command) -> Command:
+        @one_sentence
+        @wraps(command)
+        def run(**options: object) -> None:
+            from api.legacy_importing import Asked
+
+            command(Asked(**options))  # type: ignore[arg-type]  # click has made them what they are
+
+        all_options: list[Callable[[Command], Command]] = [SOURCE, IN_PORTFOLIO, *more, AS_JSON, REPORT]
+        return reduce(lambda asking, option: option(asking), reversed(all_options), run)
+
+    return given
+
+
 @click.group()
 def legacy() -> None:
     """Move in from the bot-coupled system: plan, run, check, and roll back if need be. The source is only ever read.
@@ -38,83 +60,59 @@ def legacy() -> None:
 
 
 @legacy.command()
-@SOURCE
-@IN_PORTFOLIO
-@DECISIONS
-@BASE
-@AS_JSON
-@REPORT
-@one_sentence
-def plan(
-    source_url: str, portfolio: str, decisions: Path | None, base: str | None, as_json: bool, report: Path | None
-) -> None:
+@_asked(DECISIONS, BASE)
+def plan(asked: "Asked") -> None:
     """Say what is there, what would become of each row, and what is ambiguous and why. Nothing is written.
 
     Exit codes: 0 done, 1 a source that cannot be used or a failure, 2 usage.
 
     Example: daybook import legacy plan trading.db --portfolio mine --report plan.html
     """
-    from api.legacy_importing import Asked, print_plan
+    from api.legacy_importing import print_plan
 
-    print_plan(load_settings(), Asked(source_url, portfolio, decisions, base, as_json, report))
+    print_plan(load_settings(), asked)
 
 
 @legacy.command()
-@SOURCE
-@IN_PORTFOLIO
-@DECISIONS
-@BASE
-@AS_JSON
-@REPORT
-@one_sentence
-def run(
-    source_url: str, portfolio: str, decisions: Path | None, base: str | None, as_json: bool, report: Path | None
-) -> None:
+@_asked(DECISIONS, BASE)
+def run(asked: "Asked") -> None:
     """Import whatever is not there yet. Stopped at any moment and run again, it does the rest, and nothing twice.
 
     Paper trades go into a portfolio of their own, called NAME paper. Exit codes: 0 done, 1 failure, 2 usage.
 
     Example: daybook import legacy run trading.db --portfolio mine --decisions decisions.json
     """
-    from api.legacy_importing import Asked, print_run
+    from api.legacy_importing import print_run
 
-    print_run(load_settings(), Asked(source_url, portfolio, decisions, base, as_json, report))
+    print_run(load_settings(), asked)
 
 
 @legacy.command()
-@SOURCE
-@IN_PORTFOLIO
-@AS_JSON
-@REPORT
-@one_sentence
-def check(source_url: str, portfolio: str, as_json: bool, report: Path | None) -> None:
+@_asked()
+def check(asked: "Asked") -> None:
     """Account for every row of the source, and explain every difference between its figures and the ledger's.
 
     Exit codes: 0 all is accounted for and explained, 3 something is not, 1 failure, 2 usage.
 
     Example: daybook import legacy check trading.db --portfolio mine --json
     """
-    from api.legacy_importing import Asked, print_check
+    from api.legacy_importing import print_check
 
-    sys.exit(print_check(load_settings(), Asked(source_url, portfolio, None, None, as_json, report)))
+    sys.exit(print_check(load_settings(), asked))
 
 
 @legacy.command()
-@SOURCE
-@IN_PORTFOLIO
-@AS_JSON
-@REPORT
-@one_sentence
-def rollback(source_url: str, portfolio: str, as_json: bool, report: Path | None) -> None:
+@_asked()
+def rollback(asked: "Asked") -> None:
     """Take the whole import back as one act. Nothing is deleted, and what came later stands as it is.
 
     The source is not looked at. Exit codes: 0 done, 1 failure, 2 usage.
 
     Example: daybook import legacy rollback trading.db --portfolio mine
     """
-    from api.legacy_importing import Asked, print_rollback
+    from api.legacy_importing import print_rollback
 
-    print_rollback(load_settings(), Asked(source_url, portfolio, None, None, as_json, report))
+    print_rollback(load_settings(), asked)
 
 
 @click.command("legacy")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import rich_click as click
 
-from api.cli_backtest import decimal_option, specified
+from api.cli_backtest import SHARE, specified
 from api.cli_options import one_sentence
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def sweep(
 @click.option("--folds", "count", type=click.IntRange(1, 1000), default=5, show_default=True, help="So many tests.")
 @click.option("--purge", type=click.IntRange(0), default=0, show_default=True, help="Bars left out before each test.")
 @click.option(
-    "--embargo", default="0.01", show_default=True, callback=decimal_option, help="And this share of all bars as well."
+    "--embargo", default="0.01", show_default=True, callback=SHARE, help="And this share of all bars as well."
 )
 @click.option("--anchored", is_flag=True, help="Train from the first bar each time, not on equally long stretches.")
 @WORKERS

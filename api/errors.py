@@ -17,6 +17,7 @@ from ledger.leaders import NotLeader
 from ledger.log import Conflict, NoSuchPortfolio
 from signals.bot_process import BotRaised
 from signals.installed import BotUnusable
+from signals.market import FeedUnavailable
 from signals.registry import BadParameters, UnknownBotKind
 
 log = structlog.get_logger()
@@ -161,6 +162,10 @@ def _unexpected(request: AnyRequest, error: Exception) -> ProblemResponse:
     return problem_response(Problem(500, "internal", detail), request)
 
 
+def _market(request: AnyRequest, error: FeedUnavailable) -> ProblemResponse:
+    return problem_response(Problem(503, "market-unavailable", str(error)), request, **{"Retry-After": "5"})
+
+
 ERRORS: ExceptionHandlersMap = {
     Problem: _own,
     TradeRejected: _rejected,
@@ -179,6 +184,7 @@ ERRORS: ExceptionHandlersMap = {
     BadParameters: _bad_bot,
     BotUnusable: _bad_bot,
     BotRaised: _bad_bot,
+    FeedUnavailable: _market,
     **dict.fromkeys(DATABASE_GONE, _database),
     Exception: _unexpected,
 }

@@ -33,12 +33,12 @@ PROVEN, UNPROVEN = 0, 3
 class Asked:
     """The options of the commands."""
 
-    url: str
+    source_url: str
     portfolio: str
-    decisions: Path | None
-    base: str | None
     as_json: bool
     report: Path | None
+    decisions: Path | None = None
+    base: str | None = None
 
 
 def print_plan(settings: Settings, asked: Asked) -> None:
@@ -75,7 +75,7 @@ def print_rollback(settings: Settings, asked: Asked) -> None:
     """Takes the import back, paper trades as well, and says what that did."""
     with _store(settings) as (store, known):
         portfolio_id = named_portfolio_id(asked.portfolio, known)
-        wanted = Wanted(asked.url, asked.portfolio, portfolio_id, _folder(settings, portfolio_id))
+        wanted = Wanted(asked.source_url, asked.portfolio, portfolio_id, _folder(settings, portfolio_id))
         done = {asked.portfolio: roll_back(store, portfolio_id, asked.portfolio, system_clock())}
         if wanted.paper_id in known:
             done[wanted.paper_name] = roll_back(store, wanted.paper_id, wanted.paper_name, system_clock())
@@ -110,7 +110,7 @@ def _prepared(
         portfolio_id = named_portfolio_id(asked.portfolio, known)
         folder = _folder(settings, portfolio_id)
         base = None if asked.base is None else Asset(asked.base)
-        wanted = Wanted(asked.url, asked.portfolio, portfolio_id, folder, decisions, base)
+        wanted = Wanted(asked.source_url, asked.portfolio, portfolio_id, folder, decisions, base)
         with ExitStack() as stack:
             with import_bar("reading", None, shown=not asked.as_json) as advance:
                 found = stack.enter_context(prepared(store, wanted, advance, origins=origins, sightings=sightings))

@@ -24,13 +24,14 @@ from ledger.values import Instrument, derived_id
 from signals.bot import Bot
 from signals.closed_candles import ClosedCandles
 from signals.market import Candle, CandleFeed, Quote
-from signals.market_playback import KEPT, PlayedFeed
+from signals.market_playback import PlayedFeed
 from signals.registry import NO_BOTS
 from signals.runner import Evaluation, evaluate, signal_id
 
 WARMUP_BARS: Final = 600
-"""How much history a feed is started with."""
-
+"""So many candles of history are there from the start; more of them are fetched when a bot needs them."""
+MOST_BARS: Final = 100_000
+"""So far back the loop reaches at most: a bot that needs more never becomes warm, and says so."""
 MARK_EVERY_S: Final = 1.0
 CONTRADICTION: Final = "it was asked twice about the same candles and said something else the second time"
 
@@ -85,6 +86,7 @@ class MarketLoop:
         self.halts = halts or HaltWatch(book, portfolio_id, clock, LocalGate())
         self._waiting: list[Candle] = []
         self._marked: dict[Instrument, float] = {}
+        self._reach: dict[Instrument, int] = {}
         self._gate = threading.Lock()
         self.evaluations: dict[str, Evaluation] = {}
         self.candles = 0
@@ -149,9 +151,11 @@ class MarketLoop:
         for bot in bots:
             if bot.instrument not in closed:
                 closed[bot.instrument] = self._closed(Instrument(bot.instrument), ahead)
-            evaluation = self.evaluations[bot.bot_id] = evaluate(
-                bot, closed[bot.instrument], policy, self._clock(), foreign
-            )
+            evaluation = evaluate(bot, closed[bot.instrument], policy, self._clock(), foreign)
+            if self._reached_further(Instrument(bot.instrument), evaluation.bars_needed, len(ahead)):
+                closed[bot.instrument] = self._closed(Instrument(bot.instrument), ahead)
+                evaluation = evaluate(bot, closed[bot.instrument], policy, self._clock(), foreign)
+            self.evaluations[bot.bot_id] = evaluation
             if evaluation.signal_event is not None:
                 said.append(new_signal(evaluation.signal_event))
             elif evaluation.failure is not None:
@@ -162,8 +166,17 @@ class MarketLoop:
     def _closed(self, instrument: Instrument, ahead: Sequence[Candle]) -> ClosedCandles:
         """The instrument's candles before those `ahead`, which all bots that are asked now share."""
         unseen = sum(1 for candle in ahead if candle.instrument == instrument)
-        candles = self._feed.history(instrument, KEPT)
+        candles = self._feed.history(instrument, self._reach.get(instrument, WARMUP_BARS) + unseen)
         return ClosedCandles(candles, len(candles) - unseen)
+
+    def _reached_further(self, instrument: Instrument, bars: int, ahead: int) -> bool:
+        """Whether the feed was asked for more history than before, because a bot needs so many candles."""
+        wanted = min(bars, MOST_BARS)
+        if wanted <= self._reach.get(instrument, WARMUP_BARS):
+            return False
+        self._feed.reach_back(instrument, wanted + ahead)
+        self._reach[instrument] = wanted
+        return True
 
     def _record(self, said: Sequence[NewEvent], bots: Sequence[BotView]) -> None:
         try:

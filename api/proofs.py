@@ -86,17 +86,34 @@ def draft_of(path: Path) -> Iterator[Path]:
 
     Links are followed. Raises BadTarget for a place that no file of ours may take.
     """
-    target = path.resolve()
-    if target.exists() and not target.is_file():
-        raise BadTarget(f"{path} is no plain file: name one that may be written")
-    if not target.parent.is_dir():
-        raise BadTarget(f"{path}: there is no folder {target.parent}: make it first")
+    target = check_target(path)
     draft = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         yield draft
         draft.replace(target)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def check_target(path: Path) -> Path:
+    """The place that a file at `path` would take, over links. Raises BadTarget for one that no file of ours may take."""
+    target = path.resolve()
+    if target.exists() and not target.is_file():
+        raise BadTarget(f"{path} is no plain file: name one that may be written")
+    if not target.parent.is_dir():
+        raise BadTarget(f"{path}: there is no folder {target.parent}: make it first")
+    if not os.access(target.parent, os.W_OK):
+        raise BadTarget(f"{path}: nothing may be written to {target.parent}: name another folder")
+    return target
+
+
+def check_folder(folder: Path) -> None:
+    """Files can be written to the folder, which is there or can be made. Raises BadTarget."""
+    there = next(one for one in (folder.resolve(), *folder.resolve().parents) if one.exists())
+    if not there.is_dir():
+        raise BadTarget(f"the folder {folder} cannot be made: {there} is no folder")
+    if not os.access(there, os.W_OK):
+        raise BadTarget(f"the folder {folder} cannot be written: nothing may be written to {there}")
 
 
 class BadTarget(Exception):

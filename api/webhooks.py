@@ -109,22 +109,22 @@ class Webhooks:
     def believed(self, name: str, timestamp: str | None, signature: str | None, body: bytes) -> Message:
         """The message, if its sender knows a live secret. Nothing is stored: `claim` does that with the signal.
 
-        Raises NotAuthorizedException, and Problem for a timestamp too far away and for a body that says no signal.
+        Raises NotAuthorizedException, in words that follow from the message alone: whether there is such a webhook, and of
+        which sort, is nobody's business. Only a sender who is believed learns of a timestamp too far away or a body that
+        says no signal (Problem).
         """
         with self._book.transaction() as connection:
             webhook = webhook_called(connection, name)
-        # A name that is not there is refused like a wrong signature, in the same words and as slowly.
+        # A name that is not there costs the same work, and is refused as slowly.
         live = [self._secret(name, salt) for salt in (webhook.salts if webhook else ("",))]
-        if webhook is not None and webhook.passphrase:
-            alert = _parsed(TradingViewAlert, body)
-            if not _any_equal(live, alert.secret):
-                raise NotAuthorizedException("the secret in the body is not this webhook's")
-            return Message(name, _of_alert(alert, webhook), hashlib.sha256(body).digest())
-        stamp, given = _signed(timestamp, signature)
+        stamp, given = _signed(timestamp, signature) or ("", "")
         signed = stamp.encode() + b"." + body
+        known = _any_equal(live, _passphrase(body))
         right = _any_equal([hmac.new(one.encode(), signed, hashlib.sha256).hexdigest() for one in live], given)
-        if webhook is None or not right:
-            raise NotAuthorizedException("the signature does not belong to this webhook, timestamp and body")
+        if webhook is None or not (known if webhook.passphrase else right):
+            raise NotAuthorizedException(_WRONG if stamp else _UNSIGNED)
+        if webhook.passphrase:
+            return Message(name, _of_alert(_parsed(TradingViewAlert, body), webhook), hashlib.sha256(body).digest())
         self._near(int(stamp))
         if webhook.template == "tradingview":
             return Message(name, _of_alert(_parsed(TradingViewAlert, body), webhook), bytes.fromhex(given))
@@ -146,14 +146,31 @@ class Webhooks:
         return "dbw_" + urlsafe_b64encode(made).decode().rstrip("=")
 
 
-def _signed(timestamp: str | None, signature: str | None) -> tuple[str, str]:
-    """Timestamp and hexadecimal signature of a request. Raises NotAuthorizedException where they are missing or none."""
+_WRONG: Final = "the signature does not belong to this webhook, timestamp and body"
+_UNSIGNED: Final = (
+    "send X-Daybook-Timestamp (seconds since 1970) and X-Daybook-Signature (sha256=HEX): HMAC-SHA-256 over timestamp,"
+    " a dot and the body; or, where that was chosen, the webhook's secret in the body"
+)
+
+
+def _signed(timestamp: str | None, signature: str | None) -> tuple[str, str] | None:
+    """Timestamp and hexadecimal signature of a request; None where they are missing or are none."""
     found = re.fullmatch(r"sha256=([0-9a-f]{64})", signature or "", re.ASCII)
-    if found is None or not re.fullmatch(r"\d{1,12}", timestamp or "", re.ASCII):
-        wanted = "X-Daybook-Timestamp (seconds since 1970) and X-Daybook-Signature (sha256=HEX)"
-        raise NotAuthorizedException(f"send {wanted}: HMAC-SHA-256 over timestamp, a dot and the body")
-    assert timestamp is not None
+    if found is None or timestamp is None or not re.fullmatch(r"\d{1,12}", timestamp, re.ASCII):
+        return None
     return timestamp, found[1]
+
+
+class _WithSecret(BaseModel):
+    secret: str
+
+
+def _passphrase(body: bytes) -> str:
+    """The secret in the body, whatever else stands there; no text where there is none."""
+    try:
+        return _WithSecret.model_validate_json(body).secret
+    except ValidationError:
+        return ""
 
 
 def _any_equal(live: list[str], given: str) -> bool:

@@ -1,5 +1,6 @@
 """The wiring: which parts there are and how they hold together, for as long as the program runs."""
 
+import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Final
 from uuid import UUID
 
+import structlog
 from sqlalchemy import Engine
 
 from api.auth import owner_token_hash
@@ -35,6 +37,8 @@ from ledger.send_gate import SendGate
 from ledger.values import Clock, new_id, system_clock
 from signals.foreign_bots import ForeignBots
 from signals.market import BadCandle, BadFeed, CandleFeed, open_feed, timeframe_text
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +89,7 @@ def open_system(
     with ExitStack() as stack:
         with starting:
             engine = stack.enter_context(open_database(settings.data_dir, settings.database))
-        foreign_bots = ForeignBots()
+        foreign_bots = ForeignBots(at_first=warn_of_root)
         stack.callback(foreign_bots.close)
         system = _wired(settings, engine, feed, elapsed, foreign_bots)
         stack.callback(system.leadership.close)
@@ -136,6 +140,14 @@ def _wired(
         token_hash=token_hash,
         new_token=new_token,
     )
+
+
+def warn_of_root() -> None:
+    """Whoever runs Daybook as root is told in the log what that takes away from the limits on bots of others."""
+    if os.geteuid() == 0:
+        log.warning(
+            "a bot of another package is enabled and Daybook runs as root, whom no limit on the number of processes binds"
+        )
 
 
 def usable_folder(data_dir: Path) -> None:

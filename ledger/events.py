@@ -1,7 +1,9 @@
-"""Every event of the system. An event is a fact in the past tense; the four pages named here define them, nothing else does.
+"""The index of events, by name and by stored type: `bot_events.py`, `exit_events.py`, `trading_events.py` and
+`value_events.py` define them.
 
-A released class is never changed in place: a new shape is a new version, and old ones are lifted in `envelope.py`.
-Money, quantities and prices are decimals written as text; times are UTC; unknown fields are refused.
+An event is a fact in the past tense. A released class is never changed in place: a new shape is a new version, and old
+ones are lifted in `envelope.py`. Money, quantities and prices are decimals written as text; times are UTC; unknown
+fields are refused.
 """
 
 from typing import Final

@@ -1,5 +1,6 @@
 """The page a bot author reads: a bot gets closed candles and says one thing. It cannot trade, size or approve."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -212,11 +213,17 @@ def bounded(score: float) -> float:
 
 
 def first_fault(error: ValidationError) -> str:
-    """The first thing that is wrong, in one sentence that begins with the field's name where there is one."""
+    """The first thing that is wrong, in our words: one sentence that begins with the field's name where there is one."""
     first = error.errors(include_url=False)[0]
     where = ".".join(str(part) for part in first["loc"])
-    what = first["msg"].removeprefix("Value error, ")
-    return f"{where}: {what}" if where else what
+    if first["type"] == "value_error":  # a sentence of ours already
+        what = first["msg"].removeprefix("Value error, ")
+        return f"{where}: {what}" if where else what
+    said = first["msg"].replace("Invalid JSON: ", "is not JSON: ", 1)
+    return f"{where or 'it'} {_OUR_WORDS.get(first['type']) or re.sub(r'^[A-Z][a-z]+ should ', 'must ', said)}"
+
+
+_OUR_WORDS: Final = {"missing": "is missing", "extra_forbidden": "is not known here"}
 
 
 def bars_of(candles: Sequence[Candle]) -> NDArray[np.void]:

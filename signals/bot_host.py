@@ -38,6 +38,9 @@ FORBIDDEN: Final = {
 }
 """What is refused by its audit event: other machines, the database, other processes, and changing files."""
 
+PROCESSES: Final = "/proc"
+"""What lies there is not read either: the environment of Daybook's own process, which may hold secrets, among it."""
+
 WRITING: Final = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 """A file that is opened so may lose what it holds, which no limit on its size prevents."""
 
@@ -163,7 +166,7 @@ def _end_with_parent(pipe: int) -> None:
 
 
 def _enclose(memory: int, files: int) -> None:
-    """No more memory, files or processes than this, and nothing is written to a file."""
+    """No more memory or files than this, no other process (which the system does not keep root from), and no file is written."""
     _limit(resource.RLIMIT_AS, memory)
     _limit(resource.RLIMIT_NOFILE, files)
     _limit(resource.RLIMIT_FSIZE, 0)
@@ -176,6 +179,13 @@ def _refuse(event: str, arguments: tuple[Any, ...]) -> None:
     """What no bot has to do raises PermissionError. Compiled code can get past this, and is what the limits are for."""
     if event in FORBIDDEN or (event == "open" and arguments[0] != os.devnull and arguments[2] & WRITING):
         raise PermissionError(f"a bot may not do this: {event}")
+    if event == "open" and not isinstance(arguments[0], int) and _of_processes(os.fsdecode(arguments[0])):
+        raise PermissionError(f"a bot may not do this: {event} what lies under {PROCESSES}")
+
+
+def _of_processes(path: str) -> bool:
+    """Whether it leads to what the system tells of processes, over whatever links."""
+    return os.path.realpath(path).startswith(PROCESSES + os.sep)
 
 
 def _limit(what: int, most: int) -> None:

@@ -19,7 +19,11 @@ from signals.installed import BotCode, BotUnusable
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a bot of another package may use: seconds for an answer and for its start, bytes of answer and memory, files."""
+    """What a bot of another package may use: seconds for an answer and for its start, bytes of answer and memory, files.
+
+    Other processes it may not start at all; where Daybook runs as root the system does not enforce that, and only Python's
+    own ways of starting one are refused.
+    """
 
     answer_s: float = 5.0
     start_s: float = 30.0
@@ -95,6 +99,17 @@ class BotProcess:
             self._loaded = self._heard("load", self._limits.start_s, target=code.target, folder=folder, **limits)
         except BotRaised as raised:
             self._give_up(f"it cannot be loaded: {raised}")
+        self._check_again(code)
+
+    def _check_again(self, code: BotCode) -> None:
+        """What was loaded is what `find` allowed: the files may have changed between its look at them and the loading."""
+        try:
+            same = self._find() == code and code.stamp() == self._stamp
+        except BotUnusable:
+            self._end()
+            raise
+        if not same:
+            self._give_up("its files changed while they were loaded")
 
     def _heard(self, do: str, seconds: float, **more: object) -> dict[str, Any]:
         self._number += 1

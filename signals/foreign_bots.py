@@ -23,11 +23,20 @@ MOST_BARS: Final = 100_000
 
 
 class ForeignBots:
-    """The bots of the enabled kinds, one process for each, which runs only while its files are those that were enabled."""
+    """The bots of the enabled kinds, one process for each, which runs only while its files are those that were enabled.
 
-    def __init__(self, limits: Limits | None = None, installed: Callable[[str], InstalledBot] = installed_bot) -> None:
+    `at_first` is called once, before the first of them is there.
+    """
+
+    def __init__(
+        self,
+        limits: Limits | None = None,
+        installed: Callable[[str], InstalledBot] = installed_bot,
+        at_first: Callable[[], None] = lambda: None,
+    ) -> None:
         self._limits = limits or Limits()
         self._installed = installed
+        self._at_first: Callable[[], None] | None = at_first
         self._gate = threading.Lock()
         self._bots: dict[str, tuple[str, ForeignBot]] = {}
 
@@ -40,6 +49,9 @@ class ForeignBots:
         with self._gate:
             for kind in [kind for kind, (sha256, _) in self._bots.items() if _sha256(wanted.get(kind)) != sha256]:
                 self._bots.pop(kind)[1].close()
+            if wanted and self._at_first is not None:
+                self._at_first()
+                self._at_first = None
             for kind, row in wanted.items():
                 if kind not in self._bots:
                     self._bots[kind] = (row.sha256, ForeignBot(kind, self._finder(row), self._limits))

@@ -40,7 +40,7 @@ class BotCode:
             ) from None
         return digest.hexdigest()
 
-    def stamp(self) -> tuple[tuple[str, int, int, int], ...]:
+    def stamp(self) -> tuple[tuple[str, int, int, int, int], ...]:
         """What the system says of the files without opening them: as long as it stays the same, so do they."""
         try:
             stats = [(str(path), path.stat()) for path in _files(self.root)]
@@ -48,7 +48,7 @@ class BotCode:
             raise BotUnusable(
                 f"{error.filename} cannot be read ({error.strerror}): install the package again"
             ) from None
-        return tuple((path, stat.st_mtime_ns, stat.st_size, stat.st_ino) for path, stat in stats)
+        return tuple((path, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size, stat.st_ino) for path, stat in stats)
 
 
 @dataclass(frozen=True, slots=True)

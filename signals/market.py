@@ -34,6 +34,12 @@ class CandleFeed(Protocol):
     def history(self, instrument: Instrument, bars: int) -> list["Candle"]:
         """The last `bars` closed candles up to the last released one, oldest first; fewer where there are fewer."""
 
+    def reach_back(self, instrument: Instrument, bars: int) -> None:
+        """Afterwards `history` has `bars` candles, unless the market is not that old, and keeps as many from now on.
+
+        What was released is as it was. Raises FeedUnavailable (ask again).
+        """
+
     def poll(self) -> list["Candle"]:
         """The candles that closed since the last poll, in order of `closed_at`. Raises FeedUnavailable (ask again)."""
 

@@ -11,7 +11,7 @@ import stamina
 
 from ledger.values import Clock, Instrument
 from signals.market import BadFeed, Candle, FeedUnavailable, Quote, decimal_of, in_order, timeframe_text
-from signals.market_playback import BURST, KEPT
+from signals.market_playback import BURST, KEPT, with_older
 
 T = TypeVar("T")
 
@@ -83,6 +83,16 @@ class CcxtFeed:
         kept = self._history[instrument]
         return list(kept)[max(0, len(kept) - bars) :]
 
+    def reach_back(self, instrument: Instrument, bars: int) -> None:
+        """As the port says; no venue is asked for more than 15,000 candles."""
+        kept = self._history[instrument]
+        if kept and len(kept) < bars:
+            first = kept[0].opened_at
+            missing = (bars - len(kept)) * 11 // 10 + 1  # some candles are missing where nobody traded
+            begin = first - self.timeframe * min(missing, _PAGE * _MOST_PAGES)
+            older = [candle for candle in self._since(instrument, begin, first) if candle.opened_at < first]
+            self._history[instrument] = with_older(older, kept, bars)
+
     def poll(self) -> list[Candle]:
         """As the port says. After an outage of more than 299 candles only the last of them are still released."""
         for instrument in self._due():
@@ -134,13 +144,13 @@ class CcxtFeed:
         self._asked_at = self._elapsed()
         return due
 
-    def _since(self, instrument: Instrument, begin: datetime) -> Iterator[Candle]:
-        """The closed candles from `begin` to the present, page by page."""
+    def _since(self, instrument: Instrument, begin: datetime, until: datetime | None = None) -> Iterator[Candle]:
+        """The closed candles from `begin` to the present, page by page; none after the page that reaches `until`."""
         for _ in range(_MOST_PAGES):
             page = self._page(instrument, begin)
             yield from page
             begin = page[-1].closed_at if page else begin + _PAGE * self.timeframe
-            if begin + self.timeframe > self._clock():
+            if begin + self.timeframe > self._clock() or (until is not None and begin >= until):
                 return
 
     def _page(self, instrument: Instrument, begin: datetime) -> list[Candle]:

@@ -1,7 +1,7 @@
 """Playing a tape of candles as a feed: market time runs at a multiple of real time."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -70,6 +70,13 @@ class PlayedFeed:
         kept = self._history[instrument]
         return list(islice(kept, max(0, len(kept) - bars), None))
 
+    def reach_back(self, instrument: Instrument, bars: int) -> None:
+        kept = self._history[instrument]
+        if kept and len(kept) < bars:
+            past = self._tape.cut(bars, self._now).past
+            older = [one for one in past if one.instrument == instrument and one.closed_at < kept[0].closed_at]
+            self._history[instrument] = with_older(older, kept, bars)
+
     def poll(self) -> list[Candle]:
         real_seconds = self._elapsed() - self._anchored_at
         due_until = self._anchor + timedelta(seconds=min(self._speed * real_seconds, _LONGEST_S))
@@ -100,6 +107,11 @@ class PlayedFeed:
     def _release(self, candle: Candle) -> None:
         self._history[candle.instrument].append(candle)
         self._now = candle.closed_at
+
+
+def with_older(older: Sequence[Candle], kept: deque[Candle], bars: int) -> deque[Candle]:
+    """The kept candles behind older ones of the same instrument, with room for so many bars and those to come."""
+    return deque((*older, *kept), maxlen=bars + KEPT)
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,8 @@ def recorded_candles(
     """Every candle of a CSV file; raises as `recorded_feed`."""
     if not path.exists():
         raise BadFeed(f"{path} cannot be opened: No such file, seen from the folder that Daybook was started in")
+    if path.is_dir():
+        raise BadFeed(f"{path} is a folder: name a CSV file in it")
     named = _from_name(path) if instrument is None or timeframe is None else None
     return read_candles(path, instrument or _known(path, named)[0], timeframe or _known(path, named)[1])
 
@@ -132,5 +134,8 @@ def _from_name(path: Path) -> tuple[Instrument, timedelta] | None:
 
 def _known(path: Path, named: tuple[Instrument, timedelta] | None) -> tuple[Instrument, timedelta]:
     if named is None:
-        raise BadFeed(f"{path.name} does not say what it holds: add instrument=BTC-USD&timeframe=1h")
+        raise BadFeed(
+            f"{path.name} does not say what it holds: call it like coinbase-BTC-USD-1h.csv"
+            " (a feed may say ?instrument=BTC-USD&timeframe=1h instead)"
+        )
     return named

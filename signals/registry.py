@@ -61,13 +61,13 @@ class Settings(NamedTuple):
 def settings_of(kind: str, json_text: str, extra: Mapping[str, Bot] = NO_BOTS) -> Settings:
     """The parameters that a JSON object says, and their hash. Raises as `parameters_of`."""
     bot = bot_of(kind, extra)
-    return _built_in_settings(bot, json_text) if bot is BUILT_IN.get(kind) else _settings(bot, json_text)
+    return _settings_of_ours(id(bot), kind, json_text) if bot is BUILT_IN.get(kind) else _settings(bot, json_text)
 
 
 @lru_cache(maxsize=1000)
-def _built_in_settings(bot: Bot, json_text: str) -> Settings:
+def _settings_of_ours(_identity: int, kind: str, json_text: str) -> Settings:
     # A bot is asked with the same text at every candle, and what ours make of it follows from nothing else.
-    return _settings(bot, json_text)
+    return _settings(BUILT_IN[kind], json_text)
 
 
 def _settings(bot: Bot, json_text: str) -> Settings:

@@ -29,9 +29,11 @@ def findings(bars: NDArray[np.void], settings: "Settings | None" = None) -> list
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something found between two prices; a level has `bottom` = `top`. Bars are numbered from 0.
+    """Something found between two prices; a level has `bottom` = `top`.
 
-    It lies at bar `formed_at` and is known from the close of bar `known_at` on: never read it before. `side` is +1 for a
+    `formed_at` and `known_at` are numbers of bars, not times: bar 0 is the first of those that were handed in, so another
+    window numbers the same bar otherwise, and `bars["opened_at"][formed_at]` is when it opened (UTC). It lies at bar
+    `formed_at` and is known from the close of bar `known_at` on: never read it before. `side` is +1 for a
     high and what lies above, -1 for a low, in a swing and in liquidity; in all others +1 is bullish and -1 bearish.
 
     swing          a high above the k before it and not below the k after it (a low mirrored); known k bars later

@@ -9,7 +9,13 @@ from types import FrameType
 from typing import Final
 
 _CLOCKS: Final = {
-    *(f"time.{name}{unit}" for name in ("time", "monotonic", "perf_counter", "process_time") for unit in ("", "_ns")),
+    *(
+        f"time.{name}{unit}"
+        for name in ("time", "monotonic", "perf_counter", "process_time", "thread_time", "clock_gettime")
+        for unit in ("", "_ns")
+    ),
+    # These may be given a time of their own; whether they were is not seen, and a bot has datetimes for that.
+    *("time.localtime", "time.gmtime", "time.ctime", "time.strftime", "posix.times"),
     *("datetime.now", "datetime.utcnow", "datetime.today", "date.today"),
 }
 _SYSTEM_CHANCE: Final = {"posix.urandom", "nt.urandom", "posix.getrandom"}

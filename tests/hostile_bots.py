@@ -188,6 +188,29 @@ class Dials(Trend):
         return Signal(score=1.0)
 
 
+class Snoops(Trend):
+    """Looks for secrets in the environment of whoever started it."""
+
+    def evaluate(self, window: Window, params: Any) -> Signal | None:
+        return Signal(score=0.0, note=Path(f"/proc/{os.getppid()}/environ").read_text(encoding="utf-8")[:500])
+
+
+class SnoopsInBytes(Trend):
+    """The same from within another folder, in bytes, and by the lower door."""
+
+    def evaluate(self, window: Window, params: Any) -> Signal | None:
+        os.chdir("/tmp")
+        told = os.read(os.open(f"../proc/{os.getppid()}/environ".encode(), os.O_RDONLY), 500)
+        return Signal(score=0.0, note=told.decode())
+
+
+class SnoopsByLink(Trend):
+    """The same over a link that somebody left."""
+
+    def evaluate(self, window: Window, params: Any) -> Signal | None:
+        return Signal(score=0.0, note=Path(f"{THEIRS}/{os.getppid()}/environ").read_text(encoding="utf-8")[:500])
+
+
 class Empties(Trend):
     """Wants a file of ours to hold nothing any more."""
 

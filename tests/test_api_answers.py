@@ -212,6 +212,20 @@ def test_a_bot_is_registered_started_asked_and_stopped(daybook: Daybook) -> None
     assert next(one for one in daybook.read("bots/signals/") if one["bot_id"] == "mine")["ready_to_trade"] is False
 
 
+def test_a_bot_that_is_not_warm_is_not_ready(daybook: Daybook) -> None:
+    """What a bot still lacks stands among what blocks it."""
+    body = {"bot_id": "far", "kind": "rsi", "product_id": "ETH-USD", "parameters": {"length": 100}}
+    assert daybook.post("bots/", body, "register").status_code == 201
+    daybook.post("bots/far/start", key="start")
+    daybook.pass_seconds(2)
+
+    told = next(one for one in daybook.read("bots/signals/") if one["bot_id"] == "far")
+    assert told["ready_to_trade"] is False
+    assert any(one.startswith("the bot is not warm: ") and " of 3700 candles" in one for one in told["blocked_by"]), (
+        told
+    )
+
+
 def test_a_signal_leads_to_its_verdict(daybook: Daybook) -> None:
     """The detail of a signal holds the event of the signal and the verdict on it, in this order."""
     daybook.pass_seconds(40)

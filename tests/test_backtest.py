@@ -44,6 +44,7 @@ from tests.backtest_bots import AT_ONCE, TERMS, Saying, market_of_prices, simula
 from tests.factories import SteppingClock
 from tests.market_files import write_market
 from tests.programs import WARMUP, Program, open_portfolio, quick_bots, tape, told
+from tests.trading import BTC
 
 MARKET = simulated_market(160)
 
@@ -71,8 +72,7 @@ def live_and_tested(
     log = (one for one in book.log.read(portfolio_id) if one.type != "MarkRecorded" and one.actor != "test")
     bots = tuple(BotSpec(bot.kind, bot.parameters, bot.bot_id) for bot in registrations)
     begin = candles[WARMUP].opened_at
-    # The program leaves stops and targets to people, so they are not watched in the backtest either.
-    spec = BacktestSpec(Path("tape"), bots, Decimal(10_000), PaperTerms(), begin=begin, exits=False)
+    spec = BacktestSpec(Path("tape"), bots, Decimal(10_000), PaperTerms(), begin=begin)
     return [told(one) for one in log], simulation_of(spec, Market.of(candles, "tape"))
 
 
@@ -100,7 +100,7 @@ def test_a_bot_that_looks_far_back_is_heard_live_too() -> None:
 
 def test_a_loop_that_looks_less_far_back_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """Planted: a live bot is shown 600 candles, and waits for ever."""
-    monkeypatch.setattr("api.market_loop.KEPT", 600)
+    monkeypatch.setattr("api.market_loop.MOST_BARS", 600)
     live, tested = live_and_tested(tape(700), [FAR])
 
     assert live == []

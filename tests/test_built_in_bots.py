@@ -144,7 +144,7 @@ def test_a_sweep_below_equal_lows_in_discount_is_a_buy() -> None:
         (
             "combined",
             '{"components":[{"kind":"rsi","weight":1,"params":{"length":"14"}}]}',
-            "length: Input should be a",
+            "length must be a",
         ),
     ],
 )

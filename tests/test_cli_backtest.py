@@ -77,9 +77,19 @@ def test_pictures_are_the_same_each_time_and_say_that_they_are_simulated(market:
         ((*COSTS, "--limit", "warm_score"), 2, "name=value"),
         ((*COSTS, "--limit", "warmth=1"), 1, "there is no limit 'warmth'"),
         ((*COSTS, "--params", "{}", "--params", "{}"), 2, "2 --params belong to 1 --bot"),
-        ((*COSTS, "--params", '{"length": 1}'), 1, "parameters of rsi are wrong: length"),
+        ((*COSTS, "--params", '{"length": 1}'), 1, "rsi are wrong: length must be greater than or equal to 2"),
+        ((*COSTS, "--params", '{"lenght": 9}'), 1, "parameters of rsi are wrong: lenght is not known here"),
+        ((*COSTS, "--params", "[]"), 1, "parameters of rsi are wrong: it must be an object"),
+        ((*COSTS, "--params", "9 bars"), 1, "parameters of rsi are wrong: it is not JSON"),
         ((*COSTS, "--from", "2030-01-01T00:00:00Z"), 1, "no candle lies between"),
-        ((*COSTS, "--impact", "2"), 2, "fractions between 0 and 1"),
+        ((*COSTS, "--impact", "2"), 2, "'--impact': 2 is no share: a number from 0 to 1 is"),
+        (("--fee", "-1", "--half-spread", "0"), 2, "'--fee': -1 is no fee: a number from 0 to below 1 is"),
+        ((*COSTS, "--maker-fee", "1"), 2, "'--maker-fee': 1 is no fee: a number from 0 to below 1 is"),
+        ((*COSTS, "--cash", "0"), 2, "'--cash': 0 is no cash: a number above 0 is"),
+        ((*COSTS, "--volume-share", "0"), 2, "'--volume-share': 0 is no share: a number above 0 and up to 1 is"),
+        ((*COSTS, "--html", "nowhere/a.html"), 1, "there is no folder"),
+        ((*COSTS, "--png", "."), 1, "is no plain file"),
+        ((*COSTS, "--out", "test-BTC-USD-1m.csv/x"), 1, "test-BTC-USD-1m.csv is no folder"),
     ],
 )
 def test_wrong_use_is_one_sentence(market: str, words: tuple[str, ...], code: int, why: str) -> None:
@@ -88,6 +98,18 @@ def test_wrong_use_is_one_sentence(market: str, words: tuple[str, ...], code: in
 
     assert (done.exit_code, done.stdout) == (code, "")
     assert why in " ".join(re.sub(r"[│╭╮╰╯─]", " ", done.stderr).split())
+
+
+def test_candles_that_do_not_name_their_market_are_refused_in_a_sentence(market: str, tmp_path: Path) -> None:
+    """A file without product and timeframe in its name, and a folder, are told with what to do."""
+    (tmp_path / "candles.csv").write_bytes((tmp_path / market).read_bytes())
+    for candles, why in (
+        ("candles.csv", "candles.csv does not say what it holds: call it like coinbase-BTC-USD-1h.csv"),
+        (".", ". is a folder: name a CSV file in it"),
+    ):
+        done = backtest("run", "--candles", candles, "--bot", "rsi", *COSTS)
+        assert (done.exit_code, done.stdout) == (1, "")
+        assert why in " ".join(done.stderr.split())
 
 
 def test_the_audit_tells_by_its_exit_code(market: str, monkeypatch: pytest.MonkeyPatch) -> None:

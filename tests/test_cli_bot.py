@@ -122,7 +122,7 @@ def test_a_bot_that_breaks_a_rule_is_told_of_with_exit_code_1(tmp_path: Path, mo
     assert first == "late (version 1) breaks 1 rule:"
     assert second.endswith("it looks at the clock (time.time): a bot has nothing but its window")
     for words, reason in [
-        ([str(path), "--params", '{"length":1}'], "the parameters of late are wrong: length: "),
+        ([str(path), "--params", '{"length":1}'], "the parameters of late are wrong: length must be "),
         ([str(path), "--params", "{"], "the parameters of late are wrong: "),
         (["nobody"], "no installed package announces bots of kind 'nobody'"),
     ]:
@@ -206,7 +206,7 @@ def test_parameters_of_an_enabled_bot_are_checked_when_it_is_registered(daybook:
     )
 
     assert (refused.status_code, problem_of(refused)) == (422, "bad-bot")
-    assert "length: Input should be greater than or equal to 2" in refused.json()["detail"]
+    assert "length must be greater than or equal to 2" in refused.json()["detail"]
 
 
 def test_a_disabled_kind_runs_no_more(daybook: Daybook, place: Path) -> None:

@@ -72,7 +72,7 @@ CHEATS: list[tuple[Bot, str]] = [
     ),
     (
         cheats.NoNumber(),
-        f"given a close that is no number, at {PLACE}, it answers with a signal that is out of bounds: score: .*",
+        f"given a close that is no number, at {PLACE}, it answers with a signal that is out of bounds: score must be .*",
     ),
     (
         cheats.PeekingTwin(),
@@ -159,6 +159,9 @@ def test_too_few_candles_are_refused() -> None:
         ("import datetime\ndatetime.datetime.now()", ["looks at the clock (datetime.now)"]),
         ("from datetime import date\ndate.today()", ["looks at the clock (date.today)"]),
         ("from time import monotonic as m\nm()", ["looks at the clock (time.monotonic)"]),
+        ("import time\ntime.localtime()", ["looks at the clock (time.localtime)"]),
+        ("import time\ntime.strftime('%H')", ["looks at the clock (time.strftime)"]),
+        ("import time\ntime.clock_gettime(time.CLOCK_REALTIME)", ["looks at the clock (time.clock_gettime)"]),
         ("import random\nrandom.gauss(0, 1)", ["throws dice that nobody seeded (Random.random)"]),
         ("import os\nos.urandom(4)", ["throws dice that nobody seeded (posix.urandom)"]),
         ("import uuid\nuuid.uuid4()", ["throws dice that nobody seeded (posix.urandom)"]),

@@ -1,8 +1,6 @@
 """Bots of other packages in processes of their own: they say what they would say here, and harm nobody, whatever they try."""
 
-import os
-import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -14,82 +12,39 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ledger.book import fold_log
-from ledger.events import BotKindDisabled, BotKindEnabled, Event
-from ledger.log import MemoryLog
-from ledger.projections.bot_kinds import EnabledBotKind
-from ledger.projections.bots import BotView
-from ledger.projections.policy import SignalPolicy
-from ledger.rows import MemoryRows
 from ledger.values import Instrument
-from signals.bot import Bot, Part, Signal, Window
+from signals.bot import Part, Signal, Window
 from signals.bot_process import BotProcess, Limits
 from signals.bot_trial import trial_candles
-from signals.foreign_bots import ForeignBot, ForeignBots
-from signals.installed import BotCode, BotUnusable, InstalledBot, code_of, installed_bot
-from signals.market import Candle
+from signals.foreign_bots import ForeignBot
+from signals.installed import code_of
 from signals.registry import parameters_schema
-from signals.runner import Evaluation, evaluate
-from tests.factories import START, SteppingClock, Story
+from tests.factories import START
+from tests.foreign_bots import (
+    CANDLES,
+    HASTY,
+    HOSTILE,
+    PATIENT,
+    all_closed,
+    asked,
+    evaluated,
+    foreign,
+    of_code,
+    process_of,
+)
 from tests.hostile_bots import Trend, TrendParams
 from tests.waiting import until
-
-HOSTILE = Path(__file__).with_name("hostile_bots.py")
-CANDLES = trial_candles(30)
-PATIENT = Limits(answer_s=60, start_s=60)
-HASTY = Limits(answer_s=0.5, start_s=60, answer_bytes=100_000)
-POLICY = SignalPolicy((Decimal("0.05"),), timedelta(minutes=10))
-SETTINGS = '{"length":5,"weight":0.5}'
-
-
-MADE: list[ForeignBot | ForeignBots] = []
 
 
 @pytest.fixture(autouse=True)
 def _all_closed() -> Iterator[None]:
-    """No process outlives its test."""
-    yield
-    while MADE:
-        MADE.pop().close()
-
-
-def of_code(target: str, root: Path, limits: Limits = PATIENT, kind: str = "trend") -> ForeignBot:
-    """The bot in a process of its own."""
-    bot = ForeignBot(kind, lambda: BotCode(target, root), limits)
-    MADE.append(bot)
-    return bot
-
-
-def foreign(name: str, limits: Limits = PATIENT) -> ForeignBot:
-    """One of the hostile bots, in its process."""
-    return of_code(f"hostile_bots:{name}", HOSTILE, limits)
+    yield from all_closed()
 
 
 @pytest.fixture
 def trend() -> ForeignBot:
     """The honest one."""
     return foreign("Trend")
-
-
-def view(kind: str = "trend", parameters: str = SETTINGS) -> BotView:
-    """A running bot of the kind, as the log knows it."""
-    card = ("one", kind, "3", "BTC-USD", "1m", parameters)
-    return BotView(*card, "running", "", START, None, None, None, repeats=False)
-
-
-def evaluated(bots: Mapping[str, Bot], candles: list[Candle] = CANDLES, parameters: str = SETTINGS) -> Evaluation:
-    """What comes of asking the kind "trend" at the close of the last candle."""
-    return evaluate(view(parameters=parameters), candles, POLICY, candles[-1].closed_at, bots)
-
-
-def asked(bot: ForeignBot, candles: list[Candle] = CANDLES) -> Evaluation:
-    return evaluated({"trend": bot.as_bot()}, candles)
-
-
-def process_of(bot: ForeignBot) -> psutil.Process:
-    running = bot._process._running
-    assert running is not None
-    return psutil.Process(running.pid)
 
 
 # --- what crosses the pipe --------------------------------------------------------------------------------------------
@@ -109,7 +64,7 @@ def test_parameters_are_checked_where_the_bot_is(trend: ForeignBot) -> None:
     params = trend.Params.model_validate_json('{"length": 7}')
 
     assert params.model_dump() == {"length": 7, "weight": 0.5}
-    for wrong, fault in [('{"length":1}', "length: Input should be"), ('{"size":1}', "size: Extra inputs")]:
+    for wrong, fault in [('{"length":1}', "length must be"), ('{"size":1}', "size is not known here")]:
         with pytest.raises(ValueError, match=fault):
             trend.Params.model_validate_json(wrong)
         assert fault in evaluated({"trend": trend.as_bot()}, parameters=wrong).reason
@@ -178,9 +133,9 @@ ATTACKS = [
     ("Forger", "BotUnusable: it answers what it was not asked"),
     (
         "OutOfBounds",
-        "BotRaised: ValueError: it answers with a signal that is out of bounds: score: Input should be less",
+        "BotRaised: ValueError: it answers with a signal that is out of bounds: score must be less",
     ),
-    ("NotANumber", "BotRaised: ValueError: it answers with a signal that is out of bounds: score: Input should be"),
+    ("NotANumber", "BotRaised: ValueError: it answers with a signal that is out of bounds: score must be"),
     ("Exits", "BotUnusable: its process ended with exit code 7"),
     ("Crashes", "BotUnusable: its process was ended by SIGABRT"),
     ("HangsUp", "BotUnusable: its process hung up or was killed"),
@@ -192,7 +147,7 @@ ATTACKS = [
     ("Dials", "BotRaised: PermissionError: a bot may not do this: socket.connect"),
     ("Raises", "BotRaised: ZeroDivisionError: of course"),
     ("NeedsTooMuch", "BotUnusable: it needs 1000000000000 bars, which is no number from 1 to 100,000"),
-    ("LongVersion", "BotUnusable: its version cannot be used: String should have at most 100 characters"),
+    ("LongVersion", "BotUnusable: its version cannot be used: it must have at most 100 characters"),
     ("AnotherName", "BotUnusable: it calls itself 'rsi', not 'trend'"),
     ("NoSuchClass", "BotUnusable: it cannot be loaded: AttributeError: module 'hostile_bots' has no attribute"),
 ]
@@ -209,6 +164,19 @@ def test_an_attack_is_a_failed_bot_and_nothing_else(name: str, sentence: str) ->
     assert evaluation.failure is not None
     assert evaluation.failure.error.startswith(sentence)
     assert len(evaluation.failure.error) <= 600
+
+
+@pytest.mark.parametrize("name", ["Snoops", "SnoopsInBytes", "SnoopsByLink"])
+def test_a_bot_reads_nothing_of_processes(name: str, tmp_path: Path) -> None:
+    """What the system tells of processes, their environment first, is closed to a bot, whichever way it takes."""
+    linked = tmp_path / "linked"
+    linked.symlink_to("/proc")
+    text = HOSTILE.read_text(encoding="utf-8").replace("/nowhere/a file of somebody else", str(linked))
+    (tmp_path / "snooping_bots.py").write_text(text, encoding="utf-8")
+
+    evaluation = asked(of_code(f"snooping_bots:{name}", tmp_path / "snooping_bots.py"))
+
+    assert evaluation.reason == "BotRaised: PermissionError: a bot may not do this: open what lies under /proc"
 
 
 @pytest.mark.parametrize("name", ["Empties", "Overwrites", "Truncates", "Removes", "Renames"])
@@ -331,139 +299,3 @@ def _trusting(process: BotProcess, do: str, seconds: float, **more: object) -> d
         process._exchanged(json.dumps({"do": do, "number": 0, **more}).encode() + b"\n", seconds)
     )
     return found
-
-
-# --- what may run -----------------------------------------------------------------------------------------------------
-
-
-def rows_with(*events: Event) -> MemoryRows:
-    """What is enabled after these events."""
-    story = Story("enabled")
-    log = MemoryLog(SteppingClock())
-    log.append(story.portfolio_id, [*story.opened(), *(story.new(event) for event in events)])
-    return fold_log(log.read(story.portfolio_id), MemoryRows())
-
-
-@pytest.fixture
-def package(tmp_path: Path) -> Path:
-    """A package with a bot that can be changed."""
-    folder = tmp_path / "trend_package"
-    folder.mkdir()
-    shutil.copy(HOSTILE, folder / "bots.py")
-    (folder / "__init__.py").touch()
-    return folder
-
-
-def enabled(code: BotCode) -> BotKindEnabled:
-    return BotKindEnabled(kind="trend", distribution="trend-bot", distribution_version="1.0", sha256=code.sha256())
-
-
-class FixedCode(InstalledBot):
-    """Installed at a place that the test knows."""
-
-    @property
-    def code(self) -> BotCode:
-        return BotCode(self.target, Path(self.distribution_version))
-
-
-def hosts(package: Path) -> ForeignBots:
-    def found(kind: str) -> InstalledBot:
-        return FixedCode(kind, "trend-bot", str(package), "trend_package.bots:Trend")
-
-    bots = ForeignBots(PATIENT, found)
-    MADE.append(bots)
-    return bots
-
-
-def test_only_what_was_enabled_runs(package: Path) -> None:
-    """Without the fact there is no bot; with it there is; taken back there is none, and its process has ended."""
-    bots = hosts(package)
-    code = BotCode("trend_package.bots:Trend", package)
-
-    assert bots.enabled(rows_with()) == {}
-    assert evaluated({}).reason.startswith("UnknownBotKind: there is no bot of kind 'trend'")
-    given = bots.enabled(rows_with(enabled(code)))
-    assert evaluated(given).outcome == "signal"
-    process = process_of(given["trend"])  # type: ignore[arg-type]  # it is one of ours
-    assert bots.enabled(rows_with(enabled(code), BotKindDisabled(kind="trend"))) == {}
-    assert not process.is_running()
-
-
-@pytest.mark.parametrize("started", [False, True])
-def test_other_files_than_those_enabled_do_not_run(package: Path, started: bool) -> None:
-    """A file that changed, came or went stops the bot, running or not, with a sentence that says what to do."""
-    bots = hosts(package)
-    rows = rows_with(enabled(BotCode("trend_package.bots:Trend", package)))
-    if started:
-        assert evaluated(bots.enabled(rows)).outcome == "signal"
-    (package / "more.py").write_text("x = 1\n", encoding="utf-8")
-
-    failed = evaluated(bots.enabled(rows))
-
-    assert failed.reason.startswith("BotUnusable: the files of trend-bot ")
-    assert failed.reason.endswith("look at what changed, then run daybook bot enable trend")
-    again = rows_with(enabled(BotCode("trend_package.bots:Trend", package)))
-    assert evaluated(bots.enabled(again)).outcome == "signal"
-
-
-def test_every_byte_and_name_counts(package: Path) -> None:
-    """The hash changes with each content, name and place of a file, and not with what Python compiles beside it."""
-    code = BotCode("trend_package.bots:Trend", package)
-    seen = {code.sha256()}
-    (package / "__pycache__").mkdir()
-    (package / "__pycache__" / "bots.cpython-311.pyc").write_bytes(b"compiled")
-    assert code.sha256() in seen
-    (package / "inner").mkdir()
-    changes: list[Callable[[], object]] = [
-        lambda: (package / "a.txt").write_text("b"),
-        lambda: (package / "a.txt").rename(package / "b.txt"),
-        lambda: (package / "b.txt").write_text("c"),
-        lambda: (package / "b.txt").rename(package / "inner" / "b.txt"),
-        lambda: (package / "bots.pyc").write_bytes(b"compiled"),
-    ]
-    for change in changes:
-        change()
-        assert code.sha256() not in seen
-        seen.add(code.sha256())
-    (package / "linked").symlink_to(package.parent)
-    with pytest.raises(BotUnusable, match="is a link to another folder"):
-        code.sha256()
-
-
-def test_compiled_leftovers_do_not_run(package: Path) -> None:
-    """What is executed is the source that was hashed, also where a compiled file of other source claims to be it."""
-    import importlib.util
-    import py_compile
-
-    source = package / "bots.py"
-    honest, stat = source.read_bytes(), source.stat()
-    other = honest.replace(b'version: ClassVar[str] = "3"', b'version: ClassVar[str] = "9"')
-    assert len(other) == len(honest)
-    source.write_bytes(other)
-    os.utime(source, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-    py_compile.compile(str(source), importlib.util.cache_from_source(str(source)))
-    source.write_bytes(honest)
-    os.utime(source, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-
-    bot = of_code("trend_package.bots:Trend", package)
-
-    assert bot.version == "3"
-
-
-def test_what_is_not_installed_is_said() -> None:
-    """A kind that nobody announces, and an entry point that leads nowhere, are refused without running anything."""
-    with pytest.raises(BotUnusable, match="no installed package announces bots of kind 'nobody'"):
-        installed_bot("nobody")
-    for target in ("no_such_package_here.bot:Bot", "json", ":Bot", "sys:Bot"):
-        with pytest.raises(BotUnusable, match=r"entry point|no package"):
-            code_of(target)
-
-
-def test_enabling_leaves_one_row(package: Path) -> None:
-    """Enabled twice, the newest files count; disabling what is not enabled changes nothing."""
-    first = BotKindEnabled(kind="trend", distribution="a", distribution_version="1", sha256="0" * 64)
-    second = BotKindEnabled(kind="trend", distribution="a", distribution_version="2", sha256="1" * 64)
-    rows = rows_with(BotKindDisabled(kind="other"), first, second)
-
-    (row,) = rows.where(EnabledBotKind)
-    assert (row.kind, row.distribution_version, row.sha256) == ("trend", "2", "1" * 64)

@@ -405,6 +405,8 @@ class LiveFeed:
     def history(self, instrument: Instrument, bars: int) -> list[Candle]:
         return []
 
+    def reach_back(self, instrument: Instrument, bars: int) -> None: ...
+
     def poll(self) -> list[Candle]:
         if self.down:
             raise FeedUnavailable("the venue does not answer")

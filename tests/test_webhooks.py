@@ -208,10 +208,36 @@ def test_a_passphrase_is_good_only_where_it_was_chosen(daybook: Daybook) -> None
     passphrase = hooks(daybook).add("chart", "tradingview", TICKERS, passphrase=True)
     secret = hooks(daybook).add("strict", "tradingview", TICKERS)
     for wrong in ({}, {"secret": ""}, {"secret": secret}, {"secret": passphrase[:-1]}, {"secret": "é"}):
-        refused(send(daybook, "chart", alert(daybook, **wrong)), 401, "not-authorized", "is not this webhook's")
+        refused(
+            send(daybook, "chart", alert(daybook, **wrong)), 401, "not-authorized", "the webhook's secret in the body"
+        )
     refused(send(daybook, "strict", alert(daybook, secret=secret)), 401, "not-authorized", "send X-Daybook-Timestamp")
     body = alert(daybook)
     assert send(daybook, "strict", body, signed(daybook, secret, body)).status_code == 201
+
+
+def test_nobody_learns_which_webhooks_there_are(daybook: Daybook) -> None:
+    """Who knows no secret has the same answer of a webhook of either sort and of a name that is none, whatever was sent."""
+    hooks(daybook).add("chart", "tradingview", TICKERS, passphrase=True)
+    hooks(daybook).add("strict", "tradingview", TICKERS)
+    hooks(daybook).add("model", "signal", {})
+    bodies = [b"", b"{", b"[1]", b"\xff", b'{"secret": 1}', b'{"secret": "x"}', alert(daybook), opinion(daybook)]
+    bodies += [alert(daybook, secret="wrong"), alert(daybook, secret="wrong", quantity=1), b"[" * 100_000]
+    for body in bodies:
+        for headers in (
+            {},
+            {"X-Daybook-Timestamp": "now"},
+            signed(daybook, "wrong", body),
+            signed(daybook, "", body, -900),
+        ):
+            answers = [
+                send(daybook, name, body, headers) for name in ("chart", "strict", "model", "nowhere", "n%C3%B6")
+            ]
+            told = {
+                (one.status_code, one.json()["type"], one.json()["detail"], str(sorted(one.headers))) for one in answers
+            }
+            assert {status for status, *_ in told} == {401}, (body[:50], headers, told)
+            assert len(told) == 1
 
 
 NO_ALERTS: tuple[tuple[dict[str, Any], int, str, str], ...] = (

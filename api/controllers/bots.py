@@ -258,6 +258,8 @@ def _answer(bot: BotView, evaluation: Evaluation | None) -> BotAnswer:
 
 def _signal(bot: BotView, desk: Desk, evaluation: Evaluation | None, *, driven: bool) -> BotSignal:
     blocked = blockers(bot, desk) if driven else ["this program does not trade for this portfolio"]
+    if driven and evaluation and evaluation.outcome == "not_warm":
+        blocked = [*blocked, f"the bot is not warm: {evaluation.reason}"]
     return BotSignal(
         bot_id=bot.bot_id,
         product_id=bot.instrument,
