@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 from uuid import UUID
 
 import uuid_utils
@@ -40,8 +40,7 @@ class Context:
     sightings: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Fate:
+class Fate(NamedTuple):
     """What becomes of a row: imported as events, merged into other rows' events, archived, or quarantined with a reason.
 
     `events` are the ids of the events that stand for it. `flags` are what somebody should look at.
@@ -55,8 +54,7 @@ class Fate:
     events: tuple[UUID, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Staged:
+class Staged(NamedTuple):
     """An event on its way, and the row it comes from. `fee` is what the legacy figures took as its fee."""
 
     table: str
@@ -68,8 +66,7 @@ class Staged:
     fee: Decimal = Decimal(0)
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(NamedTuple):
     """A trade as the stages from `first` up to (not with) `last` of the comparison see it (`stages.py`).
 
     The figures that count only what is written just so see it from stage `strict` on. `usd` is its value, None where the
