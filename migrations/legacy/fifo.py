@@ -5,7 +5,7 @@ from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
 
-from ledger.envelope import Envelope
+from ledger.envelope import Envelope, decode
 from ledger.events import TradeExecuted
 from ledger.legs import moves_of, total_fees
 from ledger.lots import Lot, book_leg
@@ -38,12 +38,10 @@ class Fifo:
         self._last = ZERO
         self.realized = self.paid_fees = self.unmatched = self.unmatched_proceeds = ZERO
 
-    def add(self, stored: Stored) -> tuple[TradeExecuted, Decimal]:
-        """Books the next trade; returns it and how much of it found no lot."""
+    def add(self, stored: Stored, trade: TradeExecuted) -> Decimal:
+        """Books the next trade, which is what `stored` says; returns how much of it found no lot."""
         self._count += 1
-        envelope = _envelope(stored, self._count)
-        trade = envelope.event
-        assert isinstance(trade, TradeExecuted), "only trades are booked here"
+        envelope = _envelope(stored, trade, self._count)
         self.paid_fees += total_fees(trade)
         if not self._fees:
             trade = trade.model_copy(update={"fees": ()})
@@ -62,7 +60,7 @@ class Fifo:
                 missing += booking.unmatched.quantity
                 self.unmatched_proceeds += booking.unmatched.proceeds
         self.unmatched += missing
-        return trade, missing
+        return missing
 
     def figure(self, measure: Measure) -> Decimal:
         """What the ledger says; open lots are valued at the price of the last trade."""
@@ -86,8 +84,16 @@ class Fifo:
         return sum((lot.open_cost for lot in self._lots.values()), ZERO)
 
 
-def _envelope(stored: Stored, position: int) -> Envelope:
-    return Envelope(
+def trade_in(stored: Stored) -> TradeExecuted:
+    """The trade that the text says."""
+    event = decode(TradeExecuted.type, stored.version, stored.payload)
+    assert isinstance(event, TradeExecuted), "only trades are booked here"
+    return event
+
+
+def _envelope(stored: Stored, trade: TradeExecuted, position: int) -> Envelope:
+    """The trade as the ledger's own functions want it; nothing of it is read again."""
+    envelope = Envelope(
         portfolio_id=NOBODY,
         position=position,
         event_id=stored.event_id,
@@ -102,3 +108,5 @@ def _envelope(stored: Stored, position: int) -> Envelope:
         metadata="{}",
         hash=b"",
     )
+    envelope.__dict__["event"] = trade
+    return envelope

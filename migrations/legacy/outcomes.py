@@ -13,7 +13,7 @@ from ledger.envelope import canonical_json
 from ledger.events import Event
 from ledger.ready import Ready, ready
 from ledger.values import NAMESPACE, Asset
-from migrations.legacy.cells import Row, plain, row_hash
+from migrations.legacy.cells import Row, hash_of, plain, row_hash
 from migrations.legacy.decisions import Decisions
 from migrations.legacy.schema import MAPPING
 
@@ -108,7 +108,8 @@ def origin(context: Context, table: str, key: str, row: Row, **more: object) -> 
     if not context.origins:
         return "{}"
     told = {name: value for name, value in more.items() if value not in (None, "", (), [], {})}
-    legacy = {"table": table, "key": key, "row": plain(row), "hash": row_hash(row), "mapping": MAPPING, **told}
+    as_it_was = plain(row)
+    legacy = {"table": table, "key": key, "row": as_it_was, "hash": hash_of(as_it_was), "mapping": MAPPING, **told}
     return canonical_json({"legacy": legacy}).encode("utf-8", "backslashreplace").decode()
 
 

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
@@ -136,7 +137,7 @@ def _copied_file(path: Path, copy: Path) -> str:
 def _opened(copy: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(copy)
     # A hand may have written text that is not UTF-8; the archive keeps the bytes as they are.
-    connection.text_factory = lambda content: content.decode("utf-8", "backslashreplace")
+    connection.text_factory = partial(str, encoding="utf-8", errors="backslashreplace")
     return connection
 
 
