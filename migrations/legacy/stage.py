@@ -28,7 +28,7 @@ from migrations.legacy.outcomes import (
     micros,
     quarantined,
 )
-from migrations.legacy.source import Source
+from migrations.legacy.source import BadSource, Source
 from migrations.legacy.trade_rows import RawRow, TradeRow, place_of, raw_of, trade_of
 
 LARGEST_CLUSTER: Final = 200
@@ -132,39 +132,48 @@ class Stage:
 
 @contextmanager
 def staged(source: Source, context: Context, progress: Progress = lambda _: None) -> Iterator[Stage]:
-    """The source, translated. `progress` is told of rows."""
-    with closing(sqlite3.connect(source.path.with_name("work.sqlite"), isolation_level=None)) as connection:
-        # The file lives as long as this program looks at it: nothing of it has to survive a power cut.
-        connection.executescript("pragma journal_mode = off; pragma synchronous = off;" + _TABLES)
+    """The source, translated. `progress` is told of rows. Raises BadSource when the disk has no room for that."""
+    path = source.path.with_name("work.sqlite")
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         stage = Stage(connection, source, context)
-        connection.execute("begin")
-        for key, row in source.rows("bots"):
-            stage.write(translated_bot(context, key, row, decision_of(context.decisions, "bots", key)))
-        for fill_key, fill_row in source.rows("raw_trades"):
-            _take_fill(stage, fill_key, fill_row)
-        connection.executemany(
-            "insert into trade_rows (key, cells, ref, product, side, at) values (?, ?, ?, ?, ?, ?)",
-            (_place_row(stage, trade_key, row) for trade_key, row in _told(source.rows("trades"), progress)),
-        )
-        connection.execute("commit")
-        connection.executescript(_ORDERS)
-        connection.execute("begin")
-        _translate_orders(stage)
-        _translate_others(stage)
-        for key, row in _told(source.rows("bot_signal_history"), progress):
-            decided = decision_of(context.decisions, "bot_signal_history", key)
-            stage.write(translated_signal(context, key, row, decided))
-        stage.flush()
-        connection.execute("commit")
-        connection.executescript(_INDEXES)
-        connection.execute("begin")
-        # What repeats a row that cannot be used cannot be used either.
-        connection.execute(
-            "update fates set word = 'quarantined', reason = reason || ', which is quarantined', events = '[]'"
-            " where word = 'merged' and not exists (select 1 from events where id = json_extract(fates.events, '$[0]'))"
-        )
-        connection.execute("commit")
+        try:
+            # The file lives as long as this program looks at it: nothing of it has to survive a power cut.
+            connection.executescript("pragma journal_mode = off; pragma synchronous = off;" + _TABLES)
+            connection.execute("begin")
+            _translate(stage, progress)
+            connection.execute("commit")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_FULL:
+                raise
+            raise BadSource(f"there is no room to work in {path.parent.parent}: make some, and try again") from None
         yield stage
+
+
+def _translate(stage: Stage, progress: Progress) -> None:
+    source, context, connection = stage.source, stage.context, stage.connection
+    for key, row in source.rows("bots"):
+        stage.write(translated_bot(context, key, row, decision_of(context.decisions, "bots", key)))
+    for fill_key, fill_row in source.rows("raw_trades"):
+        _take_fill(stage, fill_key, fill_row)
+    connection.executemany(
+        "insert into trade_rows (key, cells, ref, product, side, at) values (?, ?, ?, ?, ?, ?)",
+        (_place_row(stage, trade_key, row) for trade_key, row in _told(source.rows("trades"), progress)),
+    )
+    connection.executescript(_ORDERS)
+    connection.execute("begin")
+    _translate_orders(stage)
+    _translate_others(stage)
+    for key, row in _told(source.rows("bot_signal_history"), progress):
+        decided = decision_of(context.decisions, "bot_signal_history", key)
+        stage.write(translated_signal(context, key, row, decided))
+    stage.flush()
+    connection.executescript(_INDEXES)
+    connection.execute("begin")
+    # What repeats a row that cannot be used cannot be used either.
+    connection.execute(
+        "update fates set word = 'quarantined', reason = reason || ', which is quarantined', events = '[]'"
+        " where word = 'merged' and not exists (select 1 from events where id = json_extract(fates.events, '$[0]'))"
+    )
 
 
 def context_of(
