@@ -1,5 +1,6 @@
 """The ledger's own first-in-first-out over trades as they go by: the same legs, lots and matches, and no more memory than lots."""
 
+from collections import OrderedDict
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -33,7 +34,8 @@ class Fifo:
     def __init__(self, base: Asset, *, fees: bool = True) -> None:
         self._base = base
         self._fees = fees
-        self._lots: dict[object, Lot] = {}
+        # A plain dictionary is slow to find its first entry once many before it are gone.
+        self._lots: OrderedDict[object, Lot] = OrderedDict()
         self._count = 0
         self._last = ZERO
         self.realized = self.paid_fees = self.unmatched = self.unmatched_proceeds = ZERO
@@ -48,7 +50,7 @@ class Fifo:
         self._last = trade.price
         missing = ZERO
         for leg in legs_of(envelope, moves_of(trade, self._base), self._base):
-            # The booking is complete before the lots change; a dictionary keeps the place of what is replaced in it.
+            # The booking is complete before the lots change; what is replaced keeps its place.
             booking = book_leg(leg, self._lots.values())
             for lot in booking.lots:
                 if lot.live:

@@ -86,8 +86,7 @@ class Stage:
             for one in found.fates
         ]
         self._events += [_event_row(one, place) for place, one in enumerate(found.staged)]
-        if self.context.sightings:
-            self._seen += [_seen_row(one) for one in found.seen]
+        self._seen += [_seen_row(one) for one in found.seen]
         if len(self._fates) >= AT_ONCE:
             self.flush()
 
