@@ -185,6 +185,13 @@ def test_rolling_back_what_never_was_is_said(home: Home) -> None:
     assert (done.exit_code, done.stderr.count("\n")) == (1, 1)
 
 
+def test_a_name_that_no_portfolio_can_have_is_said_before_anything_is_planned(home: Home) -> None:
+    """Not only when the import is run."""
+    done = call(home, "import", "legacy", "plan", "trading.db", "--portfolio", "")
+    assert (done.exit_code, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert "cannot be a portfolio's name" in done.stderr
+
+
 @pytest.mark.nightly
 def test_a_run_that_is_killed_for_real_goes_on(database_url: str, empty_database_url: str) -> None:
     """Killed by the system at twenty moments, told by how far the log has come, the run ends as one that was left alone."""

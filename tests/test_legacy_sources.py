@@ -286,6 +286,20 @@ def test_ids_that_repeat_are_told_apart(tmp_path: Path) -> None:
         ]
 
 
+def test_tables_without_numbers_of_their_own_are_read_and_accounted_for(engine: Engine, tmp_path: Path) -> None:
+    """SQLite can be told not to number the rows of a table: they go in like others, and are missed like others."""
+    path = tmp_path / "legacy.db"
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("create table trades (id integer primary key, status text) without rowid")
+        connection.execute("create table notes (word text primary key) without rowid")
+        connection.executemany("insert into trades values (?, 'failed')", [(2,), (1,)])
+        connection.executemany("insert into notes values (?)", [("a",), ("b",), ("c",)])
+    move = move_of(engine, path, tmp_path, "mine")
+    assert {name: one.unaccounted for name, one in move.check().rows.items()} == {"notes": 3, "trades": 2}
+    move.run()
+    assert {name: one.imported for name, one in move.check().rows.items()} == {"notes": 3, "trades": 2}
+
+
 def test_a_row_becomes_json_whatever_it_holds() -> None:
     """Bytes in hex, numbers that are not finite as text, no NUL."""
     row: Row = {"a": b"\x00\xff", "b": float("inf"), "c": "x\x00y", "d": None, "e": 1.5}

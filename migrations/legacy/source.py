@@ -61,7 +61,8 @@ class Source:
         """The rows of a table under their ids, in that order. An id that repeats gets a number behind it."""
         if table not in self.tables:
             return
-        inner = f"select *, row_number() over (partition by id order by rowid) {NTH} from {quoted(table)}"
+        order = "rowid" if has_rowid(self.connection, table) else "id"
+        inner = f"select *, row_number() over (partition by id order by {order}) {NTH} from {quoted(table)}"
         with closing(self.connection.cursor()) as cursor:
             cursor.execute(f"select * from ({inner}) order by id, {NTH}")
             names = [column[0] for column in cursor.description]
@@ -102,6 +103,15 @@ def file_hash(path: Path) -> str:
                 while block := stream.read(1 << 20):
                     found.update(block)
     return found.hexdigest()
+
+
+def has_rowid(connection: sqlite3.Connection, table: str) -> bool:
+    """Whether SQLite numbers the rows of the table itself; a table can be made without that."""
+    try:
+        connection.execute(f"select rowid from {quoted(table)} limit 0")
+    except sqlite3.OperationalError:
+        return False
+    return True
 
 
 def quoted(name: str) -> str:
