@@ -6,12 +6,13 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Final
 from uuid import UUID
 
 import click
 
 from api.importing import counted, import_bar, named_portfolio_id
-from api.proofs import draft_of, whole_file
+from api.proofs import BadTarget, draft_of, whole_file
 from api.settings import Settings
 from api.wiring import usable_folder
 from ledger.database import open_database
@@ -27,6 +28,8 @@ from migrations.legacy.rollback import roll_back
 from migrations.legacy.run import Prepared, Wanted, prepared, run_import
 
 PROVEN, UNPROVEN = 0, 3
+SQLITE: Final = b"SQLite format 3\x00"
+"""How every SQLite database begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +92,7 @@ def print_rollback(settings: Settings, asked: Asked) -> None:
 
 def print_export(settings: Settings, path: Path, portfolio: str, *, as_json: bool) -> None:
     """Writes the file, which appears whole or not at all, and says what is in it."""
+    _spare_database(path)
     with _store(settings) as (store, known), draft_of(path) as draft:
         portfolio_id = named_portfolio_id(portfolio, known)
         done = export_legacy(store, portfolio_id, portfolio, _folder(settings, portfolio_id), draft)
@@ -105,6 +109,8 @@ def print_export(settings: Settings, path: Path, portfolio: str, *, as_json: boo
 def _prepared(
     settings: Settings, asked: Asked, *, origins: bool = False, sightings: bool = False
 ) -> Iterator[tuple[Store, Prepared]]:
+    if asked.report is not None:
+        _spare_database(asked.report)
     decisions = UNDECIDED if asked.decisions is None else read_decisions(asked.decisions)
     with _store(settings) as (store, known):
         portfolio_id = named_portfolio_id(asked.portfolio, known)
@@ -123,6 +129,15 @@ def _store(settings: Settings) -> Iterator[tuple[Store, list[UUID]]]:
     with open_database(settings.data_dir, settings.database) as engine:
         rebuild_outdated(engine)
         yield Store(PostgresBook(engine, system_clock), partial(rebuild_portfolio, engine)), all_portfolios(engine)
+
+
+def _spare_database(path: Path) -> None:
+    """Raises BadTarget where a database lies: it may be the old system's own."""
+    if not path.is_file():
+        return
+    with path.open("rb") as stream:
+        if stream.read(len(SQLITE)) == SQLITE:
+            raise BadTarget(f"{path} is a database, and none is ever replaced: name a new file")
 
 
 def _folder(settings: Settings, portfolio_id: UUID) -> Path:

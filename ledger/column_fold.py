@@ -2,11 +2,11 @@
 
 Told the events of each asset in the order in which they occurred, it gives the very rows that
 `ledger/projections/holdings.py` and `trades.py` give for them in any order, to the last digit. It knows everything but
-splits, reversals and short selling: of these it says so (`Unusual`), and the plain fold takes the portfolio.
+splits and short selling: of these it says so (`Unusual`), and the plain fold takes the portfolio.
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Final, NamedTuple
@@ -15,12 +15,12 @@ from ledger.column_rows import NULL, decimal_of, escaped, line_of, rounded, time
 from ledger.column_trades import PlainTrade
 from ledger.envelope import BadEvent, Envelope, UnknownEvent
 from ledger.events import CashDeposited, CashWithdrawn, TradeExecuted
-from ledger.legs import MOVING, UnvaluedLeg, moves_of
+from ledger.legs import MOVING, AssetMove, UnvaluedLeg, moves_of
 from ledger.lots import Leg, Lot, Match, UnmatchedDisposal
 from ledger.projections.cash import Balance
 from ledger.projections.holdings import Holding, legs_of
 from ledger.projections.trades import TradesProjection, TradeView
-from ledger.rows import MemoryRows, Row
+from ledger.rows import MemoryRows, Row, replaced
 from ledger.values import DECIMAL_PLACES
 
 FOLDED: Final = MOVING
@@ -114,8 +114,11 @@ class ColumnFold:
         self._positions: dict[str, _Position] = {}
         self._cash: dict[str, _Cash] = {}
 
-    def add_trade(self, trade: PlainTrade) -> bool:
-        """The trade is folded, or nothing is done and False says that its event has to be looked at."""
+    def add_trade(self, trade: PlainTrade, *, undone: bool = False) -> bool:
+        """The trade is folded, or nothing is done and False says that its event has to be looked at.
+
+        One that a reversal has `undone` is shown for the record and counts for nothing.
+        """
         if trade.quote != self._base_currency or trade.quote_rate != "1":
             return False
         gross = rounded(trade.quantity * trade.price)
@@ -125,23 +128,24 @@ class ColumnFold:
         else:
             moved -= fee if trade.is_buy else -fee
             fee = rounded(fee * trade.price)
-        if worth:
+        if worth and not undone:
             self._pay(trade.account, -worth if trade.is_buy else worth, "trade")
         source = trade.triggered_by or NULL
         leg = _Leg(
             trade.base, trade.occurred_at, trade.time, trade.position, 1, trade.event_id, trade.account,
             f"{trade.base}-{trade.quote}", moved if trade.is_buy else -moved, worth, fee, "trade", True, source,
         )  # fmt: skip
-        self._add_leg(leg)
+        if not undone:
+            self._add_leg(leg)
         self.trades += 1
         self.lines[TradeView].append(
             f"{trade.event_id}\t{trade.position}\t{trade.time}\t{trade.account}\t{trade.venue}\t{trade.venue_trade_id}"
             f"\t{leg.instrument}\t{'buy' if trade.is_buy else 'sell'}\t{trade.quantity_text}\t{trade.price_text}"
-            f"\t{decimal_of(gross)}\t{decimal_of(fee)}\t{trade.order_id or NULL}\t{source}\tf"
+            f"\t{decimal_of(gross)}\t{decimal_of(fee)}\t{trade.order_id or NULL}\t{source}\t{'t' if undone else 'f'}"
         )
         return True
 
-    def add_event(self, envelope: Envelope) -> None:
+    def add_event(self, envelope: Envelope, *, undone: bool = False) -> None:
         """Any event among `FOLDED`. Raises Unusual for others, and for one that no fold can use."""
         try:
             event = envelope.event
@@ -150,15 +154,13 @@ class ColumnFold:
             raise Unusual(str(error)) from error
         if not isinstance(event, FOLDED):
             raise Unusual(f"{envelope.type} at position {envelope.position}")
-        for move in moves:
-            if move.asset == self._base_currency and move.quantity:
-                self._pay(move.account, units_of(move.quantity), move.kind)
-        for leg in legs_of(envelope, moves, self._base_currency):
-            self._add_leg(_units(leg))
+        if not undone:
+            self._add_moves(envelope, moves)
         if isinstance(event, TradeExecuted):
             self.trades += 1
             rows = TradesProjection().fold(MemoryRows(), envelope)
-            self.lines[TradeView] += [line_of(row) for row in rows if isinstance(row, Row)]
+            views = [row for row in rows if isinstance(row, TradeView)]
+            self.lines[TradeView] += [line_of(replaced(view, reversed=undone)) for view in views]
 
     def finish(self) -> Iterator[Row]:
         """The holdings and balances; the lines of lots that are still open are written."""
@@ -194,6 +196,13 @@ class ColumnFold:
         yield from _unequal(
             "deposits - withdrawals + income + realised P&L - expenses = cash + cost of open lots", left, right
         )
+
+    def _add_moves(self, envelope: Envelope, moves: Sequence[AssetMove]) -> None:
+        for move in moves:
+            if move.asset == self._base_currency and move.quantity:
+                self._pay(move.account, units_of(move.quantity), move.kind)
+        for leg in legs_of(envelope, moves, self._base_currency):
+            self._add_leg(_units(leg))
 
     def _pay(self, account: str, quantity: int, kind: str) -> None:
         cash = self._cash.get(account)

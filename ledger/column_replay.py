@@ -12,9 +12,10 @@ from uuid import UUID
 from ledger.book import attempt_fold
 from ledger.chain import Head, genesis_hash
 from ledger.column_fold import FOLDED, LINES, ORDERED, ColumnFold, Unusual
+from ledger.column_reversals import ColumnReversals
 from ledger.column_rows import line_of, text_of
-from ledger.column_trades import PlainTrade, RawEvent, Unproven, envelope_of, plain_trade, proven, type_of
-from ledger.columns import Tally, has_late, raw_events, stored_lines, write_lines
+from ledger.column_trades import PlainTrade, RawEvent, Unproven, envelope_of, id_of, plain_trade, proven, type_of
+from ledger.columns import Tally, has_late, raw_events, reversed_ids, stored_lines, write_lines
 from ledger.envelope import Envelope
 from ledger.events import SplitRecorded, TradeExecuted, TradeReversed
 from ledger.postgres import Raw
@@ -23,6 +24,7 @@ from ledger.projections.holdings import HoldingsProjection
 from ledger.projections.opinions import Opinion, OpinionsProjection
 from ledger.projections.orders import OrdersProjection
 from ledger.projections.portfolio import PortfolioView
+from ledger.projections.reversals import ReversalsProjection
 from ledger.projections.trades import TradesProjection
 from ledger.rows import MemoryRows, Row, all_rows, state_hash
 from ledger.views import row_kinds
@@ -36,12 +38,12 @@ AHEAD: Final = 8
 Progress = Callable[[int], None]
 Lines = tuple[type[Row], list[str]]
 
-_OTHERS: Final = tuple(one for one in PROJECTIONS if not isinstance(one, HoldingsProjection | TradesProjection))
+_IN_COLUMNS: Final = (HoldingsProjection, ReversalsProjection, TradesProjection)
+_OTHERS: Final = tuple(one for one in PROJECTIONS if not isinstance(one, _IN_COLUMNS))
 _ALL_TRADES_CONCERN_OTHERS: Final = any(
     TradeExecuted in one.events and not isinstance(one, OrdersProjection | OpinionsProjection) for one in _OTHERS
 )
 _FOLDED_TYPES: Final = frozenset(kind.type for kind in FOLDED)
-_UNUSUAL_TYPES: Final = frozenset((SplitRecorded.type, TradeReversed.type))
 
 
 class ColumnReplay:
@@ -57,6 +59,7 @@ class ColumnReplay:
         self._portfolio_id = portfolio_id
         self._progress = progress
         self._others = MemoryRows()
+        self._reversals = ColumnReversals(frozenset())
         self._fold: ColumnFold | None = None
 
     def chunks(self) -> Generator[Lines, None, None]:
@@ -67,6 +70,7 @@ class ColumnReplay:
         The connection belongs to this until it is exhausted or closed; it has to see one moment throughout.
         """
         late = has_late(self._connection, self._portfolio_id, [kind.type for kind in ORDERED])
+        self._reversals = ColumnReversals(reversed_ids(self._connection, self._portfolio_id))
         last = b""
         with closing(raw_events(self._connection, self._portfolio_id)) as raws:
             for number, raw in enumerate(proven(self._portfolio_id, raws), start=1):
@@ -86,20 +90,26 @@ class ColumnReplay:
     def _take(self, raw: RawEvent, *, late: bool) -> None:
         trade = plain_trade(raw)
         if trade is not None and self._fold is not None:
-            if not late and not self._fold.add_trade(trade):
-                self._fold.add_event(envelope_of(raw))
+            undone = self._reversals.meet(trade.event_id)
+            if not late and not self._fold.add_trade(trade, undone=undone):
+                self._fold.add_event(envelope_of(raw), undone=undone)
             if self._concerns_others(trade):
                 self._offer(envelope_of(raw))
             return
         kind = type_of(raw)
-        if kind in _UNUSUAL_TYPES:
+        if kind == SplitRecorded.type:
             raise Unusual(kind)
         envelope = envelope_of(raw)
+        if kind == TradeReversed.type:
+            self._reversals.add(envelope)
+            return
         self._offer(envelope)
         if self._fold is None:
             self._open()
-        elif kind in _FOLDED_TYPES and not late:
-            self._fold.add_event(envelope)
+        elif kind in _FOLDED_TYPES:
+            undone = self._reversals.meet(str(envelope.event_id))
+            if not late:
+                self._fold.add_event(envelope, undone=undone)
 
     def _offer(self, envelope: Envelope) -> None:
         changes, failure = attempt_fold(self._others, envelope, _OTHERS)
@@ -129,9 +139,9 @@ class ColumnReplay:
         types = sorted(_FOLDED_TYPES)
         with closing(raw_events(self._connection, self._portfolio_id, by_time=types)) as raws:
             for number, raw in enumerate(raws, start=1):
-                trade = plain_trade(raw)
-                if trade is None or not self._fold.add_trade(trade):
-                    self._fold.add_event(envelope_of(raw))
+                trade, undone = plain_trade(raw), self._reversals.undoes(id_of(raw))
+                if trade is None or not self._fold.add_trade(trade, undone=undone):
+                    self._fold.add_event(envelope_of(raw), undone=undone)
                 if number % CHUNK == 0:
                     yield from self._told()
 
@@ -145,7 +155,7 @@ class ColumnReplay:
 
     def _end(self) -> Iterator[Lines]:
         """The rows that were kept until now: lots still open, holdings, balances, and those of the other folds."""
-        found = [*all_rows(self._others, (kind for one in _OTHERS for kind in one.rows))]
+        found = [*all_rows(self._others, (kind for one in _OTHERS for kind in one.rows)), *self._reversals.rows()]
         if self._fold is not None:
             found += self._fold.finish()
             yield from self._told()

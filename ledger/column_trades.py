@@ -44,6 +44,12 @@ def type_of(raw: RawEvent) -> str:
     return raw[71 : 71 + int.from_bytes(raw[67:71], "big")].decode()
 
 
+def id_of(raw: RawEvent) -> str:
+    """The event's id."""
+    name = raw[51:67].hex()
+    return f"{name[:8]}-{name[8:12]}-{name[12:16]}-{name[16:20]}-{name[20:]}"
+
+
 def envelope_of(raw: RawEvent) -> Envelope:
     """The event as any reader of the log gets it."""
     fields: list[bytes] = []
@@ -139,10 +145,9 @@ def plain_trade(raw: RawEvent) -> PlainTrade | None:
     if fee_asset not in (None, base, quote) or (fee_asset == base and fee_units >= quantity_units):
         return None
     occurred_at = int.from_bytes(raw[94:102], "big", signed=True)
-    name = raw[51:67].hex()
     return PlainTrade(
         int.from_bytes(raw[39:47], "big"),
-        f"{name[:8]}-{name[8:12]}-{name[12:16]}-{name[16:20]}-{name[20:]}",
+        id_of(raw),
         occurred_at,
         time_of(occurred_at),
         account,

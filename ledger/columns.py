@@ -10,6 +10,7 @@ from typing import Final, get_type_hints
 from uuid import UUID
 
 from ledger.column_trades import RawEvent
+from ledger.events import TradeReversed
 from ledger.postgres import Raw
 from ledger.rows import Row, field_names
 
@@ -56,6 +57,16 @@ def has_late(connection: Raw, portfolio_id: UUID, types: Sequence[str]) -> bool:
         (portfolio_id, list(types)),
     ).fetchone()
     return row is not None and bool(row[0])
+
+
+def reversed_ids(connection: Raw, portfolio_id: UUID) -> frozenset[str]:
+    """The ids of the events that reversals name, as far as that can be told from outside."""
+    rows = connection.execute(
+        """select distinct substring(payload from '"reverses":"([0-9a-f-]{36})"') from events"""
+        " where portfolio_id = %s and type = %s",
+        (portfolio_id, TradeReversed.type),
+    )
+    return frozenset(str(id_) for (id_,) in rows if id_ is not None)
 
 
 def write_lines(connection: Raw, portfolio_id: UUID, generation: int, kind: type[Row], lines: Sequence[str]) -> None:

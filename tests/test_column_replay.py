@@ -21,7 +21,20 @@ from tests.factories import Step, SteppingClock, Story, record_all
 
 Superuser = psycopg.Connection[tuple[Any, ...]]
 StoryMaker = Callable[[], Story]
-MOVES = ("buy", "sell", "buy", "import", "order_and_fill", "signal", "mark", "bot", "deposit", "withdraw", "limit")
+MOVES = (
+    "buy",
+    "sell",
+    "buy",
+    "import",
+    "order_and_fill",
+    "signal",
+    "mark",
+    "bot",
+    "deposit",
+    "withdraw",
+    "limit",
+    "reverse",
+)
 
 
 class PlainRoadTaken(Exception):
@@ -121,7 +134,7 @@ _TAMPERINGS = {
     "legs": "update legs set value = value + 0.000000000000000001 where position = (select max(position) from legs)",
     "lots": "update lots set triggered_by = 'manual ' where position = (select max(position) from lots)",
     "matches": "delete from matches where closing_position = (select min(closing_position) from matches)",
-    "trades": "update trades set reversed = true where position = (select max(position) from trades)",
+    "trades": "update trades set reversed = true where not reversed",
     "balances": "insert into balances select portfolio_id, generation, 'DOGE', account, 0, 0, 0, 0 from balances limit 1",
     "holdings": "update holdings set last_leg = last_leg + 1 where asset = 'BTC'",
     "orders": "update orders set fills = fills + 1 where fills = 2",

@@ -138,6 +138,20 @@ def test_the_old_system_can_start_again(home: Home, engine: Engine) -> None:
     assert json.loads(again.stdout)["fates"]["raw_trades"] == {"imported": 3}
 
 
+def test_no_database_is_ever_replaced(home: Home) -> None:
+    """Neither an export nor a report takes the place of the old system's file."""
+    told(home, "run")
+    before = (home.folder / "trading.db").read_bytes()
+    for arguments in (
+        ("export", "legacy", "trading.db", "--portfolio", "mine"),
+        ("import", "legacy", "plan", "trading.db", "--portfolio", "mine", "--report", "trading.db"),
+    ):
+        done = call(home, *arguments)
+        assert (done.exit_code, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+        assert "is a database, and none is ever replaced" in done.stderr
+    assert (home.folder / "trading.db").read_bytes() == before
+
+
 def dump(path: Path) -> list[str]:
     with closing(sqlite3.connect(path)) as connection:
         return list(connection.iterdump())
@@ -183,6 +197,13 @@ def test_rolling_back_what_never_was_is_said(home: Home) -> None:
     """There is no such portfolio."""
     done = call(home, "import", "legacy", "rollback", "trading.db", "--portfolio", "mine")
     assert (done.exit_code, done.stderr.count("\n")) == (1, 1)
+
+
+def test_a_name_that_no_portfolio_can_have_is_said_before_anything_is_planned(home: Home) -> None:
+    """Not only when the import is run."""
+    done = call(home, "import", "legacy", "plan", "trading.db", "--portfolio", "")
+    assert (done.exit_code, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert "cannot be a portfolio's name" in done.stderr
 
 
 @pytest.mark.nightly

@@ -1,15 +1,18 @@
 """Reading a legacy database: it is never written to, and what cannot be read is said in one sentence."""
 
+import shutil
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from uuid import UUID
 
 import psycopg
 import pytest
 from sqlalchemy import Engine
 
-from migrations.legacy import postgres_source, source
+from ledger.values import Asset
+from migrations.legacy import postgres_source, source, stage
 from migrations.legacy.cells import Row, plain
 from migrations.legacy.postgres_source import Connection
 from migrations.legacy.source import BadSource, file_hash, open_source
@@ -186,6 +189,75 @@ def test_a_file_that_is_not_there_is_said(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_folder_is_said(tmp_path: Path) -> None:
+    """It is not taken for a file that is missing."""
+    with pytest.raises(BadSource, match="is a folder"), open_source(str(tmp_path)):
+        pass
+
+
+def logged(path: Path) -> sqlite3.Connection:
+    """The database keeps a write-ahead log, in which one row stands that is not in the file yet."""
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("pragma journal_mode = wal")
+    connection.execute("pragma wal_autocheckpoint = 0")
+    connection.execute("insert into trades (id, product_id) values (9001, 'BTC-USD')")
+    return connection
+
+
+def died_within_a_transaction(path: Path) -> sqlite3.Connection:
+    """The file holds a part of what was never committed, and the journal beside it what stood there before."""
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("pragma cache_size = 1")
+    connection.execute("begin")
+    connection.executemany(
+        "insert into trades (id, product_id) values (?, 'BTC-USD')", [(n,) for n in range(9001, 9999)]
+    )
+    return connection
+
+
+def put_away(path: Path) -> sqlite3.Connection:
+    """The database keeps a write-ahead log, and all of it is in the file."""
+    logged(path).close()
+    return sqlite3.connect(":memory:")
+
+
+@pytest.mark.parametrize(
+    ("leave", "more"), [(logged, 1), (died_within_a_transaction, 0), (put_away, 1)], ids=["log", "journal", "closed"]
+)
+def test_what_a_dead_program_left_beside_its_file_is_read_and_stays(
+    leave: Callable[[Path], sqlite3.Connection], more: int, tmp_path: Path
+) -> None:
+    """What was committed is there, what was not is not, and not even SQLite's own files beside the source change."""
+    legacy = make_legacy(tmp_path / "alive.db", 2, 30, 5)
+    folder = tmp_path / "copied"
+    folder.mkdir()
+    with closing(leave(legacy.path)):
+        for end in ("", "-wal", "-journal"):
+            if (part := tmp_path / f"alive.db{end}").exists():
+                shutil.copyfile(part, folder / f"legacy.db{end}")
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with open_source(str(folder / "legacy.db")) as found:
+        assert found.tables["trades"].rows == legacy.rows["trades"] + more
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_a_file_that_its_program_has_open_is_read(tmp_path: Path) -> None:
+    """A write-ahead log that is in use is read where it stands, with all that was committed."""
+    legacy = make_legacy(tmp_path / "legacy.db", 2, 30, 5)
+    with closing(logged(legacy.path)), open_source(str(legacy.path)) as found:
+        assert found.tables["trades"].rows == legacy.rows["trades"] + 1
+
+
+def test_a_disk_that_is_full_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One sentence, and not a word of SQLite's."""
+    legacy = make_legacy(tmp_path / "legacy.db", 2, 30, 5)
+    monkeypatch.setattr(stage, "_ORDERS", "pragma max_page_count = 1;" + stage._ORDERS)
+    with open_source(str(legacy.path)) as found:
+        context = stage.context_of(found, UUID(int=1), UUID(int=2), Asset("USD"), {})
+        with pytest.raises(BadSource, match="no room"), stage.staged(found, context):
+            pass
+
+
 def test_a_locked_file_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another program holds it: one sentence says so, and with the lock gone it is read."""
     monkeypatch.setattr(source, "BUSY_SECONDS", 0.01)
@@ -212,6 +284,20 @@ def test_ids_that_repeat_are_told_apart(tmp_path: Path) -> None:
             ("1#2", "b"),
             ("2", "c"),
         ]
+
+
+def test_tables_without_numbers_of_their_own_are_read_and_accounted_for(engine: Engine, tmp_path: Path) -> None:
+    """SQLite can be told not to number the rows of a table: they go in like others, and are missed like others."""
+    path = tmp_path / "legacy.db"
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("create table trades (id integer primary key, status text) without rowid")
+        connection.execute("create table notes (word text primary key) without rowid")
+        connection.executemany("insert into trades values (?, 'failed')", [(2,), (1,)])
+        connection.executemany("insert into notes values (?)", [("a",), ("b",), ("c",)])
+    move = move_of(engine, path, tmp_path, "mine")
+    assert {name: one.unaccounted for name, one in move.check().rows.items()} == {"notes": 3, "trades": 2}
+    move.run()
+    assert {name: one.imported for name, one in move.check().rows.items()} == {"notes": 3, "trades": 2}
 
 
 def test_a_row_becomes_json_whatever_it_holds() -> None:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import lru_cache
 from typing import Final
 
 from ledger.envelope import canonical_json
@@ -33,19 +34,13 @@ def number(row: Row, column: str) -> Decimal | None:
     cell = row.get(column)
     if cell is None or cell == "":
         return None
-    if isinstance(cell, float):
-        if not math.isfinite(cell):
-            raise Unreadable(f"{column}: {shown(cell)} is not a number")
-        value = Decimal(repr(cell))
-    elif isinstance(cell, int):
-        value = Decimal(cell)
-    elif isinstance(cell, str) and _NUMBER.fullmatch(text := cell.strip()):
-        value = Decimal(text)
-    else:
-        raise Unreadable(f"{column}: {shown(cell)} is not a number")
+    try:
+        value = _value(cell)
+    except ValueError:
+        raise Unreadable(f"{column}: {shown(cell)} is not a number") from None
     if abs(value) >= LARGEST:
         raise Unreadable(f"{column}: {shown(cell)} is larger than anything that was traded")
-    return value or ZERO
+    return value
 
 
 def float_of(row: Row, column: str) -> float:
@@ -78,9 +73,11 @@ def moment(row: Row, column: str) -> datetime | None:
 def word(row: Row, column: str) -> str:
     """The text of a cell without blanks around it, "" where there is none."""
     cell = row.get(column)
+    if cell is None:
+        return ""
     if isinstance(cell, str):
         return cell.strip()
-    return "" if cell is None else cell.hex() if isinstance(cell, bytes) else str(cell)
+    return cell.hex() if isinstance(cell, bytes) else str(cell)
 
 
 def truth(row: Row, column: str) -> bool:
@@ -124,12 +121,31 @@ def plain(row: Row) -> dict[str, object]:
 
 def row_hash(row: Row) -> str:
     """The sha256 of the row as canonical JSON, which tells whether it has changed."""
-    return hashlib.sha256(canonical_json(plain(row)).encode("utf-8", "backslashreplace")).hexdigest()
+    return hash_of(plain(row))
+
+
+def hash_of(told: Mapping[str, object]) -> str:
+    """The same of what `plain` gave for the row."""
+    return hashlib.sha256(canonical_json(told).encode("utf-8", "backslashreplace")).hexdigest()
+
+
+# A row is read several times over (its place, its figures, what the old formulas saw), and 1 and 1.0 are not the same text.
+@lru_cache(maxsize=10_000, typed=True)
+def _value(cell: Cell) -> Decimal:
+    if isinstance(cell, float):
+        if not math.isfinite(cell):
+            raise ValueError
+        return Decimal(repr(cell)) or ZERO
+    if isinstance(cell, int):
+        return Decimal(cell) or ZERO
+    if isinstance(cell, str) and _NUMBER.fullmatch(text := cell.strip()):
+        return Decimal(text) or ZERO
+    raise ValueError
 
 
 def _plain(cell: Cell) -> object:
-    if isinstance(cell, bytes):
-        return cell.hex()
-    if isinstance(cell, float) and not math.isfinite(cell):
-        return repr(cell)
-    return cell.replace("\x00", "\\x00") if isinstance(cell, str) else cell
+    if isinstance(cell, str):
+        return cell.replace("\x00", "\\x00")
+    if isinstance(cell, float):
+        return cell if math.isfinite(cell) else repr(cell)
+    return cell.hex() if isinstance(cell, bytes) else cell

@@ -130,7 +130,7 @@ def _counted(stage: Stage, table: str, lost: set[str]) -> Counter[str]:
 def _not_archived(found: Prepared, table: str) -> set[str]:
     """The ids (or places) of rows that the newest archive does not hold just so."""
     connection, archive = found.source.connection, newest_archive(found.wanted.folder)
-    named = "id" if "id" in found.source.tables[table].columns else "rowid"
+    named = "id" if "id" in found.source.tables[table].columns else "row_number() over ()"
     everything = f"select {named} from main.{quoted(table)}"
     if archive is None:
         return {str(one) for (one,) in connection.execute(everything)}

@@ -1,11 +1,12 @@
 """The ledger's own first-in-first-out over trades as they go by: the same legs, lots and matches, and no more memory than lots."""
 
+from collections import OrderedDict
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
 
-from ledger.envelope import Envelope
+from ledger.envelope import Envelope, decode
 from ledger.events import TradeExecuted
 from ledger.legs import moves_of, total_fees
 from ledger.lots import Lot, book_leg
@@ -33,24 +34,23 @@ class Fifo:
     def __init__(self, base: Asset, *, fees: bool = True) -> None:
         self._base = base
         self._fees = fees
-        self._lots: dict[object, Lot] = {}
+        # A plain dictionary is slow to find its first entry once many before it are gone.
+        self._lots: OrderedDict[object, Lot] = OrderedDict()
         self._count = 0
         self._last = ZERO
         self.realized = self.paid_fees = self.unmatched = self.unmatched_proceeds = ZERO
 
-    def add(self, stored: Stored) -> tuple[TradeExecuted, Decimal]:
-        """Books the next trade; returns it and how much of it found no lot."""
+    def add(self, stored: Stored, trade: TradeExecuted) -> Decimal:
+        """Books the next trade, which is what `stored` says; returns how much of it found no lot."""
         self._count += 1
-        envelope = _envelope(stored, self._count)
-        trade = envelope.event
-        assert isinstance(trade, TradeExecuted), "only trades are booked here"
+        envelope = _envelope(stored, trade, self._count)
         self.paid_fees += total_fees(trade)
         if not self._fees:
             trade = trade.model_copy(update={"fees": ()})
         self._last = trade.price
         missing = ZERO
         for leg in legs_of(envelope, moves_of(trade, self._base), self._base):
-            # The booking is complete before the lots change; a dictionary keeps the place of what is replaced in it.
+            # The booking is complete before the lots change; what is replaced keeps its place.
             booking = book_leg(leg, self._lots.values())
             for lot in booking.lots:
                 if lot.live:
@@ -62,7 +62,7 @@ class Fifo:
                 missing += booking.unmatched.quantity
                 self.unmatched_proceeds += booking.unmatched.proceeds
         self.unmatched += missing
-        return trade, missing
+        return missing
 
     def figure(self, measure: Measure) -> Decimal:
         """What the ledger says; open lots are valued at the price of the last trade."""
@@ -86,8 +86,16 @@ class Fifo:
         return sum((lot.open_cost for lot in self._lots.values()), ZERO)
 
 
-def _envelope(stored: Stored, position: int) -> Envelope:
-    return Envelope(
+def trade_in(stored: Stored) -> TradeExecuted:
+    """The trade that the text says."""
+    event = decode(TradeExecuted.type, stored.version, stored.payload)
+    assert isinstance(event, TradeExecuted), "only trades are booked here"
+    return event
+
+
+def _envelope(stored: Stored, trade: TradeExecuted, position: int) -> Envelope:
+    """The trade as the ledger's own functions want it; nothing of it is read again."""
+    envelope = Envelope(
         portfolio_id=NOBODY,
         position=position,
         event_id=stored.event_id,
@@ -102,3 +110,5 @@ def _envelope(stored: Stored, position: int) -> Envelope:
         metadata="{}",
         hash=b"",
     )
+    envelope.__dict__["event"] = trade
+    return envelope

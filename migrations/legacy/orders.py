@@ -44,14 +44,14 @@ def translated_order(context: Context, fills: Sequence[RawRow], trades: Sequence
         except Undecided as undecided:
             found.fates.append(Fate("raw_trades", fill.key, "quarantined", str(undecided)))
             found.fates += [Fate("trades", one.key, "quarantined", str(undecided)) for one in rows]
-            found.seen += [seen for one in rows for seen in seen_trade(one, until=QUARANTINED)]
+            found.seen += [seen for one in rows for seen in seen_trade(context, one, until=QUARANTINED)]
             continue
         sound.append(fill)
         if rows:
-            found.seen += seen_trade(rows[0], fill.quantity, [(fill.quantity, fill.price)])
+            found.seen += seen_trade(context, rows[0], fill.quantity, [(fill.quantity, fill.price)])
         elif not of_order or any(of_fill.values()):
-            found.seen += seen_as_fill(fill)
-        found.seen += [seen for one in rows[1:] for seen in seen_trade(one, until=DUPLICATE)]
+            found.seen += seen_as_fill(context, fill)
+        found.seen += [seen for one in rows[1:] for seen in seen_trade(context, one, until=DUPLICATE)]
     _merge_into(context, found, sound, of_order, told=any(of_fill.values()))
     for one in trades:
         if not _merges(one):
@@ -104,7 +104,7 @@ def _merge_into(
     for number, one in enumerate(of_order):
         if not fills:
             found.fates.append(Fate("trades", one.key, "quarantined", "none of its fills can be used"))
-            found.seen += seen_trade(one, until=QUARANTINED)
+            found.seen += seen_trade(context, one, until=QUARANTINED)
             continue
         flags = () if not number else ("several rows tell of this order",)
         quantity = _quantity(one, total)
@@ -112,9 +112,9 @@ def _merge_into(
             flags = (*flags, "its fills add up to another quantity")
         found.fates.append(Fate("trades", one.key, "merged", "its fills are known", flags, ids))
         if told or number:
-            found.seen += seen_trade(one, until=DUPLICATE)
+            found.seen += seen_trade(context, one, until=DUPLICATE)
             continue
-        found.seen += seen_trade(one, quantity, [(fill.quantity, fill.price) for fill in fills])
+        found.seen += seen_trade(context, one, quantity, [(fill.quantity, fill.price) for fill in fills])
         _set_legacy_fee(found, one.legacy_fee)
 
 

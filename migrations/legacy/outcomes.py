@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 from uuid import UUID
 
 import uuid_utils
@@ -13,7 +13,7 @@ from ledger.envelope import canonical_json
 from ledger.events import Event
 from ledger.ready import Ready, ready
 from ledger.values import NAMESPACE, Asset
-from migrations.legacy.cells import Row, plain, row_hash
+from migrations.legacy.cells import Row, hash_of, plain, row_hash
 from migrations.legacy.decisions import Decisions
 from migrations.legacy.schema import MAPPING
 
@@ -40,8 +40,7 @@ class Context:
     sightings: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Fate:
+class Fate(NamedTuple):
     """What becomes of a row: imported as events, merged into other rows' events, archived, or quarantined with a reason.
 
     `events` are the ids of the events that stand for it. `flags` are what somebody should look at.
@@ -55,8 +54,7 @@ class Fate:
     events: tuple[UUID, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Staged:
+class Staged(NamedTuple):
     """An event on its way, and the row it comes from. `fee` is what the legacy figures took as its fee."""
 
     table: str
@@ -68,8 +66,7 @@ class Staged:
     fee: Decimal = Decimal(0)
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(NamedTuple):
     """A trade as the stages from `first` up to (not with) `last` of the comparison see it (`stages.py`).
 
     The figures that count only what is written just so see it from stage `strict` on. `usd` is its value, None where the
@@ -111,7 +108,8 @@ def origin(context: Context, table: str, key: str, row: Row, **more: object) -> 
     if not context.origins:
         return "{}"
     told = {name: value for name, value in more.items() if value not in (None, "", (), [], {})}
-    legacy = {"table": table, "key": key, "row": plain(row), "hash": row_hash(row), "mapping": MAPPING, **told}
+    as_it_was = plain(row)
+    legacy = {"table": table, "key": key, "row": as_it_was, "hash": hash_of(as_it_was), "mapping": MAPPING, **told}
     return canonical_json({"legacy": legacy}).encode("utf-8", "backslashreplace").decode()
 
 

@@ -5,12 +5,13 @@ from contextlib import closing
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
+from itertools import zip_longest
 from typing import Final
 from uuid import UUID
 
 from ledger.events import TradeExecuted
 from ledger.values import ZERO, Asset, Side, round18
-from migrations.legacy.fifo import Fifo, Stored
+from migrations.legacy.fifo import Fifo, Stored, trade_in
 from migrations.legacy.formulas import HEADLINE, MEASURES, Formulas, Trade
 from migrations.legacy.outcomes import EPOCH
 from migrations.legacy.stage import Stage
@@ -92,9 +93,13 @@ def explained(product: ProductPnl) -> bool:
 def _of_product(stage: Stage, portfolio_id: UUID, base: Asset, product: str) -> ProductPnl:
     recorded, by_stage = _recorded(stage, product)
     expected = _expected(stage, portfolio_id, base, product)
-    ledger = Fifo(base)
-    for stored in _in_log(stage, portfolio_id, product):
-        ledger.add(stored)
+    ledger = expected.full
+    staged = (stored for stored, _ in _staged(stage, portfolio_id, product))
+    # The same trades in the same order give the same; only others have to be booked.
+    if any(one != other for one, other in zip_longest(staged, _in_log(stage, portfolio_id, product))):
+        ledger = Fifo(base)
+        for stored in _in_log(stage, portfolio_id, product):
+            ledger.add(stored, trade_in(stored))
     formulas = {}
     for name, measure in MEASURES.items():
         steps = [*(one[name] for one in by_stage), *(one[name] for one in expected.formulas)]
@@ -164,8 +169,9 @@ def _expected(stage: Stage, portfolio_id: UUID, base: Asset, product: str) -> _E
     ordered, cut, free = (Formulas(ZERO, botless=True) for _ in range(3))
     bare, full = Fifo(base, fees=False), Fifo(base)
     for stored, fee in _staged(stage, portfolio_id, product):
-        full.add(stored)
-        trade, missing = bare.add(stored)
+        trade = trade_in(stored)
+        full.add(stored, trade)
+        missing = bare.add(stored, trade)
         buy, price = trade.side is Side.BUY, trade.price
         whole, held = trade.quantity, trade.quantity - missing
         ordered.add(Trade(buy, whole, round18(whole * price), price, fee, bot=True))

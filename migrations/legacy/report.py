@@ -1,6 +1,7 @@
 """Reports of what was found, done and proven: as values for JSON, as lines of text, and as one page of HTML."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from decimal import Decimal
@@ -149,17 +150,21 @@ def _new(found: Prepared, portfolio_id: str) -> int:
 
 def _reasons(found: Prepared) -> Iterator[str]:
     """What somebody should look at, by table and reason, the first rows of each named."""
-    told: list[tuple[str, str, str, str]] = []
+    counts: Counter[tuple[str, str, str]] = Counter()
+    first: dict[tuple[str, str, str], list[str]] = {}
     for table, key, word, reason, flags in _fates(found):
+        told = [(table, "flagged", flag) for flag in json.loads(flags)]
         if word in ("quarantined", "merged"):
-            told.append((table, word, reason, key))
-        told += [(table, "flagged", flag, key) for flag in json.loads(flags)]
-    for (table, word, reason), rows in groupby(sorted(told, key=lambda one: one[:3]), key=lambda one: one[:3]):
-        keys = [row[3] for row in rows]
-        more = f" and {len(keys) - SHOWN} more" if len(keys) > SHOWN else ""
+            told.append((table, word, reason))
+        for what in told:
+            counts[what] += 1
+            if counts[what] <= SHOWN:
+                first.setdefault(what, []).append(key)
+    for table, word, reason in sorted(counts):
+        keys, count = first[table, word, reason], counts[table, word, reason]
         yield f"{word} in {table}: {reason}"
-        yield f"    rows {', '.join(keys[:SHOWN])}{more}"
-    if told:
+        yield f"    rows {', '.join(keys)}" + (f" and {count - SHOWN} more" if count > SHOWN else "")
+    if counts:
         yield ""
 
 

@@ -85,6 +85,7 @@ def prepared(
     decisions = merged(kept_decisions(wanted.folder), wanted.decisions)
     with open_source(wanted.url) as source:
         base = _base(store, wanted, source)
+        _portfolio(wanted.name, base)
         context = context_of(
             source, wanted.portfolio_id, wanted.paper_id, base, decisions, origins=origins, sightings=sightings
         )
@@ -203,16 +204,20 @@ def _opening(found: Prepared, portfolio_id: UUID, name: str, account: AccountOpe
     if first is None:
         return []
     at = EPOCH + timedelta(microseconds=first)
-    try:
-        opened = PortfolioOpened(name=name, base_currency=found.base)
-    except ValidationError as error:
-        raise WrongPortfolio(f"{name[:100]!r} cannot be a portfolio's name: {sentences(error)}") from None
+    opened = _portfolio(name, found.base)
     legacy = {"source": found.source.label, "sha256": found.source.sha256, "mapping": MAPPING}
     metadata = canonical_json({"legacy": legacy}).encode("utf-8", "replace").decode()
     return [
         _ready(opened, derived_id("portfolio opened", portfolio_id), at, metadata),
         _ready(account, derived_id("account opened", portfolio_id, account.account), at, metadata),
     ]
+
+
+def _portfolio(name: str, base: Asset) -> PortfolioOpened:
+    try:
+        return PortfolioOpened(name=name, base_currency=base)
+    except ValidationError as error:
+        raise WrongPortfolio(f"{name[:100]!r} cannot be a portfolio's name: {sentences(error)}") from None
 
 
 def _taken_back(found: Prepared, portfolio_id: UUID) -> Iterator[Ready]:

@@ -6,7 +6,7 @@ from typing import Final
 
 from ledger.values import ZERO, round18
 from migrations.legacy.cells import Row, Unreadable, number, word
-from migrations.legacy.outcomes import EPOCH, Seen
+from migrations.legacy.outcomes import EPOCH, Context, Seen
 from migrations.legacy.stages import IN_BASE, NEVER, ORDERED, PRICED, SIDES, STATUSES, UNRECORDED
 from migrations.legacy.trade_rows import COUNTED, RawRow, TradeRow
 
@@ -15,6 +15,7 @@ AS_WRITTEN: Final = ("BUY", "SELL")
 
 
 def seen_trade(
+    context: Context,
     trade: TradeRow,
     quantity: Decimal = ZERO,
     fills: Sequence[tuple[Decimal, Decimal]] = (),
@@ -22,8 +23,11 @@ def seen_trade(
 ) -> list[Seen]:
     """The row up to the stage `until` (None: to the end), and from which stage on the strict figures count it.
 
-    First with the figures it has; then with its base `quantity`; then as its `fills`, quantity and price each.
+    First with the figures it has; then with its base `quantity`; then as its `fills`, quantity and price each. Nothing
+    where the context has no `sightings`.
     """
+    if not context.sightings:
+        return []
     side = word(trade.row, "side")
     if side.lower() not in ("buy", "sell") or (trade.status != COUNTED and not trade.success):
         return []
@@ -48,8 +52,10 @@ def seen_trade(
     return found
 
 
-def seen_as_fill(fill: RawRow) -> list[Seen]:
+def seen_as_fill(context: Context, fill: RawRow) -> list[Seen]:
     """A fill that no row of `trades` told of."""
+    if not context.sightings:
+        return []
     quantity, price, place = fill.quantity, fill.price, (fill.at, fill.id, "", fill.side.value)
     figures = (quantity, round18(quantity * price), price, ZERO)
     return [Seen(fill.product, UNRECORDED, ORDERED, UNRECORDED, *place, *figures)]

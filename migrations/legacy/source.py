@@ -1,11 +1,13 @@
 """Reading the legacy database: one consistent copy is taken, and the source itself is never written to."""
 
 import hashlib
+import shutil
 import sqlite3
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
@@ -59,7 +61,8 @@ class Source:
         """The rows of a table under their ids, in that order. An id that repeats gets a number behind it."""
         if table not in self.tables:
             return
-        inner = f"select *, row_number() over (partition by id order by rowid) {NTH} from {quoted(table)}"
+        order = "rowid" if has_rowid(self.connection, table) else "id"
+        inner = f"select *, row_number() over (partition by id order by {order}) {NTH} from {quoted(table)}"
         with closing(self.connection.cursor()) as cursor:
             cursor.execute(f"select * from ({inner}) order by id, {NTH}")
             names = [column[0] for column in cursor.description]
@@ -94,12 +97,21 @@ def open_source(url: str) -> Iterator[Source]:
 def file_hash(path: Path) -> str:
     """The sha256 of the file, and of the write-ahead log beside it."""
     found = hashlib.sha256()
-    for part in (path, path.with_name(path.name + "-wal")):
+    for part in (path, _beside(path, "-wal")):
         if part.exists():
             with part.open("rb") as stream:
                 while block := stream.read(1 << 20):
                     found.update(block)
     return found.hexdigest()
+
+
+def has_rowid(connection: sqlite3.Connection, table: str) -> bool:
+    """Whether SQLite numbers the rows of the table itself; a table can be made without that."""
+    try:
+        connection.execute(f"select rowid from {quoted(table)} limit 0")
+    except sqlite3.OperationalError:
+        return False
+    return True
 
 
 def quoted(name: str) -> str:
@@ -108,35 +120,78 @@ def quoted(name: str) -> str:
 
 
 def _copied_file(path: Path, copy: Path) -> str:
+    if path.is_dir():
+        raise BadSource(f"{path} is a folder: name the SQLite file in it")
     if not path.is_file():
         raise BadSource(f"there is no file {path}: name the legacy system's SQLite file or a PostgreSQL URL")
     try:
-        with (
-            closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=BUSY_SECONDS)) as source,
-            closing(sqlite3.connect(copy)) as target,
-        ):
-            source.isolation_level = None
-            # Held until the copy is made: a writer waits, and a lock that another holds shows here and not half-way.
-            source.execute("begin")
-            source.execute("select count(*) from sqlite_master").fetchone()
-            sha256 = file_hash(path)
-            source.backup(target)
-            source.execute("rollback")
+        sha256 = _copied_aside(path, copy) if _needs_its_log(path) else _copied_in_place(path, copy)
+        with closing(sqlite3.connect(copy)) as target:
             (sound,) = target.execute("pragma quick_check(1)").fetchone()
+            target.execute("pragma journal_mode = delete")
     except sqlite3.DatabaseError as error:
         said = str(error)
         if "locked" in said or "busy" in said:
             raise BadSource(f"{path} is locked by another program: stop the legacy system, then try again") from None
+        if "full" in said:
+            raise BadSource(f"there is no room for a copy of {path} in {copy.parent.parent}: make some") from None
         raise BadSource(f"{path} is not a SQLite database that can be read ({said}): name the right file") from None
     if sound != "ok":
         raise BadSource(f"{path} is a damaged SQLite database ({str(sound).splitlines()[-1][:80]}): restore it first")
     return sha256
 
 
+def _copied_in_place(path: Path, copy: Path) -> str:
+    with (
+        closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=BUSY_SECONDS)) as source,
+        closing(sqlite3.connect(copy)) as target,
+    ):
+        source.isolation_level = None
+        try:
+            # Held until the copy is made: a writer waits, and a lock that another holds shows here and not half-way.
+            source.execute("begin")
+            source.execute("select count(*) from sqlite_master").fetchone()
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_READONLY_ROLLBACK:
+                raise
+            # Its program died within a transaction, which has to be rolled back before anybody can read.
+            return _copied_aside(path, copy)
+        sha256 = file_hash(path)
+        source.backup(target)
+        source.execute("rollback")
+    return sha256
+
+
+def _needs_its_log(path: Path) -> bool:
+    """Whether the file keeps a write-ahead log that no program has open: even a reader would have to write beside it."""
+    with path.open("rb") as stream:
+        header = stream.read(20)
+    return header[18:20] == b"\x02\x02" and not _beside(path, "-shm").exists()
+
+
+def _copied_aside(path: Path, copy: Path) -> str:
+    """The file and its logs are copied as they are, for nobody has them open, and put in order in the copy."""
+    aside = copy.with_name("aside.sqlite")
+    for end in ("", "-wal", "-journal"):
+        if _beside(path, end).exists():
+            shutil.copyfile(_beside(path, end), _beside(aside, end))
+    sha256 = file_hash(aside)
+    if sha256 != file_hash(path):
+        raise BadSource(f"{path} is being written to by another program: stop the legacy system, then try again")
+    with closing(sqlite3.connect(aside)) as source, closing(sqlite3.connect(copy)) as target:
+        source.backup(target)
+    aside.unlink()
+    return sha256
+
+
+def _beside(path: Path, end: str) -> Path:
+    return path.with_name(path.name + end)
+
+
 def _opened(copy: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(copy)
     # A hand may have written text that is not UTF-8; the archive keeps the bytes as they are.
-    connection.text_factory = lambda content: content.decode("utf-8", "backslashreplace")
+    connection.text_factory = partial(str, encoding="utf-8", errors="backslashreplace")
     return connection
 
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from functools import lru_cache
@@ -95,40 +95,36 @@ class RawRow:
 def trade_of(key: str, given: Row, decided: Mapping[str, str]) -> TradeRow:
     """The row, with what was decided in the place of what it says."""
     row = with_decided(given, decided)
-    bare = TradeRow(
+    product, order_id = word(row, "product_id").upper(), word(row, "order_id")
+    side, size, price, usd, fee, source = None, ZERO, ZERO, None, ZERO, "none"
+    try:
+        of_row = _fee(row, product)
+        found = (_side(row), _positive(row, "size"), _positive(row, "price"), number(row, "size_usd"), *of_row)
+        at: datetime | None = _time(row, "filled_at", "created_at")
+        _product(row)
+        problem = _deleted(row) if decided.get("action") != "import" else ""
+        side, size, price, usd, fee, source = found
+    except (Unreadable, Undecided) as error:
+        problem, at = str(error), _or_none(row)
+    return TradeRow(
         key=key,
         row=row,
         id=_id(row),
         status=word(row, "status").lower(),
-        product=word(row, "product_id").upper(),
-        side=None,
-        size=ZERO,
-        price=ZERO,
-        usd=None,
-        fee=ZERO,
-        fee_source="none",
-        at=None,
-        order_id=word(row, "order_id"),
+        product=product,
+        side=side,
+        size=size,
+        price=price,
+        usd=usd,
+        fee=fee,
+        fee_source=source,
+        at=at,
+        order_id=order_id,
         bot_id=word(row, "bot_id"),
         decided=decided,
-        paper=bool(MOCK.fullmatch(word(row, "order_id"))) or word(row, "trading_mode").lower() in PAPER_MODES,
+        paper=bool(MOCK.fullmatch(order_id)) or word(row, "trading_mode").lower() in PAPER_MODES,
+        problem=problem,
     )
-    try:
-        fee, fee_source = _fee(row, bare.product)
-        return replace(
-            bare,
-            side=_side(row),
-            size=_positive(row, "size"),
-            price=_positive(row, "price"),
-            usd=number(row, "size_usd"),
-            fee=fee,
-            fee_source=fee_source,
-            at=_time(row, "filled_at", "created_at"),
-            product=_product(row),
-            problem=_deleted(row) if decided.get("action") != "import" else "",
-        )
-    except (Unreadable, Undecided) as error:
-        return replace(bare, problem=str(error), at=_or_none(row))
 
 
 def with_decided(given: Row, decided: Mapping[str, str]) -> Row:

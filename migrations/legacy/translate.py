@@ -57,7 +57,7 @@ def translated_alone(
     """A row of which no fill is known: an event of its own. `twins` are rows about the same execution, merged into it."""
     if trade.decided.get("action") == "archive":
         fate = Fate("trades", trade.key, "archived", "decided: it did not happen")
-        return Translation([fate], seen=seen_trade(trade, until=PAPER if trade.paper else QUARANTINED))
+        return Translation([fate], seen=seen_trade(context, trade, until=PAPER if trade.paper else QUARANTINED))
     if trade.status and not trade.success:
         return Translation([Fate("trades", trade.key, "archived", f"status {trade.status[:20]}: kept as history")])
     try:
@@ -66,7 +66,9 @@ def translated_alone(
         about = [trade, *twins]
         return Translation(
             [Fate("trades", one.key, "quarantined", str(undecided), flags) for one in about],
-            seen=[seen for one in about for seen in seen_trade(one, until=PAPER if one.paper else QUARANTINED)],
+            seen=[
+                seen for one in about for seen in seen_trade(context, one, until=PAPER if one.paper else QUARANTINED)
+            ],
         )
 
 
@@ -102,12 +104,12 @@ def _own_event(context: Context, trade: TradeRow, twins: Sequence[TradeRow], fla
     found = Translation(
         [Fate("trades", trade.key, "imported", "paper trade" if trade.paper else "", flags, (id_,))],
         [Staged("trades", trade.key, trade.id, portfolio_id, trade.product, ready, trade.legacy_fee)],
-        seen_trade(trade, quantity, [(quantity, trade.price)], until=PAPER if trade.paper else None),
+        seen_trade(context, trade, quantity, [(quantity, trade.price)], until=PAPER if trade.paper else None),
     )
     for twin in twins:
         why, flag = f"taken for the same execution as row {trade.key}", "merged by time and quantity: no fill tells"
         found.fates.append(Fate("trades", twin.key, "merged", why, (flag,), (id_,)))
-        found.seen += seen_trade(twin, until=PAPER if trade.paper else DUPLICATE)
+        found.seen += seen_trade(context, twin, until=PAPER if trade.paper else DUPLICATE)
     return found
 
 
