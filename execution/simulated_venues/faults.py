@@ -25,6 +25,9 @@ NOT_CARRIED_OUT: Final = {
     "dropped": "the connection is reset before anything is carried out",
     "maintenance": "the venue is under maintenance; nothing is carried out",
 }
+REFUSALS: Final = {
+    "refused": "the order is refused for want of funds, whatever the balance is",
+}
 TIMES_OF_ORDERS: Final = {
     "delayed": "the connection is reset, and the order reaches the venue `seconds` later, if it is still valid then",
 }
@@ -41,7 +44,7 @@ TOLD_FILLS: Final = {
     "fills_duplicated": "every own trade is told twice",
     "fills_reordered": "own trades are told newest first",
 }
-FAULTS: Final = {**LOST_ANSWERS, **NOT_CARRIED_OUT, **TIMES_OF_ORDERS, **FILLS_OF_ORDERS, **TOLD_FILLS, **STATES}
+FAULTS: Final = {**LOST_ANSWERS, **NOT_CARRIED_OUT, **REFUSALS, **TIMES_OF_ORDERS, **FILLS_OF_ORDERS, **TOLD_FILLS, **STATES}
 """Every fault by name, and what happens."""
 _STORMY: Final = frozenset({*LOST_ANSWERS, *NOT_CARRIED_OUT})
 

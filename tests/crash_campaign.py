@@ -1,0 +1,356 @@
+"""Kills a trader at every point, or at random ones, restarts it until it is quiet, and holds its ledger against the venue.
+
+    python -m tests.crash_campaign DATABASE_URL --venue binance --story signal --outcomes filled,reset
+    python -m tests.crash_campaign DATABASE_URL --venue luno --story signal --random 1000 --depth 3 --seed 7
+
+Prints one JSON object. The lives are forked from this one process, which has imported everything and has no threads; the
+venue is `daybook venue`, a process of its own that survives them all.
+"""
+
+import argparse
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import traceback
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+
+from ledger.database import WRITER, engine_for
+from ledger.envelope import NewEvent
+from ledger.events import (
+    AccountOpened,
+    CashDeposited,
+    Event,
+    LimitSet,
+    MarkRecorded,
+    OpeningLotRecorded,
+    PortfolioOpened,
+    SignalApproved,
+    SignalEmitted,
+    TradeExecuted,
+)
+from ledger.leaders import NotLeader
+from ledger.postgres_book import PostgresBook
+from ledger.projections.cash import Balance
+from ledger.projections.differences import DifferenceView
+from ledger.projections.orders import OrderView
+from ledger.replay import verify_portfolio
+from ledger.values import ZERO, Asset, Instrument, derived_id
+from tests.crash_program import ACCOUNT, FIRST, KINDS, SECOND, Points, Scene, StoryName, VenueTime, live
+
+OUTCOMES: Final[dict[str, tuple[dict[str, object], ...]]] = {
+    "filled": (),
+    "split": ({"name": "split"},),
+    "partial": ({"name": "partial"},),
+    "refused": ({"name": "refused"},),
+    "reset": ({"name": "reset"},),
+    "half_body": ({"name": "half_body"},),
+    "html": ({"name": "html"},),
+    "garbage": ({"name": "garbage"},),
+    "unknown_503": ({"name": "unknown_503"},),
+    "timeout": ({"name": "timeout"},),
+    "dropped": ({"name": "dropped"},),
+    "maintenance": ({"name": "maintenance", "on": "place"},),
+    "rate_limited": ({"name": "rate_limited"},),
+    "delayed": ({"name": "delayed", "seconds": "3"},),
+    "late fills": ({"name": "split"}, {"name": "fills_late", "times": 3}),
+    "fills told twice": ({"name": "split"}, {"name": "fills_duplicated", "times": 4}),
+    "fills in disorder": ({"name": "split"}, {"name": "fills_reordered", "times": 4}),
+    "lost and late": ({"name": "reset"}, {"name": "fills_late", "times": 2}),
+    "hang": ({"name": "hang"},),
+}
+"""What the venue does with the first order, by name: the faults that are planned."""
+
+BALANCES: Final = {
+    "binance": {"USDT": "100000", "BTC": "2", "ETH": "20", "BNB": "10"},
+    "luno": {"ZAR": "1000000", "BTC": "2", "ETH": "20"},
+}
+MARKS: Final = {"binance": (60000, 3000), "luno": (1200000, 60000)}
+RUNS_A_VENUE: Final = 150
+"""A venue lists so many orders quickly; then there is a new one."""
+LIVES: Final = 60
+NOT_YET: Final = 75
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One story: what the venue does, and at which point each life is killed; the life after those is not."""
+
+    venue: str
+    story: StoryName
+    outcome: str
+    cuts: tuple[int, ...]
+    planted: str = ""
+
+    @property
+    def name(self) -> str:
+        return f"{self.venue}, {self.story}, {self.outcome}, killed at {', '.join(map(str, self.cuts)) or 'no point'}"
+
+
+@dataclass(slots=True)
+class Told:
+    """What a campaign has seen."""
+
+    runs: int = 0
+    lives: int = 0
+    kills: int = 0
+    sends: int = 0
+    faults: list[str] = field(default_factory=list)
+    points: Counter[str] = field(default_factory=Counter)
+
+
+class Venue:
+    """`daybook venue` as it is installed, and the way to control it."""
+
+    def __init__(self, name: str) -> None:
+        daybook = Path(sys.executable).with_name("daybook")
+        self._process = subprocess.Popen([daybook, "venue", name, "--json"], stdout=subprocess.PIPE, text=True)
+        assert self._process.stdout is not None
+        self.url: str = json.loads(self._process.stdout.readline())["url"]
+        self.control = httpx.Client(base_url=self.url)
+        self.time = VenueTime(self.control)
+        self.runs = 0
+
+    def post(self, route: str, body: object) -> None:
+        self.control.post(f"/control/{route}", json=body).raise_for_status()
+
+    def read(self, route: str) -> Any:
+        return self.control.get(f"/control/{route}").raise_for_status().json()
+
+    def close(self) -> None:
+        self.control.close()
+        self._process.terminate()
+        self._process.communicate()
+
+
+class Campaign:
+    """Runs against one database, a fresh venue now and then."""
+
+    def __init__(self, database_url: str, name: str) -> None:
+        self._url, self._name = database_url, name
+        self._engine = engine_for(database_url, WRITER)
+        self._venues: dict[str, Venue] = {}
+        self.told = Told()
+
+    def exhaust(self, venue: str, story: StoryName, outcome: str, planted: str = "") -> None:
+        """A run for every point that the story has under this outcome."""
+        number = 1
+        while self.play(Run(venue, story, outcome, (number,), planted)):
+            number += 1
+
+    def play(self, run: Run) -> bool:
+        """Whether the first life was killed: otherwise it has fewer points than that."""
+        venue = self._venue(run.venue)
+        scene = self._opened(run, venue)
+        sent = _sent(venue)
+        for fault in OUTCOMES[run.outcome]:
+            venue.post("faults", fault)
+        killed, found = self._lives(run, scene)
+        venue.control.delete("/control/faults")
+        sends = _sent(venue) - sent
+        found += [*self._faults(scene, venue), *([f"sent {sends} times"] if sends > 1 else [])]
+        self.told.runs += 1
+        self.told.sends += sends
+        self.told.faults += [f"{run.name}: {fault}" for fault in found]
+        venue.time.advance(1)
+        return killed > 0
+
+    def close(self) -> None:
+        for venue in self._venues.values():
+            venue.close()
+        self._engine.dispose()
+
+    def _venue(self, name: str) -> Venue:
+        known = self._venues.get(name)
+        if known is not None and known.runs >= RUNS_A_VENUE:
+            known.close()
+            known = None
+        venue = self._venues[name] = known or Venue(name)
+        venue.runs += 1
+        return venue
+
+    def _opened(self, run: Run, venue: Venue) -> Scene:
+        """A new portfolio whose account is at the venue, adopted as it stands; and a signal, where the story is of one."""
+        portfolio_id = derived_id("crash campaign", self._name, self.told.runs)
+        venue.post("balances", BALANCES[run.venue])
+        now = venue.time()
+        events = [*_opening(run.venue), *([_signal(run.venue, now)] if run.story == "signal" else [])]
+        ids = [derived_id("opened", portfolio_id, number) for number in range(len(events))]
+        new = [NewEvent(one, event_id, now, "owner", event_id) for one, event_id in zip(events, ids, strict=True)]
+        PostgresBook(self._engine, venue.time).record(portfolio_id, new)
+        return Scene(self._url, run.venue, venue.url, portfolio_id, run.story, run.planted)
+
+    def _lives(self, run: Run, scene: Scene) -> tuple[int, list[str]]:
+        """How many lives were killed, and what kept the last one from its quiet end."""
+        cuts, killed = list(run.cuts), 0
+        for _ in range(LIVES):
+            self.told.lives += 1
+            code, points = _one_life(scene, cuts[killed] if killed < len(cuts) else None)
+            if code == -signal.SIGKILL:
+                killed += 1
+                self.told.kills += 1
+            elif code == 0:
+                self.told.points.update(points)
+                return killed, []
+            elif code != NOT_YET:
+                return killed, [f"the program ended with {code}"]
+        return killed, ["the program never becomes quiet"]
+
+    def _faults(self, scene: Scene, venue: Venue) -> list[str]:
+        """Where ledger and venue disagree, or the ledger with itself: lost, doubled or silent."""
+        book = PostgresBook(self._engine, venue.time)
+        with book.reading(scene.portfolio_id) as reading:
+            orders = list(reading.rows.history(OrderView))
+            held = {one.asset: one.quantity for one in reading.rows.where(Balance)}
+            found = [f"a difference about {one.subject}" for one in reading.rows.where(DifferenceView)]
+        found += [f"an order is still {one.status}" for one in orders if one.live]
+        if len(orders) != 1:
+            found.append(f"{len(orders)} orders from one wish")
+        approved = [one for one in book.log.read(scene.portfolio_id) if isinstance(one.event, SignalApproved)]
+        if len(approved) != (scene.story == "signal"):
+            found.append(f"{len(approved)} approvals")
+        found += _against_orders(orders, venue, self._booked(book, scene))
+        told = {asset: Decimal(total) for asset, total in venue.read("balances").items()}
+        found += [f"{one}: {held.get(one, ZERO)} here" for one in held | told if held.get(one, 0) != told.get(one, 0)]
+        proven = verify_portfolio(self._engine, scene.portfolio_id)
+        return [*found, *map(str, proven.differences), *([f"broken: {proven.broken}"] if proven.broken else [])]
+
+    def _booked(self, book: PostgresBook, scene: Scene) -> Counter[tuple[str, str, Decimal]]:
+        trades = [one.event for one in book.log.read(scene.portfolio_id) if isinstance(one.event, TradeExecuted)]
+        return Counter((str(one.instrument), one.venue_trade_id, one.quantity) for one in trades)
+
+
+def _against_orders(orders: Sequence[OrderView], venue: Venue, booked: Counter[tuple[str, str, Decimal]]) -> list[str]:
+    """Every order at the venue is one of ours, once, filled there as here; every fill there is one trade here."""
+    by_id = {order.client_order_id: order for order in orders}
+    there = [one for one in venue.read("orders") if one["client_order_id"] in by_id]
+    found = [f"{len(there)} orders at the venue"] if len(there) > 1 else []
+    for one in there:
+        order = by_id[one["client_order_id"]]
+        if order.filled_quantity != Decimal(one["filled"]):
+            found.append(f"filled {one['filled']} there, {order.filled_quantity} here")
+        if one["state"] == "open" or order.reason in ("not_sent", "not_placed"):
+            found.append(f"{one['state']} there, {order.status} as {order.reason or 'nothing'} here")
+    fills = [one for one in venue.read("trades") if one["client_order_id"] in by_id]
+    executed = Counter((one["instrument"], str(one["trade_id"]), Decimal(one["quantity"])) for one in fills)
+    if executed != booked:
+        found.append(f"{sum(executed.values())} fills there, {sum(booked.values())} trades here")
+    return found
+
+
+def _one_life(scene: Scene, deadly: int | None) -> tuple[int, list[str]]:
+    """How a forked life ended (below 0: by that signal), and the points it passed if it told them."""
+    receiving, telling = os.pipe()
+    process = os.fork()
+    if process == 0:
+        os.close(receiving)
+        os._exit(_lived(scene, Points(deadly), telling))
+    os.close(telling)
+    with os.fdopen(receiving) as pipe:
+        said = pipe.read()
+    _, status = os.waitpid(process, 0)
+    return os.waitstatus_to_exitcode(status), json.loads(said or "[]")
+
+
+def _lived(scene: Scene, points: Points, telling: int) -> int:
+    """The exit code of a life that was not killed."""
+    try:
+        live(scene, points)
+    except NotLeader:
+        return NOT_YET
+    except BaseException:  # noqa: BLE001 - nothing may come back out of the fork; what it was is shown
+        traceback.print_exc()
+        return 1
+    os.write(telling, json.dumps(points.passed).encode())
+    return 0
+
+
+def _opening(venue: str) -> Iterator[Event]:
+    first, second = FIRST[venue], SECOND[venue]
+    yield PortfolioOpened(name="crash", base_currency=Asset(first.quote))
+    yield AccountOpened(account=ACCOUNT, venue=venue, mode="paper")
+    for asset, total in BALANCES[venue].items():
+        if asset == first.quote:
+            yield CashDeposited(account=ACCOUNT, asset=Asset(asset), amount=Decimal(total))
+        else:
+            yield OpeningLotRecorded(account=ACCOUNT, asset=Asset(asset), quantity=Decimal(total))
+    for instrument, price in zip((first, second), MARKS[venue], strict=True):
+        yield MarkRecorded(instrument=instrument, price=Decimal(price), source="test")
+    yield MarkRecorded(instrument=Instrument(f"BNB-{first.quote}"), price=Decimal(600), source="test")
+    yield LimitSet(limit="confirmation_minutes", value=ZERO)
+    yield LimitSet(limit="cooldown_minutes", value=ZERO)
+
+
+def _signal(venue: str, now: Any) -> Event:
+    return SignalEmitted(
+        bot_id="bot",
+        bot_version="1",
+        parameters_hash="none",
+        instrument=FIRST[venue],
+        asof=now,
+        price=Decimal(MARKS[venue][0]),
+        score=Decimal("0.5"),
+        confidence=Decimal(1),
+    )
+
+
+def _sent(venue: Venue) -> int:
+    """How often an order was placed, or tried to be."""
+    asked = venue.read("requests").items()
+    return sum(count for route, count in asked if route.startswith("POST ") and not route.endswith("/stoporder"))
+
+
+@contextmanager
+def campaign(database_url: str, name: str) -> Iterator[Campaign]:
+    """A campaign; its venues end with it."""
+    running = Campaign(database_url, name)
+    try:
+        yield running
+    finally:
+        running.close()
+
+
+def main() -> None:
+    """Plays what the arguments ask for and prints what was seen."""
+    parser = argparse.ArgumentParser(description="Kill a trader at its points and hold the ledger against the venue.")
+    parser.add_argument("database_url")
+    parser.add_argument("--venue", choices=sorted(BALANCES), default="binance")
+    parser.add_argument("--story", choices=("signal", "cancel"), default="signal")
+    parser.add_argument("--outcomes", default=",".join(OUTCOMES))
+    parser.add_argument("--planted", choices=sorted(KINDS), default="")
+    parser.add_argument("--random", type=int, default=0, help="so many runs with kills at random points instead")
+    parser.add_argument("--depth", type=int, default=3, help="how many lives of such a run are killed at most")
+    parser.add_argument("--seed", type=int, default=0)
+    asked = parser.parse_args()
+    outcomes: list[str] = asked.outcomes.split(",")
+    name = f"{asked.venue} {asked.story} {asked.outcomes} {asked.planted} {asked.random} {asked.seed}"
+    with campaign(asked.database_url, name) as running:
+        if asked.random:
+            for run in _random_runs(asked):
+                running.play(run)
+        else:
+            for outcome in outcomes:
+                running.exhaust(asked.venue, asked.story, outcome, asked.planted)
+        print(json.dumps({name: getattr(running.told, name) for name in Told.__slots__}))
+
+
+def _random_runs(asked: argparse.Namespace) -> Iterator[Run]:
+    """Stories, outcomes and kills by the dice; kills of lives after the first are kills during recovery."""
+    dice, stories, outcomes = random.Random(asked.seed), ("signal", "cancel"), asked.outcomes.split(",")
+    for _ in range(asked.random):
+        cuts = tuple(dice.randrange(1, 30) for _ in range(dice.randrange(1, asked.depth + 1)))
+        yield Run(asked.venue, dice.choice(stories), dice.choice(outcomes), cuts, asked.planted)
+
+
+if __name__ == "__main__":
+    main()
