@@ -1,7 +1,7 @@
 """Kills a trader at every point, or at random ones, restarts it until it is quiet, and holds its ledger against the venue.
 
-    python -m tests.crash_campaign DATABASE_URL --venue binance --story signal --outcomes filled,reset
-    python -m tests.crash_campaign DATABASE_URL --venue luno --story signal --random 1000 --depth 3 --seed 7
+    python -m tests.crash_campaign DATABASE_URL --stories signal --outcomes filled,reset
+    python -m tests.crash_campaign DATABASE_URL --venue luno --random 1000 --depth 3 --seed 7
 
 Prints one JSON object. The lives are forked from this one process, which has imported everything and has no threads; the
 venue is `daybook venue`, a process of its own that survives them all.
@@ -20,6 +20,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
+from itertools import product
 from pathlib import Path
 from typing import Any, Final
 
@@ -46,7 +47,7 @@ from ledger.projections.differences import DifferenceView
 from ledger.projections.orders import OrderView
 from ledger.replay import verify_portfolio
 from ledger.values import ZERO, Asset, Instrument, derived_id
-from tests.crash_program import ACCOUNT, FIRST, KINDS, SECOND, Points, Scene, StoryName, VenueTime, live
+from tests.crash_program import ACCOUNT, FIRST, KINDS, SECOND, STORIES, Points, Scene, VenueTime, live
 
 OUTCOMES: Final[dict[str, tuple[dict[str, object], ...]]] = {
     "filled": (),
@@ -87,14 +88,15 @@ class Run:
     """One story: what the venue does, and at which point each life is killed; the life after those is not."""
 
     venue: str
-    story: StoryName
+    story: str
     outcome: str
     cuts: tuple[int, ...]
     planted: str = ""
 
     @property
     def name(self) -> str:
-        return f"{self.venue}, {self.story}, {self.outcome}, killed at {', '.join(map(str, self.cuts)) or 'no point'}"
+        kind = f"{self.planted}, " if self.planted else ""
+        return f"{kind}{self.venue}, {self.story}, {self.outcome}, killed at {', '.join(map(str, self.cuts))}"
 
 
 @dataclass(slots=True)
@@ -142,8 +144,13 @@ class Campaign:
         self._venues: dict[str, Venue] = {}
         self.told = Told()
 
-    def exhaust(self, venue: str, story: StoryName, outcome: str, planted: str = "") -> None:
-        """A run for every point that the story has under this outcome."""
+    def exhaust(
+        self, venue: str, story: str, outcome: str, planted: str = "", cuts: Sequence[int] | None = None
+    ) -> None:
+        """A run for every point that the story has under this outcome, or the one run that is killed at `cuts`."""
+        if cuts is not None:
+            self.play(Run(venue, story, outcome, tuple(cuts), planted))
+            return
         number = 1
         while self.play(Run(venue, story, outcome, (number,), planted)):
             number += 1
@@ -321,32 +328,32 @@ def campaign(database_url: str, name: str) -> Iterator[Campaign]:
 
 
 def main() -> None:
-    """Plays what the arguments ask for and prints what was seen."""
+    """Plays what the arguments ask for and says what was seen."""
     parser = argparse.ArgumentParser(description="Kill a trader at its points and hold the ledger against the venue.")
     parser.add_argument("database_url")
     parser.add_argument("--venue", choices=sorted(BALANCES), default="binance")
-    parser.add_argument("--story", choices=("signal", "cancel"), default="signal")
-    parser.add_argument("--outcomes", default=",".join(OUTCOMES))
-    parser.add_argument("--planted", choices=sorted(KINDS), default="")
+    parser.add_argument("--stories", default="signal,cancel", help=f"of {', '.join(STORIES)}")
+    parser.add_argument("--outcomes", default=",".join(OUTCOMES), help=f"of {', '.join(OUTCOMES)}")
+    parser.add_argument("--planted", default="", help=f"services with a mistake, of {', '.join(filter(None, KINDS))}")
+    parser.add_argument("--cuts", type=int, nargs="*", help="only runs that are killed at these points, life by life")
     parser.add_argument("--random", type=int, default=0, help="so many runs with kills at random points instead")
     parser.add_argument("--depth", type=int, default=3, help="how many lives of such a run are killed at most")
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
-    outcomes: list[str] = asked.outcomes.split(",")
-    name = f"{asked.venue} {asked.story} {asked.outcomes} {asked.planted} {asked.random} {asked.seed}"
-    with campaign(asked.database_url, name) as running:
+    with campaign(asked.database_url, " ".join(sys.argv[2:])) as running:
         if asked.random:
             for run in _random_runs(asked):
                 running.play(run)
         else:
-            for outcome in outcomes:
-                running.exhaust(asked.venue, asked.story, outcome, asked.planted)
-        print(json.dumps({name: getattr(running.told, name) for name in Told.__slots__}))
+            for choice in product(asked.stories.split(","), asked.outcomes.split(","), asked.planted.split(",")):
+                running.exhaust(asked.venue, *choice, asked.cuts)
+        told = {name: getattr(running.told, name) for name in Told.__slots__}
+    sys.stdout.write(json.dumps(told) + "\n")
 
 
 def _random_runs(asked: argparse.Namespace) -> Iterator[Run]:
     """Stories, outcomes and kills by the dice; kills of lives after the first are kills during recovery."""
-    dice, stories, outcomes = random.Random(asked.seed), ("signal", "cancel"), asked.outcomes.split(",")
+    dice, stories, outcomes = random.Random(asked.seed), asked.stories.split(","), asked.outcomes.split(",")
     for _ in range(asked.random):
         cuts = tuple(dice.randrange(1, 30) for _ in range(dice.randrange(1, asked.depth + 1)))
         yield Run(asked.venue, dice.choice(stories), dice.choice(outcomes), cuts, asked.planted)

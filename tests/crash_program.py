@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any, Final, Literal
+from typing import Any, Final
 from uuid import UUID
 
 import ccxt
@@ -49,7 +49,8 @@ ONCE_MORE_S: Final = 70
 TRUST: Final = ssl.create_default_context()
 """Made once for all lives: it takes longer than a life does, and nothing here uses it."""
 
-StoryName = Literal["signal", "cancel"]
+STORIES: Final = ("signal", "cancel")
+"""A bot's signal that becomes a market order; a person's limit order that fills in part and is cancelled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ class Scene:
     venue: str
     venue_url: str
     portfolio_id: UUID
-    story: StoryName
+    story: str
     planted: str = ""
 
     def derived(self, name: str) -> UUID:
@@ -101,7 +102,7 @@ class WatchedLeadership:
 
     def __init__(self, make: Callable[[], PostgresLeadership], engine: Engine, points: Points) -> None:
         self._points, self._doing = points, ""
-        event.listen(engine, "commit", lambda _: self._doing and points(f"in {self._doing}"))
+        event.listen(engine, "commit", lambda _: self._inside())
         points("before take-over")
         self._leadership = make()
         points("after take-over")
@@ -116,6 +117,10 @@ class WatchedLeadership:
         self._points(f"after {self._doing}")
         self._doing = ""
         return stored
+
+    def _inside(self) -> None:
+        if self._doing:
+            self._points(f"in {self._doing}")
 
 
 class WatchedLive:
