@@ -18,13 +18,14 @@ import traceback
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from itertools import product
+from itertools import count, product
 from pathlib import Path
 from typing import Any, Final
 
 import httpx
+import psycopg
 
 from ledger.database import WRITER, engine_for
 from ledger.envelope import NewEvent
@@ -40,7 +41,7 @@ from ledger.events import (
     SignalEmitted,
     TradeExecuted,
 )
-from ledger.leaders import NotLeader
+from ledger.leaders import LOCK_CLASS, NotLeader
 from ledger.postgres_book import PostgresBook
 from ledger.projections.cash import Balance
 from ledger.projections.differences import DifferenceView
@@ -85,18 +86,23 @@ NOT_YET: Final = 75
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One story: what the venue does, and at which point each life is killed; the life after those is not."""
+    """One story: what the venue does, and at which point each life is killed; the life after those is not.
+
+    With `paused` the first one only stands still there, while another one takes over.
+    """
 
     venue: str
     story: str
     outcome: str
-    cuts: tuple[int, ...]
+    cuts: tuple[int, ...] = ()
     planted: str = ""
+    paused: bool = False
 
     @property
     def name(self) -> str:
-        kind = f"{self.planted}, " if self.planted else ""
-        return f"{kind}{self.venue}, {self.story}, {self.outcome}, killed at {', '.join(map(str, self.cuts))}"
+        what = ", ".join(filter(None, (self.planted, self.venue, self.story, self.outcome)))
+        how = "paused" if self.paused else "killed"
+        return f"{what}, {how} at {', '.join(map(str, self.cuts))}"
 
 
 @dataclass(slots=True)
@@ -144,33 +150,28 @@ class Campaign:
         self._venues: dict[str, Venue] = {}
         self.told = Told()
 
-    def exhaust(
-        self, venue: str, story: str, outcome: str, planted: str = "", cuts: Sequence[int] | None = None
-    ) -> None:
-        """A run for every point that the story has under this outcome, or the one run that is killed at `cuts`."""
-        if cuts is not None:
-            self.play(Run(venue, story, outcome, tuple(cuts), planted))
-            return
-        number = 1
-        while self.play(Run(venue, story, outcome, (number,), planted)):
-            number += 1
+    def exhaust(self, run: Run, points: Sequence[int] | None = None) -> None:
+        """The run with a kill at each of these points, or at every point that it has."""
+        for number in points or count(2 if run.paused else 1):
+            if not self.play(replace(run, cuts=(number,))) and points is None:
+                return
 
     def play(self, run: Run) -> bool:
-        """Whether the first life was killed: otherwise it has fewer points than that."""
+        """Whether the first life came to its point: otherwise it has fewer points than that."""
         venue = self._venue(run.venue)
         scene = self._opened(run, venue)
         sent = _sent(venue)
         for fault in OUTCOMES[run.outcome]:
             venue.post("faults", fault)
-        killed, found = self._lives(run, scene)
+        reached, found = self._overtaken(scene, run.cuts[0]) if run.paused else self._lives(scene, run.cuts)
         venue.control.delete("/control/faults")
         sends = _sent(venue) - sent
-        found += [*self._faults(scene, venue), *([f"sent {sends} times"] if sends > 1 else [])]
+        found += [*self._faults(run, scene, venue), *([f"sent {sends} times"] if sends > 1 else [])]
         self.told.runs += 1
         self.told.sends += sends
         self.told.faults += [f"{run.name}: {fault}" for fault in found]
         venue.time.advance(1)
-        return killed > 0
+        return reached
 
     def close(self) -> None:
         for venue in self._venues.values():
@@ -197,23 +198,52 @@ class Campaign:
         PostgresBook(self._engine, venue.time).record(portfolio_id, new)
         return Scene(self._url, run.venue, venue.url, portfolio_id, run.story, run.planted)
 
-    def _lives(self, run: Run, scene: Scene) -> tuple[int, list[str]]:
-        """How many lives were killed, and what kept the last one from its quiet end."""
-        cuts, killed = list(run.cuts), 0
+    def _lives(self, scene: Scene, cuts: Sequence[int] = ()) -> tuple[bool, list[str]]:
+        """Lives killed one after the other, and one that is not; whether any was, and what kept the last from its end."""
+        killed = 0
         for _ in range(LIVES):
-            self.told.lives += 1
-            code, points = _one_life(scene, cuts[killed] if killed < len(cuts) else None)
+            code, points = _ended(*self._begun(scene, Points(cuts[killed] if killed < len(cuts) else None)))
             if code == -signal.SIGKILL:
                 killed += 1
                 self.told.kills += 1
             elif code == 0:
                 self.told.points.update(points)
-                return killed, []
+                return killed > 0, []
             elif code != NOT_YET:
-                return killed, [f"the program ended with {code}"]
-        return killed, ["the program never becomes quiet"]
+                return True, [f"the program ended with {code}"]
+        return True, ["the program never becomes quiet"]
 
-    def _faults(self, scene: Scene, venue: Venue) -> list[str]:
+    def _overtaken(self, scene: Scene, point: int) -> tuple[bool, list[str]]:
+        """The first life stands still there while another takes over and lives; then it is sent on, and may do nothing.
+
+        A third one looks last: a request that had begun when its sender was stopped may go out after all, once.
+        """
+        old, pipe = self._begun(scene, Points(point, signal.SIGSTOP))
+        _, status = os.waitpid(old, os.WUNTRACED)
+        if not os.WIFSTOPPED(status):
+            os.close(pipe)
+            return False, []
+        self.told.kills += 1
+        _silenced(scene)
+        _, found = self._lives(scene)
+        os.kill(old, signal.SIGCONT)
+        code, _ = _ended(old, pipe)
+        if code != NOT_YET:
+            found.append(f"the old leader ended with {code}")
+        return True, [*found, *self._lives(scene)[1]]
+
+    def _begun(self, scene: Scene, points: Points) -> tuple[int, int]:
+        """The process of a forked life, and the pipe on which it tells its points in the end."""
+        self.told.lives += 1
+        receiving, telling = os.pipe()
+        process = os.fork()
+        if process == 0:
+            os.close(receiving)
+            os._exit(_lived(scene, points, telling))
+        os.close(telling)
+        return process, receiving
+
+    def _faults(self, run: Run, scene: Scene, venue: Venue) -> list[str]:
         """Where ledger and venue disagree, or the ledger with itself: lost, doubled or silent."""
         book = PostgresBook(self._engine, venue.time)
         with book.reading(scene.portfolio_id) as reading:
@@ -226,7 +256,7 @@ class Campaign:
         approved = [one for one in book.log.read(scene.portfolio_id) if isinstance(one.event, SignalApproved)]
         if len(approved) != (scene.story == "signal"):
             found.append(f"{len(approved)} approvals")
-        found += _against_orders(orders, venue, self._booked(book, scene))
+        found += _against_orders(orders, venue, self._booked(book, scene), late=run.paused)
         told = {asset: Decimal(total) for asset, total in venue.read("balances").items()}
         found += [f"{one}: {held.get(one, ZERO)} here" for one in held | told if held.get(one, 0) != told.get(one, 0)]
         proven = verify_portfolio(self._engine, scene.portfolio_id)
@@ -237,8 +267,13 @@ class Campaign:
         return Counter((str(one.instrument), one.venue_trade_id, one.quantity) for one in trades)
 
 
-def _against_orders(orders: Sequence[OrderView], venue: Venue, booked: Counter[tuple[str, str, Decimal]]) -> list[str]:
-    """Every order at the venue is one of ours, once, filled there as here; every fill there is one trade here."""
+def _against_orders(
+    orders: Sequence[OrderView], venue: Venue, booked: Counter[tuple[str, str, Decimal]], *, late: bool
+) -> list[str]:
+    """Every order at the venue is one of ours, once, filled there as here; every fill there is one trade here.
+
+    One that went out `late` may have been held to be not placed.
+    """
     by_id = {order.client_order_id: order for order in orders}
     there = [one for one in venue.read("orders") if one["client_order_id"] in by_id]
     found = [f"{len(there)} orders at the venue"] if len(there) > 1 else []
@@ -246,7 +281,7 @@ def _against_orders(orders: Sequence[OrderView], venue: Venue, booked: Counter[t
         order = by_id[one["client_order_id"]]
         if order.filled_quantity != Decimal(one["filled"]):
             found.append(f"filled {one['filled']} there, {order.filled_quantity} here")
-        if one["state"] == "open" or order.reason in ("not_sent", "not_placed"):
+        if one["state"] == "open" or (order.reason in ("not_sent", "not_placed") and not late):
             found.append(f"{one['state']} there, {order.status} as {order.reason or 'nothing'} here")
     fills = [one for one in venue.read("trades") if one["client_order_id"] in by_id]
     executed = Counter((one["instrument"], str(one["trade_id"]), Decimal(one["quantity"])) for one in fills)
@@ -255,18 +290,21 @@ def _against_orders(orders: Sequence[OrderView], venue: Venue, booked: Counter[t
     return found
 
 
-def _one_life(scene: Scene, deadly: int | None) -> tuple[int, list[str]]:
-    """How a forked life ended (below 0: by that signal), and the points it passed if it told them."""
-    receiving, telling = os.pipe()
-    process = os.fork()
-    if process == 0:
-        os.close(receiving)
-        os._exit(_lived(scene, Points(deadly), telling))
-    os.close(telling)
-    with os.fdopen(receiving) as pipe:
-        said = pipe.read()
+def _ended(process: int, pipe: int) -> tuple[int, list[str]]:
+    """How a life ended (below 0: by that signal), and the points it passed if it told them."""
+    with os.fdopen(pipe) as told:
+        said = told.read()
     _, status = os.waitpid(process, 0)
     return os.waitstatus_to_exitcode(status), json.loads(said or "[]")
+
+
+def _silenced(scene: Scene) -> None:
+    """The session of the leader is ended, as the server does with one that has fallen silent."""
+    held = "locktype = 'advisory' and classid = %s and objid::bigint = hashtext(%s)::bigint & 4294967295"
+    with psycopg.connect(scene.database_url, autocommit=True) as superuser:
+        superuser.execute(
+            f"select pg_terminate_backend(pid) from pg_locks where {held}", (LOCK_CLASS, str(scene.portfolio_id))
+        )
 
 
 def _lived(scene: Scene, points: Points, telling: int) -> int:
@@ -335,7 +373,8 @@ def main() -> None:
     parser.add_argument("--stories", default="signal,cancel", help=f"of {', '.join(STORIES)}")
     parser.add_argument("--outcomes", default=",".join(OUTCOMES), help=f"of {', '.join(OUTCOMES)}")
     parser.add_argument("--planted", default="", help=f"services with a mistake, of {', '.join(filter(None, KINDS))}")
-    parser.add_argument("--cuts", type=int, nargs="*", help="only runs that are killed at these points, life by life")
+    parser.add_argument("--points", type=int, nargs="*", help="only kills at these points")
+    parser.add_argument("--paused", action="store_true", help="stop instead of kill, let another take over, send on")
     parser.add_argument("--random", type=int, default=0, help="so many runs with kills at random points instead")
     parser.add_argument("--depth", type=int, default=3, help="how many lives of such a run are killed at most")
     parser.add_argument("--seed", type=int, default=0)
@@ -346,7 +385,8 @@ def main() -> None:
                 running.play(run)
         else:
             for choice in product(asked.stories.split(","), asked.outcomes.split(","), asked.planted.split(",")):
-                running.exhaust(asked.venue, *choice, asked.cuts)
+                story, outcome, planted = choice
+                running.exhaust(Run(asked.venue, story, outcome, (), planted, asked.paused), asked.points)
         told = {name: getattr(running.told, name) for name in Told.__slots__}
     sys.stdout.write(json.dumps(told) + "\n")
 
@@ -355,8 +395,9 @@ def _random_runs(asked: argparse.Namespace) -> Iterator[Run]:
     """Stories, outcomes and kills by the dice; kills of lives after the first are kills during recovery."""
     dice, stories, outcomes = random.Random(asked.seed), asked.stories.split(","), asked.outcomes.split(",")
     for _ in range(asked.random):
-        cuts = tuple(dice.randrange(1, 30) for _ in range(dice.randrange(1, asked.depth + 1)))
-        yield Run(asked.venue, dice.choice(stories), dice.choice(outcomes), cuts, asked.planted)
+        lives = 1 if asked.paused else dice.randrange(1, asked.depth + 1)
+        cuts = tuple(dice.randrange(2, 30) for _ in range(lives))
+        yield Run(asked.venue, dice.choice(stories), dice.choice(outcomes), cuts, asked.planted, asked.paused)
 
 
 if __name__ == "__main__":

@@ -70,15 +70,22 @@ class Scene:
 
 @dataclass(slots=True)
 class Points:
-    """The points passed so far, by name; at the one with the number `deadly` the process is killed as by `kill -9`."""
+    """The points passed so far, by name; at the one with the number `chosen` the process gets the signal.
 
-    deadly: int | None
+    It is killed as by `kill -9`, or with SIGSTOP stands still until it is sent on: never inside a commit, where the locks
+    that it holds keep everybody waiting.
+    """
+
+    chosen: int | None
+    by: signal.Signals = signal.SIGKILL
     passed: list[str] = field(default_factory=list)
 
     def __call__(self, point: str) -> None:
+        if self.by == signal.SIGSTOP and point.startswith("in "):
+            return
         self.passed.append(point)
-        if len(self.passed) == self.deadly:
-            os.kill(os.getpid(), signal.SIGKILL)
+        if len(self.passed) == self.chosen:
+            os.kill(os.getpid(), self.by)
 
 
 class VenueTime:
@@ -108,6 +115,7 @@ class WatchedLeadership:
         points("after take-over")
 
     def confirm(self) -> None:
+        self._points("before confirm")
         self._leadership.confirm()
 
     def record(self, events: Sequence[NewEvent], expected_position: int | None = None) -> object:

@@ -13,6 +13,7 @@ from typing import Any, Final
 import pytest
 
 ROOT: Final = Path(__file__).resolve().parent.parent
+BOTH: Final = ("binance", "luno")
 EVERY_PUSH: Final = (
     ("--stories", "signal", "--outcomes", "filled,partial,reset,delayed,fills in disorder"),
     ("--stories", "signal", "--outcomes", "refused,garbage,html,dropped,timeout"),
@@ -47,19 +48,36 @@ def test_killed_at_every_point_nothing_is_lost_doubled_or_silent(database_url: s
 def test_a_trader_that_recovers_wrongly_is_found(database_url: str) -> None:
     """Planted: sent before it is stored, sent again when the outcome is unknown, look-up skipped. Each does harm."""
     planted = ("SendsFirst", "SendsAgain", "AsksNobody")
-    killed_after_the_send = ("--stories", "signal", "--outcomes", "reset", "--cuts", "7")
+    killed_after_the_send = ("--stories", "signal", "--outcomes", "reset", "--points", "8")
     (told,) = campaigns(database_url, (*killed_after_the_send, "--planted", ",".join(planted)))
 
     assert {fault.partition(",")[0] for fault in told["faults"]} == set(planted)
+
+
+def test_a_leader_that_was_stopped_in_front_of_its_send_does_not_send(database_url: str) -> None:
+    """SIGSTOP on the leader after it stored its attempt, another process takes over, SIGCONT: it neither sends nor stores."""
+    in_front_of_the_send = ("--stories", "signal", "--outcomes", "filled", "--paused", "--points", "8")
+    (told,) = campaigns(database_url, in_front_of_the_send)
+
+    assert (told["faults"], told["kills"], told["lives"] >= 3, told["sends"]) == ([], 1, True, 0)
+
+
+@pytest.mark.nightly
+def test_leaders_that_are_stopped_anywhere_double_nothing(database_url: str) -> None:
+    """Take-overs from a stopped leader at random points, at both venues: nothing is doubled, lost or silent."""
+    told = campaigns(
+        database_url, *(("--venue", venue, "--paused", "--random", "100", "--seed", "5") for venue in BOTH)
+    )
+
+    assert [fault for one in told for fault in one["faults"]] == []
+    assert sum(one["kills"] for one in told) >= 100
 
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("seed", [1, 2])
 def test_killed_at_random_points_also_during_recovery_nothing_is_lost(database_url: str, seed: int) -> None:
     """Up to three lives in a row are killed, under any outcome, at both venues: two thousand runs in all."""
-    told = campaigns(
-        database_url, *(("--venue", venue, "--random", "500", "--seed", str(seed)) for venue in ("binance", "luno"))
-    )
+    told = campaigns(database_url, *(("--venue", venue, "--random", "500", "--seed", str(seed)) for venue in BOTH))
 
     assert [fault for one in told for fault in one["faults"]] == []
     assert sum(one["kills"] for one in told) >= 1000
