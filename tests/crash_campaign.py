@@ -3,8 +3,8 @@
     python -m tests.crash_campaign DATABASE_URL --stories signal --outcomes filled,reset
     python -m tests.crash_campaign DATABASE_URL --venue luno --random 1000 --depth 3 --seed 7
 
-Prints one JSON object. The lives are forked from this one process, which has imported everything and has no threads; the
-venue is `daybook venue`, a process of its own that survives them all.
+Prints one JSON object, in the end or when it is interrupted (SIGINT, SIGTERM). The lives are forked from this one process,
+which has imported everything and has no threads; the venue is `daybook venue`, a process of its own that survives them all.
 """
 
 import argparse
@@ -17,7 +17,7 @@ import sys
 import traceback
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from itertools import count, product
@@ -78,6 +78,9 @@ BALANCES: Final = {
     "luno": {"ZAR": "1000000", "BTC": "2", "ETH": "20"},
 }
 MARKS: Final = {"binance": (60000, 3000), "luno": (1200000, 60000)}
+AT_ONCE: Final = {"confirmation_minutes": 0, "cooldown_minutes": 0}
+LIMITS: Final = {"binance": AT_ONCE, "luno": {**AT_ONCE, "base_trade": 5000, "maximum_trade": 20000}}
+"""Orders that the venue takes."""
 RUNS_A_VENUE: Final = 150
 """A venue lists so many orders quickly; then there is a new one."""
 LIVES: Final = 60
@@ -115,6 +118,7 @@ class Told:
     sends: int = 0
     faults: list[str] = field(default_factory=list)
     points: Counter[str] = field(default_factory=Counter)
+    endings: Counter[str] = field(default_factory=Counter)
 
 
 class Venue:
@@ -250,6 +254,7 @@ class Campaign:
             orders = list(reading.rows.history(OrderView))
             held = {one.asset: one.quantity for one in reading.rows.where(Balance)}
             found = [f"a difference about {one.subject}" for one in reading.rows.where(DifferenceView)]
+        self.told.endings.update(one.reason.partition(":")[0] for one in orders)
         found += [f"an order is still {one.status}" for one in orders if one.live]
         if len(orders) != 1:
             found.append(f"{len(orders)} orders from one wish")
@@ -332,8 +337,8 @@ def _opening(venue: str) -> Iterator[Event]:
     for instrument, price in zip((first, second), MARKS[venue], strict=True):
         yield MarkRecorded(instrument=instrument, price=Decimal(price), source="test")
     yield MarkRecorded(instrument=Instrument(f"BNB-{first.quote}"), price=Decimal(600), source="test")
-    yield LimitSet(limit="confirmation_minutes", value=ZERO)
-    yield LimitSet(limit="cooldown_minutes", value=ZERO)
+    for limit, value in LIMITS[venue].items():
+        yield LimitSet(limit=limit, value=Decimal(value))
 
 
 def _signal(venue: str, now: Any) -> Event:
@@ -379,16 +384,23 @@ def main() -> None:
     parser.add_argument("--depth", type=int, default=3, help="how many lives of such a run are killed at most")
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     with campaign(asked.database_url, " ".join(sys.argv[2:])) as running:
-        if asked.random:
-            for run in _random_runs(asked):
-                running.play(run)
-        else:
-            for choice in product(asked.stories.split(","), asked.outcomes.split(","), asked.planted.split(",")):
-                story, outcome, planted = choice
-                running.exhaust(Run(asked.venue, story, outcome, (), planted, asked.paused), asked.points)
+        with suppress(KeyboardInterrupt):
+            _play(running, asked)
         told = {name: getattr(running.told, name) for name in Told.__slots__}
     sys.stdout.write(json.dumps(told) + "\n")
+
+
+def _play(running: Campaign, asked: argparse.Namespace) -> None:
+    if asked.random:
+        for run in _random_runs(asked):
+            running.play(run)
+        return
+    for choice in product(asked.stories.split(","), asked.outcomes.split(","), asked.planted.split(",")):
+        story, outcome, planted = choice
+        running.exhaust(Run(asked.venue, story, outcome, (), planted, asked.paused), asked.points)
 
 
 def _random_runs(asked: argparse.Namespace) -> Iterator[Run]:

@@ -41,6 +41,7 @@ def test_killed_at_every_point_nothing_is_lost_doubled_or_silent(database_url: s
 
     assert [fault for one in told for fault in one["faults"]] == []
     assert sum(one["kills"] for one in told) >= 180
+    assert all(one["endings"].get("filled", 0) >= 15 for one in told)
     for event in ("OrderSubmitted", "OrderAccepted", "OrderRefused", "OutcomeUnknown", "TradeExecuted", "OrderClosed"):
         assert all(sum(one["points"].get(f"{side} {event}", 0) for one in told) for side in ("before", "in", "after"))
 
@@ -81,6 +82,7 @@ def test_killed_at_random_points_also_during_recovery_nothing_is_lost(database_u
 
     assert [fault for one in told for fault in one["faults"]] == []
     assert sum(one["kills"] for one in told) >= 1000
+    assert all(one["endings"]["filled"] >= 50 for one in told)
 
 
 @pytest.mark.nightly
