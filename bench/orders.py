@@ -81,6 +81,7 @@ def measure_orders(engine: Engine, signals: int, commits: Figure) -> list[Figure
             Figure("of which the venue and its client, p50", waited[49] * 1000, "ms"),
             rate("orders by hand, from wish to closed", "orders/s", signals, partial(desk.by_hand, signals), commits),
             Figure("durable commits for each of them", desk.commits / signals, "commits"),
+            Figure("processor time of this process for each of them", desk.worked_s * 1000 / signals, "ms"),
         ]
 
 
@@ -114,6 +115,7 @@ class _Desk:
     numbers: Iterator[int] = field(default_factory=count)
     venue_s: list[float] = field(default_factory=list)
     commits: int = 0
+    worked_s: float = 0
 
     def record(self, events: list[Event]) -> None:
         now = system_clock()
@@ -132,11 +134,12 @@ class _Desk:
         return self.exchange.sent_at - started, self.exchange.answered_at - started, ended - started
 
     def by_hand(self, orders: int) -> None:
-        before = self.book.log.head(self.portfolio_id).position
+        before, worked = self.book.log.head(self.portfolio_id).position, time.process_time()
         for _ in range(orders):
             ticket = ManualTicket(BTC, Side.BUY, "market", None, Decimal(60), None, ACCOUNT)
             self.service.request(ticket, derived_id("by hand", next(self.numbers)), self.leadership.record)
         self.commits = self.book.log.head(self.portfolio_id).position - before  # one event each
+        self.worked_s = time.process_time() - worked
         self.assert_closed()
 
     def assert_closed(self) -> None:

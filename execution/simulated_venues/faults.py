@@ -44,7 +44,15 @@ TOLD_FILLS: Final = {
     "fills_duplicated": "every own trade is told twice",
     "fills_reordered": "own trades are told newest first",
 }
-FAULTS: Final = {**LOST_ANSWERS, **NOT_CARRIED_OUT, **REFUSALS, **TIMES_OF_ORDERS, **FILLS_OF_ORDERS, **TOLD_FILLS, **STATES}
+FAULTS: Final = {
+    **LOST_ANSWERS,
+    **NOT_CARRIED_OUT,
+    **REFUSALS,
+    **TIMES_OF_ORDERS,
+    **FILLS_OF_ORDERS,
+    **TOLD_FILLS,
+    **STATES,
+}
 """Every fault by name, and what happens."""
 _STORMY: Final = frozenset({*LOST_ANSWERS, *NOT_CARRIED_OUT})
 
