@@ -61,23 +61,22 @@ class CommitCutter:
             silenced = Event()
             answering = Thread(target=_answer, args=(server, client, silenced), daemon=True)
             answering.start()
-            self._ask(client, server, silenced)
-            if not silenced.is_set():
-                _end(client, server)
+            if self._ask(client, server, silenced) != "before the answer":
+                _end(client, server)  # else the answer ends it
             answering.join()
 
-    def _ask(self, client: socket.socket, server: socket.socket, silenced: Event) -> None:
-        """What the client says goes to the server, up to the COMMIT that is cut."""
+    def _ask(self, client: socket.socket, server: socket.socket, silenced: Event) -> Cut | None:
+        """What the client says goes to the server, up to the COMMIT that is cut; returns how it was."""
         with suppress(OSError):
             while said := client.recv(1 << 16):
                 cut = self._cut_now() if COMMIT in said else None
-                if cut == "before":
-                    return
-                if cut == "before the answer":
-                    silenced.set()
-                server.sendall(said)
                 if cut is not None:
-                    return
+                    silenced.set()
+                if cut != "before":
+                    server.sendall(said)
+                if cut is not None:
+                    return cut
+        return None
 
     def _cut_now(self) -> Cut | None:
         self.commits += 1
