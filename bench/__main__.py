@@ -18,10 +18,13 @@ from bench.bots import measure_bots
 from bench.figures import Figure, print_figures
 from bench.ledger_speed import measure_ledger
 from bench.legacy import measure_legacy
+from bench.orders import measure_orders
 from bench.past_cuts import measure_past
 from bench.raw_limits import measure_raw_limits
 from ledger.database import connected
 from ledger.embedded_postgres import embedded_postgres
+
+SIGNALS = 200
 
 
 def main() -> None:
@@ -47,6 +50,7 @@ def main() -> None:
             figures += measure_ledger(engine, limits, events)
             figures += measure_past(engine, events)
             figures += measure_legacy(engine, chosen.legacy)
+            figures += measure_orders(engine, SIGNALS, limits.commits)
     print_figures(figures)
     print_figures(measure_bots())
     print_figures(measure_backtests(chosen.candles))

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from hypothesis import given
@@ -27,6 +27,7 @@ from ledger.events import (
     SignalRejected,
     TradeExecuted,
 )
+from ledger.postgres_book import PostgresBook
 from ledger.projections.orders import OrderView
 from ledger.values import ZERO, Side
 from tests.factories import SteppingClock
@@ -157,20 +158,35 @@ def effects_of(make: Callable[[str], Story]) -> int:
     return hook.seen
 
 
-@pytest.mark.parametrize("name", SCRIPTS)
-def test_a_story_cut_off_anywhere_is_finished_once(name: str, book: Book) -> None:
-    """Killed before or after any effect, the next program gives one verdict, sends at most once and books every fill once."""
+SELDOM: Final = [17, pytest.param(1, marks=pytest.mark.nightly)]
+"""On the stored book, which is slower, the usual tests cut a story off at every so manieth effect."""
+
+
+def finished_once(book: Book, name: str, every: int = 1) -> None:
+    """Killed before or after every so manieth effect, the story ends as it should."""
 
     def make(where: str) -> Story:
         return Story(book, f"{name}, {where}", SCRIPTS[name])
 
     effects = effects_of(make)
     assert effects >= 12
-
-    for number in range(1, effects + 1):
+    for number in range(1 + list(SCRIPTS).index(name) % every, effects + 1, every):
         story = make(str(number))
         story.play(KillAt({number}))
         assert story.faults() == [], f"cut off at effect {number} of {effects}"
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_a_story_cut_off_anywhere_is_finished_once(name: str, memory_book: MemoryBook) -> None:
+    """Killed before or after any effect, the next program gives one verdict, sends at most once and books every fill once."""
+    finished_once(memory_book, name)
+
+
+@pytest.mark.parametrize("every", SELDOM)
+def test_a_stored_story_cut_off_is_finished_once(postgres_book: PostgresBook, every: int) -> None:
+    """The same on the stored book."""
+    for name in SCRIPTS:
+        finished_once(postgres_book, name, every)
 
 
 @given(st.sampled_from(sorted(SCRIPTS)), st.lists(st.integers(1, 30), min_size=1, max_size=5))
@@ -300,20 +316,31 @@ class PaperStory:
         return [(order.reason, order.filled_quantity, order.filled_value) for order in self.room.orders()]
 
 
-def test_paper_orders_cut_off_anywhere_go_on_with_what_is_left(book: Book) -> None:
-    """Killed before or after any effect, restored paper orders end with the same totals, or were never placed."""
+def paper_goes_on(book: Book, every: int = 1) -> None:
+    """Killed before or after every so manieth effect, the story ends with the totals of a clean run."""
     hook = KillAt()
     clean = PaperStory(book, "clean")
     clean.play(hook)
     assert list(clean.faults()) == []
     assert [reason for reason, _, _ in clean.totals()] == ["filled"] * 3
 
-    for number in range(1, hook.seen + 1):
+    for number in range(1, hook.seen + 1, every):
         story = PaperStory(book, f"cut {number}")
         story.play(KillAt({number}))
         assert list(story.faults()) == [], f"cut off at effect {number} of {hook.seen}"
         for ended, expected in zip(story.totals(), clean.totals(), strict=True):
             assert ended[0] in ("not_placed", "") or ended[:2] == expected[:2], f"at {number}: {ended}, not {expected}"
+
+
+def test_paper_orders_cut_off_anywhere_go_on_with_what_is_left(memory_book: MemoryBook) -> None:
+    """Killed before or after any effect, restored paper orders end with the same totals, or were never placed."""
+    paper_goes_on(memory_book)
+
+
+@pytest.mark.parametrize("every", SELDOM)
+def test_stored_paper_orders_cut_off_go_on_with_what_is_left(postgres_book: PostgresBook, every: int) -> None:
+    """The same on the stored book."""
+    paper_goes_on(postgres_book, every)
 
 
 @pytest.mark.parametrize("forgotten", ["what was filled", "which candles were told"])
@@ -330,4 +357,4 @@ def test_a_venue_restored_wrongly_is_found(forgotten: str, monkeypatch: pytest.M
 
     monkeypatch.setattr(PaperExchange, "restore", forgetful)
     with pytest.raises(AssertionError):
-        test_paper_orders_cut_off_anywhere_go_on_with_what_is_left(MemoryBook(SteppingClock()))
+        paper_goes_on(MemoryBook(SteppingClock()))

@@ -219,18 +219,19 @@ def test_a_leader_whose_session_was_lost_goes_on_unless_another_took_over(
         assert len(room.of(SignalApproved)) == 1
 
 
+@pytest.mark.parametrize("numbers", [range(1, 30, 4), pytest.param(range(500), marks=pytest.mark.nightly)])
 def test_take_overs_in_the_database_double_nothing(
-    postgres_book: PostgresBook, engine: Engine, superuser: Superuser
+    postgres_book: PostgresBook, engine: Engine, superuser: Superuser, numbers: range
 ) -> None:
-    """The same take-overs on the stored book, in front of every fourth effect."""
+    """The same take-overs on the stored book, in front of every fourth effect; five hundred in the nightly tests."""
     with claims(engine) as claim:
 
         def take_over(room: Room) -> Leadership:
             silenced(superuser)
             return claim(room)
 
-        for number in range(1, 30, 4):
-            assert taken_over(postgres_book, take_over, f"stored {number}", number) == ([], True)
+        for number in numbers:
+            assert taken_over(postgres_book, take_over, f"stored {number}", number % 30 or 30) == ([], True)
 
 
 def _repeated(room: Room) -> NewEvent:

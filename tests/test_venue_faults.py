@@ -15,8 +15,10 @@ from execution.exchanges.transport import Wire
 from execution.simulated_venues.faults import (
     FAULTS,
     FILLS_OF_ORDERS,
+    KEYS,
     LOST_ANSWERS,
     NOT_CARRIED_OUT,
+    REFUSALS,
     STATES,
     TIMES_OF_ORDERS,
     TOLD_FILLS,
@@ -51,6 +53,17 @@ def test_a_lost_answer_is_unknown_and_the_order_is_found(shop: Place, fault: str
     assert len(shop.orders(ticket.client_order_id)) == shop.placing_requests() == 1
 
 
+def test_what_the_venue_refuses_is_refused(shop: Place) -> None:
+    """The venue's own no, and a look-up that finds nothing, end the order at once; the next one is taken."""
+    ticket = shop.ticket()
+    assert shop.exchange.rules(ticket.instrument) is not None
+    shop.fault("refused")
+
+    assert isinstance(shop.exchange.submit(ticket), Refused)
+    assert shop.orders() == []
+    assert isinstance(shop.exchange.submit(shop.ticket()), Accepted)
+
+
 @pytest.mark.parametrize("fault", NOT_CARRIED_OUT)
 def test_a_request_that_is_not_carried_out_is_not_placed_in_the_end(shop: Place, fault: str) -> None:
     """Where nothing was placed that is said, but only when the request can no longer arrive; until then it is unknown."""
@@ -72,8 +85,8 @@ def test_a_request_that_is_not_carried_out_is_not_placed_in_the_end(shop: Place,
 
 def test_every_fault_is_tried() -> None:
     """Each fault by name is in one of the groups that the tests here go through, or is about fills or states."""
-    tried = {*LOST_ANSWERS, *NOT_CARRIED_OUT, *TIMES_OF_ORDERS}
-    assert {*FAULTS} - tried == {*TOLD_FILLS, *FILLS_OF_ORDERS, *STATES}
+    tried = {*LOST_ANSWERS, *NOT_CARRIED_OUT, *REFUSALS, *TIMES_OF_ORDERS}
+    assert {*FAULTS} - tried == {*TOLD_FILLS, *FILLS_OF_ORDERS, *STATES, *KEYS}
 
 
 def test_a_late_order_is_waited_for(shop: Place) -> None:

@@ -113,6 +113,9 @@ class BinanceShape:
                 return said({"code": -1007, "msg": text}, 503)
             case "maintenance":
                 return said({"code": -1016, "msg": "This service is no longer available."}, 503)
+            case "refused":
+                code, text = _CODES["no_funds"]
+                return said({"code": code, "msg": text}, 400)
             case _:
                 text = "An unknown error occurred while processing the request."
                 return said({"code": -1000, "msg": text}, 503)

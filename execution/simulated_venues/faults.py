@@ -25,6 +25,9 @@ NOT_CARRIED_OUT: Final = {
     "dropped": "the connection is reset before anything is carried out",
     "maintenance": "the venue is under maintenance; nothing is carried out",
 }
+REFUSALS: Final = {
+    "refused": "the order is refused for want of funds, whatever the balance is",
+}
 TIMES_OF_ORDERS: Final = {
     "delayed": "the connection is reset, and the order reaches the venue `seconds` later, if it is still valid then",
 }
@@ -47,6 +50,7 @@ KEYS: Final = {
 FAULTS: Final = {
     **LOST_ANSWERS,
     **NOT_CARRIED_OUT,
+    **REFUSALS,
     **TIMES_OF_ORDERS,
     **FILLS_OF_ORDERS,
     **TOLD_FILLS,

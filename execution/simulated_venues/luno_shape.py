@@ -85,6 +85,9 @@ class LunoShape:
                 return said({"error": "too many requests", "error_code": "ErrTooManyRequests"}, status, Retry_After="2")
             case "maintenance":
                 return said({"error": "under maintenance", "error_code": "ErrUnderMaintenance"}, 503)
+            case "refused":
+                code, status = _ERRORS["no_funds"]
+                return said({"error": "the balance is too small", "error_code": code}, status)
             case "timeout":
                 return said({"error": "deadline exceeded", "error_code": "ErrDeadlineExceeded"}, 504)
             case _:

@@ -24,6 +24,7 @@ from execution.simulated_venues.faults import (
     FILLS_OF_ORDERS,
     LOST_ANSWERS,
     NOT_CARRIED_OUT,
+    REFUSALS,
     TIMES_OF_ORDERS,
     Faults,
     Planned,
@@ -93,6 +94,8 @@ class SimulatedVenue:
             self.requests[f"{request.method} {request.path}"] += 1
             placing = self.shape.places(request)
             stopped = self.faults.take(NOT_CARRIED_OUT, placing=placing)
+            if stopped is None and placing:
+                stopped = self.faults.take(REFUSALS, placing=placing)
             if stopped is not None:
                 return self._refusal(stopped)
             late = self.faults.take(TIMES_OF_ORDERS, placing=placing) if placing else None

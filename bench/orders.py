@@ -1,0 +1,204 @@
+"""From a bot's signal to an order at a venue: `python -m bench.orders [--signals N]`, and a part of `make bench`.
+
+The venue is `daybook venue` in a process of its own: real HTTP, real signatures, no distance. The client does not pace
+itself here, as it does by the venue's rules in earnest.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from functools import partial
+from itertools import count
+from pathlib import Path
+from statistics import quantiles
+from typing import Final
+from uuid import UUID
+
+import ccxt
+from sqlalchemy import Engine
+
+from bench.figures import Figure, print_figures, rate
+from bench.raw_limits import measure_raw_limits
+from execution.exchange import Accepted, OrderTicket, Refused, Unknown
+from execution.exchanges.ccxt_exchange import ApiKey, CcxtExchange
+from execution.exchanges.declared import facts_of
+from execution.review import ManualTicket
+from execution.trade_service import TradeService
+from ledger.database import connected
+from ledger.embedded_postgres import embedded_postgres
+from ledger.envelope import NewEvent
+from ledger.events import (
+    AccountOpened,
+    CashDeposited,
+    Event,
+    LimitSet,
+    MarkRecorded,
+    OpeningLotRecorded,
+    PortfolioOpened,
+    SignalEmitted,
+)
+from ledger.leaders import PostgresLeadership
+from ledger.postgres_book import PostgresBook
+from ledger.postgres_gate import DatabaseGate
+from ledger.projections.orders import OrderView
+from ledger.values import ZERO, Asset, Instrument, Side, derived_id, system_clock
+
+ACCOUNT: Final = "main"
+BTC: Final = Instrument("BTC-USDT")
+PRICE: Final = Decimal(60000)
+
+
+def main() -> None:
+    """Prints what orders cost."""
+    parser = argparse.ArgumentParser(description="Measure the way from a signal to an order.")
+    parser.add_argument("--signals", type=int, default=200, help="how many signals, and how many orders by hand")
+    signals = parser.parse_args().signals
+    with tempfile.TemporaryDirectory(prefix="daybook-bench-") as folder:
+        Path(folder).chmod(0o755)
+        with embedded_postgres(Path(folder)) as url, connected(url) as engine:
+            commits = measure_raw_limits(url, 1_000).commits
+            print_figures([commits, *measure_orders(engine, signals, commits)])
+
+
+def measure_orders(engine: Engine, signals: int, commits: Figure) -> list[Figure]:
+    """Latencies from the stored signal, and orders a second beside the raw commits."""
+    with _desk(engine) as desk:
+        latencies = [desk.signalled() for _ in range(signals)]
+        started, answered, booked = zip(*latencies, strict=True)
+        waited = quantiles(desk.venue_s, n=100)
+        return [
+            *_percentiles("signal stored to order sent", started),
+            *_percentiles("signal stored to the venue's yes", answered),
+            *_percentiles("signal stored to fill booked and order closed", booked),
+            Figure("of which the venue and its client, p50", waited[49] * 1000, "ms"),
+            rate("orders by hand, from wish to closed", "orders/s", signals, partial(desk.by_hand, signals), commits),
+            Figure("durable commits for each of them", desk.commits / signals, "commits"),
+            Figure("processor time of this process for each of them", desk.worked_s * 1000 / signals, "ms"),
+        ]
+
+
+def _percentiles(name: str, seconds: tuple[float, ...]) -> list[Figure]:
+    cuts = quantiles(seconds, n=100)
+    return [Figure(f"{name}, p50", cuts[49] * 1000, "ms"), Figure(f"{name}, p99", cuts[98] * 1000, "ms")]
+
+
+class _Timed(CcxtExchange):
+    """Notes when an order is sent and answered."""
+
+    sent_at: float = 0
+    answered_at: float = 0
+
+    def submit(self, ticket: OrderTicket) -> Accepted | Refused | Unknown:
+        self.sent_at = time.perf_counter()
+        answer = super().submit(ticket)
+        self.answered_at = time.perf_counter()
+        return answer
+
+
+@dataclass(slots=True)
+class _Desk:
+    """A portfolio at the venue, and its trade service, wired as the program does it."""
+
+    portfolio_id: UUID
+    book: PostgresBook
+    leadership: PostgresLeadership
+    exchange: _Timed
+    service: TradeService
+    numbers: Iterator[int] = field(default_factory=count)
+    venue_s: list[float] = field(default_factory=list)
+    commits: int = 0
+    worked_s: float = 0
+
+    def record(self, events: list[Event]) -> None:
+        now = system_clock()
+        ids = [derived_id("bench", self.portfolio_id, next(self.numbers)) for _ in events]
+        new = [NewEvent(one, event_id, now, "bench", event_id) for one, event_id in zip(events, ids, strict=True)]
+        self.book.record(self.portfolio_id, new)
+
+    def signalled(self) -> tuple[float, float, float]:
+        """Seconds from a stored signal until its order was sent, answered, and filled and closed."""
+        self.record([_signal(system_clock())])
+        started = time.perf_counter()
+        self.service.step()
+        ended = time.perf_counter()
+        self.assert_closed()
+        self.venue_s.append(self.exchange.answered_at - self.exchange.sent_at)
+        return self.exchange.sent_at - started, self.exchange.answered_at - started, ended - started
+
+    def by_hand(self, orders: int) -> None:
+        before, worked = self.book.log.head(self.portfolio_id).position, time.process_time()
+        for _ in range(orders):
+            ticket = ManualTicket(BTC, Side.BUY, "market", None, Decimal(60), None, ACCOUNT)
+            self.service.request(ticket, derived_id("by hand", next(self.numbers)), self.leadership.record)
+        self.commits = self.book.log.head(self.portfolio_id).position - before  # one event each
+        self.worked_s = time.process_time() - worked
+        self.assert_closed()
+
+    def assert_closed(self) -> None:
+        with self.book.reading(self.portfolio_id) as reading:
+            found = list(reading.rows.where(OrderView))
+        if found or not self.exchange.answered_at:
+            raise SystemExit(f"an order was not closed: {found[:1]}")
+
+
+@contextmanager
+def _desk(engine: Engine) -> Iterator[_Desk]:
+    daybook = Path(sys.executable).with_name("daybook")
+    with subprocess.Popen([daybook, "venue", "binance", "--json"], stdout=subprocess.PIPE, text=True) as venue:
+        assert venue.stdout is not None
+        about = json.loads(venue.stdout.readline())
+        try:
+            yield _opened(engine, about["url"], ApiKey(about["key"], about["secret"]))
+        finally:
+            venue.terminate()
+
+
+def _opened(engine: Engine, url: str, key: ApiKey) -> _Desk:
+    def unpaced(client: ccxt.Exchange) -> None:
+        client.enableRateLimit = False
+
+    portfolio_id, book = derived_id("bench", "orders"), PostgresBook(engine, system_clock)
+    exchange = _Timed(facts_of("binance"), ACCOUNT, key, system_clock, endpoint=url, prepare=unpaced)
+    leadership = PostgresLeadership(book, engine, portfolio_id, "bench", system_clock)
+    service = TradeService(
+        book, portfolio_id, {}, system_clock, "bench", leadership, {ACCOUNT: exchange}, DatabaseGate(engine)
+    )
+    desk = _Desk(portfolio_id, book, leadership, exchange, service)
+    desk.record([PortfolioOpened(name="orders", base_currency=Asset("USDT"))])
+    events: list[Event] = [AccountOpened(account=ACCOUNT, venue="binance", mode="paper")]
+    for asset, held in exchange.balances().items():
+        if asset == "USDT":
+            events.append(CashDeposited(account=ACCOUNT, asset=asset, amount=held.free))
+        else:
+            events.append(OpeningLotRecorded(account=ACCOUNT, asset=asset, quantity=held.free))
+    events += [MarkRecorded(instrument=BTC, price=PRICE, source="bench")]
+    events += [LimitSet(limit=limit, value=ZERO) for limit in ("confirmation_minutes", "cooldown_minutes")]
+    events += [LimitSet(limit=limit, value=Decimal(10**6)) for limit in ("trades_per_day", "bot_trades_per_day")]
+    desk.record(events)
+    service.step()  # ledger and venue are compared, markets loaded
+    return desk
+
+
+def _signal(now: datetime) -> Event:
+    return SignalEmitted(
+        bot_id="bench",
+        bot_version="1",
+        parameters_hash="none",
+        instrument=BTC,
+        asof=now,
+        price=PRICE,
+        score=Decimal("0.5"),
+        confidence=Decimal(1),
+    )
+
+
+if __name__ == "__main__":
+    main()
