@@ -12,7 +12,6 @@ import json
 import os
 import random
 import signal
-import subprocess
 import sys
 import traceback
 from collections import Counter
@@ -21,10 +20,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from itertools import count, product
-from pathlib import Path
 from typing import Any, Final
 
-import httpx
 import psycopg
 
 from ledger.database import WRITER, engine_for
@@ -37,18 +34,13 @@ from ledger.events import (
     MarkRecorded,
     OpeningLotRecorded,
     PortfolioOpened,
-    SignalApproved,
     SignalEmitted,
-    TradeExecuted,
 )
 from ledger.leaders import LOCK_CLASS, NotLeader
 from ledger.postgres_book import PostgresBook
-from ledger.projections.cash import Balance
-from ledger.projections.differences import DifferenceView
-from ledger.projections.orders import OrderView
-from ledger.replay import verify_portfolio
-from ledger.values import ZERO, Asset, Instrument, derived_id
-from tests.crash_program import ACCOUNT, FIRST, KINDS, SECOND, STORIES, Points, Scene, VenueTime, live
+from ledger.values import Asset, Instrument, derived_id
+from tests.crash_program import ACCOUNT, FIRST, KINDS, SECOND, STORIES, Points, Scene, live
+from tests.crash_venue import Venue, faults_at, orders_of
 
 OUTCOMES: Final[dict[str, tuple[dict[str, object], ...]]] = {
     "filled": (),
@@ -121,30 +113,6 @@ class Told:
     endings: Counter[str] = field(default_factory=Counter)
 
 
-class Venue:
-    """`daybook venue` as it is installed, and the way to control it."""
-
-    def __init__(self, name: str) -> None:
-        daybook = Path(sys.executable).with_name("daybook")
-        self._process = subprocess.Popen([daybook, "venue", name, "--json"], stdout=subprocess.PIPE, text=True)
-        assert self._process.stdout is not None
-        self.url: str = json.loads(self._process.stdout.readline())["url"]
-        self.control = httpx.Client(base_url=self.url)
-        self.time = VenueTime(self.control)
-        self.runs = 0
-
-    def post(self, route: str, body: object) -> None:
-        self.control.post(f"/control/{route}", json=body).raise_for_status()
-
-    def read(self, route: str) -> Any:
-        return self.control.get(f"/control/{route}").raise_for_status().json()
-
-    def close(self) -> None:
-        self.control.close()
-        self._process.terminate()
-        self._process.communicate()
-
-
 class Campaign:
     """Runs against one database, a fresh venue now and then."""
 
@@ -164,13 +132,19 @@ class Campaign:
         """Whether the first life came to its point: otherwise it has fewer points than that."""
         venue = self._venue(run.venue)
         scene = self._opened(run, venue)
-        sent = _sent(venue)
+        sent = venue.placed()
         for fault in OUTCOMES[run.outcome]:
             venue.post("faults", fault)
         reached, found = self._overtaken(scene, run.cuts[0]) if run.paused else self._lives(scene, run.cuts)
         venue.control.delete("/control/faults")
-        sends = _sent(venue) - sent
-        found += [*self._faults(run, scene, venue), *([f"sent {sends} times"] if sends > 1 else [])]
+        sends = venue.placed() - sent
+        found += [
+            *faults_at(venue, self._engine, scene, late=run.paused),
+            *([f"sent {sends} times"] if sends > 1 else []),
+        ]
+        self.told.endings.update(
+            one.reason.partition(":")[0] for one in orders_of(PostgresBook(self._engine, venue.time), scene)
+        )
         self.told.runs += 1
         self.told.sends += sends
         self.told.faults += [f"{run.name}: {fault}" for fault in found]
@@ -247,53 +221,6 @@ class Campaign:
         os.close(telling)
         return process, receiving
 
-    def _faults(self, run: Run, scene: Scene, venue: Venue) -> list[str]:
-        """Where ledger and venue disagree, or the ledger with itself: lost, doubled or silent."""
-        book = PostgresBook(self._engine, venue.time)
-        with book.reading(scene.portfolio_id) as reading:
-            orders = list(reading.rows.history(OrderView))
-            held = {one.asset: one.quantity for one in reading.rows.where(Balance)}
-            found = [f"a difference about {one.subject}" for one in reading.rows.where(DifferenceView)]
-        self.told.endings.update(one.reason.partition(":")[0] for one in orders)
-        found += [f"an order is still {one.status}" for one in orders if one.live]
-        if len(orders) != 1:
-            found.append(f"{len(orders)} orders from one wish")
-        approved = [one for one in book.log.read(scene.portfolio_id) if isinstance(one.event, SignalApproved)]
-        if len(approved) != (scene.story == "signal"):
-            found.append(f"{len(approved)} approvals")
-        found += _against_orders(orders, venue, self._booked(book, scene), late=run.paused)
-        told = {asset: Decimal(total) for asset, total in venue.read("balances").items()}
-        found += [f"{one}: {held.get(one, ZERO)} here" for one in held | told if held.get(one, 0) != told.get(one, 0)]
-        proven = verify_portfolio(self._engine, scene.portfolio_id)
-        return [*found, *map(str, proven.differences), *([f"broken: {proven.broken}"] if proven.broken else [])]
-
-    def _booked(self, book: PostgresBook, scene: Scene) -> Counter[tuple[str, str, Decimal]]:
-        trades = [one.event for one in book.log.read(scene.portfolio_id) if isinstance(one.event, TradeExecuted)]
-        return Counter((str(one.instrument), one.venue_trade_id, one.quantity) for one in trades)
-
-
-def _against_orders(
-    orders: Sequence[OrderView], venue: Venue, booked: Counter[tuple[str, str, Decimal]], *, late: bool
-) -> list[str]:
-    """Every order at the venue is one of ours, once, filled there as here; every fill there is one trade here.
-
-    One that went out `late` may have been held to be not placed.
-    """
-    by_id = {order.client_order_id: order for order in orders}
-    there = [one for one in venue.read("orders") if one["client_order_id"] in by_id]
-    found = [f"{len(there)} orders at the venue"] if len(there) > 1 else []
-    for one in there:
-        order = by_id[one["client_order_id"]]
-        if order.filled_quantity != Decimal(one["filled"]):
-            found.append(f"filled {one['filled']} there, {order.filled_quantity} here")
-        if one["state"] == "open" or (order.reason in ("not_sent", "not_placed") and not late):
-            found.append(f"{one['state']} there, {order.status} as {order.reason or 'nothing'} here")
-    fills = [one for one in venue.read("trades") if one["client_order_id"] in by_id]
-    executed = Counter((one["instrument"], str(one["trade_id"]), Decimal(one["quantity"])) for one in fills)
-    if executed != booked:
-        found.append(f"{sum(executed.values())} fills there, {sum(booked.values())} trades here")
-    return found
-
 
 def _ended(process: int, pipe: int) -> tuple[int, list[str]]:
     """How a life ended (below 0: by that signal), and the points it passed if it told them."""
@@ -352,12 +279,6 @@ def _signal(venue: str, now: Any) -> Event:
         score=Decimal("0.5"),
         confidence=Decimal(1),
     )
-
-
-def _sent(venue: Venue) -> int:
-    """How often an order was placed, or tried to be."""
-    asked = venue.read("requests").items()
-    return sum(count for route, count in asked if route.startswith("POST ") and not route.endswith("/stoporder"))
 
 
 @contextmanager

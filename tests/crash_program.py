@@ -9,6 +9,7 @@ import os
 import signal
 import ssl
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -22,7 +23,7 @@ from sqlalchemy import Engine, event
 from execution.exchange import LiveExchange, OrderTicket
 from execution.exchanges.ccxt_exchange import ApiKey, CcxtExchange
 from execution.exchanges.declared import facts_of
-from execution.order_events import closed, ticket_of
+from execution.order_events import WrongOrder, closed, ticket_of
 from execution.review import ManualTicket
 from execution.simulated_venues.server import KEY, SECRET
 from execution.trade_service import TradeService
@@ -233,7 +234,8 @@ def _rest_and_cancel(
         part = {"client_order_id": order.client_order_id, "quantity": "0.005", "price": str(price)}
         control.post("/control/fills", json=part).raise_for_status()
     if order.live and order.cancel_requested_at is None:
-        service.cancel(order_id, "changed my mind", scene.derived("wish"), leadership.record)
+        with suppress(WrongOrder):  # it has ended meanwhile, and the person is told so
+            service.cancel(order_id, "changed my mind", scene.derived("wish"), leadership.record)
 
 
 def _order(book: PostgresBook, portfolio_id: UUID, order_id: UUID) -> OrderView:
