@@ -51,11 +51,13 @@ class Connections:
         """Whether to ask about the order now; if so it counts as asked. One never asked about, after a restart say, is due.
 
         One of unknown outcome is asked about at 1, 3, 10 and 30 s after its attempt and then every minute; an open one
-        every 10 s, and in this process at any time.
+        every 10 s. One in this process is asked at any time.
         """
+        if order.account not in self._live:
+            return True
         last, sent, now = self._asked.get(order.order_id), order.submitted_at or order.requested_at, self._clock()
         if last is not None and order.status == "accepted":
-            due = order.account not in self._live or now - last >= OPEN_EVERY
+            due = now - last >= OPEN_EVERY
         else:
             due = last is None or lookups_until(now - sent) > lookups_until(last - sent)
         if due:

@@ -72,18 +72,22 @@ def read_checkpoint_file(path: Path, trusted_key: str | None) -> Checkpoint:
     `trusted_key` is the public key in hex that must have signed it; None takes the one the file names.
     """
     try:
-        checkpoint = Checkpoint.model_validate_json(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        checkpoint = Checkpoint.model_validate_json(text)
     except OSError as error:
         raise BadCheckpoint(f"the checkpoint {path} cannot be read: {error.strerror}") from None
     except (ValidationError, UnicodeDecodeError):
         raise BadCheckpoint(f"{path} is not a checkpoint: it must be a file that `daybook checkpoint` wrote") from None
     if trusted_key is not None and checkpoint.public_key != trusted_key:
         raise BadCheckpoint(f"the checkpoint {path} was signed with another key than this installation's")
+    changed = BadCheckpoint(f"the checkpoint {path} was changed after it was signed")
+    if json.loads(text) != checkpoint.model_dump(mode="json"):
+        raise changed  # it says the same in other words, a time with a blank in it, say: nobody signed those
     try:
         key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(checkpoint.public_key))
         key.verify(bytes.fromhex(checkpoint.signature), checkpoint.signed_text().encode())
     except (InvalidSignature, ValueError):
-        raise BadCheckpoint(f"the checkpoint {path} was changed after it was signed") from None
+        raise changed from None
     return checkpoint
 
 

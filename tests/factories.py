@@ -270,7 +270,8 @@ class Story:
                 parameters='{"period":14}',
             )
             code = BotKindEnabled(kind=bot_id, distribution="a-bot", distribution_version="1.0", sha256="0f" * 32)
-            return [self.new(registered), self.new(BotStarted(bot_id=bot_id)), self.new(code)]
+            mode = BotModeSet(bot_id=bot_id, mode="ask" if step.pick % 2 else "automatic")
+            return [self.new(registered), self.new(BotStarted(bot_id=bot_id)), self.new(code), self.new(mode)]
         choices: tuple[Event, ...] = (
             BotConfigured(bot_id=bot_id, parameters=canonical_json({"period": step.pick})),
             BotStopped(bot_id=bot_id, reason="asked to"),
@@ -327,15 +328,14 @@ class Story:
         ]
 
     def ask(self, step: Step) -> list[NewEvent]:
-        """A question to a person; sometimes the mode that leads to it is set before."""
+        """A question to a person."""
         if not self.signals:
             return []
         signal = self.signals[step.pick % len(self.signals)]
         question = ApprovalRequested(
             signal_id=signal.event_id, side=Side.BUY, quote_size=Decimal(50), rules=(rule("person", passed=False),)
         )
-        modes = [BotModeSet(bot_id="one", mode="ask")] if step.pick % 2 else []
-        return [*map(self.new, modes), self.new(question, actor="review", cause=signal)]
+        return [self.new(question, actor="review", cause=signal)]
 
     def expire(self, step: Step) -> list[NewEvent]:
         if not self.signals:

@@ -1,7 +1,7 @@
 """Long logs are rebuilt and verified by the column road alone, with the same result as by the plain one."""
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -41,7 +41,7 @@ class PlainRoadTaken(Exception):
     """The plain road was asked where the column road should have been enough."""
 
 
-def traded(story: Story, steps: int, minutes_late: int = 45) -> Story:
+def traded(story: Story, steps: int, minutes_late: int = 45, moves: Sequence[str] = MOVES) -> Story:
     """A life of trades with all that stands around them, some of them told late."""
     dice = random.Random(7)
     batches = [story.opened()]
@@ -49,7 +49,7 @@ def traded(story: Story, steps: int, minutes_late: int = 45) -> Story:
         quantity = Decimal(dice.randrange(1, 10**10)).scaleb(-8)
         price = Decimal(dice.randrange(1, 10**9)).scaleb(-4)
         late = minutes_late if number % 11 == 5 else 0
-        batches.append(story.play(Step(dice.choice(MOVES), dice.randrange(30), quantity, price, late)))
+        batches.append(story.play(Step(dice.choice(moves), dice.randrange(30), quantity, price, late)))
     return story
 
 
