@@ -32,7 +32,9 @@ from ledger.events import (
     BotStopped,
     CashDeposited,
     CashWithdrawn,
+    DifferenceFound,
     Event,
+    ExitArmed,
     FeeCharged,
     IncomeReceived,
     LimitSet,
@@ -51,6 +53,7 @@ from ledger.events import (
     SignalExpired,
     SignalRejected,
     SplitRecorded,
+    TargetSet,
     TradeExecuted,
     TradeReversed,
     TradingHalted,
@@ -412,6 +415,24 @@ class Story:
         value = Decimal(step.pick) / 20
         return [self.new(LimitSet(limit=names[step.pick % len(names)], value=value))]
 
+    def guard(self, step: Step) -> list[NewEvent]:
+        """What the owner wants, a price of the day before, an exit that guards, and a difference that somebody found."""
+        instrument = Instrument(INSTRUMENTS[step.pick % len(INSTRUMENTS)])
+        yesterday = MarkRecorded(instrument=instrument, price=step.price, source="simulated")
+        armed = ExitArmed(
+            exit_id=derived_id("exit", len(self.told)),
+            account=ACCOUNT,
+            instrument=instrument,
+            bought=Decimal(0),
+            stop=step.price,
+        )
+        found = DifferenceFound(
+            account=ACCOUNT, venue=VENUE, subject="balance of BTC", ledger="1", venue_says=str(step.quantity)
+        )
+        target: Event = TargetSet(kind="reserve", value=Decimal(step.pick))
+        told = (target, armed, found)
+        return [*map(self.new, told), self.new(yesterday, at=self.now - timedelta(days=1))]
+
     def halt(self, step: Step) -> list[NewEvent]:
         if step.pick % 2:
             return [self.new(TradingResumed(reason="looked into it"))]
@@ -471,6 +492,7 @@ _MOVES: Final[dict[str, Callable[[Story, Step], list[NewEvent]]]] = {
     "mark": Story.mark,
     "limit": Story.limit,
     "halt": Story.halt,
+    "guard": Story.guard,
 }
 MOVES: Final = tuple(_MOVES)
 
