@@ -80,8 +80,8 @@ class PositionAnswer(Answer):
 class PortfolioAnswer(Answer):
     """A portfolio at log position `position`. `mode` is live when an account of it is; `market` says what prices are.
 
-    `assumptions` are what simulated fills rest on. They, `market`, `simulated` and `market_time` are null for a
-    portfolio that this program does not drive.
+    `assumptions` are what simulated fills rest on, null without a paper account. They, `market`, `simulated` and
+    `market_time` are null for a portfolio that this program does not drive.
     """
 
     portfolio_id: UUID

@@ -47,6 +47,10 @@ class Connections:
         self._remembered.add(order.order_id)
         self._asked[order.order_id] = self._clock()
 
+    def hurry(self, order_id: UUID) -> None:
+        """The order is due now, whenever it was last asked about."""
+        self._asked.pop(order_id, None)
+
     def due(self, order: OrderView) -> bool:
         """Whether to ask about the order now; if so it counts as asked. One never asked about, after a restart say, is due.
 

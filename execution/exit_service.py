@@ -5,8 +5,10 @@ ids, and a triggering goes into the log together with its order.
 """
 
 from collections.abc import Callable
+from datetime import timedelta
 from decimal import Decimal
 from functools import partial
+from typing import Final
 from uuid import UUID
 
 from execution.decider import TRIES
@@ -22,11 +24,15 @@ from ledger.envelope import NewEvent
 from ledger.events import TradeExecuted
 from ledger.log import Conflict, PositionConflict
 from ledger.lots import Lot
+from ledger.projections.differences import differences_of
 from ledger.projections.exits import ExitView
 from ledger.projections.orders import OrderView
 from ledger.projections.trades import TradeView
 from ledger.rows import Rows
 from ledger.values import ZERO, Clock, Instrument
+
+AGAIN_AFTER: Final = timedelta(minutes=1)
+"""An exit whose order was refused sells again so long after it was armed anew: most of what refused it is still so at once."""
 
 
 class ExitService:
@@ -139,9 +145,9 @@ def _open_purchases(rows: Rows) -> set[UUID]:
 
 
 def _sale(exit_id: UUID, touch: Touch, desk: Desk) -> list[NewEvent]:
-    """The triggering with its order; nothing while trading is halted, or while an order in the way is not understood."""
+    """The triggering with its order; nothing while that could not be sent, or while an order in the way is not understood."""
     exit = desk.rows.get(ExitView, exit_id)
-    if exit is None or exit.status != "armed" or desk.halted:
+    if exit is None or exit.status != "armed" or _must_wait(exit, desk):
         return []
     account = desk.account(exit.account)
     unclear = [one for one in desk.open_orders(exit.instrument) if one.status in ("submitted", "unknown")]
@@ -150,6 +156,13 @@ def _sale(exit_id: UUID, touch: Touch, desk: Desk) -> list[NewEvent]:
     free = desk.available(exit.account, Instrument(exit.instrument).base, ZERO)
     size = in_lots(free if exit.quantity is None else min(exit.quantity, free))
     return [] if size < MINIMUM_SIZE else triggered(exit, touch, size, account.venue, desk)
+
+
+def _must_wait(exit: ExitView, desk: Desk) -> bool:
+    """Whether trading or the exit's account is halted, or the venue has just refused the exit's order."""
+    last = desk.rows.get(OrderView, exit.sale_id) if exit.sale_id else None
+    refused = last is not None and last.status == "refused" and desk.now - exit.armed_at < AGAIN_AFTER
+    return refused or desk.halted is not None or bool(differences_of(desk.rows, exit.account))
 
 
 def _ended(desk: Desk) -> list[NewEvent]:

@@ -162,6 +162,7 @@ class TradeService(Decider):
 
         with self._gate:
             self._decide(wish, record)
+            self._venues.hurry(order_id)
             self._advance_orders()
 
     def resolve(

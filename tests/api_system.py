@@ -83,6 +83,7 @@ def open_daybook(
     feed: str = "simulated?seed=7&speed=60",
     patience_s: float = 0.0,
     freqtrade: FreqtradeSettings | None = None,
+    portfolio: str | None = None,
 ) -> Iterator[Daybook]:
     """A Daybook on the database; its settings are these alone, whatever the environment says."""
     moved = [0.0]
@@ -90,6 +91,7 @@ def open_daybook(
         data_dir=folder,
         database_url=SecretStr(database_url),
         owner_token=SecretStr(TOKEN),
+        portfolio=portfolio,
         feed=feed,
         port=8321,
         freqtrade=freqtrade,

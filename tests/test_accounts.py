@@ -23,6 +23,7 @@ from ledger.database import connected
 from ledger.events import CashDeposited, DifferenceFound, OpeningLotRecorded, OrderSubmitted, TradeExecuted
 from ledger.postgres_book import PostgresBook
 from ledger.values import Instrument, Side, derived_id, system_clock
+from tests.api_system import API, open_daybook
 
 FEED = "ccxt:binance?instrument=BTC-USDT"
 
@@ -162,6 +163,17 @@ def test_the_portfolio_is_traded_at_the_venue_on_the_venues_own_market(
         TradeExecuted,
     ]
     assert len(httpx.get(f"{venue.url}/control/orders").json()) == 1
+
+
+def test_what_is_filled_at_a_venue_rests_on_no_assumptions_of_ours(
+    venue: SimulatedVenue, folder: Path, database_url: str
+) -> None:
+    """A portfolio whose only account is at a venue is not told how paper orders fill."""
+    assert added(venue, "--create", "--base", "USDT", "--adopt").exit_code == 0
+
+    with open_daybook(database_url, folder, FEED, portfolio="mine") as daybook:
+        told = daybook.read(f"{API}/portfolio/")
+    assert (told["name"], told["mode"], told["assumptions"]) == ("mine", "paper", None)
 
 
 def test_accounts_need_a_market_in_real_time(venue: SimulatedVenue, folder: Path, database_url: str) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import timedelta
 from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
@@ -16,6 +17,7 @@ from api.backtest_market import Market
 from api.backtesting import BacktestSpec, BotSpec, simulation_of
 from api.first_run import registered
 from execution import exit_events, exit_service
+from execution.exchange import Refused
 from execution.exchanges.paper import PaperExchange, PaperTerms
 from execution.exchanges.paper_memory import balances_of, restore_paper_orders
 from execution.exchanges.paper_prices import Bar
@@ -26,6 +28,8 @@ from execution.review import TradeRejected
 from ledger.book import Book, MemoryBook
 from ledger.envelope import NewEvent
 from ledger.events import (
+    DifferenceFound,
+    DifferenceResolved,
     ExitArmed,
     ExitChanged,
     ExitDisarmed,
@@ -428,6 +432,35 @@ def test_while_trading_is_halted_exits_wait() -> None:
     one.room.tell(TradingResumed(reason="calm"))
     one.candle("85", "86", "84", "85")
     assert one.sales() == [(Decimal(85), Decimal("0.9"))]
+
+
+def test_while_a_difference_is_unexplained_exits_of_its_account_wait() -> None:
+    """An order that would not be sent is not stored either, however often the price is seen; explained, it is sold once."""
+    one = guarded_floor()
+    found = DifferenceFound(account=ACCOUNT, venue="paper", subject="balance of BTC", ledger="1", venue_says="2")
+    difference_id = one.room.tell(found)
+    for _ in range(3):
+        one.candle("100", "101", "80", "85")
+    assert (one.exits()[0].status, one.room.of(ExitTriggered), one.sales()) == ("armed", [], [])
+
+    one.room.tell(DifferenceResolved(difference_id=difference_id, reason="a gift"))
+    one.candle("85", "86", "84", "85")
+    assert one.sales() == [(Decimal(85), Decimal("0.9"))]
+
+
+def test_an_exit_whose_order_was_refused_tries_again_a_minute_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At prices in between, where it would most likely be refused again, the venue is not asked and nothing is stored."""
+    one = guarded_floor()
+    monkeypatch.setattr(PaperExchange, "_refusal", lambda *_: Refused("funds", "not enough"))
+    one.candle("100", "101", "80", "85")
+    for _ in range(5):
+        one.room.clock.now += timedelta(seconds=10)
+        one.quote("85")
+    assert (one.exits()[0].status, len(one.room.of(ExitTriggered))) == ("armed", 1)
+
+    one.room.clock.now += timedelta(seconds=10)
+    one.quote("85")
+    assert len(one.room.of(ExitTriggered)) == 2
 
 
 def test_a_quote_triggers_too() -> None:

@@ -17,7 +17,7 @@ from tests.factories import SteppingClock
 from tests.paper_market import bar
 from tests.test_paper import Venue, ticket
 from tests.test_venue_trading import desk_at
-from tests.trading import Room, ScriptedExchange, market
+from tests.trading import NOON, Room, ScriptedExchange, market
 from tests.venues.simulated import Place, place
 
 BUY, SELL = Side.BUY, Side.SELL
@@ -92,6 +92,22 @@ def test_an_order_that_may_not_rest_ends_with_its_first_candle(
     venue.candles(bar(0, volume=volume, opened=opened), bar(1, low="90", volume="1000"))
     assert sum((fill.quantity for fill in venue.fills()), Decimal(0)) == Decimal(filled)
     assert venue.state() == ("filled" if filled == "10" else "expired")
+
+
+def test_an_order_for_all_or_nothing_that_cannot_be_paid_as_a_whole_fills_nothing() -> None:
+    """What the account can pay no longer is as good as not there."""
+    venue = sent(asked(BUY, limit="101", time_in_force="fok"))
+    venue.held["USD"] = Decimal(500)
+    venue.candles(bar(0))
+    assert (venue.fills(), venue.state()) == ([], "expired")
+
+
+def test_an_order_that_may_not_rest_and_had_its_candle_does_not_rest_after_a_restart_either() -> None:
+    """The log has what it took of its first candle: no later one fills it."""
+    venue, order = Venue(), asked(BUY, limit="101", time_in_force="ioc")
+    venue.paper.restore(order, NOON, Decimal(4), Decimal(400), 1, NOON)
+    venue.candles(bar(1), bar(2))
+    assert (venue.fills(), venue.state()) == ([], "expired")
 
 
 def test_a_stop_that_does_not_wait_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -221,7 +221,7 @@ def test_a_person_resolves_what_is_unknown_and_a_late_fill_is_booked_all_the_sam
 
 
 def test_a_resting_order_is_cancelled() -> None:
-    """A cancel ends a resting order at the venue and here; an order that has ended cannot be cancelled."""
+    """A cancel ends a resting order at the venue and here, at once; an order that has ended cannot be cancelled."""
     with desk_at() as desk:
         service = desk.service()
         service.step()
@@ -235,7 +235,6 @@ def test_a_resting_order_is_cancelled() -> None:
         assert desk.orders()[0].status == "accepted"
 
         service.cancel(order_id, "changed my mind", derived_id("wish", 1), desk.record)
-        desk.pass_time(service, 40)
         assert desk.there.orders()[0]["state"] == "cancelled"
         assert [one.reason for one in desk.of(OrderClosed)] == ["cancelled"]
         with pytest.raises(WrongOrder, match="has ended: cancelled"):

@@ -8,6 +8,7 @@ from litestar.params import FromPath, FromQuery, JSONBody
 
 from api.auth import caller_of
 from api.commands import IdempotencyKey, Running
+from api.entries import record_checked
 from api.errors import Problem
 from api.order_schemas import Cancellation, DifferenceAnswer, Explanation, Resolution
 from api.reading import (
@@ -159,12 +160,13 @@ class DifferenceController(Controller):
             portfolio_id = reading.portfolio_id
 
         def act(running: Running) -> None:
-            with system.book.reading(portfolio_id) as reading:
+            def prepare(reading: StoredReading) -> list[NewEvent]:
                 _unexplained(reading, difference_id)
-            event = DifferenceResolved(difference_id=difference_id, reason=data.reason)
-            event_id, actor = running.event_id(), caller_of(request).actor
-            told = NewEvent(event, event_id, system.clock(), actor, difference_id, difference_id)
-            system.book.record(portfolio_id, [told], reading.position, alongside=running.claim)
+                event = DifferenceResolved(difference_id=difference_id, reason=data.reason)
+                event_id, actor = running.event_id(), caller_of(request).actor
+                return [NewEvent(event, event_id, system.clock(), actor, difference_id, difference_id)]
+
+            record_checked(system.book, portfolio_id, prepare, running.claim)
 
         def answer(_running: Running) -> DifferenceAnswer:
             with system.book.reading(portfolio_id) as reading:

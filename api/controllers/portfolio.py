@@ -90,17 +90,18 @@ class PortfolioController(Controller):
         only_parameters(request, *PAST, "portfolio")
         system = system_of(request)
         with reading_of(request, portfolio, past, OF_VALUE) as reading:
-            driven = is_driven(system, reading)
+            driven, accounts = is_driven(system, reading), list(reading.rows.where(AccountView))
             view, worth = next(iter(reading.rows.where(PortfolioView))), worth_of(reading.rows)
+            simulated_fills = driven and any(one.venue == system.paper.venue for one in accounts)
             return PortfolioAnswer(
                 portfolio_id=reading.portfolio_id,
                 name=view.name,
                 base_currency=worth.base_currency,
-                mode="live" if any(one.mode == "live" for one in reading.rows.where(AccountView)) else "paper",
+                mode="live" if any(one.mode == "live" for one in accounts) else "paper",
                 market=system.feed.label if driven else None,
                 simulated=system.feed.simulated if driven else None,
                 market_time=past.as_of if past else system.market_clock() if driven else None,
-                assumptions=list(system.paper.terms.describe()) if driven else None,
+                assumptions=list(system.paper.terms.describe()) if simulated_fills else None,
                 position=reading.position,
                 cash=worth.cash,
                 total_value=worth.total_value,

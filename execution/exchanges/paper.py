@@ -177,6 +177,8 @@ class PaperExchange:
         order = _Order(ticket, placed_at + self.terms.latency, base_left, quote_left, filled, fills)
         order.state = "filled" if base_left is not None and base_left <= 0 else "open"
         order.triggered = filled > 0
+        if filled:
+            _end_if_at_once(order)  # it had its one candle or quote
         self._orders[ticket.client_order_id] = order
         if told_until is not None:
             # Something entered by hand may lie ahead of the market: it must not keep candles from being heard.
@@ -266,9 +268,9 @@ class PaperExchange:
         price = self._with_impact(order, offer, allowed, taken + min(order.left_at(offer.price), room))
         rate = self.terms.taker_fee if offer.taker else self.terms.maker_fee
         wanted = min(order.left_at(price), room)
-        if order.ticket.time_in_force == "fok" and wanted < order.left_at(price):
-            return ZERO
         quantity = min(wanted, self._payable(order.ticket, price, rate))
+        if order.ticket.time_in_force == "fok" and quantity < order.left_at(price):
+            return ZERO
         fee = self._fee(order.ticket, quantity, price, rate)
         if quantity <= 0 or not self._bearable(order.ticket, quantity, price, fee):
             order.state = "cancelled" if wanted > 0 or not order.filled else "filled"
