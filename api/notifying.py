@@ -48,6 +48,11 @@ def message_of(envelope: Envelope) -> tuple[str, str] | None:
         case TradeExecuted(order_id=UUID()) as trade:
             what = f"{decimal_text(trade.quantity)} {trade.instrument} at {decimal_text(trade.price)}"
             return f"Daybook: {trade.side.value} filled", f"{trade.side.value} {what} in {trade.account}"
+        case TradeExecuted(triggered_by="sync") as trade:
+            what = (
+                f"{trade.side.value} {decimal_text(trade.quantity)} {trade.instrument} at {decimal_text(trade.price)}"
+            )
+            return f"Daybook: a trade of nobody here in {trade.account}", what
         case TradingHalted() as halt:
             return "Daybook: trading is halted", f"{halt.reason} (by {envelope.actor})"
         case TradingResumed() as resumed:
@@ -55,7 +60,7 @@ def message_of(envelope: Envelope) -> tuple[str, str] | None:
         case OutcomeUnknown() as unknown:
             return "Daybook: an order's outcome is unknown", f"order {unknown.order_id}: {unknown.text}"
         case ApprovalRequested() as asked:
-            what = f"{asked.side.value} for {decimal_text(asked.quote_size)}"
+            what = f"{asked.side.value} {asked.instrument} for {decimal_text(asked.quote_size)}, says {asked.bot_id}"
             return "Daybook: a signal waits for your yes or no", f"{what}: signal {asked.signal_id}"
         case DifferenceFound() as found:
             said = f"{found.subject} is {found.ledger} here and {found.venue_says} there"

@@ -94,7 +94,12 @@ def _for_good(rejection: Rejection) -> bool:
 
 def _question(signal: SignalView, approval: Approval, desk: Desk) -> NewEvent:
     asked = ApprovalRequested(
-        signal_id=signal.signal_id, side=approval.side, quote_size=approval.size.value, rules=approval.rules
+        signal_id=signal.signal_id,
+        bot_id=signal.bot_id,
+        instrument=Instrument(signal.instrument),
+        side=approval.side,
+        quote_size=approval.size.value,
+        rules=approval.rules,
     )
     event_id = derived_id(signal.signal_id, "question")
     return NewEvent(asked, event_id, desk.now, REVIEW, signal.signal_id, signal.signal_id)

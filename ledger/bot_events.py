@@ -115,10 +115,12 @@ class SignalApproved(Event):
 
 
 class ApprovalRequested(Event):
-    """Review has nothing against the signal but that a person is to agree: `quote_size` of `side` would be ordered."""
+    """Review has nothing against the bot's signal but that a person is to agree: `quote_size` of `side` would be ordered."""
 
     type = "ApprovalRequested"
     signal_id: UUID
+    bot_id: Name
+    instrument: Instrument
     side: Side
     quote_size: Quantity
     rules: tuple[RuleChecked, ...]

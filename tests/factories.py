@@ -336,7 +336,12 @@ class Story:
             return []
         signal = self.signals[step.pick % len(self.signals)]
         question = ApprovalRequested(
-            signal_id=signal.event_id, side=Side.BUY, quote_size=Decimal(50), rules=(rule("person", passed=False),)
+            signal_id=signal.event_id,
+            bot_id="one",
+            instrument=Instrument(INSTRUMENTS[0]),
+            side=Side.BUY,
+            quote_size=Decimal(50),
+            rules=(rule("person", passed=False),),
         )
         return [self.new(question, actor="review", cause=signal)]
 

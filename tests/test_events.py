@@ -183,7 +183,9 @@ EXPECTED: dict[str, Event] = {
         note="overbought",
     ),
     "SignalApproved.v1": SignalApproved(signal_id=SIGNAL, side=Side.SELL, quote_size=d("90"), rules=(CONFIDENT,)),
-    "ApprovalRequested.v1": ApprovalRequested(signal_id=SIGNAL, side=Side.SELL, quote_size=d("90"), rules=(CONFIDENT,)),
+    "ApprovalRequested.v1": ApprovalRequested(
+        signal_id=SIGNAL, bot_id="rsi-btc", instrument=BTC_USD, side=Side.SELL, quote_size=d("90"), rules=(CONFIDENT,)
+    ),
     "SignalRejected.v1": SignalRejected(signal_id=SIGNAL, rules=(CONFIDENT, COOLING), not_yet=False),
     "SignalRejected.v2": SignalRejected(signal_id=SIGNAL, rules=(CONFIDENT, COOLING), not_yet=True),
     "SignalExpired.v1": SignalExpired(signal_id=SIGNAL, rules=(COOLING,)),

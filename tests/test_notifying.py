@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -12,10 +13,11 @@ from api import notifying
 from api.notifying import MOST_WAITING, TRIES, Notifier, Send, through_apprise
 from api.settings import BadSettings
 from ledger.book import MemoryBook
-from ledger.events import TradingResumed
+from ledger.events import BotModeSet, DifferenceFound, TradeExecuted, TradingResumed
+from ledger.values import Side
 from tests.api_system import BUY, Daybook, open_daybook
 from tests.factories import SteppingClock
-from tests.trading import Room, ScriptedExchange
+from tests.trading import BTC, Room, ScriptedExchange
 from tests.waiting import until
 
 WAIT_S = 60
@@ -163,3 +165,26 @@ def test_a_target_that_nobody_knows_is_refused() -> None:
     with pytest.raises(BadSettings, match="number 2") as refused:
         through_apprise(["json://127.0.0.1/", "hunter2"])
     assert "hunter2" not in str(refused.value)
+
+
+def test_questions_differences_and_trades_of_strangers_are_told() -> None:
+    """Each says what it is about: product, size and bot, what either side says, and where it happened."""
+    one, told = room(), list[str]()
+    notifier = notifier_of(one, heard_by(told))
+    one.tell(BotModeSet(bot_id="one", mode="ask"))
+    signal_id = one.signal()
+    one.service(ScriptedExchange()).step()
+    one.tell(DifferenceFound(account="main", venue="v", subject="balance of BTC", ledger="1", venue_says="2"))
+    one.tell(
+        TradeExecuted(
+            account="main", venue="v", venue_trade_id="9", instrument=BTC, side=Side.SELL, quantity=Decimal(1),
+            price=Decimal(100), quote_rate=Decimal(1), triggered_by="sync",
+        )
+    )  # fmt: skip
+    notifier.turn()
+
+    assert told == [
+        f"Daybook: a signal waits for your yes or no: buy BTC-USD for 90, says one: signal {signal_id}",
+        "Daybook: main and its venue differ: balance of BTC is 1 here and 2 there",
+        "Daybook: a trade of nobody here in main: sell 1 BTC-USD at 100",
+    ]
