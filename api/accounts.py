@@ -13,7 +13,6 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from api.account_failures import BadAccount
-from api.first_run import portfolio_id_of
 from api.logs import hide
 from execution.exchange import VenueUnavailable
 from execution.exchanges.ccxt_exchange import ApiKey, CcxtExchange
@@ -23,7 +22,7 @@ from ledger.book import Reading
 from ledger.envelope import NewEvent
 from ledger.events import AccountOpened, CashDeposited, Event, OpeningLotRecorded, PortfolioOpened
 from ledger.postgres_book import PostgresBook
-from ledger.projections.portfolio import AccountView, PortfolioView
+from ledger.projections.portfolio import AccountView, PortfolioView, portfolio_id_of
 from ledger.values import Asset, Clock, new_id
 from ledger.venue_accounts import VenueAccount, add_account, remove_account, venue_accounts
 

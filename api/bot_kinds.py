@@ -12,8 +12,8 @@ from pydantic import ValidationError
 
 from api.recording import time_of
 from api.replaying import named_portfolios
-from api.settings import BadSettings, Settings
-from api.wiring import chosen_feed, portfolio_name, usable_folder
+from api.settings import BadSettings, Settings, usable_folder
+from api.wiring import chosen_feed, portfolio_name
 from ledger.database import open_database
 from ledger.envelope import NewEvent
 from ledger.events import BotKindDisabled, BotKindEnabled, Event

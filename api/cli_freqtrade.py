@@ -7,11 +7,9 @@ from collections.abc import Iterator
 import rich_click as click
 
 from api.cli_options import one_sentence
-from api.listening import rest_of
 from api.settings import BadSettings, FreqtradeSettings, load_settings
 from ledger.values import time_text
-from signals.freqtrade_listener import refused_by, websocket_of
-from signals.freqtrade_rest import FreqtradeUnavailable
+from signals.freqtrade_rest import FreqtradeRest, FreqtradeUnavailable
 from signals.market import timeframe_text
 
 
@@ -52,7 +50,7 @@ def state(as_json: bool) -> None:
 
     Example: daybook freqtrade state --json
     """
-    with rest_of(_settings()) as rest:
+    with _rest(_settings()) as rest:
         shown, last = rest.show_config(), rest.health()
     told: dict[str, object] = {
         "state": shown.state,
@@ -81,7 +79,7 @@ def start() -> None:
 
     Example: daybook freqtrade start
     """
-    with rest_of(_settings()) as rest:
+    with _rest(_settings()) as rest:
         click.echo(f"freqtrade: {rest.start()}")
 
 
@@ -94,14 +92,14 @@ def stop() -> None:
 
     Example: daybook freqtrade stop
     """
-    with rest_of(_settings()) as rest:
+    with _rest(_settings()) as rest:
         click.echo(f"freqtrade: {rest.stop()}")
 
 
 def _wrong(settings: FreqtradeSettings) -> Iterator[str]:
     """What keeps its signals from coming, one sentence each."""
     try:
-        with rest_of(settings) as rest:
+        with _rest(settings) as rest:
             rest.ping()
             yield from rest.show_config().problems()
             unseen = sorted(set(settings.pairs) - set(rest.whitelist()))
@@ -110,6 +108,8 @@ def _wrong(settings: FreqtradeSettings) -> Iterator[str]:
         return
     for pair in unseen:
         yield f"freqtrade does not look at {pair}: add it to its pair_whitelist, or take it out of pairs"
+    from signals.freqtrade_listener import refused_by, websocket_of
+
     refused = refused_by(websocket_of(settings.url, settings.ws_token.get_secret_value()))
     if refused:
         yield refused
@@ -120,3 +120,9 @@ def _settings() -> FreqtradeSettings:
     if settings is None:
         raise BadSettings("no freqtrade is configured: add a table [freqtrade] to daybook.toml (docs/freqtrade.md)")
     return settings
+
+
+def _rest(settings: FreqtradeSettings) -> FreqtradeRest:
+    from api.listening import rest_of  # which is slow to load
+
+    return rest_of(settings)

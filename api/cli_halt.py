@@ -6,10 +6,7 @@ from typing import Final
 import rich_click as click
 
 from api.cli_options import one_sentence, warn
-from api.recording import time_of
-from api.replaying import named_portfolios
-from api.settings import BadSettings, Settings, load_settings
-from api.wiring import usable_folder
+from api.settings import BadSettings, Settings, load_settings, usable_folder
 from execution.halts import store_halt
 from ledger.database import open_database
 from ledger.envelope import NewEvent
@@ -49,6 +46,8 @@ def halt(portfolio: str | None, reason: str) -> None:
     Example: daybook halt --reason "the market is broken"
     """
 
+    from api.recording import time_of  # which is slow to load
+
     def act(book: PostgresBook, gate: SendGate, reading: StoredReading) -> str:
         event_id = new_id()
         event = NewEvent(TradingHalted(reason=reason), event_id, time_of(book, reading), "owner", event_id)
@@ -71,6 +70,8 @@ def resume(portfolio: str | None, reason: str) -> None:
     Example: daybook resume --reason "the market is whole again"
     """
 
+    from api.recording import time_of
+
     def act(book: PostgresBook, _gate: SendGate, reading: StoredReading) -> str:
         if halt_reason(reading.rows) is None:
             return "was not halted"
@@ -86,6 +87,8 @@ def _each(
     settings: Settings, portfolio: str | None, act: Callable[[PostgresBook, SendGate, StoredReading], str]
 ) -> None:
     """`act` is done to each portfolio that is meant, and said. Raises BadSettings where there is none."""
+    from api.replaying import named_portfolios
+
     usable_folder(settings.data_dir)
     with open_database(settings.data_dir, settings.database) as engine:
         book, gate = PostgresBook(engine, system_clock), DatabaseGate(engine)

@@ -10,8 +10,7 @@ import rich_click as click
 from api.cli_options import one_sentence
 from api.keys import Keys, installation_key, state_of
 from api.scopes import SCOPES, Scope
-from api.settings import Settings, load_settings
-from api.wiring import usable_folder
+from api.settings import Settings, load_settings, usable_folder
 from ledger.database import open_database
 from ledger.installation import StoredKey, all_keys
 from ledger.postgres_book import PostgresBook

@@ -5,71 +5,15 @@ import sys
 from collections.abc import Callable
 from datetime import date, datetime
 from functools import wraps
+from types import ModuleType
 from typing import Final, NoReturn, ParamSpec
 
 import rich_click as click
 
-from api.account_failures import BadAccount
-from api.backtest_failures import BadBacktest, NoCharts
-from api.keys import BadKey
-from api.proofs import BadTarget
-from api.settings import BadSettings
-from api.views_behind import ViewsBehind
-from api.webhooks import BadWebhook
-from ledger.beancount_export import CannotExport
-from ledger.chain import BrokenLog
-from ledger.checkpoints import BadCheckpoint
 from ledger.cuts import Cut
-from ledger.database import DATABASE_GONE, NewerSchema
-from ledger.embedded_postgres import DatabaseUnavailable
-from ledger.files import BadFile
-from ledger.importing import WrongPortfolio
-from ledger.leaders import NotLeader
-from ledger.log import NoSuchPortfolio
-from ledger.parquet_export import NoParquet
-from ledger.projections.reversals import NothingToReverse
 from ledger.values import Asset, utc_time
-from ledger.what_if import BadChoice
-from migrations.legacy.decisions import BadDecisions
-from migrations.legacy.source import BadSource
-from signals.bot_package import BadBot
-from signals.bot_process import BotRaised
-from signals.freqtrade_rest import FreqtradeUnavailable
-from signals.installed import BotUnusable
-from signals.market import BadCandle, BadFeed, FeedUnavailable
 
 P = ParamSpec("P")
-FAILURES: Final = (
-    BadSettings,
-    BadAccount,
-    BadKey,
-    BadWebhook,
-    FreqtradeUnavailable,
-    BadTarget,
-    DatabaseUnavailable,
-    NewerSchema,
-    BrokenLog,
-    NoSuchPortfolio,
-    NotLeader,
-    BadFile,
-    BadChoice,
-    NothingToReverse,
-    WrongPortfolio,
-    BadCheckpoint,
-    CannotExport,
-    NoParquet,
-    ViewsBehind,
-    BadFeed,
-    BadCandle,
-    FeedUnavailable,
-    BadBot,
-    BotUnusable,
-    BotRaised,
-    BadBacktest,
-    NoCharts,
-    BadSource,
-    BadDecisions,
-)
 
 
 def one_sentence(command: Callable[P, None]) -> Callable[P, None]:
@@ -79,14 +23,21 @@ def one_sentence(command: Callable[P, None]) -> Callable[P, None]:
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
             command(*args, **kwargs)
-        except FAILURES as failure:
+        except _known().FAILURES as failure:
             fail(str(failure))
-        except DATABASE_GONE:
+        except _known().DATABASE_GONE:
             fail("the database went away while the command ran: see that it runs (daybook doctor), then try again")
         except OSError as failure:
             fail(f"{failure.filename or 'the system'}: {failure.strerror}")
 
     return run
+
+
+def _known() -> ModuleType:
+    # Looked at only when something went wrong: it knows every room, and commands are to begin at once.
+    from api import known_failures
+
+    return known_failures
 
 
 def fail(sentence: str) -> NoReturn:

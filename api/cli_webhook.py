@@ -2,15 +2,20 @@
 
 import json
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import rich_click as click
 
 from api.cli_keys import installation
 from api.cli_options import one_sentence
 from api.settings import load_settings
-from api.webhooks import TEMPLATES, Webhooks
+from api.webhook_templates import TEMPLATES
 from ledger.installation import StoredWebhook, all_webhooks
+from ledger.postgres_book import PostgresBook
 from ledger.values import Instrument, system_clock, time_text
+
+if TYPE_CHECKING:
+    from api.webhooks import Webhooks
 
 
 def symbols(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, Instrument]:
@@ -72,7 +77,7 @@ def add(name: str, template: str, passphrase: bool, tickers: Mapping[str, Instru
     if (template == "tradingview") != bool(tickers):
         raise click.UsageError("--template tradingview needs --map for each of its tickers, and only that one has any.")
     with installation(load_settings()) as (book, pepper):
-        secret = Webhooks(book, pepper, system_clock).add(name, template, tickers, passphrase=passphrase)
+        secret = _webhooks(book, pepper).add(name, template, tickers, passphrase=passphrase)
     click.echo(secret)
     how = 'as "secret" in the body' if passphrase else "to sign every message with"
     click.echo(
@@ -113,7 +118,7 @@ def rotate(name: str, at_once: bool) -> None:
     Example: daybook webhook rotate my-model
     """
     with installation(load_settings()) as (book, pepper):
-        secret = Webhooks(book, pepper, system_clock).rotate(name, at_once=at_once)
+        secret = _webhooks(book, pepper).rotate(name, at_once=at_once)
     click.echo(secret)
     before = "is refused" if at_once else "stays good until the next rotation"
     click.echo(f"The new secret of {name}, shown this once; the one before {before}.", err=True)
@@ -130,7 +135,7 @@ def remove(name: str) -> None:
     Example: daybook webhook remove my-model
     """
     with installation(load_settings()) as (book, pepper):
-        Webhooks(book, pepper, system_clock).remove(name)
+        _webhooks(book, pepper).remove(name)
     click.echo(f"There is no webhook {name} any more.")
 
 
@@ -144,3 +149,9 @@ def _told(one: StoredWebhook) -> dict[str, object]:
         "created_at": time_text(one.created_at),
         "last_used_at": time_text(one.last_used_at) if one.last_used_at else None,
     }
+
+
+def _webhooks(book: PostgresBook, pepper: bytes) -> "Webhooks":
+    from api.webhooks import Webhooks  # which is slow to load
+
+    return Webhooks(book, pepper, system_clock)

@@ -8,8 +8,8 @@ import click
 
 from api.auth import HASH_FILE
 from api.serve import HOST
-from api.settings import SETTINGS_FILE, BadSettings, Settings, unknown_variables
-from api.wiring import chosen_feed, usable_folder
+from api.settings import SETTINGS_FILE, BadSettings, Settings, unknown_variables, usable_folder
+from api.wiring import chosen_feed
 from ledger.database import NewerSchema, database_problems, open_database, server_facts, shown_url
 from ledger.embedded_postgres import DatabaseUnavailable
 from ledger.replay import all_portfolios

@@ -30,7 +30,6 @@ from api.entry_schemas import (
     Transfer,
 )
 from api.errors import Problem
-from api.first_run import portfolio_id_of
 from ledger.envelope import NewEvent
 from ledger.events import (
     AccountOpened,
@@ -56,7 +55,7 @@ from ledger.postgres import Raw
 from ledger.postgres_book import Alongside, PostgresBook, StoredReading
 from ledger.projections.cash import Balance
 from ledger.projections.holdings import Holding
-from ledger.projections.portfolio import AccountView, PortfolioView, portfolio_of
+from ledger.projections.portfolio import AccountView, PortfolioView, portfolio_id_of, portfolio_of
 from ledger.projections.reversals import Reversal, reversible
 from ledger.projections.trades import TradeView
 from ledger.reentry import entered, own_fill_id

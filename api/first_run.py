@@ -10,6 +10,7 @@ from ledger.book import Book
 from ledger.envelope import NewEvent
 from ledger.events import AccountOpened, BotRegistered, BotStarted, CashDeposited, Event, PortfolioOpened
 from ledger.log import NoSuchPortfolio
+from ledger.projections.portfolio import portfolio_id_of
 from ledger.values import Asset, Instrument, derived_id
 from signals.bot import Bot
 from signals.registry import NO_BOTS, bot_of, parameters_of, parameters_text
@@ -17,11 +18,6 @@ from signals.registry import NO_BOTS, bot_of, parameters_of, parameters_text
 ACCOUNT: Final = "paper"
 STARTING_CASH: Final = Decimal(10_000)
 BOT_KINDS: Final = ("rsi", "macd", "ma_cross")
-
-
-def portfolio_id_of(name: str) -> UUID:
-    """A portfolio's id derives from its name, so no two portfolios share one."""
-    return derived_id("portfolio", name)
 
 
 def ensure_portfolio(book: Book, name: str, instrument: Instrument, timeframe: str, now: datetime) -> UUID:

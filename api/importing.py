@@ -13,13 +13,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from api.cli_options import warn
-from api.first_run import portfolio_id_of
-from api.settings import Settings
-from api.wiring import usable_folder
+from api.settings import Settings, usable_folder
 from ledger.database import open_database
 from ledger.files import read_bytes, table_of
 from ledger.importing import Import, Store, Wanted, import_trades
 from ledger.postgres_book import PostgresBook
+from ledger.projections.portfolio import portfolio_id_of
 from ledger.replay import all_portfolios, rebuild_portfolio
 from ledger.values import Asset, system_clock, time_text
 

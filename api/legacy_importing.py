@@ -13,8 +13,7 @@ import click
 
 from api.importing import counted, import_bar, named_portfolio_id
 from api.proofs import BadTarget, draft_of, whole_file
-from api.settings import Settings
-from api.wiring import usable_folder
+from api.settings import Settings, usable_folder
 from ledger.database import open_database
 from ledger.importing import Store
 from ledger.postgres_book import PostgresBook

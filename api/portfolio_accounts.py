@@ -5,12 +5,11 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from api.first_run import portfolio_id_of
 from api.keys import installation_key
 from api.settings import BadSettings, Settings
 from execution.exchange import LiveExchange
 from ledger.postgres_book import PostgresBook
-from ledger.projections.portfolio import PortfolioView
+from ledger.projections.portfolio import PortfolioView, portfolio_id_of
 from ledger.values import system_clock
 from ledger.venue_accounts import VenueAccount, venue_accounts
 from signals.market import CandleFeed, open_feed

@@ -8,8 +8,7 @@ from typing import IO
 from uuid import UUID
 
 from api.replaying import named_portfolios
-from api.settings import BadSettings, Settings
-from api.wiring import usable_folder
+from api.settings import BadSettings, Settings, usable_folder
 from ledger.checkpoints import checkpoint_text, make_checkpoint, signing_key
 from ledger.database import open_database
 from ledger.envelope import Envelope, canonical_json

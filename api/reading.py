@@ -12,14 +12,13 @@ from litestar.params import FromQuery
 
 from api.commands import Commands
 from api.errors import Problem
-from api.first_run import portfolio_id_of
 from api.schemas import EventAnswer
 from api.wiring import System
 from ledger.cuts import Cut
 from ledger.postgres import read_page, read_story
 from ledger.postgres_book import StoredReading
 from ledger.projections import PROJECTIONS
-from ledger.projections.portfolio import PortfolioView
+from ledger.projections.portfolio import PortfolioView, portfolio_id_of
 from ledger.rows import Projection
 from ledger.values import Clock, time_text, utc_time
 

@@ -15,8 +15,8 @@ from api.entry_schemas import AnyEntry, NewEntry
 from api.errors import Problem
 from api.importing import counted
 from api.replaying import named_portfolios
-from api.settings import BadSettings, Settings
-from api.wiring import last_market_time, usable_folder
+from api.settings import BadSettings, Settings, usable_folder
+from api.wiring import last_market_time
 from ledger.database import open_database
 from ledger.envelope import NewEvent, encode
 from ledger.event_parts import Name, fault_text

@@ -15,15 +15,14 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from api.first_run import portfolio_id_of
-from api.settings import BadSettings, Settings
-from api.wiring import usable_folder
+from api.settings import BadSettings, Settings, usable_folder
 from ledger.chain import BrokenLog
 from ledger.checkpoints import known_public_key, positions_of, read_checkpoint_file
 from ledger.database import open_database, shown_url
 from ledger.differences import Difference, PortfolioReplay
 from ledger.log import NoSuchPortfolio
 from ledger.parallel import verify_many
+from ledger.projections.portfolio import portfolio_id_of
 from ledger.replay import all_portfolios, count_events, held_to, rebuild_portfolio, stray_differences, verify_portfolio
 from ledger.rows import state_hash
 

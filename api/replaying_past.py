@@ -9,8 +9,7 @@ from decimal import Decimal
 import click
 
 from api.replaying import exit_code, named_portfolios, print_verdict, progress_bar, summary_of
-from api.settings import BadSettings, Settings
-from api.wiring import usable_folder
+from api.settings import BadSettings, Settings, usable_folder
 from ledger.cuts import Cut
 from ledger.database import open_database
 from ledger.past import ReplayAt, replay_at

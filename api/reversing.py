@@ -10,8 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from api.entries import record_checked, reversal_of
 from api.errors import Problem
 from api.replaying import named_portfolios
-from api.settings import BadSettings, Settings
-from api.wiring import usable_folder
+from api.settings import BadSettings, Settings, usable_folder
 from ledger.database import open_database
 from ledger.envelope import Envelope, NewEvent
 from ledger.event_parts import Text

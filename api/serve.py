@@ -14,9 +14,9 @@ from api.app import create_app
 from api.auth import remember_token
 from api.logs import configure_logs, hide
 from api.scheduler import Scheduler
-from api.settings import BadSettings, Settings
+from api.settings import BadSettings, Settings, usable_folder
 from api.stopping import Stopped, StopRequests
-from api.wiring import System, open_system, usable_folder
+from api.wiring import System, open_system
 from ledger.embedded_postgres import revive
 
 HOST: Final = "127.0.0.1"

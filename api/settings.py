@@ -2,6 +2,7 @@
 
 import os
 import re
+import tempfile
 import tomllib
 from pathlib import Path
 from typing import Annotated, Final, Self
@@ -186,3 +187,14 @@ def _sentence(error: ValidationError) -> str:
         f"{PREFIX}{name.upper()} is wrong: it must be {WANTED[name]}"
         f" (it is set by this variable, or as {name} in {SETTINGS_FILE})"
     )
+
+
+def usable_folder(data_dir: Path) -> None:
+    """The data folder is there and can be written. Raises BadSettings."""
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=data_dir):
+            pass
+    except OSError as error:
+        reason = f"the data folder {data_dir} cannot be used ({error.strerror})"
+        raise BadSettings(f"{reason}: make it writable, or name another one with DAYBOOK_DATA_DIR") from None

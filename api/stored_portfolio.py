@@ -4,9 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from api.replaying import named_portfolios
-from api.settings import BadSettings, Settings
+from api.settings import BadSettings, Settings, usable_folder
 from api.views_behind import ViewsBehind
-from api.wiring import usable_folder
 from ledger.cuts import Cut
 from ledger.database import open_database
 from ledger.past import Past

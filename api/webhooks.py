@@ -41,7 +41,6 @@ WINDOW: Final = timedelta(seconds=300)
 """How far a timestamp may be away from this machine's clock."""
 KEPT: Final = timedelta(days=1)
 """How long it is remembered that a message was taken: far longer than any message is believed."""
-TEMPLATES: Final = ("signal", "tradingview")
 M = TypeVar("M", bound=BaseModel)
 
 

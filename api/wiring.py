@@ -1,13 +1,11 @@
 """The wiring: which parts there are and how they hold together, for as long as the program runs."""
 
 import os
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Final
 from uuid import UUID
 
@@ -15,10 +13,10 @@ import structlog
 from sqlalchemy import Engine
 
 from api.auth import owner_token_hash
-from api.first_run import ensure_portfolio, portfolio_id_of
+from api.first_run import ensure_portfolio
 from api.market_loop import WARMUP_BARS, MarketClock, MarketLoop
 from api.portfolio_accounts import connected_accounts, existing_portfolio
-from api.settings import BadSettings, Settings
+from api.settings import BadSettings, Settings, usable_folder
 from execution.exchanges.paper import PaperExchange
 from execution.exchanges.paper_memory import balances_of, restore_paper_orders
 from execution.halts import HaltWatch
@@ -32,6 +30,7 @@ from ledger.log import NoSuchPortfolio
 from ledger.past import Past
 from ledger.postgres_book import PostgresBook
 from ledger.postgres_gate import DatabaseGate
+from ledger.projections.portfolio import portfolio_id_of
 from ledger.replay import rebuild_outdated
 from ledger.send_gate import SendGate
 from ledger.values import Clock, new_id, system_clock
@@ -148,17 +147,6 @@ def warn_of_root() -> None:
         log.warning(
             "a bot of another package is enabled and Daybook runs as root, whom no limit on the number of processes binds"
         )
-
-
-def usable_folder(data_dir: Path) -> None:
-    """The data folder is there and can be written. Raises BadSettings."""
-    try:
-        data_dir.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=data_dir):
-            pass
-    except OSError as error:
-        reason = f"the data folder {data_dir} cannot be used ({error.strerror})"
-        raise BadSettings(f"{reason}: make it writable, or name another one with DAYBOOK_DATA_DIR") from None
 
 
 def chosen_feed(spec: str, elapsed: Callable[[], float]) -> CandleFeed:

@@ -14,7 +14,6 @@ from pydantic import SecretStr
 from api.account_failures import BadAccount
 from api.accounts import Accounts
 from api.cli import cli
-from api.first_run import portfolio_id_of
 from api.settings import BadSettings, Settings
 from api.wiring import open_system
 from execution.review import ManualTicket
@@ -22,6 +21,7 @@ from execution.simulated_venues.server import KEY, SECRET, SimulatedVenue
 from ledger.database import connected
 from ledger.events import CashDeposited, DifferenceFound, OpeningLotRecorded, OrderSubmitted, TradeExecuted
 from ledger.postgres_book import PostgresBook
+from ledger.projections.portfolio import portfolio_id_of
 from ledger.values import Instrument, Side, derived_id, system_clock
 from tests.api_system import API, open_daybook
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from api.first_run import portfolio_id_of
 from ledger.events import AssetDeposited, MarkRecorded, PortfolioOpened, SplitRecorded
+from ledger.projections.portfolio import portfolio_id_of
 from ledger.values import Asset, Instrument, Side, time_text
 from tests.api_system import BUY, Daybook, open_daybook, problem_of
 from tests.factories import ACCOUNT, START, Step, Story

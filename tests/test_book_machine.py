@@ -137,7 +137,7 @@ def run(engine: Engine, new_story: StoryMaker, **values: Any) -> None:
         def __init__(self) -> None:
             super().__init__(engine, new_story)
 
-    run_state_machine_as_test(Bound, settings=settings(**{"max_examples": 40, "stateful_step_count": 20, **values}))
+    run_state_machine_as_test(Bound, settings=settings(**{"max_examples": 25, "stateful_step_count": 20, **values}))
 
 
 def test_the_stored_book_is_the_remembered_one(engine: Engine, new_story: StoryMaker) -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from api.settings import BadSettings, Settings, load_settings
-from api.wiring import chosen_feed, usable_folder
+from api.settings import BadSettings, Settings, load_settings, usable_folder
+from api.wiring import chosen_feed
 from tests.processes import Home, new_home
 
 

@@ -12,7 +12,6 @@ from api.commands import IdempotencyKey, Running
 from api.entries import open_portfolio
 from api.entry_schemas import NewPortfolio
 from api.errors import Problem
-from api.first_run import portfolio_id_of
 from api.reading import (
     PAST,
     AnyRequest,
@@ -39,7 +38,7 @@ from ledger.lots import Lot, Match, UnmatchedDisposal
 from ledger.postgres_book import StoredReading
 from ledger.projections import OF_VALUE
 from ledger.projections.holdings import Holding
-from ledger.projections.portfolio import AccountView, PortfolioView, base_currency_of, portfolio_of
+from ledger.projections.portfolio import AccountView, PortfolioView, base_currency_of, portfolio_id_of, portfolio_of
 from ledger.replay import all_portfolios
 from ledger.rows import Rows
 from ledger.valuation import Valuation, value_holding, worth_of

@@ -3,10 +3,12 @@
 from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar
+from uuid import UUID
 
 from ledger.envelope import Envelope
 from ledger.events import AccountOpened, Event, PortfolioClosed, PortfolioOpened
 from ledger.rows import Change, Row, Rows, replaced
+from ledger.values import derived_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,3 +65,8 @@ def portfolio_of(rows: Rows) -> PortfolioView:
 def base_currency_of(rows: Rows) -> str:
     """The portfolio's base currency."""
     return portfolio_of(rows).base_currency
+
+
+def portfolio_id_of(name: str) -> UUID:
+    """A portfolio's id derives from its name, so no two portfolios share one."""
+    return derived_id("portfolio", name)

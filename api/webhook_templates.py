@@ -1,0 +1,5 @@
+"""The shapes of message that webhooks take."""
+
+from typing import Final
+
+TEMPLATES: Final = ("signal", "tradingview")
