@@ -200,15 +200,19 @@ def loosened(one: Floor) -> list[str]:
 
 
 def stops_after_targets(one: Floor) -> list[str]:
-    """Targets that were taken from a candle that reached the stop too."""
-    stops = {e.event.exit_id: e.event.stop for e in one.room.envelopes(ExitArmed) if isinstance(e.event, ExitArmed)}
+    """Targets that were taken from a candle that reached the stop too, as it stood by then."""
     lows = {b.closed_at: b.low for b in one.bars}
-    return [
-        f"{e.event.exit_id} took its target"
-        for e in one.room.envelopes(ExitTriggered)
-        if isinstance(e.event, ExitTriggered) and e.event.level == "target"
-        if (stops[e.event.exit_id] or ZERO) >= lows[e.occurred_at]
-    ]
+    stops: dict[UUID, Decimal] = {}
+    faults = []
+    for envelope in one.room.envelopes(ExitArmed, ExitChanged, ExitTriggered):
+        event = envelope.event
+        if isinstance(event, ExitArmed | ExitChanged):
+            stops[event.exit_id] = event.stop or ZERO
+            continue
+        assert isinstance(event, ExitTriggered)
+        if event.level == "target" and stops[event.exit_id] >= lows[envelope.occurred_at]:
+            faults.append(f"{event.exit_id} took its target")
+    return faults
 
 
 moves = st.lists(
