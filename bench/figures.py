@@ -35,6 +35,11 @@ def peak_memory_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
+def processor_seconds() -> float:
+    """What this process, and those it started that have ended, have computed so far (a running server not included)."""
+    return sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+
+
 def print_figures(figures: list[Figure]) -> None:
     """One line each: name, value, and the share of the raw limit."""
     width = max(len(figure.name) for figure in figures)

@@ -9,7 +9,7 @@ from typing import Final
 
 from sqlalchemy import Engine
 
-from bench.figures import Figure, peak_memory_mb
+from bench.figures import Figure, peak_memory_mb, processor_seconds
 from ledger.importing import Store
 from ledger.postgres_book import PostgresBook
 from ledger.replay import rebuild_portfolio
@@ -54,7 +54,9 @@ def measure_legacy(engine: Engine, trades: int) -> list[Figure]:
         figures += [Figure(f"legacy {step} of {rows} trades", seconds, "s") for step, (seconds, _) in took.items()]
         figures.append(Figure("  in all", sum(seconds for seconds, _ in took.values()), "s"))
         figures.append(
-            Figure("  processor time of that, server not included", sum(own for _, own in took.values()), "s")
+            Figure(
+                "  processor time of all that, server not included", sum(computed for _, computed in took.values()), "s"
+            )
         )
         figures.append(Figure("  peak memory", peak_memory_mb(), "MB"))
         figures.append(Figure("  rolled back again", _seconds(rollback)[0], "s"))
@@ -62,7 +64,7 @@ def measure_legacy(engine: Engine, trades: int) -> list[Figure]:
 
 
 def _seconds(step: Callable[[], None]) -> tuple[float, float]:
-    """How long the step took, and how much of that this process computed."""
-    start, own = time.perf_counter(), time.process_time()
+    """How long the step took, and how much was computed in that time, in all processes but the server's."""
+    start, computed = time.perf_counter(), processor_seconds()
     step()
-    return time.perf_counter() - start, time.process_time() - own
+    return time.perf_counter() - start, processor_seconds() - computed

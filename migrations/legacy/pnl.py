@@ -1,12 +1,17 @@
 """The three-way comparison: what the legacy system said, what the ledger says, and the difference by cause, to the last digit."""
 
-from collections.abc import Iterator, Mapping
+import sqlite3
+from collections.abc import Generator, Mapping
+from concurrent.futures import Executor
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
+from functools import partial
 from itertools import zip_longest
+from pathlib import Path
 from typing import Final
+from urllib.parse import quote
 from uuid import UUID
 
 from ledger.events import TradeExecuted
@@ -14,6 +19,7 @@ from ledger.values import ZERO, Asset, Side, round18
 from migrations.legacy.fifo import Fifo, Stored, trade_in
 from migrations.legacy.formulas import HEADLINE, MEASURES, Formulas, Trade
 from migrations.legacy.outcomes import EPOCH
+from migrations.legacy.side_by_side import each
 from migrations.legacy.stage import Stage
 from migrations.legacy.stages import BOTS, CAUSES, ORDERED
 
@@ -51,13 +57,17 @@ class ProductPnl:
         return self.formulas[HEADLINE]
 
 
-def compared(stage: Stage, portfolio_id: UUID, base: Asset) -> dict[str, ProductPnl]:
-    """Every product that the source or the log knows. The log has been read into the stage (`held.py`)."""
+def compared(stage: Stage, portfolio_id: UUID, base: Asset, processes: Executor | None = None) -> dict[str, ProductPnl]:
+    """Every product that the source or the log knows, by name. The log has been read into the stage (`held.py`)."""
     names = stage.connection.execute(
-        "select product from seen union select product from events where type = ? and portfolio = ? order by 1",
+        "select product, sum(rows) from (select product, count(*) rows from seen group by 1 union all"
+        " select product, count(*) from events where type = ? and portfolio = ? group by 1) group by 1 order by 2 desc, 1",
         (TradeExecuted.type, str(portfolio_id)),
     ).fetchall()
-    return {name: _of_product(stage, portfolio_id, base, name) for (name,) in names}
+    # The longest first, so that none is waited for in the end.
+    work = partial(_of_product, stage.path, portfolio_id, base)
+    found = each(processes, work, [name for name, _ in names])
+    return dict(sorted(zip((name for name, _ in names), found, strict=True)))
 
 
 def total_of(products: Mapping[str, ProductPnl]) -> ProductPnl:
@@ -90,16 +100,17 @@ def explained(product: ProductPnl) -> bool:
     )
 
 
-def _of_product(stage: Stage, portfolio_id: UUID, base: Asset, product: str) -> ProductPnl:
-    recorded, by_stage = _recorded(stage, product)
-    expected = _expected(stage, portfolio_id, base, product)
-    ledger = expected.full
-    staged = (stored for stored, _ in _staged(stage, portfolio_id, product))
-    # The same trades in the same order give the same; only others have to be booked.
-    if any(one != other for one, other in zip_longest(staged, _in_log(stage, portfolio_id, product))):
-        ledger = Fifo(base)
-        for stored in _in_log(stage, portfolio_id, product):
-            ledger.add(stored, trade_in(stored))
+def _of_product(path: Path, portfolio_id: UUID, base: Asset, product: str) -> ProductPnl:
+    """The product out of the work file at `path`."""
+    with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)) as work:
+        recorded, by_stage = _recorded(work, product)
+        expected = _expected(work, portfolio_id, base, product)
+        ledger = expected.full
+        # The same trades in the same order give the same; only others have to be booked.
+        if not _stored_as_staged(work, portfolio_id, product):
+            ledger = Fifo(base)
+            for stored in _in_log(work, portfolio_id, product):
+                ledger.add(stored, trade_in(stored))
     formulas = {}
     for name, measure in MEASURES.items():
         steps = [*(one[name] for one in by_stage), *(one[name] for one in expected.formulas)]
@@ -130,11 +141,11 @@ def _causes(legacy: Decimal, steps: list[Decimal]) -> dict[str, Decimal]:
     return found
 
 
-def _recorded(stage: Stage, product: str) -> tuple[dict[str, float], list[dict[str, Decimal]]]:
+def _recorded(work: sqlite3.Connection, product: str) -> tuple[dict[str, float], list[dict[str, Decimal]]]:
     """The formulas in binary numbers over what they saw, and in decimals at each stage before the events."""
     binary = Formulas(0.0)
     exact = [Formulas(ZERO, botless=number >= BOTS) for number in range(ORDERED)]
-    with closing(stage.connection.cursor()) as cursor:
+    with closing(work.cursor()) as cursor:
         cursor.execute(
             "select first, last, strict, bot, side, size, usd, price, fee from seen where product = ? order by at, id, rowid",
             (product,),
@@ -165,10 +176,10 @@ class _Expected:
     full: Fifo
 
 
-def _expected(stage: Stage, portfolio_id: UUID, base: Asset, product: str) -> _Expected:
+def _expected(work: sqlite3.Connection, portfolio_id: UUID, base: Asset, product: str) -> _Expected:
     ordered, cut, free = (Formulas(ZERO, botless=True) for _ in range(3))
     bare, full = Fifo(base, fees=False), Fifo(base)
-    for stored, fee in _staged(stage, portfolio_id, product):
+    for stored, fee in _staged(work, portfolio_id, product):
         trade = trade_in(stored)
         full.add(stored, trade)
         missing = bare.add(stored, trade)
@@ -180,9 +191,19 @@ def _expected(stage: Stage, portfolio_id: UUID, base: Asset, product: str) -> _E
     return _Expected([ordered.results(), cut.results(), free.results()], bare, full)
 
 
-def _staged(stage: Stage, portfolio_id: UUID, product: str) -> Iterator[tuple[Stored, Decimal]]:
+def _stored_as_staged(work: sqlite3.Connection, portfolio_id: UUID, product: str) -> bool:
+    with (
+        closing(_staged(work, portfolio_id, product)) as wanted,
+        closing(_in_log(work, portfolio_id, product)) as found,
+    ):
+        return all(one == other for one, other in zip_longest((stored for stored, _ in wanted), found))
+
+
+def _staged(
+    work: sqlite3.Connection, portfolio_id: UUID, product: str
+) -> Generator[tuple[Stored, Decimal], None, None]:
     """The staged trades in the ledger's order: by time, then by position where the log has one."""
-    with closing(stage.connection.cursor()) as cursor:
+    with closing(work.cursor()) as cursor:
         cursor.execute(
             "select id, at, version, payload, fee from events where portfolio = ? and product = ? and type = ?"
             " order by at, coalesce(position, 9223372036854775807), rank, number, sub",
@@ -192,9 +213,9 @@ def _staged(stage: Stage, portfolio_id: UUID, product: str) -> Iterator[tuple[St
             yield Stored(UUID(id_), EPOCH + timedelta(microseconds=at), version, payload), Decimal(fee)
 
 
-def _in_log(stage: Stage, portfolio_id: UUID, product: str) -> Iterator[Stored]:
+def _in_log(work: sqlite3.Connection, portfolio_id: UUID, product: str) -> Generator[Stored, None, None]:
     """The imported trades of the product that stand in the log."""
-    with closing(stage.connection.cursor()) as cursor:
+    with closing(work.cursor()) as cursor:
         cursor.execute(
             "select id, at, version, payload from log where portfolio = ? and product = ? and reversed_by is null"
             " and type = ? order by at, position",

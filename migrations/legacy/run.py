@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Executor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -22,7 +23,8 @@ from ledger.values import Asset, derived_id
 from migrations.legacy.decisions import UNDECIDED, Decisions, checked, merged
 from migrations.legacy.held import Held, read_log, reconcile, taken_back_id
 from migrations.legacy.outcomes import EPOCH
-from migrations.legacy.schema import MAPPING
+from migrations.legacy.schema import MAPPING, TRANSLATED
+from migrations.legacy.side_by_side import processes_for
 from migrations.legacy.source import Source, open_source
 from migrations.legacy.stage import Progress, Stage, context_of, staged
 from migrations.legacy.translate import ACCOUNT, PAPER_ACCOUNT, VENUE
@@ -53,7 +55,10 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A source, translated, beside what the logs of its portfolios hold. `stale` are trades to take back, by portfolio."""
+    """A source, translated, beside what the logs of its portfolios hold. `stale` are trades to take back, by portfolio.
+
+    `processes` are there for more work on a long source.
+    """
 
     wanted: Wanted
     source: Source
@@ -61,6 +66,7 @@ class Prepared:
     base: Asset
     held: dict[UUID, Held]
     stale: dict[UUID, list[str]]
+    processes: Executor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,13 +95,14 @@ def prepared(
         context = context_of(
             source, wanted.portfolio_id, wanted.paper_id, base, decisions, origins=origins, sightings=sightings
         )
-        with staged(source, context, progress) as stage:
+        rows = sum(table.rows for name, table in source.tables.items() if name in TRANSLATED)
+        with processes_for(rows) as processes, staged(source, context, progress, processes) as stage:
             ids = (wanted.portfolio_id, wanted.paper_id)
             held = {one: read_log(stage, store.book.log, one) for one in ids}
             for one in held.values():
                 _must_be_own(wanted.name, one)
             stale = {one: reconcile(stage, one) for one in ids}
-            yield Prepared(wanted, source, stage, base, held, stale)
+            yield Prepared(wanted, source, stage, base, held, stale, processes)
 
 
 def run_import(store: Store, found: Prepared, progress: Progress = lambda _: None) -> Done:

@@ -1,0 +1,174 @@
+"""Parts of a source, translated: rows as the work file keeps them become what the work file is told of them. Pure.
+
+Parts are independent of one another, so that several processes can work on them; in their order they give the whole.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import timedelta
+from typing import Final, NamedTuple
+
+from migrations.legacy.bots import translated_signal
+from migrations.legacy.cells import Row
+from migrations.legacy.decisions import Decisions, decision_of
+from migrations.legacy.orders import WINDOW, translated_cluster, translated_order
+from migrations.legacy.outcomes import RANKS, Context, Fate, Seen, Staged, Translation, micros
+from migrations.legacy.trade_rows import RawRow, TradeRow, place_of, raw_of, trade_of
+
+LARGEST_CLUSTER: Final = 200
+"""Without fills to tell, at most so many rows are compared with one another."""
+
+_compact: Final = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
+
+Values = tuple[object, ...]
+Kept = tuple[str, str]
+"""A row's key and its packed cells."""
+Order = tuple[Sequence[Kept], Sequence[Kept]]
+"""The fills of an order, and the rows of `trades` that tell of it."""
+Columns = Mapping[str, Sequence[str]]
+"""The names of the columns, which all rows of a table share."""
+
+
+class Told(NamedTuple):
+    """Rows for the tables `fates`, `events` and `seen` of the work file."""
+
+    fates: list[Values]
+    events: list[Values]
+    seen: list[Values]
+
+
+class FillRead(NamedTuple):
+    """A row for the table `fills`, or what becomes of a row that is no usable fill."""
+
+    values: Values = ()
+    fate: Fate | None = None
+
+
+def told(found: Iterable[Translation]) -> Told:
+    """What the work file is told of the translations."""
+    rows = Told([], [], [])
+    for one in found:
+        rows.fates.extend(map(_fate_row, one.fates))
+        rows.events.extend(_event_row(staged, place) for place, staged in enumerate(one.staged))
+        rows.seen.extend(map(_seen_row, one.seen))
+    return rows
+
+
+def fills_read(decisions: Decisions, rows: Sequence[tuple[str, Row]]) -> list[FillRead]:
+    """The rows of `raw_trades`, each with what it says, so that those that say the same can be told."""
+    return [_fill_read(key, row, decision_of(decisions, "raw_trades", key)) for key, row in rows]
+
+
+def trades_placed(decisions: Decisions, rows: Sequence[tuple[str, Row]]) -> list[Values]:
+    """The rows of `trades`, to be found by their order and in order of time; what else they say is read in their turn."""
+    found: list[Values] = []
+    for key, row in rows:
+        ref, product, side, at = place_of(row, decision_of(decisions, "trades", key))
+        found.append((key, _packed(row), ref or None, product, side, micros(at) if at is not None else 0))
+    return found
+
+
+def orders_told(context: Context, columns: Columns, orders: Sequence[Order]) -> Told:
+    """Every order of which fills are known, with the rows that tell of it or of one of them."""
+
+    def translations() -> Iterator[Translation]:
+        for fills, trades in orders:
+            of_order = [fill for kept in fills if isinstance(fill := _fill(context, columns, kept), RawRow)]
+            yield translated_order(context, of_order, [_trade(context, columns, kept) for kept in trades])
+
+    return told(translations())
+
+
+def others_told(context: Context, columns: Columns, rows: Sequence[Kept]) -> Told:
+    """The rows of which no fill is known, product by product and side by side, in order of time."""
+
+    def translations() -> Iterator[Translation]:
+        cluster: list[TradeRow] = []
+        for kept in rows:
+            trade = _trade(context, columns, kept)
+            if cluster and not _together(cluster[-1], trade):
+                yield translated_cluster(context, cluster)
+                cluster = []
+            elif len(cluster) >= LARGEST_CLUSTER:
+                end = _widest_gap(cluster)
+                yield translated_cluster(context, cluster[:end])
+                cluster = cluster[end:]
+            cluster.append(trade)
+        yield translated_cluster(context, cluster)
+
+    return told(translations())
+
+
+def signals_told(context: Context, rows: Sequence[tuple[str, Row]]) -> Told:
+    """The signal history."""
+    table = "bot_signal_history"
+    return told(translated_signal(context, key, row, decision_of(context.decisions, table, key)) for key, row in rows)
+
+
+def _fill_read(key: str, row: Row, decided: Mapping[str, str]) -> FillRead:
+    if decided.get("action") == "archive":
+        return FillRead(fate=Fate("raw_trades", key, "archived", "decided: it did not happen"))
+    fill = raw_of(key, row, decided)
+    if isinstance(fill, str):
+        return FillRead(fate=Fate("raw_trades", key, "quarantined", fill))
+    said = repr((fill.order_id, fill.product, fill.side, fill.quantity, fill.price, fill.commission, fill.at))
+    # A fill without an order stands for itself.
+    ref = f"order {fill.order_id}" if fill.order_id else f"fill {key}"
+    return FillRead((fill.fill_id, key, _packed(row), said, ref, fill.order_id, fill.id))
+
+
+def _packed(row: Row) -> str:
+    return _compact([cell.hex() if isinstance(cell, bytes) else cell for cell in row.values()])
+
+
+def _unpacked(columns: Columns, table: str, cells: str) -> Row:
+    return dict(zip(columns[table], json.loads(cells), strict=True))
+
+
+def _trade(context: Context, columns: Columns, kept: Kept) -> TradeRow:
+    key, cells = kept
+    return trade_of(key, _unpacked(columns, "trades", cells), decision_of(context.decisions, "trades", key))
+
+
+def _fill(context: Context, columns: Columns, kept: Kept) -> RawRow | str:
+    key, cells = kept
+    return raw_of(key, _unpacked(columns, "raw_trades", cells), decision_of(context.decisions, "raw_trades", key))
+
+
+def _together(before: TradeRow, after: TradeRow) -> bool:
+    if before.at is None or after.at is None or (before.product, before.side) != (after.product, after.side):
+        return False
+    return after.at - before.at <= WINDOW
+
+
+def _widest_gap(cluster: Sequence[TradeRow]) -> int:
+    """Where to part a long row of trades: where two in its second half lie farthest from each other."""
+
+    def gap(place: int) -> timedelta:
+        before, after = cluster[place - 1].at, cluster[place].at
+        return after - before if before is not None and after is not None else timedelta(0)
+
+    return max(range(len(cluster) // 2, len(cluster)), key=gap)
+
+
+def _texts(texts: Sequence[str]) -> str:
+    return _compact(texts) if texts else "[]"
+
+
+def _fate_row(one: Fate) -> Values:
+    return (one.table, one.key, one.word, one.reason, _texts(one.flags), _texts([*map(str, one.events)]))
+
+
+def _event_row(one: Staged, place: int) -> Values:
+    made = one.ready
+    rank, named = RANKS[one.table], f"{one.table} {one.key}"
+    at = (micros(made.time), rank, one.id, place)
+    texts = (made.payload, made.metadata, named, format(one.fee, "f"))
+    return (str(made.event_id), str(one.portfolio_id), one.product, made.type, made.version, *at, *texts)
+
+
+def _seen_row(one: Seen) -> Values:
+    usd = None if one.usd is None else format(one.usd, "f")
+    size, price, fee = (format(figure, "f") for figure in (one.size, one.price, one.fee))
+    place = (one.first, one.last, one.strict, micros(one.at), one.id, one.bot, one.side)
+    return (one.product, *place, size, usd, price, fee)

@@ -1,0 +1,146 @@
+"""A long source is translated and compared in several processes: to the same work file and the same figures."""
+
+import multiprocessing
+import os
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor
+from contextlib import AbstractContextManager, closing
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import psutil
+import pytest
+from sqlalchemy import Engine
+
+from ledger.values import Asset
+from migrations.legacy import run, side_by_side, stage
+from migrations.legacy.decisions import Decisions
+from migrations.legacy.pnl import compared
+from migrations.legacy.source import open_source
+from tests.legacy_databases import GENERATIONS, make_legacy
+from tests.legacy_imports import move_of
+
+REAL, PAPER, BASE = UUID(int=1), UUID(int=2), Asset("USD")
+SMALL = 5
+"""So many rows a part, so that a small source has many."""
+ROOT = Path(__file__).resolve().parent.parent
+Tables = dict[str, list[tuple[object, ...]]]
+
+
+@pytest.fixture(scope="module")
+def processes() -> Iterator[Executor]:
+    """Two processes."""
+    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
+        yield pool
+
+
+def translated(path: Path, processes: Executor | None, decisions: Decisions | None = None) -> tuple[Tables, object]:
+    """The tables of the work file, each in the order of its rows, and the comparison."""
+    with open_source(str(path)) as source:
+        context = stage.context_of(source, REAL, PAPER, BASE, decisions or {})
+        with stage.staged(source, context, processes=processes) as found:
+            rows = {name: found.connection.execute(f"select * from {name}").fetchall() for name in ("events", "seen")}
+            fates = found.connection.execute("select * from fates order by tbl, key").fetchall()
+            return {**rows, "fates": fates}, compared(found, REAL, BASE, processes)
+
+
+@pytest.mark.parametrize("generation", range(GENERATIONS))
+def test_processes_and_parts_change_nothing(
+    tmp_path: Path, processes: Executor, monkeypatch: pytest.MonkeyPatch, generation: int
+) -> None:
+    """In one part or in many, here or elsewhere, with decisions for some rows: one work file, one comparison."""
+    path = make_legacy(tmp_path / "legacy.db", generation, 60, generation).path
+    decisions: Decisions = {"trades": {"3": {"action": "archive"}, "*": {"unit": "base"}}}
+    whole = translated(path, None, decisions)
+    assert whole[0]["events"]
+
+    monkeypatch.setattr(stage, "AT_ONCE", SMALL)
+
+    assert translated(path, None, decisions) == whole
+    assert translated(path, processes, decisions) == whole
+
+
+def test_parts_that_come_in_another_order_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The planted mistake: results are taken as they come, and two figures of one moment change places."""
+    path = make_legacy(tmp_path / "legacy.db", 5, 60, 5).path
+    whole = translated(path, None)
+    monkeypatch.setattr(stage, "AT_ONCE", SMALL)
+
+    def disordered(_: object, work: Callable[[Any], Any], some: Iterable[Any]) -> Iterator[Any]:
+        yield from reversed([work(one) for one in some])
+
+    monkeypatch.setattr(stage, "each", disordered)
+
+    assert translated(path, None) != whole
+
+
+def test_rows_about_one_execution_stay_in_one_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows without fills are parted between two executions only; parted anywhere, they would count twice."""
+    path = make_legacy(tmp_path / "legacy.db", 1, 200, 5).path
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("delete from raw_trades")
+    whole = translated(path, None)[0]
+    assert any(word == "merged" for _, _, word, *_ in whole["fates"])
+
+    monkeypatch.setattr(stage, "AT_ONCE", 1)
+    assert translated(path, None)[0] == whole
+
+    monkeypatch.setattr(stage, "_WINDOW", -(10**18))
+    assert translated(path, None)[0] != whole
+
+
+def test_a_long_source_is_moved_in_by_several_processes(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Run and check of a source that counts as long give what they give for a short one."""
+    legacy = make_legacy(tmp_path / "legacy.db", 5, 40, 5)
+    short, long = (move_of(engine, legacy, tmp_path, name) for name in ("short", "long"))
+    short.run()
+    wanted = short.check()
+
+    seen = []
+
+    def told(rows: int) -> AbstractContextManager[Executor | None]:
+        seen.append(rows)
+        return side_by_side.processes_for(rows)
+
+    monkeypatch.setattr(side_by_side, "MANY_ROWS", 1)
+    monkeypatch.setattr(run, "processes_for", told)
+    long.run()
+    found = long.check()
+
+    assert seen == [sum(legacy.rows[name] for name in ("bots", "raw_trades", "trades", "bot_signal_history"))] * 2
+    assert (found.wrong, found.rows, found.pnl) == ((), wanted.rows, wanted.pnl)
+    assert long.trades() == short.trades()
+
+
+WAITING = """
+import sys
+from migrations.legacy import side_by_side
+{planted}
+with side_by_side.processes_for(10**6) as processes:
+    print(*side_by_side.each(processes, abs, range(8)), flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("planted", ["", "side_by_side._end_with_parent = int"], ids=["as it is", "planted"])
+def test_processes_end_with_the_one_that_was_killed(planted: str) -> None:
+    """A killed import leaves no process behind; the planted one leaves them waiting for their next part."""
+    command = [sys.executable, "-c", WAITING.format(planted=planted)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, cwd=ROOT, text=True, **pipes) as program:  # type: ignore[call-overload]
+        assert program.stdout.readline().split() == [str(one) for one in range(8)]
+        started = psutil.Process(program.pid).children(recursive=True)
+        workers = [one for one in started if "spawn_main" in " ".join(one.cmdline())]
+        assert len(workers) == min(os.cpu_count() or 1, side_by_side.MOST)
+        program.kill()
+    _, left = psutil.wait_procs(workers, timeout=2 if planted else 60)
+    for one in left:
+        one.kill()
+
+    assert bool(left) == bool(planted)
