@@ -1,10 +1,9 @@
 """`daybook replay`: runs the proof over portfolios and prints what it found."""
 
 import json
-import multiprocessing
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import Executor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -22,6 +21,7 @@ from ledger.database import open_database, shown_url
 from ledger.differences import Difference, PortfolioReplay
 from ledger.log import NoSuchPortfolio
 from ledger.parallel import verify_many
+from ledger.processes import worker_processes
 from ledger.projections.portfolio import portfolio_id_of
 from ledger.replay import all_portfolios, count_events, held_to, rebuild_portfolio, stray_differences, verify_portfolio
 from ledger.rows import state_hash
@@ -91,7 +91,7 @@ def _alone(labour: Labour) -> bool:
 def new_executor(labour: Labour) -> Iterator[Executor]:
     """Processes on this machine, or the workers of a Dask cluster. Raises UsageError when there is no such cluster."""
     if labour.executor is None:
-        with ProcessPoolExecutor(labour.workers, multiprocessing.get_context("spawn")) as processes:
+        with worker_processes(labour.workers) as processes:
             yield processes
         return
     scheme, _, address = labour.executor.partition("://")

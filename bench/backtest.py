@@ -7,11 +7,10 @@ process does is measured by the processor's own time, sweeps by the clock on the
 """
 
 import argparse
-import multiprocessing
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import Executor
 from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 from decimal import Decimal
@@ -33,6 +32,7 @@ from execution.trade_service import TradeService
 from ledger.book import MemoryBook
 from ledger.envelope import NewEvent
 from ledger.events import BotStarted, PortfolioOpened
+from ledger.processes import worker_processes
 from ledger.values import Instrument, derived_id
 from signals.market import Candle
 from signals.market_playback import PlayedFeed
@@ -105,7 +105,7 @@ def _sweeps(market: Market) -> Iterator[Figure]:
         spec = BacktestSpec(path, (BotSpec("ma_cross"),), Decimal(10_000), COSTS, CROSSES)
         axes = [Axis("fast", tuple(range(100, 116))), Axis("slow", (200, 300))]
         for workers in (1, 2):
-            with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+            with worker_processes(workers) as pool:
                 for started in [pool.submit(run_backtest, spec) for _ in range(4 * workers)]:
                     started.result()
                 name = f"a sweep over {len(market.candles)} bars, few trades, {workers} workers"

@@ -343,7 +343,7 @@ def test_without_a_planted_mistake_all_is_well(engine: Engine, tmp_path: Path) -
         (trade_rows, "_near", lambda one, other: one <= other),  # units are guessed
         (orders, "_same_execution", lambda _bot_row, _synced: []),  # one execution twice
         (orders, "_fees", lambda fills, *_: {one.key: (Decimal(0), "none") for one in fills}),  # fees are forgotten
-        (pnl, "_in_log", lambda *_: (one for one in ())),  # the ledger holds nothing
+        (pnl, "_in_log", lambda *_: (one for one in list[object]())),  # the ledger holds nothing
     ],
     ids=["unit", "duplicate", "fee", "ledger"],
 )

@@ -1,40 +1,38 @@
 """A long source is translated and compared in several processes: to the same work file and the same figures."""
 
-import multiprocessing
 import os
+import signal
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import Executor
 from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-import psutil
 import pytest
 from sqlalchemy import Engine
 
+from ledger.log import NoSuchPortfolio
+from ledger.processes import worker_processes
 from ledger.values import Asset
 from migrations.legacy import run, side_by_side, stage
 from migrations.legacy.decisions import Decisions
 from migrations.legacy.pnl import compared
-from migrations.legacy.source import open_source
+from migrations.legacy.source import BadSource, open_source
 from tests.legacy_databases import GENERATIONS, make_legacy
 from tests.legacy_imports import move_of
 
 REAL, PAPER, BASE = UUID(int=1), UUID(int=2), Asset("USD")
 SMALL = 5
 """So many rows a part, so that a small source has many."""
-ROOT = Path(__file__).resolve().parent.parent
 Tables = dict[str, list[tuple[object, ...]]]
 
 
 @pytest.fixture(scope="module")
 def processes() -> Iterator[Executor]:
     """Two processes."""
-    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
+    with worker_processes(2) as pool:
         yield pool
 
 
@@ -118,29 +116,19 @@ def test_a_long_source_is_moved_in_by_several_processes(
     assert long.trades() == short.trades()
 
 
-WAITING = """
-import sys
-from migrations.legacy import side_by_side
-{planted}
-with side_by_side.processes_for(10**6) as processes:
-    print(*side_by_side.each(processes, abs, range(8)), flush=True)
-    sys.stdin.read()
-"""
+def test_a_killed_worker_is_one_sentence(engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is written, and the sentence says where to look."""
+    legacy = make_legacy(tmp_path / "legacy.db", 5, 40, 5)
+    move = move_of(engine, legacy, tmp_path, "killed")
+    monkeypatch.setattr(side_by_side, "MANY_ROWS", 1)
+    monkeypatch.setattr(stage, "signals_told", die)
+
+    with pytest.raises(BadSource, match="was killed: look for lack of memory"):
+        move.run()
+    with pytest.raises(NoSuchPortfolio):
+        move.events()
 
 
-@pytest.mark.parametrize("planted", ["", "side_by_side._end_with_parent = int"], ids=["as it is", "planted"])
-def test_processes_end_with_the_one_that_was_killed(planted: str) -> None:
-    """A killed import leaves no process behind; the planted one leaves them waiting for their next part."""
-    command = [sys.executable, "-c", WAITING.format(planted=planted)]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with subprocess.Popen(command, cwd=ROOT, text=True, **pipes) as program:  # type: ignore[call-overload]
-        assert program.stdout.readline().split() == [str(one) for one in range(8)]
-        started = psutil.Process(program.pid).children(recursive=True)
-        workers = [one for one in started if "spawn_main" in " ".join(one.cmdline())]
-        assert len(workers) == min(os.cpu_count() or 1, side_by_side.MOST)
-        program.kill()
-    _, left = psutil.wait_procs(workers, timeout=2 if planted else 60)
-    for one in left:
-        one.kill()
-
-    assert bool(left) == bool(planted)
+def die(*_: object) -> None:
+    """What the system does to a process when memory is short."""
+    os.kill(os.getpid(), signal.SIGKILL)

@@ -15,11 +15,11 @@ from urllib.parse import quote
 from uuid import UUID
 
 from ledger.events import TradeExecuted
+from ledger.processes import each
 from ledger.values import ZERO, Asset, Side, round18
 from migrations.legacy.fifo import Fifo, Stored, trade_in
 from migrations.legacy.formulas import HEADLINE, MEASURES, Formulas, Trade
 from migrations.legacy.outcomes import EPOCH
-from migrations.legacy.side_by_side import each
 from migrations.legacy.stage import Stage
 from migrations.legacy.stages import BOTS, CAUSES, ORDERED
 

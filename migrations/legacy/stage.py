@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 from uuid import UUID
 
+from ledger.processes import each
 from ledger.ready import Ready
 from ledger.values import Asset
 from migrations.legacy.bots import product_of_bot, translated_bot
@@ -31,7 +32,6 @@ from migrations.legacy.parts import (
     told,
     trades_placed,
 )
-from migrations.legacy.side_by_side import each
 from migrations.legacy.source import BadSource, Source
 
 AT_ONCE: Final = 1_000
