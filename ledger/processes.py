@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
@@ -40,7 +41,8 @@ def each(
 
 
 def _end_with_parent() -> None:
-    """A worker whose parent was killed would wait for its next part for ever."""
+    """A worker whose parent was killed would wait for its next part for ever; an interrupt is the parent's to tell of."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     parent = multiprocessing.parent_process()
     assert parent is not None, "only a started process has this to do"
 
