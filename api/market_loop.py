@@ -23,7 +23,7 @@ from ledger.send_gate import LocalGate
 from ledger.values import Instrument, derived_id
 from signals.bot import Bot
 from signals.closed_candles import ClosedCandles
-from signals.market import Candle, CandleFeed, Quote
+from signals.market import Candle, CandleFeed, FeedUnavailable, Quote
 from signals.market_playback import PlayedFeed
 from signals.registry import NO_BOTS
 from signals.runner import Evaluation, evaluate, signal_id
@@ -73,6 +73,7 @@ class MarketLoop:
         elapsed: Callable[[], float],
         enabled: Callable[[Rows], Mapping[str, Bot]] = lambda _: NO_BOTS,
         halts: HaltWatch | None = None,
+        late_start: Callable[[], None] | None = None,
     ) -> None:
         self._exits = ExitService(book, portfolio_id, paper, trader, clock)
         self._book = book
@@ -84,6 +85,7 @@ class MarketLoop:
         self._elapsed = elapsed
         self._enabled = enabled
         self.halts = halts or HaltWatch(book, portfolio_id, clock, LocalGate())
+        self._late_start = late_start
         self._waiting: list[Candle] = []
         self._marked: dict[Instrument, float] = {}
         self._reach: dict[Instrument, int] = {}
@@ -107,6 +109,7 @@ class MarketLoop:
         with self._gate:
             self._trader.step()  # orders are looked after whether or not the market can be heard
             self.halts.look()
+            self._start_late()
             self._waiting += self._feed.poll()
             while self._waiting:
                 self._through(self._waiting[0])
@@ -125,9 +128,23 @@ class MarketLoop:
                 bot = reading.rows.get(BotView, bot_id)
             if bot is None:
                 return None
+            if self._late_start is not None:
+                raise FeedUnavailable(f"{self._feed.label} could not be reached since the start: Daybook keeps trying")
             self._ask([bot], self._waiting)
             self._trader.step()
             return self.evaluations[bot_id]
+
+    @property
+    def unreached(self) -> bool:
+        """Whether the feed could not be started yet, because its market cannot be reached."""
+        return self._late_start is not None
+
+    def _start_late(self) -> None:
+        """The feed has started, also where it could not before. Raises FeedUnavailable (ask again) and BadFeed."""
+        if self._late_start is not None:
+            self._late_start()
+            self.begin()
+            self._late_start = None
 
     def _through(self, candle: Candle) -> None:
         self._clock.reach(candle)

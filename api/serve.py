@@ -120,7 +120,8 @@ def _announce(system: System) -> None:
     click.echo(f"Portfolio  {system.portfolio_name}{'' if system.accounts else ' (PAPER: no real money)'}")
     for account in system.accounts:
         click.echo(f"Account    {account}")
-    click.echo(f"Market     {system.feed.label}")
+    unreached = " (cannot be reached just now: Daybook keeps trying)" if system.loop.unreached else ""
+    click.echo(f"Market     {system.feed.label}{unreached}")
     if system.new_token is not None:
         click.echo(f"Token      {system.new_token}")
         click.echo("           the owner's API token, shown this once: send it as 'Authorization: Bearer TOKEN'")

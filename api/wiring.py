@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final
 from uuid import UUID
 
@@ -35,7 +36,7 @@ from ledger.replay import rebuild_outdated
 from ledger.send_gate import SendGate
 from ledger.values import Clock, new_id, system_clock
 from signals.foreign_bots import ForeignBots
-from signals.market import BadCandle, BadFeed, CandleFeed, open_feed, timeframe_text
+from signals.market import BadCandle, BadFeed, CandleFeed, FeedUnavailable, open_feed, timeframe_text
 
 log = structlog.get_logger()
 
@@ -80,8 +81,9 @@ def open_system(
 ) -> Iterator[System]:
     """The system, ready to be driven: database open and migrated, feed started where it left off, paper orders restored.
 
-    `elapsed` moves recorded and simulated markets. The database is opened within `starting`. Raises BadSettings for a
-    data folder or a market that cannot be used, and what opening the database and starting the feed raise.
+    `elapsed` moves recorded and simulated markets. The database is opened within `starting`. A market that cannot be
+    reached is tried again by the loop. Raises BadSettings for a data folder or a market that cannot be used, and what
+    opening the database and starting the feed raise.
     """
     usable_folder(settings.data_dir)
     feed = chosen_feed(settings.feed, elapsed)
@@ -104,7 +106,7 @@ def _wired(
     name = settings.portfolio or portfolio_name(feed)
     connected = connected_accounts(book, settings, portfolio_id_of(name), feed, elapsed)
     feed = connected.feed
-    feed.start(WARMUP_BARS, last_market_time(book, portfolio_id_of(name)))
+    late_start = started_or_later(feed, last_market_time(book, portfolio_id_of(name)))
     if settings.portfolio:
         portfolio_id = existing_portfolio(book, name, feed)
     else:
@@ -117,7 +119,7 @@ def _wired(
     exchanges = {paper.venue: paper}
     trader = TradeService(book, portfolio_id, exchanges, clock, sender, leadership, connected.exchanges, sends=gate)
     halts = HaltWatch(book, portfolio_id, clock, gate, lambda: clock_skew(engine, system_clock))
-    loop = MarketLoop(book, portfolio_id, feed, clock, paper, trader, elapsed, foreign_bots.enabled, halts)
+    loop = MarketLoop(book, portfolio_id, feed, clock, paper, trader, elapsed, foreign_bots.enabled, halts, late_start)
     loop.begin()
     return System(
         settings=settings,
@@ -155,6 +157,22 @@ def chosen_feed(spec: str, elapsed: Callable[[], float]) -> CandleFeed:
         return open_feed(spec, clock=system_clock, elapsed=elapsed)
     except (BadFeed, BadCandle) as error:
         raise BadSettings(f"DAYBOOK_FEED cannot be used: {error}") from None
+
+
+def started_or_later(feed: CandleFeed, resume_after: datetime | None) -> Callable[[], None] | None:
+    """None: the feed has started where it left off. Else its market cannot be reached now, and this starts it later.
+
+    Raises BadFeed and BadCandle for what no waiting mends.
+    """
+    start = partial(feed.start, WARMUP_BARS, resume_after)
+    try:
+        start()
+    except FeedUnavailable as failure:
+        log.warning(
+            "the market cannot be reached and is asked again until it answers", market=feed.label, why=str(failure)
+        )
+        return start
+    return None
 
 
 def portfolio_name(feed: CandleFeed) -> str:

@@ -28,7 +28,7 @@ class CandleFeed(Protocol):
         """Afterwards `history` holds what lies before the starting point, and nothing has been released.
 
         Playback goes on with the first candle that closes after `resume_after`; without it, `warmup_bars` candles are
-        history first. A live feed starts at the present.
+        history first. A live feed starts at the present. Raises FeedUnavailable (start it again), BadFeed and BadCandle.
         """
 
     def history(self, instrument: Instrument, bars: int) -> list["Candle"]:

@@ -66,11 +66,13 @@ class CcxtFeed:
     def start(self, warmup_bars: int, resume_after: datetime | None) -> None:
         """As the port says. Candles since `resume_after` are released by polls as far as the warm-up reaches back.
 
-        Raises BadFeed when the venue lacks an instrument or the timeframe, FeedUnavailable when it cannot be reached.
+        Raises BadFeed when the venue lacks an instrument or the timeframe, FeedUnavailable when it cannot be reached:
+        then it can be started again.
         """
-        self._read("its list of markets", self._client.load_markets)
+        self._read("its list of markets", self._client.load_markets, _ONCE)
         self._refuse_what_is_missing()
         begin = self._clock() - self.timeframe * (warmup_bars + 2)
+        self._waiting.clear()
         for instrument in self.instruments:
             self._history[instrument] = deque(maxlen=max(KEPT, warmup_bars))
             self._next[instrument] = begin
@@ -177,18 +179,19 @@ class CcxtFeed:
         except ValueError:
             return None
 
-    def _read(self, what: str, call: Callable[[], T]) -> T:
+    def _read(self, what: str, call: Callable[[], T], caller: stamina.RetryingCaller | None = None) -> T:
         """What the venue answers. Reading changes nothing there, so a read that failed on the way may be repeated."""
         try:
             # ccxt sets the thread's rounding and traps whenever it writes a number (decimal_to_precision).
             with localcontext():
-                return _REPEATED((ccxt.NetworkError, ccxt.OperationFailed), call)
+                return (caller or _REPEATED)((ccxt.NetworkError, ccxt.OperationFailed), call)
         except ccxt.BaseError as error:
             why = f"{type(error).__name__}: {error}"[:300]
             raise FeedUnavailable(f"{self._venue} did not give {what}: {why}") from error
 
 
 _REPEATED: Final = stamina.RetryingCaller(attempts=4, timeout=20.0, wait_initial=0.5, wait_max=4.0)
+_ONCE: Final = stamina.RetryingCaller(attempts=1)  # whoever starts a feed tries again, and should not wait for long
 
 
 def _symbol(instrument: Instrument) -> str:

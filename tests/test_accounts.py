@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import httpx
@@ -19,13 +20,22 @@ from api.wiring import open_system
 from execution.review import ManualTicket
 from execution.simulated_venues.server import KEY, SECRET, SimulatedVenue
 from ledger.database import connected
-from ledger.events import CashDeposited, DifferenceFound, OpeningLotRecorded, OrderSubmitted, TradeExecuted
+from ledger.events import (
+    CashDeposited,
+    DifferenceFound,
+    MarkRecorded,
+    OpeningLotRecorded,
+    OrderSubmitted,
+    TradeExecuted,
+)
 from ledger.postgres_book import PostgresBook
 from ledger.projections.portfolio import portfolio_id_of
 from ledger.values import Instrument, Side, derived_id, system_clock
+from signals.market import BadFeed, FeedUnavailable
 from tests.api_system import API, open_daybook
 
 FEED = "ccxt:binance?instrument=BTC-USDT"
+UNREACHED = "the market cannot be reached (live candles of binance): Daybook keeps trying, and goes on when it answers"
 
 
 @pytest.fixture
@@ -163,6 +173,44 @@ def test_the_portfolio_is_traded_at_the_venue_on_the_venues_own_market(
         TradeExecuted,
     ]
     assert len(httpx.get(f"{venue.url}/control/orders").json()) == 1
+
+
+def test_daybook_comes_up_without_its_market_and_goes_on_when_that_answers(
+    venue: SimulatedVenue, folder: Path, database_url: str
+) -> None:
+    """A market that cannot be reached at the start is told, not the end: all else works, and each turn asks it again."""
+    assert added(venue, "--create", "--base", "USDT", "--adopt").exit_code == 0
+    port = urlsplit(venue.url).port or 0
+    venue.stop()
+
+    with open_daybook(database_url, folder, FEED, portfolio="mine") as daybook:
+        away = daybook.get("/health/ready")
+        assert (away.status_code, away.json()["problems"]) == (503, [UNREACHED])
+        assert UNREACHED in daybook.read("/health/trading")["problems"]
+        assert daybook.read(f"{API}/portfolio/")["name"] == "mine"
+        with pytest.raises(FeedUnavailable):
+            daybook.pass_seconds(1)
+        back = SimulatedVenue("binance", system_clock, port)
+        try:
+            daybook.pass_seconds(1)
+        finally:
+            back.stop()
+
+        assert daybook.read("/health/ready")["problems"] == []
+        assert [
+            one
+            for one in daybook.system.book.log.read(daybook.system.portfolio_id)
+            if isinstance(one.event, MarkRecorded)
+        ]
+
+
+def test_what_no_waiting_mends_ends_the_start(venue: SimulatedVenue, folder: Path, database_url: str) -> None:
+    """A product that the venue does not trade stays an error, in one sentence."""
+    assert added(venue, "--create", "--base", "USDT").exit_code == 0
+    unknown = settings_of(folder, database_url, "ccxt:binance?instrument=NONE-USDT")
+
+    with pytest.raises(BadFeed, match="binance does not trade NONE-USDT"), open_system(unknown):
+        pass
 
 
 def test_what_is_filled_at_a_venue_rests_on_no_assumptions_of_ours(

@@ -557,6 +557,20 @@ def test_a_read_that_failed_is_repeated_and_then_reported(kraken: tuple[Kraken, 
     assert [each.closed_at for each in live.after(60)] == [NOON + MINUTE, NOON + 2 * MINUTE]
 
 
+def test_a_start_that_failed_on_its_way_is_made_again(kraken: tuple[Kraken, int]) -> None:
+    """What the failed start had read already is not released twice."""
+    live, left = Live(kraken), NOON - 390 * MINUTE
+    live.venue.page = 100
+    live.venue.failures = [200, 200, 200, 503, 503, 503]
+    with pytest.raises(FeedUnavailable, match="candles"):
+        live.feed.start(400, left)
+
+    live.feed.start(400, left)
+
+    released = [each.closed_at for _ in range(8) for each in live.feed.poll()]
+    assert released == [left + number * MINUTE for number in range(1, 391)]
+
+
 def test_quotes_are_best_bid_and_ask(kraken: tuple[Kraken, int]) -> None:
     """A quote is the venue's bid and ask, asked for again after three seconds; a crossed one is left out."""
     live = Live(kraken)

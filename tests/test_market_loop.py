@@ -398,12 +398,13 @@ class LiveFeed:
         self.now = clock
         self.candles: list[Candle] = []
         self.said: list[Quote] = []
+        self.past: list[Candle] = []
         self.down = False
 
     def start(self, warmup_bars: int, resume_after: datetime | None) -> None: ...
 
     def history(self, instrument: Instrument, bars: int) -> list[Candle]:
-        return []
+        return self.past[-bars:]
 
     def reach_back(self, instrument: Instrument, bars: int) -> None: ...
 
@@ -428,7 +429,7 @@ class Live:
         self.paper = PaperExchange((BTC,), balances_of(self.room.book, self.room.portfolio_id), clock)
         self.service = self.room.service(scripted or self.paper)
         self.real_seconds = 0.0
-        self.loop = MarketLoop(
+        self.parts = (
             self.room.book,
             self.room.portfolio_id,
             self.feed,
@@ -437,6 +438,7 @@ class Live:
             self.service,
             lambda: self.real_seconds,
         )
+        self.loop = MarketLoop(*self.parts)
 
 
 def test_orders_are_looked_after_while_the_market_cannot_be_heard() -> None:
@@ -451,6 +453,32 @@ def test_orders_are_looked_after_while_the_market_cannot_be_heard() -> None:
 
     assert len(live.room.of(TradeExecuted)) == 2
     assert len(live.room.of(OrderClosed)) == 1
+
+
+def test_a_feed_that_could_not_be_started_is_started_by_the_first_tick_that_can(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Until then no bot is asked, and who asks is told why; then every instrument has a price."""
+    live = Live()
+    live.room.tell(test_bot(monkeypatch, lambda _: 0.5))
+    answers = iter((False, False, True))
+
+    def start() -> None:
+        if not next(answers):
+            raise FeedUnavailable("not yet")
+
+    loop = MarketLoop(*live.parts, late_start=start)
+    for _ in range(2):
+        with pytest.raises(FeedUnavailable, match="not yet"):
+            loop.tick()
+    with pytest.raises(FeedUnavailable, match="could not be reached since the start"):
+        loop.evaluate_now("a-test")
+
+    live.feed.past = [bar(1)]
+    loop.tick()
+
+    assert not loop.unreached
+    assert len(live.room.of(MarkRecorded)) == 1
 
 
 def test_quotes_fill_paper_orders_and_are_marks() -> None:

@@ -10,6 +10,7 @@ from api.schemas import HealthAnswer, TradingHealth
 from ledger.database import DATABASE_GONE, database_problems
 from ledger.projections.orders import OrderView
 from ledger.projections.policy import halt_reason
+from signals.market import FeedUnavailable
 
 NOT_READY: Final = ResponseSpec(HealthAnswer, generate_examples=False, description="Not ready: problems says why")
 
@@ -80,7 +81,11 @@ def _database(request: AnyRequest) -> list[str]:
 
 def _market(request: AnyRequest) -> list[str]:
     """Says what kind of failure it was, and no more: anyone on this machine may ask."""
-    failure = request.app.state.scheduler.last_failure
+    system, failure = system_of(request), request.app.state.scheduler.last_failure
+    if system.loop.unreached and (failure is None or isinstance(failure, FeedUnavailable)):
+        return [
+            f"the market cannot be reached ({system.feed.label}): Daybook keeps trying, and goes on when it answers"
+        ]
     return (
         [] if failure is None else [f"the market loop fails ({type(failure).__name__}) and keeps trying; see the log"]
     )
