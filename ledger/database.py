@@ -16,6 +16,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, event
 
 from ledger.embedded_postgres import DatabaseUnavailable, embedded_postgres
+from ledger.postgres_sessions import IN_TRANSACTION
 from ledger.values import Clock
 
 MIGRATIONS: Final = Path(__file__).resolve().parent.parent / "migrations"
@@ -24,12 +25,16 @@ READER: Final = "daybook_reader"
 CONNECT_TIMEOUT_S: Final = 10
 
 
+SILENCED: Final = psycopg.errors.IdleInTransactionSessionTimeout
+SILENT: Final = "this program stood still within a transaction, and the database ended that: nothing of it was stored"
+
 DATABASE_GONE: Final = (
     DatabaseUnavailable,
     sqlalchemy.exc.OperationalError,
     sqlalchemy.exc.TimeoutError,
     psycopg.OperationalError,
     psycopg.InterfaceError,
+    SILENCED,
 )
 """What is raised when the database cannot be reached, or no longer."""
 
@@ -63,8 +68,11 @@ def connected(url: str) -> Iterator[Engine]:
         engine.dispose()
 
 
-def engine_for(url: str, role: str | None) -> Engine:
-    """An engine whose every connection acts as `role` (None: as the user of the URL)."""
+def engine_for(url: str, role: str | None, silence: str = IN_TRANSACTION) -> Engine:
+    """An engine whose every connection acts as `role` (None: as the user of the URL).
+
+    The server ends one that keeps so long a `silence` within a transaction.
+    """
     try:
         parsed = sqlalchemy.make_url(_driver_url(url))
     except (sqlalchemy.exc.ArgumentError, ValueError):
@@ -81,7 +89,14 @@ def engine_for(url: str, role: str | None) -> Engine:
         if role is not None:
             connection.execute(f"set role {role}")
         connection.execute("set time zone 'UTC'")
+        connection.execute(f"set idle_in_transaction_session_timeout = '{silence}'")
         connection.commit()
+
+    @event.listens_for(engine, "handle_error")
+    def silent(context: sqlalchemy.ExceptionContext) -> Exception | None:
+        # SQLAlchemy's own name for it says nothing of a connection that is gone.
+        found = context.original_exception
+        return DatabaseUnavailable(SILENT) if isinstance(found, SILENCED) else None
 
     return engine
 

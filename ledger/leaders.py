@@ -13,12 +13,10 @@ from sqlalchemy import Engine
 from ledger.envelope import NewEvent
 from ledger.postgres import Raw
 from ledger.postgres_book import Alongside, PostgresBook
+from ledger.postgres_sessions import LEADER
 from ledger.values import Clock
 
 LOCK_CLASS: Final = 73053
-
-IDLE: Final = "60s"
-"""A leader that has not been heard of for so long (its process is stopped, its machine gone) can be replaced."""
 
 
 class NotLeader(Exception):
@@ -61,9 +59,11 @@ class PostgresLeadership:
     falls silent loses the session, and with it the lock; when it comes back the epoch tells it whether it still leads.
     """
 
-    def __init__(self, book: PostgresBook, engine: Engine, portfolio_id: UUID, holder: str, clock: Clock) -> None:
-        """Takes over. Raises NotLeader while another one's session lives."""
-        self._book, self._engine, self._portfolio_id = book, engine, portfolio_id
+    def __init__(
+        self, book: PostgresBook, engine: Engine, portfolio_id: UUID, holder: str, clock: Clock, silence: str = LEADER
+    ) -> None:
+        """Takes over. Raises NotLeader while another one's session lives; ours ends after so long a `silence`."""
+        self._book, self._engine, self._portfolio_id, self._silence = book, engine, portfolio_id, silence
         self._gate = threading.Lock()
         self._session: Raw | None = None
         with self._gate:
@@ -98,7 +98,7 @@ class PostgresLeadership:
     def _held(self) -> Raw:
         """The session that holds the lock. Raises NotLeader when another one's does."""
         if self._session is None:
-            session = _own_session(self._engine)
+            session = _own_session(self._engine, self._silence)
             if not hold(session, self._portfolio_id):
                 with closing(session):
                     raise NotLeader(f"another Daybook trades portfolio {self._portfolio_id} now: stop it first")
@@ -111,13 +111,13 @@ class PostgresLeadership:
             self._session = None
 
 
-def _own_session(engine: Engine) -> Raw:
-    """A connection that belongs to no pool, each statement its own transaction, ended by the server after `IDLE`."""
+def _own_session(engine: Engine, silence: str) -> Raw:
+    """A connection that belongs to no pool, each statement its own transaction, ended by the server after the silence."""
     pooled = engine.raw_connection()
     session = pooled.driver_connection
     assert isinstance(session, psycopg.Connection)
     pooled.detach()
     session.rollback()
     session.autocommit = True
-    session.execute(f"set idle_session_timeout = '{IDLE}'")
+    session.execute(f"set idle_session_timeout = '{silence}'")
     return session

@@ -28,12 +28,12 @@ from ledger.postgres import (
     events_after,
     head_record,
     position_known_at,
-    raw,
     read_event,
     read_stream,
 )
 from ledger.postgres_book import StoredReading
 from ledger.postgres_cuts import count_more, read_between
+from ledger.postgres_sessions import snapshot
 from ledger.projections import OF_VALUE, PROJECTIONS
 from ledger.projections.portfolio import PortfolioView
 from ledger.projections.trades import TradeView
@@ -68,8 +68,7 @@ class Past:
 
         Nothing but the rows of `projections` is sure to be there; events that none of them folds cost next to nothing.
         """
-        with self._engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
-            own = raw(connection)
+        with snapshot(self._engine) as own:
             end = _end(own, portfolio_id)
             known = None if cut.known_at is None else position_known_at(own, portfolio_id, cut.known_at)
             present = _present(own, portfolio_id, cut.as_of, end) if known in (None, end) else None
@@ -136,8 +135,7 @@ def replay_at(engine: Engine, portfolio_id: UUID, cut: Cut, progress: Progress =
 
     Stored views are of now, so there is nothing of theirs to compare.
     """
-    with engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
-        own = raw(connection)
+    with snapshot(engine) as own:
         known = None if cut.known_at is None else position_known_at(own, portfolio_id, cut.known_at)
         start = _started(own, portfolio_id, cut.as_of, known, progress)
         rows, position, stopped = start.rows.within(partial(read_event, own, portfolio_id)), start.head.position, None

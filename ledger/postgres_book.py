@@ -14,6 +14,7 @@ from ledger.book import Reading, Stopped, attempt_fold
 from ledger.envelope import Envelope, NewEvent
 from ledger.log import EventLog
 from ledger.postgres import Appended, PostgresLog, Raw, domain_errors, raw, read_stream, send_append
+from ledger.postgres_sessions import snapshot
 from ledger.projections import PROJECTIONS
 from ledger.rows import Change, PagedRows, Projection
 from ledger.sending import EncodedEvent
@@ -89,8 +90,7 @@ class PostgresBook:
 
     @contextmanager
     def reading(self, portfolio_id: UUID) -> Iterator["StoredReading"]:
-        with self._engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
-            own = raw(connection)
+        with snapshot(self._engine) as own:
             checkpoint = read_checkpoint(own, portfolio_id) or self._empty()
             rows = StoredRows(portfolio_id, checkpoint.generation).within(own)
             yield StoredReading(checkpoint.position, checkpoint.stopped, rows, own, portfolio_id)

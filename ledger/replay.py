@@ -37,6 +37,7 @@ from ledger.postgres import (
     read_page,
     read_stream,
 )
+from ledger.postgres_sessions import at_leisure, in_haste, snapshot
 from ledger.projections.portfolio import PortfolioView
 from ledger.projections.trades import TradeView
 from ledger.rows import Key, MemoryRows, Row, all_rows, key_of, row_text, state_hash
@@ -71,8 +72,7 @@ def verify_portfolio(
     itself runs over short logs, with `thorough` over all, and wherever the column road finds something amiss or something
     it does not know: so each difference is named by the plain fold. Where both ran and disagree, that is a difference.
     """
-    with engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
-        own = raw(connection)
+    with snapshot(engine) as own:
         head = head_record(own, portfolio_id)
         length = head.position if head else 0
         told = _Told(progress, length)
@@ -148,8 +148,7 @@ def _by_plain_fold(connection: Raw, portfolio_id: UUID, progress: Progress) -> P
 
 def log_behind(engine: Engine, portfolio_id: UUID, wanted: Head) -> BrokenLog | None:
     """What is wrong with the portfolio's log if it once stood at `wanted`, or None."""
-    with engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
-        own = raw(connection)
+    with snapshot(engine) as own:
         found = read_page(own, portfolio_id, wanted.position - 1, 1)
         there = found[0].hash if found and found[0].position == wanted.position else None
         return behind_checkpoint(portfolio_id, head_record(own, portfolio_id), there, wanted)
@@ -169,15 +168,13 @@ def held_to(
 
 def heads(engine: Engine) -> list[tuple[UUID, Head]]:
     """Where every portfolio's log stands, all at one moment."""
-    with engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
-        own = raw(connection)
+    with snapshot(engine) as own:
         return [(portfolio_id, head_in(own, portfolio_id)) for portfolio_id in portfolio_ids(own)]
 
 
 def stray_differences(engine: Engine) -> list[Difference]:
     """Stored view rows of portfolios that have no log."""
-    with engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
-        own = raw(connection)
+    with snapshot(engine) as own:
         known = portfolio_ids(own)
         return [
             Difference(portfolio_id, f"{table}: {count} rows", "present", "no such portfolio in the log", None)
@@ -207,19 +204,21 @@ def rebuild_portfolio(engine: Engine, portfolio_id: UUID, progress: Progress = l
     with engine.begin() as connection:
         own = raw(connection)
         lock_rebuild(own, portfolio_id)
+        at_leisure(own)
         head = head_in(own, portfolio_id)
         before = read_checkpoint(own, portfolio_id)
         generation = before.generation + 1 if before else 1
         told = _Told(progress, head.position)
         replay = None
         if head.position >= COLUMNS_FROM:
-            with engine.connect().execution_options(isolation_level="REPEATABLE READ") as reading:
-                replay = written(raw(reading), own, portfolio_id, generation, told)
+            with snapshot(engine) as reading:
+                replay = written(reading, own, portfolio_id, generation, told)
         if replay is not None:
             checkpoint = ViewCheckpoint(generation, replay.last.position, versions_text())
             rows: MemoryRows | StoredRows = StoredRows(portfolio_id, generation).within(own)
         else:
             rows, checkpoint = _written_plainly(own, portfolio_id, generation, told)
+        in_haste(own)
         lock_head(own, portfolio_id)
         if checkpoint.stopped is None:
             checkpoint = _catch_up(own, portfolio_id, rows, checkpoint)
@@ -254,8 +253,7 @@ def rebuild_outdated(engine: Engine) -> list[UUID]:
 
     An import that was killed leaves whole batches in the log and no rows for them. Views that stopped stay as they are.
     """
-    with engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
-        own = raw(connection)
+    with snapshot(engine) as own:
         found = [(one, read_checkpoint(own, one), head_record(own, one)) for one in portfolio_ids(own)]
     outdated = [one for one, checkpoint, head in found if head is not None and _is_outdated(checkpoint, head)]
     for portfolio_id in outdated:

@@ -27,7 +27,17 @@ CLOCK_AND_IDS = PurePosixPath("ledger/values.py")
 SQL_PLACES = {
     *(
         f"ledger/{name}.py"
-        for name in ("postgres", "postgres_book", "postgres_gate", "views", "columns", "replay", "past", "database")
+        for name in (
+            "postgres",
+            "postgres_book",
+            "postgres_gate",
+            "postgres_sessions",
+            "views",
+            "columns",
+            "replay",
+            "past",
+            "database",
+        )
     ),
     "ledger/embedded_postgres.py",
     "ledger/leaders.py",

@@ -1,0 +1,106 @@
+"""A leader that stands still within a transaction: the server ends its session, and its successor goes on."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+import pytest
+from sqlalchemy import Engine, text
+
+from ledger.events import SignalApproved, SignalEmitted
+from ledger.leaders import NotLeader, PostgresLeadership
+from ledger.postgres import raw
+from ledger.postgres_book import PostgresBook
+from ledger.postgres_sessions import AT_LEISURE, IN_TRANSACTION, LEADER, at_leisure, in_haste, snapshot
+from tests.trading import Room, ScriptedExchange
+from tests.waiting import until
+
+ROOT = Path(__file__).parent.parent
+SHORT = "50ms"
+NEVER = "0"
+
+
+@contextmanager
+def frozen(url: str, room_name: str, silence: str) -> Iterator[subprocess.Popen[str]]:
+    """A leader of the room's portfolio that stands still within a recording."""
+    command = [sys.executable, "-m", "tests.frozen_program", url, room_name, silence]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            _, status = os.waitpid(process.pid, os.WUNTRACED)
+            assert os.WIFSTOPPED(status), process.communicate()
+            yield process
+        finally:
+            process.kill()
+
+
+def told_by(process: subprocess.Popen[str]) -> list[str]:
+    """What the leader says once it is let go on, to its end."""
+    process.send_signal(signal.SIGCONT)
+    out, _ = process.communicate()
+    return out.splitlines()
+
+
+def successor(room: Room, engine: Engine) -> PostgresLeadership | None:
+    """The one that takes over, or None while the one before still holds the lock."""
+    assert isinstance(room.book, PostgresBook)
+    try:
+        return PostgresLeadership(room.book, engine, room.portfolio_id, "the successor", room.clock)
+    except NotLeader:
+        return None
+
+
+def test_a_successor_goes_on_where_a_leader_stands_still_within_a_transaction(
+    postgres_book: PostgresBook, engine: Engine, database_url: str
+) -> None:
+    """What the frozen one held is let go and undone; when it comes back it stores nothing, and is told who leads now."""
+    room = Room(postgres_book, "frozen")
+    room.mark()
+    room.signal()
+    with frozen(database_url, "frozen", SHORT) as old:
+        leader = until(lambda: successor(room, engine), "the take-over")
+        assert leader is not None
+        try:
+            room.service(ScriptedExchange(), sender="new", leadership=leader).step()
+            recording, confirming = told_by(old)
+        finally:
+            leader.close()
+
+    assert len(room.of(SignalApproved)) == 1
+    assert len(room.of(SignalEmitted)) == 1
+    assert recording.startswith("DatabaseUnavailable: this program stood still within a transaction")
+    assert confirming == f"NotLeader: another Daybook trades portfolio {room.portfolio_id} now: stop it first"
+
+
+def test_without_the_limit_a_leader_that_stands_still_blocks_everybody(
+    postgres_book: PostgresBook, engine: Engine, database_url: str
+) -> None:
+    """Planted: a server that bears every silence keeps what the frozen one has locked."""
+    room = Room(postgres_book, "blocked")
+    with frozen(database_url, "blocked", NEVER), engine.begin() as connection:
+        connection.execute(text("set local lock_timeout = '50ms'"))
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            raw(connection).execute("select lock_portfolio(%s)", (room.portfolio_id,))
+
+
+def test_every_connection_states_how_long_it_may_be_silent(engine: Engine) -> None:
+    """Whatever may hold locks is ended soon; what reads one moment may think, or wait for its reader, much longer."""
+    asked = "select extract(epoch from current_setting('idle_in_transaction_session_timeout')::interval)::int"
+    with engine.begin() as connection:
+        own = raw(connection)
+        found = [own.execute(asked).fetchone()]
+        at_leisure(own)
+        found.append(own.execute(asked).fetchone())
+        in_haste(own)
+        found.append(own.execute(asked).fetchone())
+    with snapshot(engine) as own:
+        found.append(own.execute(asked).fetchone())
+    with engine.begin() as connection:
+        found.append(raw(connection).execute(asked).fetchone())
+
+    assert (IN_TRANSACTION, AT_LEISURE, LEADER) == ("2min", "1h", "60s")
+    assert [row[0] for row in found if row is not None] == [120, 3600, 120, 3600, 120]
