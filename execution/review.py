@@ -106,18 +106,19 @@ SignalVerdict = Approval | Question | Rejection | Expiry
 def review_signal(
     signal: SignalView, desk: Desk, venue_rules: InstrumentRules | None, agreed: str | None = None
 ) -> SignalVerdict:
-    """The verdict on a signal; it lists every rule with its numbers. `agreed` names a person who has said yes to it."""
+    """The verdict on a signal; it lists every rule with its numbers. `agreed` names a person who has said yes to it.
+
+    One that a person was asked about is held to the newest mark: the market went on while they thought.
+    """
     instrument, account = Instrument(signal.instrument), desk.first_account()
     action = action_of(signal.score, desk.limit("action_score"))
     side = None if action == "hold" else Side(action)
-    size = None
+    size, price = None, _price(signal, desk)
     if side is not None and account is not None and venue_rules is not None:
         wanted = wanted_value(signal.score, desk)
-        size = signal_size(side, wanted, signal.price, instrument, account.account, venue_rules, desk)
+        size = signal_size(side, wanted, price, instrument, account.account, venue_rules, desk)
     standing = standing_of(desk)
-    proposal = Proposal(
-        instrument, side, signal.price, size, account, venue_rules, signal, agreed=agreed, standing=standing
-    )
+    proposal = Proposal(instrument, side, price, size, account, venue_rules, signal, agreed=agreed, standing=standing)
     proposal, weighed = decided(proposal, desk)
     rules = (*(rule(proposal, desk) for rule in (FIRST, *FOR_SIGNALS, *FOR_EVERY_ORDER)), *weighed)
     if not rules[0].passed:
@@ -148,6 +149,12 @@ def review_manual(ticket: ManualTicket, desk: Desk, venue_rules: InstrumentRules
         standing=standing_of(desk),
     )
     return _verdict(proposal, tuple(rule(proposal, desk) for rule in FOR_EVERY_ORDER))
+
+
+def _price(signal: SignalView, desk: Desk) -> Decimal:
+    mark = desk.mark(Instrument(signal.instrument))
+    newer = signal.status == "asked" and mark is not None and mark.observed_at > signal.asof
+    return mark.price if mark is not None and newer else signal.price
 
 
 def _ticket_size(ticket: ManualTicket, price: Decimal) -> Size:

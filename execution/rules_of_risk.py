@@ -30,20 +30,27 @@ def exposure(proposal: Proposal, desk: Desk) -> RuleChecked:
 
 
 def price_band(proposal: Proposal, desk: Desk) -> RuleChecked:
-    """The price is not much worse than the last mark: for a purchase not far above it, for a sale not far below."""
+    """The price is not much worse than the last mark: for a purchase not far above it, for a sale not far below.
+
+    Where the price is itself the last mark, for a person took their time, it is not much worse than the signal's.
+    """
     most, mark, price = desk.limit("price_band_pct"), desk.mark(proposal.instrument), proposal.price
     if proposal.stop_price is not None:
         return checked("price_band", True, "a stop order waits for a price away from the mark", maximum_pct=most)
     if mark is None or price is None:
         return checked("price_band", True, "there is no mark to compare the price with", maximum_pct=most)
-    away = round18((price - mark.price) * 100 / mark.price)
+    than, before = "the last mark of", mark.price
+    if proposal.signal is not None and proposal.signal.status == "asked" and price != proposal.signal.price:
+        than, before = "the signal's", proposal.signal.price
+    away = round18((price - before) * 100 / before)
     worse = max(-away if proposal.side is Side.SELL else away, ZERO)
     passed = worse <= most
     reason = (
-        f"price {text_of(price)} is {_short(worse)} % worse than the last mark of {text_of(mark.price)},"
+        f"price {text_of(price)} is {_short(worse)} % worse than {than} {text_of(before)},"
         f" {'within' if passed else 'beyond'} {text_of(most)} %"
     )
-    return checked("price_band", passed, reason, price=price, mark=mark.price, worse_pct=worse, maximum_pct=most)
+    numbers = {"price": price, "mark": mark.price, "before": before, "worse_pct": worse, "maximum_pct": most}
+    return checked("price_band", passed, reason, **numbers)
 
 
 def open_orders(proposal: Proposal, desk: Desk) -> RuleChecked:

@@ -1,6 +1,7 @@
 """Modes: which signals are traded at once, which wait for a person's answer, and which come to nothing."""
 
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -14,6 +15,7 @@ from ledger.envelope import NewEvent
 from ledger.events import (
     ApprovalRequested,
     BotModeSet,
+    MarkRecorded,
     OrderRequested,
     SignalApproved,
     SignalExpired,
@@ -21,7 +23,7 @@ from ledger.events import (
 )
 from ledger.projections.signals import SignalView
 from tests.factories import SteppingClock
-from tests.trading import Room, ScriptedExchange
+from tests.trading import BTC, NOON, Room, ScriptedExchange
 
 
 class Asked:
@@ -99,6 +101,47 @@ def test_a_yes_passes_the_same_review() -> None:
     one.service.step()
     assert len(one.room.envelopes()) == head
     assert one.status() == "asked"
+
+
+def test_a_yes_is_sized_at_the_newest_mark() -> None:
+    """What the market did while a person thought counts: a sale of 90 at twice the price is half as much."""
+    one = Asked("automatic")
+    one.mode("ask")
+    one.room.clock.move(minutes=1)
+    one.signal_id = one.room.signal("-0.5")
+    one.room.hold("10")
+    one.service.step()
+    one.room.clock.move(minutes=1)
+    one.room.mark("200")
+    one.approve()
+
+    sale = next(order for order in one.room.orders() if order.side == "sell")
+    assert sale.base_size == Decimal("0.45")
+
+
+@pytest.mark.parametrize(("mark", "worse"), [("110", None), ("111", "price 111 is 11 % worse than the signal's 100")])
+def test_a_yes_too_late_for_the_price_is_none(mark: str, worse: str | None) -> None:
+    """A purchase at much more than the signal saw is held back, and waits on."""
+    one = Asked()
+    one.room.clock.move(minutes=1)
+    one.room.mark(mark)
+    if worse is None:
+        one.approve()
+    else:
+        with pytest.raises(TradeRejected, match=worse):
+            one.approve()
+    assert one.status() == ("asked" if worse else "approved")
+
+
+def test_an_old_mark_says_less_than_the_signal() -> None:
+    """What was seen before the bot spoke is not the newest price."""
+    one = Asked()
+    one.room.tell(MarkRecorded(instrument=BTC, price=Decimal(95), source="test"), at=NOON - timedelta(minutes=1))
+    one.approve()
+    (approved,) = one.room.of(SignalApproved)
+    assert isinstance(approved, SignalApproved)
+    band = next(rule for rule in approved.rules if rule.rule == "price_band")
+    assert (band.numbers["price"], band.numbers["before"]) == ("100", "95")
 
 
 def test_a_no_ends_the_signal() -> None:
