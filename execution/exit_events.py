@@ -1,6 +1,7 @@
-"""What becomes of exits in the log. Pure: the id of each event derives from its exit and the number of those before."""
+"""What becomes of exits in the log. Pure: the id of each event derives from its exit and the number of those before, or, where
+a stop trails, the candle."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Final
 from uuid import UUID
@@ -84,6 +85,11 @@ def triggered(exit: ExitView, touch: Touch, size: Decimal, venue: str, desk: Des
 def sale_of(exit: ExitView) -> UUID:
     """The id of the order with which this arming would sell."""
     return derived_id("exit-order", exit.exit_id, exit.changes)
+
+
+def trailing_id(exit_id: UUID, closed_at: datetime) -> UUID:
+    """The id of the change with which the exit's stop follows the candle that closed then."""
+    return derived_id("exit-trail", exit_id, closed_at)
 
 
 def signal_of(order: OrderView, rows: Rows) -> SignalEmitted | None:

@@ -5,6 +5,7 @@ ids, and a triggering goes into the log together with its order.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from functools import partial
@@ -15,7 +16,7 @@ from execution.decider import TRIES
 from execution.desk import Desk
 from execution.exchanges.paper import MINIMUM_SIZE, PaperExchange
 from execution.exchanges.paper_prices import Bar, TopOfBook, in_lots
-from execution.exit_events import armed, armed_again, changed, disarmed, sale_of, signal_of, triggered
+from execution.exit_events import armed, armed_again, changed, disarmed, sale_of, signal_of, trailing_id, triggered
 from execution.exits import Touch, guarded, touched, touched_by_quote, trailed
 from execution.order_events import client_order_id
 from execution.trade_service import TradeService
@@ -54,14 +55,14 @@ class ExitService:
         self.keep()
         for exit in self._armed(bar.instrument):
             touch = touched(exit, bar, self._paper.terms.half_spread)
-            if touch is not None and self._sell(exit, touch):
+            if touch is not None and not self._seen_through(exit, bar) and self._sell(exit, touch):
                 with self._trader.exclusively():
                     self._paper.on_touch(client_order_id(sale_of(exit)), bar, touch.offer)
                 self._trader.step()
         self.keep()
         for exit in self._armed(bar.instrument):
             if exit.trail is not None:
-                self._decide(partial(_trailing, exit.exit_id, bar.high))
+                self._decide(partial(_trailing, exit.exit_id, bar))
 
     def on_quote(self, quote: TopOfBook) -> None:
         """What reached a level by what is bid now is sold."""
@@ -87,6 +88,13 @@ class ExitService:
         if stored:
             self._trader.step()
         return stored
+
+    def _seen_through(self, exit: ExitView, bar: Bar) -> bool:
+        """Whether the stop has followed this very candle, which comes again after a failure: it stood elsewhere during it."""
+        if exit.trail is None:
+            return False
+        with self._book.reading(self._portfolio_id) as reading:
+            return reading.rows.recorded(trailing_id(exit.exit_id, bar.closed_at)) is not None
 
     def _armed(self, instrument: Instrument) -> list[ExitView]:
         """The instrument's armed exits, oldest first."""
@@ -219,10 +227,12 @@ def _being_sold(desk: Desk, account: str, asset: str) -> Decimal:
     return sum(left, ZERO)
 
 
-def _trailing(exit_id: UUID, high: Decimal, desk: Desk) -> list[NewEvent]:
-    """The stop follows the price up."""
-    exit = desk.rows.get(ExitView, exit_id)
-    stop = trailed(exit, high) if exit and exit.status == "armed" else None
+def _trailing(exit_id: UUID, bar: Bar, desk: Desk) -> list[NewEvent]:
+    """The stop follows the price up, once for each candle."""
+    exit, event_id = desk.rows.get(ExitView, exit_id), trailing_id(exit_id, bar.closed_at)
+    stop = trailed(exit, bar.high) if exit and exit.status == "armed" else None
     if exit is None or exit.stop is None or stop is None or stop <= exit.stop:
         return []
-    return [changed(exit, desk, stop=stop)]
+    if desk.rows.recorded(event_id) is not None:
+        return []  # a person has moved it down since
+    return [replace(changed(exit, desk, stop=stop), event_id=event_id)]

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
@@ -83,6 +83,10 @@ class Floor:
         self.bars.append(one)
         self.room.clock.now = one.closed_at
         self._surely(lambda: self._through(one))
+
+    def again(self) -> None:
+        """The last candle comes once more."""
+        self._surely(lambda: self._through(self.bars[-1]))
 
     def quote(self, bid: str) -> None:
         price = Decimal(bid)
@@ -324,9 +328,9 @@ def test_an_exit_that_prefers_its_target_is_found(monkeypatch: pytest.MonkeyPatc
 def test_a_stop_that_loosens_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """Planted: the stop follows the price down as well."""
 
-    def loose(exit_id: UUID, high: Decimal, desk: Any) -> list[NewEvent]:
+    def loose(exit_id: UUID, bar: Bar, desk: Any) -> list[NewEvent]:
         exit = desk.rows.get(ExitView, exit_id)
-        stop = trailed(replace(exit, stop=Decimal(1)), high)
+        stop = trailed(replace(exit, stop=Decimal(1)), bar.high)
         return [exit_events.changed(exit, desk, stop=stop)] if stop != exit.stop else []
 
     monkeypatch.setattr(exit_service, "_trailing", loose)
@@ -493,6 +497,63 @@ def test_a_trailing_stop_follows_the_price_up_and_stays() -> None:
     one.candle("116", "117", "113", "114")
 
     assert one.sales() == [(Decimal(114), Decimal("0.9"))]
+
+
+SWINGS: Final = [
+    ("100", "110", "99", "105"),
+    ("106", "120", "105", "118"),
+    ("118", "125", "115", "124"),
+    ("124", "126", "117", "118"),
+]
+"""Each falls below the stop that follows its own high; the last one alone falls below the stop that stood before."""
+
+
+def trailed_through(kills: set[int]) -> tuple[Floor, int]:
+    """A trailing stop through these candles, cut off at these effects and started again; how many effects there were."""
+    hook = KillAt()
+    one = guarded_floor(None, None, hook=hook)
+    one.set_exit(1, stop=Decimal(95), trail=Decimal("0.05"))
+    hook.numbers, hook.seen = kills, 0
+    for swing in SWINGS:
+        one.candle(*swing)
+    return one, hook.seen
+
+
+def sold_by_its_own_high() -> list[int]:
+    """The effects at which a program that was cut off there sold otherwise than one that was not."""
+    plain, effects = trailed_through(set())
+    assert triggerings(plain) == [(Decimal("118.75"), plain.bars[-1].closed_at)]
+    return [n for n in range(1, effects + 1) if triggerings(trailed_through({n})[0]) != triggerings(plain)]
+
+
+def triggerings(one: Floor) -> list[tuple[Decimal, datetime]]:
+    """At which price and at the end of which candle exits were triggered."""
+    found = [(envelope.event, envelope.occurred_at) for envelope in one.room.envelopes(ExitTriggered)]
+    return [(event.price, at) for event, at in found if isinstance(event, ExitTriggered)]
+
+
+def test_a_candle_that_comes_again_is_not_held_against_the_stop_that_followed_it() -> None:
+    """Wherever the program is cut off, the stop sells what it would have sold, where it would have."""
+    assert sold_by_its_own_high() == []
+
+
+def test_a_stop_that_its_own_candle_reaches_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planted: a candle that comes again is judged by the stop as it stands now."""
+    monkeypatch.setattr(ExitService, "_seen_through", lambda *_: False)
+
+    assert sold_by_its_own_high() != []
+
+
+def test_a_stop_that_a_person_moved_down_stays_there_when_the_candle_comes_again() -> None:
+    """The same candle raises it once."""
+    one = guarded_floor(None, None)
+    exit_id = one.set_exit(1, stop=Decimal(95), trail=Decimal("0.05"))
+    one.candle("100", "110", "99", "105")
+    moved = ExitChanged(exit_id=exit_id, bought=ZERO, stop=Decimal(80), trail=Decimal("0.05"))
+    one.room.tell(moved)
+    one.again()
+
+    assert (one.exits()[-1].stop, one.sales()) == (Decimal(80), [])
 
 
 def test_what_is_guarded_is_shared_out_newest_first() -> None:
