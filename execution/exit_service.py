@@ -5,6 +5,7 @@ ids, and a triggering goes into the log together with its order.
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
@@ -14,6 +15,7 @@ from uuid import UUID
 
 from execution.decider import TRIES
 from execution.desk import Desk
+from execution.exchange import InstrumentRules, VenueUnavailable
 from execution.exchanges.paper import MINIMUM_SIZE, PaperExchange
 from execution.exchanges.paper_prices import Bar, TopOfBook, in_lots
 from execution.exit_events import armed, armed_again, changed, disarmed, sale_of, signal_of, trailing_id, triggered
@@ -84,10 +86,18 @@ class ExitService:
 
     def _sell(self, exit: ExitView, touch: Touch) -> bool:
         """Whether the exit's order was stored; it has been sent then."""
-        stored = self._decide(partial(_sale, exit.exit_id, touch))
+        stored = self._decide(partial(_sale, exit.exit_id, touch, self._rules_known(exit)))
         if stored:
             self._trader.step()
         return stored
+
+    def _rules_known(self, exit: ExitView) -> InstrumentRules | None:
+        """What the venue demands, where that is worth asking: it has been sold to before."""
+        if exit.sale_id is None:
+            return None
+        with suppress(VenueUnavailable):
+            return self._trader.venue_rules(exit.account, Instrument(exit.instrument))
+        return None
 
     def _seen_through(self, exit: ExitView, bar: Bar) -> bool:
         """Whether the stop has followed this very candle, which comes again after a failure: it stood elsewhere during it."""
@@ -152,8 +162,12 @@ def _open_purchases(rows: Rows) -> set[UUID]:
 # --- decisions --------------------------------------------------------------------------------------------------------
 
 
-def _sale(exit_id: UUID, touch: Touch, desk: Desk) -> list[NewEvent]:
-    """The triggering with its order; nothing while that could not be sent, or while an order in the way is not understood."""
+def _sale(exit_id: UUID, touch: Touch, rules: InstrumentRules | None, desk: Desk) -> list[NewEvent]:
+    """The triggering with its order; nothing while that could not be sent, or while an order in the way is not understood.
+
+    An order too small for the venue is refused once; no other is stored until what is held, the price or the venue's rules
+    make it large enough.
+    """
     exit = desk.rows.get(ExitView, exit_id)
     if exit is None or exit.status != "armed" or _must_wait(exit, desk):
         return []
@@ -163,14 +177,22 @@ def _sale(exit_id: UUID, touch: Touch, desk: Desk) -> list[NewEvent]:
         return []
     free = desk.available(exit.account, Instrument(exit.instrument).base, ZERO)
     size = in_lots(free if exit.quantity is None else min(exit.quantity, free))
-    return [] if size < MINIMUM_SIZE else triggered(exit, touch, size, account.venue, desk)
+    small = rules is not None and (size < rules.minimum_size or size * touch.offer.price < rules.minimum_value)
+    if size < MINIMUM_SIZE or (small and _was_refused(exit, desk)):
+        return []
+    return triggered(exit, touch, size, account.venue, desk)
 
 
 def _must_wait(exit: ExitView, desk: Desk) -> bool:
     """Whether trading or the exit's account is halted, or the venue has just refused the exit's order."""
-    last = desk.rows.get(OrderView, exit.sale_id) if exit.sale_id else None
-    refused = last is not None and last.status == "refused" and desk.now - exit.armed_at < AGAIN_AFTER
+    refused = _was_refused(exit, desk) and desk.now - exit.armed_at < AGAIN_AFTER
     return refused or desk.halted is not None or bool(differences_of(desk.rows, exit.account))
+
+
+def _was_refused(exit: ExitView, desk: Desk) -> bool:
+    """Whether the venue said no to the exit's last order."""
+    last = desk.rows.get(OrderView, exit.sale_id) if exit.sale_id else None
+    return last is not None and last.status == "refused"
 
 
 def _ended(desk: Desk) -> list[NewEvent]:

@@ -213,6 +213,12 @@ class TradeService(Decider):
             return []  # the signal waits, and expires where the venue stays away
         return verdict_events(signal, review_signal(signal, desk, venue_rules), desk)
 
+    def venue_rules(self, account: str, instrument: Instrument) -> InstrumentRules | None:
+        """What the account's venue demands of the product's orders, where it trades it. Raises VenueUnavailable."""
+        with self._desk() as desk:
+            exchange = self._exchange_of(desk, account)
+        return exchange.rules(instrument) if exchange else None
+
     def _rules_for_signal(self, signal_id: UUID, desk: Desk) -> InstrumentRules | None:
         """What the venue says of the signal's product, where there is one."""
         signal, exchange = desk.rows.get(SignalView, signal_id), self._exchange_of(desk)

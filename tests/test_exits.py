@@ -34,6 +34,7 @@ from ledger.events import (
     ExitChanged,
     ExitDisarmed,
     ExitTriggered,
+    OrderRefused,
     OrderRequested,
     SignalEmitted,
     TradeExecuted,
@@ -50,7 +51,7 @@ from tests.api_system import Daybook, open_daybook, problem_of
 from tests.factories import SteppingClock
 from tests.paper_market import MINUTE
 from tests.programs import WARMUP, Program, open_portfolio, quiet, tape, told
-from tests.trading import ACCOUNT, BTC, NOON, Hook, KillAt, Killed, Room, WatchedBook, WatchedExchange, market
+from tests.trading import ACCOUNT, BTC, NOON, RULES, Hook, KillAt, Killed, Room, WatchedBook, WatchedExchange, market
 
 FREE: Final = PaperTerms(Decimal(0), Decimal(0), Decimal(1), Decimal(0), Decimal(0), free=True)
 
@@ -469,6 +470,29 @@ def test_an_exit_whose_order_was_refused_tries_again_a_minute_later(monkeypatch:
     one.room.clock.now += timedelta(seconds=10)
     one.quote("85")
     assert len(one.room.of(ExitTriggered)) == 2
+
+
+def test_an_exit_too_small_for_the_venue_is_refused_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often its price is seen it is not sent again; when a higher price or more to sell makes it large enough it is."""
+    least = replace(RULES, minimum_value=Decimal(100))
+    refused = Refused("below_minimum", "90 is below the least value 100")
+    one = guarded_floor("95", "110")
+    monkeypatch.setattr(PaperExchange, "rules", lambda *_: least)
+    monkeypatch.setattr(PaperExchange, "_refusal", lambda _, ticket: refused if ticket.base_size < 1 else None)
+
+    def seen(bid: str) -> int:
+        one.room.clock.now += timedelta(minutes=2)
+        one.quote(bid)
+        return len(one.room.of(ExitTriggered))
+
+    assert [seen(bid) for bid in ("94", "93", "111", "90")] == [1, 1, 1, 1]
+    assert seen("112") == 2
+    one.set_exit(1, stop=Decimal(96))
+    assert seen("95") == 3
+    assert [type(event) for event in one.room.of(OrderRefused)] == [OrderRefused] * 3
+    one.room.hold("0.5")
+    assert [seen("94"), seen("94")] == [3, 4]
+    assert one.exits()[-1].status == "triggered"
 
 
 def test_a_quote_triggers_too() -> None:
