@@ -120,14 +120,44 @@ class Fill:
 
 
 @dataclass(frozen=True, slots=True)
+class TakenTerms:
+    """Which orders a venue takes: market buys sized in base, sales sized in quote, limit orders sized in quote, stop orders
+    that become market orders, and times in force of limit orders. Paper takes all of them."""
+
+    venue: str = "paper"
+    base_buys: bool = True
+    quote_sells: bool = True
+    quote_limits: bool = True
+    stops: bool = True
+    times_in_force: frozenset[TimeInForce] = frozenset({"gtc", "ioc", "fok"})
+
+
+def why_not_taken(side: Side, terms: Terms, taken: TakenTerms) -> str | None:
+    """Why the venue takes no order of these terms, in one sentence, or None."""
+    if terms.kind == "stop" and not taken.stops:
+        return f"{taken.venue} takes no stop orders that become market orders"
+    if terms.time_in_force is not None and terms.time_in_force not in taken.times_in_force:
+        return f"{taken.venue} takes limit orders {' or '.join(sorted(taken.times_in_force))} only"
+    if terms.base_size is not None and terms.kind != "limit" and side is Side.BUY and not taken.base_buys:
+        return f"{taken.venue} takes market buys sized in quote only"
+    if terms.quote_size is not None and terms.kind == "limit" and not taken.quote_limits:
+        return f"{taken.venue} takes limit orders sized in base only"
+    if terms.quote_size is not None and side is Side.SELL and not taken.quote_sells:
+        return f"{taken.venue} takes sales sized in base only"
+    return None
+
+
+@dataclass(frozen=True, slots=True)
 class InstrumentRules:
-    """What the venue demands of an order: steps of price and size, least size in base, least value in quote, taker fee rate."""
+    """What the venue demands of an order: steps of price and size, least size in base, least value in quote, taker fee rate,
+    and the terms that it takes."""
 
     tick: Decimal
     lot: Decimal
     minimum_size: Decimal
     minimum_value: Decimal
     taker_fee: Decimal
+    taken: TakenTerms = TakenTerms()
 
 
 class Exchange(Protocol):

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from execution.desk import Desk
-from execution.exchange import InstrumentRules
+from execution.exchange import InstrumentRules, Terms
 from execution.sizing import Size
 from execution.standing import Standing
 from ledger.event_parts import RuleChecked
@@ -20,7 +20,7 @@ class Proposal:
     """What is about to be ordered, as far as it is known. `side` is None when the signal says hold.
 
     `standing` is how the portfolio stands, for the rules that weigh the order against it; `agreed` names the person who
-    has said yes to the signal.
+    has said yes to the signal; `terms` are those that a person chose (bots' orders have terms that every venue takes).
     """
 
     instrument: Instrument
@@ -34,6 +34,7 @@ class Proposal:
     stop_price: Decimal | None = None
     agreed: str | None = None
     standing: Standing | None = None
+    terms: Terms | None = None
 
 
 Rule = Callable[[Proposal, Desk], RuleChecked]

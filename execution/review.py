@@ -147,6 +147,7 @@ def review_manual(ticket: ManualTicket, desk: Desk, venue_rules: InstrumentRules
         limit_price=ticket.limit_price,
         stop_price=ticket.stop_price,
         standing=standing_of(desk),
+        terms=ticket,
     )
     return _verdict(proposal, tuple(rule(proposal, desk) for rule in FOR_EVERY_ORDER))
 

@@ -10,6 +10,7 @@ from execution.rules_of_orders import (
     no_unknown_order,
     price_known,
     product_known,
+    terms_taken,
     trading_open,
     venue_minimum,
 )
@@ -45,6 +46,7 @@ FOR_EVERY_ORDER: Final[tuple[Rule, ...]] = (
     trading_open,
     account_known,
     product_known,
+    terms_taken,
     price_known,
     no_unknown_order,
     in_steps,

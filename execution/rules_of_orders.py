@@ -3,6 +3,7 @@
 from decimal import Decimal
 
 from execution.desk import Desk
+from execution.exchange import why_not_taken
 from execution.proposal import Proposal, checked, text_of
 from execution.sizing import Size
 from ledger.event_parts import RuleChecked
@@ -36,6 +37,15 @@ def product_known(proposal: Proposal, desk: Desk) -> RuleChecked:
     if not quoted_right:
         reason += f": this portfolio trades pairs quoted in {desk.base_currency}"
     return checked("product_known", known, reason, product_id=str(proposal.instrument))
+
+
+def terms_taken(proposal: Proposal, desk: Desk) -> RuleChecked:
+    """The venue takes orders of this kind, sized like this and with this time in force."""
+    rules, terms, side = proposal.venue_rules, proposal.terms, proposal.side
+    why = None
+    if rules is not None and terms is not None and side is not None:
+        why = why_not_taken(side, terms, rules.taken)
+    return checked("terms_taken", why is None, why or "the venue takes such orders")
 
 
 def price_known(proposal: Proposal, desk: Desk) -> RuleChecked:

@@ -32,7 +32,7 @@ from ledger.postgres_book import PostgresBook
 from ledger.projections.portfolio import portfolio_id_of
 from ledger.values import Instrument, Side, derived_id, system_clock
 from signals.market import BadFeed, FeedUnavailable
-from tests.api_system import API, open_daybook
+from tests.api_system import API, open_daybook, problem_of
 
 FEED = "ccxt:binance?instrument=BTC-USDT"
 UNREACHED = "the market cannot be reached (live candles of binance): Daybook keeps trying, and goes on when it answers"
@@ -173,6 +173,34 @@ def test_the_portfolio_is_traded_at_the_venue_on_the_venues_own_market(
         TradeExecuted,
     ]
     assert len(httpx.get(f"{venue.url}/control/orders").json()) == 1
+
+
+@pytest.mark.parametrize(
+    ("terms", "said"),
+    [
+        (
+            {"type": "limit", "side": "buy", "quote_size": "100", "limit_price": "50000"},
+            "binance takes limit orders sized in base only",
+        ),
+        ({"type": "market", "side": "sell", "base_size": "0.001"}, None),
+    ],
+)
+def test_what_the_venue_does_not_take_is_refused_in_the_command(
+    venue: SimulatedVenue, folder: Path, database_url: str, terms: dict[str, str], said: str | None
+) -> None:
+    """Its declared facts are known before anything is stored or sent: the command is answered with the reason."""
+    assert added(venue, "--create", "--base", "USDT", "--adopt").exit_code == 0
+
+    with open_daybook(database_url, folder, FEED, portfolio="mine") as daybook:
+        daybook.system.loop.tick()
+        before = daybook.head()
+        answer = daybook.post("trades/execute", {"product_id": "BTC-USDT", **terms}, "an order")
+        if said is None:
+            assert answer.status_code == 201, answer.text
+        else:
+            assert (problem_of(answer), answer.json()["detail"]) == ("order-rejected:terms-taken", said)
+            assert daybook.head() == before
+            assert httpx.get(f"{venue.url}/control/orders").json() == []
 
 
 def test_daybook_comes_up_without_its_market_and_goes_on_when_that_answers(

@@ -13,6 +13,7 @@ from execution import rules_of_risk as risk
 from execution import rules_of_signals as signals
 from execution.bias_checks import CHECKS, Finding
 from execution.decision import WEIGHERS, Advice
+from execution.exchanges.declared import facts_of
 from execution.rules import FIRST, FOR_EVERY_ORDER, FOR_SIGNALS, NOT_YET
 from execution.sizing import Size
 from ledger.event_parts import RuleChecked
@@ -24,6 +25,8 @@ from tests.trading import NOON, RULES, Room, Script, ScriptedExchange, market
 
 PAGE: Final = Path(__file__).resolve().parent.parent / "docs" / "review.md"
 MINUTE: Final = timedelta(minutes=1)
+LUNO: Final = facts_of("luno").taken
+SALE: Final = market(Side.SELL)
 Example = tuple[tuple[str, ...], Callable[[Room], object], dict[str, Any]]
 
 
@@ -105,6 +108,7 @@ EXAMPLES: Final[dict[Callable[..., Any], Example]] = {
     orders.trading_open: ((), lambda room: room.halt("the weekend"), {}),
     orders.account_known: ((), _nothing, {"account": None}),
     orders.product_known: ((), _nothing, {"instrument": Instrument("BTC-EUR")}),
+    orders.terms_taken: ((), _nothing, {"venue_rules": replace(RULES, taken=LUNO), "terms": SALE, "side": Side.SELL}),
     orders.price_known: ((), _nothing, {"price": None}),
     orders.no_unknown_order: ((), lambda room: _ordered(room, "unknown"), {}),
     orders.in_steps: ((), _nothing, {"limit_price": Decimal("100.001")}),

@@ -22,6 +22,7 @@ from execution.exchange import (
     NotPlaced,
     OrderTicket,
     Refused,
+    TakenTerms,
     Unknown,
     VenueOrder,
     VenueTrade,
@@ -108,9 +109,10 @@ class CcxtExchange:
         return None if ask is None else self._read("what the key may do", lambda: ask(self._client))
 
     def rules(self, instrument: Instrument) -> InstrumentRules | None:
-        symbol = symbol_of(instrument)
+        symbol, taken = symbol_of(instrument), self.facts.taken
         return self._read(
-            "its markets", lambda: _rules(self._client.markets[symbol]) if symbol in self._client.markets else None
+            "its markets",
+            lambda: _rules(self._client.markets[symbol], taken) if symbol in self._client.markets else None,
         )
 
     def submit(self, ticket: OrderTicket) -> Accepted | Refused | Unknown:
@@ -354,7 +356,7 @@ def _client(facts: VenueFacts, api_key: ApiKey, clock: Clock, *, sandbox: bool) 
     return client
 
 
-def _rules(market: Row) -> InstrumentRules:
+def _rules(market: Row, taken: TakenTerms) -> InstrumentRules:
     precision, limits = part(market, "precision"), part(market, "limits")
     lot = number(precision, "amount")
     taker = market.get("taker")
@@ -365,6 +367,7 @@ def _rules(market: Row) -> InstrumentRules:
         minimum_value=number_or_none(part(limits, "cost"), "min") or ZERO,
         # The client keeps its own table of fees in floats; this is what a review reckons with, never what is booked.
         taker_fee=Decimal(str(taker)) if isinstance(taker, str | float | int) else HIGHEST_FEE,
+        taken=taken,
     )
 
 

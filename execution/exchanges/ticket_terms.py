@@ -2,17 +2,17 @@
 
 from decimal import Decimal
 
-from execution.exchange import OrderTicket
+from execution.exchange import OrderTicket, why_not_taken
 from execution.exchanges.answers import Row, number_or_none, part
 from execution.exchanges.venue_facts import VenueFacts
-from ledger.values import Side, decimal_text
+from ledger.values import decimal_text
 
 
 def why_not_sendable(ticket: OrderTicket, facts: VenueFacts, market: Row) -> str | None:
     """Why the venue cannot take the order as it is, in one sentence, or None. The client itself checks no minimum."""
     if not facts.client_id_pattern.fullmatch(ticket.client_order_id) or len(ticket.client_order_id) > 36:
         return f"{ticket.client_order_id[:80]!r} is no client order id at {facts.venue}"
-    return _wrong_kind(ticket, facts) or _wrong_size_mode(ticket, facts) or _too_small(ticket, market)
+    return why_not_taken(ticket.side, ticket, facts.taken) or _too_small(ticket, market)
 
 
 def quote_amount(ticket: OrderTicket, facts: VenueFacts) -> Decimal | None:
@@ -35,25 +35,6 @@ def terms_of(ticket: OrderTicket) -> dict[str, object]:
     if ticket.time_in_force not in (None, "gtc"):
         terms["timeInForce"] = str(ticket.time_in_force).upper()
     return terms
-
-
-def _wrong_kind(ticket: OrderTicket, facts: VenueFacts) -> str | None:
-    if ticket.kind == "stop" and not facts.stops:
-        return f"{facts.venue} takes no stop orders that become market orders"
-    if ticket.time_in_force is not None and ticket.time_in_force not in facts.times_in_force:
-        return f"{facts.venue} takes limit orders {' or '.join(sorted(facts.times_in_force))} only"
-    return None
-
-
-def _wrong_size_mode(ticket: OrderTicket, facts: VenueFacts) -> str | None:
-    market_order = ticket.kind != "limit"
-    if ticket.base_size is not None and market_order and ticket.side is Side.BUY and not facts.base_buys:
-        return f"{facts.venue} takes market buys sized in quote only"
-    if ticket.quote_size is not None and not market_order:
-        return "a limit order is sized in base"
-    if ticket.quote_size is not None and ticket.side is Side.SELL and not facts.quote_sells:
-        return f"{facts.venue} takes sales sized in base only"
-    return None
 
 
 def _too_small(ticket: OrderTicket, market: Row) -> str | None:

@@ -9,7 +9,7 @@ from typing import Final, Literal, TypeAlias
 
 import ccxt
 
-from execution.exchange import VenueOrder, VenueTrade
+from execution.exchange import TakenTerms, VenueOrder, VenueTrade
 from execution.exchanges.answers import OddAnswer, milliseconds, order_of, part, row_of, rows_of, trade_of
 from ledger.event_parts import TimeInForce
 
@@ -101,6 +101,11 @@ class VenueFacts:
     )
     by_venue_id: Callable[[Client, str, Asked], VenueOrder] = _order_by_venue_id
     sandbox: bool = False
+
+    @property
+    def taken(self) -> TakenTerms:
+        """The orders that the venue takes; through the client limit orders are sized in base everywhere."""
+        return TakenTerms(self.venue, self.base_buys, self.quote_sells, False, self.stops, self.times_in_force)
 
 
 def holding(client: Client, at: ListAt) -> int:
