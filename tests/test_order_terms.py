@@ -11,7 +11,7 @@ from execution.exchange import Accepted, FoundOrder, OrderTicket, Refused
 from execution.exchanges import paper as paper_module
 from execution.exchanges.paper import PaperExchange
 from ledger.book import MemoryBook
-from ledger.events import CancelRequested, OrderClosed
+from ledger.events import CancelRequested, OrderClosed, OrderRefused
 from ledger.values import Side
 from tests.factories import SteppingClock
 from tests.paper_market import bar
@@ -152,6 +152,22 @@ def test_a_stop_order_rests_at_the_venue_until_its_price_comes() -> None:
         found = shop.exchange.find(order.client_order_id)
         assert isinstance(found, FoundOrder)
         assert (found.state, found.filled) == ("filled", Decimal("0.01"))
+
+
+@pytest.mark.parametrize(("side", "stop"), [(SELL, "60000"), (SELL, "61000"), (BUY, "60000"), (BUY, "59000")])
+def test_a_stop_whose_price_has_passed_already_is_refused(side: Side, stop: str) -> None:
+    """As the real venue does: nothing is placed, and the answer is recorded as a refusal in its words."""
+    with desk_at() as desk:
+        service = desk.service()
+        service.step()
+        size = Decimal("0.01")
+        desk.order(service, side=side, kind="stop", quote_size=None, base_size=size, stop_price=Decimal(stop))
+
+        (order,), (refusal,) = desk.orders(), desk.of(OrderRefused)
+        assert (order.status, desk.there.orders()) == ("refused", [])
+        assert refusal.code == "OrderImmediatelyFillable"  # the client's name for -2010 with these words
+        assert "Stop price would trigger immediately." in refusal.text
+        assert desk.faults() == []
 
 
 @pytest.mark.parametrize(("frame", "state"), [("ioc", "expired"), ("fok", "expired"), ("gtc", "open"), (None, "open")])

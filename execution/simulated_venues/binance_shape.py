@@ -43,6 +43,7 @@ _CODES: Final[dict[Reason, tuple[int, str]]] = {
     "bad_price": (-1013, "Filter failure: PRICE_FILTER"),
     "too_small": (-1013, "Filter failure: LOT_SIZE"),
     "too_little_value": (-1013, "Filter failure: NOTIONAL"),
+    "would_trigger": (-2010, "Stop price would trigger immediately."),
     "no_funds": (-2010, "Account has insufficient balance for requested action."),
     "duplicate_id": (-2010, "Duplicate order sent."),
     "not_found": (-2013, "Order does not exist."),

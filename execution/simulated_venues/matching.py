@@ -22,6 +22,7 @@ Reason = Literal[
     "bad_price",
     "too_small",
     "too_little_value",
+    "would_trigger",
     "no_funds",
     "duplicate_id",
     "not_found",
@@ -202,6 +203,8 @@ class Matching:
             raise Rejected("too_small", f"the size is below {market.minimum_size}")
         if size * price < market.minimum_value:
             raise Rejected("too_little_value", f"the value is below {market.minimum_value}")
+        if wanted.stop_price and _beyond(wanted.side, self.prices[wanted.instrument], wanted.stop_price):
+            raise Rejected("would_trigger", "the market has reached the stop price already")
         needed = size if wanted.side is Side.SELL else (wanted.quote_size or size * price)
         if needed > self.free(_pays(wanted)):
             raise Rejected("no_funds", "the balance is too small")
