@@ -67,8 +67,13 @@ SEND_WITHIN: Final = timedelta(minutes=10)
 """An intent that has waited longer (the program was not running, say) is dropped: the market has moved on."""
 
 
+PATIENCE_S: Final = 1.0
+"""So long a cancelling waits for what is being sent, to ask the venue itself."""
+
+
 class TradeService(Decider):
-    """One portfolio's process manager. Its methods may be called from several threads; they run one after the other.
+    """One portfolio's process manager. Its methods may be called from several threads. What may send runs one after the other;
+    a person's wish to end something is stored at once.
 
     It stores and sends as long as `leadership` holds, and raises NotLeader from then on. `sender` names it in the
     attempts that it stores. Services of one portfolio that run at the same time must have different names: then only
@@ -148,11 +153,13 @@ class TradeService(Decider):
 
     def reject(self, signal_id: UUID, person: str, reason: str, record: Record) -> None:
         """A person says no to a signal that they were asked about. Raises WrongSignal."""
-        with self._gate:
-            self._decide(lambda desk: rejected_by(person, signal_id, reason, desk), record)
+        self._decide(lambda desk: rejected_by(person, signal_id, reason, desk), record)
 
     def cancel(self, order_id: UUID, reason: str, event_id: UUID, record: Record, actor: str = "owner") -> None:
-        """The wish is stored and the venue asked. Raises WrongOrder for an order that has ended, or that is none."""
+        """The wish is stored and the venue asked. Raises WrongOrder for an order that has ended, or that is none.
+
+        A send under way keeps the wish from nobody; where it takes long, the venue is asked after it.
+        """
 
         def wish(desk: Desk) -> list[NewEvent]:
             order = order_in(desk, order_id)
@@ -160,10 +167,13 @@ class TradeService(Decider):
                 raise WrongOrder(f"order {order_id} has ended: {order.reason}")
             return [cancel_request(order, reason, event_id, desk, actor)]
 
-        with self._gate:
-            self._decide(wish, record)
-            self._venues.hurry(order_id)
-            self._advance_orders()
+        self._decide(wish, record)
+        self._venues.hurry(order_id)
+        if self._gate.acquire(timeout=PATIENCE_S):
+            try:
+                self._advance_orders()
+            finally:
+                self._gate.release()
 
     def resolve(
         self, order_id: UUID, outcome: Settled, reason: str, event_id: UUID, record: Record, actor: str = "owner"
@@ -179,9 +189,7 @@ class TradeService(Decider):
                 raise WrongOrder(f"the outcome of order {order_id} is not unknown: it is {order.status}")
             return settled(order, outcome, reason, event_id, desk, actor)
 
-        with self._gate:
-            self._decide(word, record)
-            self._moved.notify_all()
+        self._decide(word, record)
 
     def wait_for(self, order_id: UUID, seconds: float) -> None:
         """Returns when the order has ended, or after `seconds` at the latest."""

@@ -2,13 +2,16 @@
 
 import threading
 from collections.abc import Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import timedelta
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import pytest
 
+from execution import trade_service
 from execution.decider import TRIES
 from execution.order_events import client_order_id, ticket_of
 from execution.review import TradeRejected
@@ -17,6 +20,7 @@ from execution.trade_service import SEND_WITHIN, SUBMIT_TIMEOUT, TradeService
 from ledger.book import Book, MemoryBook
 from ledger.events import (
     EVENTS,
+    CancelRequested,
     Event,
     OrderAccepted,
     OrderClosed,
@@ -37,6 +41,7 @@ from ledger.rows import Row
 from ledger.values import Side, derived_id
 from tests.factories import SteppingClock
 from tests.trading import BTC, Hook, Room, Script, ScriptedExchange, State, WatchedBook, WatchedExchange, market
+from tests.waiting import until
 
 VERDICTS = (SignalApproved, SignalRejected, SignalExpired)
 
@@ -598,3 +603,37 @@ def test_a_sale_and_a_limit_reach_the_venue_as_asked() -> None:
     (ticket,) = seen
     assert (ticket.instrument, ticket.side, ticket.kind) == (BTC, Side.SELL, "limit")
     assert (ticket.base_size, ticket.quote_size, ticket.limit_price) == (Decimal("0.5"), None, Decimal("101.5"))
+
+
+def test_a_send_that_hangs_keeps_nobody_from_ending_other_orders(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The wish to cancel is stored while another order is still being sent; the venue is asked in the step after it."""
+    monkeypatch.setattr(trade_service, "PATIENCE_S", 0.01)
+    resting, hanging = Script(states=("open", "open", "cancelled"), told=((),)), Script(states=("filled",))
+    room, sending, answered = Room(MemoryBook(SteppingClock()), "hangs"), threading.Event(), threading.Event()
+    sent: list[str] = []
+
+    def hang(side: str, effect: str) -> None:
+        if (side, effect) == ("before", "submit"):
+            sent.append(effect)
+            if len(sent) == 2:
+                sending.set()
+                answered.wait()
+
+    service = room.service(WatchedExchange(ScriptedExchange((resting, hanging)), hang))
+    room.mark()
+    first = room.request(service, market(limit="90", base="0.5"), 1)
+    record = partial(room.book.record, room.portfolio_id)
+    with ThreadPoolExecutor(2) as pool:
+        other = pool.submit(room.request, service, market(), 2)
+        sending.wait()
+        wish = pool.submit(service.cancel, first, "enough", derived_id("wish"), record)
+        try:
+            until(wish.done, "the wish to be stored")
+            assert (wish.result(), len(room.of(CancelRequested))) == (None, 1)
+            assert not other.done()
+        finally:
+            answered.set()
+    room.clock.move(seconds=20)
+    service.step()
+
+    assert {order.order_id: order.reason for order in room.orders()}[first] == "cancelled"
