@@ -24,7 +24,7 @@ from signals.freqtrade_rest import FreqtradeRest, FreqtradeUnavailable, Shown
 BACKFILL: Final = 100
 """So many of the newest rows are asked for: more than any signal may be old."""
 QUIET_S: Final = 30.0
-"""After so long a silence the rows are asked for over HTTP."""
+"""So long a silence, in seconds, is borne on an open websocket."""
 LARGEST_MESSAGE: Final = 16 * 1024 * 1024
 LONGEST_PAUSE_S: Final = 60.0
 TOPICS: Final = ("analyzed_df", "status")
@@ -73,7 +73,8 @@ class FreqtradeListener:
     """`run` listens until `stop` is called from another thread.
 
     `emit` makes a signal of an edge; `longest` is how old one may be by the policy in force; while that cannot be told
-    (None) nothing is judged. `pause` waits so many seconds and says whether it is time to end.
+    (None) nothing is judged. `pause` waits so many seconds and says whether it is time to end; `quiet_s` is the silence
+    after which the rows are asked for over HTTP.
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class FreqtradeListener:
         clock: Clock,
         longest: Callable[[], timedelta | None],
         pause: Callable[[float], bool] | None = None,
+        quiet_s: float = QUIET_S,
     ) -> None:
         self._source = source
         self._rest = rest
@@ -94,6 +96,7 @@ class FreqtradeListener:
         self._longest = longest
         self._stopping = threading.Event()
         self._pause = pause or self._stopping.wait
+        self._quiet_s = quiet_s
         self._gate = threading.Lock()
         self._socket: Socket | None = None
         self._messages = 0
@@ -162,7 +165,7 @@ class FreqtradeListener:
             self._ask(socket, pair)
         while not self._stopping.is_set():
             try:
-                message = socket.recv(timeout=QUIET_S)
+                message = socket.recv(timeout=self._quiet_s)
             except TimeoutError:
                 self.poll()
                 continue

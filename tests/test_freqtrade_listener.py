@@ -19,7 +19,7 @@ from api.listening import rest_of
 from api.settings import BadSettings, FreqtradeSettings, load_settings
 from ledger.values import Instrument, time_text
 from signals.freqtrade_edges import Edge
-from signals.freqtrade_listener import Emitted, FreqtradeListener, Source, websocket_of
+from signals.freqtrade_listener import QUIET_S, Emitted, FreqtradeListener, Source, websocket_of
 from signals.freqtrade_rest import FreqtradeUnavailable
 from signals.runner import signal_id
 from tests.api_system import Daybook, open_daybook, problem_of
@@ -52,7 +52,11 @@ class Ears:
     """A listener in a thread, the signals it gave, and the pauses it made; its clock is moved by hand."""
 
     def __init__(
-        self, double: FreqtradeDouble, settings: FreqtradeSettings, kept: dict[UUID, str] | None = None
+        self,
+        double: FreqtradeDouble,
+        settings: FreqtradeSettings,
+        kept: dict[UUID, str] | None = None,
+        quiet_s: float = QUIET_S,
     ) -> None:
         self.now = five_minutes(3)
         self.signals: dict[UUID, str] = {} if kept is None else kept
@@ -67,6 +71,7 @@ class Ears:
             lambda: self.now,
             lambda: LONGEST,
             self.pause,
+            quiet_s,
         )
         self._ended = threading.Event()
 
@@ -97,9 +102,11 @@ class Ears:
 
 
 @contextmanager
-def listening(double: FreqtradeDouble, kept: dict[UUID, str] | None = None, **changes: Any) -> Iterator[Ears]:
+def listening(
+    double: FreqtradeDouble, kept: dict[UUID, str] | None = None, quiet_s: float = QUIET_S, **changes: Any
+) -> Iterator[Ears]:
     """Listening to the double until the end of the block; connected, unless it cannot be."""
-    ears = Ears(double, double.settings(**changes), kept)
+    ears = Ears(double, double.settings(**changes), kept, quiet_s)
     thread = threading.Thread(target=ears.listener.run, daemon=True)
     thread.start()
     try:
@@ -139,11 +146,12 @@ def test_an_edge_on_the_socket_is_a_signal(freqtrade: FreqtradeDouble) -> None:
 def test_what_was_missed_is_filled_in_after_a_lost_connection(freqtrade: FreqtradeDouble) -> None:
     """Candles that closed while the socket was away come by back-fill, once; pauses double only while nothing is heard."""
     with listening(freqtrade) as ears:
-        before = list(freqtrade.sockets)
+        freqtrade.accepts_sockets = False
         freqtrade.drop()
-        until(lambda: all(one not in freqtrade.sockets for one in before), "the socket to go")
+        until(lambda: not freqtrade.sockets, "the socket to go")
         closes(ears, freqtrade, 3, silent=True, enter_long=1)
         closes(ears, freqtrade, 4, silent=True, enter_long=1, exit_long=0)
+        freqtrade.accepts_sockets = True
         ears.until("signals_new")
         ears.until("frames", 2)
         closes(ears, freqtrade, 5, exit_long=1)
@@ -151,6 +159,16 @@ def test_what_was_missed_is_filled_in_after_a_lost_connection(freqtrade: Freqtra
 
     assert ears.heard == ["enter_long", "exit_long"]
     assert ears.pauses[0] == 1.0
+
+
+def test_a_socket_that_falls_silent_is_polled(freqtrade: FreqtradeDouble) -> None:
+    """Rows that never come on an open connection are asked for over HTTP after the time that is borne."""
+    with listening(freqtrade, quiet_s=0.05) as ears:
+        closes(ears, freqtrade, 3, silent=True, enter_long=1)
+        ears.until("signals_new")
+
+        assert ears.listener.listening.connects == 1
+    assert ears.heard == ["enter_long"]
 
 
 def test_a_gap_on_the_socket_is_filled(freqtrade: FreqtradeDouble) -> None:
