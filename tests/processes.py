@@ -6,16 +6,16 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from threading import Thread
 from typing import Any, Final
 
 import httpx
 import psutil
 
+from tests.commands import Command
 from tests.conftest import server_folder
 from tests.market_files import write_market
 from tests.waiting import DEADLINE_S, until
@@ -37,15 +37,13 @@ class Home:
 
     def run(self, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
         """What a command that ends by itself said. Settings given here win."""
-        return subprocess.run(
-            [DAYBOOK, *arguments],
-            env=self.environment(**settings),
-            cwd=self.folder,
-            capture_output=True,
-            text=True,
-            timeout=DEADLINE_S,
-            check=False,
-        )
+        command = [str(DAYBOOK), *arguments]
+        running = Command(command, self.folder, self.environment(**settings))
+        try:
+            code = running.wait()
+        finally:
+            running.kill()
+        return subprocess.CompletedProcess(command, code, "".join(running.out), "".join(running.err))
 
     def replay(self, *arguments: str, **settings: str) -> tuple[int, dict[str, Any]]:
         """The exit code and the object of `daybook replay --verify --json`."""
@@ -111,11 +109,16 @@ def free_port() -> int:
 class Serving:
     """A running `daybook serve` and what it has said so far."""
 
-    process: subprocess.Popen[str]
+    process: Command
     url: str
-    out: list[str] = field(default_factory=list)
-    err: list[str] = field(default_factory=list)
-    readers: list[Thread] = field(default_factory=list)
+
+    @property
+    def out(self) -> list[str]:
+        return self.process.out
+
+    @property
+    def err(self) -> list[str]:
+        return self.process.err
 
     @property
     def ready(self) -> bool:
@@ -141,40 +144,16 @@ class Serving:
 
     def end(self, signal_number: int) -> int:
         """The exit code after this signal; everything it said has been read."""
-        if self.process.poll() is None:
-            self.process.send_signal(signal_number)
-        code = self.process.wait(DEADLINE_S)
-        for reader in self.readers:
-            reader.join(DEADLINE_S)
-        return code
+        self.process.send_signal(signal_number)
+        return self.process.wait()
 
 
 @contextmanager
 def serving(home: Home, **settings: str) -> Iterator[Serving]:
     """A `daybook serve` that has been started; at the end it is killed if it still runs."""
-    process = subprocess.Popen(
-        [DAYBOOK, "serve"],
-        env=home.environment(**settings),
-        cwd=home.folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    port = settings.get("port", home.settings["port"])
-    running = Serving(process, f"http://127.0.0.1:{port}")
-    for stream, lines in ((process.stdout, running.out), (process.stderr, running.err)):
-        reader = Thread(target=_read_all, args=(stream, lines), daemon=True)
-        reader.start()
-        running.readers.append(reader)
+    process = Command([str(DAYBOOK), "serve"], home.folder, home.environment(**settings), new_session=True)
+    running = Serving(process, f"http://127.0.0.1:{settings.get('port', home.settings['port'])}")
     try:
         yield running
     finally:
         running.end(signal.SIGKILL)
-        for pipe in (process.stdout, process.stderr):
-            assert pipe is not None
-            pipe.close()
-
-
-def _read_all(stream: Iterable[str], lines: list[str]) -> None:
-    lines.extend(stream)
