@@ -35,6 +35,8 @@ settings.load_profile("default")
 # Tests kill processes, not machines: what the kernel has is enough, and the disk need not be waited for.
 _FAST = "-c fsync=off -c full_page_writes=off -c synchronous_commit=off -c max_connections=200 -c shared_buffers=64MB"
 _TEMPLATE = "daybook_template"
+_MEMORY = Path("/dev/shm")
+_ENOUGH_MEMORY = 4 * 2**30
 
 LogMaker = Callable[[Clock], EventLog]
 BookMaker = Callable[[], Book]
@@ -66,12 +68,17 @@ def own_arithmetic() -> Iterator[None]:
 @contextmanager
 def server_folder() -> Iterator[Path]:
     """An empty folder that the server's own user can reach (pytest's own are closed to it), removed afterwards."""
-    folder = Path(tempfile.mkdtemp(prefix="daybook-test-"))
+    folder = Path(tempfile.mkdtemp(prefix="daybook-test-", dir=_memory()))
     folder.chmod(0o755)
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _memory() -> Path | None:
+    """A file system in memory, where there is one: a database is made there in a quarter of the time."""
+    return _MEMORY if _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free >= _ENOUGH_MEMORY else None
 
 
 @pytest.fixture(scope="session")
@@ -180,13 +187,18 @@ def wait_until_blocked(database_url: str, work: "Future[Any]") -> None:
 
 def _database(cluster_url: str, template: str) -> Iterator[str]:
     name = f"daybook_test_{next(_numbers)}"
-    _administer(cluster_url, f"create database {name} template {template}")
+    _administer(
+        cluster_url,
+        "set file_copy_method = clone",  # the kernel copies the files: nothing goes through the server's own memory
+        f"create database {name} template {template} strategy file_copy",
+    )
     try:
         yield database_at(cluster_url, name)
     finally:
         _administer(cluster_url, f"drop database {name} with (force)")
 
 
-def _administer(cluster_url: str, statement: str) -> None:
+def _administer(cluster_url: str, *statements: str) -> None:
     with psycopg.connect(cluster_url, autocommit=True) as connection:
-        connection.execute(statement)
+        for statement in statements:
+            connection.execute(statement)
