@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import lru_cache
 from heapq import merge
 from itertools import count, islice, takewhile
 from math import pi, sin
@@ -114,8 +115,9 @@ _TURNOVER: Final = 300_000.0
 Array = NDArray[np.float64]
 
 
-def _block(seed: int, instrument: Instrument, timeframe: timedelta, block: int) -> list[Candle | None]:
-    """The candles of one block by number, None where one is missing."""
+@lru_cache(maxsize=64)
+def _block(seed: int, instrument: Instrument, timeframe: timedelta, block: int) -> tuple[Candle | None, ...]:
+    """The candles of one block by number, None where one is missing. The newest blocks are kept: warming up reads twice."""
     key = crc32(instrument.encode())
     dice = np.random.default_rng((seed, key, block))
     regime = _REGIMES[dice.choice(len(_REGIMES), p=_SHARES)]
@@ -130,10 +132,10 @@ def _block(seed: int, instrument: Instrument, timeframe: timedelta, block: int) 
     missing = dice.random(BLOCK) < _MISSING
     begins_at = BEGINS_AT + block * BLOCK * timeframe
     rows = zip(opens, highs, lows, closes, volumes, strict=True)
-    return [
+    return tuple(
         None if missing[number] else _candle(instrument, timeframe, begins_at + number * timeframe, *row)
         for number, row in enumerate(rows)
-    ]
+    )
 
 
 def _path(level: float, next_level: float, regime: _Regime, steps: Array) -> Array:
