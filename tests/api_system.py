@@ -29,6 +29,7 @@ BASE: Final = "http://127.0.0.1:8321"
 API: Final = "/api/v1"
 BUY: Final = {"product_id": "BTC-USD", "side": "buy", "quote_size": "50", "type": "market"}
 PROBLEM: Final = "urn:daybook:problem:"
+_documents: Final[list[dict[str, Any]]] = []
 
 
 class Daybook:
@@ -38,7 +39,7 @@ class Daybook:
         self.system = system
         self.client = client
         self._moved = moved
-        self._document: dict[str, Any] = client.get("/api/schema/openapi.json").json()
+        self._document = served_document(client)
 
     def get(self, path: str, **parameters: object) -> Response:
         return self.send("GET", path, params={name: str(value) for name, value in parameters.items()})
@@ -116,6 +117,13 @@ def configured_logs() -> Iterator[None]:
         root.handlers = before[1]
         root.setLevel(before[0])
         apscheduler.setLevel(before[2])
+
+
+def served_document(client: TestClient[Litestar]) -> dict[str, Any]:
+    """The OpenAPI document. Every application serves the same one, so that the first is asked for all."""
+    if not _documents:
+        _documents.append(client.get("/api/schema/openapi.json").json())
+    return _documents[0]
 
 
 def described(document: Mapping[str, Any], method: str, answer: Response) -> list[str]:

@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 from litestar.routes import HTTPRoute
 
-from tests.api_system import BUY, Daybook, described, open_daybook
+from tests.api_system import BUY, Daybook, described, open_daybook, served_document
+from tests.freqtrade_double import FreqtradeDouble
 from tests.json_schema import faults
+from tests.processes import free_port
 
 OPERATIONS = {
     *("getPortfolio", "getPosition", "listPortfolios", "listTrades", "getTrade", "previewTrade", "executeTrade"),
@@ -48,6 +50,16 @@ def document(daybook: Daybook) -> dict[str, Any]:
     """The document as anyone gets it."""
     found: dict[str, Any] = daybook.client.get("/api/schema/openapi.json").json()
     return found
+
+
+def test_every_application_serves_the_same_document(database_url: str, tmp_path: Path) -> None:
+    """Whatever its settings: so the answers of all are held to the document of the first that was asked."""
+    told = []
+    for freqtrade in (None, FreqtradeDouble(free_port()).settings()):
+        with open_daybook(database_url, tmp_path, freqtrade=freqtrade) as running:
+            told.append(running.client.get("/api/schema/openapi.json").json())
+            assert served_document(running.client) == told[0]
+    assert told[0] == told[1]
 
 
 def operations(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
