@@ -34,7 +34,7 @@ run: setup  ## Start Daybook; Ctrl-C stops it
 	@exec $(VENV)/bin/daybook serve $(ARGS)
 
 test: setup  ## Run the tests
-	@$(VENV)/bin/pytest --numprocesses 2 --dist loadfile $(ARGS)
+	@$(VENV)/bin/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-nightly: setup second-opinions  ## Run the tests that take minutes
 	@$(VENV)/bin/pytest -m nightly $(ARGS)

@@ -1,6 +1,5 @@
 """Portfolios replayed side by side: the same result at every number of workers, and after a worker was killed."""
 
-import multiprocessing
 import os
 import signal
 from collections.abc import Callable
@@ -20,12 +19,9 @@ from ledger.postgres_book import PostgresBook
 from ledger.replay import verify_portfolio
 from tests.conftest import wait_until_blocked
 from tests.factories import Story, realistic_batches, record_all
+from tests.worker_processes import processes
 
 Superuser = psycopg.Connection[tuple[Any, ...]]
-
-
-def processes(workers: int) -> Callable[[], ProcessPoolExecutor]:
-    return lambda: ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"))
 
 
 @pytest.fixture

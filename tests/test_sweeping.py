@@ -1,11 +1,9 @@
 """Sweeps: every combination once, the same at any number of workers and after any interruption."""
 
 import json
-import multiprocessing
 import os
 import re
 import signal
-from collections.abc import Callable
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
@@ -26,7 +24,9 @@ from api.sweeping import sweep
 from api.trials import RESULTS
 from api.walking_forward import walk_forward
 from execution.exchanges.paper import PaperTerms
+from ledger.parallel import NewExecutor
 from tests.market_files import write_market
+from tests.worker_processes import processes
 
 SIX_HOURS = timedelta(hours=6)
 AXES = (Axis("length", (5, 9)), Axis("oversold", (25, 30, 60)), Axis("limit.cooldown_minutes", (0, 720)))
@@ -42,10 +42,6 @@ def spec(tmp_path_factory: pytest.TempPathFactory) -> BacktestSpec:
 
 def threads() -> Executor:
     return ThreadPoolExecutor(1)
-
-
-def processes(workers: int) -> Callable[[], ProcessPoolExecutor]:
-    return lambda: ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"))
 
 
 @pytest.fixture(scope="module")
@@ -67,10 +63,10 @@ def test_every_combination_is_its_own_backtest(spec: BacktestSpec, alone: sweepi
     assert (by_itself.run_id, by_itself.log_hash) == (alone.trials[0].run_id, alone.trials[0].log_hash)
 
 
-@pytest.mark.parametrize("workers", [1, 2, 4])
-def test_every_number_of_workers_says_the_same(spec: BacktestSpec, alone: sweeping.Sweep, workers: int) -> None:
-    """Processes change nothing: the same trials, the same hashes."""
-    assert sweep(spec, AXES, processes(workers)) == alone
+@pytest.mark.parametrize("pool", [processes(1), lambda: new_executor(Labour(2)), processes(4)])
+def test_every_number_of_workers_says_the_same(spec: BacktestSpec, alone: sweeping.Sweep, pool: NewExecutor) -> None:
+    """Processes change nothing: the same trials, the same hashes. Two are started as `--workers` starts them."""
+    assert sweep(spec, AXES, pool) == alone
 
 
 def test_a_cluster_says_the_same(spec: BacktestSpec, alone: sweeping.Sweep) -> None:
