@@ -97,14 +97,26 @@ def test_a_killed_worker_costs_time_and_nothing_else(spec: BacktestSpec, alone: 
     assert sorted(kept) == sorted(one.run_id for one in alone.trials)
 
 
+@pytest.fixture(scope="module")
+def results(spec: BacktestSpec, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """What a sweep that ran to its end has written."""
+    folder = tmp_path_factory.mktemp("swept")
+    sweep(spec, AXES, threads, folder)
+    return (folder / RESULTS).read_bytes()
+
+
 @pytest.mark.parametrize("cut", [0, 2, 300, 1500])
 def test_a_sweep_goes_on_where_it_stood(
-    spec: BacktestSpec, alone: sweeping.Sweep, tmp_path: Path, cut: int, monkeypatch: pytest.MonkeyPatch
+    spec: BacktestSpec,
+    alone: sweeping.Sweep,
+    results: bytes,
+    tmp_path: Path,
+    cut: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Whatever an interruption left of the file, whole lines are not run again, and the end is the same."""
-    sweep(spec, AXES, threads, tmp_path)
     file = tmp_path / RESULTS
-    file.write_bytes(file.read_bytes()[:-cut] if cut else file.read_bytes())
+    file.write_bytes(results[:-cut] if cut else results)
     whole = file.read_bytes().count(b"\n")
     runs: list[BacktestSpec] = []
 
