@@ -23,7 +23,7 @@ BUY = {"product_id": "BTC-USD", "side": "buy", "quote_size": "50", "type": "mark
 @pytest.fixture
 def home() -> Iterator[Home]:
     """A home that nothing has been started in yet; its PostgreSQL is the embedded one."""
-    with new_home() as made:
+    with new_home(speed=1200) as made:
         yield made
 
 
