@@ -187,18 +187,14 @@ def wait_until_blocked(database_url: str, work: "Future[Any]") -> None:
 
 def _database(cluster_url: str, template: str) -> Iterator[str]:
     name = f"daybook_test_{next(_numbers)}"
-    _administer(
-        cluster_url,
-        "set file_copy_method = clone",  # the kernel copies the files: nothing goes through the server's own memory
-        f"create database {name} template {template} strategy file_copy",
-    )
+    # Files are copied as files: nothing goes through the server's own memory and its log.
+    _administer(cluster_url, f"create database {name} template {template} strategy file_copy")
     try:
         yield database_at(cluster_url, name)
     finally:
         _administer(cluster_url, f"drop database {name} with (force)")
 
 
-def _administer(cluster_url: str, *statements: str) -> None:
+def _administer(cluster_url: str, statement: str) -> None:
     with psycopg.connect(cluster_url, autocommit=True) as connection:
-        for statement in statements:
-            connection.execute(statement)
+        connection.execute(statement)
