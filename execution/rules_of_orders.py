@@ -45,7 +45,8 @@ def terms_taken(proposal: Proposal, desk: Desk) -> RuleChecked:
     why = None
     if rules is not None and terms is not None and side is not None:
         why = why_not_taken(side, terms, rules.taken)
-    return checked("terms_taken", why is None, why or "the venue takes such orders")
+    kind = terms.kind if terms is not None else "market"
+    return checked("terms_taken", why is None, why or "the venue takes such orders", kind=kind)
 
 
 def price_known(proposal: Proposal, desk: Desk) -> RuleChecked:
