@@ -30,9 +30,12 @@ def rate(
     return Figure(name, count / (clock() - started), unit, limit)
 
 
-def peak_memory_mb() -> float:
-    """The most memory this process has held so far, in MB (the database server not included)."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def peak_memory_mb(who: int = resource.RUSAGE_SELF) -> float:
+    """The most memory this process has held so far, in MB (the database server not included).
+
+    With RUSAGE_CHILDREN: the most that any one process it started has held, of those that have ended.
+    """
+    return resource.getrusage(who).ru_maxrss / 1024
 
 
 def processor_seconds() -> float:

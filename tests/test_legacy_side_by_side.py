@@ -1,5 +1,6 @@
 """A long source is translated and compared in several processes: to the same work file and the same figures."""
 
+import multiprocessing
 import os
 import signal
 import sqlite3
@@ -16,7 +17,7 @@ from sqlalchemy import Engine
 from ledger.log import NoSuchPortfolio
 from ledger.processes import worker_processes
 from ledger.values import Asset
-from migrations.legacy import run, side_by_side, stage
+from migrations.legacy import parts, run, side_by_side, stage
 from migrations.legacy.decisions import Decisions
 from migrations.legacy.pnl import compared
 from migrations.legacy.source import BadSource, open_source
@@ -91,6 +92,33 @@ def test_rows_about_one_execution_stay_in_one_part(tmp_path: Path, monkeypatch: 
     assert translated(path, None)[0] != whole
 
 
+def test_a_dense_history_comes_in_parts_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows without fills, each close to the one before: no part holds more of them than fit, with one cluster over."""
+    path = make_legacy(tmp_path / "legacy.db", 1, 3, 5).path
+    with closing(sqlite3.connect(path)) as connection, connection:
+        columns = "bot_id, order_id, product_id, side, size, price, status"
+        values = "1, 'o-' || value, 'BTC-USD', 'BUY', 0.1, 100, 'filled'"
+        connection.execute(
+            f"with recursive numbers(value) as (select 1 union all select value + 1 from numbers where value < 900)"
+            f" insert into trades ({columns}, created_at) select {values},"
+            " datetime('2025-01-01', value * 60 || ' seconds') from numbers"
+        )
+    sizes = []
+
+    def seen(_: object, work: Callable[[Any], Any], some: Iterable[Any]) -> Iterator[Any]:
+        for one in some:
+            if work.func is parts.others_told:  # type: ignore[attr-defined]
+                sizes.append(sum(map(len, one)))
+            yield work(one)
+
+    monkeypatch.setattr(stage, "AT_ONCE", 50)
+    monkeypatch.setattr(stage, "each", seen)
+    translated(path, None)
+
+    assert sum(sizes) >= 900
+    assert max(sizes) <= 50 + stage.LARGEST_CLUSTER
+
+
 def test_a_long_source_is_moved_in_by_several_processes(
     engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -107,6 +135,7 @@ def test_a_long_source_is_moved_in_by_several_processes(
         return side_by_side.processes_for(rows)
 
     monkeypatch.setattr(side_by_side, "MANY_ROWS", 1)
+    monkeypatch.setattr(side_by_side, "_processors", lambda: 2)
     monkeypatch.setattr(run, "processes_for", told)
     long.run()
     found = long.check()
@@ -121,9 +150,10 @@ def test_a_killed_worker_is_one_sentence(engine: Engine, tmp_path: Path, monkeyp
     legacy = make_legacy(tmp_path / "legacy.db", 5, 40, 5)
     move = move_of(engine, legacy, tmp_path, "killed")
     monkeypatch.setattr(side_by_side, "MANY_ROWS", 1)
+    monkeypatch.setattr(side_by_side, "_processors", lambda: 2)
     monkeypatch.setattr(stage, "signals_told", die)
 
-    with pytest.raises(BadSource, match="was killed: look for lack of memory"):
+    with pytest.raises(BadSource, match="ended too early: look for lack of memory"):
         move.run()
     with pytest.raises(NoSuchPortfolio):
         move.events()
@@ -131,4 +161,5 @@ def test_a_killed_worker_is_one_sentence(engine: Engine, tmp_path: Path, monkeyp
 
 def die(*_: object) -> None:
     """What the system does to a process when memory is short."""
+    assert multiprocessing.parent_process() is not None, "the tests themselves live on"
     os.kill(os.getpid(), signal.SIGKILL)

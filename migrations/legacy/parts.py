@@ -5,18 +5,14 @@ Parts are independent of one another, so that several processes can work on them
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import timedelta
 from typing import Final, NamedTuple
 
 from migrations.legacy.bots import translated_signal
 from migrations.legacy.cells import Row
 from migrations.legacy.decisions import Decisions, decision_of
-from migrations.legacy.orders import WINDOW, translated_cluster, translated_order
+from migrations.legacy.orders import translated_cluster, translated_order
 from migrations.legacy.outcomes import RANKS, Context, Fate, Seen, Staged, Translation, micros
 from migrations.legacy.trade_rows import RawRow, TradeRow, place_of, raw_of, trade_of
-
-LARGEST_CLUSTER: Final = 200
-"""Without fills to tell, at most so many rows are compared with one another."""
 
 _compact: Final = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
@@ -64,7 +60,7 @@ def trades_placed(decisions: Decisions, rows: Sequence[tuple[str, Row]]) -> list
     found: list[Values] = []
     for key, row in rows:
         ref, product, side, at = place_of(row, decision_of(decisions, "trades", key))
-        found.append((key, _packed(row), ref or None, product, side, micros(at) if at is not None else 0))
+        found.append((key, _packed(row), ref or None, product, side, None if at is None else micros(at)))
     return found
 
 
@@ -79,24 +75,9 @@ def orders_told(context: Context, columns: Columns, orders: Sequence[Order]) -> 
     return told(translations())
 
 
-def others_told(context: Context, columns: Columns, rows: Sequence[Kept]) -> Told:
-    """The rows of which no fill is known, product by product and side by side, in order of time."""
-
-    def translations() -> Iterator[Translation]:
-        cluster: list[TradeRow] = []
-        for kept in rows:
-            trade = _trade(context, columns, kept)
-            if cluster and not _together(cluster[-1], trade):
-                yield translated_cluster(context, cluster)
-                cluster = []
-            elif len(cluster) >= LARGEST_CLUSTER:
-                end = _widest_gap(cluster)
-                yield translated_cluster(context, cluster[:end])
-                cluster = cluster[end:]
-            cluster.append(trade)
-        yield translated_cluster(context, cluster)
-
-    return told(translations())
+def others_told(context: Context, columns: Columns, clusters: Sequence[Sequence[Kept]]) -> Told:
+    """The rows of which no fill is known, those that may tell of one execution together."""
+    return told(translated_cluster(context, [_trade(context, columns, kept) for kept in one]) for one in clusters)
 
 
 def signals_told(context: Context, rows: Sequence[tuple[str, Row]]) -> Told:
@@ -133,22 +114,6 @@ def _trade(context: Context, columns: Columns, kept: Kept) -> TradeRow:
 def _fill(context: Context, columns: Columns, kept: Kept) -> RawRow | str:
     key, cells = kept
     return raw_of(key, _unpacked(columns, "raw_trades", cells), decision_of(context.decisions, "raw_trades", key))
-
-
-def _together(before: TradeRow, after: TradeRow) -> bool:
-    if before.at is None or after.at is None or (before.product, before.side) != (after.product, after.side):
-        return False
-    return after.at - before.at <= WINDOW
-
-
-def _widest_gap(cluster: Sequence[TradeRow]) -> int:
-    """Where to part a long row of trades: where two in its second half lie farthest from each other."""
-
-    def gap(place: int) -> timedelta:
-        before, after = cluster[place - 1].at, cluster[place].at
-        return after - before if before is not None and after is not None else timedelta(0)
-
-    return max(range(len(cluster) // 2, len(cluster)), key=gap)
 
 
 def _texts(texts: Sequence[str]) -> str:

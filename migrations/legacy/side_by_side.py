@@ -19,9 +19,9 @@ MOST: Final = 4
 def processes_for(rows: int) -> Iterator[Executor | None]:
     """Processes for the work on so many rows; None where it is done as soon without them.
 
-    Raises BadSource when the system has killed one of them.
+    Raises BadSource when one of them ends before its work is done.
     """
-    count = min(os.cpu_count() or 1, MOST)
+    count = min(_processors(), MOST)
     if rows < MANY_ROWS or count < 2:  # one alone would only carry parts
         yield None
         return
@@ -30,5 +30,10 @@ def processes_for(rows: int) -> Iterator[Executor | None]:
             yield processes
     except BrokenExecutor:
         raise BadSource(
-            "a process that worked on it was killed: look for lack of memory in the system's log, then try again"
+            "a process that worked on it ended too early: look for lack of memory in the system's log, then try again"
         ) from None
+
+
+def _processors() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -9,7 +9,7 @@ from functools import partial
 from itertools import chain, groupby, islice
 from operator import itemgetter
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 from uuid import UUID
 
 from ledger.processes import each
@@ -36,6 +36,8 @@ from migrations.legacy.source import BadSource, Source
 
 AT_ONCE: Final = 1_000
 """So many rows are worked on at once."""
+LARGEST_CLUSTER: Final = 200
+"""Without fills to tell, at most so many rows are compared with one another."""
 _WINDOW: Final = WINDOW // timedelta(microseconds=1)
 
 Progress = Callable[[int], None]
@@ -65,6 +67,14 @@ _INDEXES: Final = """
 create index seen_by_product on seen (product, at, id);
 create index events_by_time on events (portfolio, at, rank, number, sub);
 """
+
+
+class Placed(NamedTuple):
+    """A row of `trades`: its product and side, its time in microseconds since 1970 (None where it tells none)."""
+
+    traded: tuple[str, str]
+    at: int | None
+    kept: Kept
 
 
 class Stage:
@@ -216,26 +226,48 @@ def _orders(connection: sqlite3.Connection) -> Iterator[Order]:
             yield [(key, cells) for _, key, cells in some], trades
 
 
-def _others(connection: sqlite3.Connection) -> Iterator[Sequence[Kept]]:
-    """The rows of which no fill is known, product by product and side by side, in order of time.
+def _others(connection: sqlite3.Connection) -> Iterator[Sequence[Sequence[Kept]]]:
+    """The clusters of rows of which no fill is known, some at once."""
+    some: list[Sequence[Kept]] = []
+    rows = 0
+    for cluster in _clusters(connection):
+        some.append(cluster)
+        rows += len(cluster)
+        if rows >= AT_ONCE:
+            yield some
+            some, rows = [], 0
+    yield some
 
-    They are parted only where two rows cannot be about one execution.
-    """
-    some: list[Kept] = []
-    before: tuple[str, str, int] | None = None
+
+def _clusters(connection: sqlite3.Connection) -> Iterator[Sequence[Kept]]:
+    """Rows of one product and side of which no fill is known, in order of time, none far from the one before."""
+    cluster: list[Placed] = []
     with closing(connection.cursor()) as cursor:
         cursor.execute(
-            "select key, cells, product, side, at from trade_rows where turn is null order by product, side, at, place"
+            "select product, side, at, key, cells from trade_rows where turn is null order by product, side, at, place"
         )
-        for key, cells, product, side, at in cursor:
-            if (
-                before is not None
-                and len(some) >= AT_ONCE
-                and (before[:2] != (product, side) or at > before[2] + _WINDOW)
-            ):
-                yield some
-                some = []
-            some.append((key, cells))
-            before = (product, side, at)
-    if some:
-        yield some
+        for product, side, at, key, cells in cursor:
+            placed = Placed((product, side), at, (key, cells))
+            end = len(cluster)
+            if cluster and _together(cluster[-1], placed):
+                end = _widest_gap(cluster) if end >= LARGEST_CLUSTER else 0
+            if end:
+                yield [one.kept for one in cluster[:end]]
+                cluster = cluster[end:]
+            cluster.append(placed)
+    yield [one.kept for one in cluster]
+
+
+def _together(before: Placed, after: Placed) -> bool:
+    if before.at is None or after.at is None or before.traded != after.traded:
+        return False
+    return after.at - before.at <= _WINDOW
+
+
+def _widest_gap(cluster: Sequence[Placed]) -> int:
+    """Where to part a long row of trades: where two in its second half lie farthest from each other."""
+
+    def gap(place: int) -> int:
+        return (cluster[place].at or 0) - (cluster[place - 1].at or 0)
+
+    return max(range(len(cluster) // 2, len(cluster)), key=gap)
