@@ -7,7 +7,7 @@ all it records derive from their causes, so that nothing is concluded twice.
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
 from uuid import UUID
@@ -56,7 +56,7 @@ from ledger.projections.orders import OrderView
 from ledger.projections.signals import SignalView
 from ledger.projections.trades import TradeView
 from ledger.rows import replaced
-from ledger.send_gate import LocalGate, SendGate
+from ledger.send_gate import Held, LocalGate, SendGate
 from ledger.values import Clock, Instrument
 
 SUBMIT_TIMEOUT: Final = timedelta(seconds=30)
@@ -259,12 +259,11 @@ class TradeService(Decider):
         if not stored or not isinstance(stored[0].event, OrderSubmitted):
             return
         attempted = replaced(order, status="submitted")
-        with self._sends.sending(self._portfolio_id):
-            # What is seen of a halt here is still so when the venue is called.
+        with self._sends.sending(self._portfolio_id) as held:
+            # What is seen of a halt here is still so when the venue is called, if halts have been kept waiting until then.
             with self._desk() as desk:
-                changed = _changed(attempted, desk)
-                late = unwanted(order, desk) or desk.now >= stored[0].event.deadline
-            answer = None if changed or late else self._submitted(order)
+                changed, unwished = _changed(attempted, desk), unwanted(order, desk)
+            answer = None if changed or unwished else self._submitted(order, stored[0].event.deadline, held)
         if changed:
             return
         if answer is None:
@@ -274,9 +273,12 @@ class TradeService(Decider):
         if isinstance(answer, Accepted):
             self._collect([replaced(order, status="accepted")])
 
-    def _submitted(self, order: OrderView) -> Accepted | Refused | Unknown:
+    def _submitted(self, order: OrderView, deadline: datetime, held: Held) -> Accepted | Refused | Unknown | None:
+        """The venue's answer; None when nothing was sent, for this program stood still too long in front of it."""
         self._venues.sends(order)
         self._leadership.confirm()
+        if not held() or self._clock() >= deadline:
+            return None
         return self._venues.at(order).submit(ticket_of(order))
 
     def _attempt(self, order: OrderView, desk: Desk) -> list[NewEvent]:

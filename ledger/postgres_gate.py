@@ -1,14 +1,16 @@
 """The gate between sends and halts in PostgreSQL: it holds between all processes on one database."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from uuid import UUID
 
 import psycopg
 from sqlalchemy import Engine
 
+from ledger.database import DATABASE_GONE
 from ledger.postgres import Raw, raw
-from ledger.send_gate import PATIENCE_S
+from ledger.send_gate import PATIENCE_S, Held
 
 
 class DatabaseGate:
@@ -22,10 +24,16 @@ class DatabaseGate:
         self._patience = f"{int(patience_s * 1000)}ms"
 
     @contextmanager
-    def sending(self, portfolio_id: UUID) -> Iterator[None]:
-        with self._engine.begin() as connection:
-            raw(connection).execute("select pg_advisory_xact_lock_shared(73052, hashtext(%s))", (str(portfolio_id),))
-            yield
+    def sending(self, portfolio_id: UUID) -> Iterator[Held]:
+        connection = self._engine.connect()
+        try:
+            own = raw(connection)
+            own.execute("select pg_advisory_xact_lock_shared(73052, hashtext(%s))", (str(portfolio_id),))
+            yield partial(_lives, own)
+        finally:
+            # The lock is gone with the session, whatever becomes of it.
+            with suppress(*DATABASE_GONE):
+                connection.close()
 
     @contextmanager
     def halting(self, portfolio_id: UUID) -> Iterator[bool]:
@@ -40,3 +48,11 @@ class DatabaseGate:
         except psycopg.errors.LockNotAvailable:
             return False
         return True
+
+
+def _lives(session: Raw) -> bool:
+    try:
+        session.execute("select")
+    except DATABASE_GONE:
+        return False
+    return True

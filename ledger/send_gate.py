@@ -2,7 +2,7 @@
 
 import threading
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Final, Protocol
 from uuid import UUID
@@ -11,11 +11,18 @@ PATIENCE_S: Final = 40
 """A send under way keeps a halt waiting no longer: a program that hangs in one must not keep trading open."""
 
 
+Held = Callable[[], bool]
+
+
 class SendGate(Protocol):
     """Sends and halts of a portfolio, kept apart, whoever they come from."""
 
-    def sending(self, portfolio_id: UUID) -> AbstractContextManager[None]:
-        """No halt is stored while the context is open. A send begins when it is entered: then it looks, then it calls."""
+    def sending(self, portfolio_id: UUID) -> AbstractContextManager[Held]:
+        """No halt is stored while the context is open. A send begins when it is entered: then it looks, then it calls.
+
+        Gives what tells, in front of the call, whether halts are kept waiting still: a program that stood still for long
+        has lost the gate. Leaving it raises nothing of its own: the venue's answer is still to be stored.
+        """
 
     def halting(self, portfolio_id: UUID) -> AbstractContextManager[bool]:
         """No send begins while the context is open. Gives whether all that had begun were through in `PATIENCE_S`."""
@@ -29,9 +36,9 @@ class LocalGate:
         self._patience_s = patience_s
 
     @contextmanager
-    def sending(self, portfolio_id: UUID) -> Iterator[None]:
+    def sending(self, portfolio_id: UUID) -> Iterator[Held]:
         with self._locks[portfolio_id]:
-            yield
+            yield lambda: True
 
     @contextmanager
     def halting(self, portfolio_id: UUID) -> Iterator[bool]:

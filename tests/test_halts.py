@@ -18,6 +18,7 @@ from sqlalchemy import Engine
 from api.cli import cli
 from execution.exchange import Exchange
 from execution.halts import HaltWatch, Signs, new_trips, store_halt, trip_event
+from execution.leadership import Alone
 from execution.order_events import ticket_of
 from execution.review import TradeRejected
 from execution.trade_service import TradeService
@@ -28,7 +29,7 @@ from ledger.events import TradeExecuted, TradingHalted, TradingResumed
 from ledger.postgres_book import PostgresBook
 from ledger.postgres_gate import DatabaseGate
 from ledger.projections.orders import OrderView
-from ledger.send_gate import LocalGate, SendGate
+from ledger.send_gate import Held, LocalGate, SendGate
 from ledger.values import Side, derived_id
 from tests.api_system import BUY, Daybook, open_daybook, problem_of
 from tests.conftest import wait_until_blocked
@@ -48,11 +49,11 @@ class WatchedGate:
         self.waiting: list[threading.Thread] = []
 
     @contextmanager
-    def sending(self, portfolio_id: UUID) -> Iterator[None]:
-        with self._gate.sending(portfolio_id):
+    def sending(self, portfolio_id: UUID) -> Iterator[Held]:
+        with self._gate.sending(portfolio_id) as held:
             self.open = True
             try:
-                yield
+                yield held
             finally:
                 self.open = False
         while self.waiting:
@@ -68,8 +69,8 @@ class NoGate(WatchedGate):
     """Planted: nobody waits for anybody."""
 
     @contextmanager
-    def sending(self, portfolio_id: UUID) -> Iterator[None]:
-        yield
+    def sending(self, portfolio_id: UUID) -> Iterator[Held]:
+        yield lambda: True
 
     @contextmanager
     def halting(self, portfolio_id: UUID) -> Iterator[bool]:
@@ -231,6 +232,84 @@ def test_a_program_that_dies_in_a_send_keeps_nobody_waiting(
         superuser.execute("select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory'")
     with gate.halting(portfolio_id) as through:
         assert through
+
+
+END_SENDERS = "select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory' and classid = 73052"
+
+
+class LostGate(WatchedGate):
+    """The database has ended the session of a sender that stood still in front of its send; `told` is whether it hears."""
+
+    def __init__(self, gate: SendGate, lose: Callable[[], object], *, told: bool) -> None:
+        super().__init__(gate)
+        self._lose, self._told = lose, told
+
+    @contextmanager
+    def sending(self, portfolio_id: UUID) -> Iterator[Held]:
+        with super().sending(portfolio_id) as held:
+            self._lose()
+            yield held if self._told else lambda: True
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["as it is", "planted: it does not look"])
+def test_a_sender_that_has_lost_the_gate_does_not_send(
+    postgres_book: PostgresBook, engine: Engine, superuser: psycopg.Connection[tuple[object, ...]], told: bool
+) -> None:
+    """Nobody waits for it any more, so a halt may be stored: the order is closed as not sent."""
+    room = Room(postgres_book, "lost gate")
+    room.mark()
+    exchange = ScriptedExchange((Script(states=("filled",)),))
+    gate = LostGate(DatabaseGate(engine), lambda: superuser.execute(END_SENDERS), told=told)
+    service = TradeService(room.book, room.portfolio_id, {exchange.venue: exchange}, room.clock, "test", sends=gate)
+
+    room.request(service, market(), 1)
+
+    with room.reading() as reading:
+        (order,) = reading.rows.history(OrderView)
+    assert (order.status, order.reason) == (("closed", "not_sent") if told else ("accepted", ""))
+
+
+@pytest.mark.parametrize(("stood", "status"), [(29, "accepted"), (31, "closed")])
+def test_a_sender_that_stood_still_in_front_of_its_send_keeps_its_deadline(
+    memory_book: MemoryBook, stood: int, status: str
+) -> None:
+    """The last thing before the call is a look at the clock: what was to be sent within 30 seconds is not sent later."""
+    room = Room(memory_book, "stood still")
+    room.mark()
+
+    class Standing(Alone):
+        def confirm(self) -> None:
+            room.clock.move(seconds=stood)
+
+    exchange = ScriptedExchange((Script(states=("filled",)),))
+    service = room.service(exchange, leadership=Standing(room.book, room.portfolio_id))
+    room.request(service, market(), 1)
+
+    (order,) = room.orders()
+    assert (order.status, order.reason) == (status, "" if status == "accepted" else "not_sent")
+
+
+def test_an_answer_is_stored_though_the_gate_was_lost_meanwhile(
+    postgres_book: PostgresBook, engine: Engine, superuser: psycopg.Connection[tuple[object, ...]]
+) -> None:
+    """A call that takes longer than the database bears a silent session: what the venue said is in the log."""
+    room = Room(postgres_book, "slow call")
+    room.mark()
+
+    def lose(side: str, effect: str) -> None:
+        if (side, effect) == ("before", "submit"):
+            superuser.execute(END_SENDERS)
+
+    exchange = WatchedExchange(ScriptedExchange((Script(states=("filled",)),)), lose)
+    service = TradeService(
+        room.book, room.portfolio_id, {exchange.venue: exchange}, room.clock, "test", sends=DatabaseGate(engine)
+    )
+
+    room.request(service, market(), 1)
+
+    with room.reading() as reading:
+        (order,) = reading.rows.history(OrderView)
+    assert order.status == "accepted"
 
 
 # --- what halts without a person --------------------------------------------------------------------------------------
