@@ -13,11 +13,11 @@ from litestar.params import HeaderParameter
 from pydantic import BaseModel
 
 from api.errors import Problem
+from ledger.commands import Command, answer_command, claim_command, command_record
 from ledger.envelope import canonical_json
 from ledger.postgres import Raw
 from ledger.postgres_book import PostgresBook
 from ledger.values import Clock, derived_id
-from ledger.views import Command, answer_command, claim_command, command_record
 
 KEY: Final = re.compile(r"[\x20-\x7e]{1,200}")
 IdempotencyKey = Annotated[str | None, HeaderParameter(name="Idempotency-Key", required=False)]

@@ -12,9 +12,8 @@ LEADER: Final = "60s"
 """A leader that has not been heard of for so long can be replaced."""
 
 IN_TRANSACTION: Final = "2min"
-"""Nobody who may hold locks says nothing for so long. The longest that is thought in between is a late entry, some 0.4 ms
-for each trade behind it; a call to a venue is through in 40 s. Whoever waits for the server, or feeds or reads a COPY however
-slowly, is not idle."""
+"""Nobody who may hold locks says nothing for so long: a call to a venue is through in 40 s, and who folds much again, for an
+entry comes late, does it `at_leisure`. Whoever waits for the server, or feeds or reads a COPY however slowly, is not idle."""
 
 AT_LEISURE: Final = "1h"
 """Whoever reads one moment, or writes rows that nobody uses yet, may think between two questions for so long, or wait for

@@ -17,9 +17,9 @@ from psycopg import RawCursor
 from ledger.book import Stopped
 from ledger.envelope import Envelope, canonical_json
 from ledger.postgres import Raw, read_event
+from ledger.postgres_sessions import at_leisure
 from ledger.projections import PROJECTIONS
 from ledger.rows import Change, Gone, Key, MemoryRows, Projection, R, Row, field_names, key_of
-from ledger.values import Clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +102,9 @@ def _checkpoint_values(portfolio_id: UUID, checkpoint: ViewCheckpoint) -> tuple[
         stopped.reason if stopped else None,
     )
 
+
+MUCH: Final = 10_000
+"""Who reads so many rows to fold them again thinks for seconds or minutes before anything is written."""
 
 AT_ONCE: Final = 12
 """Up to so many rows go out in one statement: what one event changes, as a rule. Its text is prepared after a few uses."""
@@ -297,8 +300,11 @@ class StoredRows:
         return iter(self._with_unwritten(kind, self._select(kind, prefix), prefix))
 
     def since(self, kind: type[R], *start: object) -> Iterator[R]:
-        found = self._select(kind, start[:1], f"({_names(kind, start)}) >= ({_places(start)})", *start)
-        return (row for row in self._with_unwritten(kind, found, start[:1]) if key_of(row) >= start)
+        stored = self._select(kind, start[:1], f"({_names(kind, start)}) >= ({_places(start)})", *start)
+        found = self._with_unwritten(kind, stored, start[:1])
+        if len(found) >= MUCH and self._connection is not None:
+            at_leisure(self._connection)
+        return (row for row in found if key_of(row) >= start)
 
     def before(self, kind: type[R], *start: object) -> R | None:
         if self._unwritten.get(kind):
@@ -352,49 +358,3 @@ def _names(kind: type[Row], start: Key) -> str:
 
 def _places(start: Key) -> str:
     return ", ".join(["%s"] * len(start))
-
-
-@dataclass(frozen=True, slots=True)
-class Command:
-    """A request that changes something, by the key its sender gave it; `request_hash` tells repeats from impostors."""
-
-    idempotency_key: str
-    request_hash: str
-
-
-@dataclass(frozen=True, slots=True)
-class CommandRecord:
-    """What is stored of a command; `status` and `answer` are None while it has not been answered."""
-
-    request_hash: str
-    status: int | None
-    answer: str | None
-
-
-def claim_command(connection: Raw, portfolio_id: UUID, command: Command, clock: Clock) -> None:
-    """The command's key is taken, in the transaction that stores its events."""
-    connection.execute(
-        "insert into commands (portfolio_id, idempotency_key, request_hash, received_at) values (%s, %s, %s, %s)"
-        " on conflict do nothing",
-        (portfolio_id, command.idempotency_key, command.request_hash, clock()),
-    )
-
-
-def answer_command(
-    connection: Raw, portfolio_id: UUID, command: Command, status: int, answer: str, clock: Clock
-) -> None:
-    """The first answer to the command is kept; a later one changes nothing."""
-    claim_command(connection, portfolio_id, command, clock)
-    connection.execute(
-        "update commands set status = %s, answer = %s"
-        " where portfolio_id = %s and idempotency_key = %s and status is null",
-        (status, answer, portfolio_id, command.idempotency_key),
-    )
-
-
-def command_record(connection: Raw, portfolio_id: UUID, idempotency_key: str) -> CommandRecord | None:
-    row = connection.execute(
-        "select request_hash, status, answer from commands where portfolio_id = %s and idempotency_key = %s",
-        (portfolio_id, idempotency_key),
-    ).fetchone()
-    return None if row is None else CommandRecord(*row)

@@ -6,18 +6,23 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 
 import psycopg
 import pytest
 from sqlalchemy import Engine, text
 
-from ledger.events import SignalApproved, SignalEmitted
+from ledger import views
+from ledger.envelope import NewEvent
+from ledger.events import SignalApproved, SignalEmitted, TradeExecuted
 from ledger.leaders import NotLeader, PostgresLeadership
-from ledger.postgres import raw
+from ledger.postgres import Raw, raw
 from ledger.postgres_book import PostgresBook
 from ledger.postgres_sessions import AT_LEISURE, IN_TRANSACTION, LEADER, at_leisure, in_haste, snapshot
-from tests.trading import Room, ScriptedExchange
+from ledger.values import Side, derived_id
+from tests.trading import ACCOUNT, BTC, NOON, Room, ScriptedExchange
 from tests.waiting import until
 
 ROOT = Path(__file__).parent.parent
@@ -104,3 +109,34 @@ def test_every_connection_states_how_long_it_may_be_silent(engine: Engine) -> No
 
     assert (IN_TRANSACTION, AT_LEISURE, LEADER) == ("2min", "1h", "60s")
     assert [row[0] for row in found if row is not None] == [120, 3600, 120, 3600, 120]
+
+
+def test_who_folds_much_again_has_time_to_think(postgres_book: PostgresBook, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A late entry behind many trades would never be stored if it were ended like one that stands still."""
+    monkeypatch.setattr(views, "MUCH", 5)
+    room = Room(postgres_book, "late")
+    limits: list[object] = []
+
+    def bought(number: int, minutes: int) -> None:
+        event_id = derived_id("bought", number)
+        trade = TradeExecuted(
+            account=ACCOUNT,
+            venue="scripted",
+            venue_trade_id=str(number),
+            instrument=BTC,
+            side=Side.BUY,
+            quantity=Decimal(1),
+            price=Decimal(100),
+            quote_rate=Decimal(1),
+        )
+        event = NewEvent(trade, event_id, NOON + timedelta(minutes=minutes), "owner", event_id)
+        postgres_book.record(room.portfolio_id, [event], alongside=limit_in)
+
+    def limit_in(connection: Raw) -> None:
+        limits.append(connection.execute("show idle_in_transaction_session_timeout").fetchone())
+
+    for number in range(10):
+        bought(number, number)
+    bought(10, -1)
+
+    assert limits == [(IN_TRANSACTION,)] * 10 + [(AT_LEISURE,)]

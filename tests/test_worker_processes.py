@@ -13,8 +13,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 WAITING = """
-import operator, os, sys
+import operator, os, signal, sys
 from ledger import processes
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever started the tests may have it ignored
 {planted}
 with processes.worker_processes(2) as executor:
     seen = set()
