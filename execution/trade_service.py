@@ -66,8 +66,7 @@ order will not arrive."""
 SEND_WITHIN: Final = timedelta(minutes=10)
 """An intent that has waited longer (the program was not running, say) is dropped: the market has moved on."""
 
-
-PATIENCE_S: Final = 1.0
+CANCEL_WAITS_S: Final = 1.0
 """So long a cancelling waits for what is being sent, to ask the venue itself."""
 
 
@@ -169,7 +168,7 @@ class TradeService(Decider):
 
         self._decide(wish, record)
         self._venues.hurry(order_id)
-        if self._gate.acquire(timeout=PATIENCE_S):
+        if self._gate.acquire(timeout=CANCEL_WAITS_S):
             try:
                 self._advance_orders()
             finally:

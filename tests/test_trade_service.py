@@ -607,7 +607,7 @@ def test_a_sale_and_a_limit_reach_the_venue_as_asked() -> None:
 
 def test_a_send_that_hangs_keeps_nobody_from_ending_other_orders(monkeypatch: pytest.MonkeyPatch) -> None:
     """The wish to cancel is stored while another order is still being sent; the venue is asked in the step after it."""
-    monkeypatch.setattr(trade_service, "PATIENCE_S", 0.01)
+    monkeypatch.setattr(trade_service, "CANCEL_WAITS_S", 0.01)
     resting, hanging = Script(states=("open", "open", "cancelled"), told=((),)), Script(states=("filled",))
     room, sending, answered = Room(MemoryBook(SteppingClock()), "hangs"), threading.Event(), threading.Event()
     sent: list[str] = []
