@@ -170,6 +170,7 @@ class TradeService(Decider):
         self._venues.hurry(order_id)
         if self._gate.acquire(timeout=CANCEL_WAITS_S):
             try:
+                self._venues.hurry(order_id)  # a step that had read the rows before the wish has asked without it
                 self._advance_orders()
             finally:
                 self._gate.release()

@@ -1,15 +1,20 @@
 """Trading at a venue behind real HTTP: whatever is cut off or lost, the ledger ends with the venue's truth."""
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
+from functools import partial
 from typing import Any
+from uuid import UUID
 
 import pytest
 
-from execution.connections import lookups_until
+from execution import trade_service
+from execution.connections import Connections, lookups_until
 from execution.exchange import LiveExchange
 from execution.leadership import Leadership, MemoryLeaders
 from execution.order_events import WrongOrder, ticket_of
@@ -39,6 +44,7 @@ from ledger.values import ZERO, Asset, Instrument, Side, derived_id
 from tests.factories import SteppingClock
 from tests.trading import Hook, KillAt, Killed, WatchedBook
 from tests.venues.simulated import Place, place
+from tests.waiting import DEADLINE_S
 
 BTC = Instrument("BTC-USDT")
 ACCOUNT = "main"
@@ -239,6 +245,47 @@ def test_a_resting_order_is_cancelled() -> None:
         assert [one.reason for one in desk.of(OrderClosed)] == ["cancelled"]
         with pytest.raises(WrongOrder, match="has ended: cancelled"):
             service.cancel(order_id, "again", derived_id("wish", 2), desk.record)
+
+
+class WishedForWithinAStep(Connections):
+    """Connections of a step that has read the rows: before it asks about the first order, `wish` is made beside it."""
+
+    def __init__(self, *parts: Any) -> None:
+        super().__init__(*parts)
+        self.wish: Callable[[], object] | None = None
+        self._hurried = threading.Event()
+
+    def hurry(self, order_id: UUID) -> None:
+        super().hurry(order_id)
+        self._hurried.set()
+
+    def due(self, order: OrderView) -> bool:
+        if self.wish is not None:
+            wish, self.wish = self.wish, None
+            wish()
+            assert self._hurried.wait(DEADLINE_S)
+        return super().due(order)
+
+
+def test_a_cancel_within_a_step_is_told_to_the_venue_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step that has read the rows before the wish asks about the order as it was; the cancelling asks again after it."""
+    monkeypatch.setattr(trade_service, "CANCEL_WAITS_S", DEADLINE_S)
+    monkeypatch.setattr(trade_service, "Connections", WishedForWithinAStep)
+    with desk_at() as desk, ThreadPoolExecutor(1) as beside:
+        service = desk.service()
+        service.step()
+        order_id = desk.order(
+            service, kind="limit", quote_size=None, base_size=Decimal("0.01"), limit_price=Decimal(50000)
+        )
+        desk.there.clock.advance(20)
+        wish = partial(service.cancel, order_id, "changed my mind", derived_id("wish", 1), desk.record)
+        cancelling: list[Future[None]] = []
+        service._venues.wish = lambda: cancelling.append(beside.submit(wish))  # type: ignore[attr-defined]
+        service.step()
+        cancelling[0].result()
+
+        assert desk.there.orders()[0]["state"] == "cancelled"
+        assert [one.reason for one in desk.of(OrderClosed)] == ["cancelled"]
 
 
 def test_a_cancel_that_comes_too_late_books_the_fill() -> None:
