@@ -9,6 +9,7 @@ import pytest
 
 from api.scheduler import Scheduler
 from ledger.events import TradingHalted
+from signals.market import Candle, FeedUnavailable
 from tests.api_system import BUY, Daybook, open_daybook, problem_of
 from tests.factories import Story
 from tests.market_files import write_market
@@ -65,6 +66,30 @@ def test_a_market_loop_that_fails_is_not_ready(
             until(lambda: not problems(running), "the loop to go on")
         finally:
             scheduler.stop()
+
+
+def test_a_market_that_goes_away_later_is_told_as_one_that_never_came(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An outage in the middle is no failure of the loop: health says of it what it says of one at the start."""
+    with open_daybook(database_url, tmp_path) as running:
+        running.pass_seconds(1)
+        feed, scheduler = running.system.feed, running.client.app.state.scheduler
+        assert isinstance(scheduler, Scheduler)
+
+        def away() -> list[Candle]:
+            raise FeedUnavailable("the venue did not answer")
+
+        with monkeypatch.context() as outage:
+            outage.setattr(feed, "poll", away)
+            scheduler.start()
+            try:
+                (told,) = until(lambda: problems(running), "the outage to be told")
+                assert told.startswith(f"the market cannot be reached ({feed.label}): Daybook keeps trying")
+                outage.undo()
+                until(lambda: not problems(running), "the loop to go on")
+            finally:
+                scheduler.stop()
 
 
 def test_views_that_stopped_are_not_ready(daybook: Daybook, superuser: psycopg.Connection[tuple[Any, ...]]) -> None:

@@ -82,7 +82,7 @@ def _database(request: AnyRequest) -> list[str]:
 def _market(request: AnyRequest) -> list[str]:
     """Says what kind of failure it was, and no more: anyone on this machine may ask."""
     system, failure = system_of(request), request.app.state.scheduler.last_failure
-    if system.loop.unreached and (failure is None or isinstance(failure, FeedUnavailable)):
+    if isinstance(failure, FeedUnavailable) or (failure is None and system.loop.unreached):
         return [
             f"the market cannot be reached ({system.feed.label}): Daybook keeps trying, and goes on when it answers"
         ]
