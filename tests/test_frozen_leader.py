@@ -26,7 +26,8 @@ from tests.trading import ACCOUNT, BTC, NOON, Room, ScriptedExchange
 from tests.waiting import until
 
 ROOT = Path(__file__).parent.parent
-SHORT = "50ms"
+SHORT = "2s"
+"""Much longer than any two statements of the leader are apart before it stands still, on a starved machine too."""
 NEVER = "0"
 
 
