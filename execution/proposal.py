@@ -59,6 +59,12 @@ def standing_in(proposal: Proposal) -> Standing:
     return proposal.standing
 
 
+def price_now(signal: SignalView, desk: Desk) -> Decimal:
+    """What the signal's instrument was last seen at: its last mark, or the signal's own price where that is newer."""
+    mark = desk.mark(Instrument(signal.instrument))
+    return mark.price if mark is not None and mark.observed_at > signal.asof else signal.price
+
+
 def seconds(duration: timedelta) -> str:
     """All of it, as text: a window of 90.5 s is not shown as 90."""
     return decimal_text(Decimal(duration // timedelta(microseconds=1)).scaleb(-6))

@@ -7,7 +7,7 @@ from decimal import Decimal
 from execution.decision import Verdict, decided, verdict_of
 from execution.desk import Desk
 from execution.exchange import InstrumentRules, check_terms
-from execution.proposal import Proposal
+from execution.proposal import Proposal, price_now
 from execution.rules import FIRST, FOR_EVERY_ORDER, FOR_SIGNALS, NOT_YET
 from execution.rules_of_signals import person_agrees
 from execution.sizing import Size, signal_size, wanted_value
@@ -113,7 +113,7 @@ def review_signal(
     instrument, account = Instrument(signal.instrument), desk.first_account()
     action = action_of(signal.score, desk.limit("action_score"))
     side = None if action == "hold" else Side(action)
-    size, price = None, _price(signal, desk)
+    size, price = None, price_now(signal, desk) if signal.status == "asked" else signal.price
     if side is not None and account is not None and venue_rules is not None:
         wanted = wanted_value(signal.score, desk)
         size = signal_size(side, wanted, price, instrument, account.account, venue_rules, desk)
@@ -150,12 +150,6 @@ def review_manual(ticket: ManualTicket, desk: Desk, venue_rules: InstrumentRules
         terms=ticket,
     )
     return _verdict(proposal, tuple(rule(proposal, desk) for rule in FOR_EVERY_ORDER))
-
-
-def _price(signal: SignalView, desk: Desk) -> Decimal:
-    mark = desk.mark(Instrument(signal.instrument))
-    newer = signal.status == "asked" and mark is not None and mark.observed_at > signal.asof
-    return mark.price if mark is not None and newer else signal.price
 
 
 def _ticket_size(ticket: ManualTicket, price: Decimal) -> Size:

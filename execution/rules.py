@@ -27,6 +27,7 @@ from execution.rules_of_risk import (
     trades_today,
 )
 from execution.rules_of_signals import (
+    between_exits,
     confirmed,
     cooled_down,
     enough_confidence,
@@ -65,6 +66,7 @@ FOR_SIGNALS: Final[tuple[Rule, ...]] = (
     confirmed,
     cooled_down,
     no_open_order,
+    between_exits,
     minimum_trade,
     maximum_trade,
     daily_loss,

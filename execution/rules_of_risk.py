@@ -32,24 +32,25 @@ def exposure(proposal: Proposal, desk: Desk) -> RuleChecked:
 def price_band(proposal: Proposal, desk: Desk) -> RuleChecked:
     """The price is not much worse than the last mark: for a purchase not far above it, for a sale not far below.
 
-    Where the price is itself the last mark, for a person took their time, it is not much worse than the signal's.
+    Where the price is itself the last mark, for a person took their time, it is not far from the signal's in either
+    direction: they were asked about another market.
     """
     most, mark, price = desk.limit("price_band_pct"), desk.mark(proposal.instrument), proposal.price
     if proposal.stop_price is not None:
         return checked("price_band", True, "a stop order waits for a price away from the mark", maximum_pct=most)
     if mark is None or price is None:
         return checked("price_band", True, "there is no mark to compare the price with", maximum_pct=most)
-    than, before = "the last mark of", mark.price
-    if proposal.signal is not None and proposal.signal.status == "asked" and price != proposal.signal.price:
-        than, before = "the signal's", proposal.signal.price
-    away = round18((price - before) * 100 / before)
-    worse = max(-away if proposal.side is Side.SELL else away, ZERO)
-    passed = worse <= most
+    asked = proposal.signal is not None and proposal.signal.status == "asked" and price != proposal.signal.price
+    before = proposal.signal.price if proposal.signal is not None and asked else mark.price
+    higher = round18((price - before) * 100 / before)
+    away = abs(higher) if asked else max(-higher if proposal.side is Side.SELL else higher, ZERO)
+    words = "away from the signal's" if asked else "worse than the last mark of"
+    passed = away <= most
     reason = (
-        f"price {text_of(price)} is {_short(worse)} % worse than {than} {text_of(before)},"
+        f"price {text_of(price)} is {_short(away)} % {words} {text_of(before)},"
         f" {'within' if passed else 'beyond'} {text_of(most)} %"
     )
-    numbers = {"price": price, "mark": mark.price, "before": before, "worse_pct": worse, "maximum_pct": most}
+    numbers = {"price": price, "mark": mark.price, "before": before, "away_pct": away, "maximum_pct": most}
     return checked("price_band", passed, reason, **numbers)
 
 

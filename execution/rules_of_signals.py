@@ -4,11 +4,13 @@ from datetime import timedelta
 from decimal import Decimal
 
 from execution.desk import Desk
-from execution.proposal import Proposal, checked, seconds, signal_of, text_of
+from execution.proposal import Proposal, checked, price_now, seconds, signal_of, text_of
 from execution.sizing import temperature
 from ledger.event_parts import RuleChecked
+from ledger.events import SignalEmitted
 from ledger.projections.modes import mode_of
 from ledger.projections.opinions import action_of
+from ledger.values import Side
 
 
 def newest_signal(proposal: Proposal, desk: Desk) -> RuleChecked:
@@ -89,6 +91,23 @@ def no_open_order(proposal: Proposal, desk: Desk) -> RuleChecked:
     open_orders = sum(1 for order in orders if order.triggered_by.startswith("bot:"))
     reason = f"{open_orders} open orders of bots in {proposal.instrument}"
     return checked("no_open_order", open_orders == 0, reason, open_orders=open_orders)
+
+
+def between_exits(proposal: Proposal, desk: Desk) -> RuleChecked:
+    """What is bought is above the signal's own stop loss and below its take profit by now: else it is sold at once."""
+    signal = signal_of(proposal)
+    recorded = desk.rows.recorded(signal.signal_id) if proposal.side is Side.BUY else None
+    said = recorded.event if recorded is not None else None
+    stop, target = (said.stop_loss, said.take_profit) if isinstance(said, SignalEmitted) else (None, None)
+    price, where = price_now(signal, desk), None
+    if stop is not None and price <= stop:
+        where = f"not above the signal's own stop loss of {text_of(stop)}"
+    elif target is not None and price >= target:
+        where = f"not below the signal's own take profit of {text_of(target)}"
+    reason = f"no level of the signal would sell at once what is bought at {text_of(price)}"
+    if where is not None:
+        reason = f"price {text_of(price)} is {where}: what is bought would be sold at once"
+    return checked("between_exits", where is None, reason, price=price, stop_loss=stop, take_profit=target)
 
 
 def minimum_trade(proposal: Proposal, desk: Desk) -> RuleChecked:

@@ -48,6 +48,12 @@ def _spoken(room: Room) -> None:
     room.signal(asof=NOON - MINUTE)
 
 
+def _fell_below_the_stop(room: Room) -> None:
+    room.signal(asof=NOON + timedelta(seconds=1), stop="95")
+    room.clock.move(seconds=1)
+    room.mark("93")
+
+
 def _sold_at_once(room: Room) -> None:
     for number in range(5):
         at = NOON - timedelta(days=3) + number * 8 * HOUR
@@ -97,6 +103,7 @@ EXAMPLES: Final[dict[Callable[..., Any], Example]] = {
     signals.confirmed: (("confirmation_minutes",), _spoken, {}),
     signals.cooled_down: (("cooldown_minutes",), _followed, {}),
     signals.no_open_order: ((), _nothing, {}),
+    signals.between_exits: ((), _fell_below_the_stop, {}),
     signals.minimum_trade: (("minimum_trade",), _nothing, {"size": Size(Decimal("9.5"), None)}),
     risk.maximum_trade: (("maximum_trade",), _nothing, {"size": Size(Decimal(120), None)}),
     risk.daily_loss: (("daily_loss",), _held, {}),

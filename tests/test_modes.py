@@ -104,7 +104,7 @@ def test_a_yes_passes_the_same_review() -> None:
 
 
 def test_a_yes_is_sized_at_the_newest_mark() -> None:
-    """What the market did while a person thought counts: a sale of 90 at twice the price is half as much."""
+    """What the market did while a person thought counts: a sale of 90 at a lower price is more."""
     one = Asked("automatic")
     one.mode("ask")
     one.room.clock.move(minutes=1)
@@ -112,25 +112,74 @@ def test_a_yes_is_sized_at_the_newest_mark() -> None:
     one.room.hold("10")
     one.service.step()
     one.room.clock.move(minutes=1)
-    one.room.mark("200")
+    one.room.mark("96")
     one.approve()
 
     sale = next(order for order in one.room.orders() if order.side == "sell")
-    assert sale.base_size == Decimal("0.45")
+    assert sale.base_size == Decimal("0.9375")
 
 
-@pytest.mark.parametrize(("mark", "worse"), [("110", None), ("111", "price 111 is 11 % worse than the signal's 100")])
-def test_a_yes_too_late_for_the_price_is_none(mark: str, worse: str | None) -> None:
-    """A purchase at much more than the signal saw is held back, and waits on."""
-    one = Asked()
+@pytest.mark.parametrize("score", ["0.5", "-0.5"])
+@pytest.mark.parametrize(("mark", "away"), [("110", None), ("90", None), ("110.1", "10.1"), ("89", "11"), ("5", "95")])
+def test_a_yes_too_late_for_the_price_is_none(score: str, mark: str, away: str | None) -> None:
+    """Where the market has left the price that the person was asked at, up or down, nothing is traded, and the signal waits on."""
+    one = Asked("automatic")
+    one.mode("ask")
+    one.room.hold("10")
+    one.room.clock.move(minutes=1)
+    one.signal_id = one.room.signal(score)
+    one.service.step()
     one.room.clock.move(minutes=1)
     one.room.mark(mark)
-    if worse is None:
+    if away is None:
         one.approve()
     else:
-        with pytest.raises(TradeRejected, match=worse):
+        with pytest.raises(TradeRejected, match=f"price {mark} is {away} % away from the signal's 100, beyond 10 %"):
             one.approve()
-    assert one.status() == ("asked" if worse else "approved")
+    assert one.status() == ("asked" if away else "approved")
+
+
+@pytest.mark.parametrize("mode", ["ask", "automatic"])
+@pytest.mark.parametrize(
+    ("mark", "why"),
+    [
+        ("95.01", None),
+        ("95", "not above the signal's own stop loss of 95"),
+        ("93", "not above the signal's own stop loss of 95"),
+        ("104.99", None),
+        ("105", "not below the signal's own take profit of 105"),
+    ],
+)
+def test_nothing_is_bought_that_would_be_sold_at_once(mode: str, mark: str, why: str | None) -> None:
+    """Beyond the signal's own levels the newest mark says no, whether a person was asked or not."""
+    one = Asked("off")
+    one.mode(mode)
+    one.room.clock.move(minutes=1)
+    one.signal_id = one.room.signal(stop="95", target="105")
+    if mode == "ask":
+        one.service.step()
+    one.room.clock.move(minutes=1)
+    one.room.mark(mark)
+    if mode == "automatic":
+        one.service.step()
+    elif why is None:
+        one.approve()
+    else:
+        with pytest.raises(TradeRejected, match=f"price {mark} is {why}: what is bought would be sold at once"):
+            one.approve()
+    left = {"ask": "asked", "automatic": "rejected"}[mode]
+    assert one.status() == (left if why else "approved")
+
+
+def test_a_sale_has_no_levels_of_its_own() -> None:
+    """What a bot says of stops and targets guards what is bought: a sale beyond them goes through."""
+    one = Asked("off")
+    one.mode("automatic")
+    one.room.hold("10")
+    one.room.clock.move(minutes=1)
+    one.signal_id = one.room.signal("-0.5", stop="105", target="95")
+    one.service.step()
+    assert one.status() == "approved"
 
 
 def test_an_old_mark_says_less_than_the_signal() -> None:

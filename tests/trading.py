@@ -103,6 +103,8 @@ class Room:
         confidence: str = "1",
         horizon_s: int | None = None,
         instrument: Instrument = BTC,
+        stop: str | None = None,
+        target: str | None = None,
     ) -> UUID:
         """The bot has said `score` at `asof` (now, if left out); returns the signal's id."""
         when = asof or self.clock()
@@ -116,6 +118,8 @@ class Room:
             score=Decimal(score),
             confidence=Decimal(confidence),
             horizon_s=horizon_s,
+            stop_loss=None if stop is None else Decimal(stop),
+            take_profit=None if target is None else Decimal(target),
         )
         return self.tell(signal, derived_id("signal", self.portfolio_id, bot, instrument, when), when)
 
