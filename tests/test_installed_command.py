@@ -1,15 +1,23 @@
 """The installed `daybook` script itself, started as a shell starts it: other tests fork theirs from a warm process."""
 
+import json
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from importlib.metadata import version
+from typing import Any, Final
 
 import pytest
 
+from ledger.postgres_book import PostgresBook
 from tests.commands import Command
+from tests.factories import Story, realistic_batches, record_all
+from tests.market_files import write_market
 from tests.processes import DAYBOOK, Home, new_home
+
+SEEDS: Final = ("1", "2")
+"""PYTHONHASHSEED of two processes. Forked ones share that of the process they come from."""
 
 
 @pytest.fixture
@@ -61,6 +69,48 @@ def test_it_serves_until_it_is_asked_to_stop(home: Home) -> None:
         serving.send_signal(signal.SIGTERM)
         assert serving.wait() == 0
     assert started(home, "replay", "--verify").returncode == 0
+
+
+def told_under(home: Home, seed: str, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> dict[str, Any]:
+    """The object that a command prints when Python hashes texts, and so orders sets of them, as the seed says."""
+    monkeypatch.setenv("PYTHONHASHSEED", seed)
+    done = started(home, *arguments, "--json")
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def test_no_state_hash_hangs_on_the_order_of_sets(
+    home: Home, postgres_book: PostgresBook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A story that is replayed under two hash seeds has one state hash, which is that of its views, made under a third."""
+    story = Story("seeded")
+    record_all(postgres_book, story, realistic_batches(story, 60))
+    one, other = (told_under(home, seed, monkeypatch, "replay", "--verify") for seed in SEEDS)
+
+    assert (one["events"], one["verified"], other["verified"]) == (len(story.told), True, True)
+    assert one["state_hash"] == other["state_hash"]
+
+
+DRIFTS = """
+from ledger import values
+steady = values.derived_id
+values.derived_id = lambda *parts: steady(*parts, hash("a text"))
+"""
+
+
+def test_no_id_of_a_backtest_hangs_on_the_order_of_sets(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under two hash seeds a backtest is the same to the last id of its log; planted, with ids from hashes, it is not."""
+    terms = ("--fee", "0.001", "--half-spread", "0", "--limit", "confirmation_minutes=0")
+    arguments = ("backtest", "run", "--candles", str(write_market(home.folder, 200)), "--bot", "ma_cross", *terms)
+    one, other = (told_under(home, seed, monkeypatch, *arguments) for seed in SEEDS)
+    assert one["trades"] > 0
+    assert one == other
+
+    (home.folder / "sitecustomize.py").write_text(DRIFTS)
+    monkeypatch.setenv("PYTHONPATH", str(home.folder))
+    one, other = (told_under(home, seed, monkeypatch, *arguments) for seed in SEEDS)
+    assert one["log_hash"] != other["log_hash"]
 
 
 SPEAKS_AND_ENDS = """
