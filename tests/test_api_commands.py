@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import psycopg
 import pytest
@@ -111,6 +112,18 @@ def test_a_request_that_is_refused_leaves_its_key_free(daybook: Daybook) -> None
     assert daybook.post(EXECUTE, BUY | {"quote_size": "10001"}, "key").status_code == 422
 
     assert daybook.post(EXECUTE, BUY, "key").status_code == 201
+
+
+def test_what_became_of_an_order_is_not_told_without_a_reason(daybook: Daybook) -> None:
+    """A reason in which nothing is to be read is refused in one sentence, whatever the order; nothing is stored."""
+    before = daybook.head()
+
+    for number, blank in enumerate((" ", "\t\n\u2003")):
+        body = {"outcome": "cancelled", "reason": blank}
+        answer = daybook.post(f"orders/{UUID(int=7)}/resolve", body, f"blank {number}")
+        assert (answer.status_code, problem_of(answer)) == (422, "no-reason")
+        assert answer.json()["detail"] == "the reason is blank: say how it is known what happened"
+    assert daybook.head() == before
 
 
 def test_a_repeat_while_the_first_is_running_is_told_so(daybook: Daybook) -> None:

@@ -118,7 +118,7 @@ class OrderController(Controller):
             system.trader.resolve(
                 order_id,
                 data.outcome,
-                data.reason,
+                _stated(data.reason),
                 running.event_id(),
                 lambda events, position: system.leadership.record(events, position, alongside=running.claim),
                 caller_of(request).actor,
@@ -162,7 +162,7 @@ class DifferenceController(Controller):
         def act(running: Running) -> None:
             def prepare(reading: StoredReading) -> list[NewEvent]:
                 _unexplained(reading, difference_id)
-                event = DifferenceResolved(difference_id=difference_id, reason=data.reason)
+                event = DifferenceResolved(difference_id=difference_id, reason=_stated(data.reason))
                 event_id, actor = running.event_id(), caller_of(request).actor
                 return [NewEvent(event, event_id, system.clock(), actor, difference_id, difference_id)]
 
@@ -184,6 +184,13 @@ def order_answer(reading: StoredReading, order_id: UUID) -> ExecutedAnswer:
     fills = sorted(reading.rows.naming(TradeView, order_id, "order_id"), key=lambda trade: trade.position)
     trades = [TradeAnswer.model_validate(trade) for trade in fills]
     return ExecutedAnswer(order=OrderAnswer.model_validate(order), trades=trades)
+
+
+def _stated(reason: str) -> str:
+    """The reason that a person gave. Raises Problem 422 where nothing is to be read in it."""
+    if not reason.strip():
+        raise Problem(422, "no-reason", "the reason is blank: say how it is known what happened")
+    return reason
 
 
 def _unexplained(reading: StoredReading, difference_id: UUID) -> None:
