@@ -15,6 +15,8 @@ from ledger.values import ZERO
 
 Cell = None | int | float | str | bytes
 Row = Mapping[str, Cell]
+Cells = tuple[Cell, ...]
+"""The cells of a row in the order of its table's columns."""
 
 LARGEST: Final = Decimal(10) ** 14
 """No figure of a legacy row is larger: sums of a million such rows still fit into a decimal."""

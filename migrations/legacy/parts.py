@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from migrations.legacy.bots import translated_signal
-from migrations.legacy.cells import Row
+from migrations.legacy.cells import Cell, Cells, Row
 from migrations.legacy.decisions import Decisions, decision_of
 from migrations.legacy.orders import translated_cluster, translated_order
 from migrations.legacy.outcomes import RANKS, Context, Fate, Seen, Staged, Translation, micros
@@ -19,6 +19,8 @@ _compact: Final = json.JSONEncoder(separators=(",", ":"), check_circular=False).
 Values = tuple[object, ...]
 Kept = tuple[str, str]
 """A row's key and its packed cells."""
+Read = tuple[str, Cells]
+"""A row's key and its cells as they were read."""
 Order = tuple[Sequence[Kept], Sequence[Kept]]
 """The fills of an order, and the rows of `trades` that tell of it."""
 Columns = Mapping[str, Sequence[str]]
@@ -50,17 +52,19 @@ def told(found: Iterable[Translation]) -> Told:
     return rows
 
 
-def fills_read(decisions: Decisions, rows: Sequence[tuple[str, Row]]) -> list[FillRead]:
+def fills_read(decisions: Decisions, columns: Columns, rows: Sequence[Read]) -> list[FillRead]:
     """The rows of `raw_trades`, each with what it says, so that those that say the same can be told."""
-    return [_fill_read(key, row, decision_of(decisions, "raw_trades", key)) for key, row in rows]
+    names = columns["raw_trades"]
+    return [_fill_read(key, names, cells, decision_of(decisions, "raw_trades", key)) for key, cells in rows]
 
 
-def trades_placed(decisions: Decisions, rows: Sequence[tuple[str, Row]]) -> list[Values]:
+def trades_placed(decisions: Decisions, columns: Columns, rows: Sequence[Read]) -> list[Values]:
     """The rows of `trades`, to be found by their order and in order of time; what else they say is read in their turn."""
     found: list[Values] = []
-    for key, row in rows:
+    for key, cells in rows:
+        row = _row(columns["trades"], cells)
         ref, product, side, at = place_of(row, decision_of(decisions, "trades", key))
-        found.append((key, _packed(row), ref or None, product, side, None if at is None else micros(at)))
+        found.append((key, _packed(cells), ref or None, product, side, None if at is None else micros(at)))
     return found
 
 
@@ -80,40 +84,45 @@ def others_told(context: Context, columns: Columns, clusters: Sequence[Sequence[
     return told(translated_cluster(context, [_trade(context, columns, kept) for kept in one]) for one in clusters)
 
 
-def signals_told(context: Context, rows: Sequence[tuple[str, Row]]) -> Told:
+def signals_told(context: Context, columns: Columns, rows: Sequence[Read]) -> Told:
     """The signal history."""
     table = "bot_signal_history"
-    return told(translated_signal(context, key, row, decision_of(context.decisions, table, key)) for key, row in rows)
+    return told(
+        translated_signal(context, key, _row(columns[table], cells), decision_of(context.decisions, table, key))
+        for key, cells in rows
+    )
 
 
-def _fill_read(key: str, row: Row, decided: Mapping[str, str]) -> FillRead:
+def _fill_read(key: str, names: Sequence[str], cells: Cells, decided: Mapping[str, str]) -> FillRead:
     if decided.get("action") == "archive":
         return FillRead(fate=Fate("raw_trades", key, "archived", "decided: it did not happen"))
-    fill = raw_of(key, row, decided)
+    fill = raw_of(key, _row(names, cells), decided)
     if isinstance(fill, str):
         return FillRead(fate=Fate("raw_trades", key, "quarantined", fill))
     said = repr((fill.order_id, fill.product, fill.side, fill.quantity, fill.price, fill.commission, fill.at))
     # A fill without an order stands for itself.
     ref = f"order {fill.order_id}" if fill.order_id else f"fill {key}"
-    return FillRead((fill.fill_id, key, _packed(row), said, ref, fill.order_id, fill.id))
+    return FillRead((fill.fill_id, key, _packed(cells), said, ref, fill.order_id, fill.id))
 
 
-def _packed(row: Row) -> str:
-    return _compact([cell.hex() if isinstance(cell, bytes) else cell for cell in row.values()])
+def _packed(cells: Cells) -> str:
+    return _compact([cell.hex() if isinstance(cell, bytes) else cell for cell in cells])
 
 
-def _unpacked(columns: Columns, table: str, cells: str) -> Row:
-    return dict(zip(columns[table], json.loads(cells), strict=True))
+def _row(names: Sequence[str], cells: Sequence[Cell]) -> Row:
+    return dict(zip(names, cells, strict=True))
 
 
 def _trade(context: Context, columns: Columns, kept: Kept) -> TradeRow:
     key, cells = kept
-    return trade_of(key, _unpacked(columns, "trades", cells), decision_of(context.decisions, "trades", key))
+    return trade_of(key, _row(columns["trades"], json.loads(cells)), decision_of(context.decisions, "trades", key))
 
 
 def _fill(context: Context, columns: Columns, kept: Kept) -> RawRow | str:
     key, cells = kept
-    return raw_of(key, _unpacked(columns, "raw_trades", cells), decision_of(context.decisions, "raw_trades", key))
+    return raw_of(
+        key, _row(columns["raw_trades"], json.loads(cells)), decision_of(context.decisions, "raw_trades", key)
+    )
 
 
 def _texts(texts: Sequence[str]) -> str:

@@ -13,7 +13,7 @@ from typing import Final
 from urllib.parse import quote
 
 from ledger.database import shown_url
-from migrations.legacy.cells import Cell, Row, word
+from migrations.legacy.cells import Cells, Row, word
 from migrations.legacy.postgres_source import CannotRead, copy_postgres
 from migrations.legacy.schema import COLUMNS, TRANSLATED, generation_of
 
@@ -59,17 +59,22 @@ class Source:
 
     def rows(self, table: str) -> Iterator[tuple[str, Row]]:
         """The rows of a table under their ids, in that order. An id that repeats gets a number behind it."""
+        for key, cells in self.cells(table):
+            yield key, dict(zip(self.tables[table].columns, cells, strict=True))
+
+    def cells(self, table: str) -> Iterator[tuple[str, Cells]]:
+        """The same, each row as its cells alone, in the order of the table's columns."""
         if table not in self.tables:
             return
         order = "rowid" if has_rowid(self.connection, table) else "id"
         inner = f"select *, row_number() over (partition by id order by {order}) {NTH} from {quoted(table)}"
+        place = self.tables[table].columns.index("id")
         with closing(self.connection.cursor()) as cursor:
             cursor.execute(f"select * from ({inner}) order by id, {NTH}")
-            names = [column[0] for column in cursor.description]
-            for cells in cursor:
-                row: dict[str, Cell] = dict(zip(names, cells, strict=True))
-                nth, key = row.pop(NTH), word(row, "id")
-                yield (key if nth == 1 else f"{key}#{nth!s}"), row
+            for row in cursor:
+                key, nth = row[place], row[-1]
+                name = str(key) if isinstance(key, int) else word({"id": key}, "id")
+                yield (name if nth == 1 else f"{name}#{nth!s}"), row[:-1]
 
 
 @contextmanager

@@ -16,7 +16,6 @@ from ledger.processes import each
 from ledger.ready import Ready
 from ledger.values import Asset
 from migrations.legacy.bots import product_of_bot, translated_bot
-from migrations.legacy.cells import Row
 from migrations.legacy.decisions import Decisions, decision_of
 from migrations.legacy.orders import WINDOW
 from migrations.legacy.outcomes import EPOCH, Context, Fate, Translation, event_id
@@ -134,21 +133,20 @@ def _translate(stage: Stage, progress: Progress, processes: Executor | None) -> 
     columns = {name: table.columns for name, table in source.tables.items()}
     for key, row in source.rows("bots"):
         stage.write(told([translated_bot(context, key, row, decision_of(context.decisions, "bots", key))]))
-    for fills in each(processes, partial(fills_read, context.decisions), _some(source.rows("raw_trades"))):
-        for fill in fills:
-            _take_fill(stage, fill)
-    trades = _some(_counted(source.rows("trades"), progress))
+    for fills in each(processes, partial(fills_read, context.decisions, columns), _some(source.cells("raw_trades"))):
+        _take_fills(stage, fills)
+    trades = _some(_counted(source.cells("trades"), progress))
     connection.executemany(
         "insert into trade_rows (key, cells, ref, product, side, at) values (?, ?, ?, ?, ?, ?)",
-        chain.from_iterable(each(processes, partial(trades_placed, context.decisions), trades)),
+        chain.from_iterable(each(processes, partial(trades_placed, context.decisions, columns), trades)),
     )
     connection.executescript(_ORDERS)
     connection.execute("begin")
-    signals = _some(_counted(source.rows("bot_signal_history"), progress))
+    signals = _some(_counted(source.cells("bot_signal_history"), progress))
     for rows in chain(
         each(processes, partial(orders_told, context, columns), _some(_orders(connection))),
         each(processes, partial(others_told, context, columns), _others(connection)),
-        each(processes, partial(signals_told, context), signals),
+        each(processes, partial(signals_told, context, columns), signals),
     ):
         stage.write(rows)
     connection.executescript(_INDEXES)
@@ -178,7 +176,7 @@ def context_of(
     return Context(portfolio_id, paper_id, base, bots, decisions, origins, sightings)
 
 
-def _counted(rows: Iterator[tuple[str, Row]], progress: Progress) -> Iterator[tuple[str, Row]]:
+def _counted(rows: Iterator[One], progress: Progress) -> Iterator[One]:
     """The rows; `progress` hears of every thousand."""
     for count, one in enumerate(rows, start=1):
         yield one
@@ -192,22 +190,27 @@ def _some(rows: Iterator[One]) -> Iterator[Sequence[One]]:
         yield some
 
 
-def _take_fill(stage: Stage, fill: FillRead) -> None:
-    """A fill that cannot be used is quarantined; one that says the same as another of its fill_id merges into it."""
-    if fill.fate is not None:
-        stage.write(told([Translation([fill.fate])]))
-        return
-    if stage.connection.execute("insert or ignore into fills values (?, ?, ?, ?, ?, ?, ?)", fill.values).rowcount:
-        return
-    fill_id, key, _, said, *_ = fill.values
-    found = stage.connection.execute("select key, said from fills where fill_id = ?", (fill_id,)).fetchone()
-    if found[1] == said:
-        stands = event_id(stage.context.portfolio_id, "raw_trades", found[0])
-        fate = Fate("raw_trades", str(key), "merged", f"says the same as row {found[0]}", events=(stands,))
-    else:
-        why = f"row {found[0]} says something else under the same fill_id: correct or archive one of them"
-        fate = Fate("raw_trades", str(key), "quarantined", why)
-    stage.write(told([Translation([fate])]))
+def _take_fills(stage: Stage, fills: Sequence[FillRead]) -> None:
+    """Fills that cannot be used are quarantined; one that says the same as another of its fill_id merges into it."""
+    connection, usable = stage.connection, [one.values for one in fills if one.fate is None]
+    fates = [one.fate for one in fills if one.fate is not None]
+    before = connection.total_changes
+    connection.executemany("insert or ignore into fills values (?, ?, ?, ?, ?, ?, ?)", usable)
+    if connection.total_changes - before < len(usable):
+        for fill_id, key, _, said, *_ in usable:
+            found = connection.execute("select key, said from fills where fill_id = ?", (fill_id,)).fetchone()
+            if found[0] != key:
+                fates.append(_repeated(stage.context, str(key), found[0], same=found[1] == said))
+    stage.write(told([Translation(fates)]))
+
+
+def _repeated(context: Context, key: str, first: str, *, same: bool) -> Fate:
+    """What becomes of a fill whose fill_id another one has."""
+    if same:
+        stands = event_id(context.portfolio_id, "raw_trades", first)
+        return Fate("raw_trades", key, "merged", f"says the same as row {first}", events=(stands,))
+    why = f"row {first} says something else under the same fill_id: correct or archive one of them"
+    return Fate("raw_trades", key, "quarantined", why)
 
 
 def _orders(connection: sqlite3.Connection) -> Iterator[Order]:
