@@ -46,6 +46,7 @@ def answer_command(
 
 
 def command_record(connection: Raw, portfolio_id: UUID, idempotency_key: str) -> CommandRecord | None:
+    """What is stored of the command under this key, None for a key that nobody has used in this portfolio."""
     row = connection.execute(
         "select request_hash, status, answer from commands where portfolio_id = %s and idempotency_key = %s",
         (portfolio_id, idempotency_key),

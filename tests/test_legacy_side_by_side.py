@@ -119,6 +119,18 @@ def test_a_dense_history_comes_in_parts_too(tmp_path: Path, monkeypatch: pytest.
     assert max(sizes) <= 50 + stage.LARGEST_CLUSTER
 
 
+def test_a_column_that_is_computed_is_a_column(engine: Engine, tmp_path: Path) -> None:
+    """A hand has added a generated column to the old table: its rows go in, and each is accounted for."""
+    legacy = make_legacy(tmp_path / "legacy.db", 5, 40, 5)
+    with closing(sqlite3.connect(legacy.path)) as connection, connection:
+        connection.execute("alter table trades add column worth as (size * price)")
+    move = move_of(engine, legacy, tmp_path, "computed")
+    move.run()
+
+    assert move.check().wrong == ()
+    assert move.trades() == legacy.happened
+
+
 def test_a_long_source_is_moved_in_by_several_processes(
     engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,7 +13,7 @@ from ledger.values import ZERO
 from migrations.legacy.pnl import ProductPnl, compared, explained, total_of
 from migrations.legacy.run import Prepared, newest_archive
 from migrations.legacy.schema import TRANSLATED
-from migrations.legacy.source import quoted
+from migrations.legacy.source import columns_of, quoted
 from migrations.legacy.stage import Stage
 
 
@@ -140,8 +140,7 @@ def _not_archived(found: Prepared, table: str) -> set[str]:
         if there.fetchone() is None:
             return {str(one) for (one,) in connection.execute(everything)}
         columns = ", ".join(map(quoted, found.source.tables[table].columns))
-        kept = {str(row[1]) for row in connection.execute(f"pragma archive.table_info({quoted(table)})")}
-        if kept != set(found.source.tables[table].columns):
+        if set(columns_of(connection, f"archive.{quoted(table)}")) != set(found.source.tables[table].columns):
             return {str(one) for (one,) in connection.execute(everything)}
         gone = connection.execute(
             f"select {columns} from main.{quoted(table)} except select {columns} from archive.{quoted(table)}"

@@ -119,6 +119,11 @@ def has_rowid(connection: sqlite3.Connection, table: str) -> bool:
     return True
 
 
+def columns_of(connection: sqlite3.Connection, table: str) -> tuple[str, ...]:
+    """The columns that reading the table gives, computed ones too, in that order. `table` is as SQL writes it."""
+    return tuple(column[0] for column in connection.execute(f"select * from {table} limit 0").description)
+
+
 def quoted(name: str) -> str:
     """The name as SQL writes it."""
     return '"' + name.replace('"', '""') + '"'
@@ -212,7 +217,7 @@ def _tables(connection: sqlite3.Connection, label: str) -> dict[str, Table]:
 
 
 def _table(connection: sqlite3.Connection, label: str, name: str) -> Table:
-    columns = tuple(str(row[1]) for row in connection.execute(f"pragma table_info({quoted(name)})"))
+    columns = columns_of(connection, quoted(name))
     if name in COLUMNS and "id" not in columns:
         raise BadSource(f"{label}: the table {name} has no column id, so its rows cannot be told apart: give it one")
     (rows,) = connection.execute(f"select count(*) from {quoted(name)}").fetchone()
