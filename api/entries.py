@@ -13,7 +13,7 @@ from uuid import UUID
 
 from pydantic import ValidationError
 
-from api.entry_schemas import (
+from api.http.entry_schemas import (
     AnyEntry,
     AssetDeposit,
     AssetWithdrawal,
@@ -29,8 +29,8 @@ from api.entry_schemas import (
     TradeElsewhere,
     Transfer,
 )
-from api.errors import Problem
-from ledger.envelope import NewEvent
+from api.http.errors import Problem
+from ledger.booking.legs import UnvaluedLeg, gross_value, moves_of, total_fees
 from ledger.events import (
     AccountOpened,
     AssetDeposited,
@@ -48,23 +48,23 @@ from ledger.events import (
     TradeReversed,
     TransferRecorded,
 )
-from ledger.fills import EARLIEST
-from ledger.legs import UnvaluedLeg, gross_value, moves_of, total_fees
-from ledger.log import Conflict, PositionConflict
-from ledger.postgres import Raw
-from ledger.postgres_book import Alongside, PostgresBook, StoredReading
+from ledger.imports.facts import EARLIEST
+from ledger.imports.reentry import entered, own_fill_id
+from ledger.log.envelope import NewEvent
+from ledger.log.event_log import Conflict, PositionConflict
+from ledger.postgres.book import Alongside, PostgresBook, StoredReading
+from ledger.postgres.log import Raw
+from ledger.postgres.views import StoredRows, read_checkpoint
 from ledger.projections.cash import Balance
 from ledger.projections.holdings import Holding
 from ledger.projections.portfolio import AccountView, PortfolioView, portfolio_id_of, portfolio_of
 from ledger.projections.reversals import Reversal, reversible
 from ledger.projections.trades import TradeView
-from ledger.reentry import entered, own_fill_id
 from ledger.rows import Rows, field_names
 from ledger.values import INTEGER_DIGITS, ZERO, derived_id, time_text
-from ledger.views import StoredRows, read_checkpoint
 
 MARKETS_OWN: Final = re.compile(r"paper \S+-\S+ \S+ .*")
-"""What `api.wiring.portfolio_name` calls the portfolio of a market."""
+"""What `api.runtime.wiring.portfolio_name` calls the portfolio of a market."""
 
 LARGEST: Final = Decimal(10) ** INTEGER_DIGITS
 """Every number stays below this, so that it can be told again."""

@@ -10,14 +10,14 @@ from typing import Final
 import click
 import uvicorn
 
-from api.app import create_app
-from api.auth import remember_token
-from api.logs import configure_logs, hide
-from api.scheduler import Scheduler
-from api.settings import BadSettings, Settings, usable_folder
-from api.stopping import Stopped, StopRequests
-from api.wiring import System, open_system
-from ledger.embedded_postgres import revive
+from api.http.app import create_app
+from api.http.auth import remember_token
+from api.runtime.logs import configure_logs, hide
+from api.runtime.scheduler import Scheduler
+from api.runtime.settings import BadSettings, Settings, usable_folder
+from api.runtime.stopping import Stopped, StopRequests
+from api.runtime.wiring import System, open_system
+from ledger.postgres.embedded import revive
 
 HOST: Final = "127.0.0.1"
 SHUTDOWN_S: Final = 3

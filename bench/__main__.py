@@ -21,8 +21,8 @@ from bench.legacy import measure_legacy
 from bench.orders import measure_orders
 from bench.past_cuts import measure_past
 from bench.raw_limits import measure_raw_limits
-from ledger.database import connected
-from ledger.embedded_postgres import embedded_postgres
+from ledger.postgres.database import connected
+from ledger.postgres.embedded import embedded_postgres
 
 SIGNALS = 200
 

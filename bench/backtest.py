@@ -19,25 +19,25 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
-from api.backtest_market import Market, recorded_market
-from api.backtesting import BacktestSpec, BotSpec, result_of, run_backtest, simulation_of
-from api.first_run import registered
-from api.market_loop import MarketClock, MarketLoop
-from api.sweep_axes import Axis
-from api.sweeping import sweep
+from api.backtest.backtesting import BacktestSpec, BotSpec, result_of, run_backtest, simulation_of
+from api.backtest.market import Market, recorded_market
+from api.backtest.sweep_axes import Axis
+from api.backtest.sweeping import sweep
+from api.runtime.first_run import registered
+from api.runtime.market_loop import MarketClock, MarketLoop
 from bench.figures import Figure, print_figures, rate
-from execution.exchanges.paper import PaperExchange, PaperTerms
-from execution.exchanges.paper_memory import balances_of
-from execution.trade_service import TradeService
-from ledger.book import MemoryBook
-from ledger.envelope import NewEvent
+from execution.exchanges.paper.exchange import PaperExchange, PaperTerms
+from execution.orders.restore_paper import balances_of
+from execution.orders.trade_service import TradeService
 from ledger.events import BotStarted, PortfolioOpened
+from ledger.log.envelope import NewEvent
 from ledger.processes import worker_processes
+from ledger.projections.book import MemoryBook
 from ledger.values import Instrument, derived_id
 from signals.market import Candle
-from signals.market_playback import PlayedFeed
-from signals.market_recorded import RecordedTape
-from signals.market_simulated import simulated_candles
+from signals.market.playback import PlayedFeed
+from signals.market.recorded import RecordedTape
+from signals.market.simulated import simulated_candles
 
 BARS: Final = 20_000
 SLOW_BARS: Final = 3_000

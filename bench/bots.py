@@ -14,7 +14,7 @@ from bench.figures import Figure
 from ledger.values import Instrument
 from signals.bot import Bot, Needs, Parameters, Signal, Vectorised, Window, bars_of, bounded
 from signals.indicators import last, macd, rsi, sma
-from signals.market_simulated import simulated_candles
+from signals.market.simulated import simulated_candles
 from signals.registry import BUILT_IN
 from signals.streaming import MacdStream, RsiStream, SmaStream
 

@@ -9,10 +9,10 @@ from sqlalchemy import Engine
 
 from bench.figures import Figure, rate
 from bench.raw_limits import RawLimits
-from ledger.column_replay import ColumnReplay
-from ledger.column_trades import plain_trade, proven
-from ledger.columns import raw_events
-from ledger.postgres import Raw, raw
+from ledger.postgres.log import Raw, raw
+from ledger.replay.fast.copy import raw_events
+from ledger.replay.fast.decode import plain_trade, proven
+from ledger.replay.fast.replay import ColumnReplay
 
 
 def measure_floor(engine: Engine, portfolio_id: UUID, events: int, limits: RawLimits) -> list[Figure]:

@@ -18,11 +18,11 @@ from sqlalchemy import Engine
 
 from bench.ledger_speed import append_encoded, opened
 from bench.trades import new, time_of, trade
-from ledger.database import connected
-from ledger.embedded_postgres import embedded_postgres
-from ledger.postgres import PostgresLog
-from ledger.postgres_book import PostgresBook
-from ledger.replay import rebuild_portfolio
+from ledger.postgres.book import PostgresBook
+from ledger.postgres.database import connected
+from ledger.postgres.embedded import embedded_postgres
+from ledger.postgres.log import PostgresLog
+from ledger.replay.verify import rebuild_portfolio
 from ledger.values import system_clock
 
 SAMPLES = 9

@@ -14,12 +14,12 @@ from bench.figures import Figure, peak_memory_mb, rate
 from bench.floor import measure_floor
 from bench.raw_limits import RawLimits
 from bench.trades import encoded, new, trade, write_csv
-from ledger.differences import PortfolioReplay
 from ledger.events import CashDeposited, PortfolioOpened
-from ledger.importing import Store, Wanted, import_trades
-from ledger.postgres import PostgresLog
-from ledger.postgres_book import PostgresBook
-from ledger.replay import rebuild_portfolio, verify_portfolio
+from ledger.imports.run import Store, Wanted, import_trades
+from ledger.postgres.book import PostgresBook
+from ledger.postgres.log import PostgresLog
+from ledger.replay.differences import PortfolioReplay
+from ledger.replay.verify import rebuild_portfolio, verify_portfolio
 from ledger.values import Asset, derived_id, system_clock
 
 SINGLE = 1_000

@@ -11,15 +11,15 @@ from typing import Final
 from sqlalchemy import Engine
 
 from bench.figures import Figure, peak_memory_mb, processor_seconds
-from ledger.importing import Store
-from ledger.postgres_book import PostgresBook
-from ledger.replay import rebuild_portfolio
+from ledger.imports.run import Store
+from ledger.postgres.book import PostgresBook
+from ledger.replay.verify import rebuild_portfolio
 from ledger.values import Asset, derived_id, system_clock
 from migrations.legacy.check import check_import
 from migrations.legacy.report import plan_lines
 from migrations.legacy.rollback import roll_back
 from migrations.legacy.run import Wanted, prepared, run_import
-from tests.legacy_databases import make_legacy
+from tests.support.legacy_databases import make_legacy
 
 ROWS_PER_EXECUTION: Final = 1.83
 """What a generated database of the last generation has in rows of trades, on average."""

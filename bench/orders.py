@@ -27,14 +27,11 @@ from sqlalchemy import Engine
 
 from bench.figures import Figure, print_figures, rate
 from bench.raw_limits import measure_raw_limits
-from execution.exchange import Accepted, OrderTicket, Refused, Unknown
-from execution.exchanges.ccxt_exchange import ApiKey, CcxtExchange
-from execution.exchanges.declared import facts_of
-from execution.review import ManualTicket
-from execution.trade_service import TradeService
-from ledger.database import connected
-from ledger.embedded_postgres import embedded_postgres
-from ledger.envelope import NewEvent
+from execution.exchanges.ccxt.exchange import ApiKey, CcxtExchange
+from execution.exchanges.ccxt.venues import facts_of
+from execution.exchanges.exchange import Accepted, OrderTicket, Refused, Unknown
+from execution.orders.trade_service import TradeService
+from execution.review.review import ManualTicket
 from ledger.events import (
     AccountOpened,
     CashDeposited,
@@ -45,9 +42,12 @@ from ledger.events import (
     PortfolioOpened,
     SignalEmitted,
 )
-from ledger.leaders import PostgresLeadership
-from ledger.postgres_book import PostgresBook
-from ledger.postgres_gate import DatabaseGate
+from ledger.log.envelope import NewEvent
+from ledger.postgres.book import PostgresBook
+from ledger.postgres.database import connected
+from ledger.postgres.embedded import embedded_postgres
+from ledger.postgres.halt_lock import DatabaseGate
+from ledger.postgres.leadership import PostgresLeadership
 from ledger.projections.orders import OrderView
 from ledger.values import ZERO, Asset, Instrument, Side, derived_id, system_clock
 

@@ -14,15 +14,15 @@ from sqlalchemy import Engine
 from bench.figures import Figure, print_figures
 from bench.ledger_speed import append_encoded, opened
 from bench.trades import time_of
-from ledger.cuts import Cut
-from ledger.database import connected
-from ledger.embedded_postgres import embedded_postgres
-from ledger.past import Past
-from ledger.postgres import PostgresLog
-from ledger.postgres_book import PostgresBook
+from ledger.log.point_in_time import Cut
+from ledger.postgres.book import PostgresBook
+from ledger.postgres.database import connected
+from ledger.postgres.embedded import embedded_postgres
+from ledger.postgres.log import PostgresLog
 from ledger.projections import OF_VALUE
-from ledger.replay import rebuild_portfolio
-from ledger.valuation import worth_of
+from ledger.projections.valuation import worth_of
+from ledger.replay.history import Past
+from ledger.replay.verify import rebuild_portfolio
 from ledger.values import system_clock
 
 

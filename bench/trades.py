@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Final
 from uuid import UUID
 
-from ledger.envelope import NewEvent, canonical_json
-from ledger.event_parts import Fee
 from ledger.events import Event, TradeExecuted
-from ledger.sending import EncodedEvent
+from ledger.events.fields import Fee
+from ledger.log.encoding import EncodedEvent
+from ledger.log.envelope import NewEvent, canonical_json
 from ledger.values import Asset, Instrument, Side, decimal_text, new_id
 
 START: Final = datetime(2020, 1, 1, tzinfo=UTC)

@@ -7,15 +7,15 @@ from decimal import Decimal
 from typing import Final
 from uuid import UUID
 
-from execution.desk import Desk
-from ledger.book import Book
-from ledger.envelope import NewEvent
+from execution.review.state import Desk
+from ledger.booking.lots import Match
 from ledger.events import TradingHalted
-from ledger.lots import Match
+from ledger.halt_lock import SendGate
+from ledger.log.envelope import NewEvent
+from ledger.projections.book import Book
 from ledger.projections.differences import unexplained
 from ledger.projections.holdings import Holding
 from ledger.projections.policy import minutes
-from ledger.send_gate import SendGate
 from ledger.values import ZERO, Clock, decimal_text, derived_id, time_text
 
 ACTOR: Final = "kill-switch"

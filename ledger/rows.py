@@ -14,8 +14,8 @@ from operator import attrgetter
 from typing import Any, ClassVar, Final, Protocol, TypeVar, dataclass_transform
 from uuid import UUID
 
-from ledger.envelope import Envelope, canonical_json
 from ledger.events import Event
+from ledger.log.envelope import Envelope, canonical_json
 from ledger.values import decimal_text, time_text
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ledger.event_parts import Name, Text
+from ledger.events.fields import Name, Text
 from ledger.values import Instrument, Price
 from signals.market import Candle
 

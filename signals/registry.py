@@ -7,11 +7,11 @@ from typing import Any, Final, NamedTuple
 
 from pydantic import ValidationError
 
-from ledger.envelope import canonical_json
+from ledger.log.envelope import canonical_json
 from signals.bot import Bot, Parameters, first_fault
 from signals.bots.combined import CombinedBot
 from signals.bots.multi_timeframe import MultiTimeframeBot
-from signals.weighing import SINGLE
+from signals.bots.weighing import SINGLE
 
 NO_BOTS: Final[Mapping[str, Bot]] = {}
 

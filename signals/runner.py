@@ -8,16 +8,16 @@ from math import ceil
 from typing import Literal
 from uuid import UUID
 
-from ledger.event_parts import SignalPart
 from ledger.events import BotFailed, SignalEmitted
+from ledger.events.fields import SignalPart
 from ledger.projections.bots import BotView
 from ledger.projections.policy import SignalPolicy
 from ledger.values import derived_id, time_text
 from signals.bot import Bot, Part, Signal, Window
-from signals.closed_candles import ClosedCandles
-from signals.foreign import Failure, answer_of
+from signals.candles import ClosedCandles
 from signals.market import Candle, timeframe_of, timeframe_text
 from signals.registry import NO_BOTS, bot_of, settings_of
+from signals.sandbox.guard import Failure, answer_of
 
 
 def evaluate(

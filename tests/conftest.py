@@ -15,15 +15,15 @@ import pytest
 from hypothesis import HealthCheck, settings
 from sqlalchemy import Engine, make_url
 
-from ledger import postgres
-from ledger.book import Book, MemoryBook
-from ledger.database import WRITER, engine_for, migrate
-from ledger.embedded_postgres import embedded_postgres
-from ledger.log import EventLog, MemoryLog
-from ledger.postgres import PostgresLog
-from ledger.postgres_book import PostgresBook
+from ledger.log.event_log import EventLog, MemoryLog
+from ledger.postgres import log as postgres
+from ledger.postgres.book import PostgresBook
+from ledger.postgres.database import WRITER, engine_for, migrate
+from ledger.postgres.embedded import embedded_postgres
+from ledger.postgres.log import PostgresLog
+from ledger.projections.book import Book, MemoryBook
 from ledger.values import Clock
-from tests.factories import SteppingClock, Story
+from tests.support.events import SteppingClock, Story
 
 # Examples share the test's database and differ by portfolio, so a fixture that outlives an example does no harm.
 # Machines are loaded unevenly: how long an example takes says nothing about whether it holds.

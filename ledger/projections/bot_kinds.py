@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar
 
-from ledger.envelope import Envelope
 from ledger.events import BotKindDisabled, BotKindEnabled, Event
+from ledger.log.envelope import Envelope
 from ledger.rows import Change, Gone, Row, Rows
 
 

@@ -5,7 +5,6 @@ from datetime import datetime
 from decimal import Decimal
 from typing import ClassVar
 
-from ledger.envelope import Envelope
 from ledger.events import (
     BotConfigured,
     BotFailed,
@@ -17,6 +16,7 @@ from ledger.events import (
     SignalExpired,
     SignalRejected,
 )
+from ledger.log.envelope import Envelope
 from ledger.projections.signals import SignalView
 from ledger.rows import Change, Row, Rows, replaced
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import ClassVar
 
-from ledger.legs import AssetMove
+from ledger.booking.legs import AssetMove
 from ledger.rows import Change, Gone, Row, Rows, key_of
 from ledger.values import ZERO
 

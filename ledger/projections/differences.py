@@ -6,8 +6,8 @@ from datetime import datetime
 from typing import ClassVar
 from uuid import UUID
 
-from ledger.envelope import Envelope
 from ledger.events import DifferenceFound, DifferenceResolved, Event
+from ledger.log.envelope import Envelope
 from ledger.rows import Change, Row, Rows, replaced
 
 

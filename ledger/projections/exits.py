@@ -6,8 +6,8 @@ from decimal import Decimal
 from typing import ClassVar
 from uuid import UUID
 
-from ledger.envelope import Envelope
 from ledger.events import Event, ExitArmed, ExitChanged, ExitDisarmed, ExitTriggered
+from ledger.log.envelope import Envelope
 from ledger.rows import Change, Row, Rows, replaced
 
 

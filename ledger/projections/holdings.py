@@ -11,10 +11,10 @@ from decimal import Decimal
 from typing import ClassVar, Final
 from uuid import UUID
 
-from ledger.envelope import Envelope
+from ledger.booking.legs import MOVING, AssetMove, UnvaluedLeg, moves_of
+from ledger.booking.lots import Booking, Leg, Lot, Match, Split, UnmatchedDisposal, book_leg, split_lot, split_missing
 from ledger.events import Event, SplitRecorded, TradeExecuted, TradeReversed
-from ledger.legs import MOVING, AssetMove, UnvaluedLeg, moves_of
-from ledger.lots import Booking, Leg, Lot, Match, Split, UnmatchedDisposal, book_leg, split_lot, split_missing
+from ledger.log.envelope import Envelope
 from ledger.projections.cash import Balance, cash_changes
 from ledger.projections.portfolio import PortfolioView, portfolio_of
 from ledger.projections.reversals import newly_reversed

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar, Final
 
-from ledger.bot_events import BotMode
-from ledger.envelope import Envelope
 from ledger.events import BotModeSet, Event
+from ledger.events.signals import BotMode
+from ledger.log.envelope import Envelope
 from ledger.rows import Change, Row, Rows
 
 AUTOMATIC: Final[BotMode] = "automatic"

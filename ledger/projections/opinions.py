@@ -8,8 +8,8 @@ from datetime import datetime
 from decimal import Decimal
 from typing import ClassVar
 
-from ledger.envelope import Envelope
 from ledger.events import Event, OrderRequested, SignalEmitted, TradeExecuted
+from ledger.log.envelope import Envelope
 from ledger.projections.policy import limit_of
 from ledger.rows import Change, Row, Rows, replaced
 

@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import ClassVar
 from uuid import UUID
 
-from ledger.envelope import Envelope
+from ledger.booking.legs import gross_value
 from ledger.events import (
     CancelRequested,
     Event,
@@ -18,7 +18,7 @@ from ledger.events import (
     OutcomeUnknown,
     TradeExecuted,
 )
-from ledger.legs import gross_value
+from ledger.log.envelope import Envelope
 from ledger.rows import Change, Row, Rows, replaced
 from ledger.values import ZERO
 

@@ -5,8 +5,8 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import ClassVar, Final
 
-from ledger.envelope import Envelope
 from ledger.events import Event, LimitSet, TradingHalted, TradingResumed
+from ledger.log.envelope import Envelope
 from ledger.rows import Change, Row, Rows
 
 LIMITS: Final[dict[str, Decimal]] = {

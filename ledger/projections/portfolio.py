@@ -5,8 +5,8 @@ from datetime import datetime
 from typing import ClassVar
 from uuid import UUID
 
-from ledger.envelope import Envelope
 from ledger.events import AccountOpened, Event, PortfolioClosed, PortfolioOpened
+from ledger.log.envelope import Envelope
 from ledger.rows import Change, Row, Rows, replaced
 from ledger.values import derived_id
 

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 from uuid import UUID
 
-from ledger.envelope import Envelope
+from ledger.booking.legs import MOVING
 from ledger.events import Event, SplitRecorded, TradeReversed
-from ledger.legs import MOVING
+from ledger.log.envelope import Envelope
 from ledger.rows import Change, Row, Rows
 
 

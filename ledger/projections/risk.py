@@ -5,8 +5,8 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import ClassVar
 
-from ledger.envelope import Envelope
 from ledger.events import Event, MarkRecorded
+from ledger.log.envelope import Envelope
 from ledger.projections.marks import Mark
 from ledger.rows import Change, Row, Rows
 

@@ -6,9 +6,9 @@ from decimal import Decimal
 from typing import ClassVar
 from uuid import UUID
 
-from ledger.envelope import Envelope
-from ledger.event_parts import RuleChecked
 from ledger.events import ApprovalRequested, Event, SignalApproved, SignalEmitted, SignalExpired, SignalRejected
+from ledger.events.fields import RuleChecked
+from ledger.log.envelope import Envelope
 from ledger.rows import Change, Row, Rows, replaced
 
 

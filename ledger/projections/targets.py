@@ -5,8 +5,8 @@ from datetime import datetime
 from decimal import Decimal
 from typing import ClassVar
 
-from ledger.envelope import Envelope
 from ledger.events import Event, TargetRemoved, TargetSet
+from ledger.log.envelope import Envelope
 from ledger.rows import Change, Gone, Row, Rows
 
 

@@ -6,9 +6,9 @@ from decimal import Decimal
 from typing import ClassVar
 from uuid import UUID
 
-from ledger.envelope import Envelope
+from ledger.booking.legs import gross_value, total_fees
 from ledger.events import Event, TradeExecuted, TradeReversed
-from ledger.legs import gross_value, total_fees
+from ledger.log.envelope import Envelope
 from ledger.rows import Change, Row, Rows, replaced
 
 

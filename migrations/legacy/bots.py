@@ -6,9 +6,9 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from ledger.event_parts import RuleChecked, SignalPart
 from ledger.events import BotConfigured, BotRegistered, SignalEmitted, SignalExpired
-from ledger.fills import sentences
+from ledger.events.fields import RuleChecked, SignalPart
+from ledger.imports.facts import sentences
 from ledger.values import ZERO, Instrument, time_text
 from migrations.legacy.cells import Row, Unreadable, decimal_in, json_object, moment, number, shown, word
 from migrations.legacy.decisions import Decided

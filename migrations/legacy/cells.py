@@ -10,7 +10,7 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Final
 
-from ledger.envelope import canonical_json
+from ledger.log.envelope import canonical_json
 from ledger.values import ZERO
 
 Cell = None | int | float | str | bytes

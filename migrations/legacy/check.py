@@ -7,7 +7,7 @@ from decimal import Decimal
 from uuid import UUID
 
 from ledger.events import TradeExecuted
-from ledger.importing import Store
+from ledger.imports.run import Store
 from ledger.projections.holdings import Holding
 from ledger.values import ZERO
 from migrations.legacy.pnl import ProductPnl, compared, explained, total_of

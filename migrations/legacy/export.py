@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Final
 from uuid import UUID
 
-from ledger.envelope import Envelope
+from ledger.booking.legs import total_fees
 from ledger.events import TradeExecuted, TradeReversed
-from ledger.importing import Store, WrongPortfolio
-from ledger.legs import total_fees
-from ledger.ready import ACTOR
+from ledger.imports.pending import ACTOR
+from ledger.imports.run import Store, WrongPortfolio
+from ledger.log.envelope import Envelope
 from ledger.values import Side, decimal_text, time_text
 from migrations.legacy.held import MARK, MOVES
 from migrations.legacy.run import newest_archive

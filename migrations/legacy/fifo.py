@@ -6,10 +6,10 @@ from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
 
-from ledger.envelope import Envelope, decode
+from ledger.booking.legs import moves_of, total_fees
+from ledger.booking.lots import Lot, book_leg
 from ledger.events import TradeExecuted
-from ledger.legs import moves_of, total_fees
-from ledger.lots import Lot, book_leg
+from ledger.log.envelope import Envelope, decode
 from ledger.projections.holdings import legs_of
 from ledger.rows import key_of
 from ledger.values import ZERO, Asset, round18

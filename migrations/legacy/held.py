@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
-from ledger.envelope import Envelope
+from ledger.booking.legs import MOVING
 from ledger.events import PortfolioClosed, PortfolioOpened, TradeExecuted, TradeReversed
-from ledger.legs import MOVING
-from ledger.log import EventLog
-from ledger.ready import ACTOR
+from ledger.imports.pending import ACTOR
+from ledger.log.envelope import Envelope
+from ledger.log.event_log import EventLog
 from ledger.values import derived_id
 from migrations.legacy.decisions import decision_of
 from migrations.legacy.outcomes import micros

@@ -9,9 +9,9 @@ from uuid import UUID
 
 import uuid_utils
 
-from ledger.envelope import canonical_json
 from ledger.events import Event
-from ledger.ready import Ready, ready
+from ledger.imports.pending import Ready, ready
+from ledger.log.envelope import canonical_json
 from ledger.values import NAMESPACE, Asset
 from migrations.legacy.cells import Row, hash_of, plain, row_hash
 from migrations.legacy.decisions import Decisions

@@ -12,7 +12,7 @@ from typing import Any, Final
 import psycopg
 from psycopg import sql
 
-from ledger.envelope import canonical_json
+from ledger.log.envelope import canonical_json
 from migrations.legacy.cells import Cell, plain
 
 PAGE: Final = 5_000

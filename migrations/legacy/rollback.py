@@ -6,11 +6,11 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from ledger.envelope import canonical_json, encode
 from ledger.events import Event, PortfolioClosed, TradeExecuted, TradeReversed
-from ledger.importing import Store, WrongPortfolio, append_many
-from ledger.ready import ACTOR
-from ledger.sending import EncodedEvent
+from ledger.imports.pending import ACTOR
+from ledger.imports.run import Store, WrongPortfolio, append_many
+from ledger.log.encoding import EncodedEvent
+from ledger.log.envelope import canonical_json, encode
 from ledger.values import derived_id
 from migrations.legacy.held import MARK, MOVES
 

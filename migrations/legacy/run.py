@@ -14,11 +14,11 @@ from uuid import UUID
 
 from pydantic import ValidationError
 
-from ledger.envelope import canonical_json
 from ledger.events import AccountOpened, Event, PortfolioOpened, TradeReversed
-from ledger.fills import sentences
-from ledger.importing import Store, WrongPortfolio, append_many
-from ledger.ready import Ready, ready
+from ledger.imports.facts import sentences
+from ledger.imports.pending import Ready, ready
+from ledger.imports.run import Store, WrongPortfolio, append_many
+from ledger.log.envelope import canonical_json
 from ledger.values import Asset, derived_id
 from migrations.legacy.decisions import UNDECIDED, Decisions, checked, merged
 from migrations.legacy.held import Held, read_log, reconcile, taken_back_id

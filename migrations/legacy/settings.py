@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Final
 
-from ledger.envelope import canonical_json
+from ledger.log.envelope import canonical_json
 from migrations.legacy.cells import Row, Unreadable, decimal_in, json_object, number, truth, word
 
 WEIGHTS: Final[Mapping[str, float]] = {"rsi": 0.33, "macd": 0.34, "ma_cross": 0.33}

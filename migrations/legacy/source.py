@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
-from ledger.database import shown_url
+from ledger.postgres.database import shown_url
 from migrations.legacy.cells import Cells, Row, word
 from migrations.legacy.postgres_source import CannotRead, copy_postgres
 from migrations.legacy.schema import COLUMNS, TRANSLATED, generation_of

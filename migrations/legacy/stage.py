@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
 from uuid import UUID
 
+from ledger.imports.pending import Ready
 from ledger.processes import each
-from ledger.ready import Ready
 from ledger.values import Asset
 from migrations.legacy.bots import product_of_bot, translated_bot
 from migrations.legacy.decisions import Decisions, decision_of

@@ -8,10 +8,10 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from ledger.event_parts import Fee
+from ledger.booking.legs import gross_value
 from ledger.events import TradeExecuted
-from ledger.fills import sentences
-from ledger.legs import gross_value
+from ledger.events.fields import Fee
+from ledger.imports.facts import sentences
 from ledger.values import ZERO, Asset, Side
 from migrations.legacy.cells import LARGEST
 from migrations.legacy.outcomes import Context, Fate, Staged, Translation, event_id, event_of_row, merged_into, origin

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from signals.bot import Needs, Parameters, Part, Signal, Window, bounded
+from signals.bots.levels import category_of, levels
+from signals.bots.vectorised import only_warm, sliding_mean, still, windowed
 from signals.indicators import Array, bbands
-from signals.levels import category_of, levels
-from signals.twins import only_warm, sliding_mean, still, windowed
 
 
 class BollingerParams(Parameters):

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from signals.bot import Needs, Parameters, Part, Signal, Window
+from signals.bots.levels import category_of, levels
+from signals.bots.vectorised import after, only_warm, sliding_mean
 from signals.indicators import Array, donchian
-from signals.levels import category_of, levels
-from signals.twins import after, only_warm, sliding_mean
 
 
 class BreakoutParams(Parameters):

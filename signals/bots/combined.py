@@ -12,9 +12,9 @@ from signals.bots.ma_cross import MovingAverageCrossBot
 from signals.bots.macd import MacdBot
 from signals.bots.multi_timeframe import MultiTimeframeBot
 from signals.bots.rsi import RsiBot
+from signals.bots.vectorised import only_warm
+from signals.bots.weighing import SINGLE, Component, mean_of, mean_scores, something_counts
 from signals.indicators import Array
-from signals.twins import only_warm
-from signals.weighing import SINGLE, Component, mean_of, mean_scores, something_counts
 
 _KIND: Final = "combined"
 _BOTS: Final[dict[str, Vectorised]] = {**SINGLE, MultiTimeframeBot.kind: MultiTimeframeBot()}

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from signals.bot import Needs, Parameters, Part, Signal, Window
+from signals.bots.vectorised import fallen, only_warm, sliding_mean, windowed
 from signals.indicators import Array, ema, ema_bars, sma
-from signals.twins import fallen, only_warm, sliding_mean, windowed
 
 
 class MovingAverageCrossParams(Parameters):

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from signals.bot import Needs, Parameters, Part, Signal, Window, bounded
+from signals.bots.vectorised import fallen, older_share, only_warm, windowed
 from signals.indicators import Array, atr, ema_bars, last, macd, wilder_bars
-from signals.twins import fallen, older_share, only_warm, windowed
 
 
 class MacdParams(Parameters):

@@ -8,10 +8,10 @@ from pydantic import Field, model_validator
 
 from signals.bot import Needs, Parameters, Signal, Window, longer_bars
 from signals.bots.ma_cross import MovingAverageCrossBot
+from signals.bots.vectorised import only_warm
+from signals.bots.weighing import Component, mean_of, mean_scores, something_counts
 from signals.indicators import Array
 from signals.market import timeframe_text
-from signals.twins import only_warm
-from signals.weighing import Component, mean_of, mean_scores, something_counts
 
 
 class SlowComponent(Component):

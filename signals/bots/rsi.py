@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from signals.bot import Needs, Parameters, Part, Signal, Window
+from signals.bots.vectorised import older_share, only_warm, still, windowed
 from signals.indicators import Array, Smoothing, atr, last, rsi, wilder_bars
-from signals.twins import older_share, only_warm, still, windowed
 
 
 class RsiParams(Parameters):

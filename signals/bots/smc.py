@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from signals.bot import Needs, Parameters, Part, Signal, Window, bounded
+from signals.bots.levels import Levels, levels
+from signals.bots.smart_money import Finding, Settings, findings, last_range, premium, standing_zones
+from signals.bots.vectorised import windowed
 from signals.indicators import Array
-from signals.levels import Levels, levels
-from signals.smart_money import Finding, Settings, findings, last_range, premium, standing_zones
-from signals.twins import windowed
 
 
 class SmcParams(Parameters):

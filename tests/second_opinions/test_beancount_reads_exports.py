@@ -11,15 +11,15 @@ from typing import Any
 import pytest
 from hypothesis import assume, given, settings
 
-from ledger.beancount_export import CannotExport, beancount_text
-from ledger.book import MemoryBook
-from ledger.envelope import Envelope, NewEvent
-from ledger.lots import Lot, Match
+from ledger.booking.lots import Lot, Match
+from ledger.exports.beancount import CannotExport, beancount_text
+from ledger.log.envelope import Envelope, NewEvent
+from ledger.projections.book import MemoryBook
 from ledger.rows import Rows
-from tests.factories import MOVES, START, Step, SteppingClock, Story, batches_of, record_all
-from tests.lots_comparison import near
-from tests.random_lives import assets_of, lives, told_to_a_book
 from tests.second_opinions.asking import PYTHON, ask
+from tests.support.events import MOVES, START, Step, SteppingClock, Story, batches_of, record_all
+from tests.support.lots_comparison import near
+from tests.support.random_lives import assets_of, lives, told_to_a_book
 
 pytestmark = pytest.mark.nightly
 STORIES = 60

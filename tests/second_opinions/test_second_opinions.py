@@ -13,11 +13,11 @@ from typing import Any, Final
 
 import pytest
 
-from ledger.lots_report import LotsReport, MatchLine, Sell, View, lots_report
-from ledger.what_if import Method
-from tests.lots_comparison import as_csv, near, read
-from tests.oracle import TradeRow, plain_rows
+from ledger.reports.lot_methods import Method
+from ledger.reports.lots import LotsReport, MatchLine, Sell, View, lots_report
 from tests.second_opinions.asking import ask
+from tests.support.lots_comparison import as_csv, near, read
+from tests.support.oracle import TradeRow, plain_rows
 
 METHODS: Final = (Method.FIFO, Method.LIFO, Method.HIFO)
 HISTORIES: Final = 2_000

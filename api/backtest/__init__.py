@@ -1,0 +1,1 @@
+"""How would bots have traded on recorded candles?"""

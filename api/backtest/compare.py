@@ -1,0 +1,74 @@
+"""Results of backtests side by side, as their files tell them."""
+
+import json
+from collections.abc import Mapping, Sequence
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Any, Final
+
+from rich.console import Console
+from rich.table import Table
+
+from api.backtest.failures import BadBacktest
+from api.backtest.report import percent, rounded
+
+MONEY: Final = ("equity", "profit")
+SHARES: Final = ("time_weighted_return", "cagr", "max_drawdown", "exposure_average")
+RATIOS: Final = ("sharpe", "sortino", "calmar", "turnover")
+COUNTS: Final = ("signals", "orders", "trades")
+
+Result = Mapping[str, Any]
+
+
+def read_results(paths: Sequence[Path]) -> list[tuple[str, Result]]:
+    """Each result under the name of its file or folder. Raises BadBacktest for one that is not there or is no result."""
+    return [(str(path), _read(path)) for path in paths]
+
+
+def print_comparison(found: Sequence[tuple[str, Result]]) -> None:
+    """One column for each result on standard output, and a sentence where they do not speak of the same candles."""
+    console = Console(highlight=False, soft_wrap=True)
+    console.print("SIMULATED: backtests on recorded candles")
+    table = Table("figure", *(name for name, _ in found))
+    for figure in (*MONEY, *SHARES, *RATIOS):
+        show = percent if figure in SHARES else rounded
+        table.add_row(figure, *(show(_decimal(one["performance"][figure])) for _, one in found))
+    for count in COUNTS:
+        table.add_row(count, *(str(one[count]) for _, one in found))
+    table.add_row("buy and hold", *(percent(_decimal(one["buy_and_hold"]["time_weighted_return"])) for _, one in found))
+    table.add_row("run", *(str(one["run_id"])[:12] for _, one in found))
+    console.print(table)
+    if len({(one["data_hash"], one["began_at"], one["ended_at"]) for _, one in found}) > 1:
+        console.print("these results are of different candles or times: their figures say little beside each other")
+
+
+def comparison_json(found: Sequence[tuple[str, Result]]) -> str:
+    """The results as one JSON object, by the names they were given under."""
+    return json.dumps(dict(found), ensure_ascii=False, indent=2)
+
+
+def _read(path: Path) -> Result:
+    file = path / "result.json" if path.is_dir() else path
+    try:
+        said = json.loads(file.read_text())
+    except OSError as error:
+        raise BadBacktest(f"{file} cannot be read: {error.strerror}") from None
+    except ValueError:
+        said = None
+    if not _is_result(said):
+        raise BadBacktest(f"{file} is no result of a backtest: make one with backtest run --out or --json")
+    return dict(said)
+
+
+def _is_result(said: Any) -> bool:
+    try:
+        for figure in (*MONEY, *SHARES, *RATIOS):
+            _decimal(said["performance"][figure])
+        _decimal(said["buy_and_hold"]["time_weighted_return"])
+        return all(name in said for name in (*COUNTS, "run_id", "data_hash", "began_at", "ended_at"))
+    except (KeyError, TypeError, InvalidOperation):
+        return False
+
+
+def _decimal(text: str | None) -> Decimal | None:
+    return None if text is None else Decimal(text)

@@ -1,0 +1,136 @@
+"""What a backtest came to, for people and for programs: a table, JSON, and the files of its log. Everything says SIMULATED."""
+
+import csv
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from datetime import date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Final
+
+from rich.console import Console
+from rich.table import Table
+
+from api.backtest.backtesting import BacktestResult, Simulation
+from api.runtime.exporting import lot_lines
+from api.runtime.proofs import BadTarget, event_line, whole_file
+from ledger.exports.trades import trade_lines
+from ledger.reports.equity import equity_history
+from ledger.reports.metrics import Close
+from ledger.values import decimal_text, time_text
+
+PLACES: Final = Decimal("0.01")
+SHARES: Final = (
+    ("time_weighted_return", "return"),
+    ("cagr", "CAGR"),
+    ("volatility", "volatility"),
+    ("max_drawdown", "worst drawdown"),
+    ("exposure_average", "mean exposure"),
+)
+RATIOS: Final = (("sharpe", "Sharpe"), ("sortino", "Sortino"), ("calmar", "Calmar"), ("turnover", "turnover"))
+
+
+def print_result(result: BacktestResult) -> None:
+    """The result as a table on standard output, figures rounded for reading; `result_json` has every digit."""
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(result.label)
+    console.print(
+        f"{result.instrument} {result.timeframe}, {result.bars} bars from {time_text(result.began_at)}"
+        f" to {time_text(result.ended_at)}"
+    )
+    table = Table("figure", "bots", "buy and hold")
+    for name, bots, held in figure_rows(result):
+        table.add_row(name, bots, held)
+    console.print(table)
+    counts = f"{result.signals} signals, {result.orders} orders, {result.trades} trades"
+    console.print(f"{counts}, {result.events} events in the log")
+    for failure in result.failures:
+        console.print(f"failed: {failure}")
+    for sentence in (*result.assumptions, *result.performance.notes):
+        console.print(f"- {sentence}")
+    console.print(f"run {result.run_id}\nlog {result.log_hash}")
+
+
+def figure_rows(result: BacktestResult) -> Iterator[tuple[str, str, str]]:
+    """Name, figure of the bots, figure of buying and holding; rounded, a dash where one is undefined."""
+    bots, held = result.performance, result.buy_and_hold
+    yield (f"equity, {bots.base_currency}", rounded(bots.equity), rounded(held.equity))
+    yield (f"profit, {bots.base_currency}", rounded(bots.profit), rounded(held.profit))
+    for name, title in SHARES:
+        yield (title, percent(getattr(bots, name)), percent(getattr(held, name)))
+    for name, title in RATIOS:
+        yield (title, rounded(getattr(bots, name)), rounded(getattr(held, name)))
+    yield ("round trips closed", str(bots.closed_lots.count), str(held.closed_lots.count))
+    yield ("of them won", percent(bots.closed_lots.win_rate), percent(held.closed_lots.win_rate))
+    yield ("profit factor", rounded(bots.closed_lots.profit_factor), rounded(held.closed_lots.profit_factor))
+
+
+def result_json(result: BacktestResult) -> str:
+    """The result as one JSON object; decimals and times are text."""
+    return json.dumps(plain(asdict(result)), ensure_ascii=False, indent=2)
+
+
+def write_files(folder: Path, simulation: Simulation, result: BacktestResult) -> list[Path]:
+    """result.json, events.jsonl (the log, as `daybook export events` writes it), trades.csv, lots.csv and equity.csv.
+
+    The folder is made where it is missing. Raises BadTarget.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadTarget(f"the folder {folder} cannot be made: {error.strerror}") from None
+    log = list(simulation.book.log.read(simulation.plan.portfolio_id))
+    lines = {
+        "trades.csv": trade_lines(log, result.performance.base_currency),
+        "lots.csv": lot_lines(simulation.rows),
+        "equity.csv": _equity_lines(simulation),
+    }
+    for name, rows in lines.items():
+        with whole_file(folder / name) as file:
+            csv.writer(file, lineterminator="\n").writerows(rows)
+    with whole_file(folder / "events.jsonl") as file:
+        file.writelines(f"{event_line(envelope)}\n" for envelope in log)
+    with whole_file(folder / "result.json") as file:
+        file.write(result_json(result) + "\n")
+    return [folder / name for name in ("result.json", "events.jsonl", *lines)]
+
+
+def closes_of(simulation: Simulation) -> tuple[Close, ...]:
+    """What the simulated portfolio was worth at the close of each UTC day."""
+    log = simulation.book.log.read(simulation.plan.portfolio_id)
+    return equity_history(simulation.rows, log, simulation.ended_at).closes
+
+
+def _equity_lines(simulation: Simulation) -> Iterator[tuple[str, ...]]:
+    yield ("day", "equity", "cash", "invested")
+    for close in closes_of(simulation):
+        numbers = (close.equity, close.cash, close.invested)
+        yield (str(close.day), *("unknown" if one is None else decimal_text(one) for one in numbers))
+
+
+def plain(value: object) -> object:
+    """The value as JSON has it: decimals and times as text."""
+    match value:
+        case dict():
+            return {name: plain(one) for name, one in value.items()}
+        case list() | tuple():
+            return [plain(one) for one in value]
+        case Decimal():
+            return decimal_text(value)
+        case datetime():
+            return time_text(value)
+        case date() | Path():
+            return str(value)
+        case _:
+            return value
+
+
+def rounded(value: Decimal | None) -> str:
+    """To two places, a dash for what is undefined."""
+    return "-" if value is None else f"{value.quantize(PLACES):,}"
+
+
+def percent(value: Decimal | None) -> str:
+    """A fraction in percent to two places, a dash for what is undefined."""
+    return "-" if value is None else f"{(value * 100).quantize(PLACES):,} %"

@@ -1,0 +1,94 @@
+"""Bots as the backtest hears them: each signal comes from the contract path, and a twin says where none can come from.
+
+The twin is trusted with nothing else: where its score lies near a threshold, where the bot has to repeat itself and where
+it has not spoken yet, the bot itself is asked.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from api.backtest.market import Market
+from api.runtime.market_loop import new_failure, new_signal
+from ledger.events import BotRegistered
+from ledger.log.envelope import NewEvent
+from ledger.projections.bots import BotView
+from ledger.projections.policy import SignalPolicy
+from signals.bot import Bot
+from signals.candles import ClosedCandles
+from signals.registry import NO_BOTS, bot_of, parameters_of
+from signals.runner import evaluate
+
+GUARD: Final = 1e-6
+"""A twin's score this near to a threshold decides nothing: scores are stored at six places, and twins differ by 1e-9."""
+
+
+class BotVoice:
+    """A registered bot on a market. Its twin, where it has one and `twins` allows, has seen the whole market."""
+
+    def __init__(
+        self, registration: BotRegistered, market: Market, extra: Mapping[str, Bot] = NO_BOTS, *, twins: bool = True
+    ) -> None:
+        self.registration = registration
+        self._market = market
+        self._extra = extra
+        scores = _twin_scores(registration, market, extra) if twins else None
+        self._sieve = None if scores is None else _Sieve(scores)
+
+    def next_bar(self, card: BotView, policy: SignalPolicy, after: int) -> int:
+        return after + 1 if self._sieve is None else self._sieve.next_bar(card, policy, after)
+
+    def said(self, card: BotView, policy: SignalPolicy, bar: int) -> NewEvent | None:
+        closed = ClosedCandles(self._market.candles, bar + 1, self._market.bars)
+        evaluation = evaluate(card, closed, policy, closed[-1].closed_at, self._extra)
+        if evaluation.signal_event is not None:
+            return new_signal(evaluation.signal_event)
+        return None if evaluation.failure is None else new_failure(card, evaluation.failure)
+
+
+def _twin_scores(registration: BotRegistered, market: Market, extra: Mapping[str, Bot]) -> NDArray[np.float64] | None:
+    bot = bot_of(registration.kind, extra)
+    twin = getattr(bot, "scores", None)
+    if twin is None:
+        return None
+    scores = np.asarray(twin(market.bars, parameters_of(registration.kind, registration.parameters, extra)))
+    if scores.dtype != np.float64 or scores.shape != (len(market.candles),):
+        raise ValueError(f"the twin of {registration.kind} gives no array of one number for each bar")
+    return scores
+
+
+class _Sieve:
+    """The scores of a twin, and the bars at which, by them, something may be said."""
+
+    def __init__(self, scores: NDArray[np.float64]) -> None:
+        self._opinions = ~np.isnan(scores)
+        self._scores = scores
+        self._found: dict[tuple[SignalPolicy, int | None], NDArray[np.int64]] = {}
+
+    def next_bar(self, card: BotView, policy: SignalPolicy, after: int) -> int:
+        """The first bar above `after` whose opinion may be news, by the rule of `signals.runner.why_silent`."""
+        band = None if card.last_score is None else policy.band(card.last_score)
+        if band and card.repeats:
+            band = None
+        bars = self._bars(policy, band)
+        found = int(bars.searchsorted(after, side="right"))
+        return int(bars[found]) if found < len(bars) else len(self._scores)
+
+    def _bars(self, policy: SignalPolicy, band: int | None) -> NDArray[np.int64]:
+        """The bars with an opinion; with a band only those whose opinion lies outside it or too near to its ends."""
+        known = self._found.get((policy, band))
+        if known is None:
+            wanted = self._opinions if band is None else self._opinions & self._may_differ(policy, band)
+            known = self._found[policy, band] = np.flatnonzero(wanted)
+        return known
+
+    def _may_differ(self, policy: SignalPolicy, band: int) -> NDArray[np.bool_]:
+        edges = np.array([float(edge) for edge in policy.edges])
+        size = np.abs(self._scores)
+        reached = np.searchsorted(edges, size, side="right")
+        bands = np.where(self._scores >= 0, reached, -reached)
+        near = np.min(np.abs(size[:, np.newaxis] - edges), axis=1) <= GUARD
+        wanted: NDArray[np.bool_] = (bands != band) | near | (size > 1)
+        return wanted

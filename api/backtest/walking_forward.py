@@ -1,0 +1,129 @@
+"""Walk-forward runs: the best settings of one stretch are traded on the next, which the choice has never seen."""
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from decimal import Decimal
+from typing import TypeVar
+
+from api.backtest.backtesting import BacktestResult, BacktestSpec, market_of, run_backtest
+from api.backtest.failures import BadBacktest
+from api.backtest.sweep_axes import Axis, variants_of, varied
+from api.backtest.trials import Trial, trial_of
+from execution.backtest.walk_forward import Fold, folds
+from ledger.replay.parallel import NewExecutor, run_all
+from ledger.reports.metrics import total_return
+from ledger.values import ZERO
+from signals.market import Candle
+
+Key = TypeVar("Key", bound=Hashable)
+Progress = Callable[[int, int], None]
+"""Hears how many backtests of how many are done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """One fold: the best trial of its training bars, and what the same settings came to on its test bars.
+
+    `tested` is None where no training trial had a Sharpe ratio: nothing was chosen, nothing traded.
+    """
+
+    trained_from: datetime
+    trained_to: datetime
+    tested_from: datetime
+    tested_to: datetime
+    chosen: Trial | None
+    tested: Trial | None
+    buy_and_hold: Decimal | None
+
+
+@dataclass(frozen=True, slots=True)
+class WalkForward:
+    """The stretches in order of time; returns are those of the tests, one after the other, each begun with the same cash;
+    an undefined one counts as 0.
+
+    `trials` counts all that was tried to choose.
+    """
+
+    stretches: tuple[Stretch, ...]
+    total_return: Decimal
+    buy_and_hold: Decimal
+    trials: int
+
+
+def walk_forward(
+    base: BacktestSpec,
+    axes: Sequence[Axis],
+    new_executor: NewExecutor,
+    count: int,
+    *,
+    purge: int,
+    embargo: Decimal,
+    anchored: bool = False,
+    progress: Progress = lambda _done, _all: None,
+) -> WalkForward:
+    """`count` folds over the specification's bars, chosen by the Sharpe ratio of their training.
+
+    `purge` bars and the share `embargo` of all bars lie between training and test. Raises BadBacktest and WorkersLost.
+    """
+    market = market_of(base)
+    candles = [
+        one
+        for one in market.candles
+        if (base.begin is None or one.opened_at >= base.begin) and (base.end is None or one.closed_at <= base.end)
+    ]
+    try:
+        cut = folds(len(candles), count, purge=purge, embargo=int(embargo * len(candles)), anchored=anchored)
+    except ValueError as error:
+        raise BadBacktest(f"{market.name}: {error}") from None
+    variants = [variants_of(_within(base, candles, fold.train), axes, market).specs for fold in cut]
+    training = {(n, run_id): (spec,) for n, specs in enumerate(variants) for run_id, (spec, _) in specs.items()}
+    trained = _run(training, new_executor, progress)
+    best = [_best([trial_of(trained[n, key], specs[key][1]) for key in specs]) for n, specs in enumerate(variants)]
+    testing = {n: (_test(base, candles, fold, best[n]),) for n, fold in enumerate(cut)}
+    results = _run(testing, new_executor, progress)
+    stretches = tuple(_stretch(candles, fold, best[n], results[n]) for n, fold in enumerate(cut))
+    tested = total_return((one.tested.total_return if one.tested else None) or ZERO for one in stretches)
+    held = total_return(one.buy_and_hold or ZERO for one in stretches)
+    return WalkForward(stretches, tested, held, len(training))
+
+
+def _run(
+    wanted: Mapping[Key, tuple[BacktestSpec]], new_executor: NewExecutor, progress: Progress
+) -> dict[Key, BacktestResult]:
+    done: list[Key] = []
+
+    def heard(key: Key, _result: BacktestResult) -> None:
+        done.append(key)
+        progress(len(done), len(wanted))
+
+    return run_all(run_backtest, wanted, new_executor, heard, "backtests")
+
+
+def _best(trials: Sequence[Trial]) -> Trial | None:
+    """The trial with the highest Sharpe ratio, or None where there is none."""
+    rated = [(trial.sharpe, trial) for trial in trials if trial.sharpe is not None]
+    return max(rated, key=lambda one: one[0])[1] if rated else None
+
+
+def _test(base: BacktestSpec, candles: Sequence[Candle], fold: Fold, best: Trial | None) -> BacktestSpec:
+    """The test of what was chosen; of the specification as it is, for buy and hold alone, where nothing was."""
+    spec = _within(base, candles, fold.test)
+    return spec if best is None else varied(spec, best.settings)
+
+
+def _stretch(candles: Sequence[Candle], fold: Fold, best: Trial | None, result: BacktestResult) -> Stretch:
+    return Stretch(
+        trained_from=candles[fold.train[0]].opened_at,
+        trained_to=candles[fold.train[-1]].closed_at,
+        tested_from=candles[fold.test[0]].opened_at,
+        tested_to=candles[fold.test[-1]].closed_at,
+        chosen=best,
+        tested=None if best is None else trial_of(result, best.settings),
+        buy_and_hold=result.buy_and_hold.time_weighted_return,
+    )
+
+
+def _within(base: BacktestSpec, candles: Sequence[Candle], bars: range) -> BacktestSpec:
+    """The specification on these bars; candles before them are there to warm up on."""
+    return replace(base, begin=candles[bars[0]].opened_at, end=candles[bars[-1]].closed_at)

@@ -1,0 +1,102 @@
+"""`daybook halt` and `daybook resume`: the kill switch at the command line, also of a Daybook that is running."""
+
+from collections.abc import Callable
+from typing import Final
+
+import rich_click as click
+
+from api.cli.options import one_sentence, warn
+from api.runtime.settings import BadSettings, Settings, load_settings, usable_folder
+from execution.halts import store_halt
+from ledger.events import TradingHalted, TradingResumed
+from ledger.halt_lock import SendGate
+from ledger.log.envelope import NewEvent
+from ledger.postgres.book import PostgresBook, StoredReading
+from ledger.postgres.database import open_database
+from ledger.postgres.halt_lock import DatabaseGate
+from ledger.projections.policy import halt_reason
+from ledger.projections.portfolio import portfolio_of
+from ledger.replay.verify import all_portfolios
+from ledger.values import new_id, system_clock
+
+LONGEST: Final = 500
+PORTFOLIO: Final = click.option(
+    "--portfolio", metavar="NAME", help="Only this portfolio (its name or id); else all of them."
+)
+
+
+def _reason(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
+    if not (value.strip() and value.isprintable() and len(value) <= LONGEST):
+        raise click.BadParameter(f"it must be one line of 1 to {LONGEST} characters")
+    return value
+
+
+REASON: Final = click.option("--reason", required=True, callback=_reason, metavar="TEXT", help="Why; the log keeps it.")
+
+
+@click.command()
+@PORTFOLIO
+@REASON
+@one_sentence
+def halt(portfolio: str | None, reason: str) -> None:
+    """Stop trading now: when this returns, no order begins to be sent until daybook resume.
+
+    What was sent before goes on at its venue, and its fills are still recorded. Exit codes: 0 done, 1 failure, 2 usage.
+
+    Example: daybook halt --reason "the market is broken"
+    """
+
+    from api.cli.recording import time_of  # which is slow to load
+
+    def act(book: PostgresBook, gate: SendGate, reading: StoredReading) -> str:
+        event_id = new_id()
+        event = NewEvent(TradingHalted(reason=reason), event_id, time_of(book, reading), "owner", event_id)
+        if not store_halt(book, gate, reading.portfolio_id, event):
+            warn("an order was still being sent when trading was halted: look at daybook's open orders")
+        return "is halted"
+
+    _each(load_settings(), portfolio, act)
+
+
+@click.command()
+@PORTFOLIO
+@REASON
+@one_sentence
+def resume(portfolio: str | None, reason: str) -> None:
+    """Let trading go on where it is halted. Orders that were not sent meanwhile stay unsent.
+
+    Exit codes: 0 done, 1 failure, 2 usage.
+
+    Example: daybook resume --reason "the market is whole again"
+    """
+
+    from api.cli.recording import time_of
+
+    def act(book: PostgresBook, _gate: SendGate, reading: StoredReading) -> str:
+        if halt_reason(reading.rows) is None:
+            return "was not halted"
+        event_id = new_id()
+        event = NewEvent(TradingResumed(reason=reason), event_id, time_of(book, reading), "owner", event_id)
+        book.record(reading.portfolio_id, [event])
+        return "goes on"
+
+    _each(load_settings(), portfolio, act)
+
+
+def _each(
+    settings: Settings, portfolio: str | None, act: Callable[[PostgresBook, SendGate, StoredReading], str]
+) -> None:
+    """`act` is done to each portfolio that is meant, and said. Raises BadSettings where there is none."""
+    from api.cli.replaying import named_portfolios
+
+    usable_folder(settings.data_dir)
+    with open_database(settings.data_dir, settings.database) as engine:
+        book, gate = PostgresBook(engine, system_clock), DatabaseGate(engine)
+        chosen = named_portfolios(all_portfolios(engine), portfolio)
+        if not chosen:
+            named = f" called {portfolio!r}" if portfolio else ""
+            raise BadSettings(f"there is no portfolio{named}: daybook replay lists them")
+        for one in chosen:
+            with book.reading(one) as reading:
+                done = act(book, gate, reading)
+                click.echo(f"Trading in {portfolio_of(reading.rows).name!r} {done}.")

@@ -1,0 +1,107 @@
+"""`daybook key`: keys with which programs may call the interface, each for what it is needed for."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import rich_click as click
+
+from api.cli.options import one_sentence
+from api.http.scopes import SCOPES, Scope
+from api.runtime.keys import Keys, installation_key, state_of
+from api.runtime.settings import Settings, load_settings, usable_folder
+from ledger.postgres.api_keys import StoredKey, all_keys
+from ledger.postgres.book import PostgresBook
+from ledger.postgres.database import open_database
+from ledger.values import system_clock, time_text
+
+MOST_DAYS: Final = 3650
+
+
+@contextmanager
+def installation(settings: Settings) -> Iterator[tuple[PostgresBook, bytes]]:
+    """The installation's database and the key that is its own."""
+    usable_folder(settings.data_dir)
+    with open_database(settings.data_dir, settings.database) as engine:
+        yield PostgresBook(engine, system_clock), installation_key(settings.data_dir)
+
+
+@click.group()
+def key() -> None:
+    """Issue, list and revoke the keys of programs. The owner's token needs none.
+
+    Exit codes: 0 done, 1 failure, 2 usage.
+
+    Example: daybook key issue --name my-model --scope signal:emit --expires 90
+    """
+
+
+@key.command()
+@click.option("--name", required=True, help="The program it is for; events name it. Several keys may have one name.")
+@click.option("--scope", "scopes", type=click.Choice(SCOPES), multiple=True, required=True, help="May be repeated.")
+@click.option("--expires", type=click.IntRange(1, MOST_DAYS), metavar="DAYS", help="It ends by itself after that.")
+@one_sentence
+def issue(name: str, scopes: tuple[Scope, ...], expires: int | None) -> None:
+    """Make a key and print it, this once: what is stored cannot be turned back into it.
+
+    Exit codes: 0 done, 1 failure, 2 usage.
+
+    Example: daybook key issue --name my-model --scope signal:emit --scope read
+    """
+    with installation(load_settings()) as (book, pepper):
+        token, made = Keys(book, pepper, system_clock).issue(name, scopes, expires)
+    until = "until it is revoked" if made.expires_at is None else f"until {time_text(made.expires_at)}"
+    click.echo(token)
+    click.echo(f"The key of {name}, shown this once; it may {', '.join(made.scopes)} {until}.", err=True)
+    click.echo(f"Send it as 'Authorization: Bearer KEY'; daybook key revoke {made.key_id} ends it.", err=True)
+
+
+@key.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON list.")
+@one_sentence
+def list_keys(as_json: bool) -> None:
+    """Show every key that was ever issued: its id, whose it is, what it may do, and when it was used last.
+
+    Exit codes: 0 done, 1 failure.
+
+    Example: daybook key list --json
+    """
+    with installation(load_settings()) as (book, _), book.transaction() as connection:
+        found = all_keys(connection)
+    if as_json:
+        click.echo(json.dumps([_told(one) for one in found], ensure_ascii=False, indent=2))
+        return
+    for one in found:
+        used = f"last used at {time_text(one.last_used_at)}" if one.last_used_at else "never used"
+        click.echo(f"{one.key_id}  {one.name}  {' '.join(one.scopes)}  {state_of(one, system_clock())}  {used}")
+    if not found:
+        click.echo("There are no keys: daybook key issue makes one.")
+
+
+@key.command()
+@click.argument("key_id")
+@one_sentence
+def revoke(key_id: str) -> None:
+    """End a key. It is refused from the next request on, also by a Daybook that is running.
+
+    Exit codes: 0 done, 1 there is no such key or a failure.
+
+    Example: daybook key revoke 0f3a5b7c9d1e
+    """
+    with installation(load_settings()) as (book, pepper):
+        ended = Keys(book, pepper, system_clock).revoke(key_id)
+    click.echo(f"{ended.key_id}, a key of {ended.name}, is {state_of(ended, system_clock())}.")
+
+
+def _told(one: StoredKey) -> dict[str, object]:
+    return {
+        "key_id": one.key_id,
+        "name": one.name,
+        "scopes": list(one.scopes),
+        "state": state_of(one, system_clock()),
+        "created_at": time_text(one.created_at),
+        "expires_at": time_text(one.expires_at) if one.expires_at else None,
+        "revoked_at": time_text(one.revoked_at) if one.revoked_at else None,
+        "last_used_at": time_text(one.last_used_at) if one.last_used_at else None,
+    }

@@ -1,0 +1,157 @@
+"""`daybook webhook`: addresses to which services outside may send signals, each with secrets of its own."""
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import rich_click as click
+
+from api.cli.keys import installation
+from api.cli.options import one_sentence
+from api.http.webhook_templates import TEMPLATES
+from api.runtime.settings import load_settings
+from ledger.postgres.api_keys import StoredWebhook, all_webhooks
+from ledger.postgres.book import PostgresBook
+from ledger.values import Instrument, system_clock, time_text
+
+if TYPE_CHECKING:
+    from api.http.webhooks import Webhooks
+
+
+def symbols(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, Instrument]:
+    """The option's values as tickers and products. Raises BadParameter, which is wrong usage."""
+    found: dict[str, Instrument] = {}
+    for value in values:
+        ticker, equals, product = value.rpartition("=")
+        if not equals or not ticker:
+            raise click.BadParameter(f"{value[:40]!r} is not TICKER=PRODUCT such as BTCUSD=BTC-USD")
+        if ticker in found:
+            raise click.BadParameter(f"{ticker[:40]!r} is mapped twice")
+        try:
+            found[ticker] = Instrument(product)
+        except ValueError as error:
+            raise click.BadParameter(str(error)) from None
+    return found
+
+
+@click.group()
+def webhook() -> None:
+    """Add, list, rotate and remove webhooks: POST /api/v1/webhooks/NAME. docs/webhooks.md says how to sign.
+
+    Exit codes: 0 done, 1 failure, 2 usage.
+
+    Example: daybook webhook add my-model
+    """
+
+
+@webhook.command()
+@click.argument("name")
+@click.option(
+    "--template",
+    type=click.Choice(TEMPLATES),
+    default="signal",
+    show_default=True,
+    help="What the body looks like: our own signal, or an alert of TradingView.",
+)
+@click.option(
+    "--passphrase", is_flag=True, help="The secret stands in the body, for TradingView, which cannot sign: weaker."
+)
+@click.option(
+    "--map",
+    "tickers",
+    multiple=True,
+    metavar="TICKER=PRODUCT",
+    callback=symbols,
+    help="May be repeated: BTCUSD=BTC-USD.",
+)
+@one_sentence
+def add(name: str, template: str, passphrase: bool, tickers: Mapping[str, Instrument]) -> None:
+    """Add a webhook and print its secret, this once.
+
+    Exit codes: 0 done, 1 the name is taken or a failure, 2 usage.
+
+    Example: daybook webhook add chart --template tradingview --passphrase --map BTCUSD=BTC-USD
+    """
+    if passphrase and template != "tradingview":
+        raise click.UsageError("--passphrase is for --template tradingview: whatever can sign should.")
+    if (template == "tradingview") != bool(tickers):
+        raise click.UsageError("--template tradingview needs --map for each of its tickers, and only that one has any.")
+    with installation(load_settings()) as (book, pepper):
+        secret = _webhooks(book, pepper).add(name, template, tickers, passphrase=passphrase)
+    click.echo(secret)
+    how = 'as "secret" in the body' if passphrase else "to sign every message with"
+    click.echo(
+        f"The secret of {name}, shown this once: use it {how}; the address is /api/v1/webhooks/{name}.", err=True
+    )
+
+
+@webhook.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON list.")
+@one_sentence
+def list_webhooks(as_json: bool) -> None:
+    """Show every webhook, how it is proven, how many secrets are live, and when it was used last.
+
+    Exit codes: 0 done, 1 failure.
+
+    Example: daybook webhook list --json
+    """
+    with installation(load_settings()) as (book, _), book.transaction() as connection:
+        found = [_told(one) for one in all_webhooks(connection)]
+    if as_json:
+        click.echo(json.dumps(found, ensure_ascii=False, indent=2))
+        return
+    for one in found:
+        click.echo("  ".join(f"{name} {value}" if name != "name" else str(value) for name, value in one.items()))
+    if not found:
+        click.echo("There are no webhooks: daybook webhook add makes one.")
+
+
+@webhook.command()
+@click.argument("name")
+@click.option("--at-once", is_flag=True, help="The secret before is refused from now on: it became known, say.")
+@one_sentence
+def rotate(name: str, at_once: bool) -> None:
+    """Make a new secret and print it, this once. The one before stays good until the next rotation.
+
+    Exit codes: 0 done, 1 there is no such webhook or a failure.
+
+    Example: daybook webhook rotate my-model
+    """
+    with installation(load_settings()) as (book, pepper):
+        secret = _webhooks(book, pepper).rotate(name, at_once=at_once)
+    click.echo(secret)
+    before = "is refused" if at_once else "stays good until the next rotation"
+    click.echo(f"The new secret of {name}, shown this once; the one before {before}.", err=True)
+
+
+@webhook.command()
+@click.argument("name")
+@one_sentence
+def remove(name: str) -> None:
+    """Remove a webhook: nothing is taken under its name any more.
+
+    Exit codes: 0 done, 1 there is no such webhook or a failure.
+
+    Example: daybook webhook remove my-model
+    """
+    with installation(load_settings()) as (book, pepper):
+        _webhooks(book, pepper).remove(name)
+    click.echo(f"There is no webhook {name} any more.")
+
+
+def _told(one: StoredWebhook) -> dict[str, object]:
+    return {
+        "name": one.name,
+        "template": one.template,
+        "proof": "passphrase in the body" if one.passphrase else "signature",
+        "tickers": json.loads(one.symbols),
+        "live_secrets": len(one.salts),
+        "created_at": time_text(one.created_at),
+        "last_used_at": time_text(one.last_used_at) if one.last_used_at else None,
+    }
+
+
+def _webhooks(book: PostgresBook, pepper: bytes) -> "Webhooks":
+    from api.http.webhooks import Webhooks  # which is slow to load
+
+    return Webhooks(book, pepper, system_clock)

@@ -1,0 +1,164 @@
+"""The HTTP application."""
+
+import base64
+import hashlib
+import re
+from http import HTTPStatus
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+from litestar import Litestar, MediaType, Response, Router, get
+from litestar.datastructures import MutableScopeHeaders, State
+from litestar.di import Provide
+from litestar.exceptions import NotFoundException
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.spec import Components, Reference, SecurityScheme
+from litestar.types import Message, Scope
+
+from api.http.auth import by_scope
+from api.http.commands import Commands
+from api.http.errors import ERRORS
+from api.http.hosts import LocalHostsOnly
+from api.http.openapi import OpenApiDocument
+from api.http.reading import POSITION, cut_of
+from api.http.routes.bots import BotController
+from api.http.routes.entries import AccountController, EntryController
+from api.http.routes.exits import ExitController
+from api.http.routes.freqtrade import FreqtradeController
+from api.http.routes.health import HealthController, TradingHealthController
+from api.http.routes.journal import JournalController
+from api.http.routes.limits import LimitController
+from api.http.routes.lots import LotController
+from api.http.routes.modes import ModeController
+from api.http.routes.orders import DifferenceController, OrderController
+from api.http.routes.performance import PerformanceController
+from api.http.routes.portfolio import PortfolioController
+from api.http.routes.signals import SignalController
+from api.http.routes.targets import TargetController
+from api.http.routes.trades import TradeController
+from api.http.routes.trading import TradingController
+from api.http.routes.webhooks import WebhookController
+from api.http.webhooks import Webhooks
+from api.runtime.keys import Keys, installation_key
+from api.runtime.listening import listener_of, while_running
+from api.runtime.notifying import notifier_of, while_notifying
+from api.runtime.scheduler import Scheduler
+from api.runtime.wiring import System
+
+PAGE: Final = (Path(__file__).parent.parent / "static" / "status.html").read_text(encoding="utf-8")
+BODY_LIMIT: Final = 256 * 1024
+SECURITY: Final[dict[str, SecurityScheme | Reference]] = {
+    "owner": SecurityScheme(type="http", scheme="bearer", description="The owner's token, or a key with the scope."),
+    "webhook": SecurityScheme(type="apiKey", name="X-Daybook-Signature", security_scheme_in="header"),
+}
+OWNED: Final = (
+    PortfolioController,
+    PerformanceController,
+    EntryController,
+    AccountController,
+    LotController,
+    TradeController,
+    OrderController,
+    DifferenceController,
+    TradingController,
+    ExitController,
+    SignalController,
+    FreqtradeController,
+    BotController,
+    LimitController,
+    ModeController,
+    TargetController,
+    JournalController,
+    TradingHealthController,
+)
+"""What asks for the owner's token, or a key with the scope."""
+FILL_PATIENCE_S: Final = 3.0
+"""How long an order is waited for before it is answered as it is."""
+
+
+def create_app(system: System, scheduler: Scheduler, fill_patience_s: float = FILL_PATIENCE_S) -> Litestar:
+    """The application on a running system. All but the status page, /health/live, /health/ready and the OpenAPI
+    document, which hold no data, is for the owner and for keys with the scope that the route asks for; webhooks are for
+    whoever signs."""
+    pepper = installation_key(system.settings.data_dir)
+    listener = listener_of(system, system.settings.freqtrade) if system.settings.freqtrade else None
+    notifier = notifier_of(system, system.settings.notify) if system.settings.notify else None
+    owned = Router(
+        "/",
+        route_handlers=OWNED,
+        guards=[by_scope],
+        dependencies={"past": Provide(cut_of, sync_to_thread=False)},
+        security=[{"owner": []}],
+    )
+    return Litestar(
+        route_handlers=[owned, WebhookController, HealthController, status_page],
+        exception_handlers=ERRORS,
+        before_send=[add_headers],
+        openapi_config=OpenAPIConfig(
+            title="Daybook",
+            version=version("daybook"),
+            description="A trading ledger that can prove every number. Decimals and times are text.",
+            use_handler_docstrings=True,
+            components=Components(security_schemes=SECURITY),
+            openapi_router=Router("/api/schema", route_handlers=[], include_in_schema=False, after_request=or_nothing),
+            render_plugins=[OpenApiDocument()],
+        ),
+        middleware=[LocalHostsOnly()],
+        logging_config=None,
+        request_max_body_size=BODY_LIMIT,
+        state=State(
+            {
+                "system": system,
+                "token_hash": system.token_hash,
+                "api_keys": Keys(system.book, pepper, system.clock),
+                "webhooks": Webhooks(system.book, pepper, system.clock),
+                "commands": Commands(system.book, system.clock),
+                "freqtrade": listener,
+                "scheduler": scheduler,
+                "notifier": notifier,
+                "fill_patience_s": fill_patience_s,
+            }
+        ),
+        lifespan=[while_running(listener), while_notifying(notifier)],
+        debug=False,
+    )
+
+
+@get("/", media_type=MediaType.HTML, include_in_schema=False, sync_to_thread=False)
+def status_page() -> Response[str]:
+    """The status page. It holds no data: what it shows it fetches with the token its reader gives."""
+    return Response(PAGE, media_type=MediaType.HTML, headers=PAGE_HEADERS)
+
+
+def or_nothing(response: Response[Any]) -> Response[Any]:
+    """The answer, or our own 404 in place of Litestar's page."""
+    if response.status_code == HTTPStatus.NOT_FOUND:
+        raise NotFoundException
+    return response
+
+
+async def add_headers(message: Message, scope: Scope) -> None:
+    """Every answer says how it may be used, and the log position it was computed at, where it was."""
+    if message["type"] != "http.response.start":
+        return
+    headers = MutableScopeHeaders.from_message(message)
+    headers["X-Content-Type-Options"] = "nosniff"
+    headers["Cache-Control"] = "no-store"
+    position = scope.get("state", {}).get(POSITION)
+    if position is not None and message["status"] < 300:
+        headers["ETag"] = f'"{position}"'
+
+
+def _only(kind: str, tag: str) -> str:
+    """The policy that lets exactly the page's own script or style through, by its hash."""
+    found = re.findall(rf"<{tag}>(.*?)</{tag}>", PAGE, re.DOTALL)
+    hashes = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in found)
+    return " ".join([kind, *(f"'sha256-{one}'" for one in hashes)])
+
+
+PAGE_HEADERS: Final = {
+    "Content-Security-Policy": f"default-src 'none'; {_only('script-src', 'script')}; {_only('style-src', 'style')};"
+    " connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+}

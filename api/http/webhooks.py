@@ -1,0 +1,205 @@
+"""Webhooks: messages whose sender proves itself by a signature, or, where that was chosen, by a passphrase in the body.
+
+A signature is HMAC-SHA-256 over timestamp, a dot and the raw body. All that a webhook can do is emit a signal.
+"""
+
+import hashlib
+import hmac
+import json
+import re
+import secrets
+from base64 import urlsafe_b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Annotated, Final, Literal, TypeVar
+
+from litestar.exceptions import NotAuthorizedException
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError
+
+from api.http.errors import Problem
+from api.http.schemas import Request
+from api.runtime.keys import NAME
+from api.runtime.signal_schemas import NewSignal
+from ledger.events.fields import Text
+from ledger.log.envelope import canonical_json
+from ledger.postgres.api_keys import (
+    StoredWebhook,
+    add_webhook,
+    claim_nonce,
+    remove_webhook,
+    set_salts,
+    webhook_called,
+)
+from ledger.postgres.book import PostgresBook
+from ledger.postgres.log import Raw
+from ledger.values import Amount, Clock, Instrument, Price, UtcTime
+from signals.bot import first_fault
+
+WINDOW: Final = timedelta(seconds=300)
+"""How far a timestamp may be away from this machine's clock."""
+KEPT: Final = timedelta(days=1)
+"""How long it is remembered that a message was taken: far longer than any message is believed."""
+M = TypeVar("M", bound=BaseModel)
+
+
+class BadWebhook(Exception):
+    """A webhook cannot be added, rotated or removed; the sentence says why."""
+
+
+class TradingViewAlert(Request):
+    """An alert of TradingView, whose message is a JSON object of ours. `time` is {{timenow}}; `price` becomes the entry."""
+
+    secret: str = ""
+    ticker: Annotated[str, Field(min_length=1, max_length=100)]
+    action: Annotated[Literal["buy", "sell"], BeforeValidator(lambda v: v.lower() if isinstance(v, str) else v)]
+    time: UtcTime
+    price: Price | None = None
+    confidence: Annotated[Amount, Field(le=1)] = Decimal(1)
+    note: Text = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What a webhook was sent and believed: the signal, and `nonce`, which no other message has."""
+
+    webhook: str
+    signal: NewSignal
+    nonce: bytes
+
+
+class Webhooks:
+    """The webhooks of one installation, in its database. Their secrets are derived with `pepper` and stored nowhere."""
+
+    def __init__(self, book: PostgresBook, pepper: bytes, clock: Clock) -> None:
+        self._book = book
+        self._pepper = pepper
+        self._clock = clock
+
+    def add(self, name: str, template: str, symbols: Mapping[str, Instrument], *, passphrase: bool = False) -> str:
+        """The secret of a new webhook. Raises BadWebhook for a name that is none or is taken."""
+        if not NAME.fullmatch(name):
+            wanted = "1 to 40 letters, digits, dots, dashes and underscores"
+            raise BadWebhook(f"{name[:60]!r} cannot be the name of a webhook: it needs {wanted}")
+        salt = secrets.token_hex(16)
+        new = StoredWebhook(name, template, passphrase, canonical_json(dict(symbols)), (salt,), self._clock())
+        with self._book.transaction() as connection:
+            if not add_webhook(connection, new):
+                raise BadWebhook(f"there is a webhook called {name!r}: rotate its secret, or remove it first")
+        return self._secret(name, salt)
+
+    def rotate(self, name: str, *, at_once: bool = False) -> str:
+        """A new secret. The one before stays good until the next rotation, unless it must go at once. Raises BadWebhook."""
+        salt = secrets.token_hex(16)
+        with self._book.transaction() as connection:
+            found = webhook_called(connection, name)
+            if found is None:
+                raise _no_webhook(name)
+            set_salts(connection, name, (salt,) if at_once else (salt, found.salts[0]))
+        return self._secret(name, salt)
+
+    def remove(self, name: str) -> None:
+        """Nothing is taken under this name any more. Raises BadWebhook where there is none."""
+        with self._book.transaction() as connection:
+            if not remove_webhook(connection, name):
+                raise _no_webhook(name)
+
+    def believed(self, name: str, timestamp: str | None, signature: str | None, body: bytes) -> Message:
+        """The message, if its sender knows a live secret. Nothing is stored: `claim` does that with the signal.
+
+        Raises NotAuthorizedException, in words that follow from the message alone: whether there is such a webhook, and of
+        which sort, is nobody's business. Only a sender who is believed learns of a timestamp too far away or a body that
+        says no signal (Problem).
+        """
+        with self._book.transaction() as connection:
+            webhook = webhook_called(connection, name)
+        # A name that is not there costs the same work, and is refused as slowly.
+        live = [self._secret(name, salt) for salt in (webhook.salts if webhook else ("",))]
+        stamp, given = _signed(timestamp, signature) or ("", "")
+        signed = stamp.encode() + b"." + body
+        known = _any_equal(live, _passphrase(body))
+        right = _any_equal([hmac.new(one.encode(), signed, hashlib.sha256).hexdigest() for one in live], given)
+        if webhook is None or not (known if webhook.passphrase else right):
+            raise NotAuthorizedException(_WRONG if stamp else _UNSIGNED)
+        if webhook.passphrase:
+            return Message(name, _of_alert(_parsed(TradingViewAlert, body), webhook), hashlib.sha256(body).digest())
+        self._near(int(stamp))
+        if webhook.template == "tradingview":
+            return Message(name, _of_alert(_parsed(TradingViewAlert, body), webhook), bytes.fromhex(given))
+        return Message(name, _parsed(NewSignal, body), bytes.fromhex(given))
+
+    def claim(self, connection: Raw, message: Message) -> None:
+        """The message is taken, in the transaction of its signal. Raises Problem 409 for one that was taken before."""
+        if not claim_nonce(connection, message.webhook, message.nonce, self._clock(), KEPT):
+            raise Problem(409, "replayed", "this very message was taken before: nothing was done again")
+
+    def _near(self, stamp: int) -> None:
+        away = abs(self._clock() - datetime.fromtimestamp(min(stamp, 2**33), UTC))
+        if away > WINDOW:
+            said = f"the timestamp is {away.total_seconds():.0f} s away from this machine's clock"
+            raise Problem(401, "timestamp-skewed", f"{said}, {WINDOW.seconds} s are allowed: sign it anew")
+
+    def _secret(self, name: str, salt: str) -> str:
+        made = hmac.digest(self._pepper, f"webhook\0{name}\0{salt}".encode(), hashlib.sha256)
+        return "dbw_" + urlsafe_b64encode(made).decode().rstrip("=")
+
+
+_WRONG: Final = "the signature does not belong to this webhook, timestamp and body"
+_UNSIGNED: Final = (
+    "send X-Daybook-Timestamp (seconds since 1970) and X-Daybook-Signature (sha256=HEX): HMAC-SHA-256 over timestamp,"
+    " a dot and the body; or, where that was chosen, the webhook's secret in the body"
+)
+
+
+def _signed(timestamp: str | None, signature: str | None) -> tuple[str, str] | None:
+    """Timestamp and hexadecimal signature of a request; None where they are missing or are none."""
+    found = re.fullmatch(r"sha256=([0-9a-f]{64})", signature or "", re.ASCII)
+    if found is None or timestamp is None or not re.fullmatch(r"\d{1,12}", timestamp, re.ASCII):
+        return None
+    return timestamp, found[1]
+
+
+class _WithSecret(BaseModel):
+    secret: str
+
+
+def _passphrase(body: bytes) -> str:
+    """The secret in the body, whatever else stands there; no text where there is none."""
+    try:
+        return _WithSecret.model_validate_json(body).secret
+    except ValidationError:
+        return ""
+
+
+def _any_equal(live: list[str], given: str) -> bool:
+    """Whether one of them is the given text; how long it takes says nothing about which, or how far they agree."""
+    return sum(hmac.compare_digest(one.encode(), given.encode("utf-8", "replace")) for one in live) > 0
+
+
+def _parsed(kind: type[M], body: bytes) -> M:
+    try:
+        return kind.model_validate_json(body)
+    except ValidationError as error:
+        raise Problem(400, "invalid-request", first_fault(error)) from None
+
+
+def _of_alert(alert: TradingViewAlert, webhook: StoredWebhook) -> NewSignal:
+    """The alert as a signal: buy is +1, sell is -1. Raises Problem 422 for a ticker that the webhook does not know."""
+    symbols: dict[str, str] = json.loads(webhook.symbols)
+    if alert.ticker not in symbols:
+        known = ", ".join(sorted(symbols)) or "none"
+        said = f"{alert.ticker!r} is no ticker of this webhook (it knows: {known})"
+        raise Problem(422, "unknown-ticker", f"{said}: add it with --map {alert.ticker}=PRODUCT")
+    return NewSignal(
+        product_id=Instrument(symbols[alert.ticker]),
+        asof=alert.time,
+        score=Decimal(1 if alert.action == "buy" else -1),
+        confidence=alert.confidence,
+        entry=alert.price,
+        note=alert.note,
+    )
+
+
+def _no_webhook(name: str) -> BadWebhook:
+    return BadWebhook(f"there is no webhook called {name[:60]!r}: daybook webhook list shows those that are there")

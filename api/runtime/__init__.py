@@ -1,0 +1,1 @@
+"""Which parts run, and how are they wired together?"""

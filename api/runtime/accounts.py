@@ -1,0 +1,159 @@
+"""Accounts at venues: their keys, sealed where they lie, and the exchanges that they open."""
+
+import hmac
+import json
+import secrets
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Final
+from uuid import UUID
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from api.runtime.account_failures import BadAccount
+from api.runtime.logs import hide
+from execution.exchanges.ccxt.exchange import ApiKey, CcxtExchange
+from execution.exchanges.ccxt.transport import BadEndpoint
+from execution.exchanges.ccxt.venues import UndeclaredVenue, facts_of
+from execution.exchanges.exchange import VenueUnavailable
+from ledger.events import AccountOpened, CashDeposited, Event, OpeningLotRecorded, PortfolioOpened
+from ledger.log.envelope import NewEvent
+from ledger.postgres.book import PostgresBook
+from ledger.postgres.venue_credentials import VenueAccount, add_account, remove_account, venue_accounts
+from ledger.projections.book import Reading
+from ledger.projections.portfolio import AccountView, PortfolioView, portfolio_id_of
+from ledger.values import Asset, Clock, new_id
+
+ACTOR: Final = "owner"
+_NONCE: Final = 12
+
+
+@dataclass(frozen=True, slots=True)
+class NewAccount:
+    """An account as a person adds it. `create` is the base currency of a portfolio that is to be opened for it."""
+
+    portfolio: str
+    name: str
+    venue: str
+    api_key: ApiKey
+    endpoint: str | None
+    live: bool
+    create: Asset | None
+    adopt: bool
+
+    @property
+    def where(self) -> str:
+        """What stands behind the account, in words."""
+        if self.live:
+            return "LIVE: real money"
+        return f"a test at {self.endpoint}" if self.endpoint else "the venue's own test address"
+
+
+class Accounts:
+    """The accounts at venues of one installation; `own_key` is what their keys are sealed with."""
+
+    def __init__(self, book: PostgresBook, own_key: bytes, clock: Clock) -> None:
+        self._book, self._clock = book, clock
+        self._cipher = AESGCM(hmac.digest(own_key, b"venue credentials", "sha256"))
+
+    def add(self, new: NewAccount) -> list[Event]:
+        """The venue took the key, the account is open and its key sealed; returns what was recorded. Raises BadAccount.
+
+        With `adopt` the venue's holdings of this moment are its opening entries: cash as a deposit, coins at unknown cost.
+        """
+        portfolio_id = portfolio_id_of(new.portfolio)
+        sealed = self._sealed(portfolio_id, new)
+        kept = VenueAccount(portfolio_id, new.name, new.venue, sealed, new.endpoint, new.live, self._clock())
+        exchange = self._exchange(kept, new.api_key)
+        try:
+            holdings = {asset: held.free + held.held for asset, held in exchange.balances().items()}
+            if exchange.can_withdraw():
+                raise BadAccount(
+                    f"the account was not added: its key may withdraw from {new.venue}. Make one that may read and trade only"
+                )
+        except VenueUnavailable as error:
+            raise BadAccount(f"the account was not added: {error}") from None
+        with self._book.reading(portfolio_id) as reading:
+            events = list(_openings(new, holdings, reading))
+            position = reading.position
+        now = self._clock()
+        recorded = [NewEvent(event, one := new_id(), now, ACTOR, one) for event in events]
+        self._book.record(portfolio_id, recorded, position, alongside=lambda connection: add_account(connection, kept))
+        return events
+
+    def all(self) -> list[VenueAccount]:
+        with self._book.transaction() as connection:
+            return venue_accounts(connection)
+
+    def remove(self, portfolio: str, name: str) -> None:
+        """The key is gone; what the ledger has of the account stays. Raises BadAccount where there is none."""
+        with self._book.transaction() as connection:
+            if not remove_account(connection, portfolio_id_of(portfolio), name):
+                raise BadAccount(f"{portfolio!r} has no key for an account {name!r}: daybook accounts list shows all")
+
+    def of(self, portfolio_id: UUID) -> list[VenueAccount]:
+        """The accounts of one portfolio."""
+        with self._book.transaction() as connection:
+            return venue_accounts(connection, portfolio_id)
+
+    def exchanges(self, portfolio_id: UUID) -> dict[str, CcxtExchange]:
+        """An exchange for each of the portfolio's accounts, by its name. Nothing is sent. Raises BadAccount."""
+        return {one.account: self._exchange(one, self._opened(one)) for one in self.of(portfolio_id)}
+
+    def _exchange(self, account: VenueAccount, api_key: ApiKey) -> CcxtExchange:
+        try:
+            facts = facts_of(account.venue)
+            sandbox = not account.live and account.endpoint is None
+            if sandbox and not facts.sandbox:
+                raise BadAccount(f"{account.venue} has no test address: name an --endpoint, or trade --live")
+            return CcxtExchange(
+                facts, account.account, api_key, self._clock, endpoint=account.endpoint, sandbox=sandbox
+            )
+        except (UndeclaredVenue, BadEndpoint) as error:
+            raise BadAccount(str(error)) from None
+
+    def _sealed(self, portfolio_id: UUID, new: NewAccount) -> bytes:
+        nonce = secrets.token_bytes(_NONCE)
+        text = json.dumps([new.api_key.key, new.api_key.secret]).encode()
+        return nonce + self._cipher.encrypt(nonce, text, _bound_to(portfolio_id, new.name, new.venue))
+
+    def _opened(self, account: VenueAccount) -> ApiKey:
+        nonce, text = account.sealed[:_NONCE], account.sealed[_NONCE:]
+        bound = _bound_to(account.portfolio_id, account.account, account.venue)
+        try:
+            key, secret = json.loads(self._cipher.decrypt(nonce, text, bound))
+        except InvalidTag:
+            why = "was sealed with another installation.key, or has been changed"
+            raise BadAccount(f"the key of account {account.account!r} {why}: add the account anew") from None
+        hide(key)
+        hide(secret)
+        return ApiKey(key, secret)
+
+
+def _bound_to(portfolio_id: UUID, account: str, venue: str) -> bytes:
+    """What a sealed key is good for: moved to another account it does not open."""
+    return json.dumps([str(portfolio_id), account, venue]).encode()
+
+
+def _openings(new: NewAccount, holdings: Mapping[Asset, Decimal], reading: Reading) -> Iterator[Event]:
+    """What opens the account, or nothing where it is open already and only its key is new. Raises BadAccount."""
+    view = next(reading.rows.where(PortfolioView), None)
+    if view is None and new.create is None:
+        raise BadAccount(f"there is no portfolio called {new.portfolio!r}: open it with --create --base CURRENCY")
+    if view is None and new.create is not None:
+        yield PortfolioOpened(name=new.portfolio, base_currency=new.create)
+    mode = "live" if new.live else "paper"
+    known = reading.rows.get(AccountView, new.name)
+    if known is not None:
+        if (known.venue, known.mode) != (new.venue, mode) or new.adopt:
+            raise BadAccount(f"{new.portfolio!r} has an account {new.name!r} already ({known.venue}, {known.mode})")
+        return
+    yield AccountOpened(account=new.name, venue=new.venue, mode="live" if new.live else "paper")
+    base = new.create if view is None else Asset(view.base_currency)
+    for asset, quantity in sorted(holdings.items()) if new.adopt else ():
+        if asset == base:
+            yield CashDeposited(account=new.name, asset=asset, amount=quantity)
+        else:
+            yield OpeningLotRecorded(account=new.name, asset=asset, quantity=quantity)

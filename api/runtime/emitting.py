@@ -1,0 +1,141 @@
+"""How a signal from outside comes in: checked, recorded once, and judged by the same review as those of bots."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from decimal import Decimal
+from typing import Final
+from uuid import UUID
+
+from api.http.errors import Problem
+from api.runtime.signal_schemas import NewSignal
+from api.runtime.wiring import System
+from execution.review.state import Desk
+from ledger.events import SignalEmitted, SignalRejected
+from ledger.log.envelope import NewEvent
+from ledger.log.event_log import Conflict
+from ledger.postgres.log import Raw, read_page
+from ledger.projections.book import Reading
+from ledger.projections.marks import Mark
+from ledger.projections.signals import SignalView
+from ledger.values import Instrument, time_text
+from signals.inbound.signals import same, six_places, untimely
+from signals.runner import signal_id
+
+OUTSIDE: Final = "outside"
+"""Stands for the hash of parameters, which only bots of ours have."""
+
+
+def nothing_else(_connection: Raw) -> None:
+    """Nothing is written beside the signal."""
+
+
+def emit(
+    system: System,
+    signal: SignalEmitted,
+    actor: str,
+    alongside: Callable[[Raw], None] = nothing_else,
+    *,
+    first_wins: bool = False,
+) -> bool:
+    """The signal is in the log and has its verdict; whether it is new. `alongside` is written in the same transaction.
+
+    What was said before, word for word, is not new (with `first_wins` also what has the same identity and says something
+    else). Raises Problem: 409 for other words under a known identity, 422 for a signal that is stale or ahead of time.
+    """
+    new = _record(system, signal, actor, alongside, first_wins=first_wins)
+    system.trader.step()
+    return new
+
+
+def outside_signal(system: System, bot_id: str, said: NewSignal) -> SignalEmitted:
+    """The event that says it, under the name of its source. Raises Problem 422 for a product that is not traded here."""
+    return SignalEmitted(
+        bot_id=bot_id,
+        bot_version=said.version,
+        parameters_hash=OUTSIDE,
+        instrument=said.product_id,
+        asof=said.asof,
+        price=price_of(system, said.product_id),
+        score=six_places(said.score),
+        confidence=six_places(said.confidence),
+        horizon_s=said.horizon_s,
+        entry=said.entry,
+        take_profit=said.take_profit,
+        stop_loss=said.stop_loss,
+        category=said.category,
+        parts=said.parts,
+        note=said.note,
+    )
+
+
+def price_of(system: System, instrument: Instrument) -> Decimal:
+    """Our own price of the instrument, by which a signal is sized: a sender's price is never trusted with that.
+
+    Raises Problem 422 for what is not traded here or has no price yet.
+    """
+    if instrument not in system.feed.instruments:
+        traded = ", ".join(sorted(system.feed.instruments))
+        raise Problem(422, "unknown-product", f"{instrument} is not traded here: this market has {traded}")
+    with system.book.reading(system.portfolio_id) as reading:
+        mark = reading.rows.get(Mark, str(instrument))
+    if mark is None:
+        raise Problem(422, "no-price", f"no price of {instrument} has been seen yet: send it again in a moment")
+    return mark.price
+
+
+def longest_age(system: System) -> timedelta:
+    """How old a signal may be by the policy in force."""
+    with system.book.reading(system.portfolio_id) as reading:
+        return _longest(system, reading)
+
+
+def not_yet(system: System, signal: SignalEmitted) -> bool:
+    """Whether review refused the recorded signal for reasons that may pass by themselves."""
+    with system.book.reading(system.portfolio_id) as reading:
+        view = reading.rows.get(SignalView, signal_id(signal))
+        if view is None or view.verdict_position is None:
+            return False
+        verdict = read_page(reading.connection, system.portfolio_id, view.verdict_position - 1, 1)[0].event
+        return isinstance(verdict, SignalRejected) and verdict.not_yet is True
+
+
+def _record(
+    system: System, signal: SignalEmitted, actor: str, alongside: Callable[[Raw], None], *, first_wins: bool
+) -> bool:
+    new_id = signal_id(signal)
+    for attempt in (1, 2):
+        with system.book.reading(system.portfolio_id) as reading:
+            known = _known(reading, new_id)
+            refused = untimely(signal, system.market_clock(), _longest(system, reading)) if known is None else None
+        if known is not None:
+            if not first_wins and not same(known, signal):
+                said = f"{signal.bot_id} has said something else about {signal.instrument} at {time_text(signal.asof)}"
+                raise Problem(409, "signal-differs", f"{said}: what was said stays, send a new asof with a new opinion")
+            with system.book.transaction() as connection:
+                alongside(connection)
+            return False
+        if refused is not None:
+            kind = "future-signal" if signal.asof > system.market_clock() else "stale-signal"
+            raise Problem(422, kind, f"{refused}; nothing was recorded")
+        try:
+            event = NewEvent(signal, new_id, signal.asof, actor, new_id)
+            system.book.record(system.portfolio_id, [event], alongside=alongside)
+        except Conflict:
+            if attempt == 2:
+                raise
+            continue  # the same signal came in on another way just now: look at what it said
+        return True
+    raise AssertionError("the second attempt returns or raises")
+
+
+def _known(reading: Reading, event_id: UUID) -> SignalEmitted | None:
+    envelope = reading.rows.recorded(event_id)
+    if envelope is None:
+        return None
+    event = envelope.event
+    assert isinstance(event, SignalEmitted), "ids of signals belong to signals"
+    return event
+
+
+def _longest(system: System, reading: Reading) -> timedelta:
+    return Desk(reading.rows, reading.position, system.market_clock(), None).window("signal_maximum_age_minutes")

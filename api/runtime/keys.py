@@ -1,0 +1,129 @@
+"""Keys of programs: 256 bits, shown once, stored as keyed hashes, good for the scopes they were issued with."""
+
+import hashlib
+import hmac
+import os
+import re
+import secrets
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+from api.http.scopes import SCOPES, Scope
+from api.runtime.settings import BadSettings
+from ledger.postgres.api_keys import StoredKey, add_key, key_called, note_key_used, revoke_key
+from ledger.postgres.book import PostgresBook
+from ledger.values import Clock, time_text
+
+KEY_FILE: Final = "installation.key"
+TOKEN: Final = re.compile(r"dbk_([0-9a-f]{12})_[A-Za-z0-9_-]{43}", re.ASCII)
+NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}", re.ASCII)
+NOTED_EVERY: Final = timedelta(seconds=60)
+"""The last use of a key is stored at most this often."""
+
+
+class BadKey(Exception):
+    """A key cannot be issued or revoked; the sentence says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who sends a request: the owner (no key) or a program, and what it may do."""
+
+    name: str
+    key_id: str | None
+    scopes: frozenset[str]
+
+    @property
+    def actor(self) -> str:
+        """How events name it."""
+        return self.name if self.key_id is None else f"key:{self.name}:{self.key_id}"
+
+
+OWNER: Final = Caller("owner", None, frozenset(SCOPES))
+
+
+class Keys:
+    """The keys of one installation, in its database; `pepper` is what their hashes are keyed with."""
+
+    def __init__(self, book: PostgresBook, pepper: bytes, clock: Clock) -> None:
+        self._book = book
+        self._pepper = pepper
+        self._clock = clock
+
+    def issue(self, name: str, scopes: tuple[Scope, ...], days: int | None) -> tuple[str, StoredKey]:
+        """A new key's token, which is told this once, and what is stored of it. Raises BadKey for a name that is none.
+
+        Several keys may have one name: they are one program's, and what it said with one it has said.
+        """
+        if not NAME.fullmatch(name) or name == OWNER.name:
+            wanted = "1 to 40 letters, digits, dots, dashes and underscores, and not 'owner'"
+            raise BadKey(f"{name[:60]!r} cannot be the name of a key: it needs {wanted}")
+        key_id, now = secrets.token_hex(6), self._clock()
+        token = f"dbk_{key_id}_{secrets.token_urlsafe(32)}"
+        expires_at = None if days is None else now + timedelta(days=days)
+        key = StoredKey(key_id, name, tuple(sorted(set(scopes))), self._hash(token), now, expires_at)
+        with self._book.transaction() as connection:
+            add_key(connection, key)
+        return token, key
+
+    def revoke(self, key_id: str) -> StoredKey:
+        """The key with this id is refused from now on. Raises BadKey where there is none."""
+        with self._book.transaction() as connection:
+            revoke_key(connection, key_id, self._clock())
+            key = key_called(connection, key_id)
+        if key is None:
+            raise BadKey(f"there is no key {key_id[:40]!r}: daybook key list shows those that are there")
+        return key
+
+    def caller(self, token: str) -> Caller | None:
+        """Whose key this is, or None for one that was never issued, was revoked or has expired."""
+        found = TOKEN.fullmatch(token)
+        if found is None:
+            return None
+        now = self._clock()
+        with self._book.transaction() as connection:
+            key = key_called(connection, found[1])
+            # An id that is not there costs as long as one that is.
+            right = hmac.compare_digest(self._hash(token), key.hash if key else bytes(32))
+            if key is None or not right or state_of(key, now) != "good":
+                return None
+            if key.last_used_at is None or now - key.last_used_at >= NOTED_EVERY:
+                note_key_used(connection, key.key_id, now)
+        return Caller(key.name, key.key_id, frozenset(key.scopes))
+
+    def _hash(self, token: str) -> bytes:
+        return hmac.digest(self._pepper, b"key\0" + token.encode(), hashlib.sha256)
+
+
+def state_of(key: StoredKey, now: datetime) -> str:
+    """good, or since when the key is revoked or expired."""
+    if key.revoked_at is not None:
+        return f"revoked at {time_text(key.revoked_at)}"
+    if key.expires_at is not None and key.expires_at <= now:
+        return f"expired at {time_text(key.expires_at)}"
+    return "good"
+
+
+def installation_key(data_dir: Path) -> bytes:
+    """32 bytes that only this installation has, made at first use in a file that only its user can read.
+
+    Hashes of keys are keyed with it and secrets of webhooks derived from it: without the file the database gives
+    nobody away, and with a new one no key and no webhook of before is good any more. Raises BadSettings for a broken one.
+    """
+    path = data_dir / KEY_FILE
+    if not path.exists():
+        draft = data_dir / f"{KEY_FILE}.{secrets.token_hex(8)}"
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
+            file.write(secrets.token_hex(32))
+            file.flush()
+            os.fsync(file.fileno())
+        with suppress(FileExistsError):  # another process made it at the same moment: that one is the key
+            path.hardlink_to(draft)
+        draft.unlink()
+    text = path.read_text(encoding="ascii", errors="replace").strip()
+    if not re.fullmatch(r"[0-9a-f]{64}", text):
+        raise BadSettings(f"the key {path} is broken: restore it from a backup, or remove it and issue all keys anew")
+    return bytes.fromhex(text)

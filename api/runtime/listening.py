@@ -1,0 +1,84 @@
+"""freqtrade, where it is configured: listened to for as long as the application runs."""
+
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import timedelta
+from typing import Final
+
+import structlog
+from litestar import Litestar
+from litestar.concurrency import sync_to_thread
+
+from api.http.errors import Problem
+from api.runtime.emitting import emit, longest_age, not_yet, price_of
+from api.runtime.settings import FreqtradeSettings
+from api.runtime.wiring import System
+from ledger.log.event_log import Conflict
+from ledger.postgres.database import DATABASE_GONE
+from ledger.values import Instrument
+from signals.inbound.freqtrade_edges import Edge
+from signals.inbound.freqtrade_listener import Emitted, FreqtradeListener, Source, websocket_of
+from signals.inbound.freqtrade_rest import FreqtradeRest
+
+log = structlog.get_logger()
+
+ENDS_WITHIN_S: Final = 3.0
+
+
+def rest_of(settings: FreqtradeSettings) -> FreqtradeRest:
+    """freqtrade's HTTP interface."""
+    return FreqtradeRest(settings.url, settings.username, settings.password.get_secret_value())
+
+
+def listener_of(system: System, settings: FreqtradeSettings) -> FreqtradeListener:
+    """What listens to freqtrade and emits what it hears; nothing runs yet."""
+    source = Source(settings.name, settings.pairs, settings.shorts)
+    connect = websocket_of(settings.url, settings.ws_token.get_secret_value())
+
+    def emit_edge(edge: Edge, instrument: Instrument) -> Emitted:
+        return _emitted(system, edge, instrument)
+
+    def longest() -> timedelta | None:
+        try:
+            return longest_age(system)
+        except DATABASE_GONE as failure:
+            log.warning("signals of freqtrade wait for the database", error=type(failure).__name__)
+            return None
+
+    return FreqtradeListener(source, rest_of(settings), connect, emit_edge, system.market_clock, longest)
+
+
+def while_running(
+    listener: FreqtradeListener | None,
+) -> Callable[[Litestar], AbstractAsyncContextManager[None]]:
+    """As long as the application runs the listener does, in a thread of its own."""
+
+    @asynccontextmanager
+    async def running(_app: Litestar) -> AsyncIterator[None]:
+        if listener is None:
+            yield
+            return
+        thread = threading.Thread(target=listener.run, name="freqtrade", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            await sync_to_thread(listener.stop)
+            await sync_to_thread(thread.join, ENDS_WITHIN_S)
+
+    return running
+
+
+def _emitted(system: System, edge: Edge, instrument: Instrument) -> Emitted:
+    """What became of the edge: what was refused is told in the log, what the database could not take is tried again."""
+    try:
+        signal = edge.signal(instrument, price_of(system, instrument))
+        new = emit(system, signal, signal.bot_id, first_wins=True)
+        return Emitted("new" if new else "known", again=not_yet(system, signal))
+    except Problem as refused:
+        log.warning("a signal of freqtrade was refused", pair=edge.pair, side=edge.side, reason=refused.detail)
+        return Emitted("refused")
+    except (*DATABASE_GONE, Conflict) as failure:
+        log.warning("a signal of freqtrade waits for the database", pair=edge.pair, error=type(failure).__name__)
+        return Emitted("later")

@@ -1,0 +1,160 @@
+"""Notifications: what a person wants to hear of, read from the log by a thread of its own and sent through apprise.
+
+The log is the queue. A target that is slow makes messages late and nothing else; one that fails loses messages, and
+those are counted, logged and shown at /health/ready.
+"""
+
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Final
+from uuid import UUID
+
+import structlog
+from litestar import Litestar
+from litestar.concurrency import sync_to_thread
+
+from api.runtime.settings import BadSettings, NotifySettings
+from api.runtime.wiring import System
+from ledger.events import (
+    ApprovalRequested,
+    DifferenceFound,
+    ExitTriggered,
+    OutcomeUnknown,
+    TradeExecuted,
+    TradingHalted,
+    TradingResumed,
+)
+from ledger.log.envelope import Envelope
+from ledger.log.event_log import EventLog
+from ledger.postgres.database import DATABASE_GONE
+from ledger.values import decimal_text
+
+log = structlog.get_logger()
+
+PAUSE_S: Final = 1.0
+TRIES: Final = 3
+MOST_WAITING: Final = 100
+"""When more wait, the oldest are dropped: a person cannot read them any more."""
+ENDS_WITHIN_S: Final = 3.0
+
+Send = Callable[[str, str], bool]
+"""Sends a title and a text; whether every target took them."""
+
+
+def message_of(envelope: Envelope) -> tuple[str, str] | None:
+    """Title and text of what a person wants to hear of, or None."""
+    match envelope.event:
+        case TradeExecuted(order_id=UUID()) as trade:
+            what = f"{decimal_text(trade.quantity)} {trade.instrument} at {decimal_text(trade.price)}"
+            return f"Daybook: {trade.side.value} filled", f"{trade.side.value} {what} in {trade.account}"
+        case TradeExecuted(triggered_by="sync") as trade:
+            what = (
+                f"{trade.side.value} {decimal_text(trade.quantity)} {trade.instrument} at {decimal_text(trade.price)}"
+            )
+            return f"Daybook: a trade of nobody here in {trade.account}", what
+        case TradingHalted() as halt:
+            return "Daybook: trading is halted", f"{halt.reason} (by {envelope.actor})"
+        case TradingResumed() as resumed:
+            return "Daybook: trading goes on", f"{resumed.reason} (by {envelope.actor})"
+        case OutcomeUnknown() as unknown:
+            return "Daybook: an order's outcome is unknown", f"order {unknown.order_id}: {unknown.text}"
+        case ApprovalRequested() as asked:
+            what = f"{asked.side.value} {asked.instrument} for {decimal_text(asked.quote_size)}, says {asked.bot_id}"
+            return "Daybook: a signal waits for your yes or no", f"{what}: signal {asked.signal_id}"
+        case DifferenceFound() as found:
+            said = f"{found.subject} is {found.ledger} here and {found.venue_says} there"
+            return f"Daybook: {found.account} and its venue differ", said
+        case ExitTriggered() as exit:
+            return f"Daybook: a {exit.level} was reached", f"exit {exit.exit_id} at {decimal_text(exit.price)}"
+        case _:
+            return None
+
+
+class Notifier:
+    """Tells of one portfolio what is recorded after `start`. `sent` and `lost` count messages."""
+
+    def __init__(self, events: EventLog, portfolio_id: UUID, send: Send) -> None:
+        self._events = events
+        self._portfolio_id = portfolio_id
+        self._send = send
+        self._cursor = events.head(portfolio_id).position
+        self._stopping = threading.Event()
+        self.sent = 0
+        self.lost = 0
+
+    def run(self) -> None:
+        """Tells what there is to tell until `stop` is called."""
+        while not self._stopping.wait(PAUSE_S):
+            try:
+                self.turn()
+            except DATABASE_GONE as failure:
+                log.warning("notifications wait for the database", error=type(failure).__name__)
+
+    def stop(self) -> None:
+        self._stopping.set()
+
+    def turn(self) -> None:
+        """Everything recorded since the last turn is told, or counted as lost."""
+        waiting: list[tuple[str, str]] = []
+        for envelope in self._events.read(self._portfolio_id, self._cursor):
+            message = message_of(envelope)
+            waiting += [message] if message else []
+            self._cursor = envelope.position
+        self._lose(len(waiting[:-MOST_WAITING]), "too many were waiting")
+        for title, text in waiting[-MOST_WAITING:]:
+            if self._stopping.is_set() or not any(self._send(title, text) for _ in range(TRIES)):
+                self._lose(1, "no target took it")
+            else:
+                self.sent += 1
+
+    def notes(self) -> list[str]:
+        """What a person should know of the messages themselves."""
+        return [f"{self.lost} notifications were lost; see the log"] if self.lost else []
+
+    def _lose(self, count: int, why: str) -> None:
+        if count:
+            self.lost += count
+            log.warning("notifications were lost", count=count, reason=why)
+
+
+def notifier_of(system: System, settings: NotifySettings) -> Notifier:
+    """What tells of the portfolio that is traded; nothing runs yet. Raises BadSettings."""
+    send = through_apprise([url.get_secret_value() for url in settings.urls])
+    return Notifier(system.book.log, system.portfolio_id, send)
+
+
+def through_apprise(urls: Sequence[str]) -> Send:
+    """Sends to these targets. Raises BadSettings where apprise is missing or does not know a target."""
+    try:
+        import apprise
+    except ImportError:
+        raise BadSettings("[notify] needs the package apprise: install daybook with its extra 'notify'") from None
+    targets = apprise.Apprise()
+    for number, url in enumerate(urls, start=1):
+        if not targets.add(url):
+            raise BadSettings(f"[notify] urls: number {number} is no target that apprise knows: correct or remove it")
+
+    def send(title: str, text: str) -> bool:
+        return bool(targets.notify(title=title, body=text))
+
+    return send
+
+
+def while_notifying(notifier: Notifier | None) -> Callable[[Litestar], AbstractAsyncContextManager[None]]:
+    """As long as the application runs the notifier does, in a thread of its own."""
+
+    @asynccontextmanager
+    async def running(_app: Litestar) -> AsyncIterator[None]:
+        if notifier is None:
+            yield
+            return
+        thread = threading.Thread(target=notifier.run, name="notifications", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            notifier.stop()
+            await sync_to_thread(thread.join, ENDS_WITHIN_S)
+
+    return running

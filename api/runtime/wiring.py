@@ -1,0 +1,209 @@
+"""The wiring: which parts there are and how they hold together, for as long as the program runs."""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Final
+from uuid import UUID
+
+import structlog
+from sqlalchemy import Engine
+
+from api.http.auth import owner_token_hash
+from api.runtime.first_run import ensure_portfolio
+from api.runtime.market_loop import WARMUP_BARS, MarketClock, MarketLoop
+from api.runtime.portfolio_accounts import connected_accounts, existing_portfolio
+from api.runtime.settings import BadSettings, Settings, usable_folder
+from execution.exchanges.paper.exchange import PaperExchange
+from execution.halts import HaltWatch
+from execution.orders.restore_paper import balances_of, restore_paper_orders
+from execution.orders.trade_service import TradeService
+from ledger.booking.legs import MOVING
+from ledger.events import Event, SplitRecorded, TradeExecuted, TradeReversed
+from ledger.halt_lock import SendGate
+from ledger.log.envelope import Envelope
+from ledger.log.event_log import NoSuchPortfolio
+from ledger.postgres.book import PostgresBook
+from ledger.postgres.database import clock_skew, open_database
+from ledger.postgres.halt_lock import DatabaseGate
+from ledger.postgres.leadership import PostgresLeadership
+from ledger.projections.portfolio import portfolio_id_of
+from ledger.replay.history import Past
+from ledger.replay.verify import rebuild_outdated
+from ledger.values import Clock, new_id, system_clock
+from signals.market import BadCandle, BadFeed, CandleFeed, FeedUnavailable, open_feed, timeframe_text
+from signals.sandbox.bots import ForeignBots
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """Everything that a request may need."""
+
+    settings: Settings
+    engine: Engine
+    book: PostgresBook
+    past: Past
+    feed: CandleFeed
+    portfolio_name: str
+    accounts: tuple[str, ...]
+    portfolio_id: UUID
+    paper: PaperExchange
+    trader: TradeService
+    gate: SendGate
+    leadership: PostgresLeadership
+    loop: MarketLoop
+    foreign_bots: ForeignBots
+    clock: Clock
+    market_clock: Clock
+    token_hash: str
+    new_token: str | None
+
+
+NEWEST: Final = 200
+"""So many of the newest events tell how far the market had come."""
+
+AT_ONCE: Final = nullcontext()
+"""Starting without any ceremony."""
+
+
+@contextmanager
+def open_system(
+    settings: Settings,
+    *,
+    elapsed: Callable[[], float] = time.monotonic,
+    starting: AbstractContextManager[object] = AT_ONCE,
+) -> Iterator[System]:
+    """The system, ready to be driven: database open and migrated, feed started where it left off, paper orders restored.
+
+    `elapsed` moves recorded and simulated markets. The database is opened within `starting`. A market that cannot be
+    reached is tried again by the loop. Raises BadSettings for a data folder or a market that cannot be used, and what
+    opening the database and starting the feed raise.
+    """
+    usable_folder(settings.data_dir)
+    feed = chosen_feed(settings.feed, elapsed)
+    with ExitStack() as stack:
+        with starting:
+            engine = stack.enter_context(open_database(settings.data_dir, settings.database))
+        foreign_bots = ForeignBots(at_first=warn_of_root)
+        stack.callback(foreign_bots.close)
+        system = _wired(settings, engine, feed, elapsed, foreign_bots)
+        stack.callback(system.leadership.close)
+        yield system
+
+
+def _wired(
+    settings: Settings, engine: Engine, feed: CandleFeed, elapsed: Callable[[], float], foreign_bots: ForeignBots
+) -> System:
+    token_hash, new_token = owner_token_hash(settings.data_dir, settings.token)
+    rebuild_outdated(engine)
+    book = PostgresBook(engine, system_clock)
+    name = settings.portfolio or portfolio_name(feed)
+    connected = connected_accounts(book, settings, portfolio_id_of(name), feed, elapsed)
+    feed = connected.feed
+    late_start = started_or_later(feed, last_market_time(book, portfolio_id_of(name)))
+    if settings.portfolio:
+        portfolio_id = existing_portfolio(book, name, feed)
+    else:
+        portfolio_id = ensure_portfolio(book, name, feed.instruments[0], timeframe_text(feed.timeframe), feed.now())
+    clock = MarketClock(feed)
+    paper = PaperExchange(feed.instruments, balances_of(book, portfolio_id), clock)
+    restore_paper_orders(book, portfolio_id, paper)
+    gate, sender = DatabaseGate(engine), str(new_id())
+    leadership = PostgresLeadership(book, engine, portfolio_id, sender, system_clock)
+    exchanges = {paper.venue: paper}
+    trader = TradeService(book, portfolio_id, exchanges, clock, sender, leadership, connected.exchanges, sends=gate)
+    halts = HaltWatch(book, portfolio_id, clock, gate, lambda: clock_skew(engine, system_clock))
+    loop = MarketLoop(book, portfolio_id, feed, clock, paper, trader, elapsed, foreign_bots.enabled, halts, late_start)
+    loop.begin()
+    return System(
+        settings=settings,
+        engine=engine,
+        book=book,
+        past=Past(engine),
+        feed=feed,
+        portfolio_name=name,
+        accounts=connected.shown,
+        portfolio_id=portfolio_id,
+        paper=paper,
+        trader=trader,
+        gate=gate,
+        leadership=leadership,
+        loop=loop,
+        foreign_bots=foreign_bots,
+        clock=system_clock,
+        market_clock=clock,
+        token_hash=token_hash,
+        new_token=new_token,
+    )
+
+
+def warn_of_root() -> None:
+    """Whoever runs Daybook as root is told in the log what that takes away from the limits on bots of others."""
+    if os.geteuid() == 0:
+        log.warning(
+            "a bot of another package is enabled and Daybook runs as root, whom no limit on the number of processes binds"
+        )
+
+
+def chosen_feed(spec: str, elapsed: Callable[[], float]) -> CandleFeed:
+    """The market that DAYBOOK_FEED names, not started yet. Raises BadSettings."""
+    try:
+        return open_feed(spec, clock=system_clock, elapsed=elapsed)
+    except (BadFeed, BadCandle) as error:
+        raise BadSettings(f"DAYBOOK_FEED cannot be used: {error}") from None
+
+
+def started_or_later(feed: CandleFeed, resume_after: datetime | None) -> Callable[[], None] | None:
+    """None: the feed has started where it left off. Else its market cannot be reached now, and this starts it later.
+
+    Raises BadFeed and BadCandle for what no waiting mends.
+    """
+    start = partial(feed.start, WARMUP_BARS, resume_after)
+    try:
+        start()
+    except FeedUnavailable as failure:
+        log.warning(
+            "the market cannot be reached and is asked again until it answers", market=feed.label, why=str(failure)
+        )
+        return start
+    return None
+
+
+def portfolio_name(feed: CandleFeed) -> str:
+    """Each market has its own portfolio: other prices, another timeframe or another product never meet in one."""
+    return f"paper {feed.instruments[0]} {timeframe_text(feed.timeframe)} {feed.mark_source}"[:100]
+
+
+def last_market_time(book: PostgresBook, portfolio_id: UUID) -> datetime | None:
+    """Just before the latest time that the portfolio's newest events speak of, or None for a new portfolio.
+
+    Just before: the candle that closed at that time may not have gone through every station, and goes again. Never
+    before the portfolio was opened: what lies there is history. Value that moved elsewhere says nothing of the market.
+    """
+    try:
+        head = book.log.head(portfolio_id)
+    except NoSuchPortfolio:
+        return None
+    newest: list[Envelope] = []
+    beyond = head.position
+    while beyond and len(newest) < NEWEST:
+        after = max(beyond - NEWEST, 0)
+        page = book.log.read(portfolio_id, after, beyond - after)
+        newest += (envelope for envelope in page if not _moved_elsewhere(envelope.event))
+        beyond = after
+    latest = max(envelope.occurred_at for envelope in newest)
+    opened_at = next(iter(book.log.read(portfolio_id, 0, 1))).occurred_at
+    return max(opened_at, latest - timedelta(microseconds=1))
+
+
+def _moved_elsewhere(event: Event) -> bool:
+    """Whether the event was entered or imported: it happened at any time, and says so as it is told."""
+    if isinstance(event, TradeExecuted):
+        return event.order_id is None
+    return isinstance(event, (*MOVING, SplitRecorded, TradeReversed))

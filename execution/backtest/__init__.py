@@ -1,0 +1,1 @@
+"""What does the trading pipeline do on recorded candles?"""

@@ -1,0 +1,1 @@
+"""How does Daybook trade at a real exchange?"""

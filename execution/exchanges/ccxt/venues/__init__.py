@@ -1,0 +1,25 @@
+"""The venues whose facts are declared. Every other venue is for paper only."""
+
+from typing import Final
+
+from execution.exchanges.ccxt.venue_facts import VenueFacts
+from execution.exchanges.ccxt.venues.alpaca import ALPACA
+from execution.exchanges.ccxt.venues.binance import BINANCE
+from execution.exchanges.ccxt.venues.bybit import BYBIT
+from execution.exchanges.ccxt.venues.coinbase import COINBASE
+from execution.exchanges.ccxt.venues.kraken import KRAKEN
+from execution.exchanges.ccxt.venues.luno import LUNO
+
+DECLARED: Final = {facts.venue: facts for facts in (COINBASE, LUNO, ALPACA, BINANCE, KRAKEN, BYBIT)}
+
+
+class UndeclaredVenue(ValueError):
+    """A venue about which too little is known to place orders there."""
+
+
+def facts_of(venue: str) -> VenueFacts:
+    """The declared facts of the venue. Raises UndeclaredVenue."""
+    if venue not in DECLARED:
+        known = ", ".join(DECLARED)
+        raise UndeclaredVenue(f"orders cannot be placed at {venue[:40]!r}: write one of {known}, or trade it on paper")
+    return DECLARED[venue]

@@ -1,0 +1,83 @@
+"""Bybit spot. Its client's fetch_order asks for an order id of None: the venue's own routes are asked by client id."""
+
+import re
+from datetime import timedelta
+from typing import Final
+
+from execution.exchanges.ccxt.parsing import OddAnswer, order_of, part, row_of, rows_of
+from execution.exchanges.ccxt.venue_facts import Asked, Client, ListAt, VenueFacts, with_client_id
+from execution.exchanges.exchange import VenueOrder
+
+_PAGE: Final = 100
+_LIST: Final = ("result", "list")
+_ORDERS: Final = ListAt("orderId", _LIST)
+_WINDOW_MS: Final = 5000
+
+
+def _realtime(client: Client, asked: Asked) -> list[VenueOrder]:
+    return _listed(client, client.privateGetV5OrderRealtime(_by_client_id(asked)), asked)
+
+
+def _history(client: Client, asked: Asked) -> list[VenueOrder]:
+    return _listed(client, client.privateGetV5OrderHistory(_by_client_id(asked)), asked)
+
+
+def _by_venue_id(client: Client, venue_order_id: str, asked: Asked) -> VenueOrder:
+    parameters = {"category": "spot", "orderId": venue_order_id}
+    for ask in (client.privateGetV5OrderRealtime, client.privateGetV5OrderHistory):
+        for row in rows_of(part(ask(parameters), "result").get("list")):
+            return order_of(client.parse_order(row, client.market(asked.symbol)))
+    raise OddAnswer(f"order {venue_order_id} is not told")
+
+
+def _by_client_id(asked: Asked) -> dict[str, object]:
+    return {"category": "spot", "orderLinkId": asked.client_order_id}
+
+
+def _listed(client: Client, answer: dict[str, object], asked: Asked) -> list[VenueOrder]:
+    rows = rows_of(part(answer, "result").get("list"))
+    orders = [client.parse_order(row, client.market(asked.symbol)) for row in rows]
+    return with_client_id(client, orders, _ORDERS, asked)
+
+
+def _withdraws(client: Client) -> bool:
+    permissions = part(part(row_of(client.privateGetV5UserQueryApi()), "result"), "permissions")
+    wallet = permissions.get("Wallet")
+    if not isinstance(wallet, list):
+        raise OddAnswer("the key's permissions name no wallet")
+    return "Withdraw" in wallet
+
+
+BYBIT: Final = VenueFacts(
+    venue="bybit",
+    hosts=frozenset({"api.bybit.com", "api-testnet.bybit.com"}),
+    client_id_parameter="clientOrderId",
+    client_id_pattern=re.compile(r"[A-Za-z0-9_-]{1,36}", re.ASCII),
+    id_scope="open orders",  # the venue says unique and not for how long
+    resend_safe=False,
+    validity=timedelta(milliseconds=_WINDOW_MS),
+    sources={"realtime": _realtime, "history": _history},
+    open_orders_at=_ORDERS,
+    trades_at=ListAt("execId", _LIST),
+    balances_at=ListAt("coin", _LIST),
+    fee_source="trade",
+    trade_id_scope="instrument",
+    history_window=timedelta(days=7),
+    page=_PAGE,
+    quote_sells=True,
+    times_in_force=frozenset({"gtc", "ioc", "fok"}),
+    withdraws=_withdraws,
+    order_trades=True,
+    by_venue_id=_by_venue_id,
+    settings={
+        "options": {
+            "defaultType": "spot",
+            "fetchMarkets": {"types": ["spot"]},
+            "enableUnifiedMargin": False,
+            "enableUnifiedAccount": True,
+            "recvWindow": _WINDOW_MS,
+        }
+    },
+    has={"fetchCurrencies": False},
+    sandbox=True,
+)

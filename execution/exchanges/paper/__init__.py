@@ -1,0 +1,1 @@
+"""How would the market have filled an order?"""

@@ -1,0 +1,391 @@
+"""The paper venue: simulated fills on real or simulated prices, as honest as candles allow.
+
+A market order fills at the open of the first candle that opens at or after it became effective, on the far side of the
+spread, worse by its own impact, and never beyond a share of the candle's volume: the rest waits for the next candle.
+A limit order fills only when a later candle trades through its price by a tick. Fees are mandatory.
+Its memory is the log: after a restart `restore` brings back the open orders the log knows, and nothing else exists.
+"""
+
+import hashlib
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Final, Literal
+
+from execution.exchanges.exchange import (
+    Accepted,
+    Fill,
+    FoundOrder,
+    InstrumentRules,
+    NotPlaced,
+    OrderTicket,
+    Refused,
+    Unknown,
+)
+from execution.exchanges.paper.prices import (
+    LOT,
+    Bar,
+    Offer,
+    TopOfBook,
+    at_once_offer,
+    bar_offer,
+    in_lots,
+    quote_offer,
+    stop_offer,
+    tick_of,
+    touched,
+    up,
+    within,
+    worse,
+)
+from ledger.events.fields import Fee
+from ledger.values import ZERO, Instrument, Side, decimal_text
+
+Balances = Callable[[str, str], Decimal]
+"""(account, asset) → what the ledger's rows say is held there."""
+
+MINIMUM_SIZE: Final = Decimal("0.00001")
+MINIMUM_VALUE: Final = Decimal(1)
+DUST: Final = 10 * LOT
+"""An order sized in quote has got all it can when what is left of it would buy less."""
+
+
+@dataclass(frozen=True, slots=True)
+class PaperTerms:
+    """The assumptions beside every paper result. Rates are fractions (0.006 is 0.6 %); fees are above 0, or 0 where `free` says so.
+
+    `impact` is the extra cost of taking the whole volume allowed; `fee_in` says whether buys pay in quote or in what
+    they receive; `refuse_rate` and `lost_reply_rate` inject refusals and lost answers, chosen by seed and client
+    order id. Raises ValueError for terms that no market has.
+    """
+
+    half_spread: Decimal = Decimal("0.0005")
+    impact: Decimal = Decimal("0.001")
+    volume_share: Decimal = Decimal("0.10")
+    taker_fee: Decimal = Decimal("0.006")
+    maker_fee: Decimal = Decimal("0.004")
+    fee_in: Literal["quote", "received"] = "quote"
+    latency: timedelta = timedelta(0)
+    refuse_rate: Decimal = ZERO
+    lost_reply_rate: Decimal = ZERO
+    seed: int = 0
+    free: bool = False
+
+    def __post_init__(self) -> None:
+        fees = (self.taker_fee, self.maker_fee)
+        if not all(0 <= rate < 1 for rate in fees) or not (all(fees) or self.free):
+            raise ValueError("fees are mandatory: each rate is above 0 and below 1")
+        rates = (self.half_spread, self.impact, self.refuse_rate, self.lost_reply_rate)
+        if not all(0 <= rate <= 1 for rate in rates) or self.half_spread + self.impact >= 1:
+            raise ValueError("rates are fractions between 0 and 1")
+        if not 0 < self.volume_share <= 1 or self.latency < timedelta(0):
+            raise ValueError("a share of volume lies above 0 and not above 1, and latency is not negative")
+
+    def describe(self) -> tuple[str, ...]:
+        """The assumptions as sentences to show beside a result."""
+        where = "in quote" if self.fee_in == "quote" else "in what a buy receives, in quote on sales"
+        faults = f"{_percent(self.refuse_rate)} refused, {_percent(self.lost_reply_rate)} lost replies"
+        return (
+            f"market orders fill at the next candle's open, {_percent(self.half_spread)} worse for the spread",
+            f"taking all the volume that may be taken costs another {_percent(self.impact)}, less costs a part of it",
+            f"a candle fills at most {_percent(self.volume_share)} of its volume; the rest waits or expires",
+            "limit orders fill when a later candle trades through their price by a tick",
+            f"fees of {_percent(self.taker_fee)} (taker) and {_percent(self.maker_fee)} (maker), {where}, rounded up",
+            f"orders take effect {decimal_text(Decimal(str(self.latency.total_seconds())))} s after they are sent",
+            f"injected faults: {faults}, seed {self.seed}",
+        )
+
+
+@dataclass(slots=True)
+class _Order:
+    """An order at the venue: what is left of it, and the fills that the ledger does not have yet."""
+
+    ticket: OrderTicket
+    effective_at: datetime
+    base_left: Decimal | None
+    quote_left: Decimal | None
+    filled: Decimal = ZERO
+    fill_count: int = 0
+    state: Literal["open", "filled", "expired", "cancelled"] = "open"
+    fills: list[Fill] = field(default_factory=list)
+    triggered: bool = False
+
+    @property
+    def waits(self) -> bool:
+        """Whether the stop price has not been touched yet."""
+        return self.ticket.stop_price is not None and not self.triggered
+
+    @property
+    def at_once(self) -> bool:
+        """Whether what the first candle or quote does not fill is not to be filled at all."""
+        return self.ticket.time_in_force in ("ioc", "fok")
+
+    def left_at(self, price: Decimal) -> Decimal:
+        """What is still to be filled at `price`, in whole lots."""
+        if self.base_left is not None:
+            return in_lots(self.base_left)
+        size = in_lots((self.quote_left or ZERO) / price)
+        return size if size >= DUST else ZERO
+
+
+class PaperExchange:
+    """The paper venue for any number of accounts. Not thread-safe: the trade service serialises its calls."""
+
+    venue = "paper"
+
+    def __init__(
+        self,
+        instruments: tuple[Instrument, ...],
+        balances: Balances,
+        clock: Callable[[], datetime],
+        terms: PaperTerms = PaperTerms(),
+    ) -> None:
+        self.terms = terms
+        self._instruments = instruments
+        self._balances = balances
+        self._clock = clock
+        self._orders: dict[str, _Order] = {}
+        self._told_until: dict[Instrument, datetime] = {}
+        self._prices: dict[Instrument, Decimal] = {}
+        self._taken: dict[Instrument, Decimal] = {}
+
+    def rules(self, instrument: Instrument) -> InstrumentRules | None:
+        if instrument not in self._instruments:
+            return None
+        tick = tick_of(self._prices.get(instrument, Decimal(1000)))
+        return InstrumentRules(tick, LOT, MINIMUM_SIZE, MINIMUM_VALUE, self.terms.taker_fee)
+
+    def submit(self, ticket: OrderTicket) -> Accepted | Refused | Unknown:
+        if ticket.client_order_id in self._orders:
+            return Unknown("duplicate_client_order_id", f"the venue has an order {ticket.client_order_id} already")
+        refusal = self._refusal(ticket)
+        if refusal is not None:
+            return refusal
+        effective_at = self._clock() + self.terms.latency
+        self._orders[ticket.client_order_id] = _Order(ticket, effective_at, ticket.base_size, ticket.quote_size)
+        if self._chosen("lost", ticket.client_order_id, self.terms.lost_reply_rate):
+            return Unknown("lost_reply", "the answer was lost on the way (injected)")
+        return Accepted(f"paper-{ticket.client_order_id}")
+
+    def restore(
+        self,
+        ticket: OrderTicket,
+        placed_at: datetime,
+        filled: Decimal,
+        filled_value: Decimal,
+        fills: int,
+        told_until: datetime | None = None,
+    ) -> None:
+        """The venue has this open order again, as far filled as the log says. `filled_value` is in quote.
+
+        No candle of the instrument that opened at or before `told_until` fills anything: the log has its fills.
+        """
+        base_left = None if ticket.base_size is None else ticket.base_size - filled
+        quote_left = None if ticket.quote_size is None else ticket.quote_size - filled_value
+        order = _Order(ticket, placed_at + self.terms.latency, base_left, quote_left, filled, fills)
+        order.state = "filled" if base_left is not None and base_left <= 0 else "open"
+        order.triggered = filled > 0
+        if filled:
+            _end_if_at_once(order)  # it had its one candle or quote
+        self._orders[ticket.client_order_id] = order
+        if told_until is not None:
+            # Something entered by hand may lie ahead of the market: it must not keep candles from being heard.
+            until = min(told_until, self._clock())
+            self._told_until[ticket.instrument] = max(until, self._told_until.get(ticket.instrument, until))
+
+    def find(self, client_order_id: str) -> FoundOrder | NotPlaced | Unknown:
+        order = self._orders.get(client_order_id)
+        if order is None:
+            return NotPlaced("the paper venue lives in this process and has no such order")
+        _expire(order, self._clock())
+        return FoundOrder(f"paper-{client_order_id}", order.state, order.filled)
+
+    def cancel(self, client_order_id: str) -> FoundOrder | NotPlaced | Unknown:
+        found = self.find(client_order_id)
+        if isinstance(found, FoundOrder) and found.state == "open":
+            self._orders[client_order_id].state = "cancelled"
+        return self.find(client_order_id)
+
+    def fills(self, client_order_id: str) -> list[Fill]:
+        order = self._orders.get(client_order_id)
+        return list(order.fills) if order else []
+
+    def booked(self, client_order_id: str, venue_trade_ids: Collection[str]) -> None:
+        order = self._orders.get(client_order_id)
+        if order is not None:
+            order.fills = [fill for fill in order.fills if fill.venue_trade_id not in venue_trade_ids]
+
+    def forget(self, client_order_id: str) -> None:
+        self._orders.pop(client_order_id, None)
+
+    def on_bar(self, bar: Bar) -> None:
+        """The candle is closed: what it would have filled is filled, oldest order first, within its volume.
+
+        A candle that was told before, or lies before one that was, changes nothing.
+        """
+        told_until = self._told_until.get(bar.instrument)
+        if told_until is not None and bar.opened_at <= told_until:
+            return
+        self._told_until[bar.instrument], self._prices[bar.instrument] = bar.opened_at, bar.open
+        allowed, taken = in_lots(bar.volume * self.terms.volume_share), ZERO
+        for order in self._orders_at(bar.instrument, bar.opened_at):
+            offer = _bar_offer(order, bar, self.terms.half_spread)
+            if offer is not None:
+                taken += self._fill(order, offer, allowed, taken, bar.opened_at)
+            _end_if_at_once(order)
+        self._taken[bar.instrument] = taken
+
+    def on_touch(self, client_order_id: str, bar: Bar, offer: Offer) -> None:
+        """The order waited for a price that the candle told last went through: that is filled as if it had stood there.
+
+        It takes what others left of the candle's volume; the rest goes on as the order it is.
+        """
+        order = self._orders.get(client_order_id)
+        if order is None or order.state != "open" or self._told_until.get(bar.instrument) != bar.opened_at:
+            return
+        if bar.instrument not in self._taken:
+            return  # the candle was told before a restart: nobody knows what others left of it
+        allowed, taken = in_lots(bar.volume * self.terms.volume_share), self._taken[bar.instrument]
+        self._taken[bar.instrument] = taken + self._fill(order, offer, allowed, taken, bar.closed_at)
+
+    def on_quote(self, quote: TopOfBook) -> None:
+        """The market stands there now: market orders fill at the far side, limits when it is through their price."""
+        self._prices[quote.instrument] = quote.bid
+        for order in self._orders_at(quote.instrument, quote.at):
+            order.triggered = (order.waits and touched(order.ticket, quote)) or order.triggered
+            offer = None if order.waits else quote_offer(order.ticket, quote)
+            if offer is not None:
+                self._fill(order, offer, None, ZERO, quote.at)
+            _end_if_at_once(order)
+
+    def _orders_at(self, instrument: Instrument, now: datetime) -> list[_Order]:
+        """The instrument's orders that are in effect and open at that time, oldest first."""
+        orders = [one for one in self._orders.values() if one.ticket.instrument == instrument]
+        for order in orders:
+            _expire(order, now)
+        return [order for order in orders if order.state == "open" and order.effective_at <= now]
+
+    def _fill(self, order: _Order, offer: Offer, allowed: Decimal | None, taken: Decimal, at: datetime) -> Decimal:
+        """Fills what size, volume and balance allow at the offer's price, worsened by impact; returns the base quantity.
+
+        An order is ended here when nothing is left of it, and when the account has nothing left to pay it with.
+        """
+        room = order.left_at(offer.price) if allowed is None else allowed - taken
+        if room <= 0 and order.left_at(offer.price) > 0:
+            return ZERO  # others have taken this candle's share: the next one is awaited
+        price = self._with_impact(order, offer, allowed, taken + min(order.left_at(offer.price), room))
+        rate = self.terms.taker_fee if offer.taker else self.terms.maker_fee
+        wanted = min(order.left_at(price), room)
+        quantity = min(wanted, self._payable(order.ticket, price, rate))
+        if order.ticket.time_in_force == "fok" and quantity < order.left_at(price):
+            return ZERO
+        fee = self._fee(order.ticket, quantity, price, rate)
+        if quantity <= 0 or not self._bearable(order.ticket, quantity, price, fee):
+            order.state = "cancelled" if wanted > 0 or not order.filled else "filled"
+            return ZERO
+        self._add_fill(order, quantity, price, fee, at)
+        return quantity
+
+    def _with_impact(self, order: _Order, offer: Offer, allowed: Decimal | None, taken: Decimal) -> Decimal:
+        """The offer's price, for a taker worse by the share of the allowed volume taken so far, this order included."""
+        if not offer.taker or not allowed:
+            return offer.price
+        share = min(taken / allowed, Decimal(1))
+        return within(order.ticket, worse(order.ticket.side, offer.price, self.terms.impact * share))
+
+    def _add_fill(self, order: _Order, quantity: Decimal, price: Decimal, fee: Fee, at: datetime) -> None:
+        ticket = order.ticket
+        order.fill_count += 1
+        order.filled += quantity
+        if order.base_left is not None:
+            order.base_left -= quantity
+        if order.quote_left is not None:
+            order.quote_left -= quantity * price
+        trade_id = f"{ticket.client_order_id}-{order.fill_count}"
+        order.fills.append(Fill(trade_id, ticket.client_order_id, quantity, price, (fee,), at))
+        if order.left_at(price) <= 0:
+            order.state = "filled"
+
+    def _fee(self, ticket: OrderTicket, quantity: Decimal, price: Decimal, rate: Decimal) -> Fee:
+        if ticket.side is Side.BUY and self.terms.fee_in == "received":
+            return Fee(asset=ticket.instrument.base, amount=up(quantity * rate))
+        return Fee(asset=ticket.instrument.quote, amount=up(quantity * price * rate))
+
+    def _payable(self, ticket: OrderTicket, price: Decimal, rate: Decimal) -> Decimal:
+        """How much of the base the account can deliver, or pay for with the fee and its rounding."""
+        if ticket.side is Side.SELL:
+            return in_lots(max(self._held(ticket.account, ticket.instrument.base), ZERO))
+        cash = self._held(ticket.account, ticket.instrument.quote)
+        return in_lots(max(cash - LOT, ZERO) / (price * (1 + rate)))
+
+    def _bearable(self, ticket: OrderTicket, quantity: Decimal, price: Decimal, fee: Fee) -> bool:
+        """Whether something of the fill remains after its fee: dust can be worth less than the smallest fee."""
+        if fee.asset == ticket.instrument.base:
+            return quantity > fee.amount
+        cash = self._held(ticket.account, ticket.instrument.quote)
+        return ticket.side is Side.BUY or cash + quantity * price >= fee.amount
+
+    def _held(self, account: str, asset: str) -> Decimal:
+        """What the account holds: the ledger's balance and the fills that it does not have yet."""
+        orders = [one for one in self._orders.values() if one.ticket.account == account]
+        pending = (_change(one.ticket, fill, asset) for one in orders for fill in one.fills)
+        return self._balances(account, asset) + sum(pending, ZERO)
+
+    def _refusal(self, ticket: OrderTicket) -> Refused | None:
+        size, value, limit = ticket.base_size, ticket.quote_size, ticket.limit_price or ticket.stop_price
+        if ticket.instrument not in self._instruments:
+            return Refused("unknown_instrument", f"{ticket.instrument} is not traded here")
+        if size is not None and (size < MINIMUM_SIZE or size % LOT):
+            return Refused("invalid_size", f"{size} is below {MINIMUM_SIZE} or no multiple of the lot {LOT}")
+        if value is not None and value < MINIMUM_VALUE:
+            return Refused("below_minimum", f"{value} is below the least value {MINIMUM_VALUE}")
+        if limit is not None and limit % tick_of(limit):
+            return Refused("invalid_price", f"{limit} is no multiple of the tick {tick_of(limit)}")
+        selling = ticket.side is Side.SELL
+        asset = ticket.instrument.base if selling else ticket.instrument.quote
+        held, needed = self._held(ticket.account, asset), size if selling else value
+        if held <= 0 or (needed is not None and held < needed):
+            return Refused("insufficient_funds", f"{held} {asset} available in {ticket.account}, {needed} needed")
+        if self._chosen("refuse", ticket.client_order_id, self.terms.refuse_rate):
+            return Refused("injected", "refused by the paper venue's fault settings")
+        return None
+
+    def _chosen(self, what: str, client_order_id: str, rate: Decimal) -> bool:
+        digest = hashlib.sha256(f"{self.terms.seed}/{what}/{client_order_id}".encode()).digest()
+        return Decimal(int.from_bytes(digest[:8], "big")) < rate * 2**64
+
+
+def _bar_offer(order: _Order, bar: Bar, half_spread: Decimal) -> Offer | None:
+    """What the candle offers to the order; a stop order whose price it touches is a market order from then on."""
+    if order.waits:
+        offer = stop_offer(order.ticket, bar, half_spread)
+        order.triggered = offer is not None
+        return offer
+    if order.at_once:
+        return at_once_offer(order.ticket, bar, half_spread)
+    fresh = bar.opened_at - order.effective_at < bar.closed_at - bar.opened_at
+    return bar_offer(order.ticket, bar, half_spread, fresh)
+
+
+def _end_if_at_once(order: _Order) -> None:
+    if order.at_once and order.state == "open":
+        order.state = "expired"
+
+
+def _expire(order: _Order, now: datetime) -> None:
+    if order.state == "open" and now >= order.ticket.expires_at:
+        order.state = "expired"
+
+
+def _change(ticket: OrderTicket, fill: Fill, asset: str) -> Decimal:
+    """By how much the fill, with its fees, changes what the account holds of the asset."""
+    sign = 1 if ticket.side is Side.BUY else -1
+    moved = -sum((fee.amount for fee in fill.fees if fee.asset == asset), ZERO)
+    if asset == ticket.instrument.base:
+        return moved + sign * fill.quantity
+    return moved - sign * fill.quantity * fill.price if asset == ticket.instrument.quote else moved
+
+
+def _percent(rate: Decimal) -> str:
+    return f"{decimal_text(rate * 100)} %"

@@ -1,0 +1,182 @@
+"""The control routes of a simulated venue: make things happen, and read what is true there."""
+
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Annotated, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from execution.exchanges.simulated.faults import On, planned_fault
+from execution.exchanges.simulated.matching import Execution, FeesIn, Matching, Order
+from execution.exchanges.simulated.shape import Answer, Json, Request, said
+from ledger.values import Amount, Asset, Instrument, Money, Price, Quantity, decimal_text, time_text
+
+if TYPE_CHECKING:
+    from execution.exchanges.simulated.server import SimulatedVenue
+
+
+class _Asked(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class PlannedFault(_Asked):
+    """POST /control/faults. `times` null means until faults are cleared; `on` null means what fits the fault."""
+
+    name: str
+    times: Annotated[int, Field(ge=1)] | None = 1
+    seconds: Money = Decimal(0)
+    on: On | None = None
+
+
+class Filled(_Asked):
+    """POST /control/fills: so much of the last order of that client id, at that price."""
+
+    client_order_id: str
+    quantity: Quantity
+    price: Price
+
+
+class Changed(_Asked):
+    """POST /control/settings: how orders fill from now on; what is left out stays."""
+
+    share: Amount | None = None
+    splits: Annotated[int, Field(ge=1, le=100)] | None = None
+    rest: Literal["expires", "waits"] | None = None
+    fees_in: FeesIn | None = None
+    fee_rate: Money | None = None
+
+
+class Advanced(_Asked):
+    """POST /control/clock: the venue's clock goes on by so many seconds."""
+
+    advance: Amount
+
+
+class Control:
+    """Answers /control/…; a wrong request is answered 400 with one sentence and changes nothing."""
+
+    def __init__(self, venue: "SimulatedVenue") -> None:
+        self._venue = venue
+
+    def answer(self, request: Request) -> Answer:
+        act = ROUTES.get((request.method, request.path.removeprefix("/control/")))
+        if act is None:
+            return said({"error": f"there is no {request.method} {request.path[:80]}"}, 404)
+        try:
+            return said(act(self, request))
+        except ValidationError as wrong:
+            first = wrong.errors()[0]
+            return said({"error": f"{'.'.join(map(str, first['loc']))}: {first['msg']}"}, 400)
+        except ValueError as wrong:
+            return said({"error": str(wrong)}, 400)
+
+    @property
+    def _matching(self) -> Matching:
+        return self._venue.shape.matching
+
+    def plan_fault(self, request: Request) -> Json:
+        asked = PlannedFault.model_validate_json(request.body)
+        self._venue.faults.plan(planned_fault(asked.name, asked.seconds, asked.times, asked.on))
+        return self.faults(request)
+
+    def clear_faults(self, request: Request) -> Json:
+        self._venue.faults.clear()
+        return self.faults(request)
+
+    def faults(self, _: Request) -> Json:
+        planned = self._venue.faults.planned
+        return [
+            {"name": one.name, "times": one.times, "seconds": decimal_text(one.seconds), "on": one.on}
+            for one in planned
+        ]
+
+    def set_prices(self, request: Request) -> Json:
+        asked = TypeAdapter(dict[Instrument, Price]).validate_json(request.body)
+        unknown = asked.keys() - self._matching.markets.keys()
+        if unknown:
+            raise ValueError(f"{', '.join(sorted(unknown))} is not traded here")
+        for instrument, price in asked.items():
+            self._matching.set_price(instrument, price)
+        return {instrument: decimal_text(price) for instrument, price in self._matching.prices.items()}
+
+    def set_balances(self, request: Request) -> Json:
+        for asset, total in TypeAdapter(dict[Asset, Amount]).validate_json(request.body).items():
+            self._matching.deposit(asset, total)
+        return self.balances(request)
+
+    def balances(self, _: Request) -> Json:
+        return {asset: decimal_text(total) for asset, total in self._matching.totals.items()}
+
+    def fill(self, request: Request) -> Json:
+        asked = Filled.model_validate_json(request.body)
+        orders = self._matching.by_client_id(asked.client_order_id)
+        if not orders:
+            raise ValueError(f"there is no order {asked.client_order_id[:80]}")
+        self._matching.fill(orders[-1], asked.quantity, asked.price)
+        return _order(orders[-1])
+
+    def change(self, request: Request) -> Json:
+        asked = Changed.model_validate_json(request.body)
+        for name in asked.model_fields_set:
+            if (value := getattr(asked, name)) is not None:
+                setattr(self._matching.settings, name, value)
+        return {name: str(getattr(self._matching.settings, name)) for name in Changed.model_fields}
+
+    def advance(self, request: Request) -> Json:
+        seconds = Advanced.model_validate_json(request.body).advance
+        self._venue.advanced += timedelta(milliseconds=int(seconds * 1000))
+        return {"now": time_text(self._venue.clock())}
+
+    def orders(self, request: Request) -> Json:
+        wanted = request.parameters().get("client_order_id")
+        return [_order(one) for one in self._matching.orders if wanted in (None, one.wanted.client_order_id)]
+
+    def trades(self, _: Request) -> Json:
+        return [_execution(one) for one in self._matching.executions]
+
+    def requests(self, _: Request) -> Json:
+        return dict(self._venue.requests)
+
+
+_Act = Callable[[Control, Request], Json]
+ROUTES: Final[Mapping[tuple[str, str], _Act]] = {
+    ("GET", "faults"): Control.faults,
+    ("POST", "faults"): Control.plan_fault,
+    ("DELETE", "faults"): Control.clear_faults,
+    ("POST", "prices"): Control.set_prices,
+    ("GET", "balances"): Control.balances,
+    ("POST", "balances"): Control.set_balances,
+    ("POST", "fills"): Control.fill,
+    ("POST", "settings"): Control.change,
+    ("POST", "clock"): Control.advance,
+    ("GET", "orders"): Control.orders,
+    ("GET", "trades"): Control.trades,
+    ("GET", "requests"): Control.requests,
+}
+
+
+def _order(order: Order) -> Mapping[str, object]:
+    return {
+        "number": order.number,
+        "client_order_id": order.wanted.client_order_id,
+        "instrument": order.wanted.instrument,
+        "side": order.wanted.side,
+        "state": order.state,
+        "filled": decimal_text(order.filled),
+        "value": decimal_text(order.value),
+        "placed_at": time_text(order.placed_at),
+    }
+
+
+def _execution(one: Execution) -> Mapping[str, object]:
+    return {
+        "trade_id": one.trade_id,
+        "client_order_id": one.order.wanted.client_order_id,
+        "instrument": one.order.wanted.instrument,
+        "quantity": decimal_text(one.quantity),
+        "price": decimal_text(one.price),
+        "fee": decimal_text(one.fee),
+        "fee_asset": one.fee_asset,
+        "at": time_text(one.at),
+    }

@@ -1,0 +1,269 @@
+"""The exit service: what is bought on a signal with levels is guarded, and sold once where a level is reached.
+
+Like the trade service it decides from the stored rows alone and can be cut off anywhere: what it stores has derived
+ids, and a triggering goes into the log together with its order.
+"""
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
+from functools import partial
+from typing import Final
+from uuid import UUID
+
+from execution.exchanges.exchange import InstrumentRules, VenueUnavailable
+from execution.exchanges.paper.exchange import MINIMUM_SIZE, PaperExchange
+from execution.exchanges.paper.prices import Bar, TopOfBook, in_lots
+from execution.exits.exit_events import (
+    armed,
+    armed_again,
+    changed,
+    disarmed,
+    sale_of,
+    signal_of,
+    trailing_id,
+    triggered,
+)
+from execution.exits.levels import Touch, guarded, touched, touched_by_quote, trailed
+from execution.orders.decider import TRIES
+from execution.orders.order_events import client_order_id
+from execution.orders.trade_service import TradeService
+from execution.review.state import Desk
+from ledger.booking.lots import Lot
+from ledger.events import TradeExecuted
+from ledger.log.envelope import NewEvent
+from ledger.log.event_log import Conflict, PositionConflict
+from ledger.projections.book import Book
+from ledger.projections.differences import differences_of
+from ledger.projections.exits import ExitView
+from ledger.projections.orders import OrderView
+from ledger.projections.trades import TradeView
+from ledger.rows import Rows
+from ledger.values import ZERO, Clock, Instrument
+
+AGAIN_AFTER: Final = timedelta(minutes=1)
+"""An exit whose order was refused sells again so long after it was armed anew: most of what refused it is still so at once."""
+
+
+class ExitService:
+    """Watches the exits of one portfolio. To be called by one thread at a time, after the trade service has stepped."""
+
+    def __init__(
+        self, book: Book, portfolio_id: UUID, paper: PaperExchange, trader: TradeService, clock: Clock
+    ) -> None:
+        self._book = book
+        self._portfolio_id = portfolio_id
+        self._paper = paper
+        self._trader = trader
+        self._clock = clock
+        self._seen: int | None = None
+        self._purchases: set[UUID] = set()
+
+    def on_bar(self, bar: Bar) -> None:
+        """What the closed candle reached is sold, on paper at that very price; stops that trail follow its high."""
+        self.keep()
+        for exit in self._armed(bar.instrument):
+            touch = touched(exit, bar, self._paper.terms.half_spread)
+            if touch is not None and not self._seen_through(exit, bar) and self._sell(exit, touch):
+                with self._trader.exclusively():
+                    self._paper.on_touch(client_order_id(sale_of(exit)), bar, touch.offer)
+                self._trader.step()
+        self.keep()
+        for exit in self._armed(bar.instrument):
+            if exit.trail is not None:
+                self._decide(partial(_trailing, exit.exit_id, bar))
+
+    def on_quote(self, quote: TopOfBook) -> None:
+        """What reached a level by what is bid now is sold."""
+        self.keep()
+        for exit in self._armed(quote.instrument):
+            touch = touched_by_quote(exit, quote)
+            if touch is not None:
+                self._sell(exit, touch)
+
+    def keep(self) -> None:
+        """Exits guard what is held: new purchases, what is left of ended exit orders, and no more than there is."""
+        if not self._anything_new():
+            return
+        self._decide(_ended)
+        for order_id in sorted(self._purchases):
+            self._decide(partial(_grown, order_id))
+        self._purchases.clear()
+        self._decide(_fitted)
+
+    def _sell(self, exit: ExitView, touch: Touch) -> bool:
+        """Whether the exit's order was stored; it has been sent then."""
+        stored = self._decide(partial(_sale, exit.exit_id, touch, self._rules_known(exit)))
+        if stored:
+            self._trader.step()
+        return stored
+
+    def _rules_known(self, exit: ExitView) -> InstrumentRules | None:
+        """What the venue demands, where that is worth asking: it has been sold to before."""
+        if exit.sale_id is None:
+            return None
+        with suppress(VenueUnavailable):
+            return self._trader.venue_rules(exit.account, Instrument(exit.instrument))
+        return None
+
+    def _seen_through(self, exit: ExitView, bar: Bar) -> bool:
+        """Whether the stop has followed this very candle, which comes again after a failure: it stood elsewhere during it."""
+        if exit.trail is None:
+            return False
+        with self._book.reading(self._portfolio_id) as reading:
+            return reading.rows.recorded(trailing_id(exit.exit_id, bar.closed_at)) is not None
+
+    def _armed(self, instrument: Instrument) -> list[ExitView]:
+        """The instrument's armed exits, oldest first."""
+        with self._book.reading(self._portfolio_id) as reading:
+            return [one for one in armed_exits(reading.rows) if one.instrument == instrument]
+
+    def _anything_new(self) -> bool:
+        """Whether anything was stored since the last time; which orders were filled then is noted."""
+        with self._book.reading(self._portfolio_id) as reading:
+            position = reading.position
+            if self._seen is None:
+                self._purchases |= _open_purchases(reading.rows)
+        if position == self._seen:
+            return False
+        for envelope in self._book.log.read(self._portfolio_id, after=position if self._seen is None else self._seen):
+            trade = envelope.event
+            if isinstance(trade, TradeExecuted) and trade.order_id is not None:
+                self._purchases.add(trade.order_id)
+        self._seen = position
+        return True
+
+    def _decide(self, decide: Callable[[Desk], list[NewEvent]]) -> bool:
+        """What `decide` makes of the desk is stored; whether that was anything. It decides anew when the log moved."""
+        refused: Conflict | None = None
+        for _ in range(TRIES):
+            with self._book.reading(self._portfolio_id) as reading:
+                stopped = reading.stopped.reason if reading.stopped else None
+                desk = Desk(reading.rows, reading.position, self._clock(), stopped)
+                events = [] if desk.stopped else decide(desk)
+            if not events:
+                return False
+            try:
+                self._book.record(self._portfolio_id, events, desk.position)
+            except PositionConflict as conflict:
+                refused = conflict
+            else:
+                return True
+        assert refused is not None
+        raise refused
+
+
+def armed_exits(rows: Rows) -> list[ExitView]:
+    """Every exit that waits for its price, oldest first."""
+    found = [one for one in rows.where(ExitView) if one.status == "armed"]
+    return sorted(found, key=lambda one: one.position)
+
+
+def _open_purchases(rows: Rows) -> set[UUID]:
+    """The orders of bots of which something is still held, as FIFO has it."""
+    bought = [lot for lot in rows.where(Lot) if not lot.short and (lot.triggered_by or "").startswith("bot:")]
+    trades = [rows.get(TradeView, lot.event_id) for lot in bought]
+    return {trade.order_id for trade in trades if trade is not None and trade.order_id is not None}
+
+
+# --- decisions --------------------------------------------------------------------------------------------------------
+
+
+def _sale(exit_id: UUID, touch: Touch, rules: InstrumentRules | None, desk: Desk) -> list[NewEvent]:
+    """The triggering with its order; nothing while that could not be sent, or while an order in the way is not understood.
+
+    An order too small for the venue is refused once; no other is stored until what is held, the price or the venue's rules
+    make it large enough.
+    """
+    exit = desk.rows.get(ExitView, exit_id)
+    if exit is None or exit.status != "armed" or _must_wait(exit, desk):
+        return []
+    account = desk.account(exit.account)
+    unclear = [one for one in desk.open_orders(exit.instrument) if one.status in ("submitted", "unknown")]
+    if account is None or any(one.account == exit.account for one in unclear):
+        return []
+    free = desk.available(exit.account, Instrument(exit.instrument).base, ZERO)
+    size = in_lots(free if exit.quantity is None else min(exit.quantity, free))
+    small = rules is not None and (size < rules.minimum_size or size * touch.offer.price < rules.minimum_value)
+    if size < MINIMUM_SIZE or (small and _was_refused(exit, desk)):
+        return []
+    return triggered(exit, touch, size, account.venue, desk)
+
+
+def _must_wait(exit: ExitView, desk: Desk) -> bool:
+    """Whether trading or the exit's account is halted, or the venue has just refused the exit's order."""
+    refused = _was_refused(exit, desk) and desk.now - exit.armed_at < AGAIN_AFTER
+    return refused or desk.halted is not None or bool(differences_of(desk.rows, exit.account))
+
+
+def _was_refused(exit: ExitView, desk: Desk) -> bool:
+    """Whether the venue said no to the exit's last order."""
+    last = desk.rows.get(OrderView, exit.sale_id) if exit.sale_id else None
+    return last is not None and last.status == "refused"
+
+
+def _ended(desk: Desk) -> list[NewEvent]:
+    """Exits whose order has ended: what it did not sell, and what was bought meanwhile, is guarded again."""
+    found = []
+    for exit in desk.rows.where(ExitView):
+        sale = desk.rows.get(OrderView, exit.sale_id) if exit.status == "triggered" else None
+        if sale is None or sale.live:
+            continue
+        purchase = desk.rows.get(OrderView, exit.order_id) if exit.order_id else None
+        bought = purchase.filled_quantity if purchase else exit.bought
+        left = None if exit.quantity is None else exit.quantity - sale.filled_quantity + bought - exit.bought
+        if left is not None and left < MINIMUM_SIZE:
+            found.append(disarmed(exit, "sold", desk))
+        else:
+            found.append(armed_again(exit, left, bought, desk))
+    return found
+
+
+def _grown(order_id: UUID, desk: Desk) -> list[NewEvent]:
+    """What the order has bought by now is guarded: by a new exit, or by the one that it has."""
+    order, exit = desk.rows.get(OrderView, order_id), desk.rows.get(ExitView, order_id)
+    signal = signal_of(order, desk.rows) if order else None
+    if order is None or signal is None or (exit is not None and order.filled_quantity <= exit.bought):
+        return []
+    if exit is None:
+        return [] if order.filled_quantity < MINIMUM_SIZE else [armed(order, signal, desk)]
+    more, bought = order.filled_quantity - exit.bought, order.filled_quantity
+    if exit.status == "armed" and exit.quantity is not None:
+        return [changed(exit, desk, quantity=exit.quantity + more, bought=bought)]
+    # A purchase that goes on after its exit has sold is guarded on; one whose exit a person took away is not.
+    again = exit.status == "disarmed" and exit.sale_id is not None and more >= MINIMUM_SIZE
+    return [armed_again(exit, more, bought, desk)] if again else []
+
+
+def _fitted(desk: Desk) -> list[NewEvent]:
+    """Exits guard no more than is held and not being sold by one of them; one without anything to guard is disarmed."""
+    exits = armed_exits(desk.rows)
+    found = []
+    for place in sorted({(one.account, Instrument(one.instrument).base) for one in exits}):
+        here = [one for one in exits if (one.account, Instrument(one.instrument).base) == place]
+        for exit, quantity in guarded(here, desk.balance(*place) - _being_sold(desk, *place)).items():
+            if quantity < MINIMUM_SIZE:
+                found.append(disarmed(exit, "nothing of it is held any more", desk))
+            elif exit.quantity is not None and quantity < exit.quantity:
+                found.append(changed(exit, desk, quantity=quantity))
+    return found
+
+
+def _being_sold(desk: Desk, account: str, asset: str) -> Decimal:
+    """What orders of exits may still sell."""
+    sales = (one for one in desk.open_orders() if one.triggered_by.startswith("exit:") and one.account == account)
+    left = ((one.base_size or ZERO) - one.filled_quantity for one in sales if Instrument(one.instrument).base == asset)
+    return sum(left, ZERO)
+
+
+def _trailing(exit_id: UUID, bar: Bar, desk: Desk) -> list[NewEvent]:
+    """The stop follows the price up, once for each candle."""
+    exit, event_id = desk.rows.get(ExitView, exit_id), trailing_id(exit_id, bar.closed_at)
+    stop = trailed(exit, bar.high) if exit and exit.status == "armed" else None
+    if exit is None or exit.stop is None or stop is None or stop <= exit.stop:
+        return []
+    if desk.rows.recorded(event_id) is not None:
+        return []  # a person has moved it down since
+    return [replace(changed(exit, desk, stop=stop), event_id=event_id)]

@@ -1,0 +1,1 @@
+"""How does an approved order reach the exchange exactly once?"""

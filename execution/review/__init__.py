@@ -1,0 +1,1 @@
+"""May this signal or order be traded, and at which size?"""

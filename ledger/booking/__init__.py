@@ -1,0 +1,1 @@
+"""Which lots does an event open and close?"""

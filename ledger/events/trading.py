@@ -1,0 +1,212 @@
+"""Events of acting: orders and what became of them, marks, the policy in force, and what the owner wants."""
+
+from typing import Annotated, Literal, Self
+from uuid import UUID
+
+from pydantic import Field, model_validator
+
+from ledger.events.fields import LARGEST_COUNT, Event, Name, OrderKind, RuleChecked, Source, Text, TimeInForce
+from ledger.values import Amount, Asset, Instrument, Price, Quantity, Side, UtcTime
+
+
+class OrderRequested(Event):
+    """The intent, stored before any call to a venue. Exactly one of `base_size` and `quote_size` is given.
+
+    A limit order has a `limit_price` and may have a time in force, a stop order has a `stop_price`.
+
+    `rules` is what review checked for an order without a signal (a manual one); the event id is the order id.
+    """
+
+    type = "OrderRequested"
+    version = 2
+    client_order_id: Name
+    account: Name
+    venue: Name
+    instrument: Instrument
+    side: Side
+    kind: OrderKind
+    base_size: Quantity | None = None
+    quote_size: Quantity | None = None
+    limit_price: Price | None = None
+    stop_price: Price | None = None
+    time_in_force: TimeInForce | None = None
+    signal_id: UUID | None = None
+    triggered_by: Source
+    expires_at: UtcTime
+    rules: tuple[RuleChecked, ...] = ()
+
+
+class OrderSubmitted(Event):
+    """The attempt, stored before any byte leaves. From here until an outcome is stored the outcome is unknown."""
+
+    type = "OrderSubmitted"
+    order_id: UUID
+    attempt: Annotated[int, Field(ge=1, le=LARGEST_COUNT)]
+    deadline: UtcTime
+
+
+class OrderAccepted(Event):
+    type = "OrderAccepted"
+    order_id: UUID
+    venue_order_id: Name
+
+
+class OrderRefused(Event):
+    """The venue said no: nothing was placed."""
+
+    type = "OrderRefused"
+    order_id: UUID
+    code: Name
+    text: Text
+
+
+class OutcomeUnknown(Event):
+    """We do not know whether the venue has the order: it must be asked about, never repeated."""
+
+    type = "OutcomeUnknown"
+    order_id: UUID
+    code: Name
+    text: Text
+
+
+class CancelRequested(Event):
+    """Somebody wants the order to end. What became of it the venue tells: it may have filled meanwhile."""
+
+    type = "CancelRequested"
+    order_id: UUID
+    reason: Text = ""
+
+
+class OutcomeResolved(Event):
+    """A person says what became of an order of unknown outcome, and how they know. Fills that come all the same count."""
+
+    type = "OutcomeResolved"
+    order_id: UUID
+    outcome: Literal["not_placed", "cancelled"]
+    reason: Text
+
+
+class OrderClosed(Event):
+    """Nothing more will come of the order. `filled` is the base quantity of its fills."""
+
+    type = "OrderClosed"
+    order_id: UUID
+    reason: Literal["filled", "expired", "cancelled", "refused", "not_placed", "not_sent"]
+    filled: Amount
+
+
+# --- reconciliation ------------------------------------------------------------------------------------------------------
+
+
+class ExternalOrderSeen(Event):
+    """The venue has an order of the account that is none of ours. `filled` is in base units, as it was seen first."""
+
+    type = "ExternalOrderSeen"
+    account: Name
+    venue: Name
+    venue_order_id: Name
+    client_order_id: Name | None = None
+    instrument: Instrument
+    side: Side
+    state: Literal["open", "filled", "expired", "cancelled"]
+    filled: Amount
+    placed_at: UtcTime | None = None
+
+
+class DifferenceFound(Event):
+    """Ledger and venue do not agree about `subject` of the account. Nothing is mended by itself: the account is halted."""
+
+    type = "DifferenceFound"
+    account: Name
+    venue: Name
+    subject: Name
+    ledger: Text
+    venue_says: Text
+
+
+class DifferenceResolved(Event):
+    """The difference is explained or acknowledged. `difference_id` is the event id of what was found."""
+
+    type = "DifferenceResolved"
+    difference_id: UUID
+    reason: Text
+
+
+# --- marks and policy ----------------------------------------------------------------------------------------------------
+
+
+class MarkRecorded(Event):
+    """A price used to value or to size. `source` names where it was seen; simulated sources say so."""
+
+    type = "MarkRecorded"
+    instrument: Instrument
+    price: Price
+    source: Name
+
+
+class LimitSet(Event):
+    """`value` is now in force for the limit called `limit` (see `ledger/projections/policy.py` for the names)."""
+
+    type = "LimitSet"
+    limit: Name
+    value: Amount
+
+
+class TradingHalted(Event):
+    type = "TradingHalted"
+    reason: Text
+
+
+class TradingResumed(Event):
+    type = "TradingResumed"
+    reason: Text
+
+
+# --- what the owner wants ---------------------------------------------------------------------------------------------
+
+TargetKind = Literal["value", "income", "allocation", "reserve"]
+Period = Literal["day", "week", "month"]
+
+
+class TargetSet(Event):
+    """The owner wants this from now on, instead of what was set before for the same kind, asset and period.
+
+    `value` is in base currency: what the portfolio is to be worth ("value"), what is to be gained in each `period`
+    ("income"), what cash is to be left alone ("reserve"); for "allocation" it is what share of the portfolio's worth
+    `asset` is to be, in percent.
+    """
+
+    type = "TargetSet"
+    kind: TargetKind
+    asset: Asset | None = None
+    period: Period | None = None
+    value: Amount
+
+    @model_validator(mode="after")
+    def _about_one_thing(self) -> Self:
+        check_target(self.kind, self.asset, self.period)
+        if self.kind == "allocation" and self.value > 100:
+            raise ValueError(f"an allocation is a share in percent: {self.value} is more than 100")
+        return self
+
+
+class TargetRemoved(Event):
+    """The owner wants this no more."""
+
+    type = "TargetRemoved"
+    kind: TargetKind
+    asset: Asset | None = None
+    period: Period | None = None
+
+    @model_validator(mode="after")
+    def _about_one_thing(self) -> Self:
+        check_target(self.kind, self.asset, self.period)
+        return self
+
+
+def check_target(kind: TargetKind, asset: Asset | None, period: Period | None) -> None:
+    """Raises ValueError unless just an allocation names an asset and just an income names a period."""
+    if (asset is not None) != (kind == "allocation"):
+        raise ValueError(f"a target of {kind} {'needs' if asset is None else 'has no'} asset")
+    if (period is not None) != (kind == "income"):
+        raise ValueError(f"a target of {kind} {'needs' if period is None else 'has no'} period: day, week or month")

@@ -1,0 +1,299 @@
+"""Import: the events of a file that a portfolio does not hold yet go into its log, each once, however often it is tried."""
+
+import csv
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from io import StringIO
+from itertools import chain, islice
+from pathlib import Path
+from typing import Final
+from uuid import UUID
+
+from pydantic import ValidationError
+
+from ledger.events import AccountOpened, Event, PortfolioOpened
+from ledger.imports.csv_trades import COLUMNS, JsonNumber
+from ledger.imports.entries import FileEntries, Refused
+from ledger.imports.facts import sentences
+from ledger.imports.files import Table, table_of
+from ledger.imports.pending import Ready, ready
+from ledger.imports.plan import BATCH, NONE_REVERSED, Held, Plan, Reversals, judged, plan_of, same_fact
+from ledger.log.envelope import Envelope
+from ledger.log.event_log import Conflict, NoSuchPortfolio
+from ledger.postgres.book import PostgresBook
+from ledger.postgres.log import events_after, read_events_by_id
+from ledger.projections.portfolio import AccountView
+from ledger.projections.reversals import Reversal
+from ledger.values import Asset, derived_id
+
+AT_ONCE: Final = 2_000
+"""So many events are recorded together with their views; more go into the log first, and the views are made anew."""
+
+LONG: Final = 5_000
+"""The views of a log of so many events are made anew in columns,"""
+FOLD_AGAIN: Final = 3
+"""which takes a third of the time that a late entry needs for each event behind it."""
+REASON: Final = "reason"
+
+Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """Where imports go: the book, and how a portfolio's views are made anew from its log."""
+
+    book: PostgresBook
+    rebuild: Callable[[UUID], int]
+
+
+class WrongPortfolio(Exception):
+    """The portfolio is not one that this file can go into; the text says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Import:
+    """What was done: the plan, how many events of the file went in, and the format of the file."""
+
+    plan: Plan
+    format: str
+    imported: int
+    bad_rows: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is asked for. `base` is checked against the portfolio's, and is what a new one is opened with (else USD).
+
+    What happened later than `now`, give or take five minutes, is bad; without it every time is taken.
+    """
+
+    path: Path
+    portfolio_id: UUID
+    portfolio_name: str
+    create: bool = False
+    base: Asset | None = None
+    dry_run: bool = False
+    skip_bad: bool = False
+    now: datetime | None = None
+
+
+def import_trades(store: Store, wanted: Wanted, content: bytes, progress: Progress = lambda _: None) -> Import:
+    """The new events of the file are in the portfolio's log and its views; with bad rows nothing is, unless they are skipped.
+
+    The log grows in batches, each of them whole. Killed in between, it holds the first batches, and the views may stand
+    behind it; importing the same file again adds the rest and brings the views up, and the end is as if nothing had
+    happened. Rows that are skipped are written beside the file before anything else, with the reasons. Raises BadFile,
+    NoSuchPortfolio and WrongPortfolio.
+    """
+    table = table_of(wanted.path, content)
+    base, exists = _base_of(store, wanted)
+    entries = FileEntries(table, wanted.portfolio_id, base, content, progress, wanted.now)
+    held = _held_in(store, wanted.portfolio_id) if exists else _nothing_held
+    reversals = _reversals_in(store, wanted.portfolio_id) if exists else NONE_REVERSED
+    plan = plan_of(entries, held, reversals)
+    if wanted.dry_run or (plan.refused and not wanted.skip_bad):
+        return Import(plan, table.format, 0, None)
+    bad_rows = write_bad_rows(table, plan.refused) if plan.refused else None
+    new = _in_time(plan, (one for one in judged(entries, held, reversals) if isinstance(one, Ready)))
+    opening = list(_opening(store, wanted, base, plan, exists=exists))
+    imported = 0
+    if exists or plan.new:
+        imported = append_many(store, wanted.portfolio_id, chain(opening, new)) - len(opening)
+    return Import(plan, table.format, max(imported, 0), bad_rows)
+
+
+def _in_time(plan: Plan, new: Iterator[Ready]) -> Iterable[Ready]:
+    """The events as they happened: many exports begin with the newest, and whatever comes late is folded in at a cost.
+
+    A file in order streams through; another one is held whole, some 700 bytes for each event.
+    """
+    if plan.order == "ascending":
+        return new
+    held = list(new)
+    if plan.order == "descending":
+        held.reverse()
+    return sorted(held, key=lambda one: one.time)
+
+
+def append_many(store: Store, portfolio_id: UUID, events: Iterable[Ready]) -> int:
+    """`events` are in the log and in the views; returns how many were new. Few go in at once, many in batches.
+
+    Few that lie before much of a long log go in like many: to fold all that comes after each of them would take longer
+    than to make the views anew. Killed between two batches, the log holds whole batches and the views stand behind it;
+    the next call with whatever events, none included, brings them up.
+    """
+    going = iter(events)
+    few = list(islice(going, AT_ONCE + 1))
+    held = _held_in(store, portfolio_id)
+    count = 0
+    if 0 < len(few) <= AT_ONCE and not _dearer_than_anew(store, portfolio_id, few):
+        count = _appended(
+            few, held, lambda some: len(store.book.record(portfolio_id, [one.new_event() for one in some]))
+        )
+    elif few:
+        count = _appended_many(store, portfolio_id, chain(few, going), held)
+    _bring_views_up(store, portfolio_id)
+    return count
+
+
+def _dearer_than_anew(store: Store, portfolio_id: UUID, few: Sequence[Ready]) -> bool:
+    """Whether folding again what comes after each of the events costs more than making all views anew."""
+    with store.book.transaction() as connection:
+        later, events = events_after(connection, portfolio_id, min(one.time for one in few))
+    return events > LONG and len(few) * later * FOLD_AGAIN > events
+
+
+def _appended_many(store: Store, portfolio_id: UUID, events: Iterator[Ready], held: Held) -> int:
+    """Appends in batches; while the database stores one, the next is read."""
+
+    def append(some: Sequence[Ready]) -> int:
+        return store.book.append_encoded(portfolio_id, [one.encoded() for one in some])
+
+    count = 0
+    with ThreadPoolExecutor(1) as writer:
+        waiting: Future[int] | None = None
+        while batch := list(islice(events, BATCH)):
+            count += waiting.result() if waiting else 0
+            waiting = writer.submit(_appended, batch, held, append)
+        count += waiting.result() if waiting else 0
+    return count
+
+
+def _appended(batch: Sequence[Ready], held: Held, append: Callable[[Sequence[Ready]], int]) -> int:
+    """Appends the batch; returns how many were new. Where somebody else was quicker with some of it, only the rest goes in."""
+    try:
+        return append(batch)
+    except Conflict:
+        stored = held([one.event_id for one in batch])
+        if not stored or not all(same_fact(stored[one.event_id], one) for one in batch if one.event_id in stored):
+            raise
+        rest = [one for one in batch if one.event_id not in stored]
+        return append(rest) if rest else 0
+
+
+def _bring_views_up(store: Store, portfolio_id: UUID) -> None:
+    with store.book.reading(portfolio_id) as reading:
+        position, stopped = reading.position, reading.stopped
+    if stopped is None and position < store.book.log.head(portfolio_id).position:
+        store.rebuild(portfolio_id)
+
+
+def _base_of(store: Store, wanted: Wanted) -> tuple[Asset, bool]:
+    """The base currency to import with, and whether the portfolio exists already."""
+    opened = next(iter(store.book.log.read(wanted.portfolio_id, 0, 1)), None)
+    if opened is None:
+        if not wanted.create:
+            raise NoSuchPortfolio(
+                f"there is no portfolio called {wanted.portfolio_name!r}: name another one, or open it with --create"
+            )
+        base = wanted.base or Asset("USD")
+        _new_portfolio(wanted.portfolio_name, base)
+        return base, False
+    event = opened.event
+    assert isinstance(event, PortfolioOpened)
+    if wanted.base not in (None, event.base_currency):
+        raise WrongPortfolio(
+            f"the portfolio {wanted.portfolio_name!r} is kept in {event.base_currency}, not in {wanted.base}: "
+            "leave --base out, or import into another portfolio"
+        )
+    return event.base_currency, True
+
+
+def _new_portfolio(name: str, base: Asset) -> PortfolioOpened:
+    try:
+        return PortfolioOpened(name=name, base_currency=base)
+    except ValidationError as error:
+        raise WrongPortfolio(f"{name[:100]!r} cannot be a portfolio's name: {sentences(error)}") from None
+
+
+def _opening(store: Store, wanted: Wanted, base: Asset, plan: Plan, *, exists: bool) -> Iterator[Ready]:
+    """The portfolio and the accounts that are not there yet, as of the first event of the file."""
+    portfolio_id, at = wanted.portfolio_id, plan.first
+    if at is None or (exists and not plan.new):
+        return
+    there: set[str] = set()
+    if exists:
+        with store.book.reading(portfolio_id) as reading:
+            there = {view.account for view in reading.rows.history(AccountView)}
+    else:
+        opened = _new_portfolio(wanted.portfolio_name, base)
+        yield _opened(opened, derived_id("portfolio opened", portfolio_id), at)
+    accounts = {
+        derived_id("account opened", portfolio_id, account): AccountOpened(account=account, venue=venue, mode="live")
+        for account, venue in sorted(plan.accounts.items())
+        if account not in there
+    }
+    stored = _held_in(store, portfolio_id)(list(accounts))
+    yield from (_opened(event, event_id, at) for event_id, event in accounts.items() if event_id not in stored)
+
+
+def _opened(event: Event, event_id: UUID, at: datetime) -> Ready:
+    return ready(event, event_id, at, "{}", 0, "")
+
+
+def _held_in(store: Store, portfolio_id: UUID) -> Held:
+    def held(ids: Sequence[UUID]) -> Mapping[UUID, Envelope]:
+        with store.book.transaction() as connection:
+            return read_events_by_id(connection, portfolio_id, ids)
+
+    return held
+
+
+def _reversals_in(store: Store, portfolio_id: UUID) -> Reversals:
+    with store.book.reading(portfolio_id) as reading:
+        return {one.event_id: one.reversed_by for one in reading.rows.history(Reversal)}
+
+
+def _nothing_held(_ids: Sequence[UUID]) -> Mapping[UUID, Envelope]:
+    return {}
+
+
+def write_bad_rows(table: Table, refused: Sequence[Refused]) -> Path:
+    """The refused rows as they were, with a column that says why, in FILE.bad.csv beside the file. Returns its path.
+
+    A file of that name that says something else (somebody may be correcting it) stays: FILE.bad-2.csv is next.
+    """
+    reasons = {line: one.error for one in refused for line in one.lines}
+    stream = StringIO(newline="")
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow((*_without_reason(table.header, table), REASON))
+    for line, cells in _original(table):
+        if line in reasons:
+            writer.writerow((*_without_reason(cells, table), reasons[line]))
+    return _written_beside(table.path, stream.getvalue().encode())
+
+
+def _written_beside(path: Path, content: bytes) -> Path:
+    number, beside = 1, path.with_name(f"{path.name}.bad.csv")
+    while True:
+        try:
+            with beside.open("xb") as stream:
+                stream.write(content)
+        except FileExistsError:
+            if not beside.is_file() or beside.read_bytes() != content:
+                number += 1
+                beside = path.with_name(f"{path.name}.bad-{number}.csv")
+                continue
+        return beside
+
+
+def _original(table: Table) -> Iterator[tuple[int, Sequence[str]]]:
+    if not table.is_json:
+        yield from table.cells()
+        return
+    for row in table.rows():
+        yield row.number, [_cell(row.fields.get(name)) for name in COLUMNS]
+
+
+def _cell(value: object) -> str:
+    return value.text if isinstance(value, JsonNumber) else "" if value is None else str(value)
+
+
+def _without_reason(cells: Sequence[str], table: Table) -> Sequence[str]:
+    """A file of bad rows that was corrected and still has bad rows gets new reasons, not a second column of them."""
+    if table.is_json:
+        return cells or COLUMNS
+    ends = table.header[-1].strip().lower() == REASON
+    return cells[: len(table.header) - 1] if ends else cells

@@ -1,0 +1,1 @@
+"""How are events stored so that nothing can be changed unnoticed?"""

@@ -1,0 +1,83 @@
+"""The hash chain: each event's hash covers its header, its exact stored texts, and the hash before it."""
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+from ledger.log.envelope import Envelope
+
+FORMAT_TAG: Final = b"daybook-1"
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class BrokenLog(Exception):
+    """The log is not what was written. `position` is the first one at which that shows."""
+
+    def __init__(self, portfolio_id: UUID, position: int, reason: str) -> None:
+        super().__init__(f"portfolio {portfolio_id}, position {position}: {reason}")
+        self.portfolio_id = portfolio_id
+        self.position = position
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[type["BrokenLog"], tuple[UUID, int, str]]:
+        """Says how it is made anew when it travels from one process to another."""
+        return BrokenLog, (self.portfolio_id, self.position, self.reason)
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Where a portfolio's log ends: its last position and hash (position 0 and the genesis hash when empty)."""
+
+    position: int
+    hash: bytes
+
+
+def genesis_hash(portfolio_id: UUID) -> bytes:
+    """The hash that stands before position 1."""
+    return hashlib.sha256(FORMAT_TAG + portfolio_id.bytes).digest()
+
+
+def event_hash(previous: bytes, envelope: Envelope) -> bytes:
+    """sha256(previous ‖ header ‖ payload ‖ metadata), every field behind its length as a 4-byte big-endian number.
+
+    The database computes the same in `append_events`; times enter as microseconds since 1970 in UTC.
+    """
+    causation = envelope.causation_id.bytes if envelope.causation_id else b""
+    fields = (
+        FORMAT_TAG,
+        envelope.portfolio_id.bytes,
+        envelope.position.to_bytes(8, "big"),
+        envelope.event_id.bytes,
+        envelope.type.encode(),
+        envelope.version.to_bytes(2, "big", signed=True),
+        _microseconds(envelope.occurred_at),
+        _microseconds(envelope.recorded_at),
+        envelope.actor.encode(),
+        envelope.correlation_id.bytes,
+        causation,
+        envelope.payload.encode(),
+        envelope.metadata.encode(),
+    )
+    body = b"".join([len(field).to_bytes(4, "big") + field for field in fields])
+    return hashlib.sha256(previous + body).digest()
+
+
+def checked(portfolio_id: UUID, envelopes: Iterable[Envelope], start: Head | None = None) -> Iterator[Envelope]:
+    """The same envelopes, each proven to follow the one before it without a gap. Raises BrokenLog at the first that does not."""
+    position, previous = (start.position, start.hash) if start else (0, genesis_hash(portfolio_id))
+    for envelope in envelopes:
+        if envelope.position != position + 1:
+            raise BrokenLog(
+                portfolio_id, position + 1, f"the event is missing (the next one stands at {envelope.position})"
+            )
+        if event_hash(previous, envelope) != envelope.hash:
+            raise BrokenLog(portfolio_id, envelope.position, "the stored event does not match its hash")
+        position, previous = envelope.position, envelope.hash
+        yield envelope
+
+
+def _microseconds(time: datetime) -> bytes:
+    return ((time - _EPOCH) // timedelta(microseconds=1)).to_bytes(8, "big", signed=True)

@@ -1,0 +1,1 @@
+"""How are the log and its views kept in PostgreSQL?"""

@@ -1,0 +1,176 @@
+"""PostgresBook: the log and its views in one transaction."""
+
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from uuid import UUID
+
+import psycopg
+from sqlalchemy import Engine
+
+from ledger.log.encoding import EncodedEvent
+from ledger.log.envelope import Envelope, NewEvent
+from ledger.log.event_log import EventLog
+from ledger.postgres.log import Appended, PostgresLog, Raw, domain_errors, raw, read_stream, send_append
+from ledger.postgres.sessions import snapshot
+from ledger.postgres.views import (
+    StoredRows,
+    ViewCheckpoint,
+    read_checkpoint,
+    send_checkpoint,
+    versions_text,
+    write_checkpoint,
+    write_step,
+)
+from ledger.projections import PROJECTIONS
+from ledger.projections.book import Reading, Stopped, attempt_fold
+from ledger.rows import Change, PagedRows, Projection
+from ledger.values import Clock
+
+Alongside = Callable[[Raw], None]
+"""What else is written in the transaction of a recording."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredReading(Reading):
+    """A reading from the database: its rows can be paged, and `connection` sees the same moment."""
+
+    rows: PagedRows
+    connection: Raw
+    portfolio_id: UUID
+
+
+@dataclass(slots=True)
+class _Kept:
+    """Rows kept between recordings and the checkpoint they are true at."""
+
+    checkpoint: ViewCheckpoint
+    rows: StoredRows
+
+
+class PostgresBook:
+    """A book in PostgreSQL. Safe to use from several threads and processes: the head row's lock orders all of them."""
+
+    def __init__(self, engine: Engine, clock: Clock, projections: Iterable[Projection] = PROJECTIONS) -> None:
+        self._stored_log = PostgresLog(engine, clock)
+        self.log: EventLog = self._stored_log
+        self._engine = engine
+        self._clock = clock
+        self._projections = tuple(projections)
+        self._kept: dict[UUID, _Kept] = {}
+        self._gates: defaultdict[UUID, threading.RLock] = defaultdict(threading.RLock)
+
+    def record(
+        self,
+        portfolio_id: UUID,
+        events: Sequence[NewEvent],
+        expected_position: int | None = None,
+        *,
+        alongside: Alongside | None = None,
+    ) -> list[Envelope]:
+        with self._gates[portfolio_id], domain_errors():
+            # Taken away until the commit is through: what is kept may be ahead of what gets stored.
+            kept = self._kept.pop(portfolio_id, None)
+            with self._engine.begin() as connection:
+                own = raw(connection)
+                appended, checkpoint = self._append(own, portfolio_id, events, expected_position)
+                new = sorted(
+                    (one for one in appended.envelopes if one.event_id in appended.new_ids),
+                    key=lambda one: one.position,
+                )
+                if new:
+                    kept = self._update_views(own, portfolio_id, new, kept, checkpoint)
+                if alongside is not None:
+                    alongside(own)
+            if kept is not None:
+                self._kept[portfolio_id] = kept
+            return appended.envelopes
+
+    @contextmanager
+    def reading(self, portfolio_id: UUID) -> Iterator["StoredReading"]:
+        with snapshot(self._engine) as own:
+            checkpoint = read_checkpoint(own, portfolio_id) or self._empty()
+            rows = StoredRows(portfolio_id, checkpoint.generation).within(own)
+            yield StoredReading(checkpoint.position, checkpoint.stopped, rows, own, portfolio_id)
+
+    def append_encoded(self, portfolio_id: UUID, events: Sequence[EncodedEvent]) -> int:
+        """`events` are in the log, and the views stand behind it; otherwise as `PostgresLog.append_encoded`."""
+        return self._stored_log.append_encoded(portfolio_id, events)
+
+    @contextmanager
+    def transaction(self) -> Iterator[Raw]:
+        """A plain transaction on the book's database, for reads and for what stands beside the log."""
+        with self._engine.begin() as connection:
+            yield raw(connection)
+
+    def _append(
+        self, connection: Raw, portfolio_id: UUID, events: Sequence[NewEvent], expected_position: int | None
+    ) -> tuple[Appended, ViewCheckpoint]:
+        """The append, where the views stand behind its lock, and the savepoint of the fold, in one trip to the server."""
+        with connection.pipeline():
+            appended = send_append(connection, portfolio_id, events, expected_position, self._clock())
+            checkpoint = send_checkpoint(connection, portfolio_id)
+            # A fold that fails may have failed in the database: what follows needs a transaction that is still alive.
+            connection.execute("savepoint views")
+        return appended(), checkpoint() or self._empty()
+
+    def _update_views(
+        self,
+        connection: Raw,
+        portfolio_id: UUID,
+        new: Sequence[Envelope],
+        kept: _Kept | None,
+        checkpoint: ViewCheckpoint,
+    ) -> _Kept | None:
+        """Brings the views to the last of `new`; returns the rows worth keeping."""
+        if checkpoint.stopped is not None:
+            return None
+        if kept is None or kept.checkpoint != checkpoint:
+            kept = _Kept(checkpoint, StoredRows(portfolio_id, checkpoint.generation))
+        pending: Iterable[Envelope] = new
+        if checkpoint.position != new[0].position - 1:
+            pending = list(read_stream(connection, portfolio_id, checkpoint.position))
+        return self._fold_and_write(connection, portfolio_id, kept, pending)
+
+    def _fold_and_write(
+        self, connection: Raw, portfolio_id: UUID, kept: _Kept, pending: Iterable[Envelope]
+    ) -> _Kept | None:
+        rows = kept.rows.within(connection)
+        changes: list[Change] = []
+        position, stopped = kept.checkpoint.position, None
+        for envelope in pending:
+            changed, failure = attempt_fold(rows, envelope, self._projections)
+            if failure is not None:
+                connection.execute("rollback to savepoint views")
+                stopped = Stopped(envelope.position, failure)
+                break
+            rows.apply(changed)
+            changes += changed
+            position = envelope.position
+        after = replace(kept.checkpoint, position=position, stopped=stopped)
+        refused = _written(connection, portfolio_id, after, changes)
+        if refused is None:
+            return _Kept(after, kept.rows)
+        write_checkpoint(
+            connection, portfolio_id, replace(kept.checkpoint, stopped=Stopped(kept.checkpoint.position + 1, refused))
+        )
+        return None
+
+    def _empty(self) -> ViewCheckpoint:
+        return ViewCheckpoint(1, 0, versions_text(self._projections))
+
+
+def _written(connection: Raw, portfolio_id: UUID, after: ViewCheckpoint, changes: Sequence[Change]) -> str | None:
+    """None when the rows and their checkpoint are written; else why the database refused them (nothing of them is left).
+
+    Runs under the savepoint of the fold. A connection that is gone is not a refusal: that error goes up, and with it the
+    whole recording.
+    """
+    try:
+        write_step(connection, portfolio_id, after, changes)
+    except (psycopg.DataError, psycopg.IntegrityError, psycopg.ProgrammingError) as error:
+        connection.execute("rollback to savepoint views")
+        return f"{type(error).__name__}: {error.diag.message_primary}"
+    return None

@@ -1,0 +1,58 @@
+"""The gate between sends and halts in PostgreSQL: it holds between all processes on one database."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from uuid import UUID
+
+import psycopg
+from sqlalchemy import Engine
+
+from ledger.halt_lock import PATIENCE_S, Held
+from ledger.postgres.database import DATABASE_GONE
+from ledger.postgres.log import Raw, raw
+
+
+class DatabaseGate:
+    """The gate between all processes on one database: a lock that sends share and a halt has alone.
+
+    It is let go with the connection, so a program that dies in a send keeps nobody waiting.
+    """
+
+    def __init__(self, engine: Engine, patience_s: float = PATIENCE_S) -> None:
+        self._engine = engine
+        self._patience = f"{int(patience_s * 1000)}ms"
+
+    @contextmanager
+    def sending(self, portfolio_id: UUID) -> Iterator[Held]:
+        connection = self._engine.connect()
+        try:
+            own = raw(connection)
+            own.execute("select pg_advisory_xact_lock_shared(73052, hashtext(%s))", (str(portfolio_id),))
+            yield partial(_lives, own)
+        finally:
+            # The lock is gone with the session, whatever becomes of it.
+            with suppress(*DATABASE_GONE):
+                connection.close()
+
+    @contextmanager
+    def halting(self, portfolio_id: UUID) -> Iterator[bool]:
+        with self._engine.begin() as connection:
+            yield self._alone(raw(connection), portfolio_id)
+
+    def _alone(self, connection: Raw, portfolio_id: UUID) -> bool:
+        connection.execute("select set_config('lock_timeout', %s, true)", (self._patience,))
+        try:
+            with connection.transaction():
+                connection.execute("select pg_advisory_xact_lock(73052, hashtext(%s))", (str(portfolio_id),))
+        except psycopg.errors.LockNotAvailable:
+            return False
+        return True
+
+
+def _lives(session: Raw) -> bool:
+    try:
+        session.execute("select")
+    except DATABASE_GONE:
+        return False
+    return True

@@ -1,0 +1,368 @@
+"""PostgresLog: the log in PostgreSQL, and the only SQL on it."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+import psycopg
+from psycopg.types.json import Jsonb
+from sqlalchemy import Connection, Engine
+
+from ledger.log.encoding import EncodedEvent, dumps, encoded, sent, sent_encoded
+from ledger.log.envelope import Envelope, NewEvent, encode
+from ledger.log.event_log import Conflict, NoSuchPortfolio, PositionConflict, check_batch
+from ledger.log.hash_chain import Head
+from ledger.log.point_in_time import OPENINGS, Cut
+from ledger.values import Clock
+
+Raw = psycopg.Connection[tuple[Any, ...]]
+
+_APPEND: Final = "select event_id, position, recorded_at, hash, appended from append_events(%s, %s, %s, %s)"
+_APPEND_MANY: Final = (
+    "select last_position, recorded_at, hashes from append_many(%b::uuid, %b::bigint, %b::timestamptz, %b::uuid[],"
+    " %b::text[], %b::smallint[], %b::timestamptz[], %b::text[], %b::uuid[], %b::uuid[], %b::text[], %b::text[])"
+)
+COLUMNS: Final = (
+    "portfolio_id, position, event_id, type, version, occurred_at, recorded_at, actor,"
+    " correlation_id, causation_id, payload, metadata, hash"
+)
+_PAGE: Final = 5000
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """What an append gave: the envelopes in the order asked for, and the ids of those that are new."""
+
+    envelopes: list[Envelope]
+    new_ids: frozenset[UUID]
+
+
+class PostgresLog:
+    """The log in PostgreSQL. Each append is one durable transaction; positions follow commit order."""
+
+    def __init__(self, engine: Engine, clock: Clock) -> None:
+        self._engine = engine
+        self._clock = clock
+
+    def append(
+        self, portfolio_id: UUID, events: Sequence[NewEvent], expected_position: int | None = None
+    ) -> list[Envelope]:
+        with domain_errors(), self._engine.begin() as connection:
+            return append_in(raw(connection), portfolio_id, events, expected_position, self._clock()).envelopes
+
+    def append_encoded(
+        self, portfolio_id: UUID, events: Sequence[EncodedEvent], expected_position: int | None = None
+    ) -> int:
+        """As `append`, for imports that make the stored texts themselves; returns how many of the events are new.
+
+        The texts are not read here: an event that is not what its type promises is stored and stops the views at it.
+        """
+        check_batch(events)
+        with domain_errors(), self._engine.begin() as connection:
+            own, recorded_at = raw(connection), self._clock()
+            if append_many(own, portfolio_id, events, expected_position, recorded_at) is not None:
+                return len(events)
+            batch = [sent_encoded(ordinal, event) for ordinal, event in enumerate(events)]
+            cursor = own.execute(_APPEND, (portfolio_id, expected_position, recorded_at, Jsonb(batch, dumps=dumps)))
+            return sum(1 for row in cursor if row[4])
+
+    def read(self, portfolio_id: UUID, after: int = 0, limit: int | None = None) -> Iterator[Envelope]:
+        left = limit
+        while left is None or left > 0:
+            with self._engine.connect() as connection:
+                page = read_page(raw(connection), portfolio_id, after, min(_PAGE, left) if left is not None else _PAGE)
+            yield from page
+            if not page:
+                return
+            after = page[-1].position
+            left = None if left is None else left - len(page)
+
+    def head(self, portfolio_id: UUID) -> Head:
+        with self._engine.connect() as connection:
+            return head_in(raw(connection), portfolio_id)
+
+    def portfolios(self) -> list[UUID]:
+        with self._engine.connect() as connection:
+            return portfolio_ids(raw(connection))
+
+
+def append_in(
+    connection: Raw,
+    portfolio_id: UUID,
+    events: Sequence[NewEvent],
+    expected_position: int | None,
+    recorded_at: datetime,
+) -> Appended:
+    """As `EventLog.append`, inside the caller's transaction; the portfolio's head stays locked until it ends."""
+    if len(events) >= MANY:
+        check_batch(events)
+        texts = [encoded(new) for new in events]
+        stored = append_many(connection, portfolio_id, texts, expected_position, recorded_at)
+        if stored is not None:
+            return _all_new(portfolio_id, events, texts, stored)
+    return send_append(connection, portfolio_id, events, expected_position, recorded_at)()
+
+
+MANY: Final = 20
+"""From so many events on a batch goes the quick road first: below, the shorter statement wins."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredMany:
+    """Where a batch of new events was stored: the position of its last one, the time of recording, and all hashes."""
+
+    last_position: int
+    recorded_at: datetime
+    hashes: list[bytes]
+
+
+def append_many(
+    connection: Raw,
+    portfolio_id: UUID,
+    events: Sequence[EncodedEvent],
+    expected_position: int | None,
+    recorded_at: datetime,
+) -> StoredMany | None:
+    """Stores the events if all of them are new and the log stands where it is expected; else nothing, and None.
+
+    None says only that the quick road does not know the case: ask the other one, in the same transaction. The
+    portfolio's head stays locked until that ends.
+    """
+    columns = [list(column) for column in zip(*events, strict=True)] or [[] for _ in EncodedEvent._fields]
+    row = connection.execute(
+        _APPEND_MANY, (portfolio_id, expected_position, recorded_at, *columns), binary=True
+    ).fetchone()
+    return None if row is None else StoredMany(row[0], row[1], row[2])
+
+
+def send_append(
+    connection: Raw,
+    portfolio_id: UUID,
+    events: Sequence[NewEvent],
+    expected_position: int | None,
+    recorded_at: datetime,
+) -> Callable[[], Appended]:
+    """Sends the append; calling what is returned gives its result. In a pipeline more can be sent in between."""
+    check_batch(events)
+    payloads = [encode(new.event) for new in events]
+    batch = [sent(ordinal, new, payload) for ordinal, (new, payload) in enumerate(zip(events, payloads, strict=True))]
+    cursor = connection.execute(_APPEND, (portfolio_id, expected_position, recorded_at, Jsonb(batch, dumps=dumps)))
+
+    def received() -> Appended:
+        stored = {row[0]: row for row in cursor}
+        pairs = zip(events, payloads, strict=True)
+        envelopes = [_envelope_of(portfolio_id, new, payload, stored[new.event_id]) for new, payload in pairs]
+        return Appended(envelopes, frozenset(row[0] for row in stored.values() if row[4]))
+
+    return received
+
+
+def read_page(connection: Raw, portfolio_id: UUID, after: int, limit: int) -> list[Envelope]:
+    """The next `limit` envelopes above `after`."""
+    cursor = connection.execute(
+        f"select {COLUMNS} from events where portfolio_id = %s and position > %s order by position limit %s",
+        (portfolio_id, after, limit),
+    )
+    return [stored(row) for row in cursor]
+
+
+def read_stream(connection: Raw, portfolio_id: UUID, after: int = 0, last: int | None = None) -> Iterator[Envelope]:
+    """All envelopes above `after`, up to `last`, as the caller's transaction sees them, a page in memory at a time.
+
+    Pages, not a cursor in the database: a reader may stop anywhere, and a cursor that it leaves open would be closed by
+    Python's garbage collector in the middle of the connection's next statement, which then waits for itself for ever.
+    """
+    while page := read_page(connection, portfolio_id, after, _PAGE if last is None else min(_PAGE, last - after)):
+        yield from page
+        after = page[-1].position
+
+
+def read_events(
+    connection: Raw,
+    portfolio_id: UUID,
+    past: Cut,
+    *,
+    types: Sequence[str] = (),
+    before: int | None = None,
+    limit: int = 100,
+) -> list[Envelope]:
+    """The newest envelopes below position `before` that `past` holds, newest first, of the given types (all when empty)."""
+    cursor = connection.execute(
+        f"select {COLUMNS} from events where portfolio_id = %s and (%s::bigint is null or position < %s)"
+        " and (%s::timestamptz is null or occurred_at <= %s or type = any(%s)) and (%s::timestamptz is null or recorded_at <= %s)"
+        " and (cardinality(%s::text[]) = 0 or type = any(%s::text[])) order by position desc limit %s",
+        (
+            portfolio_id,
+            *(before, before),
+            *(past.as_of, past.as_of, list(OPENINGS)),
+            *(past.known_at, past.known_at),
+            *(list(types), list(types)),
+            limit,
+        ),
+    )
+    return [stored(row) for row in cursor]
+
+
+def read_event(connection: Raw, portfolio_id: UUID, event_id: UUID) -> Envelope | None:
+    """The event with this id, if the log holds it."""
+    row = connection.execute(
+        f"select {COLUMNS} from events where portfolio_id = %s and event_id = %s", (portfolio_id, event_id)
+    ).fetchone()
+    return None if row is None else stored(row)
+
+
+def read_story(connection: Raw, portfolio_id: UUID, correlation_id: UUID) -> list[Envelope]:
+    """All envelopes of one story, in order."""
+    cursor = connection.execute(
+        f"select {COLUMNS} from events where portfolio_id = %s and correlation_id = %s order by position",
+        (portfolio_id, correlation_id),
+    )
+    return [stored(row) for row in cursor]
+
+
+def read_events_by_id(connection: Raw, portfolio_id: UUID, ids: Sequence[UUID]) -> dict[UUID, Envelope]:
+    """Those of the events that the log holds, by their ids."""
+    found: dict[UUID, Envelope] = {}
+    for start in range(0, len(ids), _PAGE):
+        cursor = connection.execute(
+            f"select {COLUMNS} from events where portfolio_id = %s and event_id = any(%s)",
+            (portfolio_id, list(ids[start : start + _PAGE])),
+        )
+        found |= {envelope.event_id: envelope for envelope in map(stored, cursor)}
+    return found
+
+
+def head_in(connection: Raw, portfolio_id: UUID) -> Head:
+    """Where the log ends in the caller's transaction. Raises NoSuchPortfolio."""
+    head = head_record(connection, portfolio_id)
+    if head is None:
+        raise NoSuchPortfolio(f"there is no portfolio {portfolio_id}")
+    return head
+
+
+def head_record(connection: Raw, portfolio_id: UUID) -> Head | None:
+    """What the head row says, or None when there is none."""
+    row = connection.execute(
+        "select head_position, head_hash from portfolios where portfolio_id = %s", (portfolio_id,)
+    ).fetchone()
+    return None if row is None else Head(row[0], bytes(row[1]))
+
+
+def head_recorded_at(connection: Raw, portfolio_id: UUID) -> datetime | None:
+    """The time of the last recording by the head row, or None when there is none."""
+    row = connection.execute(
+        "select head_recorded_at from portfolios where portfolio_id = %s", (portfolio_id,)
+    ).fetchone()
+    return None if row is None else row[0]
+
+
+def position_known_at(connection: Raw, portfolio_id: UUID, known_at: datetime) -> int:
+    """The last position recorded by then, 0 if none was. Times of recording never run backwards, so halving finds it."""
+    head = head_record(connection, portfolio_id)
+    known, beyond = 0, (head.position if head else 0) + 1
+    while beyond - known > 1:
+        middle = (known + beyond) // 2
+        row = connection.execute(
+            "select recorded_at from events where portfolio_id = %s and position = %s", (portfolio_id, middle)
+        ).fetchone()
+        if row is not None and row[0] <= known_at:
+            known = middle
+        else:
+            beyond = middle
+    return known
+
+
+def events_after(connection: Raw, portfolio_id: UUID, moment: datetime) -> tuple[int, int]:
+    """How many events occurred after the moment, and how many there are."""
+    row = connection.execute(
+        "select count(*) filter (where occurred_at > %s), count(*) from events where portfolio_id = %s",
+        (moment, portfolio_id),
+    ).fetchone()
+    return (0, 0) if row is None else (row[0], row[1])
+
+
+def portfolio_ids(connection: Raw) -> list[UUID]:
+    """All portfolios that have events, by the text of their ids; also those whose head row is missing."""
+    # The log is asked for the next id after each one found: listing a few portfolios does not read millions of events.
+    rows = connection.execute(
+        "with recursive logged as ("
+        " (select portfolio_id from events order by portfolio_id limit 1)"
+        " union all"
+        " select (select portfolio_id from events e where e.portfolio_id > logged.portfolio_id"
+        "         order by portfolio_id limit 1) from logged where logged.portfolio_id is not null)"
+        " select portfolio_id from portfolios union select portfolio_id from logged where portfolio_id is not null order by 1"
+    )
+    return [row[0] for row in rows]
+
+
+def lock_head(connection: Raw, portfolio_id: UUID) -> None:
+    """No append to the portfolio commits until the caller's transaction ends."""
+    connection.execute("select lock_portfolio(%s)", (portfolio_id,))
+
+
+def lock_rebuild(connection: Raw, portfolio_id: UUID) -> None:
+    """No other rebuild of the portfolio begins until the caller's transaction ends; appends go on."""
+    connection.execute("select pg_advisory_xact_lock(73051, hashtext(%s))", (str(portfolio_id),))
+
+
+def raw(connection: Connection) -> Raw:
+    """The psycopg connection under a SQLAlchemy one, in the same transaction."""
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, psycopg.Connection)
+    return driver
+
+
+@contextmanager
+def domain_errors() -> Iterator[None]:
+    """Turns what the database says about our own rules into our own exceptions."""
+    try:
+        yield
+    except psycopg.Error as error:
+        if error.sqlstate == "DB001":
+            raise NoSuchPortfolio(_message(error)) from None
+        if error.sqlstate == "DB002":
+            raise Conflict(_message(error)) from None
+        if error.sqlstate == "DB004":
+            raise PositionConflict(_message(error)) from None
+        raise
+
+
+def _message(error: psycopg.Error) -> str:
+    return str(error.diag.message_primary)
+
+
+def _all_new(
+    portfolio_id: UUID, events: Sequence[NewEvent], texts: Sequence[EncodedEvent], stored: StoredMany
+) -> Appended:
+    first = stored.last_position - len(events) + 1
+    envelopes = [
+        _envelope_of(portfolio_id, new, one.payload, (new.event_id, first + place, stored.recorded_at, link))
+        for place, (new, one, link) in enumerate(zip(events, texts, stored.hashes, strict=True))
+    ]
+    return Appended(envelopes, frozenset(new.event_id for new in events))
+
+
+def _envelope_of(portfolio_id: UUID, new: NewEvent, payload: str, row: tuple[Any, ...]) -> Envelope:
+    return Envelope(
+        portfolio_id=portfolio_id,
+        position=row[1],
+        event_id=new.event_id,
+        type=new.event.type,
+        version=new.event.version,
+        occurred_at=new.occurred_at,
+        recorded_at=row[2],
+        actor=new.actor,
+        correlation_id=new.correlation_id,
+        causation_id=new.causation_id,
+        payload=payload,
+        metadata=new.metadata,
+        hash=bytes(row[3]),
+    )
+
+
+def stored(row: tuple[Any, ...]) -> Envelope:
+    """The envelope of a row of `COLUMNS`."""
+    return Envelope(*(*row[:12], bytes(row[12])))

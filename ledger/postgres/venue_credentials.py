@@ -1,0 +1,51 @@
+"""Which accounts at venues the installation has keys for. The keys are sealed: the database alone opens none."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from ledger.postgres.log import Raw
+
+
+@dataclass(frozen=True, slots=True)
+class VenueAccount:
+    """An account of a portfolio. `sealed` holds the key; `endpoint` stands in for the venue; only `live` ones hold real money."""
+
+    portfolio_id: UUID
+    account: str
+    venue: str
+    sealed: bytes
+    endpoint: str | None
+    live: bool
+    created_at: datetime
+
+
+def add_account(connection: Raw, account: VenueAccount) -> None:
+    """The account is there, in place of one of the same name."""
+    connection.execute(
+        "insert into venue_accounts (portfolio_id, account, venue, sealed, endpoint, live, created_at)"
+        " values (%s, %s, %s, %s, %s, %s, %s) on conflict (portfolio_id, account) do update set venue = excluded.venue,"
+        " sealed = excluded.sealed, endpoint = excluded.endpoint, live = excluded.live",
+        (
+            *(account.portfolio_id, account.account, account.venue, account.sealed),
+            *(account.endpoint, account.live, account.created_at),
+        ),
+    )
+
+
+def venue_accounts(connection: Raw, portfolio_id: UUID | None = None) -> list[VenueAccount]:
+    """The accounts of the portfolio, or of all, by name."""
+    found = connection.execute(
+        "select portfolio_id, account, venue, sealed, endpoint, live, created_at from venue_accounts"
+        " where %s::uuid is null or portfolio_id = %s order by account, portfolio_id",
+        (portfolio_id, portfolio_id),
+    )
+    return [VenueAccount(*row) for row in found]
+
+
+def remove_account(connection: Raw, portfolio_id: UUID, account: str) -> bool:
+    """Whether there was such an account; its key is gone."""
+    gone = connection.execute(
+        "delete from venue_accounts where portfolio_id = %s and account = %s", (portfolio_id, account)
+    )
+    return gone.rowcount == 1

@@ -1,0 +1,126 @@
+"""A book: a log and its projections, kept together. Whoever records an event finds its consequences in the rows."""
+
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from typing import Protocol
+from uuid import UUID
+
+from ledger.events import Event
+from ledger.log.envelope import Envelope, NewEvent
+from ledger.log.event_log import EventLog, MemoryLog
+from ledger.projections import PROJECTIONS
+from ledger.rows import Change, MemoryRows, Projection, Rows
+from ledger.values import Clock
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """A portfolio's views stand still before `position`, because folding the event there failed with `reason`."""
+
+    position: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Rows of one portfolio as they are at `position`; `stopped` says whether and why they fell behind the log."""
+
+    position: int
+    stopped: Stopped | None
+    rows: Rows
+
+
+class Book(Protocol):
+    """What the trading rooms know of storage."""
+
+    log: EventLog
+
+    def record(
+        self, portfolio_id: UUID, events: Sequence[NewEvent], expected_position: int | None = None
+    ) -> list[Envelope]:
+        """`events` are in the log and their consequences in the rows, both or neither; raises what `EventLog.append` raises.
+
+        When a fold fails the events are stored all the same, and the portfolio's rows stop before the failing one.
+        """
+
+    def reading(self, portfolio_id: UUID) -> AbstractContextManager[Reading]:
+        """A consistent view of the portfolio's rows for as long as the context is open."""
+
+
+def changes_of(rows: Rows, envelope: Envelope, projections: Iterable[Projection] = PROJECTIONS) -> list[Change]:
+    """What `envelope` changes in all projections, each given the rows before it."""
+    concerned = _concerned(tuple(projections), type(envelope.event))
+    return [change for projection in concerned for change in projection.fold(rows, envelope)]
+
+
+@lru_cache(maxsize=1000)
+def _concerned(projections: tuple[Projection, ...], kind: type[Event]) -> tuple[Projection, ...]:
+    return tuple(projection for projection in projections if kind in projection.events)
+
+
+def fold_log(
+    envelopes: Iterable[Envelope], rows: MemoryRows, projections: Iterable[Projection] = PROJECTIONS
+) -> MemoryRows:
+    """`rows` as they are after all `envelopes`, which they find again by id."""
+    chosen, before, seen = tuple(projections), rows.recorded, dict[UUID, Envelope]()
+    rows.recorded = lambda event_id: seen.get(event_id) or before(event_id)
+    for envelope in envelopes:
+        seen[envelope.event_id] = envelope
+        rows.apply(changes_of(rows, envelope, chosen))
+    return rows
+
+
+class MemoryBook:
+    """A book in memory: for backtests, for files of trades, and as the model the stored one is tested against."""
+
+    def __init__(self, clock: Clock, projections: Iterable[Projection] = PROJECTIONS) -> None:
+        self._memory = MemoryLog(clock)
+        self.log: EventLog = self._memory
+        self._projections = tuple(projections)
+        self._rows: dict[UUID, MemoryRows] = {}
+        self._positions: dict[UUID, int] = {}
+        self._stopped: dict[UUID, Stopped] = {}
+
+    def record(
+        self, portfolio_id: UUID, events: Sequence[NewEvent], expected_position: int | None = None
+    ) -> list[Envelope]:
+        envelopes = self.log.append(portfolio_id, events, expected_position)
+        for envelope in envelopes if len(envelopes) == 1 else sorted(envelopes, key=lambda one: one.position):
+            if envelope.position > self._positions.get(portfolio_id, 0) and portfolio_id not in self._stopped:
+                self._fold(portfolio_id, envelope)
+        return envelopes
+
+    def reading(self, portfolio_id: UUID) -> AbstractContextManager[Reading]:
+        rows = self._rows_of(portfolio_id)
+        return nullcontext(Reading(self._positions.get(portfolio_id, 0), self._stopped.get(portfolio_id), rows))
+
+    def _rows_of(self, portfolio_id: UUID) -> MemoryRows:
+        rows = self._rows.get(portfolio_id)
+        if rows is None:
+            rows = self._rows[portfolio_id] = MemoryRows(recorded=partial(self._memory.find, portfolio_id))
+        return rows
+
+    def _fold(self, portfolio_id: UUID, envelope: Envelope) -> None:
+        rows = self._rows_of(portfolio_id)
+        changes, failure = attempt_fold(rows, envelope, self._projections)
+        if failure is not None:
+            self._stopped[portfolio_id] = Stopped(envelope.position, failure)
+            return
+        rows.apply(changes)
+        self._positions[portfolio_id] = envelope.position
+
+
+def attempt_fold(
+    rows: Rows, envelope: Envelope, projections: Iterable[Projection] = PROJECTIONS
+) -> tuple[list[Change], str | None]:
+    """The changes and None, or no changes and the reason why folding failed.
+
+    A fold that raises, whatever it raises, must not lose the event that came in: the log is the truth, the rows are
+    not.
+    """
+    try:
+        return changes_of(rows, envelope, projections), None
+    except Exception as error:  # noqa: BLE001 - any failure of any fold stops the views, and none may lose the event
+        return [], f"{type(error).__name__}: {error}"

@@ -1,0 +1,130 @@
+"""What holdings are worth at recorded marks. A holding without a mark has no price, which is not a price of zero."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from ledger.booking.lots import Split
+from ledger.projections.cash import Balance, cash_of
+from ledger.projections.holdings import Holding
+from ledger.projections.marks import Mark
+from ledger.projections.portfolio import base_currency_of
+from ledger.rows import Rows
+from ledger.values import ZERO, floor18, round18
+
+
+@dataclass(frozen=True, slots=True)
+class Valuation:
+    """One position in base currency. `price` and what follows from it are None while no mark is known.
+
+    `average_cost` is cost per open unit, rounded down at 18 places, None when no lot is open; `unrealized_pnl_pct` in
+    percent. Where a part of the position has no known cost, neither cost, average cost nor unrealised P&L is told.
+    What went out although no lot held it (`unmatched_quantity`) is not owed to anybody: worth is that of the open lots.
+    A price from before a split is told in the units of today.
+    """
+
+    product_id: str
+    quantity: Decimal
+    cost_basis: Decimal | None
+    average_cost: Decimal | None
+    realized_pnl: Decimal
+    unmatched_quantity: Decimal
+    unmatched_proceeds: Decimal
+    unknown_cost_quantity: Decimal
+    unknown_cost_proceeds: Decimal
+    price: Decimal | None
+    price_at: datetime | None
+    price_source: str | None
+    current_value: Decimal | None
+    unrealized_pnl: Decimal | None
+    unrealized_pnl_pct: Decimal | None
+
+
+@dataclass(frozen=True, slots=True)
+class Worth:
+    """A whole portfolio. `total_value` and `unrealized_pnl` are None while a held position has no price (or no cost).
+
+    `income` and `expenses` are what came in as income and went for fees outside trades.
+    """
+
+    base_currency: str
+    cash: Decimal
+    positions: tuple[Valuation, ...]
+    realized_pnl: Decimal
+    unrealized_pnl: Decimal | None
+    total_value: Decimal | None
+    fees: Decimal
+    income: Decimal
+    expenses: Decimal
+
+
+def worth_of(rows: Rows) -> Worth:
+    """The portfolio valued at the marks in its own rows."""
+    base_currency = base_currency_of(rows)
+    holdings = list(rows.where(Holding))
+    positions = tuple(value_holding(rows, holding, base_currency) for holding in holdings)
+    cash = cash_of(rows, base_currency)
+    sources: list[Holding | Balance] = [*holdings, *rows.where(Balance, base_currency)]
+    values = [one.current_value for one in positions]
+    gains = [one.unrealized_pnl for one in positions]
+    return Worth(
+        base_currency=base_currency,
+        cash=cash,
+        positions=positions,
+        realized_pnl=sum((holding.realized_pnl for holding in holdings), ZERO),
+        unrealized_pnl=_sum_known(gains),
+        total_value=None if (held := _sum_known(values)) is None else cash + held,
+        fees=sum((holding.fees for holding in holdings), ZERO),
+        income=sum((one.income for one in sources), ZERO),
+        expenses=sum((one.expenses for one in sources), ZERO),
+    )
+
+
+def value_holding(rows: Rows, holding: Holding, base_currency: str) -> Valuation:
+    """One holding at its last mark."""
+    product_id = f"{holding.asset}-{base_currency}"
+    mark = rows.get(Mark, product_id)
+    price = None if mark is None else price_today(mark, rows.history(Split, holding.asset))
+    open_quantity = holding.quantity + holding.unmatched_quantity
+    value = _value(open_quantity, price)
+    cost = None if holding.unknown_cost_quantity else holding.cost_basis
+    gain = None if value is None or cost is None else value - cost
+    return Valuation(
+        product_id=product_id,
+        quantity=holding.quantity,
+        cost_basis=cost,
+        average_cost=floor18(cost / open_quantity) if cost is not None and open_quantity else None,
+        realized_pnl=holding.realized_pnl,
+        unmatched_quantity=holding.unmatched_quantity,
+        unmatched_proceeds=holding.unmatched_proceeds,
+        unknown_cost_quantity=holding.unknown_cost_quantity,
+        unknown_cost_proceeds=holding.unknown_cost_proceeds,
+        price=price,
+        price_at=mark.observed_at if mark else None,
+        price_source=mark.source if mark else None,
+        current_value=value,
+        unrealized_pnl=gain,
+        unrealized_pnl_pct=round18(gain * 100 / abs(cost)) if gain is not None and cost else None,
+    )
+
+
+def price_today(mark: Mark, splits: Iterable[Split]) -> Decimal:
+    """The price of one unit as it is after the splits that came behind the mark; one at its very moment is in it."""
+    price = mark.price
+    for split in splits:
+        if split.occurred_at > mark.observed_at:
+            price = round18(price * split.denominator / split.numerator)
+    return price
+
+
+def _value(quantity: Decimal, price: Decimal | None) -> Decimal | None:
+    if price is not None:
+        return round18(quantity * price)
+    return None if quantity else ZERO
+
+
+def _sum_known(values: list[Decimal | None]) -> Decimal | None:
+    """The sum, or None when one of them is unknown."""
+    known = [value for value in values if value is not None]
+    return sum(known, ZERO) if len(known) == len(values) else None

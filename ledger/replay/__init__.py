@@ -1,0 +1,1 @@
+"""Do the stored views follow from the log?"""

@@ -1,0 +1,1 @@
+"""How is a long log replayed without building an object per event?"""

@@ -1,0 +1,345 @@
+"""The fold of value events in columns: whole numbers of the 18th decimal place, lines of text, no object for a row.
+
+Told the events of each asset in the order in which they occurred, it gives the very rows that
+`ledger/projections/holdings.py` and `trades.py` give for them in any order, to the last digit. It knows everything but
+splits and short selling: of these it says so (`Unusual`), and the plain fold takes the portfolio.
+"""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Final, NamedTuple
+
+from ledger.booking.legs import MOVING, AssetMove, UnvaluedLeg, moves_of
+from ledger.booking.lots import Leg, Lot, Match, UnmatchedDisposal
+from ledger.events import CashDeposited, CashWithdrawn, TradeExecuted
+from ledger.log.envelope import BadEvent, Envelope, UnknownEvent
+from ledger.projections.cash import Balance
+from ledger.projections.holdings import Holding, legs_of
+from ledger.projections.trades import TradesProjection, TradeView
+from ledger.replay.fast.decode import PlainTrade
+from ledger.replay.fast.lines import NULL, decimal_of, escaped, line_of, rounded, time_of, units_of
+from ledger.rows import MemoryRows, Row, replaced
+from ledger.values import DECIMAL_PLACES
+
+FOLDED: Final = MOVING
+"""The events that are folded here."""
+ORDERED: Final = tuple(kind for kind in FOLDED if kind not in (CashDeposited, CashWithdrawn))
+"""Those among them whose order of occurrence matters: cash is a sum."""
+LINES: Final[tuple[type[Row], ...]] = (Leg, Lot, Match, UnmatchedDisposal, TradeView)
+"""The kinds of row that are written while folding; the others are few and come at the end."""
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Unusual(Exception):
+    """Something this fold does not know; the plain one does."""
+
+
+class _Leg(NamedTuple):
+    """What `Leg` says, numbers as units, texts as they stand in lines."""
+
+    asset: str
+    occurred_at: int
+    time: str
+    position: int
+    leg: int
+    event_id: str
+    account: str
+    instrument: str
+    quantity: int
+    value: int
+    fee: int
+    kind: str
+    cost_known: bool
+    source: str
+
+
+class _Lot:
+    """An open lot. `carried` is what its closed units carry of its cost; `line` is its line up to the cost."""
+
+    __slots__ = ("carried", "closed", "cost", "leg", "line", "quantity")
+
+    def __init__(self, leg: _Leg, line: str) -> None:
+        self.leg, self.line = leg, line
+        self.quantity, self.cost = leg.quantity, leg.value
+        self.closed = self.carried = 0
+
+    def whole_line(self) -> str:
+        return f"{self.line}\t{decimal_of(self.closed)}\tf\t{'t' if self.leg.cost_known else 'f'}\t{self.leg.source}"
+
+
+class _Position:
+    """What the holding of an asset says, and its open lots, the oldest first."""
+
+    __slots__ = (
+        "accounts", "contributed", "cost_basis", "expenses", "fees", "income", "last", "lots", "quantity", "realized",
+        "unknown_proceeds", "unknown_quantity", "unmatched_proceeds", "unmatched_quantity",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self.lots: deque[_Lot] = deque()
+        self.accounts: dict[str, int] = {}
+        self.quantity = self.cost_basis = self.realized = self.fees = 0
+        self.unmatched_quantity = self.unmatched_proceeds = self.unknown_quantity = self.unknown_proceeds = 0
+        self.contributed = self.income = self.expenses = 0
+        self.last = (0, 0, 0)
+
+
+class _Cash:
+    """What the balance of cash in an account says."""
+
+    __slots__ = ("deposited", "expenses", "income", "quantity")
+
+    def __init__(self) -> None:
+        self.quantity = self.deposited = self.income = self.expenses = 0
+
+    def add(self, quantity: int, kind: str) -> None:
+        self.quantity += quantity
+        if kind in ("deposit", "withdrawal"):
+            self.deposited += quantity
+        elif kind == "income":
+            self.income += quantity
+        elif kind == "expense":
+            self.expenses -= quantity
+
+
+class ColumnFold:
+    """Folds one portfolio. `lines` holds, by kind, what was written since it was last taken away."""
+
+    def __init__(self, base_currency: str) -> None:
+        self.trades = 0
+        self.lines: dict[type[Row], list[str]] = {kind: [] for kind in LINES}
+        self._base_currency = base_currency
+        self._positions: dict[str, _Position] = {}
+        self._cash: dict[str, _Cash] = {}
+
+    def add_trade(self, trade: PlainTrade, *, undone: bool = False) -> bool:
+        """The trade is folded, or nothing is done and False says that its event has to be looked at.
+
+        One that a reversal has `undone` is shown for the record and counts for nothing.
+        """
+        if trade.quote != self._base_currency or trade.quote_rate != "1":
+            return False
+        gross = rounded(trade.quantity * trade.price)
+        moved, worth, fee = trade.quantity, gross, trade.fee
+        if trade.fee_asset == trade.quote:
+            worth += fee if trade.is_buy else -fee
+        else:
+            moved -= fee if trade.is_buy else -fee
+            fee = rounded(fee * trade.price)
+        if worth and not undone:
+            self._pay(trade.account, -worth if trade.is_buy else worth, "trade")
+        source = trade.triggered_by or NULL
+        leg = _Leg(
+            trade.base, trade.occurred_at, trade.time, trade.position, 1, trade.event_id, trade.account,
+            f"{trade.base}-{trade.quote}", moved if trade.is_buy else -moved, worth, fee, "trade", True, source,
+        )  # fmt: skip
+        if not undone:
+            self._add_leg(leg)
+        self.trades += 1
+        self.lines[TradeView].append(
+            f"{trade.event_id}\t{trade.position}\t{trade.time}\t{trade.account}\t{trade.venue}\t{trade.venue_trade_id}"
+            f"\t{leg.instrument}\t{'buy' if trade.is_buy else 'sell'}\t{trade.quantity_text}\t{trade.price_text}"
+            f"\t{decimal_of(gross)}\t{decimal_of(fee)}\t{trade.order_id or NULL}\t{source}\t{'t' if undone else 'f'}"
+        )
+        return True
+
+    def add_event(self, envelope: Envelope, *, undone: bool = False) -> None:
+        """Any event among `FOLDED`. Raises Unusual for others, and for one that no fold can use."""
+        try:
+            event = envelope.event
+            moves = moves_of(event, self._base_currency)
+        except (BadEvent, UnknownEvent, UnvaluedLeg) as error:
+            raise Unusual(str(error)) from error
+        if not isinstance(event, FOLDED):
+            raise Unusual(f"{envelope.type} at position {envelope.position}")
+        if not undone:
+            self._add_moves(envelope, moves)
+        if isinstance(event, TradeExecuted):
+            self.trades += 1
+            rows = TradesProjection().fold(MemoryRows(), envelope)
+            views = [row for row in rows if isinstance(row, TradeView)]
+            self.lines[TradeView] += [line_of(replaced(view, reversed=undone)) for view in views]
+
+    def finish(self) -> Iterator[Row]:
+        """The holdings and balances; the lines of lots that are still open are written."""
+        zero = _decimal(0)
+        for asset, position in self._positions.items():
+            self.lines[Lot] += [lot.whole_line() for lot in position.lots]
+            yield _holding(asset, position)
+            for account, quantity in position.accounts.items():
+                if quantity:
+                    yield Balance(asset, account, _decimal(quantity), zero, zero, zero)
+        for account, cash in self._cash.items():
+            amounts = (cash.quantity, cash.deposited, cash.income, cash.expenses)
+            if any(amounts):
+                yield Balance(self._base_currency, account, *map(_decimal, amounts))
+
+    def broken_identities(self) -> Iterator[tuple[str, str, str]]:
+        """Those identities of `ledger/projections/invariants.py` that need no row of the past, as it names them."""
+        left = sum(cash.deposited + cash.income - cash.expenses for cash in self._cash.values())
+        right = sum(cash.quantity for cash in self._cash.values())
+        for asset, held in self._positions.items():
+            open_cost = sum(lot.cost - lot.carried for lot in held.lots)
+            open_quantity = sum(lot.quantity - lot.closed for lot in held.lots)
+            left += held.contributed + held.income - held.expenses
+            left += held.realized + held.unmatched_proceeds + held.unknown_proceeds
+            right += open_cost
+            yield from _unequal(
+                f"open lots - unmatched = position of {asset}", open_quantity - held.unmatched_quantity, held.quantity
+            )
+            yield from _unequal(
+                f"balances of all accounts = position of {asset}", sum(held.accounts.values()), held.quantity
+            )
+            yield from _unequal(f"cost of open lots of {asset}", open_cost, held.cost_basis)
+        yield from _unequal(
+            "deposits - withdrawals + income + realised P&L - expenses = cash + cost of open lots", left, right
+        )
+
+    def _add_moves(self, envelope: Envelope, moves: Sequence[AssetMove]) -> None:
+        for move in moves:
+            if move.asset == self._base_currency and move.quantity:
+                self._pay(move.account, units_of(move.quantity), move.kind)
+        for leg in legs_of(envelope, moves, self._base_currency):
+            self._add_leg(_units(leg))
+
+    def _pay(self, account: str, quantity: int, kind: str) -> None:
+        cash = self._cash.get(account)
+        if cash is None:
+            cash = self._cash[account] = _Cash()
+        cash.add(quantity, kind)
+
+    def _add_leg(self, leg: _Leg) -> None:
+        held = self._positions.get(leg.asset)
+        place = (leg.occurred_at, leg.position, leg.leg)
+        if held is None:
+            held = self._positions[leg.asset] = _Position()
+        elif place <= held.last:
+            raise Unusual(f"position {leg.position} occurred before what was folded already")
+        held.last = place
+        held.quantity += leg.quantity
+        held.fees += leg.fee
+        held.accounts[leg.account] = held.accounts.get(leg.account, 0) + leg.quantity
+        head = f"{leg.asset}\t{leg.time}\t{leg.position}\t{leg.leg}\t{leg.event_id}\t"
+        amounts = f"{decimal_of(leg.quantity)}\t{decimal_of(leg.value)}"
+        known = "t" if leg.cost_known else "f"
+        self.lines[Leg].append(
+            f"{head}{leg.account}\t{leg.instrument}\t{amounts}\t{decimal_of(leg.fee)}\t{leg.kind}\t{known}\t{leg.source}"
+        )
+        if leg.kind == "transfer":
+            return
+        if leg.quantity > 0:
+            held.cost_basis += leg.value
+            if not leg.cost_known:
+                held.unknown_quantity += leg.quantity
+            held.lots.append(_Lot(leg, head + amounts))
+            worth = leg.value
+        else:
+            cost = self._close(held, leg, head)
+            worth = -cost if leg.kind == "withdrawal" else -leg.value
+        if leg.kind != "trade":
+            _tell(held, leg.kind, worth)
+
+    def _close(self, held: _Position, leg: _Leg, head: str) -> int:
+        """Matches what went out with the oldest lots and gives what it had cost; what finds no lot is unmatched."""
+        disposed, value = -leg.quantity, leg.value
+        matched = shared = cost_in_all = 0
+        lots, matches = held.lots, self.lines[Match]
+        while matched < disposed and lots:
+            lot = lots[0]
+            opening = lot.leg
+            quantity = min(lot.quantity - lot.closed, disposed - matched)
+            matched += quantity
+            lot.closed += quantity
+            share = value if matched == disposed else value * matched // disposed
+            carried = lot.cost if lot.closed == lot.quantity else lot.cost * lot.closed // lot.quantity
+            proceeds, cost = share - shared, carried - lot.carried
+            shared, lot.carried = share, carried
+            cost_in_all += cost
+            if leg.kind == "withdrawal":
+                proceeds = cost
+            gain, known = proceeds - cost, "t"
+            if not opening.cost_known:
+                held.unknown_quantity -= quantity
+                held.unknown_proceeds += proceeds
+                gain, known = 0, "f"
+            held.realized += gain
+            matches.append(
+                f"{leg.asset}\t{leg.time}\t{leg.position}\t{leg.leg}\t{opening.position}\t{opening.leg}\t{opening.time}"
+                f"\t{opening.event_id}\t{leg.event_id}\t{decimal_of(quantity)}\t{decimal_of(proceeds)}\t{decimal_of(cost)}"
+                f"\t{decimal_of(gain)}\t{leg.kind}\tf\t{known}\t{opening.source}\t{leg.source}"
+            )
+            if lot.closed == lot.quantity:
+                lots.popleft()
+                self.lines[Lot].append(lot.whole_line())
+        held.cost_basis -= cost_in_all
+        if matched < disposed:
+            held.unmatched_quantity += disposed - matched
+            held.unmatched_proceeds += value - shared
+            self.lines[UnmatchedDisposal].append(
+                f"{head}{decimal_of(disposed - matched)}\t{leg.kind}\t{decimal_of(value - shared)}"
+            )
+        return cost_in_all
+
+
+def _tell(held: _Position, kind: str, worth: int) -> None:
+    """What came in or went out without a trade is told by its reason."""
+    if kind in ("deposit", "opening", "withdrawal"):
+        held.contributed += worth
+    elif kind == "income":
+        held.income += worth
+    elif kind == "expense":
+        held.expenses -= worth
+
+
+def _units(leg: Leg) -> _Leg:
+    if not leg.cost_known and leg.value:
+        raise Unusual("a value at a cost that is not known")
+    occurred_at = (leg.occurred_at - _EPOCH) // timedelta(microseconds=1)
+    return _Leg(
+        leg.asset,
+        occurred_at,
+        time_of(occurred_at),
+        leg.position,
+        leg.leg,
+        str(leg.event_id),
+        escaped(leg.account),
+        leg.instrument,
+        units_of(leg.quantity),
+        units_of(leg.value),
+        units_of(leg.fee),
+        leg.kind,
+        leg.cost_known,
+        NULL if leg.triggered_by is None else escaped(leg.triggered_by),
+    )
+
+
+def _unequal(name: str, left: int, right: int) -> Iterator[tuple[str, str, str]]:
+    if left != right:
+        yield name, decimal_of(left), decimal_of(right)
+
+
+def _holding(asset: str, position: _Position) -> Holding:
+    occurred_at, last_position, last_leg = position.last
+    return Holding(
+        asset=asset,
+        quantity=_decimal(position.quantity),
+        cost_basis=_decimal(position.cost_basis),
+        realized_pnl=_decimal(position.realized),
+        fees=_decimal(position.fees),
+        unmatched_quantity=_decimal(position.unmatched_quantity),
+        unmatched_proceeds=_decimal(position.unmatched_proceeds),
+        unknown_cost_quantity=_decimal(position.unknown_quantity),
+        unknown_cost_proceeds=_decimal(position.unknown_proceeds),
+        contributed=_decimal(position.contributed),
+        income=_decimal(position.income),
+        expenses=_decimal(position.expenses),
+        last_occurred_at=_EPOCH + timedelta(microseconds=occurred_at),
+        last_position=last_position,
+        last_leg=last_leg,
+    )
+
+
+def _decimal(units: int) -> Decimal:
+    return Decimal(units).scaleb(-DECIMAL_PLACES)

@@ -1,0 +1,1 @@
+"""What did the portfolio earn, and on which lots?"""

@@ -1,0 +1,1 @@
+"""How do signals from other programs come in?"""

@@ -1,0 +1,1 @@
+"""How do bots of other packages run without harming Daybook?"""

@@ -1,0 +1,1 @@
+"""Does a bot keep the rules every bot must keep?"""

@@ -1,0 +1,219 @@
+"""Sweeps: every combination once, the same at any number of workers and after any interruption."""
+
+import json
+import os
+import re
+import signal
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from distributed import LocalCluster
+
+from api.backtest import sweeping
+from api.backtest.backtesting import BacktestResult, BacktestSpec, BotSpec, run_backtest
+from api.backtest.failures import BadBacktest
+from api.backtest.sweep_axes import Axis, axis_of
+from api.backtest.sweeping import sweep
+from api.backtest.trials import RESULTS
+from api.backtest.walking_forward import walk_forward
+from api.cli import cli
+from api.cli.replaying import Labour, new_executor
+from execution.exchanges.paper.exchange import PaperTerms
+from ledger.replay.parallel import NewExecutor
+from tests.support.market_files import write_market
+from tests.support.worker_processes import processes
+
+SIX_HOURS = timedelta(hours=6)
+AXES = (Axis("length", (5, 9)), Axis("oversold", (25, 30, 60)), Axis("limit.cooldown_minutes", (0, 720)))
+"""Twelve combinations, of which the bot refuses the four that call 60 oversold."""
+
+
+@pytest.fixture(scope="module")
+def spec(tmp_path_factory: pytest.TempPathFactory) -> BacktestSpec:
+    """An RSI bot on a hundred simulated days."""
+    path = write_market(tmp_path_factory.mktemp("candles"), 400, 5, "6h")
+    return BacktestSpec(path, (BotSpec("rsi", '{"smoothing":"simple"}'),), Decimal(10_000), PaperTerms())
+
+
+def threads() -> Executor:
+    return ThreadPoolExecutor(1)
+
+
+@pytest.fixture(scope="module")
+def alone(spec: BacktestSpec) -> sweeping.Sweep:
+    return sweep(spec, AXES, threads)
+
+
+def test_every_combination_is_its_own_backtest(spec: BacktestSpec, alone: sweeping.Sweep) -> None:
+    """Eight of twelve run, each with the log that the same backtest gives by itself, the best Sharpe ratio first."""
+    assert (len(alone.trials), alone.refused) == (8, 4)
+    assert "oversold" in alone.reason
+    rated = [one.sharpe for one in alone.trials if one.sharpe is not None]
+    assert rated == sorted(rated, reverse=True)
+    assert len({one.log_hash for one in alone.trials}) > 1
+    settings = dict(alone.trials[0].settings)
+    limits = (("cooldown_minutes", Decimal(str(settings.pop("limit.cooldown_minutes")))),)
+    bot = BotSpec("rsi", json.dumps(settings | {"smoothing": "simple"}))
+    by_itself = run_backtest(BacktestSpec(spec.candles, (bot,), spec.cash, spec.terms, limits))
+    assert (by_itself.run_id, by_itself.log_hash) == (alone.trials[0].run_id, alone.trials[0].log_hash)
+
+
+@pytest.mark.parametrize("pool", [processes(1), lambda: new_executor(Labour(2)), processes(4)])
+def test_every_number_of_workers_says_the_same(spec: BacktestSpec, alone: sweeping.Sweep, pool: NewExecutor) -> None:
+    """Processes change nothing: the same trials, the same hashes. Two are started as `--workers` starts them."""
+    assert sweep(spec, AXES, pool) == alone
+
+
+def test_a_cluster_says_the_same(spec: BacktestSpec, alone: sweeping.Sweep) -> None:
+    """So do the workers of a Dask cluster."""
+    with LocalCluster(
+        n_workers=1, threads_per_worker=2, processes=False, protocol="tcp", dashboard_address=None
+    ) as cluster:
+        address = cluster.scheduler_address.replace("tcp", "dask")
+        assert sweep(spec, AXES, lambda: new_executor(Labour(executor=address))) == alone
+
+
+def test_a_killed_worker_costs_time_and_nothing_else(spec: BacktestSpec, alone: sweeping.Sweep, tmp_path: Path) -> None:
+    """The first worker is killed when the first result is there; a new one does the rest, and nothing is kept twice."""
+    pools: list[ProcessPoolExecutor] = []
+
+    def new_pool() -> ProcessPoolExecutor:
+        pools.append(processes(1)())
+        return pools[-1]
+
+    def kill_the_first(done: int, _wanted: int) -> None:
+        if done == 1:
+            for worker in pools[0]._processes:
+                os.kill(worker, signal.SIGKILL)
+
+    assert sweep(spec, AXES, new_pool, tmp_path, kill_the_first) == alone
+    assert len(pools) == 2
+    kept = [json.loads(line)["run_id"] for line in (tmp_path / RESULTS).read_text().splitlines()]
+    assert sorted(kept) == sorted(one.run_id for one in alone.trials)
+
+
+@pytest.fixture(scope="module")
+def results(spec: BacktestSpec, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """What a sweep that ran to its end has written."""
+    folder = tmp_path_factory.mktemp("swept")
+    sweep(spec, AXES, threads, folder)
+    return (folder / RESULTS).read_bytes()
+
+
+@pytest.mark.parametrize("cut", [0, 2, 300, 1500])
+def test_a_sweep_goes_on_where_it_stood(
+    spec: BacktestSpec,
+    alone: sweeping.Sweep,
+    results: bytes,
+    tmp_path: Path,
+    cut: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whatever an interruption left of the file, whole lines are not run again, and the end is the same."""
+    file = tmp_path / RESULTS
+    file.write_bytes(results[:-cut] if cut else results)
+    whole = file.read_bytes().count(b"\n")
+    runs: list[BacktestSpec] = []
+
+    def counted(one: BacktestSpec) -> BacktestResult:
+        runs.append(one)
+        return run_backtest(one)
+
+    monkeypatch.setattr(sweeping, "run_backtest", counted)
+    assert sweep(spec, AXES, threads, tmp_path) == alone
+    assert len(runs) == 8 - whole
+    assert sweep(spec, AXES, threads, tmp_path) == alone
+    assert len(runs) == 8 - whole
+
+
+def test_a_result_of_another_sweep_is_not_taken(spec: BacktestSpec, alone: sweeping.Sweep, tmp_path: Path) -> None:
+    """A folder may hold results of other cash: they are other runs, and stay out."""
+    sweep(replace(spec, cash=Decimal(77)), AXES, threads, tmp_path)
+    assert sweep(spec, AXES, threads, tmp_path) == alone
+
+
+def test_walk_forward_trades_what_training_chose(spec: BacktestSpec) -> None:
+    """Each test is the backtest of the settings that were best in training, on the bars after the gap."""
+    found = walk_forward(spec, AXES, threads, 2, purge=3, embargo=Decimal("0.01"))
+    assert found.trials == 16
+    for one in found.stretches:
+        assert one.chosen is not None
+        assert one.tested is not None
+        assert one.tested_from - one.trained_to == (3 + 4) * SIX_HOURS
+        trained = sweep(replace(spec, begin=one.trained_from, end=one.trained_to), AXES, threads)
+        assert one.chosen.sharpe == trained.trials[0].sharpe
+        assert one.tested.settings == one.chosen.settings
+    first, second = (one.tested.total_return or 0 for one in found.stretches if one.tested)
+    assert found.total_return == (1 + first) * (1 + second) - 1
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("length=7,14", (7, 14)),
+        ("length=5..15/5", (5, 10, 15)),
+        ("x=0.1..0.3/0.1", (0.1, 0.2, 0.3)),
+        ("x=3..5, 9", (3, 4, 5, 9)),
+        ("smoothing=wilder,simple", ("wilder", "simple")),
+        ("on=true,false", (True, False)),
+    ],
+)
+def test_the_values_of_an_axis(text: str, values: tuple[object, ...]) -> None:
+    """Numbers, ranges with their end, truth values, and words."""
+    assert axis_of(text) == Axis(text.partition("=")[0], values)
+
+
+@pytest.mark.parametrize(
+    ("over", "sentence"),
+    [
+        (("length",), "write length=7,14,21"),
+        (("length=",), "write length=7,14,21"),
+        (("length=9..5",), "must rise"),
+        (("length=1..2/0",), "holds no range"),
+        (("length=1..9/-1",), "must rise"),
+        (("length=a..b",), "holds no range"),
+        (("length=3", "length=5"), "varied twice"),
+        (("nothing=1",), "the parameters of rsi are wrong"),
+        (("limit.nothing=1",), "there is no limit 'nothing'"),
+        (("limit.cooldown_minutes=x",), "limits are numbers"),
+        (("length=1..999", "oversold=1..999"), "998001 combinations are more than 100000"),
+    ],
+)
+def test_a_sweep_that_makes_no_sense_is_one_sentence(
+    spec: BacktestSpec, over: tuple[str, ...], sentence: str, tmp_path: Path
+) -> None:
+    """It names what is wrong, and nothing is run or written."""
+    with pytest.raises(BadBacktest, match=re.escape(sentence)):
+        sweep(spec, [axis_of(text) for text in over], threads, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_commands_print_what_they_found(spec: BacktestSpec, tmp_path: Path, alone: sweeping.Sweep) -> None:
+    """sweep, walk-forward and compare speak of simulations, with the hashes of the same runs."""
+    costs = ["--candles", str(spec.candles), "--bot", "rsi", "--fee", "0.001", "--half-spread", "0.0005"]
+    over = ["--over", "length=5,9", "--over", "oversold=25,60"]
+    swept = CliRunner().invoke(cli, ["backtest", "sweep", *costs, *over, "--out", str(tmp_path / "s"), "--top", "1"])
+    assert swept.exit_code == 0
+    assert "SIMULATED" in swept.output
+    assert "2 combinations were left out" in swept.output
+    assert "and 1 more" in swept.output
+    said = json.loads(CliRunner().invoke(cli, ["backtest", "sweep", *costs, *over, "--json"]).output)
+    assert said["sweep_hash"] in swept.output
+    walked = CliRunner().invoke(cli, ["backtest", "walk-forward", *costs, *over, "--folds", "1"])
+    assert "all tests in a row" in walked.output
+    runs = [str(tmp_path / name) for name in ("one", "two")]
+    for folder, length in zip(runs, ("5", "9"), strict=True):
+        params = json.dumps({"length": int(length)})
+        done = CliRunner().invoke(cli, ["backtest", "run", *costs, "--params", params, "--out", folder])
+        assert done.exit_code == 0
+    compared = CliRunner().invoke(cli, ["backtest", "compare", *runs])
+    assert compared.exit_code == 0
+    assert "sharpe" in compared.output
+    refused = CliRunner().invoke(cli, ["backtest", "compare", str(spec.candles)])
+    assert refused.exit_code == 1
+    assert "is no result of a backtest" in refused.output

@@ -1,0 +1,136 @@
+"""`daybook backtest` as a person or a script calls it."""
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from api.cli import cli
+from signals import registry
+from tests.api.backtest.test_audit import Peeks
+from tests.support.market_files import write_market
+
+ROOT = Path(__file__).resolve().parents[3]
+COSTS = ("--fee", "0.001", "--half-spread", "0.0005")
+
+
+@pytest.fixture
+def market(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A file of candles in the folder that the command is called in."""
+    monkeypatch.chdir(tmp_path)
+    return write_market(tmp_path, 200).name
+
+
+def backtest(*words: str) -> Result:
+    return CliRunner().invoke(cli, ["backtest", *words])
+
+
+def test_the_result_as_json_and_as_files(market: str, tmp_path: Path) -> None:
+    """With --json one object is printed, with numbers as text; --out writes the same and the whole log."""
+    done = backtest("run", "--candles", market, "--bot", "ma_cross", *COSTS, "--json", "--out", "result/one")
+    result = json.loads(done.stdout)
+    folder = tmp_path / "result" / "one"
+    log = [json.loads(line) for line in (folder / "events.jsonl").read_text(encoding="utf-8").splitlines()]
+
+    assert done.exit_code == 0
+    assert result == json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    assert result["label"].startswith("SIMULATED")
+    assert (len(log), log[-1]["hash"]) == (result["events"], result["log_hash"])
+    assert isinstance(result["performance"]["equity"], str)
+    assert len((folder / "trades.csv").read_text(encoding="utf-8").splitlines()) == result["trades"] + 1
+    assert (folder / "equity.csv").read_text(encoding="utf-8").startswith("day,equity,cash,invested\n2025-01-01,")
+
+
+def test_the_log_of_a_backtest_is_proven_by_the_verifier(market: str) -> None:
+    """What --out writes is a log like any other: the verifier that needs only Python accepts it."""
+    backtest("run", "--candles", market, "--bot", "rsi", "--params", '{"smoothing":"simple"}', *COSTS, "--out", "x")
+    script = ROOT / "docs" / "verify_log.py"
+    done = subprocess.run([sys.executable, script, "x/events.jsonl"], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_pictures_are_the_same_each_time_and_say_that_they_are_simulated(market: str, tmp_path: Path) -> None:
+    """--png and --html write files that nothing but the result goes into."""
+    words = ("run", "--candles", market, "--bot", "ma_cross", *COSTS, "--png", "a.png", "--html", "a.html")
+    backtest(*words)
+    first = (tmp_path / "a.png").read_bytes(), (tmp_path / "a.html").read_text(encoding="utf-8")
+    backtest(*words)
+    again = (tmp_path / "a.png").read_bytes(), (tmp_path / "a.html").read_text(encoding="utf-8")
+
+    assert first == again
+    assert first[0][:4] == b"\x89PNG"
+    assert "<svg" in first[1]
+    assert first[1].count("SIMULATED") >= 3
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "why"),
+    [
+        (("--fee", "0.001"), 2, "--half-spread"),
+        (("--half-spread", "0.001"), 2, "--fee"),
+        ((*COSTS, "--limit", "warm_score"), 2, "name=value"),
+        ((*COSTS, "--limit", "warmth=1"), 1, "there is no limit 'warmth'"),
+        ((*COSTS, "--params", "{}", "--params", "{}"), 2, "2 --params belong to 1 --bot"),
+        ((*COSTS, "--params", '{"length": 1}'), 1, "rsi are wrong: length must be greater than or equal to 2"),
+        ((*COSTS, "--params", '{"lenght": 9}'), 1, "parameters of rsi are wrong: lenght is not known here"),
+        ((*COSTS, "--params", "[]"), 1, "parameters of rsi are wrong: it must be an object"),
+        ((*COSTS, "--params", "9 bars"), 1, "parameters of rsi are wrong: it is not JSON"),
+        ((*COSTS, "--from", "2030-01-01T00:00:00Z"), 1, "no candle lies between"),
+        ((*COSTS, "--impact", "2"), 2, "'--impact': 2 is no share: a number from 0 to 1 is"),
+        (("--fee", "-1", "--half-spread", "0"), 2, "'--fee': -1 is no fee: a number from 0 to below 1 is"),
+        ((*COSTS, "--maker-fee", "1"), 2, "'--maker-fee': 1 is no fee: a number from 0 to below 1 is"),
+        ((*COSTS, "--cash", "0"), 2, "'--cash': 0 is no cash: a number above 0 is"),
+        ((*COSTS, "--volume-share", "0"), 2, "'--volume-share': 0 is no share: a number above 0 and up to 1 is"),
+        ((*COSTS, "--html", "nowhere/a.html"), 1, "there is no folder"),
+        ((*COSTS, "--png", "."), 1, "is no plain file"),
+        ((*COSTS, "--out", "test-BTC-USD-1m.csv/x"), 1, "test-BTC-USD-1m.csv is no folder"),
+    ],
+)
+def test_wrong_use_is_one_sentence(market: str, words: tuple[str, ...], code: int, why: str) -> None:
+    """Costs left out are wrong use like any other; nothing is printed to standard output."""
+    done = backtest("run", "--candles", market, "--bot", "rsi", *words)
+
+    assert (done.exit_code, done.stdout) == (code, "")
+    assert why in " ".join(re.sub(r"[│╭╮╰╯─]", " ", done.stderr).split())
+
+
+def test_candles_that_do_not_name_their_market_are_refused_in_a_sentence(market: str, tmp_path: Path) -> None:
+    """A file without product and timeframe in its name, and a folder, are told with what to do."""
+    (tmp_path / "candles.csv").write_bytes((tmp_path / market).read_bytes())
+    for candles, why in (
+        ("candles.csv", "candles.csv does not say what it holds: call it like coinbase-BTC-USD-1h.csv"),
+        (".", ". is a folder: name a CSV file in it"),
+    ):
+        done = backtest("run", "--candles", candles, "--bot", "rsi", *COSTS)
+        assert (done.exit_code, done.stdout) == (1, "")
+        assert why in " ".join(done.stderr.split())
+
+
+def test_the_audit_tells_by_its_exit_code(market: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """0 when nothing differs, 3 for a bot that sees the future."""
+    honest = backtest("audit", "--samples", "2", "--candles", market, "--bot", "ma_cross", *COSTS)
+    monkeypatch.setitem(registry.BUILT_IN, "plain", Peeks())
+    cheating = backtest("audit", "--samples", "2", "--candles", market, "--bot", "plain", *COSTS)
+
+    assert (honest.exit_code, cheating.exit_code) == (0, 3), honest.stdout + cheating.stdout
+    assert "look-ahead: first difference at" in cheating.stdout
+
+
+def test_the_examples_of_the_page_are_what_the_program_prints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each command in docs/backtest.md, run on the candles it speaks of, prints the lines below it."""
+    write_market(tmp_path, 1500)
+    write_market(tmp_path, 400, 5, "6h")
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "docs" / "backtest.md").read_text(encoding="utf-8")
+    examples = re.findall(r"```sh\ndaybook (.*?)```\n+```text\n(.*?)```", page, re.DOTALL)
+
+    assert len(examples) >= 4
+    for command, printed in examples:
+        done = CliRunner().invoke(cli, shlex.split(command.replace("\\\n", " ")))
+        assert (done.exit_code, done.stdout) == (0, printed)

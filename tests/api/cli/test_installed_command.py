@@ -1,0 +1,156 @@
+"""The installed `daybook` script itself, started as a shell starts it: other tests fork theirs from a warm process."""
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.metadata import version
+from typing import Any, Final
+
+import pytest
+
+from ledger.postgres.book import PostgresBook
+from tests.support.commands import Command
+from tests.support.events import Story, realistic_batches, record_all
+from tests.support.market_files import write_market
+from tests.support.processes import DAYBOOK, Home, new_home
+
+SEEDS: Final = ("1", "2")
+"""PYTHONHASHSEED of two processes. Forked ones share that of the process they come from."""
+
+
+@pytest.fixture
+def home(database_url: str) -> Iterator[Home]:
+    with new_home(candles=100, database_url=database_url) as made:
+        yield made
+
+
+def started(home: Home, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    """What the script said and how it ended."""
+    return subprocess.run(
+        [DAYBOOK, *arguments],
+        cwd=home.folder,
+        env=home.environment(**settings),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (("--version",), 0),
+        (("export", "--help"), 0),
+        (("no-such-command",), 2),
+        (("lots", "none.csv"), 1),
+        (("replay", "--portfolio", "none"), 1),
+    ],
+)
+def test_it_says_what_a_forked_one_says(home: Home, arguments: tuple[str, ...], code: int) -> None:
+    """Done, failed or used wrongly: exit code, output and errors are the same."""
+    real, forked = started(home, *arguments), home.run(*arguments)
+
+    assert (forked.returncode, forked.stdout, forked.stderr) == (real.returncode, real.stdout, real.stderr)
+    assert real.returncode == code
+    assert "Traceback" not in real.stderr
+
+
+def test_it_serves_until_it_is_asked_to_stop(home: Home) -> None:
+    """It says its version, becomes ready, trades on the database that it is given, and ends with 0 on SIGTERM."""
+    assert started(home, "--version").stdout == f"daybook, version {version('daybook')}\n"
+    serving = subprocess.Popen(
+        [DAYBOOK, "serve"], cwd=home.folder, env=home.environment(), stdout=subprocess.PIPE, text=True
+    )
+    with serving:
+        assert serving.stdout is not None
+        assert any(line.startswith("Daybook is ready: ") for line in serving.stdout)
+        serving.send_signal(signal.SIGTERM)
+        assert serving.wait() == 0
+    assert started(home, "replay", "--verify").returncode == 0
+
+
+def told_under(home: Home, seed: str, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> dict[str, Any]:
+    """The object that a command prints when Python hashes texts, and so orders sets of them, as the seed says."""
+    monkeypatch.setenv("PYTHONHASHSEED", seed)
+    done = started(home, *arguments, "--json")
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def test_no_state_hash_hangs_on_the_order_of_sets(
+    home: Home, postgres_book: PostgresBook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A story that is replayed under two hash seeds has one state hash, which is that of its views, made under a third."""
+    story = Story("seeded")
+    record_all(postgres_book, story, realistic_batches(story, 60))
+    one, other = (told_under(home, seed, monkeypatch, "replay", "--verify") for seed in SEEDS)
+
+    assert (one["events"], one["verified"], other["verified"]) == (len(story.told), True, True)
+    assert one["state_hash"] == other["state_hash"]
+
+
+DRIFTS = """
+from ledger import values
+steady = values.derived_id
+values.derived_id = lambda *parts: steady(*parts, hash("a text"))
+"""
+
+
+def test_no_id_of_a_backtest_hangs_on_the_order_of_sets(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under two hash seeds a backtest is the same to the last id of its log; planted, with ids from hashes, it is not."""
+    terms = ("--fee", "0.001", "--half-spread", "0", "--limit", "confirmation_minutes=0")
+    arguments = ("backtest", "run", "--candles", str(write_market(home.folder, 200)), "--bot", "ma_cross", *terms)
+    one, other = (told_under(home, seed, monkeypatch, *arguments) for seed in SEEDS)
+    assert one["trades"] > 0
+    assert one == other
+
+    (home.folder / "sitecustomize.py").write_text(DRIFTS)
+    monkeypatch.setenv("PYTHONPATH", str(home.folder))
+    one, other = (told_under(home, seed, monkeypatch, *arguments) for seed in SEEDS)
+    assert one["log_hash"] != other["log_hash"]
+
+
+SPEAKS_AND_ENDS = """
+import atexit, os, sys, threading
+print(os.getcwd(), sys.argv[1:], os.environ["DAYBOOK_PORT"], __name__, __file__, sys.path[0], os.listdir("/dev/fd"))
+print("this is wrong", file=sys.stderr)
+threading.Timer(0.01, print, ["late work"]).start()
+atexit.register(print, "the end")
+"""
+
+
+@pytest.mark.parametrize(
+    ("last", "code"),
+    [
+        ("", 0),
+        ("sys.exit(3)", 3),
+        ("sys.exit('one sentence')", 1),
+        ("1 / 0", 1),
+        ("os._exit(5)", 5),
+        ("sys.stdout.flush(); os.kill(os.getpid(), 9)", -9),
+        ("raise KeyboardInterrupt", -2),
+        ("sys.stdout.close(); sys.exit(4)", 4),
+    ],
+)
+def test_whatever_ends_it_a_forked_script_ends_as_a_started_one(home: Home, last: str, code: int) -> None:
+    """Folder, arguments, environment, open files, what is said until the last moment, and the exit code are the same."""
+    script = home.folder / "script"
+    script.write_text(SPEAKS_AND_ENDS + last)
+    forked = Command([str(script), "one", "two"], home.folder, home.environment())
+
+    real = subprocess.run(
+        [sys.executable, script, "one", "two"],
+        cwd=home.folder,
+        env=home.environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (forked.wait(), "".join(forked.out)) == (real.returncode, real.stdout)
+    said = real.stderr.splitlines()
+    assert (forked.err[0], forked.err[-1]) == (f"{said[0]}\n", f"{said[-1]}\n")
+    assert real.returncode == code

@@ -1,0 +1,208 @@
+"""Signals that programs post: recorded once, judged like any bot's, refused in a sentence."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from api.runtime import emitting
+from api.runtime.keys import Keys
+from ledger.events import SignalEmitted
+from ledger.values import time_text, utc_time
+from signals.inbound.signals import same, six_places, untimely
+from tests.support.api_system import Daybook, open_daybook, problem_of
+
+
+@pytest.fixture
+def daybook(database_url: str, tmp_path: Path) -> Iterator[Daybook]:
+    """A new Daybook whose own bots are silent, and whose market has moved for a few minutes."""
+    with open_daybook(database_url, tmp_path) as running:
+        for kind in ("rsi", "macd", "ma_cross"):
+            running.post(f"bots/{kind}-BTC-USD/stop", None, kind)
+        running.pass_seconds(3)
+        yield running
+
+
+def key(daybook: Daybook, name: str = "model") -> dict[str, str]:
+    """The header of a new key that may emit signals and nothing else."""
+    keys: Keys = daybook.client.app.state.api_keys
+    return {"Authorization": f"Bearer {keys.issue(name, ('signal:emit',), None)[0]}"}
+
+
+def opinion(daybook: Daybook, **changes: object) -> dict[str, Any]:
+    """A signal to buy BTC-USD at the market's present, with these changes."""
+    return {
+        "product_id": "BTC-USD",
+        "asof": time_text(daybook.system.market_clock()),
+        "score": "0.5",
+        "confidence": "0.9",
+    } | changes
+
+
+def test_a_signal_is_recorded_and_judged(daybook: Daybook) -> None:
+    """The event names the key, the source and our own price, and review has answered with all its rules."""
+    headers = key(daybook)
+    said = opinion(daybook, source="trend", entry="50000.5", horizon_s=600, note="said so", category="swing")
+    said["parts"] = [{"name": "slope", "score": "0.4", "weight": "1", "value": "17.25"}]
+
+    answer = daybook.post("signals", said, "one", **headers)
+
+    assert answer.status_code == 201, answer.text
+    signal = answer.json()
+    assert (signal["bot_id"], signal["score"], signal["status"]) == ("api:model/trend", "0.5", "rejected")
+    assert "confirmed" in signal["failed_rules"]
+    detail = daybook.read(f"signals/{signal['signal_id']}")
+    assert [event["type"] for event in detail["story"]] == ["SignalEmitted", "SignalRejected"]
+    assert detail["story"][0]["actor"].startswith("key:model:")
+    event = SignalEmitted.model_validate_json(detail["story"][0]["payload"])
+    assert (event.entry, event.horizon_s, event.category) == (Decimal("50000.5"), 600, "swing")
+    assert event.parts[0].value == Decimal("17.25")
+
+
+def test_a_source_nobody_registered_can_trade(daybook: Daybook) -> None:
+    """Said again after the time of confirmation, the opinion is approved and leads to a fill, without any bot of its name."""
+    headers = key(daybook)
+    first = daybook.post("signals", opinion(daybook), "one", **headers).json()
+    daybook.pass_seconds(6)
+
+    second = daybook.post("signals", opinion(daybook), "two", **headers).json()
+    daybook.pass_seconds(2)
+
+    assert (first["status"], second["status"]) == ("rejected", "approved")
+    trades = daybook.read("trades")["items"]
+    assert [(trade["side"], trade["triggered_by"]) for trade in trades] == [("buy", "bot:api:model")]
+    assert "api:model" not in {bot["bot_id"] for bot in daybook.read("bots")}
+
+
+def test_the_same_signal_is_one_signal(daybook: Daybook) -> None:
+    """Sent again with another Idempotency-Key, by another key of the same program, or late, it is answered with the old one."""
+    said = opinion(daybook)
+    first = daybook.post("signals", said, "one", **key(daybook)).json()
+    daybook.pass_seconds(2)
+    before = daybook.head()
+
+    again = daybook.post("signals", said, "two", **key(daybook))
+    daybook.pass_seconds(20)
+    late = daybook.post("signals", said | {"score": "0.500"}, "three", **key(daybook))
+
+    assert [again.json()["signal_id"], late.json()["signal_id"]] == [first["signal_id"]] * 2
+    signals = [event for event in daybook.read("events", limit=500)["items"] if event["type"] == "SignalEmitted"]
+    assert len(signals) == 1
+    assert before <= daybook.head()
+
+
+def test_another_programs_signal_is_another(daybook: Daybook) -> None:
+    """Two programs that say the same are two sources; neither can speak, or take a request's key, in the other's name."""
+    said = opinion(daybook)
+    first = daybook.post("signals", said, "one", **key(daybook))
+    other = daybook.post("signals", said, "one", **key(daybook, "other"))
+    third = daybook.post("signals", said, "two", **key(daybook, "other"))
+
+    assert (first.status_code, other.status_code, third.status_code) == (201, 422, 201)
+    assert problem_of(other) == "idempotency-key-reused"
+    assert [first.json()["bot_id"], third.json()["bot_id"]] == ["api:model", "api:other"]
+
+
+def test_other_words_under_a_known_identity_are_a_conflict(daybook: Daybook) -> None:
+    """What was said stays: the same source, product and moment with another score is 409, and nothing is recorded."""
+    headers, said = key(daybook), opinion(daybook)
+    daybook.post("signals", said, "one", **headers)
+    before = daybook.head()
+
+    answer = daybook.post("signals", said | {"score": "-0.5"}, "two", **headers)
+
+    assert (answer.status_code, problem_of(answer)) == (409, "signal-differs")
+    assert "has said something else about BTC-USD" in answer.json()["detail"]
+    assert daybook.head() == before
+
+
+REFUSED: tuple[tuple[int, dict[str, object], str, str], ...] = (
+    (-11, {}, "stale-signal", "a signal may be 600 s old"),
+    (-3, {"horizon_s": 60}, "stale-signal", "a signal may be 60 s old"),
+    (2, {}, "future-signal", "is not there yet"),
+    (0, {"product_id": "DOGE-USD"}, "unknown-product", "DOGE-USD is not traded here"),
+)
+
+
+def test_what_cannot_be_reviewed_is_refused_in_a_sentence(daybook: Daybook) -> None:
+    """A stale signal, one of the future and one of an unknown product are 422, say why, and leave nothing behind."""
+    before, headers = daybook.head(), key(daybook)
+    for minutes, changes, problem, words in REFUSED:
+        asof = time_text(daybook.system.market_clock() + timedelta(minutes=minutes))
+
+        answer = daybook.post("signals", opinion(daybook, asof=asof, **changes), "one", **headers)
+
+        assert (answer.status_code, problem_of(answer)) == (422, problem)
+        assert words in answer.json()["detail"]
+    assert daybook.head() == before
+
+
+def test_without_the_check_of_time_a_stale_signal_would_come_in(
+    daybook: Daybook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Planted: a check that finds everything timely lets yesterday's opinion into the log."""
+    monkeypatch.setattr(emitting, "untimely", lambda *_: None)
+    asof = time_text(daybook.system.market_clock() - timedelta(days=1))
+
+    answer = daybook.post("signals", opinion(daybook, asof=asof), "one", **key(daybook))
+
+    assert (answer.status_code, answer.json()["status"]) == (201, "expired")
+
+
+NO_SIGNALS: tuple[dict[str, object], ...] = (
+    {"score": 0.5},
+    {"score": "1.1"},
+    {"score": "NaN"},
+    {"confidence": "-0.1"},
+    {"asof": "2025-01-01T00:00:00"},
+    {"source": "rsi:BTC"},
+    {"source": ""},
+    {"horizon_s": 0},
+    {"entry": "-5"},
+    {"actor": "owner"},
+    {"product_id": "BTC"},
+)
+
+
+def test_a_body_that_says_no_signal_is_refused(daybook: Daybook) -> None:
+    """JSON numbers as scores, values out of range, naive times, unknown fields and odd names are 400."""
+    headers = key(daybook)
+    for changes in NO_SIGNALS:
+        answer = daybook.post("signals", opinion(daybook, **changes), "one", **headers)
+        assert (changes, answer.status_code, problem_of(answer)) == (changes, 400, "invalid-request")
+
+
+def test_no_key_no_signal(daybook: Daybook) -> None:
+    """Without an Idempotency-Key nothing is done."""
+    answer = daybook.post("signals", opinion(daybook), None, **key(daybook))
+
+    assert (answer.status_code, problem_of(answer)) == (400, "idempotency-key-needed")
+
+
+def test_age_and_sameness_by_themselves() -> None:
+    """Age counts to the very second, ours is the price, and scores are kept at six places, half to even."""
+    at = utc_time("2026-01-05T12:00:00Z")
+    signal = SignalEmitted.model_validate(
+        {
+            "bot_id": "x",
+            "bot_version": "1",
+            "parameters_hash": "-",
+            "instrument": "BTC-USD",
+            "asof": at,
+            "price": Decimal(5),
+            "score": Decimal(1),
+            "confidence": Decimal(1),
+        }
+    )
+    longest = timedelta(minutes=10)
+
+    assert untimely(signal, at + longest, longest) is None
+    assert untimely(signal, at + longest + timedelta(seconds=1), longest) is not None
+    assert untimely(signal, at - timedelta(seconds=10), longest) is None
+    assert untimely(signal, at - timedelta(seconds=11), longest) is not None
+    assert same(signal, signal.model_copy(update={"price": Decimal(6)}))
+    assert not same(signal, signal.model_copy(update={"note": "more"}))
+    assert six_places(Decimal("0.0000005")) == 0

@@ -1,0 +1,204 @@
+"""P&L, performance and equity over HTTP. Every answer is held to the OpenAPI document besides."""
+
+import re
+from collections.abc import Iterator
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from ledger.events import AssetDeposited, MarkRecorded, PortfolioOpened, SplitRecorded
+from ledger.projections.portfolio import portfolio_id_of
+from ledger.values import Asset, Instrument, Side, time_text
+from tests.support.api_system import BUY, Daybook, open_daybook, problem_of
+from tests.support.events import ACCOUNT, START, Step, Story
+
+PATHS = ("portfolio/pnl", "portfolio/performance", "portfolio/equity")
+GROUPS = ("day", "asset", "opened_by", "closed_by")
+
+
+@pytest.fixture
+def daybook(database_url: str, tmp_path: Path) -> Iterator[Daybook]:
+    """A new Daybook with a purchase and a sale."""
+    with open_daybook(database_url, tmp_path) as running:
+        running.pass_seconds(2)
+        for side, size in (("buy", "50"), ("sell", "20")):
+            answer = running.post("trades/execute", BUY | {"side": side, "quote_size": size}, side)
+            assert answer.status_code == 201, answer.text
+            running.pass_seconds(2)
+        yield running
+
+
+def test_pnl_adds_up_however_it_is_grouped(daybook: Daybook) -> None:
+    """The parts of every grouping add up to the realised P&L of the portfolio; by hand is by hand."""
+    portfolio = daybook.read("portfolio")
+
+    for group in GROUPS:
+        answer = daybook.read("portfolio/pnl", group=group)
+        assert answer["group"] == group
+        assert sum(Decimal(part["realized_pnl"]) for part in answer["parts"]) == Decimal(portfolio["realized_pnl"])
+        assert answer["unrealized_pnl"] == portfolio["unrealized_pnl"]
+    assert daybook.read("portfolio/pnl")["group"] == "day"
+    assert {"manual"} == {part["name"] for part in daybook.read("portfolio/pnl", group="closed_by")["parts"]}
+
+
+def test_equity_ends_with_what_the_portfolio_is_worth(daybook: Daybook) -> None:
+    """The last point of the curve is the portfolio's total value, and all money in it came from outside or was earned."""
+    portfolio, answer = daybook.read("portfolio"), daybook.read("portfolio/equity")
+
+    last = answer["points"][-1]
+    assert (last["equity"], last["cash"]) == (portfolio["total_value"], portfolio["cash"])
+    assert sum(Decimal(point["flow"]) for point in answer["points"]) == Decimal(10000)
+    earned = Decimal(portfolio["realized_pnl"]) + Decimal(portfolio["unrealized_pnl"])
+    assert Decimal(last["equity"]) == Decimal(10000) + earned
+
+
+def test_performance_rests_on_the_same_figures(daybook: Daybook) -> None:
+    """Performance, equity and P&L tell of one portfolio; what a young life cannot say is null, with a note."""
+    portfolio, answer = daybook.read("portfolio"), daybook.read("portfolio/performance")
+
+    assert answer["equity"] == portfolio["total_value"]
+    assert answer["day_change"] == daybook.read("portfolio/equity")["day_change"]
+    assert answer["closed_lots"]["count"] == 1
+    assert answer["closed_lots"]["realized_pnl"] == portfolio["realized_pnl"]
+    assert Decimal(answer["profit"]) == Decimal(answer["equity"]) - 10000
+    assert Decimal(answer["time_weighted_return"]) == round(Decimal(answer["profit"]) / 10000, 12)
+    assert answer["sharpe"] is answer["money_weighted_return"] is answer["cagr"] is None
+    assert [note.partition(":")[0] for note in answer["notes"]] == [
+        "CAGR is not told",
+        "the money-weighted rate is not told",
+        "fewer than two full days are measured",
+    ]
+
+
+def long_life(daybook: Daybook) -> None:
+    """A portfolio called "long": 1000 in coins that change every day for 40 days, and a split of coins without a mark."""
+    story = Story("long")
+    opened = PortfolioOpened(name="long", base_currency=Asset("USD"))
+    coins = AssetDeposited(account=ACCOUNT, asset=Asset("BTC"), quantity=Decimal(10), cost=Decimal(900))
+    split = SplitRecorded(asset=Asset("ETH"), numerator=2, denominator=1)
+    events = [story.new(opened, at=START), story.new(mark(100), at=START), story.new(coins, at=START)]
+    for day in range(40):
+        events.append(story.new(mark(100 + day * 7 % 11), at=START + timedelta(days=day, hours=5)))
+    events.append(story.new(split, at=START + timedelta(days=20)))
+    daybook.system.book.record(portfolio_id_of("long"), events)
+
+
+def mark(price: int) -> MarkRecorded:
+    return MarkRecorded(instrument=Instrument("BTC-USD"), price=Decimal(price), source="test")
+
+
+def test_a_longer_life_has_all_its_figures(daybook: Daybook) -> None:
+    """Days give every figure as text; how long a year is and what is free of risk the asker says."""
+    long_life(daybook)
+
+    plain = daybook.read("portfolio/performance", portfolio="long")
+    other = daybook.read("portfolio/performance", portfolio="long", periods_per_year="252", risk_free="0.05")
+
+    closed = plain.pop("closed_lots")
+    assert {name for name, value in plain.items() if value is None} == set()
+    assert closed["count"] == 0
+    assert closed["win_rate"] is None
+    assert [note.partition(":")[0] for note in plain["notes"]] == [
+        "CAGR rests on 39 days, less than a year",
+        "the money-weighted rate rests on 39 days, less than a year",
+    ]
+    assert (plain["full_days"], plain["equity"], plain["net_flows"]) == (39, "1090", "1000")
+    assert plain["time_weighted_return"] == "0.09"
+    assert Decimal(other["volatility"]) ** 2 * 365 / 252 == pytest.approx(Decimal(plain["volatility"]) ** 2)
+    assert Decimal(other["sharpe"]) < Decimal(plain["sharpe"])
+    assert (other["periods_per_year"], other["risk_free"]) == ("252", "0.05")
+    points = daybook.read("portfolio/equity", portfolio="long")["points"]
+    assert len(points) == 40
+    assert [point["closed"] for point in points] == [True] * 39 + [False]
+
+
+def test_equity_comes_in_pages(daybook: Daybook) -> None:
+    """The newest days come first, each page in order of time; the pages together are the whole."""
+    long_life(daybook)
+    whole = daybook.read("portfolio/equity", portfolio="long", limit=500)
+    assert whole["next_cursor"] is None
+
+    told: list[object] = []
+    cursor: dict[str, str] = {}
+    for size in (15, 15, 10):
+        page = daybook.read("portfolio/equity", portfolio="long", limit=15, **cursor)
+        assert len(page["points"]) == size
+        assert page["day_change"] == whole["day_change"]
+        told, cursor = [*page["points"], *told], {"cursor": page["next_cursor"]}
+
+    assert told == whole["points"]
+    assert cursor == {"cursor": None}
+
+
+def test_what_was_not_bought_has_no_cost(daybook: Daybook) -> None:
+    """Coins of unknown cost that are sold show what they brought, apart from realised P&L; their cost is null."""
+    story = Story("gifts")
+    events = [
+        story.new(PortfolioOpened(name="gifts", base_currency=Asset("USD")), at=START),
+        story.new(AssetDeposited(account=ACCOUNT, asset=Asset("BTC"), quantity=Decimal(10), cost=None), at=START),
+        story.trade(Side.SELL, Step("sell", quantity=Decimal(2), price=Decimal(100))),
+    ]
+    daybook.system.book.record(portfolio_id_of("gifts"), events)
+
+    answer = daybook.read("portfolio/pnl", portfolio="gifts", group="asset")
+
+    assert (answer["realized_pnl"], answer["unknown_cost_proceeds"]) == ("0", "200")
+    assert answer["parts"] == [
+        {
+            "name": "BTC",
+            "realized_pnl": None,
+            "proceeds": "0",
+            "cost_basis": None,
+            "unknown_cost_proceeds": "200",
+            "matches": 1,
+        }
+    ]
+
+
+def test_the_future_is_no_past(daybook: Daybook) -> None:
+    """A time that neither the clock nor the portfolio's market has reached is refused; what the market has reached is not."""
+    system = daybook.system
+    now = max(system.clock(), system.market_clock())
+
+    refused = daybook.get("portfolio/performance", as_of=time_text(now + timedelta(hours=1)))
+
+    assert (refused.status_code, problem_of(refused)) == (400, "bad-time")
+    assert refused.json()["detail"].startswith("as_of: ")
+    assert daybook.read("portfolio", as_of=time_text(system.market_clock()))["position"] == daybook.head()
+
+
+def test_a_question_that_makes_no_sense_is_refused(daybook: Daybook) -> None:
+    """A parameter that is unknown, given twice or out of bounds is answered as a problem, never ignored."""
+    for path, kind in (
+        ("pnl?group=hour", "invalid-request"),
+        ("pnl?groups=day", "unknown-parameter"),
+        ("equity?group=day", "unknown-parameter"),
+        ("equity?limit=0", "bad-limit"),
+        ("equity?limit=501", "bad-limit"),
+        ("equity?cursor=now", "bad-cursor"),
+        ("performance?periods_per_year=0", "bad-number"),
+        ("performance?periods_per_year=1e3", "bad-number"),
+        ("performance?risk_free=-1", "bad-number"),
+        ("performance?risk_free=much", "bad-number"),
+        ("performance?risk_free=0&risk_free=1", "repeated-parameter"),
+    ):
+        answer = daybook.send("GET", f"portfolio/{path}")
+        assert (answer.status_code, problem_of(answer)) == (400, kind), path
+
+
+def test_no_answer_holds_a_number_with_a_point(daybook: Daybook) -> None:
+    """Money and ratios are text, times end in Z, and every answer says its log position, with a last slash or without."""
+    for path in PATHS:
+        answer = daybook.get(path)
+        assert re.search(r'"\w+":-?\d+[.eE]\d', answer.text) is None
+        assert all(time.endswith("Z") for time in re.findall(r'"(\d{4}-\d\d-\d\dT[^"]*)"', answer.text))
+        assert answer.headers["ETag"] == f'"{daybook.head()}"'
+        assert daybook.read(f"{path}/") == answer.json()
+
+
+def test_an_unknown_portfolio_is_not_found(daybook: Daybook) -> None:
+    """A portfolio that is not there has no figures."""
+    for path in PATHS:
+        assert problem_of(daybook.get(path, portfolio="nobody's")) == "unknown-portfolio"

@@ -1,0 +1,232 @@
+"""The past over HTTP: every read at any two times is what an independent replay of the log, cut there, gives."""
+
+import random
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
+from datetime import datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from api.http.routes import performance
+from ledger.booking.lots import Lot, Match, UnmatchedDisposal
+from ledger.log import point_in_time as cuts
+from ledger.log.envelope import Envelope
+from ledger.log.point_in_time import Cut
+from ledger.postgres.book import PostgresBook
+from ledger.postgres.log import read_stream
+from ledger.projections.book import fold_log
+from ledger.projections.bots import BotView
+from ledger.projections.cash import Balance
+from ledger.projections.holdings import Holding
+from ledger.projections.orders import OrderView
+from ledger.projections.portfolio import AccountView, PortfolioView
+from ledger.projections.signals import SignalView
+from ledger.projections.trades import TradeView
+from ledger.projections.valuation import worth_of
+from ledger.reports.equity import equity_history
+from ledger.reports.performance import performance_of
+from ledger.rows import MemoryRows, Row
+from ledger.values import decimal_text, time_text
+from tests.support.api_system import Daybook, open_daybook, problem_of
+from tests.support.events import START, SteppingClock, Story, realistic_batches, record_all
+
+NAME: Final = "elsewhere"
+KNOWN_STEP: Final = timedelta(seconds=40)
+FIGURES: Final = ("portfolio/pnl", "portfolio/performance", "portfolio/equity", "portfolio/lots")
+READS: Final = (*FIGURES, "portfolio", "accounts", "trades", "orders", "signals", "bots", "bots/signals", "events")
+
+
+@pytest.fixture
+def daybook(database_url: str, tmp_path: Path) -> Iterator[Daybook]:
+    """A Daybook with a portfolio of a long and varied life, recorded at times of its own."""
+    with open_daybook(database_url, tmp_path) as running:
+        story = Story(NAME)
+        record_all(
+            PostgresBook(running.system.engine, SteppingClock(step=KNOWN_STEP)), story, realistic_batches(story, 150)
+        )
+        yield running
+
+
+def replayed(log: list[Envelope], cut: Cut) -> MemoryRows:
+    """The naive answer: of what was known, each event is asked for its time and for those of what it answers."""
+    known = {one.event_id: one for one in log if cut.known_at is None or one.recorded_at <= cut.known_at}
+    return fold_log(counted(log, cut), MemoryRows(recorded=known.get))
+
+
+def counted(log: list[Envelope], cut: Cut) -> list[Envelope]:
+    """The events of the naive answer."""
+    known = {one.event_id: one for one in log if cut.known_at is None or one.recorded_at <= cut.known_at}
+
+    def happened(one: Envelope) -> bool:
+        if cut.as_of is None or one.type in ("PortfolioOpened", "AccountOpened"):
+            return True
+        named = (getattr(one.event, name, None) for name in ("signal_id", "order_id", "reverses"))
+        in_time = one.type == "TradeReversed" or one.occurred_at <= cut.as_of
+        return in_time and all(happened(known[name]) for name in named if name in known)
+
+    return [one for one in known.values() if happened(one)]
+
+
+def plain(value: object) -> object:
+    """The value as JSON has it."""
+    if isinstance(value, Decimal):
+        return decimal_text(value)
+    if isinstance(value, datetime):
+        return time_text(value)
+    return value if value is None or isinstance(value, bool | int) else str(value)
+
+
+def shared(row: Any, answer: Mapping[str, Any]) -> dict[str, object]:
+    """The fields that the row and its answer both have, as the row has them."""
+    return {field.name: plain(getattr(row, field.name)) for field in fields(row) if field.name in answer}
+
+
+def same(answers: list[dict[str, Any]], rows: list[Any]) -> None:
+    """Each answer says what its row says, and there are as many of them."""
+    assert len(answers) == len(rows)
+    for answer, row in zip(answers, rows, strict=True):
+        said = shared(row, answer)
+        assert len(said) >= 3, "they have something to compare"
+        assert said == {name: answer[name] for name in said}
+
+
+def newest(rows: MemoryRows, kind: type[Row]) -> list[Any]:
+    return sorted(rows.history(kind), key=lambda row: getattr(row, "position"), reverse=True)  # noqa: B009
+
+
+def check(daybook: Daybook, log: list[Envelope], cut: Cut) -> None:
+    """All that can be read at the cut agrees with the replay there."""
+    asked = {"portfolio": NAME} | {
+        name: time_text(at) for name, at in (("as_of", cut.as_of), ("known_at", cut.known_at)) if at
+    }
+    rows = replayed(log, cut)
+    if next(rows.where(PortfolioView), None) is None:
+        for path in READS:
+            answer = daybook.get(path, **asked)
+            assert (answer.status_code, problem_of(answer)) == (404, "unknown-portfolio")
+        return
+    portfolio, worth = daybook.read("portfolio", **asked), worth_of(rows)
+    said = shared(worth, portfolio)
+    del said["positions"]
+    assert said == {name: portfolio[name] for name in said}
+    same(portfolio["positions"], list(worth.positions))
+    assert portfolio["position"] == sum(1 for one in log if cut.known_at is None or one.recorded_at <= cut.known_at)
+    check_lists(daybook, asked, rows)
+    check_positions(daybook, asked, rows)
+    check_figures(daybook, asked, rows, counted(log, cut), cut)
+    held = [one for one in reversed(log) if cut.holds(one)][:500]
+    events = daybook.read("events", **asked, limit=500)["items"]
+    assert [one["event_id"] for one in events] == [str(one.event_id) for one in held]
+
+
+def check_lists(daybook: Daybook, asked: dict[str, str], rows: MemoryRows) -> None:
+    for path, kind in (("trades", TradeView), ("orders", OrderView), ("signals", SignalView)):
+        same(daybook.read(path, **asked, limit=500)["items"], newest(rows, kind)[:500])
+    same(daybook.read("bots", **asked), list(rows.where(BotView)))
+    assert [one["bot_id"] for one in daybook.read("bots/signals", **asked)] == [
+        one.bot_id for one in rows.where(BotView)
+    ]
+    accounts = daybook.read("accounts", **asked)
+    same([one for one in accounts if one["opened_at"] is not None], list(rows.where(AccountView)))
+    told = {(one["account"], each["asset"], each["quantity"]) for one in accounts for each in one["balances"]}
+    lying = [one for one in rows.where(Balance) if one.quantity]
+    assert told == {(one.account, one.asset, decimal_text(one.quantity)) for one in lying}
+
+
+def check_positions(daybook: Daybook, asked: dict[str, str], rows: MemoryRows) -> None:
+    for holding in rows.where(Holding):
+        found = daybook.read(f"portfolio/positions/{holding.asset}-USD", **asked, limit=500)
+        same(found["unmatched"], list(rows.history(UnmatchedDisposal, holding.asset)))
+        lots = list(rows.where(Lot, holding.asset))
+        costs = [decimal_text(lot.open_cost) if lot.cost_known else None for lot in lots]
+        same(found["open_lots"], lots)
+        assert [lot["open_cost"] for lot in found["open_lots"]] == costs
+        matches = list(rows.history(Match, holding.asset))
+        gains = sorted(decimal_text(one.realized_pnl) if one.cost_known else "unknown" for one in matches)
+        assert sorted(one["realized_pnl"] or "unknown" for one in found["matches"]) == gains
+
+
+def check_figures(daybook: Daybook, asked: dict[str, str], rows: MemoryRows, counts: list[Envelope], cut: Cut) -> None:
+    """P&L, lots, equity and performance are those of the rows and events of the replay."""
+    worth, matches = worth_of(rows), list(rows.history(Match))
+    for group in ("day", "asset"):
+        pnl = daybook.read("portfolio/pnl", **asked, group=group)
+        assert (pnl["realized_pnl"], pnl["unrealized_pnl"]) == (plain(worth.realized_pnl), plain(worth.unrealized_pnl))
+        names = [one.asset if group == "asset" else one.closed_at.date().isoformat() for one in matches]
+        assert [part["name"] for part in pnl["parts"]] == sorted(set(names))
+        for part in pnl["parts"]:
+            own = [one for one, name in zip(matches, names, strict=True) if name == part["name"]]
+            known = [one for one in own if one.cost_known]
+            assert part["matches"] == len(own)
+            assert part["realized_pnl"] == (plain(sum(one.realized_pnl for one in known)) if known else None)
+            brought = sum((one.proceeds for one in own if not one.cost_known), Decimal(0))
+            assert part["unknown_cost_proceeds"] == plain(brought)
+    lots = daybook.read("portfolio/lots", **asked)
+    told = [lot["quantity"] for lot in lots["open_lots"]]
+    assert sorted(told) == sorted(decimal_text(lot.open_quantity) for lot in rows.where(Lot))
+    history = equity_history(rows, counts, cut.as_of)
+    equity = daybook.read("portfolio/equity", **asked, limit=500)
+    same(equity["points"], list(history.closes))
+    assert equity["until"] == plain(history.until)
+    if history.closes:
+        assert equity["points"][-1]["equity"] == plain(worth.total_value)
+    answer = daybook.read("portfolio/performance", **asked)
+    figures = performance_of(rows, counts, until=cut.as_of)
+    for name in ("until", "equity", "day_change", "net_flows", "profit", "full_days"):
+        assert answer[name] == plain(getattr(figures, name)), name
+    assert answer["notes"] == list(figures.notes)
+    assert answer["closed_lots"]["count"] == figures.closed_lots.count
+
+
+def test_every_read_at_random_times_is_a_replay_cut_there(daybook: Daybook) -> None:
+    """At forty random pairs of times, and now, every read answers what a replay of the events known then gives."""
+    log = list(daybook.system.book.log.read(Story(NAME).portfolio_id))
+    dice, last = random.Random(11), max(one.occurred_at for one in log)
+    known = log[-1].recorded_at
+
+    def between(first: datetime, end: datetime) -> datetime:
+        return first + (end - first) * dice.randrange(-50, 1050) / 1000
+
+    pairs = [
+        (between(START, last) if kind != "known" else None, between(START, known) if kind != "as of" else None)
+        for kind in ("as of", "known", "both", "both") * 10
+    ]
+    for as_of, known_at in [(None, None), (START - timedelta(days=1), None), (last, known), *pairs]:
+        check(daybook, log, Cut(as_of, known_at))
+
+
+def test_a_cut_that_forgets_when_things_happened_is_found(daybook: Daybook, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planted: a past that counts every event as having happened is not what the replay gives."""
+    monkeypatch.setattr(cuts.AsOf, "counts", lambda *_: True)
+
+    with pytest.raises(AssertionError):
+        test_every_read_at_random_times_is_a_replay_cut_there(daybook)
+
+
+def test_figures_of_the_whole_log_are_found(daybook: Daybook, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planted: equity and performance that are told from all events, not from those of the cut."""
+    monkeypatch.setattr(
+        performance, "events_at", lambda reading, _: read_stream(reading.connection, reading.portfolio_id)
+    )
+
+    with pytest.raises(AssertionError):
+        test_every_read_at_random_times_is_a_replay_cut_there(daybook)
+
+
+def test_a_time_that_is_none_is_refused_by_every_read(daybook: Daybook) -> None:
+    """What is no time, or has no zone, is one sentence that names the parameter; a portfolio not open yet is not there."""
+    paths = (*READS, "portfolio/positions/BTC-USD")
+    for path in paths:
+        for name in ("as_of", "known_at"):
+            for text in ("yesterday", "", "2026-01-05", "2026-01-05T10:00:00", "2026-13-01T00:00:00Z", "10000"):
+                answer = daybook.get(path, portfolio=NAME, **{name: text})
+                assert (path, text, answer.status_code, problem_of(answer)) == (path, text, 400, "bad-time")
+                assert answer.json()["detail"].startswith(f"{name}: ")
+        ahead = daybook.get(path, portfolio=NAME, as_of="9999-01-01T00:00:00Z")
+        assert (path, ahead.status_code, problem_of(ahead)) == (path, 400, "bad-time")
+        early = daybook.get(path, portfolio=NAME, known_at="2020-01-01T00:00:00Z")
+        assert (early.status_code, problem_of(early)) == (404, "unknown-portfolio")
+        assert "2020-01-01T00:00:00Z" in early.json()["detail"]

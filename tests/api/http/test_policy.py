@@ -1,0 +1,96 @@
+"""Limits and targets over HTTP: what is set holds from then on, once, and what cannot be set is refused in a sentence."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from httpx import Response
+
+from ledger.projections.policy import LIMITS
+from tests.support.api_system import Daybook, open_daybook, problem_of
+
+
+@pytest.fixture
+def daybook(database_url: str, tmp_path: Path) -> Iterator[Daybook]:
+    """A new Daybook."""
+    with open_daybook(database_url, tmp_path) as running:
+        yield running
+
+
+def put(daybook: Daybook, path: str, value: str, key: str) -> Response:
+    headers = {"Idempotency-Key": key, "Content-Type": "application/json"}
+    return daybook.send("PUT", path, headers=headers, content=json.dumps({"value": value}))
+
+
+def remove(daybook: Daybook, path: str, key: str) -> Response:
+    return daybook.send("DELETE", path, headers={"Idempotency-Key": key})
+
+
+def limits(daybook: Daybook) -> dict[str, Any]:
+    return {one["limit"]: one["value"] for one in daybook.read("limits/")}
+
+
+def test_a_limit_that_is_set_is_in_force(daybook: Daybook) -> None:
+    """Every limit is listed with its default; a value that is set is listed instead, and stored once."""
+    assert set(limits(daybook)) == set(LIMITS)
+    before = daybook.head()
+
+    first, again = (put(daybook, "limits/daily_loss", "42.5", "one") for _ in range(2))
+
+    assert first.json() == again.json() == {"limit": "daily_loss", "value": "42.5", "default": "100"}
+    assert limits(daybook)["daily_loss"] == "42.5"
+    assert daybook.head() == before + 1
+
+
+def test_targets_are_set_changed_and_removed(daybook: Daybook) -> None:
+    """Targets of each kind are listed by name; the last value holds, and one that is removed is gone."""
+    for number, name in enumerate(("value", "reserve", "income-month", "allocation-BTC", "allocation-BTC")):
+        assert put(daybook, f"targets/{name}", str(number), f"set {number}").status_code == 200
+    found = {one["target"]: one for one in daybook.read("targets/")}
+    assert {name: one["value"] for name, one in found.items()} == {
+        "value": "0",
+        "reserve": "1",
+        "income-month": "2",
+        "allocation-BTC": "4",
+    }
+    assert (found["allocation-BTC"]["asset"], found["income-month"]["period"]) == ("BTC", "month")
+
+    first, again = (remove(daybook, "targets/income-month", "gone") for _ in range(2))
+    assert first.json() == again.json() == found["income-month"]
+    assert "income-month" not in [one["target"] for one in daybook.read("targets/")]
+    assert problem_of(remove(daybook, "targets/income-month", "again")) == "unknown-target"
+
+
+REFUSED = [
+    ("limits/none", "1", 404, "unknown-limit"),
+    ("limits/daily_loss", "-1", 400, "invalid-request"),
+    ("targets/wealth", "1", 404, "unknown-target"),
+    ("targets/allocation", "1", 404, "unknown-target"),
+    ("targets/income-year", "1", 404, "unknown-target"),
+    ("targets/value-BTC", "1", 404, "unknown-target"),
+    ("targets/allocation-BTC", "101", 422, "bad-target"),
+]
+
+
+def test_what_cannot_be_set_is_refused(daybook: Daybook) -> None:
+    """An unknown name and an impossible value are refused, and nothing is written."""
+    before = daybook.head()
+
+    for path, value, status, problem in REFUSED:
+        answer = put(daybook, path, value, "key")
+        assert (answer.status_code, problem_of(answer)) == (status, problem), path
+
+    assert daybook.head() == before
+
+
+def test_a_limit_decides_the_next_verdict(daybook: Daybook) -> None:
+    """A purchase that review let pass is rejected once the limit says so, with the rule in the answer."""
+    daybook.pass_seconds(2)
+    ticket = {"product_id": "BTC-USD", "side": "buy", "quote_size": "50"}
+    assert daybook.post("trades/preview", ticket).json()["approved"]
+
+    put(daybook, "limits/maximum_exposure_pct", "0.1", "tight")
+
+    assert not daybook.post("trades/preview", ticket).json()["approved"]

@@ -1,0 +1,290 @@
+"""Webhooks: whose message is believed, and that none is believed twice."""
+
+import hashlib
+import hmac
+import json
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from httpx import Response
+
+from api.cli import cli
+from api.http import webhooks
+from api.http.webhooks import Webhooks
+from ledger.values import Instrument, time_text
+from tests.support.api_system import Daybook, open_daybook, problem_of
+
+
+@pytest.fixture
+def daybook(database_url: str, tmp_path: Path) -> Iterator[Daybook]:
+    """A new Daybook whose market has moved for a few minutes."""
+    with open_daybook(database_url, tmp_path) as running:
+        running.pass_seconds(3)
+        yield running
+
+
+def hooks(daybook: Daybook) -> Webhooks:
+    found = daybook.client.app.state.webhooks
+    assert isinstance(found, Webhooks)
+    return found
+
+
+def opinion(daybook: Daybook, **changes: object) -> bytes:
+    """The body of a signal to buy BTC-USD at the market's present, with these changes."""
+    said = {"product_id": "BTC-USD", "asof": time_text(daybook.system.market_clock()), "score": "0.5"}
+    return json.dumps(said | changes).encode()
+
+
+def signed(daybook: Daybook, secret: str, body: bytes, seconds: int = 0) -> dict[str, str]:
+    """The headers of a message signed so many seconds from now."""
+    stamp = str(int(daybook.system.clock().timestamp()) + seconds)
+    signature = hmac.new(secret.encode(), stamp.encode() + b"." + body, hashlib.sha256).hexdigest()
+    return {"X-Daybook-Timestamp": stamp, "X-Daybook-Signature": f"sha256={signature}"}
+
+
+def send(daybook: Daybook, name: str, body: bytes, headers: Mapping[str, str] | None = None) -> Response:
+    """The answer to a message, which carries no token."""
+    return daybook.send("POST", f"webhooks/{name}", content=body, headers={"Authorization": "", **(headers or {})})
+
+
+def refused(answer: Response, status: int, problem: str, words: str) -> None:
+    assert (answer.status_code, problem_of(answer)) == (status, problem), answer.text
+    assert words in answer.json()["detail"]
+
+
+def test_a_signed_message_is_a_signal(daybook: Daybook) -> None:
+    """The signal is recorded under the webhook's name, judged like any other, and answered."""
+    secret, body = hooks(daybook).add("model", "signal", {}), opinion(daybook)
+
+    answer = send(daybook, "model", body, signed(daybook, secret, body))
+
+    assert answer.status_code == 201, answer.text
+    assert (answer.json()["bot_id"], answer.json()["status"]) == ("webhook:model", "rejected")
+    story = daybook.read(f"signals/{answer.json()['signal_id']}")["story"]
+    assert story[0]["actor"] == "webhook:model"
+
+
+def test_whatever_is_altered_is_refused(daybook: Daybook) -> None:
+    """Another body, timestamp, name or secret, a cut signature and none at all: 401 in a sentence, and nothing is recorded."""
+    secret, body = hooks(daybook).add("model", "signal", {}), opinion(daybook)
+    hooks(daybook).add("other", "signal", {})
+    headers, before = signed(daybook, secret, body), daybook.head()
+    altered = "the signature does not belong to this webhook, timestamp and body"
+    later = headers | {"X-Daybook-Timestamp": str(int(headers["X-Daybook-Timestamp"]) + 1)}
+
+    for name, sent, with_headers in (
+        ("model", body + b" ", headers),
+        ("model", opinion(daybook, score="-0.5"), headers),
+        ("model", body, later),
+        ("other", body, headers),
+        ("nowhere", body, headers),
+        ("model", body, signed(daybook, secret + "x", body)),
+        ("model", body, signed(daybook, "", body)),
+    ):
+        refused(send(daybook, name, sent, with_headers), 401, "not-authorized", altered)
+    for bad in (
+        {},
+        {"X-Daybook-Timestamp": headers["X-Daybook-Timestamp"]},
+        {"X-Daybook-Signature": headers["X-Daybook-Signature"]},
+        headers | {"X-Daybook-Signature": headers["X-Daybook-Signature"][:-1]},
+        headers | {"X-Daybook-Timestamp": "now"},
+    ):
+        refused(send(daybook, "model", body, bad), 401, "not-authorized", "send X-Daybook-Timestamp")
+    assert daybook.head() == before
+
+
+def test_a_message_is_good_for_five_minutes(daybook: Daybook) -> None:
+    """Signed up to 300 seconds before or after now by this machine's clock it is taken, beyond that it is refused."""
+    secret = hooks(daybook).add("model", "signal", {})
+    for seconds in (-310, 310):
+        body = opinion(daybook)
+        answer = send(daybook, "model", body, signed(daybook, secret, body, seconds))
+        refused(answer, 401, "timestamp-skewed", "300 s are allowed: sign it anew")
+    for seconds in (-250, 290):
+        body = opinion(daybook)
+        assert send(daybook, "model", body, signed(daybook, secret, body, seconds)).status_code == 201
+
+
+def test_a_message_is_taken_once(daybook: Daybook) -> None:
+    """The very same message again is 409, also after a restart of the clock's minute; signed anew it is the old signal."""
+    secret, body = hooks(daybook).add("model", "signal", {}), opinion(daybook)
+    headers = signed(daybook, secret, body)
+    first = send(daybook, "model", body, headers)
+    before = daybook.head()
+
+    refused(send(daybook, "model", body, headers), 409, "replayed", "this very message was taken before")
+    again = send(daybook, "model", body, signed(daybook, secret, body, 1))
+
+    assert again.json()["signal_id"] == first.json()["signal_id"]
+    assert daybook.head() == before
+
+
+def test_a_forgotten_nonce_would_be_noticed(daybook: Daybook, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planted: where no message is remembered, the replay is taken."""
+    monkeypatch.setattr(webhooks, "claim_nonce", lambda *_: True)
+    secret, body = hooks(daybook).add("model", "signal", {}), opinion(daybook)
+    headers = signed(daybook, secret, body)
+
+    assert [send(daybook, "model", body, headers).status_code for _ in range(2)] == [201, 201]
+
+
+def test_a_message_that_was_refused_is_not_used_up(daybook: Daybook) -> None:
+    """What could not be recorded may be sent again as it is: the message is remembered only together with its signal."""
+    secret = hooks(daybook).add("model", "signal", {})
+    body = opinion(daybook, asof=time_text(daybook.system.market_clock() + timedelta(minutes=1)))
+    headers = signed(daybook, secret, body)
+    refused(send(daybook, "model", body, headers), 422, "future-signal", "is not there yet")
+    daybook.pass_seconds(1)
+
+    assert send(daybook, "model", body, headers).status_code == 201
+
+
+def test_two_secrets_are_live_while_they_are_rotated(daybook: Daybook) -> None:
+    """After a rotation the new and the last secret are good, after the next one no longer the first; at once means now."""
+    first = hooks(daybook).add("model", "signal", {})
+    second = hooks(daybook).rotate("model")
+
+    def good(*secrets: str) -> list[bool]:
+        codes = []
+        for secret in secrets:
+            daybook.pass_seconds(1)
+            body = opinion(daybook)
+            codes.append(send(daybook, "model", body, signed(daybook, secret, body)).status_code)
+        return [code == 201 for code in codes]
+
+    assert good(first, second) == [True, True]
+    third = hooks(daybook).rotate("model")
+    assert good(first, second, third) == [False, True, True]
+    fourth = hooks(daybook).rotate("model", at_once=True)
+    assert good(third, fourth) == [False, True]
+    hooks(daybook).remove("model")
+    hooks(daybook).add("model", "signal", {})
+    assert good(fourth) == [False]
+
+
+def test_a_body_is_bounded_and_must_be_a_signal(daybook: Daybook) -> None:
+    """More than 256 KiB is 413; what is no signal is 400 with its fault, though the signature is right."""
+    secret = hooks(daybook).add("model", "signal", {})
+    huge = opinion(daybook, note="x" * 300_000)
+    refused(send(daybook, "model", huge, signed(daybook, secret, huge)), 413, "too-large", "256 KiB at most")
+    for body, words in ((b"", "JSON"), (b"[]", "object"), (b'{"score": "1"}', "product_id"), (b"\xff", "JSON")):
+        refused(send(daybook, "model", body, signed(daybook, secret, body)), 400, "invalid-request", words)
+
+
+# ── TradingView ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+TICKERS = {"BTCUSD": Instrument("BTC-USD")}
+
+
+def alert(daybook: Daybook, **changes: object) -> bytes:
+    """An alert as TradingView sends it, its placeholders filled in."""
+    said = {"ticker": "BTCUSD", "action": "buy", "time": time_text(daybook.system.market_clock()), "price": "50000.5"}
+    return json.dumps(said | changes).encode()
+
+
+def test_an_alert_with_the_passphrase_is_a_signal(daybook: Daybook) -> None:
+    """buy is +1, sell is -1, the alert's price is the entry; the same alert again is refused."""
+    secret = hooks(daybook).add("chart", "tradingview", TICKERS, passphrase=True)
+    body = alert(daybook, secret=secret)
+
+    answer = send(daybook, "chart", body)
+
+    assert answer.status_code == 201, answer.text
+    assert (answer.json()["bot_id"], answer.json()["score"]) == ("webhook:chart", "1")
+    event = daybook.read(f"signals/{answer.json()['signal_id']}")["story"][0]
+    assert json.loads(event["payload"])["entry"] == "50000.5"
+    assert secret not in event["payload"] + event["metadata"]
+    refused(send(daybook, "chart", body), 409, "replayed", "this very message was taken before")
+    daybook.pass_seconds(1)
+    assert send(daybook, "chart", alert(daybook, secret=secret, action="SELL")).json()["score"] == "-1"
+
+
+def test_a_passphrase_is_good_only_where_it_was_chosen(daybook: Daybook) -> None:
+    """A wrong passphrase is 401, and so is any in the body of a webhook whose messages must be signed; signed it is taken."""
+    passphrase = hooks(daybook).add("chart", "tradingview", TICKERS, passphrase=True)
+    secret = hooks(daybook).add("strict", "tradingview", TICKERS)
+    for wrong in ({}, {"secret": ""}, {"secret": secret}, {"secret": passphrase[:-1]}, {"secret": "é"}):
+        refused(
+            send(daybook, "chart", alert(daybook, **wrong)), 401, "not-authorized", "the webhook's secret in the body"
+        )
+    refused(send(daybook, "strict", alert(daybook, secret=secret)), 401, "not-authorized", "send X-Daybook-Timestamp")
+    body = alert(daybook)
+    assert send(daybook, "strict", body, signed(daybook, secret, body)).status_code == 201
+
+
+def test_nobody_learns_which_webhooks_there_are(daybook: Daybook) -> None:
+    """Who knows no secret has the same answer of a webhook of either sort and of a name that is none, whatever was sent."""
+    hooks(daybook).add("chart", "tradingview", TICKERS, passphrase=True)
+    hooks(daybook).add("strict", "tradingview", TICKERS)
+    hooks(daybook).add("model", "signal", {})
+    bodies = [b"", b"{", b"[1]", b"\xff", b'{"secret": 1}', b'{"secret": "x"}', alert(daybook), opinion(daybook)]
+    bodies += [alert(daybook, secret="wrong"), alert(daybook, secret="wrong", quantity=1), b"[" * 100_000]
+    for body in bodies:
+        for headers in (
+            {},
+            {"X-Daybook-Timestamp": "now"},
+            signed(daybook, "wrong", body),
+            signed(daybook, "", body, -900),
+        ):
+            answers = [
+                send(daybook, name, body, headers) for name in ("chart", "strict", "model", "nowhere", "n%C3%B6")
+            ]
+            told = {
+                (one.status_code, one.json()["type"], one.json()["detail"], str(sorted(one.headers))) for one in answers
+            }
+            assert {status for status, *_ in told} == {401}, (body[:50], headers, told)
+            assert len(told) == 1
+
+
+NO_ALERTS: tuple[tuple[dict[str, Any], int, str, str], ...] = (
+    ({"ticker": "ETHUSD"}, 422, "unknown-ticker", "'ETHUSD' is no ticker of this webhook (it knows: BTCUSD)"),
+    ({"action": "hold"}, 400, "invalid-request", "action"),
+    ({"price": 50000.5}, 400, "invalid-request", "write it as text in quotes"),
+    ({"time": "1767614400"}, 400, "invalid-request", "is not an ISO-8601 time"),
+    ({"time": "2020-01-01T00:00:00Z"}, 422, "stale-signal", "is stale"),
+    ({"quantity": "1"}, 400, "invalid-request", "quantity"),
+)
+
+
+def test_an_alert_that_cannot_be_used_is_refused_in_a_sentence(daybook: Daybook) -> None:
+    """Unknown tickers and actions, JSON numbers, stale times and unknown fields are each told."""
+    secret = hooks(daybook).add("chart", "tradingview", TICKERS, passphrase=True)
+    for changes, status, problem, words in NO_ALERTS:
+        refused(send(daybook, "chart", alert(daybook, secret=secret, **changes)), status, problem, words)
+
+
+# ── the command ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_command_adds_lists_rotates_and_removes(daybook: Daybook, database_url: str, tmp_path: Path) -> None:
+    """What `daybook webhook` does holds in the Daybook that is running; a secret is printed once and in no list."""
+
+    def run(*words: str) -> Result:
+        env = {"DAYBOOK_DATABASE_URL": database_url, "DAYBOOK_DATA_DIR": str(tmp_path)}
+        return CliRunner().invoke(cli, ["webhook", *words], env=env)
+
+    secret = run("add", "model").stdout.strip()
+    body = opinion(daybook)
+    assert send(daybook, "model", body, signed(daybook, secret, body)).status_code == 201
+    new = run("rotate", "model").stdout.strip()
+    chart = run("add", "chart", "--template", "tradingview", "--passphrase", "--map", "BTCUSD=BTC-USD").stdout.strip()
+    assert send(daybook, "chart", alert(daybook, secret=chart)).status_code == 201
+
+    listed = run("list", "--json").stdout
+    assert [one["live_secrets"] for one in json.loads(listed)] == [1, 2]
+    assert not any(one in listed + run("list").stdout for one in (secret, new, chart))
+    assert run("remove", "chart").exit_code == 0
+    for words, code in (
+        (("remove", "chart"), 1),
+        (("rotate", "chart"), 1),
+        (("add", "model"), 1),
+        (("add", "a/b"), 1),
+        (("add", "x", "--passphrase"), 2),
+        (("add", "x", "--template", "tradingview"), 2),
+        (("add", "x", "--template", "tradingview", "--map", "BTCUSD"), 2),
+    ):
+        assert run(*words).exit_code == code, words

@@ -1,0 +1,521 @@
+"""The market loop: the same candles give the same events, however they arrive and whatever interrupts them."""
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any, ClassVar
+from uuid import UUID
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from api.runtime.market_loop import MARK_EVERY_S, MarketClock, MarketLoop
+from execution.exchanges.paper.exchange import PaperExchange
+from execution.orders.restore_paper import balances_of
+from ledger.events import (
+    BotFailed,
+    BotRegistered,
+    BotStarted,
+    MarkRecorded,
+    OrderClosed,
+    SignalApproved,
+    SignalEmitted,
+    SignalExpired,
+    SignalRejected,
+    TradeExecuted,
+)
+from ledger.projections.book import Book, MemoryBook
+from ledger.projections.bots import BotView
+from ledger.projections.invariants import broken_identities
+from ledger.projections.orders import OrderView
+from ledger.projections.policy import signal_policy
+from ledger.values import Instrument, derived_id
+from signals.bot import Needs, Parameters, Signal, Window
+from signals.market import Candle, FeedUnavailable, Quote
+from signals.registry import BUILT_IN
+from signals.runner import evaluate, signal_id
+from tests.support.events import SteppingClock
+from tests.support.paper_market import MINUTE, bar
+from tests.support.programs import WARMUP, Program, open_portfolio, quick_bots, story_of, tape
+from tests.support.trading import BTC, NOON, KillAt, Killed, Room, Script, ScriptedExchange, market
+
+LENGTH = 140
+TAPE = tape(LENGTH)
+VERDICTS = (SignalApproved, SignalRejected, SignalExpired)
+
+
+def portfolio(book: Book, name: str, bots: list[BotRegistered] | None = None) -> UUID:
+    portfolio_id = derived_id("program")
+    if name:
+        portfolio_id = derived_id("program", name)
+    open_portfolio(book, portfolio_id, TAPE, quick_bots() if bots is None else bots)
+    return portfolio_id
+
+
+def memory() -> MemoryBook:
+    return MemoryBook(SteppingClock())
+
+
+def in_one_go() -> list[Any]:
+    """The story of the tape, a candle at a time and without interruption."""
+    book = memory()
+    program = Program(book, portfolio(book, ""), TAPE)
+    for _ in range(LENGTH):
+        program.play(1)
+    return story_of(book, derived_id("program"))
+
+
+CLEAN = in_one_go()
+
+
+def test_the_tape_is_worth_testing_with() -> None:
+    """The clean story has many signals, verdicts of two kinds, and closed trades."""
+    types = [told[1] for told in CLEAN]
+
+    assert types.count("SignalEmitted") >= 40
+    assert types.count("SignalApproved") >= 2
+    assert types.count("SignalRejected") >= 10
+    assert types.count("TradeExecuted") >= 2
+    assert types.count("MarkRecorded") == LENGTH
+
+
+# --- however the candles arrive ---------------------------------------------------------------------------------------
+
+ticks = st.lists(st.tuples(st.integers(0, 70), st.booleans()), max_size=8)
+
+
+def in_pieces(book: Book, pieces: list[tuple[int, bool]], name: str = "", **options: Any) -> list[Any]:
+    """The story when ticks come after so many candles each, and the program starts anew where a piece says so."""
+    portfolio_id = portfolio(book, name)
+    program = Program(book, portfolio_id, TAPE, **options)
+    for candles, restarts in pieces:
+        program.play(candles)
+        if restarts:
+            program = Program(book, portfolio_id, TAPE, **options)
+    program.play_out()
+    return story_of(book, portfolio_id)
+
+
+@settings(max_examples=15)
+@given(ticks)
+def test_bursts_and_restarts_change_nothing(pieces: list[tuple[int, bool]]) -> None:
+    """One candle a tick or fifty, in one run or in many: every event, its time and its place in the log are the same."""
+    assert in_pieces(memory(), pieces) == CLEAN
+
+
+def test_bursts_and_restarts_change_nothing_in_the_database(book: Book) -> None:
+    """The same holds for every kind of book."""
+    assert in_pieces(book, [(7, True), (60, False), (1, True)]) == CLEAN
+
+
+class SeesAhead(MarketLoop):
+    """Planted: bots see everything that the feed has released."""
+
+    def _ask(self, bots: Sequence[BotView], ahead: Sequence[Candle]) -> None:
+        super()._ask(bots, [])
+
+
+class FeedsClock(MarketClock):
+    """Planted: market time is where the feed is, not where we are."""
+
+    def __call__(self) -> datetime:
+        return self._feed.now()
+
+
+@pytest.mark.parametrize("planted", [{"loop": SeesAhead}, {"clock": FeedsClock}])
+def test_a_loop_that_runs_ahead_of_itself_is_found(planted: dict[str, Any]) -> None:
+    """Planted: what depends on how many candles came at once gives another story."""
+    assert in_pieces(memory(), [(50, False), (50, False)], **planted) != CLEAN
+
+
+# --- whatever interrupts it -------------------------------------------------------------------------------------------
+
+
+def effects_of_the_tape() -> list[str]:
+    """Every recording and call to the venue on the tape, each before and after."""
+    seen: list[str] = []
+
+    def hook(side: str, effect: str) -> None:
+        if effect != "read":
+            seen.append(f"{side} {effect}")
+
+    book = memory()
+    Program(book, portfolio(book, ""), TAPE, hook).play_out()
+    return seen
+
+
+EFFECTS = effects_of_the_tape()
+OF_ORDERS = [number for number, effect in enumerate(EFFECTS, 1) if "Signal" not in effect and "Mark" not in effect]
+"""The numbers of the effects that concern orders, counted from 1."""
+
+
+class Broken(Exception):
+    """Something failed that may work the next time."""
+
+
+def failing_once(number: int) -> list[Any]:
+    """The story when a tick raises at this effect and is called again."""
+    book, kill = memory(), KillAt({number})
+
+    def hook(side: str, effect: str) -> None:
+        try:
+            kill(side, effect)
+        except Killed as killed:
+            raise Broken(effect) from killed
+
+    program = Program(book, portfolio(book, ""), TAPE, hook)
+    while program.loop.candles < LENGTH:
+        with suppress(Broken):
+            program.play(10)
+    return story_of(book, derived_id("program"))
+
+
+def test_a_tick_that_fails_is_repeated_without_doubling() -> None:
+    """Whatever fails in a tick, when it is called again the same events come out, each once.
+
+    An attempt that fails before it is sent is the exception: nobody knows that, so it is asked about and never sent.
+    """
+    others = sorted(set(range(1, len(EFFECTS) + 1)) - set(OF_ORDERS))
+    for number in (*OF_ORDERS[:24], *OF_ORDERS[24::5], *others[:: len(others) // 12]):
+        told = failing_once(number)
+        if EFFECTS[number - 1] in ("after OrderSubmitted", "before submit"):
+            assert "not_placed" in str(told)
+        else:
+            assert told == CLEAN, f"failed at {number}: {EFFECTS[number - 1]}"
+
+
+def opinions_on_the_tape() -> tuple[set[UUID], set[UUID]]:
+    """The ids of the signals in which a bot's opinion changes, and of all that a bot could tell: worked out from candles alone."""
+    book, changes, all_told = memory(), set(), set()
+    with book.reading(portfolio(book, "")) as reading:
+        cards, policy = list(reading.rows.where(BotView)), signal_policy(reading.rows)
+    for card in cards:
+        band: int | None = None
+        for end in range(WARMUP + 1, WARMUP + LENGTH + 1):
+            candles = TAPE[:end]
+            event = evaluate(card, candles, policy, candles[-1].closed_at).signal_event
+            if event is not None:
+                all_told.add(signal_id(event))
+                if policy.band(event.score) != band:
+                    changes.add(signal_id(event))
+                band = policy.band(event.score)
+    return changes, all_told
+
+
+CHANGES, OPINIONS = opinions_on_the_tape()
+
+
+def finished_after(numbers: set[int], book: Book, name: str, loop: type[MarketLoop] = MarketLoop) -> list[str]:
+    """What is wrong when the program is killed at these effects and started again each time."""
+    portfolio_id, hook = portfolio(book, name), KillAt(numbers)
+    done = False
+    while not done:
+        program = Program(book, portfolio_id, TAPE, hook, loop)
+        try:
+            program.play_out()
+            done = True
+        except Killed:
+            pass
+    envelopes = list(book.log.read(portfolio_id))
+    signals = {one.event_id for one in envelopes if isinstance(one.event, SignalEmitted)}
+    faults = [f"{len(CHANGES - signals)} changes of opinion are missing"] if CHANGES - signals else []
+    faults += [f"{len(signals - OPINIONS)} signals are no bot's opinion"] if signals - OPINIONS else []
+    judged = [one.event.signal_id for one in envelopes if isinstance(one.event, VERDICTS)]
+    if sorted(judged) != sorted(signals):
+        faults.append("not one verdict for each signal")
+    with book.reading(portfolio_id) as reading:
+        faults += [f"hangs as {one.status}" for one in reading.rows.where(OrderView) if one.status != "accepted"]
+        faults += [str(one) for one in broken_identities(reading.rows)]
+    return faults
+
+
+@settings(max_examples=25)
+@given(st.sets(st.one_of(st.integers(1, len(EFFECTS)), st.sampled_from(OF_ORDERS)), min_size=1, max_size=4))
+def test_a_program_killed_anywhere_misses_no_signal(numbers: set[int]) -> None:
+    """Killed at any effects and started again, every change of opinion is there once, judged once, and the books balance.
+
+    Whether an opinion that stands is told again follows from what came of its order, and so from where it was killed.
+    """
+    assert finished_after(numbers, memory(), "") == []
+
+
+def test_a_program_killed_anywhere_misses_no_signal_in_the_database(book: Book) -> None:
+    """The same for every kind of book, at effects all along the tape."""
+    for number in OF_ORDERS[3 :: len(OF_ORDERS) // 3]:
+        assert finished_after({number, number + 4}, book, str(number)) == []
+
+
+def test_a_program_that_resumes_behind_the_last_event_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planted: the candle that was being worked on is taken for done, and its signals are lost."""
+    from api.runtime import wiring
+    from tests.support import programs
+
+    honest = wiring.last_market_time
+
+    def behind(*known: Any) -> datetime | None:
+        at = honest(*known)
+        return None if at is None else at + timedelta(microseconds=1)
+
+    monkeypatch.setattr(programs, "last_market_time", behind)
+    assert any(finished_after({number}, memory(), "") for number in range(1, len(EFFECTS), 3))
+
+
+# --- bots -------------------------------------------------------------------------------------------------------------
+
+
+class TestBot:
+    """Does what it was made to do."""
+
+    __test__ = False
+    kind: ClassVar[str] = "test"
+    version: ClassVar[str] = "1"
+    Params: ClassVar[type[Parameters]] = Parameters
+
+    def __init__(self, act: Callable[[Window], float]) -> None:
+        self.act = act
+
+    def needs(self, params: Any) -> Needs:
+        return Needs(bars=1)
+
+    def evaluate(self, window: Window, params: Any) -> Signal | None:
+        return Signal(score=self.act(window))
+
+
+def test_bot(monkeypatch: pytest.MonkeyPatch, act: Callable[[Window], float]) -> BotRegistered:
+    """The registration of a bot that acts so."""
+    monkeypatch.setitem(BUILT_IN, "test", TestBot(act))
+    return BotRegistered(bot_id="a-test", kind="test", bot_version="1", instrument=BTC, timeframe="1m", parameters="{}")
+
+
+test_bot.__test__ = False  # type: ignore[attr-defined]
+
+
+def events(book: Book, portfolio_id: UUID, kind: type[Any]) -> list[Any]:
+    return [one.event for one in book.log.read(portfolio_id) if isinstance(one.event, kind)]
+
+
+def test_a_bot_that_raises_is_recorded_and_stops_nobody(monkeypatch: pytest.MonkeyPatch, book: Book) -> None:
+    """A bot that raises at some candle becomes BotFailed there, is not asked again, and the others go on as if alone."""
+
+    def fails_at_the_third(window: Window) -> float:
+        if window.asof >= TAPE[WARMUP + 2].closed_at:
+            raise RuntimeError("broken inside")
+        return 0.01
+
+    failing = test_bot(monkeypatch, fails_at_the_third)
+    portfolio_id = portfolio(book, "", [failing, *quick_bots()])
+    Program(book, portfolio_id, TAPE).play_out()
+
+    (failure,) = events(book, portfolio_id, BotFailed)
+    assert (failure.bot_id, failure.asof) == ("a-test", TAPE[WARMUP + 2].closed_at)
+    assert "broken inside" in failure.error
+    others = [one for one in events(book, portfolio_id, SignalEmitted) if one.bot_id != "a-test"]
+    assert len(others) == len([told for told in CLEAN if told[1] == "SignalEmitted"])
+
+
+def test_a_bot_that_contradicts_itself_fails_and_does_not_stop_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bot that says something else about the same candle keeps its first word and is stopped; the loop goes on."""
+    answers = iter([0.5, -0.5, 0.3])
+    book = memory()
+    moody = test_bot(monkeypatch, lambda _: next(answers))
+    portfolio_id = portfolio(book, "", [moody])
+    program = Program(book, portfolio_id, TAPE)
+    program.play(1)
+    open_again(book, portfolio_id, moody)
+
+    program.loop.evaluate_now("a-test")
+    program.play(1)
+
+    (failure,) = events(book, portfolio_id, BotFailed)
+    assert "something else the second time" in failure.error
+    assert [one.score for one in events(book, portfolio_id, SignalEmitted)] == [Decimal("0.5")]
+
+
+def open_again(book: Book, portfolio_id: UUID, bot: BotRegistered) -> None:
+    """The bot is registered and started anew, as if it had never said anything."""
+    from ledger.log.envelope import NewEvent
+
+    at = TAPE[WARMUP].closed_at
+    for number, event in enumerate((bot, BotStarted(bot_id=bot.bot_id))):
+        new_id = derived_id("again", number)
+        book.record(portfolio_id, [NewEvent(event, new_id, at, "test", new_id)])
+
+
+def test_a_bot_that_fails_again_is_recorded_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Started again after a failure, a bot that fails at the same candle with other words fails again, and no tick breaks."""
+    numbers = iter(range(9))
+
+    def fails(_: Window) -> float:
+        raise RuntimeError(f"failure {next(numbers)}")
+
+    book = memory()
+    failing = test_bot(monkeypatch, fails)
+    portfolio_id = portfolio(book, "", [failing])
+    program = Program(book, portfolio_id, TAPE)
+    program.play(1)
+    open_again(book, portfolio_id, failing)
+    program.loop.evaluate_now("a-test")
+
+    with book.reading(portfolio_id) as reading:
+        bot = reading.rows.get(BotView, "a-test")
+    assert bot is not None
+    assert bot.status == "failed"
+    assert len(events(book, portfolio_id, BotFailed)) == 2
+
+
+def test_asking_now_is_asking_at_the_last_candle(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bot asked by hand answers at the last closed candle and is judged like any other; nobody answers for no bot."""
+    book = memory()
+    portfolio_id = portfolio(book, "", [test_bot(monkeypatch, lambda _: 0.5)])
+    program = Program(book, portfolio_id, TAPE)
+    assert program.loop.evaluate_now("nobody") is None
+
+    evaluation = program.loop.evaluate_now("a-test")
+
+    assert evaluation is not None
+    assert evaluation.asof == TAPE[WARMUP - 1].closed_at
+    assert len(events(book, portfolio_id, SignalRejected)) == 1
+    assert program.loop.evaluations["a-test"] is evaluation
+
+
+# --- a live market ----------------------------------------------------------------------------------------------------
+
+
+class LiveFeed:
+    """A feed whose time is a clock's, with quotes; told what to say."""
+
+    label = "test"
+    simulated = False
+    mark_source = "live"
+    instruments: tuple[Instrument, ...] = (BTC,)
+    timeframe = MINUTE
+    interval_s = 1.0
+    finished = False
+
+    def __init__(self, clock: Callable[[], datetime]) -> None:
+        self.now = clock
+        self.candles: list[Candle] = []
+        self.said: list[Quote] = []
+        self.past: list[Candle] = []
+        self.down = False
+
+    def start(self, warmup_bars: int, resume_after: datetime | None) -> None: ...
+
+    def history(self, instrument: Instrument, bars: int) -> list[Candle]:
+        return self.past[-bars:]
+
+    def reach_back(self, instrument: Instrument, bars: int) -> None: ...
+
+    def poll(self) -> list[Candle]:
+        if self.down:
+            raise FeedUnavailable("the venue does not answer")
+        released, self.candles = self.candles, []
+        return released
+
+    def quotes(self) -> list[Quote]:
+        return self.said
+
+
+class Live:
+    """A loop on a live feed, with a scripted or the paper venue."""
+
+    def __init__(self, scripted: ScriptedExchange | None = None) -> None:
+        venue = "scripted" if scripted else "paper"
+        self.room = Room(memory(), "live", venue=venue)
+        self.feed = LiveFeed(self.room.clock)
+        clock = MarketClock(self.feed)
+        self.paper = PaperExchange((BTC,), balances_of(self.room.book, self.room.portfolio_id), clock)
+        self.service = self.room.service(scripted or self.paper)
+        self.real_seconds = 0.0
+        self.parts = (
+            self.room.book,
+            self.room.portfolio_id,
+            self.feed,
+            clock,
+            self.paper,
+            self.service,
+            lambda: self.real_seconds,
+        )
+        self.loop = MarketLoop(*self.parts)
+
+
+def test_orders_are_looked_after_while_the_market_cannot_be_heard() -> None:
+    """A feed that is down does not keep fills from being booked; the tick says that it is down."""
+    live = Live(ScriptedExchange((Script(states=("open", "filled"), told=((), (0, 1))),)))
+    live.room.mark()
+    live.room.request(live.service, market())
+    live.feed.down = True
+
+    with pytest.raises(FeedUnavailable):
+        live.loop.tick()
+
+    assert len(live.room.of(TradeExecuted)) == 2
+    assert len(live.room.of(OrderClosed)) == 1
+
+
+def test_a_feed_that_could_not_be_started_is_started_by_the_first_tick_that_can(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Until then no bot is asked, and who asks is told why; then every instrument has a price."""
+    live = Live()
+    live.room.tell(test_bot(monkeypatch, lambda _: 0.5))
+    answers = iter((False, False, True))
+
+    def start() -> None:
+        if not next(answers):
+            raise FeedUnavailable("not yet")
+
+    loop = MarketLoop(*live.parts, late_start=start)
+    for _ in range(2):
+        with pytest.raises(FeedUnavailable, match="not yet"):
+            loop.tick()
+    with pytest.raises(FeedUnavailable, match="could not be reached since the start"):
+        loop.evaluate_now("a-test")
+
+    live.feed.past = [bar(1)]
+    loop.tick()
+
+    assert not loop.unreached
+    assert len(live.room.of(MarkRecorded)) == 1
+
+
+def test_quotes_fill_paper_orders_and_are_marks() -> None:
+    """On a live feed a market order fills at the quoted far side at once, and the middle is recorded as a mark."""
+    live = Live()
+    live.room.mark()
+    live.room.request(live.service, market(base="0.5"))
+    live.feed.said = [Quote(BTC, Decimal(100), Decimal(101), NOON + timedelta(seconds=1))]
+
+    live.loop.tick()
+
+    (trade,) = live.room.of(TradeExecuted)
+    assert isinstance(trade, TradeExecuted)
+    assert (trade.price, trade.quantity) == (Decimal(101), Decimal("0.5"))
+    marks = [one.price for one in live.room.of(MarkRecorded) if isinstance(one, MarkRecorded)]
+    assert marks == [Decimal(100), Decimal("100.5")]
+
+
+def test_marks_are_recorded_once_a_real_second() -> None:
+    """However many candles pass, a mark is recorded at most once a real second; another candle's is recorded after it."""
+    live = Live()
+    live.feed.candles = [bar(number) for number in range(10)]
+    live.loop.tick()
+    assert len(live.room.of(MarkRecorded)) == 1
+
+    live.real_seconds += MARK_EVERY_S
+    live.feed.candles = [bar(11), bar(12)]
+    live.loop.tick()
+    assert len(live.room.of(MarkRecorded)) == 2
+
+
+def test_two_quotes_of_one_moment_do_not_stop_the_loop() -> None:
+    """A venue that says two prices under one time gives two marks, not a conflict."""
+    live = Live()
+    for ask in (101, 102):
+        live.feed.said = [Quote(BTC, Decimal(100), Decimal(ask), NOON)]
+        live.real_seconds += MARK_EVERY_S
+        live.loop.tick()
+
+    assert len(live.room.of(MarkRecorded)) == 2

@@ -1,0 +1,48 @@
+"""A leader that stands still within a transaction, as a process that is stopped or a machine that is paused does.
+
+    python -m tests.campaigns.frozen_program URL NAME SILENCE
+
+It leads the portfolio of the room NAME and stores a signal; when that is in the log and not committed yet, it stops itself
+(SIGSTOP). When it is let go on it says what became of the recording, and then what it is told when it wants to go on.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+
+from ledger.log.envelope import NewEvent
+from ledger.postgres.book import PostgresBook
+from ledger.postgres.database import DATABASE_GONE, WRITER, engine_for
+from ledger.postgres.leadership import NotLeader, PostgresLeadership
+from ledger.postgres.log import Raw
+from ledger.values import derived_id, system_clock
+
+
+def main(url: str, name: str, silence: str) -> None:
+    """Says `outcome: text` for the recording and for the confirmation after it, one line each."""
+    engine = engine_for(url, WRITER, silence)
+    book, portfolio_id = PostgresBook(engine, system_clock), derived_id("room", name)
+    leader = PostgresLeadership(book, engine, portfolio_id, "the frozen one", system_clock, silence)
+    last = list(book.log.read(portfolio_id))[-1]
+    new_id = derived_id("frozen", name)
+    event = NewEvent(last.event, new_id, last.occurred_at, "test", new_id)
+    say(lambda: leader.record([event], alongside=stand_still))
+    say(leader.confirm)
+
+
+def stand_still(_connection: Raw) -> None:
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def say(act: Callable[[], object]) -> None:
+    try:
+        act()
+    except (*DATABASE_GONE, NotLeader) as error:
+        sys.stdout.write(f"{type(error).__name__}: {error}".splitlines()[0] + "\n")
+    else:
+        sys.stdout.write("done: nothing was in its way\n")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

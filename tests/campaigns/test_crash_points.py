@@ -1,0 +1,94 @@
+"""Killed with `kill -9` at every point, a trader and its successors end with the venue's truth: 0 lost, 0 doubled, 0 silent.
+
+The lives of `tests/campaigns/crash_program.py` against a venue in a process of its own and a real database; see there.
+"""
+
+import json
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+BOTH: Final = ("binance", "luno")
+EVERY_PUSH: Final = (
+    ("--stories", "signal", "--outcomes", "filled,partial,reset,delayed,fills in disorder"),
+    ("--stories", "signal", "--outcomes", "refused,garbage,html,dropped,timeout"),
+)
+"""The venue fills, fills in part, takes the order and loses the answer, takes it late, refuses, answers nonsense, …"""
+
+
+def campaigns(database_url: str, *shares: tuple[str, ...]) -> list[dict[str, Any]]:
+    """What each share of a campaign has seen; they run side by side."""
+    with ThreadPoolExecutor(len(shares)) as pool:
+        return list(pool.map(lambda share: _campaign(database_url, *share), shares))
+
+
+def _campaign(database_url: str, *arguments: str) -> dict[str, Any]:
+    command = [sys.executable, "-m", "tests.campaigns.crash_campaign", database_url, *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def test_killed_at_every_point_nothing_is_lost_doubled_or_silent(database_url: str) -> None:
+    """Before, inside and after every commit and around every send, whatever the venue does: hundreds of runs."""
+    told = campaigns(database_url, *EVERY_PUSH)
+
+    assert [fault for one in told for fault in one["faults"]] == []
+    assert sum(one["kills"] for one in told) >= 180
+    assert all(one["endings"].get("filled", 0) >= 15 for one in told)
+    for event in ("OrderSubmitted", "OrderAccepted", "OrderRefused", "OutcomeUnknown", "TradeExecuted", "OrderClosed"):
+        assert all(sum(one["points"].get(f"{side} {event}", 0) for one in told) for side in ("before", "in", "after"))
+
+
+def test_a_trader_that_recovers_wrongly_is_found(database_url: str) -> None:
+    """Planted: sent before it is stored, sent again when the outcome is unknown, look-up skipped. Each does harm."""
+    planted = ("SendsFirst", "SendsAgain", "AsksNobody")
+    killed_after_the_send = ("--stories", "signal", "--outcomes", "reset", "--points", "8")
+    (told,) = campaigns(database_url, (*killed_after_the_send, "--planted", ",".join(planted)))
+
+    assert {fault.partition(",")[0] for fault in told["faults"]} == set(planted)
+
+
+def test_a_leader_that_was_stopped_in_front_of_its_send_does_not_send(database_url: str) -> None:
+    """SIGSTOP on the leader after it stored its attempt, another process takes over, SIGCONT: it neither sends nor stores."""
+    in_front_of_the_send = ("--stories", "signal", "--outcomes", "filled", "--paused", "--points", "8")
+    (told,) = campaigns(database_url, in_front_of_the_send)
+
+    assert (told["faults"], told["kills"], told["lives"] >= 3, told["sends"]) == ([], 1, True, 0)
+
+
+@pytest.mark.nightly
+def test_leaders_that_are_stopped_anywhere_double_nothing(database_url: str) -> None:
+    """Take-overs from a stopped leader at random points, at both venues: nothing is doubled, lost or silent."""
+    told = campaigns(
+        database_url, *(("--venue", venue, "--paused", "--random", "100", "--seed", "5") for venue in BOTH)
+    )
+
+    assert [fault for one in told for fault in one["faults"]] == []
+    assert sum(one["kills"] for one in told) >= 100
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("seed", [1, 2])
+def test_killed_at_random_points_also_during_recovery_nothing_is_lost(database_url: str, seed: int) -> None:
+    """Up to three lives in a row are killed, under any outcome, at both venues: two thousand runs in all."""
+    told = campaigns(database_url, *(("--venue", venue, "--random", "500", "--seed", str(seed)) for venue in BOTH))
+
+    assert [fault for one in told for fault in one["faults"]] == []
+    assert sum(one["kills"] for one in told) >= 1000
+    assert all(one["endings"]["filled"] >= 50 for one in told)
+
+
+@pytest.mark.nightly
+def test_killed_at_every_point_under_every_outcome_at_both_venues(database_url: str) -> None:
+    """All points of both stories under everything that a venue does here."""
+    told = campaigns(database_url, ("--venue", "binance"), ("--venue", "luno"))
+
+    assert [fault for one in told for fault in one["faults"]] == []
+    assert sum(one["kills"] for one in told) >= 1000

@@ -1,0 +1,143 @@
+"""A leader that stands still within a transaction: the server ends its session, and its successor goes on."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import psycopg
+import pytest
+from sqlalchemy import Engine, text
+
+from ledger.events import SignalApproved, SignalEmitted, TradeExecuted
+from ledger.log.envelope import NewEvent
+from ledger.postgres import views
+from ledger.postgres.book import PostgresBook
+from ledger.postgres.leadership import NotLeader, PostgresLeadership
+from ledger.postgres.log import Raw, raw
+from ledger.postgres.sessions import AT_LEISURE, IN_TRANSACTION, LEADER, at_leisure, in_haste, snapshot
+from ledger.values import Side, derived_id
+from tests.support.trading import ACCOUNT, BTC, NOON, Room, ScriptedExchange
+from tests.support.waiting import until
+
+ROOT = Path(__file__).resolve().parents[2]
+SHORT = "2s"
+"""Much longer than any two statements of the leader are apart before it stands still, on a starved machine too."""
+NEVER = "0"
+
+
+@contextmanager
+def frozen(url: str, room_name: str, silence: str) -> Iterator[subprocess.Popen[str]]:
+    """A leader of the room's portfolio that stands still within a recording."""
+    command = [sys.executable, "-m", "tests.campaigns.frozen_program", url, room_name, silence]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            _, status = os.waitpid(process.pid, os.WUNTRACED)
+            assert os.WIFSTOPPED(status), process.communicate()
+            yield process
+        finally:
+            process.kill()
+
+
+def told_by(process: subprocess.Popen[str]) -> list[str]:
+    """What the leader says once it is let go on, to its end."""
+    process.send_signal(signal.SIGCONT)
+    out, _ = process.communicate()
+    return out.splitlines()
+
+
+def successor(room: Room, engine: Engine) -> PostgresLeadership | None:
+    """The one that takes over, or None while the one before still holds the lock."""
+    assert isinstance(room.book, PostgresBook)
+    try:
+        return PostgresLeadership(room.book, engine, room.portfolio_id, "the successor", room.clock)
+    except NotLeader:
+        return None
+
+
+def test_a_successor_goes_on_where_a_leader_stands_still_within_a_transaction(
+    postgres_book: PostgresBook, engine: Engine, database_url: str
+) -> None:
+    """What the frozen one held is let go and undone; when it comes back it stores nothing, and is told who leads now."""
+    room = Room(postgres_book, "frozen")
+    room.mark()
+    room.signal()
+    with frozen(database_url, "frozen", SHORT) as old:
+        leader = until(lambda: successor(room, engine), "the take-over")
+        assert leader is not None
+        try:
+            room.service(ScriptedExchange(), sender="new", leadership=leader).step()
+            recording, confirming = told_by(old)
+        finally:
+            leader.close()
+
+    assert len(room.of(SignalApproved)) == 1
+    assert len(room.of(SignalEmitted)) == 1
+    assert recording.startswith("DatabaseUnavailable: this program stood still within a transaction")
+    assert confirming == f"NotLeader: another Daybook trades portfolio {room.portfolio_id} now: stop it first"
+
+
+def test_without_the_limit_a_leader_that_stands_still_blocks_everybody(
+    postgres_book: PostgresBook, engine: Engine, database_url: str
+) -> None:
+    """Planted: a server that bears every silence keeps what the frozen one has locked."""
+    room = Room(postgres_book, "blocked")
+    with frozen(database_url, "blocked", NEVER), engine.begin() as connection:
+        connection.execute(text("set local lock_timeout = '50ms'"))
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            raw(connection).execute("select lock_portfolio(%s)", (room.portfolio_id,))
+
+
+def test_every_connection_states_how_long_it_may_be_silent(engine: Engine) -> None:
+    """Whatever may hold locks is ended soon; what reads one moment may think, or wait for its reader, much longer."""
+    asked = "select extract(epoch from current_setting('idle_in_transaction_session_timeout')::interval)::int"
+    with engine.begin() as connection:
+        own = raw(connection)
+        found = [own.execute(asked).fetchone()]
+        at_leisure(own)
+        found.append(own.execute(asked).fetchone())
+        in_haste(own)
+        found.append(own.execute(asked).fetchone())
+    with snapshot(engine) as own:
+        found.append(own.execute(asked).fetchone())
+    with engine.begin() as connection:
+        found.append(raw(connection).execute(asked).fetchone())
+
+    assert (IN_TRANSACTION, AT_LEISURE, LEADER) == ("2min", "1h", "60s")
+    assert [row[0] for row in found if row is not None] == [120, 3600, 120, 3600, 120]
+
+
+def test_who_folds_much_again_has_time_to_think(postgres_book: PostgresBook, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A late entry behind many trades would never be stored if it were ended like one that stands still."""
+    monkeypatch.setattr(views, "MUCH", 5)
+    room = Room(postgres_book, "late")
+    limits: list[object] = []
+
+    def bought(number: int, minutes: int) -> None:
+        event_id = derived_id("bought", number)
+        trade = TradeExecuted(
+            account=ACCOUNT,
+            venue="scripted",
+            venue_trade_id=str(number),
+            instrument=BTC,
+            side=Side.BUY,
+            quantity=Decimal(1),
+            price=Decimal(100),
+            quote_rate=Decimal(1),
+        )
+        event = NewEvent(trade, event_id, NOON + timedelta(minutes=minutes), "owner", event_id)
+        postgres_book.record(room.portfolio_id, [event], alongside=limit_in)
+
+    def limit_in(connection: Raw) -> None:
+        limits.append(connection.execute("show idle_in_transaction_session_timeout").fetchone())
+
+    for number in range(10):
+        bought(number, number)
+    bought(10, -1)
+
+    assert limits == [(IN_TRANSACTION,)] * 10 + [(AT_LEISURE,)]

@@ -1,0 +1,346 @@
+"""What an adapter reads from a venue: rules, fills with their fees, own trades, open orders, balances; and what it sends."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal, localcontext
+from typing import Any
+
+import pytest
+
+from execution.exchanges.ccxt.venues import DECLARED, facts_of
+from execution.exchanges.exchange import Accepted, FoundOrder, NotPlaced, Refused, Unknown, VenueUnavailable
+from ledger.events.fields import Fee
+from ledger.values import ZERO, Instrument, Side
+from tests.support.simulated_venue import QUOTE, Place, place
+
+VENUES = ("binance", "luno")
+EARLIER = timedelta(minutes=1)
+
+
+@pytest.fixture(params=VENUES)
+def shop(request: pytest.FixtureRequest) -> Iterator[Place]:
+    """Each venue in turn."""
+    with place(request.param) as running:
+        yield running
+
+
+@pytest.fixture
+def binance() -> Iterator[Place]:
+    with place("binance") as running:
+        yield running
+
+
+@pytest.fixture
+def luno() -> Iterator[Place]:
+    with place("luno") as running:
+        yield running
+
+
+def fee(asset: str, amount: str) -> Fee:
+    return Fee(asset=asset, amount=Decimal(amount))  # type: ignore[arg-type]
+
+
+def test_rules_are_exact(binance: Place, luno: Place) -> None:
+    """Steps and minimums are the venue's own numbers; an instrument that it does not trade has none."""
+    rules = binance.exchange.rules(Instrument("BTC-USDT"))
+    assert rules is not None
+    assert (rules.tick, rules.lot, rules.minimum_size, rules.minimum_value) == (
+        Decimal("0.01"),
+        Decimal("0.00001"),
+        Decimal("0.00001"),
+        Decimal(5),
+    )
+    rules = luno.exchange.rules(Instrument("BTC-ZAR"))
+    assert rules is not None
+    assert (rules.tick, rules.lot, rules.minimum_size) == (Decimal(1), Decimal("0.000001"), Decimal("0.0001"))
+    assert rules.taker_fee == Decimal("0.006")
+    assert binance.exchange.rules(Instrument("XRP-USDT")) is None
+
+
+def test_nothing_is_read_while_the_venue_is_away(shop: Place) -> None:
+    """A venue that cannot be read says so, as VenueUnavailable, and is read again when it is back."""
+    shop.fault("maintenance", times=None)
+    for read in (
+        lambda: shop.exchange.rules(shop.ticket().instrument),
+        shop.exchange.balances,
+        shop.exchange.open_orders,
+        lambda: shop.exchange.own_trades(shop.ticket().instrument, shop.clock()),
+    ):
+        with pytest.raises(VenueUnavailable, match=shop.name):
+            read()
+    refused = shop.exchange.submit(shop.ticket())
+    assert isinstance(refused, Refused)
+    assert refused.text.startswith("not sent")
+    shop.control.delete("/control/faults")
+    assert shop.exchange.balances()
+
+
+def test_a_buy_sized_in_quote_spends_no_more(shop: Place) -> None:
+    """A market buy by quote spends at most that, whatever the venue calls it: on Luno the amount itself is the cost."""
+    ticket = shop.ticket()
+    assert isinstance(shop.exchange.submit(ticket), Accepted)
+    found, (fill,) = shop.exchange.find(ticket.client_order_id), shop.exchange.fills(ticket.client_order_id)
+
+    assert isinstance(found, FoundOrder)
+    assert found.filled == fill.quantity > 0
+    spent = fill.quantity * fill.price
+    assert QUOTE[shop.name] * Decimal("0.99") < spent <= QUOTE[shop.name]
+
+
+def test_luno_takes_no_market_buy_in_base(luno: Place) -> None:
+    """A market buy of 0.01 BTC is not sent to Luno, where it would mean 0.01 ZAR."""
+    refused = luno.exchange.submit(luno.ticket(base_size=Decimal("0.01")))
+
+    assert isinstance(refused, Refused)
+    assert refused.code == "bad_terms"
+    assert luno.placing_requests() == 0
+
+
+def test_luno_cents_are_cut_not_refused(luno: Place) -> None:
+    """A quote size with more places than the rand has is cut to whole cents before it is sent."""
+    ticket = luno.ticket(quote_size=Decimal("12000.123456"))
+    assert isinstance(luno.exchange.submit(ticket), Accepted)
+
+
+def test_luno_fees_are_those_of_the_raw_trade(luno: Place) -> None:
+    """ccxt tells no fee for a sale at Luno and the wrong one for an order; ours are the venue's own, buy and sell."""
+    luno.post("settings", {"fee_rate": "0.006"})
+    bought, sold = luno.ticket(), luno.ticket(Side.SELL)
+    for ticket in (bought, sold):
+        assert isinstance(luno.exchange.submit(ticket), Accepted)
+        luno.exchange.find(ticket.client_order_id)
+
+    assert luno.exchange.fills(bought.client_order_id)[0].fees == (fee("BTC", "0.00006000"),)
+    assert luno.exchange.fills(sold.client_order_id)[0].fees == (fee("ZAR", "72"),)
+    lost = [trade["fee"]["cost"] for trade in luno.client().fetch_my_trades("BTC/ZAR")]
+    assert lost == ["0.00006", None]
+
+
+@pytest.mark.parametrize(
+    ("fees_in", "buy", "sell"),
+    [
+        ("received", ("BTC", "0.00001"), ("USDT", "0.6")),
+        ("quote", ("USDT", "0.6"), ("USDT", "0.6")),
+        ("BNB", ("BNB", "0.001"), ("BNB", "0.001")),
+    ],
+)
+def test_binance_fees_come_in_three_currencies(
+    binance: Place, fees_in: str, buy: tuple[str, str], sell: tuple[str, str]
+) -> None:
+    """Fees are read from the fills, which the order itself does not tell, in whatever they were paid."""
+    binance.post("settings", {"fees_in": fees_in})
+    for side, expected in ((Side.BUY, buy), (Side.SELL, sell)):
+        ticket = binance.ticket(side)
+        assert isinstance(binance.exchange.submit(ticket), Accepted)
+        binance.exchange.find(ticket.client_order_id)
+        assert binance.exchange.fills(ticket.client_order_id)[0].fees == (fee(*expected),)
+
+
+@pytest.mark.parametrize("fault", ["fills_duplicated", "fills_reordered"])
+def test_fills_are_told_once_and_in_order(shop: Place, fault: str) -> None:
+    """Fills that the venue repeats or shuffles come out once each, oldest first."""
+    shop.post("settings", {"splits": 3})
+    ticket = shop.ticket()
+    assert isinstance(shop.exchange.submit(ticket), Accepted)
+    found = shop.exchange.find(ticket.client_order_id)
+    shop.fault(fault, times=None)
+
+    fills = shop.exchange.fills(ticket.client_order_id)
+
+    assert [one.venue_trade_id for one in fills] == ["1", "2", "3"]
+    assert isinstance(found, FoundOrder)
+    assert sum(one.quantity for one in fills) == found.filled
+
+
+def test_orders_fill_split_and_in_part_by_name(shop: Place) -> None:
+    """The next order fills in part and in three executions, the one after it as usual."""
+    for fault in ("split", "partial"):
+        shop.fault(fault)
+    shop.post("settings", {"rest": "waits"})
+    told = []
+    for _ in range(2):
+        ticket = shop.ticket()
+        assert isinstance(shop.exchange.submit(ticket), Accepted)
+        found = shop.exchange.find(ticket.client_order_id)
+        assert isinstance(found, FoundOrder)
+        told.append((found.state, len(shop.exchange.fills(ticket.client_order_id))))
+    assert told == [("open", 3), ("filled", 1)]
+
+
+def test_late_fills_are_told_later(shop: Place) -> None:
+    """While the venue does not tell the fills yet there are fewer than the order says, and later all of them."""
+    ticket = shop.ticket()
+    assert isinstance(shop.exchange.submit(ticket), Accepted)
+    found = shop.exchange.find(ticket.client_order_id)
+    shop.fault("fills_late")
+
+    assert isinstance(found, FoundOrder)
+    assert shop.exchange.fills(ticket.client_order_id) == []
+    assert sum(one.quantity for one in shop.exchange.fills(ticket.client_order_id)) == found.filled
+
+
+def test_two_markets_use_the_same_trade_ids(shop: Place) -> None:
+    """The first fill of either market has trade id 1, and each order gets its own."""
+    instruments = shop.venue.instruments[:2]
+    for instrument in instruments:
+        ticket = shop.ticket(instrument=instrument)
+        assert isinstance(shop.exchange.submit(ticket), Accepted)
+        shop.exchange.find(ticket.client_order_id)
+        (fill,) = shop.exchange.fills(ticket.client_order_id)
+        assert (fill.venue_trade_id, fill.client_order_id) == ("1", ticket.client_order_id)
+        assert [one.instrument for one in shop.exchange.own_trades(instrument, shop.clock() - EARLIER)] == [instrument]
+
+
+def test_a_limit_order_rests_fills_in_parts_and_is_cancelled(shop: Place) -> None:
+    """A limit order is open, partly filled and cancelled in turn; fills after the cancelling are still told."""
+    price = Decimal(50000) if shop.name == "binance" else Decimal(1000000)
+    ticket = shop.ticket(base_size=Decimal("0.01"), limit_price=price)
+    assert isinstance(shop.exchange.submit(ticket), Accepted)
+    (resting,) = shop.exchange.open_orders()
+    part = {"client_order_id": ticket.client_order_id, "quantity": "0.004", "price": str(price)}
+    shop.post("fills", part)
+
+    partly = shop.exchange.find(ticket.client_order_id)
+    cancelled = shop.exchange.cancel(ticket.client_order_id)
+    shop.post("fills", {**part, "quantity": "0.001"})
+    after = shop.exchange.find(ticket.client_order_id)
+
+    assert (resting.client_order_id, resting.state, resting.side) == (ticket.client_order_id, "open", Side.BUY)
+    assert (partly, cancelled) == (
+        FoundOrder(resting.venue_order_id, "open", Decimal("0.004")),
+        FoundOrder(resting.venue_order_id, "cancelled", Decimal("0.004")),
+    )
+    assert isinstance(after, FoundOrder)
+    assert [one.quantity for one in shop.exchange.fills(ticket.client_order_id)] == [Decimal("0.004"), Decimal("0.001")]
+    assert shop.exchange.open_orders() == []
+
+
+def test_cancelling_what_has_filled_tells_that_it_filled(shop: Place) -> None:
+    """A cancel that loses the race ends in the order as it is: filled."""
+    ticket = shop.ticket()
+    assert isinstance(shop.exchange.submit(ticket), Accepted)
+    cancelled = shop.exchange.cancel(ticket.client_order_id)
+    assert isinstance(cancelled, FoundOrder)
+    assert cancelled.state == "filled"
+    assert isinstance(shop.exchange.cancel("of no order"), Unknown)
+
+
+def test_a_cancel_whose_answer_is_lost_is_read_from_the_order(shop: Place) -> None:
+    """What a lost answer would have said the order itself says; a cancel that never arrived leaves it unknown."""
+    terms: dict[str, Any] = {"base_size": Decimal("0.01"), "limit_price": Decimal(10000)}
+    lost, dropped = shop.ticket(**terms), shop.ticket(**terms)
+    for ticket in (lost, dropped):
+        assert isinstance(shop.exchange.submit(ticket), Accepted)
+    client = shop.client()
+    whole = client.cancel_order
+
+    def lose(*arguments: object) -> None:
+        whole(*arguments)
+        raise TypeError("the answer made no sense")
+
+    client.cancel_order = lose
+    found = shop.exchange.cancel(lost.client_order_id)
+    client.cancel_order = lambda *arguments: client.no_such_route()
+    unknown = shop.exchange.cancel(dropped.client_order_id)
+
+    assert isinstance(found, FoundOrder)
+    assert found.state == "cancelled"
+    assert isinstance(unknown, Unknown)
+
+
+def test_a_market_remainder_expires_with_its_fills(binance: Place) -> None:
+    """A market order that finds too little is expired with what it got."""
+    binance.post("settings", {"share": "0.4"})
+    ticket = binance.ticket(base_size=Decimal("0.01"))
+    assert isinstance(binance.exchange.submit(ticket), Accepted)
+    assert binance.exchange.find(ticket.client_order_id) == FoundOrder("1", "expired", Decimal("0.004"))
+    assert [one.quantity for one in binance.exchange.fills(ticket.client_order_id)] == [Decimal("0.004")]
+
+
+def test_two_orders_under_one_id_are_an_alarm(binance: Place) -> None:
+    """Binance frees an id when its order has ended: two orders under one are told as several, and neither is adopted."""
+    ticket = binance.ticket()
+    sent_at = binance.clock()
+    for process in (binance.exchange, binance.another_adapter()):
+        assert isinstance(process.submit(ticket), Accepted)
+    restarted = binance.another_adapter()
+    restarted.remember(ticket, sent_at)
+
+    found = restarted.find(ticket.client_order_id)
+
+    assert isinstance(found, Unknown)
+    assert found.code == "several_orders"
+    assert len(binance.orders(ticket.client_order_id)) == 2
+
+
+def test_own_trades_are_read_page_by_page(shop: Place) -> None:
+    """More trades than fit a page are all read, each once, oldest first; those of other people's orders too."""
+    shop.exchange = shop.another_adapter(replace(facts_of(shop.name), page=4))
+    shop.post("settings", {"splits": 5})
+    since = shop.clock()
+    for _ in range(3):
+        assert isinstance(shop.exchange.submit(shop.ticket()), Accepted)
+    with localcontext():  # the client sets the thread's rounding
+        shop.client().create_order(shop.ticket().instrument.replace("-", "/"), "market", "sell", "0.01")
+
+    trades = shop.exchange.own_trades(shop.ticket().instrument, since)
+
+    assert [one.venue_trade_id for one in trades] == [str(number) for number in range(1, 21)]
+    assert {one.side for one in trades[:15]} == {Side.BUY}
+    assert {one.side for one in trades[15:]} == {Side.SELL}
+
+
+def test_balances_say_what_is_free_and_what_is_held(shop: Place) -> None:
+    """An open buy holds its quote; what nothing is held of is left out."""
+    quote = shop.ticket().instrument.quote
+    before = shop.exchange.balances()[quote]
+    assert isinstance(
+        shop.exchange.submit(shop.ticket(base_size=Decimal("0.01"), limit_price=Decimal(10000))), Accepted
+    )
+    after = shop.exchange.balances()[quote]
+
+    assert (before.held, after.held, before.free - after.free) == (ZERO, Decimal(100), Decimal(100))
+    shop.post("balances", {"ETH": "0"})
+    assert "ETH" not in shop.exchange.balances()
+
+
+def test_terms_that_a_venue_does_not_take_are_not_sent(shop: Place) -> None:
+    """Sizes below its minimum, unknown instruments, expired tickets and ids of the wrong form cost no request."""
+    for terms in (
+        {"side": Side.SELL, "base_size": Decimal("0.000001")},
+        {"instrument": Instrument("XRP-USDT")},
+        {"expires_at": shop.clock()},
+        {"client_order_id": "x" * 37},
+        {"client_order_id": "blank s"},
+    ):
+        refused = shop.exchange.submit(shop.ticket(**terms))
+        assert isinstance(refused, Refused), terms
+        assert refused.text.startswith("not sent"), terms
+    assert shop.placing_requests() == 0
+
+
+def test_client_order_ids_fit_every_venue() -> None:
+    """The ids that the trade service derives are good at each declared venue."""
+    with place("binance") as shop:
+        ours = shop.ticket().client_order_id
+    assert len(ours) == 32
+    assert all(facts.client_id_pattern.fullmatch(ours) for facts in DECLARED.values())
+
+
+def test_what_was_forgotten_is_not_asked_about(shop: Place) -> None:
+    """An order that has ended and was forgotten has no fills to tell and is unknown here."""
+    ticket = shop.ticket()
+    assert isinstance(shop.exchange.submit(ticket), Accepted)
+    shop.exchange.booked(ticket.client_order_id, ["1"])
+    shop.exchange.forget(ticket.client_order_id)
+    assert shop.exchange.fills(ticket.client_order_id) == []
+    assert not isinstance(shop.exchange.find(ticket.client_order_id), FoundOrder | NotPlaced)
+
+
+def test_a_secret_is_in_no_text(shop: Place) -> None:
+    """Neither key nor secret is in what an adapter shows of itself or says of a failure."""
+    wrong = shop.another_adapter(secret="a-secret-that-is-wrong")
+    with pytest.raises(VenueUnavailable) as failure:
+        wrong.balances()
+    assert "a-secret-that-is-wrong" not in f"{failure.value} {failure.value.__cause__} {vars(wrong)}"

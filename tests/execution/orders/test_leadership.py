@@ -1,0 +1,240 @@
+"""One trader per portfolio: whoever took over last stores and sends, and the one before does neither any more."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+
+import psycopg
+import pytest
+from sqlalchemy import Engine
+
+from execution.orders.leadership import Alone, Leadership, MemoryLeaders
+from execution.orders.trade_service import SUBMIT_TIMEOUT
+from execution.review.review import TradeRejected
+from ledger.events import SignalApproved, SignalRejected, TradeExecuted
+from ledger.log.envelope import NewEvent
+from ledger.postgres.book import PostgresBook
+from ledger.postgres.leadership import NotLeader, PostgresLeadership
+from ledger.projections.book import Book, MemoryBook
+from tests.support.events import SteppingClock
+from tests.support.trading import Hook, Room, ScriptedExchange, WatchedBook, WatchedExchange, market
+
+TakeOver = Callable[[Room], Leadership]
+
+
+class WatchedLeadership:
+    """The claim, with a hook in front of everything it is asked."""
+
+    def __init__(self, leadership: Leadership, hook: Hook) -> None:
+        self._leadership, self._hook = leadership, hook
+
+    def record(self, events: Sequence[NewEvent], expected_position: int | None = None) -> object:
+        self._hook("before", "record")
+        return self._leadership.record(events, expected_position)
+
+    def confirm(self) -> None:
+        self._hook("before", "confirm")
+        self._leadership.confirm()
+
+
+@dataclass
+class TakenOver:
+    """A hook that lets another service take over in front of the effect of this number, and notes what came after."""
+
+    number: int
+    act: Callable[[], None]
+    effects: list[str] = field(default_factory=list)
+
+    def __call__(self, side: str, effect: str) -> None:
+        if side == "before":
+            self.effects.append(effect)
+            if len(self.effects) == self.number:
+                self.act()
+
+    @property
+    def sends_after(self) -> int:
+        """Sends that the old leader began after that; one that had begun already is not among them."""
+        return self.effects[self.number :].count("submit")
+
+
+def taken_over(book: Book, take_over: TakeOver, name: str, number: int) -> tuple[list[str], bool]:
+    """What is wrong when another one takes over in front of the old leader's effect `number`; whether there was one."""
+    room, venue = Room(book, name), ScriptedExchange()
+    room.mark()
+    room.signal()
+    leader: list[Leadership] = []
+
+    def step_in() -> None:
+        leader.append(take_over(room))
+        room.service(venue, sender="new", leadership=leader[0]).step()
+
+    hook = TakenOver(number, step_in)
+    leadership = WatchedLeadership(take_over(room), hook)
+    old = room.service(WatchedExchange(venue, hook), book=WatchedBook(book, hook), sender="old", leadership=leadership)
+
+    def old_goes_on() -> None:
+        with suppress(NotLeader):
+            old.step()
+        with suppress(NotLeader, TradeRejected):
+            old.request(market(), room.manual_id(), leadership.record)
+
+    old_goes_on()
+    if not leader:
+        return [], False
+    new = room.service(venue, sender="new", leadership=leader[0])
+    faults: list[str] = []
+    for _ in range(4):
+        stored = len(room.envelopes())
+        old_goes_on()
+        if len(room.envelopes()) != stored:
+            faults.append("the old leader stored something")
+        new.step()
+        room.clock.move(seconds=SUBMIT_TIMEOUT.total_seconds())
+    faults += [f"sent twice: {one}" for one in set(venue.submitted) if venue.submitted.count(one) > 1]
+    faults += [f"hangs: {order.status}" for order in room.orders() if order.live]
+    if len(room.of(SignalApproved)) + len(room.of(SignalRejected)) != 1:
+        faults.append("not one verdict")
+    if hook.sends_after:
+        faults.append("the old leader sent")
+    if len(room.of(TradeExecuted)) != 2 * sum(1 for order in room.orders() if order.status == "closed" and order.fills):
+        faults.append("a fill is missing or doubled")
+    return faults, True
+
+
+def memory_take_over() -> TakeOver:
+    leaders = MemoryLeaders()
+    return lambda room: leaders.take_over(room.book, room.portfolio_id)
+
+
+def faults_of_all(take_over: Callable[[], TakeOver]) -> tuple[int, list[str]]:
+    """How many take-overs there were, one in front of each effect of the old leader, and all that went wrong."""
+    found: list[str] = []
+    for number in range(1, 500):
+        faults, happened = taken_over(MemoryBook(SteppingClock()), take_over(), f"over {number}", number)
+        found += faults
+        if not happened:
+            return number - 1, found
+    raise AssertionError("the old leader never comes to an end")
+
+
+def test_a_leader_that_was_paused_anywhere_neither_stores_nor_sends_again() -> None:
+    """Wherever the old leader stands still while another takes over, nothing is lost or doubled, and it does nothing more."""
+    count, faults = faults_of_all(memory_take_over)
+
+    assert faults == []
+    assert count > 25
+
+
+def test_a_claim_that_is_not_checked_is_found() -> None:
+    """Planted: without the check the old leader stores and sends beside the new one."""
+    _, faults = faults_of_all(lambda: lambda room: Alone(room.book, room.portfolio_id))
+
+    assert "the old leader sent" in faults
+    assert "the old leader stored something" in faults
+
+
+class UnsureBeforeSending(Alone):
+    """Planted: the claim is checked where something is stored, not before a send."""
+
+    def __init__(self, leadership: Leadership) -> None:
+        self.record = leadership.record  # type: ignore[method-assign]
+
+
+def test_a_claim_that_is_not_checked_before_each_send_is_found() -> None:
+    """Planted: between the stored attempt and the send somebody may take over."""
+
+    def unsure() -> TakeOver:
+        take_over = memory_take_over()
+        return lambda room: UnsureBeforeSending(take_over(room))
+
+    assert "the old leader sent" in faults_of_all(unsure)[1]
+
+
+# --- in the database --------------------------------------------------------------------------------------------------
+
+Superuser = psycopg.Connection[tuple[object, ...]]
+
+
+def silenced(superuser: Superuser) -> None:
+    """The sessions that hold a leader's lock are ended, as the server does to those that fall silent."""
+    superuser.execute("select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory' and classid = 73053")
+    while superuser.execute("select 1 from pg_locks where locktype = 'advisory' and classid = 73053").fetchone():
+        pass
+
+
+@contextmanager
+def claims(engine: Engine) -> Iterator[TakeOver]:
+    """Makes claims to the portfolios of a stored book, and lets go of all in the end."""
+    made: list[PostgresLeadership] = []
+
+    def take_over(room: Room) -> PostgresLeadership:
+        assert isinstance(room.book, PostgresBook)
+        made.append(PostgresLeadership(room.book, engine, room.portfolio_id, f"holder {len(made)}", room.clock))
+        return made[-1]
+
+    try:
+        yield take_over
+    finally:
+        for one in made:
+            one.close()
+
+
+def test_nobody_takes_over_from_a_leader_that_lives(postgres_book: PostgresBook, engine: Engine) -> None:
+    """While the leader's session lives another claim is refused; when it is closed the next one leads."""
+    room = Room(postgres_book, "lives")
+    with claims(engine) as claim:
+        first = claim(room)
+        with pytest.raises(NotLeader, match="another Daybook trades"):
+            claim(room)
+        first.confirm()
+
+        assert isinstance(first, PostgresLeadership)
+        first.close()
+        claim(room).confirm()
+        with pytest.raises(NotLeader):
+            first.confirm()
+
+
+def test_a_leader_whose_session_was_lost_goes_on_unless_another_took_over(
+    postgres_book: PostgresBook, engine: Engine, superuser: Superuser
+) -> None:
+    """A lost session costs nothing by itself; after a take-over the old leader can neither store nor confirm."""
+    room = Room(postgres_book, "silent")
+    with claims(engine) as claim:
+        first = claim(room)
+        silenced(superuser)
+        first.confirm()
+
+        silenced(superuser)
+        second = claim(room)
+        before = room.envelopes()
+        for act in (first.confirm, lambda: room.service(ScriptedExchange(), leadership=first).step()):
+            with pytest.raises(NotLeader):
+                act()
+        room.signal()
+        with pytest.raises(NotLeader):
+            first.record([_repeated(room)])
+        assert len(room.envelopes()) == len(before) + 1
+        room.service(ScriptedExchange(), leadership=second).step()
+        assert len(room.of(SignalApproved)) == 1
+
+
+@pytest.mark.parametrize("numbers", [range(1, 30, 4), pytest.param(range(500), marks=pytest.mark.nightly)])
+def test_take_overs_in_the_database_double_nothing(
+    postgres_book: PostgresBook, engine: Engine, superuser: Superuser, numbers: range
+) -> None:
+    """The same take-overs on the stored book, in front of every fourth effect; five hundred in the nightly tests."""
+    with claims(engine) as claim:
+
+        def take_over(room: Room) -> Leadership:
+            silenced(superuser)
+            return claim(room)
+
+        for number in numbers:
+            assert taken_over(postgres_book, take_over, f"stored {number}", number % 30 or 30) == ([], True)
+
+
+def _repeated(room: Room) -> NewEvent:
+    """An event that the log does not hold yet."""
+    last = room.envelopes()[-1]
+    return NewEvent(last.event, room.manual_id(99), last.occurred_at, "test", room.manual_id(99))

@@ -1,0 +1,639 @@
+"""The trade service: intent before act, one send, every fill once, whoever runs beside it and whatever stops it."""
+
+import threading
+from collections.abc import Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import timedelta
+from decimal import Decimal
+from functools import partial
+from typing import Any
+
+import pytest
+
+from execution.orders import trade_service
+from execution.orders.decider import TRIES
+from execution.orders.order_events import client_order_id, ticket_of
+from execution.orders.trade_service import SEND_WITHIN, SUBMIT_TIMEOUT, TradeService
+from execution.review.review import TradeRejected
+from execution.review.rules import FOR_EVERY_ORDER
+from ledger.events import (
+    EVENTS,
+    CancelRequested,
+    Event,
+    OrderAccepted,
+    OrderClosed,
+    OrderRefused,
+    OrderRequested,
+    OrderSubmitted,
+    OutcomeUnknown,
+    SignalApproved,
+    SignalExpired,
+    SignalRejected,
+    TradeExecuted,
+    TradingResumed,
+)
+from ledger.log.event_log import Conflict, PositionConflict
+from ledger.projections import PROJECTIONS
+from ledger.projections.book import Book, MemoryBook
+from ledger.projections.orders import OrderView
+from ledger.rows import Row
+from ledger.values import Side, derived_id
+from tests.support.events import SteppingClock
+from tests.support.trading import BTC, Hook, Room, Script, ScriptedExchange, State, WatchedBook, WatchedExchange, market
+from tests.support.waiting import until
+
+VERDICTS = (SignalApproved, SignalRejected, SignalExpired)
+
+
+def memory() -> MemoryBook:
+    return MemoryBook(SteppingClock())
+
+
+def watched(room: Room, venue: ScriptedExchange, hook: Hook, **options: Any) -> tuple[TradeService, WatchedBook]:
+    """A service whose every effect the hook sees, and its book."""
+    book = WatchedBook(room.book, hook)
+    return room.service(WatchedExchange(venue, hook), book=book, **options), book
+
+
+# --- the order of effects ---------------------------------------------------------------------------------------------
+
+
+def effects_of_a_signal(kind: type[TradeService]) -> list[str]:
+    """What the service does about one signal, in order."""
+    room, seen = Room(memory(), "effects"), list[str]()
+    service, _ = watched(room, ScriptedExchange(), lambda side, what: seen.append(f"{side} {what}"), kind=kind)
+    room.signal()
+    for _ in range(4):
+        service.step()
+    return [effect for effect in seen if effect not in ("before read", "after read")]
+
+
+def intent_before_act(effects: list[str]) -> bool:
+    """Whether intent and attempt were stored before the one call that sends."""
+    wanted = ("after SignalApproved + OrderRequested", "after OrderSubmitted", "before submit")
+    places = [effects.index(one) for one in wanted]
+    return places == sorted(places) and effects.count("before submit") == 1
+
+
+class SendsFirst(TradeService):
+    """Planted: sends, and stores the attempt afterwards."""
+
+    def _send(self, order: OrderView) -> None:
+        self._venues.at(order).submit(ticket_of(order))
+        self._decide(lambda desk: self._attempt(order, desk))
+
+
+def test_the_intent_and_the_attempt_are_stored_before_anything_is_sent() -> None:
+    """Verdict and intent are stored together, then the attempt, then the venue is called, once."""
+    assert intent_before_act(effects_of_a_signal(TradeService))
+    assert not intent_before_act(effects_of_a_signal(SendsFirst))
+
+
+def test_the_state_is_asked_before_the_fills() -> None:
+    """What became of an order is asked before its fills, so that no fill can hide between the two questions."""
+    effects = effects_of_a_signal(TradeService)
+
+    assert effects.index("before find") < effects.index("before fills") < effects.index("before TradeExecuted")
+    assert effects[-2:] == ["before forget", "after forget"]
+
+
+# --- outcomes ---------------------------------------------------------------------------------------------------------
+
+
+def life_of(room: Room) -> list[str]:
+    """The types of the events of the portfolio's orders."""
+    kinds = (OrderRequested, OrderSubmitted, OutcomeUnknown, OrderAccepted, OrderRefused, TradeExecuted, OrderClosed)
+    return [envelope.type for envelope in room.envelopes(*kinds)]
+
+
+def played(script: Script, steps: int = 6, book: Book | None = None) -> tuple[Room, ScriptedExchange]:
+    """A signal and `steps` steps of half a minute on a venue with this script."""
+    room, venue = Room(book or memory(), "played"), ScriptedExchange((script,))
+    service = room.service(venue)
+    room.signal()
+    for _ in range(steps):
+        service.step()
+        room.clock.move(seconds=SUBMIT_TIMEOUT.total_seconds())
+    return room, venue
+
+
+def test_a_refusal_ends_the_order(book: Book) -> None:
+    """An order that the venue refuses is refused in the log and never sent or asked about again."""
+    room, venue = played(Script(submit="refused"), book=book)
+
+    assert life_of(room) == ["OrderRequested", "OrderSubmitted", "OrderRefused"]
+    assert len(venue.submitted) == 1
+
+
+def test_an_unknown_outcome_is_looked_up_and_adopted(book: Book) -> None:
+    """An order whose reply was lost is asked about until the venue knows it, and its fills are booked."""
+    room, venue = played(Script(submit="lost", states=("unknown", "open", "filled"), told=((0,), (0, 1))), book=book)
+
+    assert life_of(room) == [
+        *("OrderRequested", "OrderSubmitted", "OutcomeUnknown", "OrderAccepted"),
+        *("TradeExecuted", "TradeExecuted", "OrderClosed"),
+    ]
+    assert len(venue.submitted) == 1
+
+
+def test_an_order_that_never_arrived_is_closed_once_that_is_proven() -> None:
+    """Proof that the order is not there counts when the time for the attempt has passed, not earlier."""
+    room, _ = played(Script(submit="lost_before"), steps=1)
+    venue = ScriptedExchange()
+    service = room.service(venue)
+
+    room.clock.move(seconds=-1)
+    service.step()
+    assert room.orders()[0].status == "unknown"
+
+    room.clock.move(seconds=1)
+    service.step()
+    assert (room.orders()[0].status, room.orders()[0].reason) == ("closed", "not_placed")
+    assert venue.submitted == []
+
+
+@pytest.mark.parametrize("state", ["expired", "cancelled"])
+def test_an_order_that_ends_half_filled_is_closed_with_what_it_got(state: State) -> None:
+    """An order that ended at the venue is closed with the venue's word and the sum of its booked fills."""
+    room, _ = played(Script(states=("open", state), told=((0,),)))
+
+    (closed,) = room.of(OrderClosed)
+    assert isinstance(closed, OrderClosed)
+    assert (closed.reason, closed.filled) == (state, Decimal("0.1"))
+
+
+@pytest.mark.parametrize(
+    "told",
+    [((0,), (0, 1)), ((1,), (0,)), ((), (), (1, 0, 1)), ((0, 0), (1, 1, 0)), ((), (1,), (1,), (0,))],
+    ids=["in parts", "backwards", "late", "twice", "one by one"],
+)
+def test_fills_are_booked_once_however_they_are_told(told: tuple[tuple[int, ...], ...], book: Book) -> None:
+    """A fill told twice, late or out of order is one trade, and the order stays open until all are there."""
+    room, _ = played(Script(states=("open", "filled"), told=told), book=book)
+
+    trades = [one.venue_trade_id[-1] for one in room.of(TradeExecuted) if isinstance(one, TradeExecuted)]
+    assert sorted(trades) == ["0", "1"]
+    (order,) = room.orders()
+    assert (order.status, order.filled_quantity) == ("closed", Decimal("0.3"))
+    assert life_of(room)[-1] == "OrderClosed"
+    assert room.broken_identities() == []
+
+
+def test_a_service_that_tells_fills_by_their_place_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planted: a trade id by the order of telling instead of the venue's own books a fill twice."""
+    numbers = iter(range(1000))
+    monkeypatch.setattr("execution.orders.trade_service.fill_id", lambda order, fill: client_uuid(order, next(numbers)))
+    monkeypatch.setattr("execution.orders.order_events.fill_id", lambda order, fill: client_uuid(order, next(numbers)))
+
+    room, _ = played(Script(states=("open", "filled"), told=((0,), (0, 1))))
+
+    assert len(room.of(TradeExecuted)) > 2
+
+
+def client_uuid(order: OrderView, number: int) -> Any:
+    return derived_id(order.order_id, number)
+
+
+def test_only_the_orders_own_fills_are_booked() -> None:
+    """A fill that names another order is not adopted."""
+
+    class Mixing(ScriptedExchange):
+        def fills(self, client_order_id: str) -> list[Any]:
+            return [fill for other in self.submitted for fill in super(Mixing, self).fills(other)]
+
+    room, venue = Room(memory(), "mixed"), Mixing((Script(states=("open",), told=((0,),)),))
+    service = room.service(venue)
+    for number in (1, 2):
+        room.mark()
+        room.request(service, market(), number)
+    service.step()
+
+    assert [order.fills for order in room.orders()] == [1, 1]
+
+
+# --- verdicts ---------------------------------------------------------------------------------------------------------
+
+
+def test_every_signal_gets_one_verdict_in_any_order_of_arrival(book: Book) -> None:
+    """Signals of several bots, old ones among them, each have one verdict after one step and after many."""
+    room, venue = Room(book, "verdicts"), ScriptedExchange()
+    service = room.service(venue)
+    told = [room.signal("0.5", bot="a"), room.signal("-0.4", bot="b"), room.signal("0.01", bot="c")]
+    told += [room.signal("0.5", bot="a", asof=room.clock() - timedelta(minutes=minutes)) for minutes in (1, 11)]
+
+    for _ in range(3):
+        service.step()
+        room.service(venue, sender="two").step()
+
+    judged = [one.event.signal_id for one in room.envelopes(*VERDICTS)]  # type: ignore[attr-defined]
+    assert sorted(judged) == sorted(told)
+    assert [len(room.of(kind)) for kind in VERDICTS] == [1, 3, 1]
+
+
+def test_a_signal_is_traded_by_the_bot_that_gave_it() -> None:
+    """An order from a signal names the bot, the signal and the verdict that let it through."""
+    room, venue = Room(memory(), "by bot"), ScriptedExchange()
+    signal_id = room.signal(bot="clever")
+    room.service(venue).step()
+
+    (order,) = room.orders()
+    assert (order.triggered_by, order.signal_id) == ("bot:clever", signal_id)
+    assert venue.submitted == [order.client_order_id] == [client_order_id(order.order_id)]
+
+
+# --- manual orders ----------------------------------------------------------------------------------------------------
+
+
+def test_a_manual_order_goes_through_the_same_review(book: Book) -> None:
+    """An order that a person asks for is stored with its rules and triggered_by manual, sent, and filled."""
+    room, venue = Room(book, "manual"), ScriptedExchange((Script(states=("filled",), told=((0, 1),)),))
+    room.mark()
+    service = room.service(venue)
+
+    order_id = room.request(service, market())
+
+    (requested,) = room.of(OrderRequested)
+    assert isinstance(requested, OrderRequested)
+    assert requested.triggered_by == "manual"
+    assert [rule.rule for rule in requested.rules] == [rule.__name__ for rule in FOR_EVERY_ORDER]
+    assert all(rule.passed for rule in requested.rules)
+    assert [order.order_id for order in room.orders()] == [order_id]
+    assert life_of(room)[-1] == "OrderClosed"
+
+
+def test_a_rejected_manual_order_stores_nothing(book: Book) -> None:
+    """Review's no to a person is an exception with every rule's answer, and the log stays as it was."""
+    room, venue = Room(book, "rejected"), ScriptedExchange()
+    room.mark()
+    before = room.envelopes()
+
+    with pytest.raises(TradeRejected) as rejected:
+        room.request(room.service(venue), market(quote="20000"))
+
+    assert rejected.value.failed.rule == "enough_available"
+    assert len(rejected.value.rules) == len(FOR_EVERY_ORDER)
+    assert room.envelopes() == before
+    assert venue.submitted == []
+
+
+def test_a_repeated_request_is_the_same_order_and_another_ticket_a_conflict(book: Book) -> None:
+    """The same id with the same ticket sends nothing again; with another ticket it is refused as a conflict."""
+    room, venue = Room(book, "repeat"), ScriptedExchange()
+    room.mark()
+    service = room.service(venue)
+    room.request(service, market())
+    room.clock.move(seconds=5)
+
+    room.request(service, market())
+    with pytest.raises(Conflict, match="already stored with other content"):
+        room.request(service, market(quote="51"))
+
+    assert len(room.orders()) == len(venue.submitted) == 1
+
+
+def test_preview_stores_nothing() -> None:
+    """Asking what review would say leaves the log alone."""
+    room = Room(memory(), "preview")
+    room.mark()
+    before = room.envelopes()
+
+    verdict = room.service(ScriptedExchange()).preview(market())
+
+    assert all(rule.passed for rule in verdict.rules)
+    assert room.envelopes() == before
+
+
+# --- others at the same time ------------------------------------------------------------------------------------------
+
+
+class Interrupt:
+    """A hook that does something once, in front of the effect of this number (readings count)."""
+
+    def __init__(self, number: int, act: Callable[[], object], sides: Collection[str] = ("before",)) -> None:
+        self.number, self.act, self.sides = number, act, sides
+        self.seen = 0
+
+    def __call__(self, side: str, what: str) -> None:
+        if side in self.sides:
+            self.seen += 1
+            if self.seen == self.number:
+                self.act()
+
+
+def raced(book: Book, name: str, number: int) -> list[str]:
+    """What is wrong when a second service takes a step in front of the first one's effect of this number."""
+    room, venue = Room(book, name), ScriptedExchange()
+    other = room.service(venue, sender="two")
+    service, own = watched(room, venue, Interrupt(number, other.step))
+    room.mark()
+    room.signal()
+    service.step()
+    room.request(service, market(), book=own)
+    for _ in range(4):
+        service.step()
+        other.step()
+        room.clock.move(seconds=SUBMIT_TIMEOUT.total_seconds())
+    orders = room.orders()
+    faults = [f"sent twice: {one}" for one in set(venue.submitted) if venue.submitted.count(one) > 1]
+    faults += [f"hangs: {order.status}" for order in orders if order.live]
+    if (len(room.envelopes(*VERDICTS)), len(orders), len(room.of(TradeExecuted))) != (1, 2, 4):
+        faults.append(f"{life_of(room)}")
+    return faults
+
+
+def test_two_services_at_once_decide_and_send_once(book: Book) -> None:
+    """Wherever a second service steps in, there is one verdict, one send of each order and each fill once."""
+    for number in range(1, 60):
+        assert raced(book, f"race {number}", number) == [], f"the other one ran in front of effect {number}"
+
+
+def sends_side_by_side(book: Book, second: str) -> int:
+    """How often an order is sent when two services have both decided to, and the one pauses before it sends."""
+    room, venue = Room(book, f"side by side with {second}"), ScriptedExchange()
+    stored, through = threading.Event(), threading.Event()
+
+    def pause_before_sending(side: str, what: str) -> None:
+        if (side, what) == ("before", "submit"):
+            stored.set()
+            assert through.wait(60)
+
+    other, _ = watched(room, venue, pause_before_sending, sender=second)
+    thread = threading.Thread(target=other.step)
+
+    def let_the_other_store(side: str, what: str) -> None:
+        if (side, what) == ("before", "OrderSubmitted") and not stored.is_set():
+            thread.start()
+            assert stored.wait(60)
+
+    room.signal()
+    watched(room, venue, let_the_other_store, sender="one")[0].step()
+    through.set()
+    thread.join(60)
+    return len(venue.submitted)
+
+
+def test_of_two_services_that_both_mean_to_send_only_one_does(book: Book) -> None:
+    """The attempt carries its sender's name, so the second one to store it learns that it is not its own."""
+    assert sends_side_by_side(book, "two") == 1
+    assert sends_side_by_side(book, "one") == 2  # planted: one name for both
+
+
+class Unsure(TradeService):
+    """Planted: stores the attempt wherever the log stands."""
+
+    def _record(self, events: Any, position: int) -> None:
+        self._book.record(self._portfolio_id, events)
+
+
+def test_what_is_decided_is_stored_where_it_was_decided(book: Book) -> None:
+    """A verdict is stored only if nothing was stored since the rows it was decided from; else it is decided anew."""
+
+    def said_no(kind: type[TradeService], number: int) -> bool:
+        room, venue = Room(book, f"{kind.__name__} {number}"), ScriptedExchange()
+        hook = Interrupt(number, room.halt)
+        room.signal()
+        watched(room, venue, hook, kind=kind)[0].step()
+        halted_at = [one.position for one in room.envelopes() if one.type == "TradingHalted"]
+        approved_at = [one.position for one in room.envelopes(SignalApproved, OrderSubmitted)]
+        return all(at < halted_at[0] for at in approved_at) if halted_at else True
+
+    assert all(said_no(TradeService, number) for number in range(1, 25))
+    assert not all(said_no(Unsure, number) for number in range(1, 25))
+
+
+def test_a_log_that_always_moves_is_given_up_and_a_real_conflict_is_not_hidden() -> None:
+    """Deciding anew ends after a while with the conflict; a refusal that is no move of the log is raised at once."""
+    room, venue = Room(memory(), "moving"), ScriptedExchange()
+    room.mark()
+    tries = []
+
+    def moving(events: Any, position: int) -> None:
+        tries.append(position)
+        room.mark()
+        room.book.record(room.portfolio_id, events, position)
+
+    service = room.service(venue)
+    with pytest.raises(PositionConflict):
+        service.request(market(), room.manual_id(), moving)
+    assert len(tries) == TRIES
+
+    def clashing(events: Any, position: int) -> None:
+        tries.append(position)
+        raise Conflict("something else is stored under this id")
+
+    tries.clear()
+    with pytest.raises(Conflict, match="something else"):
+        service.request(market(), room.manual_id(), clashing)
+    assert len(tries) == 1
+    assert room.orders() == []
+
+
+# --- the kill switch --------------------------------------------------------------------------------------------------
+
+
+def sends_after_a_halt(kind: type[TradeService], number: int, book: Book) -> int:
+    """How many sends begin after trading was halted in front of the effect of this number."""
+    room, venue = Room(book, f"halt {kind.__name__} {number}"), ScriptedExchange()
+    halted: list[int] = []
+
+    def halt() -> None:
+        room.halt()
+        halted.append(len(venue.submitted))
+
+    service, own = watched(room, venue, Interrupt(number, halt), kind=kind)
+    room.mark()
+    room.signal()
+    room.signal("0.4", bot="two")
+    service.step()
+    with suppress(TradeRejected):
+        room.request(service, market(), book=own)
+    for _ in range(3):
+        service.step()
+    return len(venue.submitted) - halted[0] if halted else 0
+
+
+class LooksOnce(TradeService):
+    """Planted: does not look again between the stored attempt and the send."""
+
+    def _send(self, order: OrderView) -> None:
+        if self._decide(lambda desk: self._attempt(order, desk)):
+            self._venues.at(order).submit(ticket_of(order))
+
+
+def test_nothing_is_sent_after_trading_was_halted(book: Book) -> None:
+    """Halted in front of any effect or reading of the service, no send begins afterwards but one that began already."""
+    # A halt in front of the send itself commits while the send begins: there is nothing left to look at in between.
+    at_the_send = {number for number in range(1, 60) if stops_in_front_of(number) == "submit"}
+    assert len(at_the_send) == 2
+
+    for number in set(range(1, 60)) - at_the_send:
+        assert sends_after_a_halt(TradeService, number, book) == 0
+    assert any(sends_after_a_halt(LooksOnce, number, book) for number in set(range(1, 60)) - at_the_send)
+
+
+def stops_in_front_of(number: int) -> str:
+    """The effect of this number in the same run, when nobody halts."""
+    room, venue, seen = Room(memory(), "which"), ScriptedExchange(), list[str]()
+    service, own = watched(room, venue, lambda side, what: seen.append(what) if side == "before" else None)
+    room.mark()
+    room.signal()
+    room.signal("0.4", bot="two")
+    service.step()
+    room.request(service, market(), book=own)
+    for _ in range(3):
+        service.step()
+    return seen[number - 1] if number <= len(seen) else ""
+
+
+def test_a_halted_intent_is_closed_as_not_sent_and_stays_so() -> None:
+    """An intent that meets a halt is closed; when trading goes on it is not sent either."""
+    room, venue = Room(memory(), "closed"), ScriptedExchange()
+    room.signal()
+    seen: list[str] = []
+
+    def halt_after_intent(side: str, what: str) -> None:
+        seen.append(what)
+        if side == "after" and what.endswith("OrderRequested"):
+            room.halt()
+
+    service, _ = watched(room, venue, halt_after_intent)
+    service.step()
+    room.tell(TradingResumed(reason="fine again"))
+    service.step()
+
+    assert life_of(room) == ["OrderRequested", "OrderClosed"]
+    assert room.orders()[0].reason == "not_sent"
+
+
+@pytest.mark.parametrize("late", [SEND_WITHIN + timedelta(seconds=1), timedelta(minutes=121)])
+def test_an_intent_that_has_waited_too_long_is_not_sent(late: timedelta) -> None:
+    """An intent found after a long pause is closed as not sent: the market has moved on."""
+    room, venue = Room(memory(), "late"), ScriptedExchange()
+    room.mark()
+    nowhere = room.service()
+    approved = room.service(venue)
+    verdict = approved.preview(market())
+    assert verdict.rules
+    stop = Interrupt(1, lambda: (_ for _ in ()).throw(KeyboardInterrupt), ("before",))
+
+    def hook(side: str, what: str) -> None:
+        if what == "OrderSubmitted":
+            stop(side, what)
+
+    service, own = watched(room, venue, hook)
+    with pytest.raises(KeyboardInterrupt):
+        room.request(service, market(), book=own)
+    room.clock.now += late
+    nowhere.step()  # without its venue an order waits
+    assert room.orders()[0].status == "requested"
+    approved.step()
+
+    assert (room.orders()[0].status, room.orders()[0].reason) == ("closed", "not_sent")
+    assert venue.submitted == []
+
+
+class Poisoned:
+    """A projection that cannot fold a signal of the bot called poison."""
+
+    name = "poisoned"
+    version = 1
+    events: tuple[type[Event], ...] = tuple(EVENTS.values())
+    rows: tuple[type[Row], ...] = ()
+
+    def fold(self, rows: Any, envelope: Any) -> list[Any]:
+        if getattr(envelope.event, "bot_id", "") == "poison":
+            raise ValueError("cannot be folded")
+        return []
+
+
+def test_behind_stopped_views_nothing_is_decided_sent_or_stored() -> None:
+    """When the rows lag behind the log, no verdict, no order and no send follows from them; a manual order is rejected."""
+    book = MemoryBook(SteppingClock(), (*PROJECTIONS, Poisoned()))
+    room, venue = Room(book, "stopped"), ScriptedExchange((Script(states=("open",), told=((0,),)),))
+    service = room.service(venue)
+    room.mark()
+    room.request(service, market(limit="90"))
+    room.signal()
+    room.signal(bot="poison")
+    room.signal(bot="later")
+    before = room.envelopes()
+
+    service.step()
+    service.step()
+    with pytest.raises(TradeRejected, match="views stopped"):
+        room.request(service, market(), 2)
+
+    assert room.envelopes() == before
+    assert len(venue.submitted) == 1
+
+
+# --- waiting ----------------------------------------------------------------------------------------------------------
+
+
+def test_waiting_ends_when_the_order_has_ended() -> None:
+    """Waiting for an order that has ended returns at once, for one that is open after the given time."""
+    room, venue = (
+        Room(memory(), "waiting"),
+        ScriptedExchange((Script(states=("filled",), told=((0,),)), Script(states=("open",)))),
+    )
+    room.mark()
+    service = room.service(venue)
+
+    ended = room.request(service, market(), 1)
+    service.wait_for(ended, 3600)
+    still_open = room.request(service, market(), 2)
+    service.wait_for(still_open, 0)
+
+    assert [order.live for order in room.orders()] == [False, True]
+
+
+def test_a_sale_and_a_limit_reach_the_venue_as_asked() -> None:
+    """Side, sizes, kind and limit price of a ticket arrive at the venue unchanged."""
+    room, seen = Room(memory(), "as asked"), list[Any]()
+
+    class Listening(ScriptedExchange):
+        def submit(self, ticket: Any) -> Any:
+            seen.append(ticket)
+            return super().submit(ticket)
+
+    room.hold("1")
+    room.request(room.service(Listening()), market(Side.SELL, base="0.5", limit="101.5"))
+
+    (ticket,) = seen
+    assert (ticket.instrument, ticket.side, ticket.kind) == (BTC, Side.SELL, "limit")
+    assert (ticket.base_size, ticket.quote_size, ticket.limit_price) == (Decimal("0.5"), None, Decimal("101.5"))
+
+
+def test_a_send_that_hangs_keeps_nobody_from_ending_other_orders(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The wish to cancel is stored while another order is still being sent; the venue is asked in the step after it."""
+    monkeypatch.setattr(trade_service, "CANCEL_WAITS_S", 0.01)
+    resting, hanging = Script(states=("open", "open", "cancelled"), told=((),)), Script(states=("filled",))
+    room, sending, answered = Room(MemoryBook(SteppingClock()), "hangs"), threading.Event(), threading.Event()
+    sent: list[str] = []
+
+    def hang(side: str, effect: str) -> None:
+        if (side, effect) == ("before", "submit"):
+            sent.append(effect)
+            if len(sent) == 2:
+                sending.set()
+                answered.wait()
+
+    service = room.service(WatchedExchange(ScriptedExchange((resting, hanging)), hang))
+    room.mark()
+    first = room.request(service, market(limit="90", base="0.5"), 1)
+    record = partial(room.book.record, room.portfolio_id)
+    with ThreadPoolExecutor(2) as pool:
+        other = pool.submit(room.request, service, market(), 2)
+        sending.wait()
+        wish = pool.submit(service.cancel, first, "enough", derived_id("wish"), record)
+        try:
+            until(wish.done, "the wish to be stored")
+            assert (wish.result(), len(room.of(CancelRequested))) == (None, 1)
+            assert not other.done()
+        finally:
+            answered.set()
+    room.clock.move(seconds=20)
+    service.step()
+
+    assert {order.order_id: order.reason for order in room.orders()}[first] == "cancelled"

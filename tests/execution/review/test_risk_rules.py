@@ -1,0 +1,219 @@
+"""Rules of risk: shares, losses, streaks and frequencies are told right, and each says no from its bound on."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from execution.review import exposure as standing
+from execution.review import risk_rules as risk
+from execution.review.exposure import standing_of
+from execution.review.proposal import Rule
+from execution.review.readiness import blockers
+from execution.review.sizing import Size
+from ledger.events import AssetDeposited, BotRegistered, BotStarted, SplitRecorded
+from ledger.projections.bots import BotView
+from ledger.values import Asset, Side, decimal_text
+from tests.support.risky_trades import HOUR, MIDNIGHT, closed, proposed, room_with, traded
+from tests.support.trading import BTC, NOON, Room, Script, ScriptedExchange, market
+
+DAY = timedelta(days=1)
+
+
+def holding(room: Room, quantity: str) -> None:
+    """So much is held since yesterday, at a price of 100 then and now."""
+    room.hold(quantity)
+    room.mark()
+
+
+def marked(room: Room, price: str, at: Any = None) -> None:
+    before, room.clock.now = room.clock.now, at or room.clock.now
+    room.mark(price)
+    room.clock.now = before
+
+
+CASES: list[tuple[Rule, dict[str, str], Callable[[Room], object], dict[str, Any], bool]] = [
+    (risk.position_share, {"maximum_position_pct": "10.5"}, lambda room: holding(room, "10"), {}, True),
+    (risk.position_share, {"maximum_position_pct": "9.5"}, lambda room: holding(room, "10"), {}, False),
+    (risk.position_share, {"maximum_position_pct": "9"}, lambda room: holding(room, "10"), {"side": Side.SELL}, True),
+    (risk.exposure, {"maximum_exposure_pct": "0.5"}, lambda room: None, {}, True),
+    (risk.exposure, {"maximum_exposure_pct": "0.4"}, lambda room: None, {}, False),
+    (risk.price_band, {}, lambda room: room.mark("100"), {"price": Decimal(110)}, True),
+    (risk.price_band, {}, lambda room: room.mark("100"), {"price": Decimal("110.01")}, False),
+    (risk.price_band, {}, lambda room: room.mark("100"), {"price": Decimal("89"), "side": Side.SELL}, False),
+    (risk.price_band, {}, lambda room: room.mark("100"), {"price": Decimal("150"), "side": Side.SELL}, True),
+    (risk.price_band, {}, lambda room: None, {"price": Decimal("150")}, True),
+    (risk.open_orders, {"maximum_open_orders": "1"}, lambda room: None, {}, True),
+    (risk.open_orders, {"maximum_open_orders": "0"}, lambda room: None, {}, False),
+    (risk.maximum_trade, {}, lambda room: None, {"size": Size(Decimal(100), None)}, True),
+    (risk.maximum_trade, {}, lambda room: None, {"size": Size(Decimal("100.01"), None)}, False),
+    (risk.loss_streak, {}, lambda room: closed(room, "wll"), {}, True),
+    (risk.loss_streak, {}, lambda room: closed(room, "wlll"), {}, False),
+    (risk.loss_streak, {}, lambda room: closed(room, "lllw"), {}, True),
+    (risk.loss_streak, {}, lambda room: closed(room, "llle"), {}, True),
+    (risk.loss_streak, {}, lambda room: closed(room, "lll", NOON - DAY), {}, True),
+    (risk.loss_streak, {}, lambda room: closed(room, "lll"), {"side": Side.SELL}, True),
+    (risk.trades_today, {"trades_per_day": "5"}, lambda room: closed(room, "ww"), {}, True),
+    (risk.trades_today, {"trades_per_day": "4"}, lambda room: closed(room, "ww"), {}, False),
+    (risk.trades_today, {"trades_per_day": "4"}, lambda room: closed(room, "ww", NOON - DAY), {}, True),
+    (risk.bot_trades_today, {"bot_trades_per_day": "4"}, lambda room: closed(room, "ww"), {}, False),
+    (risk.drawdown, {"maximum_drawdown_pct": "0.03"}, lambda room: closed(room, "wwwll", NOON - DAY), {}, True),
+    (risk.drawdown, {"maximum_drawdown_pct": "0.01"}, lambda room: closed(room, "wwwll", NOON - DAY), {}, False),
+    (risk.drawdown, {"maximum_drawdown_pct": "0.01"}, lambda room: closed(room, "ll", NOON - 9 * DAY), {}, True),
+]
+
+
+@pytest.mark.parametrize(("rule", "limits", "story", "changed", "passed"), CASES)
+def test_a_rule_of_risk_says_no_from_its_bound_on(
+    rule: Rule, limits: dict[str, str], story: Callable[[Room], object], changed: dict[str, Any], passed: bool
+) -> None:
+    """What is at stake, lost or tried passes up to the limit and not beyond; a sale passes what only it makes smaller."""
+    room = room_with(**limits)
+    room.signal()
+    story(room)
+
+    said = proposed(room, rule, **changed)
+
+    assert (said.rule, said.passed) == (rule.__name__, passed)
+    assert said.numbers
+
+
+def test_another_bots_trades_are_not_this_bots() -> None:
+    """The limit for one bot counts the trades of that bot alone."""
+    room = room_with(bot_trades_per_day="4")
+    room.signal(bot="other")
+    closed(room, "ww")
+
+    assert proposed(room, risk.bot_trades_today).passed
+    assert proposed(room, risk.trades_today).numbers["trades"] == "4"
+
+
+def test_open_orders_count_towards_what_is_at_stake() -> None:
+    """What an open order may still buy is at stake already, and it is one of the open orders."""
+    room = room_with(maximum_position_pct="0.9", maximum_open_orders="1")
+    room.mark()
+    room.request(room.service(ScriptedExchange((Script(states=("open",), told=((),)),))), market())
+
+    assert not proposed(room, risk.position_share).passed
+    assert not proposed(room, risk.open_orders).passed
+
+
+def test_a_bots_card_names_the_rules_of_risk_in_its_way() -> None:
+    """What ends the day's purchases is told beside the bot's last opinion, without waiting for a signal to be rejected."""
+    room = room_with()
+    room.tell(BotRegistered(bot_id="one", kind="rsi", bot_version="1", instrument=BTC, timeframe="1m", parameters="{}"))
+    room.tell(BotStarted(bot_id="one"))
+    room.signal()
+    assert blocked(room) == []
+
+    closed(room, "lll")
+    assert blocked(room) == ["the last 3 closings of today lost, 3 end the day's purchases"]
+
+
+def blocked(room: Room) -> list[str]:
+    with room.reading() as reading:
+        (bot,) = reading.rows.where(BotView)
+        return blockers(bot, room.desk(reading))
+
+
+# --- today's gain -----------------------------------------------------------------------------------------------------
+
+
+def gain(room: Room) -> str:
+    with room.reading() as reading:
+        return decimal_text(standing_of(room.desk(reading)).gain_today)
+
+
+def test_todays_gain_is_that_of_positions_and_closings() -> None:
+    """What was held gains from the price at midnight, what was bought or sold today from or to its own price."""
+    room = room_with()
+    room.hold("2", "90")
+    marked(room, "100", MIDNIGHT - HOUR)
+    marked(room, "70", MIDNIGHT)
+    marked(room, "80", MIDNIGHT + HOUR)
+    traded(room, Side.BUY, "1", "75", NOON - HOUR)
+    traded(room, Side.SELL, "1", "85", NOON - HOUR)
+    marked(room, "60")
+
+    # two held from 70 (one of them sold at 85), one bought at 75; two of them now at 60
+    assert gain(room) == decimal_text(Decimal(85) + 2 * 60 - 2 * 70 - 75)
+    assert not proposed(with_limit(room, "10"), risk.daily_loss).passed
+    assert proposed(with_limit(room, "11"), risk.daily_loss).passed
+    assert proposed(with_limit(room, "1"), risk.daily_loss, side=Side.SELL).passed
+
+
+def with_limit(room: Room, value: str) -> Room:
+    room.limit("daily_loss", value)
+    return room
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 47), st.sampled_from("bsdm"), st.integers(1, 9)), max_size=12),
+    st.integers(1, 20),
+)
+@settings(max_examples=40, deadline=None)
+def test_todays_gain_is_the_difference_of_two_valuations(story: list[tuple[int, str, int]], last: int) -> None:
+    """For any purchases, sales, deposits and marks of two days: worth now, less worth at midnight, less what came in."""
+    room = room_with()
+    room.hold("100", "10")
+    midnight, price, cash_then, held_then, price_then = NOON - 12 * HOUR, 10, Decimal(0), Decimal(0), 10
+    cash, held, came_in = Decimal(0), Decimal(100), Decimal(0)
+    marked(room, "10", midnight - 24 * HOUR)
+    passed_midnight = False
+    for half_hours, what, amount in [*sorted(story), (48, "m", last)]:
+        at = min(midnight - 12 * HOUR + half_hours * HOUR / 2 + HOUR / 4, NOON)
+        if at > midnight and not passed_midnight:
+            passed_midnight, cash_then, held_then, price_then = True, cash, held, price
+        if what == "m":
+            price = amount
+            marked(room, str(price), at)
+        elif what == "d":
+            room.tell(AssetDeposited(account="main", asset=Asset("BTC"), quantity=Decimal(amount)), at=at)
+            held += amount
+            came_in += amount if passed_midnight else 0
+        else:
+            sign = 1 if what == "b" else -1
+            traded(room, Side.BUY if what == "b" else Side.SELL, str(amount), "12", at)
+            held, cash = held + sign * amount, cash - sign * amount * 12
+
+    expected = cash - cash_then + held * price - held_then * price_then - came_in * price
+    assert gain(room) == decimal_text(Decimal(expected))
+
+
+def test_after_a_split_today_closings_alone_are_counted() -> None:
+    """The price of midnight is one of other units: what was closed counts, what is open does not."""
+    room = room_with()
+    holding(room, "2")
+    closed(room, "w")
+    room.tell(SplitRecorded(asset=Asset("BTC"), numerator=2, denominator=1), at=NOON - HOUR)
+    marked(room, "10")
+
+    assert gain(room) == "1"
+
+
+def test_a_gain_that_forgets_todays_trades_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planted: when every leg is taken for a deposit, what was paid for it is not what it cost."""
+    room = room_with()
+    holding(room, "1")
+    traded(room, Side.BUY, "1", "150", NOON - HOUR)
+    assert gain(room) == "-50"
+
+    monkeypatch.setattr(standing, "TRADED", ())
+    assert gain(room) == "0"
+
+
+def test_a_late_mark_of_yesterday_is_what_the_day_ended_with() -> None:
+    """Marks that arrive late change the price of midnight when they are later than the one known, and only then."""
+    room = room_with()
+    room.hold("1", "100")
+    marked(room, "100", MIDNIGHT - 2 * HOUR)
+    marked(room, "90", NOON)
+    assert gain(room) == "-10"
+    marked(room, "95", MIDNIGHT)
+    assert gain(room) == "-5"
+    marked(room, "50", MIDNIGHT - HOUR)
+    assert gain(room) == "-5"

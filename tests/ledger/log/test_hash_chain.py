@@ -1,0 +1,315 @@
+"""The hash chain finds whatever was changed, and names the first position at which it shows."""
+
+import hashlib
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from ledger.log import hash_chain as chain
+from ledger.log.envelope import Envelope
+from ledger.log.event_log import MemoryLog
+from ledger.log.hash_chain import BrokenLog, Head, checked, event_hash, genesis_hash
+from ledger.replay.fast.decode import FIELDS, Unproven, envelope_of, proven
+from tests.support.events import START, SteppingClock, Story, altered, realistic_batches
+
+Hash = Callable[[bytes, Envelope], bytes]
+
+STORY = Story("chain")
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def _whole() -> list[Envelope]:
+    log = MemoryLog(SteppingClock())
+    for batch in realistic_batches(STORY, 15):
+        log.append(STORY.portfolio_id, batch)
+    return list(log.read(STORY.portfolio_id))
+
+
+WHOLE = _whole()
+positions = st.integers(1, len(WHOLE))
+NAMES = [field.name for field in fields(Envelope)]
+
+
+def first_bad(envelopes: Sequence[Envelope], head: Head | None = None) -> int | None:
+    """The first position at which these envelopes are not a whole log that ends at `head`; None when they are."""
+    if chain.event_hash is event_hash:
+        check_quick_proof(envelopes)
+    try:
+        found = list(checked(STORY.portfolio_id, envelopes))
+    except BrokenLog as broken:
+        return broken.position
+    if head is not None and Head(found[-1].position, found[-1].hash) != head:
+        return min(found[-1].position, head.position) + (found[-1].position != head.position)
+    return None
+
+
+def check_quick_proof(envelopes: Sequence[Envelope]) -> None:
+    """The proof over the bytes as the database sends them lets through what the careful one lets through."""
+    quick, careful = [
+        through(road)
+        for road in (proven(STORY.portfolio_id, map(raw_of, envelopes)), checked(STORY.portfolio_id, envelopes))
+    ]
+    assert quick == careful
+
+
+def through(road: Iterator[object]) -> tuple[int, int | None]:
+    """How many events come through, and the position at which the road ends if it does."""
+    number = 0
+    try:
+        for _ in road:
+            number += 1
+    except (Unproven, BrokenLog) as doubt:
+        return number, doubt.position
+    return number, None
+
+
+def raw_of(envelope: Envelope) -> bytes:
+    """The envelope as the database sends it in bulk."""
+    parts: list[bytes] = [
+        b"daybook-1",
+        envelope.portfolio_id.bytes,
+        struct.pack(">q", envelope.position),
+        envelope.event_id.bytes,
+        envelope.type.encode(),
+        struct.pack(">h", envelope.version),
+        struct.pack(">q", (envelope.occurred_at - EPOCH) // timedelta(microseconds=1)),
+        struct.pack(">q", (envelope.recorded_at - EPOCH) // timedelta(microseconds=1)),
+        envelope.actor.encode(),
+        envelope.correlation_id.bytes,
+        envelope.causation_id.bytes if envelope.causation_id else b"",
+        envelope.payload.encode(),
+        envelope.metadata.encode(),
+        envelope.hash,
+    ]
+    return FIELDS + b"".join(struct.pack(">I", len(part)) + part for part in parts)
+
+
+def rechained(envelopes: Sequence[Envelope], hash_of: Hash = event_hash) -> list[Envelope]:
+    """The envelopes at positions 1, 2, 3 … with hashes that fit: what somebody would write who knows the rule."""
+    previous, made = genesis_hash(STORY.portfolio_id), list[Envelope]()
+    for position, envelope in enumerate(envelopes, start=1):
+        bare = replace(envelope, position=position)
+        made.append(replace(bare, hash=hash_of(previous, bare)))
+        previous = made[-1].hash
+    return made
+
+
+def with_value(envelope: Envelope, name: str, value: Any) -> Envelope:
+    return replace(envelope, **{name: value})
+
+
+@given(start=st.integers(0, len(WHOLE)))
+def test_a_log_that_was_only_appended_to_holds(start: int) -> None:
+    """An untouched log is given back whole, from its beginning and from any proven position on."""
+    known = Head(start, WHOLE[start - 1].hash) if start else None
+
+    assert list(checked(STORY.portfolio_id, WHOLE[start:], known)) == WHOLE[start:]
+    assert first_bad(WHOLE, Head(WHOLE[-1].position, WHOLE[-1].hash)) is None
+
+
+def test_raw_events_are_the_envelopes() -> None:
+    """An event taken from the bytes of the bulk road is the event, field by field."""
+    assert [envelope_of(raw_of(envelope)) for envelope in WHOLE] == WHOLE
+
+
+@given(position=positions, name=st.sampled_from(NAMES))
+def test_no_field_of_any_event_can_be_changed(position: int, name: str) -> None:
+    """One changed field in one event shows at that event, whichever field it is."""
+    envelope = WHOLE[position - 1]
+    old = getattr(envelope, name)
+    new = UUID(int=7) if old is None else bytes([old[0] ^ 1]) + old[1:] if isinstance(old, bytes) else altered(old)
+
+    assert first_bad([*WHOLE[: position - 1], with_value(envelope, name, new), *WHOLE[position:]]) == position
+
+
+@given(position=positions, data=st.data())
+def test_no_single_bit_of_a_payload_can_be_changed(position: int, data: st.DataObject) -> None:
+    """One flipped bit in one letter of a payload or of its metadata shows at that event."""
+    envelope = WHOLE[position - 1]
+    name = data.draw(st.sampled_from(["payload", "metadata"]))
+    text: str = getattr(envelope, name)
+    place, bit = data.draw(st.integers(0, len(text) - 1)), data.draw(st.integers(0, 6))
+    changed = text[:place] + chr(ord(text[place]) ^ (1 << bit)) + text[place + 1 :]
+
+    assert first_bad([*WHOLE[: position - 1], with_value(envelope, name, changed), *WHOLE[position:]]) == position
+
+
+@given(position=positions)
+def test_no_event_can_be_removed(position: int) -> None:
+    """A removed event shows where it stood; a removed last one shows against the head."""
+    head = Head(WHOLE[-1].position, WHOLE[-1].hash)
+
+    assert first_bad([*WHOLE[: position - 1], *WHOLE[position:]], head) == position
+
+
+@given(kept=st.integers(1, len(WHOLE) - 1))
+def test_a_cut_tail_needs_the_head(kept: int) -> None:
+    """The chain alone does not notice that the end is missing; compared with a known head it does, at the cut."""
+    assert first_bad(WHOLE[:kept]) is None
+    assert first_bad(WHOLE[:kept], Head(WHOLE[-1].position, WHOLE[-1].hash)) == kept + 1
+
+
+@given(one=positions, other=positions)
+def test_no_two_events_can_trade_places(one: int, other: int) -> None:
+    """Two events that swap their places show at the earlier place, with their positions and without."""
+    assume(one < other)
+    swapped = list(WHOLE)
+    swapped[one - 1], swapped[other - 1] = WHOLE[other - 1], WHOLE[one - 1]
+    renumbered = [replace(envelope, position=position) for position, envelope in enumerate(swapped, start=1)]
+
+    assert first_bad(swapped) == one
+    assert first_bad(renumbered) == one
+
+
+@given(position=positions, copied=positions)
+def test_no_event_can_be_put_in(position: int, copied: int) -> None:
+    """An event put in between shows where it stands, also when all later ones are moved up to make room."""
+    extra = replace(WHOLE[copied - 1], event_id=UUID(int=9), position=position)
+    moved = [replace(envelope, position=envelope.position + 1) for envelope in WHOLE[position - 1 :]]
+
+    assert first_bad([*WHOLE[: position - 1], extra, *moved]) == position
+
+
+@given(position=positions, name=st.sampled_from(["payload", "actor", "occurred_at"]))
+def test_a_change_with_a_fitting_hash_shows_at_the_next_event(position: int, name: str) -> None:
+    """Somebody who knows the rule and recomputes one hash is betrayed by the event after it, or by the head."""
+    previous = WHOLE[position - 2].hash if position > 1 else genesis_hash(STORY.portfolio_id)
+    changed = with_value(WHOLE[position - 1], name, altered(getattr(WHOLE[position - 1], name)))
+    changed = replace(changed, hash=event_hash(previous, changed))
+    log = [*WHOLE[: position - 1], changed, *WHOLE[position:]]
+
+    last = position == len(WHOLE)
+    assert first_bad(log, Head(WHOLE[-1].position, WHOLE[-1].hash)) == (position if last else position + 1)
+
+
+def test_a_full_rewrite_needs_a_known_head() -> None:
+    """A log rewritten from an event on holds together by itself: only a head known from elsewhere gives it away."""
+    rewritten = rechained([*WHOLE[:5], *WHOLE[6:]])
+
+    assert first_bad(rewritten) is None
+    assert first_bad(rewritten, Head(WHOLE[-1].position, WHOLE[-1].hash)) is not None
+
+
+def test_an_event_belongs_to_one_portfolio() -> None:
+    """The same events are another chain in another portfolio, from the first hash on."""
+    other = UUID(int=3)
+    moved = [replace(envelope, portfolio_id=other) for envelope in WHOLE]
+
+    with pytest.raises(BrokenLog, match=f"{other}, position 1"):
+        list(checked(other, moved))
+
+
+@given(left=st.text(max_size=9), right=st.text(max_size=9), cut=st.integers(0, 18))
+def test_no_letter_can_move_from_one_field_to_the_next(left: str, right: str, cut: int) -> None:
+    """Texts that together read the same hash differently when they are divided differently."""
+    whole = (left + right).encode("utf-8", "replace").decode()
+    envelope = replace(WHOLE[0], payload=whole[: len(left)], metadata=whole[len(left) :])
+    moved = replace(WHOLE[0], payload=whole[:cut], metadata=whole[cut:])
+
+    same = envelope.payload == moved.payload
+    assert (event_hash(b"\0" * 32, envelope) == event_hash(b"\0" * 32, moved)) == same
+
+
+def test_the_hash_is_what_the_documents_say() -> None:
+    """A verifier written from the description alone, field by field, comes to the same hash; and that never changes."""
+    envelope = Envelope(
+        portfolio_id=UUID(int=1),
+        position=2,
+        event_id=UUID(int=3),
+        type="TradingHalted",
+        version=1,
+        occurred_at=datetime(1969, 12, 31, 23, 59, 59, 999999, UTC),
+        recorded_at=datetime(2026, 1, 2, 9, 0, 0, 7, UTC),
+        actor="Zoë",
+        correlation_id=UUID(int=4),
+        causation_id=None,
+        payload='{"reason":"€"}',
+        metadata="{}",
+        hash=b"",
+    )
+    parts: list[bytes] = [
+        b"daybook-1",
+        bytes(15) + b"\1",
+        struct.pack(">q", 2),
+        bytes(15) + b"\3",
+        b"TradingHalted",
+        struct.pack(">h", 1),
+        struct.pack(">q", -1),
+        struct.pack(">q", 1767344400000007),
+        "Zoë".encode(),
+        bytes(15) + b"\4",
+        b"",
+        '{"reason":"€"}'.encode(),
+        b"{}",
+    ]
+    body = b"".join(struct.pack(">I", len(part)) + part for part in parts)
+
+    assert event_hash(b"\7" * 32, envelope) == hashlib.sha256(b"\7" * 32 + body).digest()
+    assert event_hash(b"\7" * 32, envelope).hex() == "0e741bf8794875dacd27f28f368f4066d7bc6ea036eb68d66e3b14cb948a70cc"
+    assert genesis_hash(UUID(int=1)) == hashlib.sha256(b"daybook-1" + bytes(15) + b"\1").digest()
+
+
+# --- planted bugs -----------------------------------------------------------------------------------------------------
+
+
+def without_place(_previous: bytes, envelope: Envelope) -> bytes:
+    return event_hash(b"", replace(envelope, position=0))
+
+
+def without_previous(_previous: bytes, envelope: Envelope) -> bytes:
+    return event_hash(b"", envelope)
+
+
+def without_times(previous: bytes, envelope: Envelope) -> bytes:
+    return event_hash(previous, replace(envelope, occurred_at=START))
+
+
+def without_lengths(previous: bytes, envelope: Envelope) -> bytes:
+    parts = [str(getattr(envelope, name)) for name in NAMES if name != "hash"]
+    return hashlib.sha256(previous + "".join(parts).encode()).digest()
+
+
+def swap(log: list[Envelope], _hash_of: Hash) -> list[Envelope]:
+    return [*log[:3], replace(log[4], position=4), replace(log[3], position=5), *log[5:]]
+
+
+def rewrite_one(log: list[Envelope], hash_of: Hash) -> list[Envelope]:
+    changed = replace(log[3], actor="somebody else")
+    return [*log[:3], replace(changed, hash=hash_of(log[2].hash, changed)), *log[4:]]
+
+
+def date_back(log: list[Envelope], _hash_of: Hash) -> list[Envelope]:
+    return [*log[:3], replace(log[3], occurred_at=altered(log[3].occurred_at)), *log[4:]]
+
+
+def move_a_letter(log: list[Envelope], _hash_of: Hash) -> list[Envelope]:
+    payload = log[3].payload
+    return [*log[:3], replace(log[3], payload=payload[:-1], metadata=payload[-1] + log[3].metadata), *log[4:]]
+
+
+@pytest.mark.parametrize(
+    ("planted", "attack"),
+    [
+        (without_place, swap),
+        (without_previous, rewrite_one),
+        (without_times, date_back),
+        (without_lengths, move_a_letter),
+    ],
+)
+def test_a_weaker_chain_would_miss_an_attack(
+    monkeypatch: pytest.MonkeyPatch, planted: Hash, attack: Callable[[list[Envelope], Hash], list[Envelope]]
+) -> None:
+    """Planted: every part of the hash is needed, for without it an attack goes through that the real chain finds."""
+    assert first_bad(attack(WHOLE, event_hash)) is not None
+
+    weak = rechained(WHOLE, planted)
+    monkeypatch.setattr(chain, "event_hash", planted)
+    assert first_bad(weak) is None
+    assert first_bad(attack(weak, planted)) is None

@@ -1,0 +1,154 @@
+"""Two times: any cut of a log by occurrence and by record is what a replay of the events known then gives."""
+
+import json
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
+from uuid import UUID
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import Engine
+
+from ledger.log import point_in_time as cuts
+from ledger.log.envelope import Envelope
+from ledger.log.point_in_time import Cut
+from ledger.postgres.book import PostgresBook
+from ledger.postgres.views import row_kinds
+from ledger.projections import OF_VALUE
+from ledger.projections.book import fold_log
+from ledger.projections.holdings import Holding
+from ledger.projections.portfolio import PortfolioView
+from ledger.projections.valuation import worth_of
+from ledger.replay.history import Past
+from ledger.rows import MemoryRows, Row, Rows, all_rows, row_text
+from tests.support.events import START, Step, SteppingClock, Story, batches_of, record_all, steps
+
+StoryMaker = Callable[[], Story]
+lives = st.lists(steps(), min_size=1, max_size=25)
+moments = st.none() | st.integers(-60, 60 * 30).map(lambda seconds: START + timedelta(seconds=seconds))
+
+
+def replayed(log: Iterable[Envelope], cut: Cut) -> list[str]:
+    """The naive answer: every event asked for its times and for those of what it answers, then one fold."""
+    known = [one for one in log if cut.known_at is None or one.recorded_at <= cut.known_at]
+    by_id = {one.event_id: one for one in known}
+    return texts(fold_log([one for one in known if happened(one, by_id, cut.as_of)], MemoryRows()))
+
+
+def happened(one: Envelope, by_id: dict[UUID, Envelope], as_of: datetime | None) -> bool:
+    if as_of is None or one.type in ("PortfolioOpened", "AccountOpened"):
+        return True
+    names = (getattr(one.event, name, None) for name in ("signal_id", "order_id", "reverses"))
+    causes = [by_id[name] for name in names if name in by_id]
+    in_time = one.type == "TradeReversed" or one.occurred_at <= as_of
+    return in_time and all(happened(cause, by_id, as_of) for cause in causes)
+
+
+def texts(rows: Rows, kinds: Iterable[type[Row]] = row_kinds()) -> list[str]:
+    return sorted(row_text(row) for row in all_rows(rows, kinds))
+
+
+@given(life=lives, more=lives, asked=st.lists(st.tuples(moments, moments), min_size=1, max_size=6))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=25)
+def test_every_cut_is_a_replay(
+    engine: Engine,
+    new_story: StoryMaker,
+    life: list[Step],
+    more: list[Step],
+    asked: list[tuple[datetime | None, datetime | None]],
+) -> None:
+    """At any two times the rows are those of a replay cut there, also when asked again after more was recorded."""
+    book, story, past = PostgresBook(engine, SteppingClock(step=timedelta(seconds=40))), new_story(), Past(engine)
+    record_all(book, story, batches_of(story, life))
+    check(book, past, story, asked)
+    record_all(book, story, [batch for step in more if (batch := story.play(step))])
+    check(book, past, story, asked)
+
+
+def check(
+    book: PostgresBook, past: Past, story: Story, asked: Iterable[tuple[datetime | None, datetime | None]]
+) -> None:
+    log = list(book.log.read(story.portfolio_id))
+    for as_of, known_at in asked:
+        cut = Cut(as_of, known_at)
+        with past.reading(story.portfolio_id, cut) as reading:
+            assert reading.stopped is None
+            assert reading.position == sum(1 for one in log if known_at is None or one.recorded_at <= known_at)
+            assert texts(reading.rows) == replayed(log, cut)
+            if next(reading.rows.where(PortfolioView), None):
+                worth_of(reading.rows)
+
+
+def test_the_position_then_and_the_report_then(engine: Engine, new_story: StoryMaker) -> None:
+    """What I held on a day, and what a report said on a later day, are different questions with exact answers."""
+    book, story, past = PostgresBook(engine, SteppingClock()), new_story(), Past(engine)
+    record_all(book, story, [story.opened(), story.buy(Step("buy"))])
+    evening = story.now
+    reported = list(book.log.read(story.portfolio_id))[-1].recorded_at
+    record_all(book, story, [story.buy(Step("buy", minutes_late=1)), story.sell(Step("sell"))])
+
+    held = {
+        name: held_at(past, story, cut)
+        for name, cut in {
+            "now": Cut(),
+            "that evening": Cut(as_of=evening),
+            "that evening, as reported then": Cut(as_of=evening, known_at=reported),
+            "as reported then": Cut(known_at=reported),
+        }.items()
+    }
+    assert held == {
+        "now": "0.5",
+        "that evening": "1.0",
+        "that evening, as reported then": "0.5",
+        "as reported then": "0.5",
+    }
+
+
+def held_at(past: Past, story: Story, cut: Cut) -> str:
+    with past.reading(story.portfolio_id, cut) as reading:
+        return str(next(reading.rows.where(Holding, "BTC")).quantity)
+
+
+def test_a_cut_that_looks_at_one_time_only_is_found(
+    engine: Engine, new_story: StoryMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Planted: a cut that takes every event as having happened gives another evening than the replay does."""
+    monkeypatch.setattr(cuts.AsOf, "counts", lambda *_: True)
+
+    with pytest.raises(AssertionError):
+        test_the_position_then_and_the_report_then(engine, new_story)
+
+
+@given(life=lives, cut=st.builds(Cut, moments, moments))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=15)
+def test_a_cut_of_some_folds_is_a_part_of_the_whole(
+    engine: Engine, new_story: StoryMaker, life: list[Step], cut: Cut
+) -> None:
+    """What is held and what it is worth can be told without what bots and review said: the rows are the same."""
+    book, story, past = PostgresBook(engine, SteppingClock()), new_story(), Past(engine)
+    record_all(book, story, batches_of(story, life))
+    with past.reading(story.portfolio_id, cut) as reading:
+        whole = texts(reading.rows)
+    with past.reading(story.portfolio_id, cut, OF_VALUE) as reading:
+        part = texts(reading.rows, row_kinds(OF_VALUE))
+
+    tables = {kind.table for kind in row_kinds(OF_VALUE)}
+    assert part == [text for text in whole if json.loads(text)[0] in tables]
+
+
+def test_a_failure_that_passes_is_not_kept(
+    engine: Engine, new_story: StoryMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fold that failed once, as it does when the database goes away, is tried anew by the next question."""
+    book, story, past = PostgresBook(engine, SteppingClock()), new_story(), Past(engine)
+    record_all(book, story, [story.opened(), story.buy(Step("buy"))])
+    cut = Cut(as_of=story.now)
+    record_all(book, story, [story.buy(Step("buy"))])
+    with monkeypatch.context() as broken:
+        broken.setattr("ledger.replay.history.attempt_fold", lambda *_: ([], "OperationalError: gone"))
+        with past.reading(story.portfolio_id, cut) as reading:
+            assert reading.stopped is not None
+    with past.reading(story.portfolio_id, cut) as reading:
+        assert reading.stopped is None
+    assert held_at(past, story, cut) == "0.5"

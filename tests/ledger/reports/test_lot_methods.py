@@ -1,0 +1,393 @@
+"""What-if methods: other lots first, the same legs and the same rule, no figure of the book changed."""
+
+import json
+import re
+from collections.abc import Sequence
+from datetime import timedelta
+from decimal import Decimal
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ledger.booking.lots import Split
+from ledger.events import (
+    AssetDeposited,
+    Event,
+    OpeningLotRecorded,
+    PortfolioOpened,
+    SplitRecorded,
+    TradeExecuted,
+)
+from ledger.events.fields import Fee
+from ledger.log.envelope import NewEvent
+from ledger.reports import lot_methods as module
+from ledger.reports.gains import gains_report
+from ledger.reports.lot_methods import BadChoice, Matched, Method, matched_by
+from ledger.reports.lots import LotsReport, View, lots_report, portfolio_lots_report
+from ledger.rows import key_of
+from ledger.values import Asset, Instrument, Side
+from tests.support.lots_comparison import as_csv, check_against_oracle, read, report_of
+from tests.support.oracle import TradeRow, plain_rows, random_rows, trade_rows
+from tests.support.random_lives import NOON, assets_of, lives, told_to_a_book
+
+BY_ORDER = (Method.FIFO, Method.LIFO, Method.HIFO)
+OTHERS = (Method.LIFO, Method.HIFO)
+SALE = (
+    ("b1", "buy", "1", "100"),
+    ("b2", "buy", "1", "300"),
+    ("b3", "buy", "1", "200"),
+    ("s1", "sell", "1.5", "400"),
+    ("s2", "sell", "1", "400"),
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("what_if")
+
+
+def trades(lines: Sequence[tuple[str, str, str, str]] = SALE) -> list[TradeRow]:
+    """These trades, an hour apart."""
+    return [
+        {
+            "id": name,
+            "time": f"2024-01-01T{hour:02}:00:00Z",
+            "instrument": "BTC-USD",
+            "side": side,
+            "quantity": quantity,
+            "price": price,
+            "fee": "0",
+            "fee_asset": "",
+        }
+        for hour, (name, side, quantity, price) in enumerate(lines)
+    ]
+
+
+def closed(report: LotsReport) -> str:
+    """Each match as sale, lot and quantity."""
+    lines = [f"{sell['id']} {one['lot_id']} {one['quantity']}" for sell in report["sells"] for one in sell["matches"]]
+    return ", ".join(lines)
+
+
+def by_name(folder: Path, names: dict[str, list[tuple[str, Decimal]]]) -> LotsReport:
+    return report_of(folder, json.dumps(trades()), View(Method.SPECIFIC, names))
+
+
+@pytest.mark.parametrize("method", BY_ORDER)
+@pytest.mark.parametrize("seed", range(20))
+def test_each_method_equals_the_oracle(seed: int, method: Method, folder: Path) -> None:
+    """Random trades give the oracle's matches, open lots and totals by every method to 1e-12."""
+    check_methods(seed, folder, method, oversells=seed % 2 == 0, count=150)
+
+
+def test_a_hundred_histories_equal_the_oracle(folder: Path) -> None:
+    """100 short random histories: each match by each method equals the fraction oracle to 1e-12."""
+    for seed in range(20_000, 20_100):
+        check_methods(seed, folder, *BY_ORDER, oversells=seed % 2 == 0, count=15)
+
+
+@pytest.mark.nightly
+def test_ten_thousand_histories_equal_the_oracle(folder: Path) -> None:
+    """10,000 random histories: each match by FIFO equals the fraction oracle to 1e-12, and so do LIFO and HIFO."""
+    for seed in range(10_000):
+        check_methods(seed, folder, *BY_ORDER, oversells=seed % 2 == 0, count=30)
+
+
+@given(rows=trade_rows(), method=st.sampled_from(BY_ORDER))
+def test_any_trades_by_any_method_equal_the_oracle(rows: list[TradeRow], method: Method, folder: Path) -> None:
+    """Whatever is bought and sold, in whatever awkward figures, each method equals the oracle."""
+    check_against_oracle(rows, report_of(folder, json.dumps(rows), View(method)))
+
+
+@given(rows=trade_rows())
+def test_fifo_as_a_view_is_the_book(rows: list[TradeRow], folder: Path) -> None:
+    """The what-if fold by FIFO gives exactly the rows that the book holds, digit for digit."""
+    check_the_book_is_fifo(rows, folder)
+
+
+@given(rows=trade_rows())
+def test_no_method_changes_what_is_held(rows: list[TradeRow], folder: Path) -> None:
+    """By every method the open quantity, the fees and gain less open cost are the same: only their split differs."""
+    file = read(folder, json.dumps(rows))
+    book = lots_report(file)["totals"]
+    for method in OTHERS:
+        for instrument, total in lots_report(file, View(method))["totals"].items():
+            assert (total["open_quantity"], total["fees"]) == (
+                book[instrument]["open_quantity"],
+                book[instrument]["fees"],
+            )
+            if Decimal(total["open_quantity"]) and not lots_report(file)["errors"]:
+                assert gain_less_cost(total) == gain_less_cost(book[instrument])
+
+
+@given(facts=lives())
+def test_fifo_as_a_view_is_the_book_of_any_life(facts: list[NewEvent]) -> None:
+    """With splits, short sales, transfers, unknown costs and reversals too, the what-if fold by FIFO is the book."""
+    rows, _ = told_to_a_book(facts)
+
+    for asset in assets_of(rows):
+        assert matched_by(rows, asset, Method.SPECIFIC) == matched_by(rows, asset, Method.FIFO)
+
+
+@given(facts=lives(), method=st.sampled_from(OTHERS))
+def test_no_method_changes_what_any_life_leaves(facts: list[NewEvent], method: Method) -> None:
+    """By every method as many units are open and unmatched as in the book, and every match is of the method's own lots."""
+    rows, _ = told_to_a_book(facts)
+
+    for asset in assets_of(rows):
+        book, other = matched_by(rows, asset, Method.FIFO), matched_by(rows, asset, method)
+        if not any(rows.history(Split, asset)):
+            assert open_units(other) == open_units(book)
+            assert [one.quantity for one in other.unmatched] == [one.quantity for one in book.unmatched]
+        report = portfolio_lots_report(rows, View(method))
+        assert set(report["totals"]) == {f"{one}-USD" for one in assets_of(rows)}
+
+
+def test_a_split_does_not_change_which_lot_is_the_dearest() -> None:
+    """After a split the units of the old lots cost less, so the lot bought dearer for a new unit goes first by HIFO."""
+    halved = [
+        _told(0, PortfolioOpened(name="p", base_currency=Asset("USD"))),
+        _told(1, _traded(Side.BUY, "1", "300")),
+        _told(2, SplitRecorded(asset=Asset("AAPL"), numerator=2, denominator=1)),
+        _told(3, _traded(Side.BUY, "1", "200")),
+        _told(4, _traded(Side.SELL, "1.5", "250")),
+    ]
+    rows, _ = told_to_a_book(halved)
+
+    (first, second) = matched_by(rows, "AAPL", Method.HIFO).matches
+
+    assert (first.opening_event_id, first.quantity, first.cost_basis) == (UUID(int=3), Decimal(1), Decimal(200))
+    assert (second.opening_event_id, second.quantity, second.cost_basis) == (UUID(int=1), Decimal("0.5"), Decimal(75))
+
+
+def test_the_matches_of_a_sale_stand_in_the_order_of_its_lots() -> None:
+    """A purchase entered late but made early is the first match of the sale, in the book as in every view."""
+    facts = [
+        _told(0, PortfolioOpened(name="p", base_currency=Asset("USD"))),
+        _told(2, _traded(Side.BUY, "1", "300")),
+        _told(3, _traded(Side.SELL, "2", "400")),
+        _told(1, _traded(Side.BUY, "1", "200")),
+    ]
+    rows, _ = told_to_a_book(facts)
+
+    for method in (Method.FIFO, Method.SPECIFIC):
+        assert [one.opening_event_id for one in matched_by(rows, "AAPL", method).matches] == [UUID(int=1), UUID(int=2)]
+
+
+def test_the_methods_choose_as_they_say(folder: Path) -> None:
+    """LIFO closes the newest, HIFO the dearest, and a lot named for a sale is closed before FIFO takes the rest."""
+    text = json.dumps(trades())
+    named = by_name(folder, {"s1": [("b3", Decimal("0.25")), ("b2", Decimal("0.75"))]})
+
+    assert closed(report_of(folder, text)) == "s1 b1 1, s1 b2 0.5, s2 b2 0.5, s2 b3 0.5"
+    assert closed(report_of(folder, text, View(Method.LIFO))) == "s1 b3 1, s1 b2 0.5, s2 b2 0.5, s2 b1 0.5"
+    assert closed(report_of(folder, text, View(Method.HIFO))) == "s1 b2 1, s1 b3 0.5, s2 b3 0.5, s2 b1 0.5"
+    assert closed(named) == "s1 b3 0.25, s1 b2 0.75, s1 b1 0.5, s2 b1 0.5, s2 b2 0.25, s2 b3 0.25"
+    assert [sell["proceeds"] for sell in named["sells"]] == ["600", "400"]
+
+
+@given(seed=st.integers(0, 10**6), data=st.data())
+def test_named_lots_lose_no_digit(seed: int, data: st.DataObject, folder: Path) -> None:
+    """Naming the lots that LIFO would take gives LIFO's matches; proceeds stay whole to the last digit."""
+    rows = plain_rows(seed, 20)
+    file = read(folder, as_csv(rows))
+    lifo = lots_report(file, View(Method.LIFO))
+    names = {
+        sell["id"]: [(one["lot_id"], Decimal(one["quantity"])) for one in sell["matches"]] for sell in lifo["sells"]
+    }
+
+    named = lots_report(file, View(Method.SPECIFIC, names))
+
+    assert {**named, "method": "lifo"} == lifo
+    some = {sale: lots for sale, lots in names.items() if data.draw(st.booleans())}
+    try:
+        part = lots_report(file, View(Method.SPECIFIC, some))
+    except BadChoice:  # FIFO may have closed what was named: that is said, never bent
+        return
+    assert [sell["proceeds"] for sell in part["sells"]] == [sell["proceeds"] for sell in lifo["sells"]]
+
+
+@pytest.mark.parametrize(
+    ("names", "sentence"),
+    [
+        ({"s9": [("b1", "1")]}, "'s9' was named as a sale or a lot, but there is no such trade"),
+        ({"s1": [("b9", "1")]}, "'b9' was named as a sale or a lot, but there is no such trade"),
+        ({"s{}": [("b1", "1")]}, "'s{}' was named as a sale or a lot, but there is no such trade"),
+        ({"s1": [("b1", "1"), ("b1", "0.1")]}, "the lot 'b1' named for 's1' is not open at that time"),
+        ({"s1": [("b1", "1.1")]}, "the lot 'b1' named for 's1' has 1 left, not 1.1"),
+        ({"s1": [("s2", "1")]}, "the lot 's2' named for 's1' is not open at that time"),
+        (
+            {"s1": [("b1", "1"), ("b2", "0.6")]},
+            "the lots named for 's1' must be for more than 0 and for no more than it disposed of",
+        ),
+        ({"s1": [("b1", "-1")]}, "for more than 0 and for no more than it disposed of"),
+        ({"b1": [("b2", "1")]}, "for more than 0 and for no more than it disposed of"),
+    ],
+)
+def test_a_lot_that_cannot_cover_is_one_sentence(
+    names: dict[str, list[tuple[str, str]]], sentence: str, folder: Path
+) -> None:
+    """A named lot that is not open, too small or unknown, and more than was sold, are refused by name."""
+    with pytest.raises(BadChoice, match=re.escape(sentence)):
+        by_name(folder, {sale: [(lot, Decimal(part)) for lot, part in lots] for sale, lots in names.items()})
+
+
+def test_a_term_is_long_when_held_for_more_than_the_period(folder: Path) -> None:
+    """Exactly so many days of 24 hours are short; a microsecond more is long; without a period no term is said."""
+    rows = trades([("b", "buy", "2", "1"), ("s", "sell", "1", "1"), ("t", "sell", "1", "1")])
+    rows[1]["time"], rows[2]["time"] = "2024-12-31T00:00:00Z", "2024-12-31T00:00:00.000001Z"
+
+    report = report_of(folder, json.dumps(rows), View(holding_period=365))
+
+    assert [one.get("term") for sell in report["sells"] for one in sell["matches"]] == ["short", "long"]
+    plain = report_of(folder, json.dumps(rows))
+    assert not any("term" in one for sell in plain["sells"] for one in sell["matches"])
+
+
+# --- planted bugs -----------------------------------------------------------------------------------------------------
+
+
+def test_the_dearest_lot_instead_of_unit_is_found(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planted: HIFO by what a whole lot cost takes another lot than the oracle."""
+    monkeypatch.setattr(module._Shelf, "_place", lambda _self, lot: (-Fraction(lot.cost), key_of(lot)))
+
+    with pytest.raises(AssertionError):
+        check_methods_of_many(folder, Method.HIFO)
+
+
+def test_lifo_in_the_order_of_fifo_is_found(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planted: a shelf that always hands out the oldest first."""
+
+    def oldest_first(self: Any) -> Any:
+        return iter(self.lots())
+
+    monkeypatch.setattr(module._Shelf, "in_order", oldest_first)
+    for method in OTHERS:
+        with pytest.raises(AssertionError):
+            check_methods_of_many(folder, method)
+
+
+def test_a_view_that_is_not_the_book_is_found(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planted: a shelf that closes the newest lot first does not pass for the book."""
+    monkeypatch.setattr(module._Shelf, "in_order", lambda self: reversed(self.lots()))
+
+    with pytest.raises(AssertionError):
+        check_the_book_is_fifo(trades(), folder)
+
+
+def test_a_forgotten_split_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planted: lots that a split leaves as they were."""
+    monkeypatch.setattr(module, "split_lot", lambda lot, _split: lot)
+
+    with pytest.raises(AssertionError):
+        test_a_split_does_not_change_which_lot_is_the_dearest()
+
+
+def test_an_anniversary_counted_as_long_is_found(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planted: a period that is over one microsecond early."""
+    monkeypatch.setattr(module, "timedelta", lambda days: timedelta(days=days, microseconds=-1))
+
+    with pytest.raises(AssertionError):
+        test_a_term_is_long_when_held_for_more_than_the_period(folder)
+
+
+# --- how it is compared -----------------------------------------------------------------------------------------------
+
+
+def check_methods(seed: int, folder: Path, *methods: Method, oversells: bool, count: int) -> None:
+    rows = random_rows(seed, count, oversells=oversells)
+    file = read(folder, as_csv(rows))
+    for method in methods:
+        check_against_oracle(rows, lots_report(file, View(method)))
+
+
+def check_methods_of_many(folder: Path, method: Method) -> None:
+    for seed in range(10):
+        check_methods(seed, folder, method, oversells=False, count=60)
+
+
+def check_the_book_is_fifo(rows: list[TradeRow], folder: Path) -> None:
+    """SPECIFIC without any name is FIFO folded by `what_if` instead of read from the book."""
+    file = read(folder, json.dumps(rows))
+    assert {**lots_report(file, View(Method.SPECIFIC)), "method": "fifo"} == lots_report(file)
+
+
+def gain_less_cost(total: Any) -> Decimal:
+    return Decimal(total["realized_pnl"]) - Decimal(total["open_cost_basis"])
+
+
+def open_units(matched: Matched) -> Decimal:
+    return sum((-lot.open_quantity if lot.short else lot.open_quantity for lot in matched.open_lots), Decimal(0))
+
+
+def test_named_lots_are_those_of_what_the_sale_gave() -> None:
+    """In a portfolio a coin sold for another, with a fee in a third, is covered by the lots named; the rest is FIFO."""
+    coins = [AssetDeposited(account="a", asset=Asset("BNB"), quantity=Decimal(1), cost=Decimal(9))]
+    buys = [_traded_pair("ETH-USD", Side.BUY, "1", price, "1") for price in ("10", "20")]
+    fee = Fee(asset=Asset("BNB"), amount=Decimal("0.5"), value=Decimal(5))
+    sale = _traded_pair("ETH-BTC", Side.SELL, "1", "0.5", "100", fee)
+    facts = [PortfolioOpened(name="p", base_currency=Asset("USD")), *coins, *buys, sale]
+    rows = told_to_a_book([_told(number, one) for number, one in enumerate(facts)])[0]
+    by_id = {number: str(UUID(int=number)) for number in range(5)}
+
+    for lot, cost in ((2, "10"), (3, "20")):
+        names = {by_id[4]: [(by_id[lot], Decimal(1))]}
+        report = portfolio_lots_report(rows, View(Method.SPECIFIC, names))
+        costs = {one["instrument"]: one["cost_basis"] for one in report["sells"]}
+        assert costs == {"ETH-USD": cost, "BNB-USD": "4.5"}
+    for event, lot in ((4, 1), (2, 3)):
+        with pytest.raises(BadChoice, match=by_id[event]):
+            portfolio_lots_report(rows, View(Method.SPECIFIC, {by_id[event]: [(by_id[lot], Decimal("0.5"))]}))
+
+
+def test_an_unknown_cost_is_no_cost_of_nothing() -> None:
+    """Sales and open lots of unknown cost alone say so; the term is unknown but for an opening lot; a split moves no past."""
+    coins = [
+        AssetDeposited(account="a", asset=Asset("AAPL"), quantity=Decimal(2), cost=None),
+        OpeningLotRecorded(account="a", asset=Asset("MSFT"), quantity=Decimal(2), cost=None),
+    ]
+    sales = [_traded_pair(f"{asset}-USD", Side.SELL, "1", "7", "1") for asset in ("AAPL", "MSFT", "TSLA")]
+    split = SplitRecorded(asset=Asset("TSLA"), numerator=2, denominator=1)
+    facts = [PortfolioOpened(name="p", base_currency=Asset("USD")), *coins, *sales, split]
+    rows = told_to_a_book([_told(number, one) for number, one in enumerate(facts)])[0]
+
+    report = portfolio_lots_report(rows, View(holding_period=365))
+    gains = {one.product_id: one for one in gains_report(rows).unknown}
+
+    sells = {one["instrument"]: one for one in report["sells"]}
+    for name, term in (("AAPL-USD", "unknown"), ("MSFT-USD", "short")):
+        assert (sells[name]["cost_basis"], sells[name]["realized_pnl"]) == ("unknown", "unknown")
+        assert report["totals"][name]["open_cost_basis"] == "unknown"
+        assert report["totals"][name]["unknown_cost_quantity"] == "1"
+        assert sells[name]["matches"][0]["term"] == term
+        assert (gains[name].term or "unknown", gains[name].acquired is None) == (term, term == "unknown")
+    assert (sells["TSLA-USD"]["unmatched_quantity"], gains["TSLA-USD"].quantity) == ("1", Decimal(1))
+    assert "sold 1 TSLA when 0 was held: 1 is unmatched" in report["errors"][0]["error"]
+
+
+def _traded_pair(pair: str, side: Side, quantity: str, price: str, rate: str, *fees: Fee) -> TradeExecuted:
+    trade = _traded(side, quantity, price)
+    return trade.model_copy(update={"instrument": Instrument(pair), "quote_rate": Decimal(rate), "fees": fees})
+
+
+def _told(number: int, event: Event) -> NewEvent:
+    event_id = UUID(int=number)
+    return NewEvent(event, event_id, NOON + timedelta(minutes=number), "test", event_id)
+
+
+def _traded(side: Side, quantity: str, price: str) -> TradeExecuted:
+    return TradeExecuted(
+        account="a",
+        venue="v",
+        venue_trade_id="1",
+        instrument=Instrument("AAPL-USD"),
+        side=side,
+        quantity=Decimal(quantity),
+        price=Decimal(price),
+        quote_rate=Decimal(1),
+    )

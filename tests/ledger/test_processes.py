@@ -1,0 +1,68 @@
+"""Processes that work for another one end with it, and leave it to speak."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+WAITING = """
+import operator, os, signal, sys
+from ledger import processes
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever started the tests may have it ignored
+{planted}
+with processes.worker_processes(2) as executor:
+    seen = set()
+    while len(seen) < 2:
+        seen |= set(processes.each(executor, operator.call, [os.getpid] * 20))
+    print(*seen, flush=True)
+    sys.stdin.read()
+"""
+
+
+PLANTED = pytest.mark.parametrize("planted", ["", "processes._end_with_parent = int"], ids=["as they are", "planted"])
+
+
+@PLANTED
+def test_they_end_with_the_one_that_was_killed(planted: str) -> None:
+    """A killed command leaves no process behind; the planted ones go on waiting for their next part."""
+    with started(planted) as (program, workers):
+        program.kill()
+    _, left = psutil.wait_procs(workers, timeout=1 if planted else 60)
+    for one in left:
+        one.kill()
+
+    assert bool(left) == bool(planted)
+
+
+@PLANTED
+def test_an_interrupt_is_told_once(planted: str) -> None:
+    """Ctrl-C reaches them all; only the one in front says so. The planted ones print where they stood."""
+    with started(planted) as (program, workers):
+        os.killpg(program.pid, signal.SIGINT)
+        _, said = program.communicate()
+    psutil.wait_procs(workers)
+    assert said.count("KeyboardInterrupt") == (3 if planted else 1)
+
+
+@contextmanager
+def started(planted: str) -> Iterator[tuple["subprocess.Popen[str]", list[psutil.Process]]]:
+    """A program whose two workers have done their work and wait for more."""
+    command = [sys.executable, "-c", WAITING.format(planted=planted)]
+    with subprocess.Popen(
+        command,
+        cwd=ROOT,
+        text=True,
+        start_new_session=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as program:
+        assert program.stdout is not None
+        yield program, [psutil.Process(int(one)) for one in program.stdout.readline().split()]

@@ -1,0 +1,591 @@
+"""Market data: candles that can be true, tapes played at speed, and a venue read over HTTP."""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import accumulate
+from pathlib import Path
+from threading import Thread
+from typing import Any
+from urllib.parse import parse_qs, urlsplit, urlunsplit
+
+import pytest
+import stamina
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from requests import PreparedRequest, Response
+from requests.adapters import HTTPAdapter
+
+from ledger.values import Instrument
+from signals.market import (
+    BadCandle,
+    BadFeed,
+    Candle,
+    CandleFeed,
+    FeedUnavailable,
+    Quote,
+    in_order,
+    open_feed,
+    timeframe_of,
+    timeframe_text,
+)
+from signals.market.ccxt import CcxtFeed
+from signals.market.playback import BURST, PlayedFeed
+from signals.market.recorded import RecordedTape, read_candles
+
+BTC = Instrument("BTC-USD")
+NOON = datetime(2025, 3, 1, 12, tzinfo=UTC)
+MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
+
+
+def candle(number: int = 0, timeframe: timedelta = MINUTE, **changes: Any) -> Candle:
+    fields: dict[str, Any] = {
+        "instrument": BTC,
+        "timeframe": timeframe,
+        "opened_at": NOON + number * timeframe,
+        "open": Decimal("100.5"),
+        "high": Decimal(102),
+        "low": Decimal(99),
+        "close": Decimal(101),
+        "volume": Decimal("0.25"),
+    }
+    return Candle(**fields | changes)
+
+
+# --- candles and quotes -----------------------------------------------------------------------------------------------
+
+prices = st.decimals("0.00000001", "1000000", places=8)
+
+
+@given(st.tuples(prices, prices, prices, prices), st.decimals(0, 10**9, places=8))
+@settings(deadline=None)
+def test_a_candle_that_can_be_true_is_taken(four: tuple[Decimal, ...], volume: Decimal) -> None:
+    """Any positive open and close between low and high make a candle that closes one timeframe after it opened."""
+    low, opened, close, high = sorted(four)
+    made = candle(open=opened, close=close, low=low, high=high, volume=volume)
+    assert made.closed_at - made.opened_at == MINUTE
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        *(
+            ({name: Decimal(bad)}, name)
+            for name in ("open", "high", "low", "close")
+            for bad in ("NaN", "Infinity", "0", "-1")
+        ),
+        *(({"volume": Decimal(bad)}, "volume") for bad in ("NaN", "Infinity", "-0.1")),
+        ({"close": 101.0}, "close"),
+        ({"close": Decimal("101.1234567890123456789")}, "close"),
+        ({"low": Decimal(103)}, "low 103 above its high 102"),
+        ({"open": Decimal(98)}, "open 98 outside its range 99 to 102"),
+        ({"close": Decimal("102.01")}, "close 102.01 outside"),
+        ({"opened_at": datetime(2025, 3, 1)}, "zone"),  # noqa: DTZ001 - the naive time is what must be refused
+        ({"timeframe": timedelta(0)}, "length of time"),
+        ({"timeframe": -MINUTE}, "length of time"),
+    ],
+)
+def test_a_candle_that_cannot_be_true_is_refused(change: dict[str, Any], reason: str) -> None:
+    """Numbers not finite or not positive, floats, an impossible range and naive times are refused by name."""
+    with pytest.raises(BadCandle, match="the BTC-USD candle of 2025-03-01") as refused:
+        candle(**change)
+    assert reason in str(refused.value)
+
+
+def test_a_candle_knows_utc_only() -> None:
+    """A time with another offset is kept as the same instant in UTC."""
+    there = timezone(timedelta(hours=5, minutes=30))
+    assert candle(opened_at=NOON.astimezone(there)).opened_at.utcoffset() == timedelta(0)
+    assert candle(opened_at=NOON.astimezone(there)) == candle()
+
+
+@pytest.mark.parametrize(("bid", "ask"), [("0", "1"), ("-1", "1"), ("2", "1"), ("NaN", "1"), ("1", "Infinity")])
+def test_a_quote_that_makes_no_sense_is_refused(bid: str, ask: str) -> None:
+    """Bid and ask are positive, finite, and not crossed."""
+    assert Quote(BTC, Decimal(1), Decimal(1), NOON).bid == 1
+    with pytest.raises(ValueError, match=r"no quote|finite"):
+        Quote(BTC, Decimal(bid), Decimal(ask), NOON)
+
+
+@given(st.lists(st.integers(1, 5), min_size=1, max_size=20), st.data())
+@settings(deadline=None)
+def test_only_candles_that_follow_each_other_pass(steps: list[int], data: st.DataObject) -> None:
+    """Gaps pass; a candle that repeats, precedes or overlaps another is refused; other markets do not matter."""
+    candles = [candle(number) for number in accumulate(steps)]
+    elsewhere = [replace(each, instrument=Instrument("ETH-USD")) for each in candles]
+    assert in_order(candles) == candles
+    assert len(in_order([*candles, *elsewhere])) == 2 * len(candles)
+    at = data.draw(st.integers(0, len(candles) - 1))
+    with pytest.raises(BadCandle, match="comes twice"):
+        in_order([*candles[: at + 1], *candles[at:]])
+    with pytest.raises(BadCandle, match="comes after the one of"):
+        in_order([*candles, candles[at], *candles] if at < len(candles) - 1 else [*candles, candle(0)])
+    overlapping = replace(candles[at], opened_at=candles[at].opened_at + timedelta(seconds=30))
+    with pytest.raises(BadCandle, match="begins before the one of"):
+        in_order([*candles[: at + 1], overlapping])
+
+
+@given(st.integers(1, 9999), st.sampled_from("smhdw"))
+def test_a_timeframe_survives_its_text(number: int, unit: str) -> None:
+    """A timeframe is read back from its shortest text as the same length."""
+    length = timeframe_of(f"{number}{unit}")
+    assert timeframe_of(timeframe_text(length)) == length
+
+
+@pytest.mark.parametrize("text", ["", "m", "0m", "1", "1M", "-1m", "1.5h", "60 m", "1mm", "٣m"])
+def test_a_timeframe_that_says_nothing_is_refused(text: str) -> None:
+    """Only a whole number above 0 with s, m, h, d or w is a timeframe."""
+    with pytest.raises(ValueError, match="is not a timeframe"):
+        timeframe_of(text)
+
+
+# --- playing a tape ---------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Played:
+    """A tape played against real seconds that are moved by hand."""
+
+    tape: RecordedTape
+    speed: int = 60
+    real: float = 0.0
+    feed: PlayedFeed = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.feed = PlayedFeed(self.tape, "label", "file:x", Decimal(self.speed), lambda: self.real, simulated=False)
+
+    def after(self, real_seconds: float) -> list[Candle]:
+        self.real += real_seconds
+        return self.feed.poll()
+
+
+tapes = st.lists(st.integers(1, 3), min_size=2, max_size=80).map(
+    lambda steps: RecordedTape(tuple(candle(number) for number in accumulate(steps)))
+)
+
+
+@given(tapes, st.integers(0, 20), st.lists(st.integers(0, 40), max_size=30))
+@settings(deadline=None)
+def test_a_candle_is_visible_from_its_close_and_once(tape: RecordedTape, warmup: int, pauses: list[int]) -> None:
+    """Whenever one polls, exactly the candles closed by market time are out, in order, and history never runs ahead."""
+    played = Played(tape)
+    played.feed.start(warmup, None)
+    start, past = played.feed.now(), played.feed.history(BTC, 1000)
+    assert past == list(tape.candles[: len(past)])
+    released: list[Candle] = []
+    for pause in pauses:
+        released += played.after(pause)
+        due_until = start + timedelta(seconds=60 * played.real)
+        assert released == [each for each in tape.candles[len(past) :] if each.closed_at <= due_until]
+        assert played.feed.history(BTC, 1000) == [*past, *released]
+        assert played.feed.history(BTC, 3) == [*past, *released][-3:]
+        assert played.feed.now() == (released[-1].closed_at if released else start)
+    assert played.feed.finished == (len(past) + len(released) == len(tape.candles))
+
+
+@given(tapes, st.integers(0, 90))
+@settings(deadline=None)
+def test_a_restart_loses_and_repeats_nothing(tape: RecordedTape, stop: int) -> None:
+    """What was history before a restart and what is released after it are together the whole tape."""
+    stopped_at = NOON + stop * MINUTE
+    played = Played(tape)
+    played.feed.start(5, stopped_at)
+    past = played.feed.history(BTC, 1000)
+    released = [each for _ in range(5) for each in played.after(1000)]
+    assert [*past, *released] == list(tape.candles)
+    assert all(each.closed_at <= stopped_at for each in past)
+    assert all(each.closed_at > stopped_at for each in released)
+    assert played.feed.finished
+
+
+def test_a_short_tape_gives_half_of_itself_as_history() -> None:
+    """With 50 candles after it the warm-up is kept in full; a shorter tape is cut in the middle."""
+    tape = RecordedTape(tuple(candle(number) for number in range(100)))
+    for warmup, history in ((0, 0), (50, 50), (51, 50), (1000, 50)):
+        played = Played(tape)
+        played.feed.start(warmup, None)
+        assert len(played.feed.history(BTC, 1000)) == history
+        assert not played.feed.finished
+
+
+def test_a_pause_of_the_machine_does_not_flood() -> None:
+    """After an hour without polls one burst comes out; then time goes on from there as before, losing nothing."""
+    tape = RecordedTape(tuple(candle(number) for number in range(1000)))
+    played = Played(tape)
+    played.feed.start(0, None)
+    assert len(played.after(3600)) == BURST
+    assert played.after(0) == []
+    assert played.after(1) == [tape.candles[BURST]]
+    assert [len(played.after(1)) for _ in range(10)] == [1] * 10
+
+
+@pytest.mark.parametrize(("speed", "interval"), [(1, 5.0), (60, 1.0), (36_000, 0.05)])
+def test_polling_is_worth_once_per_candle(speed: int, interval: float) -> None:
+    """The interval is the real time of one candle, between 0.05 and 5 seconds."""
+    assert Played(RecordedTape((candle(),)), speed).feed.interval_s == pytest.approx(interval)
+
+
+# --- CSV files and DAYBOOK_FEED ---------------------------------------------------------------------------------------
+
+HEADER = "timestamp,open,high,low,close,volume"
+ROW = "2025-03-01T12:00:00Z,100.5,102,99,101,1e-2"
+
+
+def opened(spec: str) -> CandleFeed:
+    return open_feed(spec, clock=lambda: NOON, elapsed=lambda: 0.0)
+
+
+def test_a_file_says_what_it_holds_by_its_name(tmp_path: Path) -> None:
+    """Instrument and timeframe come from the file's name or from options; numbers keep every digit."""
+    for name, options in (
+        ("coinbase-BTC-USD-1h.csv", "?speed=36000"),
+        ("BTC-USD-1h.csv", "?speed=36000"),
+        ("x.csv", "?instrument=BTC-USD&timeframe=1h&speed=36000"),
+    ):
+        (tmp_path / name).write_text(
+            f"{HEADER}\n{ROW}\n2025-03-01T15:00:00+01:00,101,101,101,101,0\n", encoding="utf-8"
+        )
+        feed = opened(f"file:{tmp_path / name}{options}")
+        feed.start(0, None)
+        assert (feed.label, feed.mark_source) == (f"recorded candles {name} at 36000x", f"file:{name}")
+        assert (feed.instruments, feed.timeframe, feed.simulated, feed.quotes()) == ((BTC,), HOUR, False, [])
+        feed.start(1000, None)
+        first = feed.history(BTC, 10)[0]
+        assert (str(first.open), first.volume, first.opened_at) == ("100.5", Decimal("0.01"), NOON)
+        assert feed.now() == first.closed_at
+
+
+@pytest.mark.parametrize(
+    ("lines", "reason"),
+    [
+        ([HEADER, ROW, ROW], "line 3: .*comes twice"),
+        ([HEADER, ROW, "2025-03-01T11:00:00Z,1,1,1,1,1"], "line 3: .*comes after"),
+        ([HEADER, ROW, "2025-03-01T12:30:00Z,1,1,1,1,1"], "line 3: .*begins before"),
+        ([HEADER, ROW, "2025-03-01T13:00:00Z,1,1,1,1"], "line 3: there are 5 fields, not 6"),
+        ([HEADER, ROW, ""], "line 3: there are 0 fields"),
+        ([HEADER, "2025-03-01T13:00:00,1,1,1,1,1"], "line 2: .*no zone"),
+        ([HEADER, "yesterday,1,1,1,1,1"], "line 2: 'yesterday' is not an ISO"),
+        ([HEADER, "2025-03-01T13:00:00Z,1,1,1,x,1"], "line 2: close is 'x', which is not a number"),
+        ([HEADER, "2025-03-01T13:00:00Z,1,1,1,1_0,1"], "line 2: close is '1_0'"),
+        ([HEADER, "2025-03-01T13:00:00Z,1,1,1,NaN,1"], "line 2: .*wrong close"),
+        ([HEADER, "2025-03-01T13:00:00Z,0,0,0,0,0"], "line 2: .*open 0"),
+        ([HEADER, "2025-03-01T13:00:00Z,1,1,1,1,-1"], "line 2: .*volume -1"),
+        (["time,open,high,low,close,volume", ROW], "line 1 must be timestamp,open"),
+        ([], "line 1 must be"),
+        ([HEADER], "holds no candle"),
+        ([HEADER, '"'], "not a CSV file"),
+        ([HEADER, "\udcff"], "not a CSV file"),
+    ],
+)
+def test_a_wrong_file_is_refused_with_its_line(lines: list[str], reason: str, tmp_path: Path) -> None:
+    """A wrong header, a wrong or disordered line, and an empty file are refused, naming file and line."""
+    path = tmp_path / "BTC-USD-1h.csv"
+    path.write_text("\n".join(lines) + "\n" * bool(lines), encoding="utf-8", errors="surrogateescape")
+    with pytest.raises((BadFeed, BadCandle), match=reason) as refused:
+        read_candles(path, BTC, HOUR)
+    assert str(path) in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("spec", "reason"),
+    [
+        ("", "is not a feed: write file:PATH"),
+        ("binance", "is not a feed"),
+        ("file:", "is not a feed"),
+        ("simulated:7", "is not a feed"),
+        ("ccxt", "is not a feed"),
+        ("file:no/such-BTC-USD-1h.csv?speed=1", "no/such-BTC-USD-1h.csv cannot be opened: No such file"),
+        ("file:prices.csv?speed=1", "prices.csv cannot be opened: No such file"),
+        ("file:pyproject.toml?speed=1", "pyproject.toml does not say what it holds"),
+        ("file:BTC-USD-1h.csv?instrument=BTC-USD,ETH-USD", "holds one instrument"),
+        ("simulated?speed=0", "speed '0'"),
+        ("simulated?speed=-1", "speed '-1'"),
+        ("simulated?speed=fast", "speed 'fast'"),
+        ("simulated?speed=nan", "speed 'nan'"),
+        ("simulated?speed=99999999", "speed '99999999'"),
+        ("simulated?seed=x", "seed 'x' is not a whole number"),
+        ("simulated?seed=1&seed=2", "'seed' is given twice"),
+        ("simulated?sped=1", "the option 'sped' is not known here: there are instrument, seed, speed, timeframe"),
+        ("simulated?speed", "cannot be read"),
+        ("simulated?timeframe=1M", "'1M' is not a timeframe"),
+        ("simulated?instrument=btc", "'btc' is not an instrument"),
+        ("ccxt:mtgox", "'mtgox' is not a venue"),
+        ("ccxt:Exchange", "'Exchange' is not a venue"),
+        ("ccxt:kraken?speed=1", "'speed' is not known here"),
+    ],
+)
+def test_a_feed_that_cannot_be_had_is_refused_in_a_sentence(spec: str, reason: str) -> None:
+    """Whatever is wrong with DAYBOOK_FEED is said in one sentence."""
+    with pytest.raises(BadFeed, match=reason) as refused:
+        opened(spec)
+    assert "\n" not in str(refused.value)
+
+
+def test_feeds_are_found_by_their_names() -> None:
+    """The simulated market has defaults for everything and takes options; a venue is named in label and source."""
+    plain = opened("simulated")
+    assert (plain.label, plain.timeframe) == ("SIMULATED market, seed 7, at 300x", MINUTE)
+    assert plain.instruments == (BTC, Instrument("ETH-USD"))
+    chosen = opened("simulated?seed=3&speed=1.5&timeframe=1h&instrument=LTC-USD")
+    assert (chosen.label, chosen.timeframe) == ("SIMULATED market, seed 3, at 1.5x", HOUR)
+    assert chosen.instruments == (Instrument("LTC-USD"),)
+    live = opened("ccxt:kraken?timeframe=5m&instrument=BTC-USD")
+    assert (live.label, live.mark_source, live.simulated) == ("live candles of kraken", "ccxt:kraken", False)
+    assert live.now() == NOON
+    assert not live.finished
+
+
+# --- a venue over HTTP ------------------------------------------------------------------------------------------------
+
+
+class Kraken:
+    """A local server that speaks Kraken's public endpoints. `now` moves by hand; the last candle is forming."""
+
+    def __init__(self) -> None:
+        self.now = NOON + timedelta(seconds=30)
+        self.failures: list[int] = []
+        self.asked: list[str] = []
+        self.ticker = {"b": ["60000.10000", "1", "1.0"], "a": ["60000.20000", "1", "1.0"]}
+        self.skipped: set[int] = set()
+        self.page = 10_000
+
+    def answer(self, path: str, query: dict[str, list[str]]) -> Any:
+        name = path.rsplit("/", 1)[-1]
+        self.asked.append(name)
+        if name == "AssetPairs":
+            return {"XXBTZUSD": PAIR}
+        if name == "OHLC":
+            return {"XXBTZUSD": self.rows(int(query["since"][0])), "last": 0}
+        return {"XXBTZUSD": {**TICKER, **self.ticker}} if name == "Ticker" else {"XXBT": XXBT, "ZUSD": ZUSD}
+
+    def rows(self, since: int) -> list[list[Any]]:
+        """The newest 720 candles, or a page from `since` on; numbers as text with more digits than a float holds."""
+        last = int(self.now.timestamp()) // 60
+        first = max(since // 60 + 1, last - 719)
+        minutes = range(first, min(first + self.page, last + 1))
+        wanted = [minute for minute in minutes if minute not in self.skipped]
+        return [[minute * 60, *numbers_of(minute), "60000.0", "0.12345678901234567", 3] for minute in wanted]
+
+
+def numbers_of(minute: int) -> list[str]:
+    tail = f"{minute % 1000:03d}"
+    return [f"60000.1234567890{tail}", "60009.5", "59990.0", f"60001.1234567890{tail}"]
+
+
+XXBT = {"aclass": "currency", "altname": "XBT", "decimals": 10, "display_decimals": 5, "status": "enabled"}
+ZUSD = {"aclass": "currency", "altname": "USD", "decimals": 4, "display_decimals": 2, "status": "enabled"}
+PAIR = {
+    "altname": "XBTUSD",
+    "wsname": "XBT/USD",
+    "aclass_base": "currency",
+    "base": "XXBT",
+    "aclass_quote": "currency",
+    "quote": "ZUSD",
+    "pair_decimals": 1,
+    "cost_decimals": 5,
+    "lot_decimals": 8,
+    "lot_multiplier": 1,
+    "fees": [[0, 0.4]],
+    "fees_maker": [[0, 0.25]],
+    "ordermin": "0.00005",
+    "costmin": "0.5",
+    "tick_size": "0.1",
+    "status": "online",
+}
+TICKER = {
+    "c": ["60000.1", "0.1"],
+    "v": ["1", "2"],
+    "p": ["1", "2"],
+    "t": [1, 2],
+    "l": ["1", "2"],
+    "h": ["1", "2"],
+    "o": "1",
+}
+
+
+class Redirected(HTTPAdapter):
+    """Sends every request to 127.0.0.1, keeping path and query: the client believes it speaks to the venue."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__()
+        self.port = port
+
+    def send(self, request: PreparedRequest, *args: Any, **kwargs: Any) -> Response:
+        _, _, path, query, _ = urlsplit(str(request.url))
+        request.url = urlunsplit(("http", f"127.0.0.1:{self.port}", path, query, ""))
+        return super().send(request, *args, **kwargs)
+
+
+@pytest.fixture
+def kraken() -> Iterator[tuple[Kraken, int]]:
+    venue = Kraken()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            parts = urlsplit(self.path)
+            result = venue.answer(parts.path, parse_qs(parts.query))
+            self.send_response(venue.failures.pop(0) if venue.failures else 200)
+            self.send_header("Content-Type", "application/json")
+            self.end_headers()
+            self.wfile.write(json.dumps({"error": [], "result": result}).encode())
+
+        def log_message(self, *_: Any) -> None:
+            """Quiet: the tests read `asked`."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    with stamina.set_testing(True, attempts=3):  # repeats at once
+        yield venue, server.server_port
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+class Live:
+    """The feed of the local venue, with both clocks moved by hand."""
+
+    def __init__(self, kraken: tuple[Kraken, int], instrument: str = "BTC-USD", timeframe: timedelta = MINUTE) -> None:
+        self.venue, port = kraken
+        self.real = 0.0
+        self.client: Any = None
+
+        def prepare(client: Any) -> None:
+            self.client = client
+            client.enableRateLimit = False
+            client.session.mount("https://", Redirected(port))
+
+        clock: Callable[[], datetime] = lambda: self.venue.now  # noqa: E731
+        self.feed = CcxtFeed("kraken", [Instrument(instrument)], timeframe, clock, lambda: self.real, prepare)
+
+    def after(self, seconds: int) -> list[Candle]:
+        self.venue.now += timedelta(seconds=seconds)
+        self.real += seconds
+        return self.feed.poll()
+
+
+def test_a_venue_gives_closed_candles_in_its_own_digits(kraken: tuple[Kraken, int]) -> None:
+    """History ends with the last closed candle, in order, and no digit of the venue's text went through a float."""
+    live = Live(kraken)
+    live.feed.start(1000, None)
+    history = live.feed.history(BTC, 2000)
+    assert len(history) == 719  # all the venue has, without the one that is forming
+    assert history[-1].closed_at == NOON
+    minute = int(history[-1].opened_at.timestamp()) // 60
+    assert [str(history[-1].open), str(history[-1].close)] == [numbers_of(minute)[0], numbers_of(minute)[3]]
+    assert str(history[-1].volume) == "0.12345678901234567"
+    assert Decimal(str(float(history[-1].close))) != history[-1].close
+    assert in_order(history) == history
+    assert live.feed.poll() == []
+
+
+def test_a_forming_candle_is_held_back_until_it_is_settled(kraken: tuple[Kraken, int]) -> None:
+    """A candle comes out once, two seconds after its close, when the venue cannot change it any more."""
+    live = Live(kraken)
+    live.feed.start(10, None)
+    assert live.after(29) == []
+    assert live.after(2) == []  # closed one second ago
+    assert [each.closed_at for each in live.after(1)] == [NOON + MINUTE]
+    assert live.after(10) == []
+    assert [each.closed_at for each in live.after(180)] == [NOON + number * MINUTE for number in (2, 3, 4)]
+    assert live.feed.history(BTC, 1)[0].closed_at == NOON + 4 * MINUTE
+
+
+def test_a_venue_is_asked_only_when_a_candle_can_have_closed(kraken: tuple[Kraken, int]) -> None:
+    """Polling in between sends nothing, and a late candle is asked for at most every three seconds."""
+    live = Live(kraken)
+    live.feed.start(10, None)
+    live.venue.asked.clear()
+    assert [live.after(1) for _ in range(31)] == [[]] * 31
+    assert live.venue.asked == []
+    live.venue.skipped = {int(NOON.timestamp()) // 60}
+    assert [live.after(1) for _ in range(9)] == [[]] * 9
+    assert live.venue.asked == ["OHLC"] * 3
+
+
+def test_a_gap_at_the_venue_is_a_gap_here(kraken: tuple[Kraken, int]) -> None:
+    """Minutes without a trade, which the venue leaves out, are left out; what comes after them still comes."""
+    live = Live(kraken)
+    live.venue.page = 300
+    live.venue.skipped = {int(NOON.timestamp()) // 60 + number for number in range(400)}
+    live.feed.start(650, None)
+    assert [len(live.feed.history(BTC, 1000)), live.feed.now()] == [651, NOON + timedelta(seconds=30)]
+    assert live.after(390 * 60) == []
+    released = [live.after(60) for _ in range(15)]
+    assert next(each.opened_at for batch in released for each in batch) == NOON + 400 * MINUTE
+
+
+def test_history_is_read_page_by_page_across_a_gap(kraken: tuple[Kraken, int]) -> None:
+    """An empty page does not end the reading of history: what comes after it is there too."""
+    live = Live(kraken)
+    live.venue.page = 300
+    noon = int(NOON.timestamp()) // 60
+    live.venue.skipped = set(range(noon - 660, noon - 300))
+    live.feed.start(650, None)
+    assert [each.opened_at for each in live.feed.history(BTC, 1000)] == [NOON - at * MINUTE for at in range(300, 0, -1)]
+
+
+def test_a_venue_that_repeats_itself_is_not_repeated(kraken: tuple[Kraken, int]) -> None:
+    """Where an answer begins with candles that came before, only the new ones are released."""
+    live = Live(kraken)
+    live.feed.start(10, None)
+    minute = int(NOON.timestamp()) // 60
+    rows = [[at * 60_000, "1", "1", "1", "1", "1"] for at in range(minute - 5, minute + 1)]
+    live.client.fetch_ohlcv = lambda *_: rows
+    assert [each.opened_at for each in live.after(60)] == [NOON]
+
+
+def test_a_live_feed_resumes_what_was_missed(kraken: tuple[Kraken, int]) -> None:
+    """Candles since the last one seen are released, those up to it are history."""
+    live = Live(kraken)
+    live.feed.start(100, NOON - 3 * MINUTE)
+    assert live.feed.history(BTC, 1)[0].closed_at == NOON - 3 * MINUTE
+    assert [each.closed_at for each in live.feed.poll()] == [NOON - 2 * MINUTE, NOON - MINUTE, NOON]
+
+
+def test_a_read_that_failed_is_repeated_and_then_reported(kraken: tuple[Kraken, int]) -> None:
+    """Two failures in a row are bridged; more are FeedUnavailable, and the next poll goes on without a loss."""
+    live = Live(kraken)
+    live.venue.failures = [503, 500]
+    live.feed.start(10, None)
+    live.venue.failures = [503] * 3
+    with pytest.raises(FeedUnavailable, match="kraken did not give candles of BTC-USD: ExchangeNotAvailable"):
+        live.after(60)
+    assert [each.closed_at for each in live.after(60)] == [NOON + MINUTE, NOON + 2 * MINUTE]
+
+
+def test_a_start_that_failed_on_its_way_is_made_again(kraken: tuple[Kraken, int]) -> None:
+    """What the failed start had read already is not released twice."""
+    live, left = Live(kraken), NOON - 390 * MINUTE
+    live.venue.page = 100
+    live.venue.failures = [200, 200, 200, 503, 503, 503]
+    with pytest.raises(FeedUnavailable, match="candles"):
+        live.feed.start(400, left)
+
+    live.feed.start(400, left)
+
+    released = [each.closed_at for _ in range(8) for each in live.feed.poll()]
+    assert released == [left + number * MINUTE for number in range(1, 391)]
+
+
+def test_quotes_are_best_bid_and_ask(kraken: tuple[Kraken, int]) -> None:
+    """A quote is the venue's bid and ask, asked for again after three seconds; a crossed one is left out."""
+    live = Live(kraken)
+    live.feed.start(10, None)
+    quote = Quote(BTC, Decimal("60000.1"), Decimal("60000.2"), live.venue.now)
+    assert live.feed.quotes() == [quote]
+    live.venue.ticker["b"] = ["60000.30000", "1", "1.0"]
+    assert live.feed.quotes() == [quote]
+    live.after(3)
+    assert live.feed.quotes() == []
+
+
+def test_what_a_venue_does_not_have_is_said(kraken: tuple[Kraken, int]) -> None:
+    """An instrument or a timeframe that the venue lacks is refused at the start, by name."""
+    with pytest.raises(BadFeed, match="kraken does not trade DOGE-USD"):
+        Live(kraken, "DOGE-USD").feed.start(10, None)
+    with pytest.raises(BadFeed, match="kraken has no candles of 7m: it has 1m"):
+        Live(kraken, timeframe=7 * MINUTE).feed.start(10, None)

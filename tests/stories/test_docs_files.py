@@ -1,0 +1,49 @@
+"""What docs/files.md says of files is true: its columns and exports are those of the program, its example goes in."""
+
+import re
+from pathlib import Path
+from typing import Final
+from uuid import UUID
+
+from ledger.imports.csv_trades import COLUMNS, REQUIRED
+from ledger.imports.entries import FileEntries
+from ledger.imports.files import table_of
+from ledger.imports.formats.registry import EXPORTS
+from ledger.imports.plan import plan_of
+from ledger.values import Asset
+
+PAGE: Final = (Path(__file__).resolve().parents[2] / "docs" / "files.md").read_text(encoding="utf-8")
+
+
+def table(first: str) -> list[list[str]]:
+    """The rows of the table whose first heading is this, without heading and line."""
+    lines = PAGE[PAGE.index(f"| {first} |") :].split("\n\n", 1)[0].splitlines()[2:]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def test_the_columns_are_those_of_the_program() -> None:
+    """Every column is in the table, in the program's order where they are needed, and no other."""
+    rows = table("column")
+
+    assert {row[0].strip("`") for row in rows} == set(COLUMNS)
+    assert [row[0].strip("`") for row in rows if row[1] == "yes"] == list(REQUIRED)
+
+
+def test_the_exports_are_those_of_the_program() -> None:
+    """Every export is in the table by its name, and told by columns that are its own."""
+    rows = {row[0]: re.findall(r"`([^`]+)`", row[1]) for row in table("export")}
+
+    assert set(rows) == {export.name for export in EXPORTS}
+    for export in EXPORTS:
+        assert {name.lower() for name in rows[export.name]} <= export.columns
+
+
+def test_the_example_goes_in_as_it_is_written() -> None:
+    """Every row of the example is a new event of a portfolio in dollars."""
+    (example,) = re.findall(r"```csv\n(.*?)```", PAGE, re.DOTALL)
+    content = example.encode()
+    entries = FileEntries(table_of(Path("trades.csv"), content), UUID(int=1), Asset("USD"), content, lambda _: None)
+
+    plan = plan_of(entries, lambda _: {})
+
+    assert (plan.rows, plan.new, plan.refused) == (3, 3, ())

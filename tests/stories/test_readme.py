@@ -1,0 +1,132 @@
+"""What the README says is true: its commands exist, its examples run, its tables are those of the program."""
+
+import re
+import shlex
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from click import Group
+from click.testing import CliRunner
+
+from api.cli import cli
+from api.cli.replaying import BROKEN, DIFFERENT, VERIFIED
+from api.runtime.settings import PREFIX, Settings
+from ledger.values import system_clock
+from signals.market import BadFeed, open_feed
+from tests.support.api_system import TOKEN, Daybook, open_daybook
+from tests.support.market_files import write_market
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")] + sorted(
+    (ROOT / "docs").rglob("*.md")
+)
+
+
+@pytest.fixture
+def daybook(database_url: str, tmp_path: Path) -> Iterator[Daybook]:
+    """A new Daybook whose market has moved for a minute."""
+    with open_daybook(database_url, tmp_path) as running:
+        running.pass_seconds(2)
+        yield running
+
+
+def table(first: str) -> list[list[str]]:
+    """The rows of the README's table whose first heading is this, without heading and line."""
+    lines = README[README.index(f"| {first} |") :].split("\n\n", 1)[0].splitlines()[2:]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def test_the_table_of_settings_is_that_of_the_program() -> None:
+    """Every setting is in the table, with its default where that is a value, and no other."""
+    documented = {row[0].strip("`"): row[1] for row in table("setting")}
+
+    assert set(documented) == {PREFIX + name.upper() for name in Settings.model_fields}
+    for name, field in Settings.model_fields.items():
+        if field.default is not None:
+            assert f"`{field.default}`" in documented[PREFIX + name.upper()]
+
+
+def test_every_documented_feed_opens(tmp_path: Path) -> None:
+    """Each form of DAYBOOK_FEED in the table is understood."""
+    market = write_market(tmp_path, candles=100)
+    for row in table("feed"):
+        spec = row[0].strip("`").replace("PATH", str(market))
+        assert open_feed(spec, clock=system_clock, elapsed=lambda: 0.0).instruments, spec
+    with pytest.raises(BadFeed):
+        open_feed("planted", clock=system_clock, elapsed=lambda: 0.0)
+
+
+def test_the_exit_codes_are_those_of_replay() -> None:
+    """The table of exit codes names each that replay gives."""
+    assert [int(row[0]) for row in table("exit code")] == sorted({VERIFIED, 1, 2, DIFFERENT, BROKEN})
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_in_the_documents_exists(page: Path) -> None:
+    """Each `daybook …` and `make …` in a document is a command with these options, or a target."""
+    text = page.read_text(encoding="utf-8")
+    for name, below, options in re.findall(r"`(?:\.venv/bin/)?daybook ([a-z]+)(?: ([a-z]+))?((?: [^`]*)?)`", text):
+        assert name in cli.commands, f"{page.name}: daybook {name}"
+        command = cli.commands[name]
+        if isinstance(command, Group) and below:
+            assert below in command.commands, f"{page.name}: daybook {name} {below}"
+            command = command.commands[below]
+        known = {option for parameter in command.params for option in parameter.opts}
+        assert set(re.findall(r"--[a-z-]+", options)) <= known, f"{page.name}: daybook {name}{options}"
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    assert set(re.findall(r"(?:^|`)make ([a-z-]+)", text, re.MULTILINE)) <= targets
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_and_path_in_the_documents_leads_somewhere(page: Path) -> None:
+    """Each link to a file of the project, and each path in backquotes that looks like one, is there."""
+    text = page.read_text(encoding="utf-8")
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)", text):
+        assert (page.parent / target).exists(), f"{page.name}: {target}"
+    rooms = "ledger|signals|execution|api|migrations|tests|docs|bench"
+    for path in re.findall(rf"`((?:{rooms})/[\w./-]*)`", text):
+        assert (ROOT / path).exists(), f"{page.name}: {path}"
+
+
+def test_the_trade_by_hand_works_as_it_is_written(daybook: Daybook) -> None:
+    """The curl command of the README buys; sent again it gives the first answer and trades nothing."""
+    (example,) = re.findall(r"```sh\n(curl .*?)```", README, re.DOTALL)
+    words = shlex.split(example.replace("$DAYBOOK_OWNER_TOKEN", TOKEN))
+    options = dict(pairwise(words))
+    headers = dict(line.split(": ", 1) for word, line in pairwise(words) if word == "-H")
+    (url,) = [word for word in words if word.startswith("http://127.0.0.1:8321/")]
+
+    answers = [
+        daybook.send(options["-X"], url.removeprefix("http://127.0.0.1:8321"), headers=headers, content=options["-d"])
+        for _ in range(2)
+    ]
+
+    assert [answer.status_code for answer in answers] == [201, 201]
+    assert answers[0].content == answers[1].content
+    assert len(daybook.read("orders")["items"]) == 1
+
+
+def test_the_example_of_lots_is_what_the_program_prints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command in docs/lots.md, run on the trades above it, prints the lines below it."""
+    page = (ROOT / "docs" / "lots.md").read_text(encoding="utf-8")
+    (trades,), (command,), (printed,) = (
+        re.findall(rf"```{kind}\n(.*?)```", page, re.DOTALL) for kind in ("csv", "sh", "text")
+    )
+    (tmp_path / "trades.csv").write_text(trades, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+
+    done = CliRunner().invoke(cli, shlex.split(command)[1:])
+
+    assert done.exit_code == 0
+    assert done.stdout.startswith(printed)
+
+
+def test_the_paths_in_the_readme_answer(daybook: Daybook) -> None:
+    """Every path of the interface that the README names is there."""
+    paths = set(re.findall(r"`(/(?:health|api)/[\w./-]+)`", README))
+
+    assert len(paths) >= 3
+    assert [path for path in paths if daybook.get(path).status_code != 200] == []

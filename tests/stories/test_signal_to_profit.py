@@ -1,0 +1,176 @@
+"""The story of the program, told in `scenarios/signal_to_profit.txt`, run through review, trade service and ledger."""
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from execution.exchanges.paper.exchange import PaperExchange, PaperTerms
+from execution.orders.trade_service import TradeService
+from ledger.events import (
+    AccountOpened,
+    CashDeposited,
+    Event,
+    OrderAccepted,
+    OrderClosed,
+    OrderRequested,
+    OrderSubmitted,
+    PortfolioOpened,
+    SignalApproved,
+    SignalEmitted,
+    SignalRejected,
+    TradeExecuted,
+)
+from ledger.log.envelope import NewEvent
+from ledger.projections.book import MemoryBook
+from ledger.projections.cash import Balance, cash_of
+from ledger.projections.holdings import Holding
+from ledger.projections.invariants import broken_identities
+from ledger.values import ZERO, Asset, Instrument, decimal_text, derived_id
+from signals.market import Candle
+
+STORY = Path(__file__).resolve().parents[1] / "scenarios" / "signal_to_profit.txt"
+PORTFOLIO = derived_id("signal-to-profit")
+BITCOIN = Instrument("BTC-USD")
+DAY = datetime(2024, 1, 1, tzinfo=UTC)
+CANDLE = re.compile(r"(\d\d):00 candle opens at (\S+) closes at (\S+)")
+SAYS = re.compile(r"(\d\d):00 (\w+) says (\S+)")
+
+
+def test_the_story_comes_out_as_written() -> None:
+    """Every event, every price and every figure of the story is what the program makes of its candles and signals."""
+    assert told(STORY.read_text(encoding="utf-8")) == STORY.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("figure", ["fee 0.54", "cash 909.46", "realised 14.01", "rejected: confirmed", "0.75 BTC at"])
+def test_a_changed_figure_is_found(figure: str) -> None:
+    """A story with one changed figure is not what the program tells."""
+    text = STORY.read_text(encoding="utf-8")
+    changed = text.replace(figure, figure.replace("4", "5").replace("7", "8").replace("confirmed", "warm_enough"), 1)
+
+    assert changed != text
+    assert told(changed) != changed
+
+
+def told(text: str) -> str:
+    """The story with what the program says in place of every line that begins with an arrow or an equals sign."""
+    world, lines = World(), []
+    said: list[str] = []
+    for line in text.splitlines():
+        happening = CANDLE.fullmatch(line) or SAYS.fullmatch(line)
+        if happening:
+            assert said == [], f"the story leaves out: {said}"
+            said = world.candle(happening) if happening.re is CANDLE else world.signal(happening)
+            lines.append(line)
+        elif line.startswith("    ->"):
+            lines.append(f"    -> {said.pop(0)}" if said else "    -> nothing more")
+        elif line.startswith("    ="):
+            lines.append(f"    = {world.figures()}")
+        else:
+            lines.append(line)
+    assert said == [], f"the story leaves out: {said}"
+    assert world.broken() == []
+    return "\n".join(lines) + "\n"
+
+
+@dataclass
+class World:
+    """A paper account with 1000 USD at a venue without spread, and a clock that the story sets."""
+
+    now: datetime = DAY
+
+    def __post_init__(self) -> None:
+        self.book = MemoryBook(lambda: self.now)
+        terms = PaperTerms(half_spread=ZERO, impact=ZERO)
+        self.paper = PaperExchange((BITCOIN,), self.balance, lambda: self.now, terms)
+        self.trader = TradeService(self.book, PORTFOLIO, {"paper": self.paper}, lambda: self.now)
+        self.price, self.seen = ZERO, 0
+        for event in (
+            PortfolioOpened(name="story", base_currency=Asset("USD")),
+            AccountOpened(account="paper", venue="paper", mode="paper"),
+            CashDeposited(account="paper", asset=Asset("USD"), amount=Decimal(1000)),
+        ):
+            self.record(event, "first", event.type)
+        self.news()
+
+    def candle(self, line: re.Match[str]) -> list[str]:
+        closes, opens = DAY + timedelta(hours=int(line[1])), Decimal(line[2])
+        self.price = Decimal(line[3])
+        high, low = max(opens, self.price), min(opens, self.price)
+        hour = timedelta(hours=1)
+        candle = Candle(BITCOIN, hour, closes - hour, opens, high, low, self.price, Decimal(1000))
+        with self.trader.exclusively():
+            self.paper.on_bar(candle)
+        self.now = closes
+        self.trader.step()
+        return self.news()
+
+    def signal(self, line: re.Match[str]) -> list[str]:
+        signal = SignalEmitted(
+            bot_id=line[2],
+            bot_version="1",
+            parameters_hash="story",
+            instrument=BITCOIN,
+            asof=self.now,
+            price=self.price,
+            score=Decimal(line[3]),
+            confidence=Decimal(1),
+        )
+        self.record(signal, "signal", self.now)
+        self.trader.step()
+        return self.news()
+
+    def figures(self) -> str:
+        with self.book.reading(PORTFOLIO) as reading:
+            held = reading.rows.get(Holding, "BTC")
+            cash = cash_of(reading.rows, "USD")
+        assert held is not None
+        figures = [decimal_text(figure) for figure in (cash, held.quantity, held.cost_basis, held.realized_pnl)]
+        return "cash {}, {} BTC, cost {}, realised {}".format(*figures)
+
+    def broken(self) -> list[tuple[str, str, str]]:
+        with self.book.reading(PORTFOLIO) as reading:
+            return list(broken_identities(reading.rows))
+
+    def balance(self, account: str, asset: str) -> Decimal:
+        with self.book.reading(PORTFOLIO) as reading:
+            found = reading.rows.get(Balance, asset, account)
+        return found.quantity if found else ZERO
+
+    def record(self, event: Event, *parts: object) -> None:
+        event_id = derived_id(*parts)
+        self.book.record(PORTFOLIO, [NewEvent(event, event_id, self.now, "story", event_id)])
+
+    def news(self) -> list[str]:
+        """What the log says since it was last asked, but for the signals themselves."""
+        fresh = list(self.book.log.read(PORTFOLIO, self.seen))
+        self.seen += len(fresh)
+        return [sentence for envelope in fresh if (sentence := sentence_of(envelope.event))]
+
+
+def sentence_of(event: Event) -> str:
+    """The event in the words of the story."""
+    match event:
+        case SignalRejected():
+            return f"rejected: {', '.join(rule.rule for rule in event.rules if not rule.passed)}"
+        case SignalApproved():
+            return f"approved: {event.side} for {decimal_text(event.quote_size)} USD"
+        case OrderRequested() if event.base_size is not None:
+            return f"requested: {event.side} {decimal_text(event.base_size)} BTC"
+        case OrderRequested():
+            return f"requested: {event.side} for {decimal_text(event.quote_size or ZERO)} USD"
+        case OrderSubmitted():
+            return "submitted"
+        case OrderAccepted():
+            return "accepted"
+        case OrderClosed():
+            return f"closed: {event.reason}"
+        case TradeExecuted():
+            fee = decimal_text(event.fees[0].amount)
+            what = f"{event.side} {decimal_text(event.quantity)} BTC at {decimal_text(event.price)} USD"
+            return f"trade: {what}, fee {fee} USD"
+        case _:
+            return ""

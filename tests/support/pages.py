@@ -1,0 +1,180 @@
+"""Pages whose files, commands and printed text are run as they stand, in a folder and on a database of their own.
+
+A block ```csv NAME (or json) is written to that file, the commands of a block ```sh are run, and what they print, errors
+and all, must be the block ```text that follows. There `…` stands for any text within a line: what changes from run to run.
+"""
+
+import json
+import os
+import re
+import shlex
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from click.testing import CliRunner
+
+from api.cli import cli
+from tests.support.api_system import BASE, TOKEN, open_daybook
+from tests.support.processes import Home
+
+BLOCK: Final = re.compile(r"^```(\w+)(?: ([^\n]+))?\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+SERVER: Final = "http://127.0.0.1:8321"
+MASK: Final = "…"
+
+
+@dataclass(frozen=True, slots=True)
+class Printed:
+    """What a block of commands printed, and what the page says it prints."""
+
+    commands: str
+    found: str
+    told: str
+
+
+def run_page(text: str, folder: Path, database_url: str) -> list[Printed]:
+    """Runs the page in the folder, which becomes the working directory while it lasts."""
+    done: list[Printed] = []
+    shell = Shell(folder, database_url)
+    with _inside(folder):
+        for kind, name, content in BLOCK.findall(text):
+            if kind == "sh":
+                done.append(Printed(content, "".join(map(shell.run, content.splitlines())), ""))
+            elif kind == "text":
+                assert done, "a text before any command"
+                done[-1] = Printed(done[-1].commands, done[-1].found, content)
+            else:
+                assert name, f"a block {kind} without the name of its file"
+                (folder / name).write_text(content, encoding="utf-8")
+    return done
+
+
+def as_told(one: Printed) -> bool:
+    """Whether the page says what was printed, all of it and nothing else."""
+    return re.fullmatch(".*".join(map(re.escape, one.told.split(MASK))), one.found) is not None
+
+
+def check_page(text: str, folder: Path, database_url: str) -> list[Printed]:
+    """Every block of commands prints what the page says."""
+    done = run_page(text, folder, database_url)
+    assert done, "a page without commands"
+    for one in done:
+        assert one.told, f"{one.commands}without what it prints"
+        assert as_told(one), f"{one.commands}prints\n{one.found}instead of\n{one.told}"
+    return done
+
+
+@dataclass(slots=True)
+class Shell:
+    """The few words of a shell that the pages use; `daybook` runs in this process, which is quicker than to start it."""
+
+    folder: Path
+    database_url: str
+    variables: dict[str, str] = field(default_factory=dict)
+
+    def run(self, line: str) -> str:
+        """What the line prints. `&&` goes on after success only, `|` hands the output on."""
+        assigned = re.fullmatch(r"(\w+)=\$\(date -u \+%FT%TZ\)", line)
+        if assigned:
+            # To the microsecond, so that nothing has to wait for the next second.
+            self.variables[assigned[1]] = datetime.now(UTC).isoformat()
+            return ""
+        found = ""
+        for commands in _split(self._words(line), "&&"):
+            code, printed = 0, ""
+            for command in _split(commands, "|"):
+                code, printed = self._command(command, printed)
+            found += printed
+            if code:
+                break
+        return found
+
+    def _words(self, line: str) -> list[str]:
+        values = {"DAYBOOK_OWNER_TOKEN": TOKEN, **self.variables}
+        line = re.sub(r"\$(\w+)", lambda name: values[name[1]], line)
+        lexer = shlex.shlex(line, posix=True, punctuation_chars="|&")
+        lexer.whitespace_split = True
+        return list(lexer)
+
+    def _command(self, words: list[str], given: str) -> tuple[int, str]:
+        program, *arguments = words
+        if program == "daybook":
+            settings = {"data_dir": str(self.folder / "data"), "database_url": self.database_url}
+            ended = CliRunner().invoke(
+                cli, arguments, env=Home(self.folder, settings).environment(), prog_name="daybook"
+            )
+            return ended.exit_code, ended.output
+        if program == "curl":
+            return 0, self._fetched(arguments)
+        return 0, COMMANDS[program](arguments, given)
+
+    def _fetched(self, arguments: list[str]) -> str:
+        """The answer of a Daybook on the same database."""
+        (url,) = [one for one in arguments if one.startswith(SERVER)]
+        headers = dict(one.split(": ", 1) for one in arguments if ": " in one)
+        with open_daybook(self.database_url, self.folder) as running:
+            return running.client.get(url.replace(SERVER, BASE), headers=headers).text
+
+
+def _cat(arguments: list[str], _: str) -> str:
+    return "".join(Path(name).read_text(encoding="utf-8") for name in arguments)
+
+
+def _cmp(arguments: list[str], _: str) -> str:
+    one, other = (Path(name).read_bytes() for name in arguments)
+    assert one == other, f"{arguments} differ"
+    return ""
+
+
+def _echo(arguments: list[str], _: str) -> str:
+    return " ".join(arguments) + "\n"
+
+
+def _grep(arguments: list[str], given: str) -> str:
+    *options, pattern = arguments
+    assert options in (["-E"], ["-v", "-E"])
+    kept = [line for line in given.splitlines(keepends=True) if bool(re.search(pattern, line)) == ("-v" not in options)]
+    return "".join(kept)
+
+
+def _python(arguments: list[str], given: str) -> str:
+    assert arguments == ["-m", "json.tool"]
+    return json.dumps(json.loads(given), indent=4) + "\n"
+
+
+def _sleep(_: list[str], __: str) -> str:
+    return ""
+
+
+COMMANDS: Final[Mapping[str, Callable[[list[str], str], str]]] = {
+    "cat": _cat,
+    "cmp": _cmp,
+    "echo": _echo,
+    "grep": _grep,
+    "python3": _python,
+    "sleep": _sleep,
+}
+
+
+def _split(words: list[str], mark: str) -> Iterator[list[str]]:
+    part: list[str] = []
+    for word in [*words, mark]:
+        if word == mark:
+            if part:
+                yield part
+            part = []
+        else:
+            part.append(word)
+
+
+@contextmanager
+def _inside(folder: Path) -> Iterator[None]:
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
