@@ -18,10 +18,11 @@ define need_python
 	'This Python cannot make virtual environments: on Debian, run apt-get install python3-venv as root.' >&2; exit 1; }
 endef
 
+PARALLEL := --numprocesses 2 --dist worksteal
 SECOND := tests/second_opinions
 OPINIONS := .venv-second-opinions
 
-.PHONY: help setup run test test-nightly second-opinions check bench lock lock-second-opinions clean FORCE
+.PHONY: help setup run test test-campaigns test-nightly second-opinions check bench lock lock-second-opinions clean FORCE
 
 help:  ## Show these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
@@ -34,7 +35,10 @@ run: setup  ## Start Daybook; Ctrl-C stops it
 	@exec $(VENV)/bin/daybook serve $(ARGS)
 
 test: setup  ## Run the tests
-	@$(VENV)/bin/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@$(VENV)/bin/pytest $(PARALLEL) $(ARGS)
+
+test-campaigns: setup  ## Run the exhaustive tests: every kill point, every number of workers
+	@$(VENV)/bin/pytest -m "campaign and not nightly" $(PARALLEL) $(ARGS)
 
 test-nightly: setup second-opinions  ## Run the tests that take minutes
 	@$(VENV)/bin/pytest -m nightly $(ARGS)
