@@ -21,7 +21,9 @@ from ledger.rows import Rows
 from ledger.values import Asset, Instrument, Side, decimal_text, derived_id
 
 SCENARIOS = sorted(
-    path for path in (Path(__file__).resolve().parents[1] / "scenarios").glob("*.txt") if path.stem != "signal_to_profit"
+    path
+    for path in (Path(__file__).resolve().parents[1] / "scenarios").glob("*.txt")
+    if path.stem != "signal_to_profit"
 )  # that one tells of signals and orders as well: test_signal_to_profit.py runs it
 BLOCKS = ("there", "applied", "booked", "unmatched", "remains", "totals")
 PORTFOLIO = UUID(int=1)
