@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -49,7 +50,7 @@ def test_the_command_prints_the_answer_of_the_interface(
 
 def test_a_portfolio_that_is_not_there_is_a_failure(daybook: Daybook, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is one sentence on standard error and exit code 1; without --portfolio it is wrong usage."""
-    monkeypatch.setattr("api.cli.performance.load_settings", lambda: daybook.system.settings)
+    monkeypatch.setattr(import_module("api.cli.performance"), "load_settings", lambda: daybook.system.settings)
     done = CliRunner().invoke(cli, ["performance", "--portfolio", "nobody"])
 
     assert (done.exit_code, done.stdout) == (1, "")
