@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple
 
 from pydantic import ValidationError
 
+from ledger.errors import DaybookError
 from ledger.log.envelope import canonical_json
 from signals.bot import Bot, Parameters, first_fault
 from signals.bots.combined import CombinedBot
@@ -29,11 +30,11 @@ def bot_of(kind: str, extra: Mapping[str, Bot] = NO_BOTS) -> Bot:
     return found
 
 
-class UnknownBotKind(ValueError):
+class UnknownBotKind(DaybookError, ValueError):
     """No bot of this kind is built in or enabled."""
 
 
-class BadParameters(ValueError):
+class BadParameters(DaybookError, ValueError):
     """The parameters are not what the bot accepts; the text says which and why."""
 
 

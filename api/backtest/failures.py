@@ -1,7 +1,9 @@
 """What can be wrong with a backtest that is asked for. Apart from the rest, so that the command line starts quickly."""
 
+from ledger.errors import DaybookError
 
-class BadBacktest(ValueError):
+
+class BadBacktest(DaybookError, ValueError):
     """The backtest cannot be run as it is asked for; the text says why and what to do."""
 
 
@@ -9,5 +11,5 @@ class RefusedParameters(BadBacktest):
     """A bot does not take the parameters it was given."""
 
 
-class NoCharts(Exception):
+class NoCharts(DaybookError):
     """No picture can be drawn; the text says why and what to do."""

@@ -12,6 +12,7 @@ from execution.exchanges.exchange import VenueUnavailable
 from execution.orders.order_events import WrongOrder
 from execution.orders.verdicts import WrongSignal
 from execution.review.review import TradeRejected
+from ledger.errors import DaybookError
 from ledger.log.event_log import Conflict, NoSuchPortfolio
 from ledger.postgres.database import DATABASE_GONE
 from ledger.postgres.leadership import NotLeader
@@ -26,7 +27,7 @@ PROBLEM_JSON: Final = "application/problem+json"
 METHODS: Final = ("DELETE", "GET", "PATCH", "POST", "PUT")
 
 
-class Problem(Exception):
+class Problem(DaybookError):
     """An answer that says no: a stable type, a status, one sentence, and more fields where they help."""
 
     def __init__(self, status: int, kind: str, detail: str, **more: object) -> None:

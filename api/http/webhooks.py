@@ -22,6 +22,7 @@ from api.http.errors import Problem
 from api.http.schemas import Request
 from api.runtime.keys import NAME
 from api.runtime.signal_schemas import NewSignal
+from ledger.errors import DaybookError
 from ledger.events.fields import Text
 from ledger.log.envelope import canonical_json
 from ledger.postgres.api_keys import (
@@ -44,7 +45,7 @@ KEPT: Final = timedelta(days=1)
 M = TypeVar("M", bound=BaseModel)
 
 
-class BadWebhook(Exception):
+class BadWebhook(DaybookError):
     """A webhook cannot be added, rotated or removed; the sentence says why."""
 
 

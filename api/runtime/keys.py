@@ -13,6 +13,7 @@ from typing import Final
 
 from api.http.scopes import SCOPES, Scope
 from api.runtime.settings import BadSettings
+from ledger.errors import DaybookError
 from ledger.postgres.api_keys import StoredKey, add_key, key_called, note_key_used, revoke_key
 from ledger.postgres.book import PostgresBook
 from ledger.values import Clock, time_text
@@ -24,7 +25,7 @@ NOTED_EVERY: Final = timedelta(seconds=60)
 """The last use of a key is stored at most this often."""
 
 
-class BadKey(Exception):
+class BadKey(DaybookError):
     """A key cannot be issued or revoked; the sentence says why and what to do."""
 
 

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from api.cli.replaying import named_portfolios
 from api.runtime.settings import BadSettings, Settings, usable_folder
+from ledger.errors import DaybookError
 from ledger.log.checkpoints import checkpoint_text, make_checkpoint, signing_key
 from ledger.log.envelope import Envelope, canonical_json
 from ledger.postgres.database import open_database
@@ -115,5 +116,5 @@ def check_folder(folder: Path) -> None:
         raise BadTarget(f"the folder {folder} cannot be written: nothing may be written to {there}")
 
 
-class BadTarget(Exception):
+class BadTarget(DaybookError):
     """A file cannot be written where it is wanted; the text says why and what to do."""

@@ -26,6 +26,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from ledger.errors import DaybookError
 from ledger.values import Instrument
 
 SETTINGS_FILE: Final = Path("daybook.toml")
@@ -34,7 +35,7 @@ NESTED: Final = "__"
 """Stands between the name of a table and that of a setting in it: DAYBOOK_FREQTRADE__URL."""
 
 
-class BadSettings(Exception):
+class BadSettings(DaybookError):
     """A setting is wrong; the sentence names it and what to do."""
 
 

@@ -10,6 +10,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Literal, Protocol
 
+from ledger.errors import DaybookError
 from ledger.events.fields import Fee, OrderKind, TimeInForce
 from ledger.values import Asset, Instrument, Side
 
@@ -187,7 +188,7 @@ class Exchange(Protocol):
         """The order's end and all its fills are in the log: an adapter need not keep it any longer."""
 
 
-class VenueUnavailable(Exception):
+class VenueUnavailable(DaybookError):
     """The venue could not be read just now. Nothing is lost: asking again later is right."""
 
 

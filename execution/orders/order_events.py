@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 from execution.exchanges.exchange import Accepted, Fill, OrderTicket, Refused, Unknown
 from execution.review.review import Approval, ManualTicket
 from execution.review.state import Desk
+from ledger.errors import DaybookError
 from ledger.events import (
     CancelRequested,
     DifferenceFound,
@@ -81,7 +82,7 @@ def order_event(order: OrderView, event: Event, now: datetime, metadata: str = "
     return NewEvent(event, event_id, now, ACTOR, story, order.order_id, metadata)
 
 
-class WrongOrder(Exception):
+class WrongOrder(DaybookError):
     """There is no such order, or it is not in the state that was asked for; the sentence says which."""
 
 

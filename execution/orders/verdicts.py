@@ -9,6 +9,7 @@ from execution.review.proposal import checked
 from execution.review.review import Approval, Expiry, Question, Rejection, SignalVerdict, TradeRejected, review_signal
 from execution.review.signal_rules import newest_signal, person_agrees
 from execution.review.state import Desk
+from ledger.errors import DaybookError
 from ledger.events import (
     ApprovalRequested,
     Event,
@@ -24,7 +25,7 @@ from ledger.values import Instrument, derived_id
 REVIEW: Final = "review"
 
 
-class WrongSignal(Exception):
+class WrongSignal(DaybookError):
     """There is no such signal, or it waits for nobody's answer; the sentence says which."""
 
 

@@ -12,6 +12,7 @@ from execution.review.signal_rules import person_agrees
 from execution.review.sizing import Size, signal_size, wanted_value
 from execution.review.state import Desk
 from execution.review.targets import Verdict, decided, verdict_of
+from ledger.errors import DaybookError
 from ledger.events.fields import OrderKind, RuleChecked, TimeInForce
 from ledger.projections.opinions import action_of
 from ledger.projections.portfolio import AccountView
@@ -58,7 +59,7 @@ class Rejection:
         return "hold" if self.not_yet else "reject"
 
 
-class TradeRejected(Exception):
+class TradeRejected(DaybookError):
     """Review said no to an order that a person asked for; `rules` holds every answer, `failed` the first no."""
 
     def __init__(self, rejection: Rejection) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Final, Literal
 
+from ledger.errors import DaybookError
 from ledger.events import (
     AssetDeposited,
     AssetWithdrawn,
@@ -39,7 +40,7 @@ MOVING: Final = (
 """The events that have moves."""
 
 
-class UnvaluedLeg(Exception):
+class UnvaluedLeg(DaybookError):
     """An event moves an asset whose worth in base currency it does not state."""
 
 

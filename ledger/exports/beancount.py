@@ -15,6 +15,7 @@ from typing import Final
 
 from ledger.booking.legs import MOVING, AssetMove, moves_of
 from ledger.booking.lots import Booking, Leg, Lot, Match, Split
+from ledger.errors import DaybookError
 from ledger.events import IncomeReceived, SplitRecorded
 from ledger.log.envelope import Envelope
 from ledger.projections.holdings import Holding
@@ -35,7 +36,7 @@ WORDS: Final = frozenset({"TRUE", "FALSE", "NULL"})
 """What beancount reads as something else than a commodity."""
 
 
-class CannotExport(Exception):
+class CannotExport(DaybookError):
     """Beancount has no way to write something; the text names it."""
 
 

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any, get_type_hints
 from uuid import UUID
 
+from ledger.errors import DaybookError
 from ledger.rows import Row, field_names
 from ledger.values import DECIMAL_PLACES, INTEGER_DIGITS
 
 
-class NoParquet(Exception):
+class NoParquet(DaybookError):
     """The file cannot be written as Parquet; the text says why and what to do."""
 
 

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from pydantic import ValidationError
 
+from ledger.errors import DaybookError
 from ledger.events import (
     AssetDeposited,
     AssetWithdrawn,
@@ -33,7 +34,7 @@ EARLIEST: Final = datetime(1900, 1, 1, tzinfo=UTC)
 """No market of which a ledger is kept is older: what is dated before it is a mistake in writing."""
 
 
-class BadRow(Exception):
+class BadRow(DaybookError):
     """A row cannot become an event; the text says what is wrong with which field."""
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypedDict
 
+from ledger.errors import DaybookError
 from ledger.imports.csv_trades import OPTIONAL, REQUIRED, FileTrade, JsonNumber, file_trade, shown, trade_of
 from ledger.imports.facts import BadRow, Fill, Movement
 from ledger.imports.formats.format import Export, Ignored, Line, Stated, Unusable, found_in
@@ -21,7 +22,7 @@ _PREAMBLE: Final = 12
 """So many lines may stand above the header of an export."""
 
 
-class BadFile(Exception):
+class BadFile(DaybookError):
     """A file cannot be used at all; the text names it and says what to do."""
 
 

@@ -13,6 +13,7 @@ from uuid import UUID
 
 from pydantic import ValidationError
 
+from ledger.errors import DaybookError
 from ledger.events import AccountOpened, Event, PortfolioOpened
 from ledger.imports.csv_trades import COLUMNS, JsonNumber
 from ledger.imports.entries import FileEntries, Refused
@@ -48,7 +49,7 @@ class Store:
     rebuild: Callable[[UUID], int]
 
 
-class WrongPortfolio(Exception):
+class WrongPortfolio(DaybookError):
     """The portfolio is not one that this file can go into; the text says why and what to do."""
 
 

@@ -15,6 +15,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
+from ledger.errors import DaybookError
 from ledger.log.envelope import canonical_json
 from ledger.log.hash_chain import BrokenLog, Head
 from ledger.values import UtcTime
@@ -23,7 +24,7 @@ KEY_FILE: Final = "checkpoint-key"
 Hex = Annotated[str, StringConstraints(strict=True, pattern=r"^[0-9a-f]+$")]
 
 
-class BadCheckpoint(Exception):
+class BadCheckpoint(DaybookError):
     """A checkpoint cannot be used: not readable, changed after it was signed, or signed by somebody else."""
 
 

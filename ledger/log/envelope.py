@@ -10,15 +10,16 @@ from uuid import UUID
 
 from pydantic import ValidationError
 
+from ledger.errors import DaybookError
 from ledger.events import EVENTS, Event
 from ledger.values import utc_time
 
 
-class UnknownEvent(Exception):
+class UnknownEvent(DaybookError):
     """The log holds an event this program does not know: it was written by a newer one. Nothing is guessed."""
 
 
-class BadEvent(Exception):
+class BadEvent(DaybookError):
     """A stored payload does not have the shape its type and version promise."""
 
 

@@ -6,13 +6,14 @@ from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
+from ledger.errors import DaybookError
 from ledger.events import EVENTS, PortfolioOpened
 from ledger.log.envelope import Envelope, NewEvent, encode
 from ledger.log.hash_chain import Head, event_hash, genesis_hash
 from ledger.values import Clock
 
 
-class Conflict(Exception):
+class Conflict(DaybookError):
     """The log already says something else: another event under this id, or another position than expected."""
 
 
@@ -20,7 +21,7 @@ class PositionConflict(Conflict):
     """The log stands elsewhere than the caller expected: look again, and decide anew from what it says now."""
 
 
-class NoSuchPortfolio(Exception):
+class NoSuchPortfolio(DaybookError):
     """No portfolio with this id was ever opened."""
 
 

@@ -7,13 +7,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID
 
+from ledger.errors import DaybookError
 from ledger.log.envelope import Envelope
 
 FORMAT_TAG: Final = b"daybook-1"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class BrokenLog(Exception):
+class BrokenLog(DaybookError):
     """The log is not what was written. `position` is the first one at which that shows."""
 
     def __init__(self, portfolio_id: UUID, position: int, reason: str) -> None:

@@ -15,6 +15,7 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, event
 
+from ledger.errors import DaybookError
 from ledger.postgres.embedded import DatabaseUnavailable, embedded_postgres
 from ledger.postgres.sessions import IN_TRANSACTION
 from ledger.values import Clock
@@ -39,7 +40,7 @@ DATABASE_GONE: Final = (
 """What is raised when the database cannot be reached, or no longer."""
 
 
-class NewerSchema(Exception):
+class NewerSchema(DaybookError):
     """The database was made by a newer program than this one."""
 
 

@@ -21,6 +21,8 @@ from urllib.parse import quote
 
 import psutil
 
+from ledger.errors import DaybookError
+
 with warnings.catch_warnings():
     # The package asks for a runtime folder while it is imported and warns where the machine has none.
     warnings.simplefilter("ignore")
@@ -41,7 +43,7 @@ _PREDECESSOR: Final = "pre-existing shared memory block"
 """What a server says that will not start because a killed one's last statements are still running."""
 
 
-class DatabaseUnavailable(Exception):
+class DatabaseUnavailable(DaybookError):
     """The database cannot be reached or started; the sentence says what to do."""
 
 

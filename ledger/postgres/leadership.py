@@ -10,6 +10,7 @@ from uuid import UUID
 import psycopg
 from sqlalchemy import Engine
 
+from ledger.errors import DaybookError
 from ledger.log.envelope import NewEvent
 from ledger.postgres.book import Alongside, PostgresBook
 from ledger.postgres.log import Raw
@@ -19,7 +20,7 @@ from ledger.values import Clock
 LOCK_CLASS: Final = 73053
 
 
-class NotLeader(Exception):
+class NotLeader(DaybookError):
     """Another trader has taken the portfolio over, or trades it now: this one must neither store nor send."""
 
 

@@ -5,12 +5,13 @@ from typing import ClassVar
 from uuid import UUID
 
 from ledger.booking.legs import MOVING
+from ledger.errors import DaybookError
 from ledger.events import Event, SplitRecorded, TradeReversed
 from ledger.log.envelope import Envelope
 from ledger.rows import Change, Row, Rows
 
 
-class NothingToReverse(Exception):
+class NothingToReverse(DaybookError):
     """A reversal names no movement of value that stands before it in the log."""
 
 

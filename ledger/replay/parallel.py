@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, suppress
 from typing import Final, TypeVar
 from uuid import UUID
 
+from ledger.errors import DaybookError
 from ledger.log.event_log import NoSuchPortfolio
 from ledger.log.hash_chain import BrokenLog
 from ledger.postgres.database import WRITER, engine_for
@@ -25,7 +26,7 @@ Key = TypeVar("Key")
 Result = TypeVar("Result")
 
 
-class WorkersLost(Exception):
+class WorkersLost(DaybookError):
     """Worker processes were killed again and again; the sentence says what may help."""
 
 

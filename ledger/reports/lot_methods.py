@@ -14,6 +14,7 @@ from typing import Final, Literal
 from uuid import UUID
 
 from ledger.booking.lots import Booking, Leg, Lot, Match, Split, UnmatchedDisposal, book_leg, split_lot, split_missing
+from ledger.errors import DaybookError
 from ledger.projections.holdings import Item
 from ledger.projections.portfolio import portfolio_of
 from ledger.rows import Key, Rows, key_of, replaced
@@ -48,7 +49,7 @@ BESIDE: Final = ("transfer", "fee")
 """The kinds of leg for which no lots can be named: they stand beside what the event is about."""
 
 
-class BadChoice(Exception):
+class BadChoice(DaybookError):
     """A lot named for a disposal cannot cover it; the text names both, by their events unless they are renamed."""
 
     def __init__(self, sentence: str, *events: UUID) -> None:

@@ -10,6 +10,7 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Final
 
+from ledger.errors import DaybookError
 from ledger.log.envelope import canonical_json
 from ledger.values import ZERO
 
@@ -24,7 +25,7 @@ EARLIEST_YEAR: Final = 1900
 _NUMBER: Final = re.compile(r"[+-]?(\d{1,40}(\.\d{0,40})?|\.\d{1,40})([eE][+-]?\d{1,2})?", re.ASCII)
 
 
-class Unreadable(Exception):
+class Unreadable(DaybookError):
     """A cell cannot be used; the text says which and why."""
 
 

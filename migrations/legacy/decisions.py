@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from ledger.errors import DaybookError
 from migrations.legacy.schema import TRANSLATED
 
 Decided = Mapping[str, str]
@@ -27,7 +28,7 @@ ELSE: Final = "unit_else"
 """What a row's decision says where only its table has one."""
 
 
-class BadDecisions(Exception):
+class BadDecisions(DaybookError):
     """The file of decisions cannot be used; the text says where and why."""
 
 

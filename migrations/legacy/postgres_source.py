@@ -12,6 +12,7 @@ from typing import Any, Final
 import psycopg
 from psycopg import sql
 
+from ledger.errors import DaybookError
 from ledger.log.envelope import canonical_json
 from migrations.legacy.cells import Cell, plain
 
@@ -25,7 +26,7 @@ _KINDS: Final = {
 Connection = psycopg.Connection[tuple[Any, ...]]
 
 
-class CannotRead(Exception):
+class CannotRead(DaybookError):
     """The server or its database cannot be read; the text says why."""
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
+from ledger.errors import DaybookError
 from ledger.postgres.database import shown_url
 from migrations.legacy.cells import Cells, Row, word
 from migrations.legacy.postgres_source import CannotRead, copy_postgres
@@ -22,7 +23,7 @@ BUSY_SECONDS: Final = 5.0
 NTH: Final = "daybook_nth"
 
 
-class BadSource(Exception):
+class BadSource(DaybookError):
     """The source cannot be used; the text says why and what to do."""
 
 

@@ -8,6 +8,7 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Final
 
+from ledger.errors import DaybookError
 from ledger.values import ZERO, Instrument, Side, round18
 from migrations.legacy.cells import Row, Unreadable, json_object, moment, number, shown, truth, word
 from migrations.legacy.decisions import ELSE
@@ -24,7 +25,7 @@ TOLERANCE: Final = Decimal("0.01")
 """How far two figures of one row may lie apart, as a share, and still say the same."""
 
 
-class Undecided(Exception):
+class Undecided(DaybookError):
     """A row cannot be translated without somebody's decision; the text says why."""
 
 

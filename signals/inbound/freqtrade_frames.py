@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any, Final
 
+from ledger.errors import DaybookError
 from ledger.values import utc_time
 from signals.market import timeframe_of
 
@@ -22,7 +23,7 @@ _LARGEST: Final = Decimal(10) ** 12
 _SIX_PLACES: Final = Decimal("0.000001")
 
 
-class BadFrame(ValueError):
+class BadFrame(DaybookError, ValueError):
     """What came is no frame of candles; the text says what is wrong with it."""
 
 

@@ -8,6 +8,7 @@ from typing import Any, Final, Self
 
 import httpx
 
+from ledger.errors import DaybookError
 from ledger.values import utc_time
 from signals.inbound.freqtrade_frames import BadFrame, Frame, frame_of_candles, printable, read_json
 from signals.market import timeframe_of, timeframe_text
@@ -16,7 +17,7 @@ TIMEOUT_S: Final = 5.0
 LARGEST_ANSWER: Final = 16 * 1024 * 1024
 
 
-class FreqtradeUnavailable(Exception):
+class FreqtradeUnavailable(DaybookError):
     """freqtrade did not answer, or not as it should; the sentence says what happened and what to look at."""
 
 

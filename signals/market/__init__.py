@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 from urllib.parse import parse_qsl
 
+from ledger.errors import DaybookError
 from ledger.values import Clock, Instrument, exact_decimal, time_text
 
 
@@ -58,15 +59,15 @@ class CandleFeed(Protocol):
         """Whether no candle will ever come again: recorded data ran out."""
 
 
-class BadFeed(ValueError):
+class BadFeed(DaybookError, ValueError):
     """What DAYBOOK_FEED asks for cannot be had; the text says what and why."""
 
 
-class BadCandle(ValueError):
+class BadCandle(DaybookError, ValueError):
     """A candle that cannot be true, or does not follow the one before it; the text says which and why."""
 
 
-class FeedUnavailable(Exception):
+class FeedUnavailable(DaybookError):
     """The market could not be read just now. Nothing is lost: asking again later is right."""
 
 

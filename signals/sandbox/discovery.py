@@ -10,12 +10,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
+from ledger.errors import DaybookError
+
 GROUP: Final = "daybook.bots"
 """The entry-point group: the name of an entry point is the kind, its value the class as package.module:Class."""
 OURS: Final = "daybook"
 
 
-class BotUnusable(Exception):
+class BotUnusable(DaybookError):
     """A bot of another package cannot be asked; the sentence says why and, where it can be mended, how."""
 
 

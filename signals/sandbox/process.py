@@ -14,6 +14,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, Final, NoReturn
 
+from ledger.errors import DaybookError
 from signals.sandbox.discovery import BotCode, BotUnusable
 
 
@@ -32,7 +33,7 @@ class Limits:
     files: int = 64
 
 
-class BotRaised(Exception):
+class BotRaised(DaybookError):
     """The bot itself raised something; the text says what. Its process goes on."""
 
 

@@ -7,10 +7,12 @@ from keyword import iskeyword
 from pathlib import Path
 from typing import Final
 
+from ledger.errors import DaybookError
+
 NAME: Final = re.compile(r"[a-z][a-z0-9_]{1,39}")
 
 
-class BadBot(Exception):
+class BadBot(DaybookError):
     """A bot, or the name of one, that cannot be used; the sentence says what is wrong with it."""
 
 

@@ -6,6 +6,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Final, Literal
 
 from execution.exchanges.exchange import VenueOrder, VenueTrade
+from ledger.errors import DaybookError
 from ledger.events.fields import Fee
 from ledger.values import ZERO, Asset, Instrument, Side, exact_decimal
 
@@ -22,7 +23,7 @@ _STATES: Final[dict[str, Literal["open", "filled", "expired", "cancelled"]]] = {
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class OddAnswer(ValueError):
+class OddAnswer(DaybookError, ValueError):
     """An answer that does not say what such an answer has to say."""
 
 

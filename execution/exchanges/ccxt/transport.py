@@ -15,6 +15,7 @@ from requests import PreparedRequest, Response
 from requests.adapters import HTTPAdapter
 from requests.exceptions import InvalidURL
 
+from ledger.errors import DaybookError
 from ledger.values import Clock
 
 _ENDPOINT: Final = re.compile(r"http://(127\.0\.0\.1|localhost):\d{1,5}/?", re.ASCII)
@@ -24,7 +25,7 @@ class NotSent(InvalidURL):
     """A request that was not sent, because it must not be."""
 
 
-class BadEndpoint(ValueError):
+class BadEndpoint(DaybookError, ValueError):
     """An address that cannot stand in for a venue; the text says why."""
 
 

@@ -9,11 +9,12 @@ from execution.exchanges.ccxt.venues.bybit import BYBIT
 from execution.exchanges.ccxt.venues.coinbase import COINBASE
 from execution.exchanges.ccxt.venues.kraken import KRAKEN
 from execution.exchanges.ccxt.venues.luno import LUNO
+from ledger.errors import DaybookError
 
 DECLARED: Final = {facts.venue: facts for facts in (COINBASE, LUNO, ALPACA, BINANCE, KRAKEN, BYBIT)}
 
 
-class UndeclaredVenue(ValueError):
+class UndeclaredVenue(DaybookError, ValueError):
     """A venue about which too little is known to place orders there."""
 
 
