@@ -28,7 +28,8 @@ from tests.support.events import SteppingClock, Story
 # Examples share the test's database and differ by portfolio, so a fixture that outlives an example does no harm.
 # Machines are loaded unevenly: how long an example takes says nothing about whether it holds.
 _EASED = (HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large)
-settings.register_profile("default", deadline=None, max_examples=60, print_blob=True, suppress_health_check=_EASED)
+settings.register_profile("default", deadline=None, max_examples=25, print_blob=True, suppress_health_check=_EASED)
+
 settings.register_profile("nightly", settings.get_profile("default"), max_examples=1500)
 settings.load_profile("default")
 

@@ -140,9 +140,10 @@ def run(engine: Engine, new_story: StoryMaker, **values: Any) -> None:
     run_state_machine_as_test(Bound, settings=settings(**{"max_examples": 25, "stateful_step_count": 20, **values}))
 
 
-def test_the_stored_book_is_the_remembered_one(engine: Engine, new_story: StoryMaker) -> None:
+@pytest.mark.parametrize("lives", [4, pytest.param(25, marks=pytest.mark.campaign)])
+def test_the_stored_book_is_the_remembered_one(engine: Engine, new_story: StoryMaker, lives: int) -> None:
     """Whatever happens, stored rows = replayed rows = rows in memory, the identities hold, and the chain is whole."""
-    run(engine, new_story)
+    run(engine, new_story, max_examples=lives)
 
 
 @pytest.mark.nightly
@@ -154,10 +155,11 @@ def test_the_stored_book_is_the_remembered_one_for_long(engine: Engine, new_stor
 # --- planted bugs -----------------------------------------------------------------------------------------------------
 
 
-def test_a_book_that_may_sell_short_is_the_remembered_one(engine: Engine) -> None:
+@pytest.mark.parametrize("lives", [3, pytest.param(15, marks=pytest.mark.campaign)])
+def test_a_book_that_may_sell_short_is_the_remembered_one(engine: Engine, lives: int) -> None:
     """The same holds where a sale of more than is held opens short lots."""
     numbers = count(1)
-    run(engine, lambda: Story(f"short {next(numbers)}", allow_short=True), max_examples=15)
+    run(engine, lambda: Story(f"short {next(numbers)}", allow_short=True), max_examples=lives)
 
 
 def forget_what_is_unwritten(self: StoredRows, changes: list[Change]) -> None:

@@ -20,6 +20,9 @@ EVERY_PUSH: Final = (
 )
 """The venue fills, fills in part, takes the order and loses the answer, takes it late, refuses, answers nonsense, …"""
 
+FEW: Final = ("2", "5", "7", "8", "11", "14")
+LIKELY: Final = ("filled", "reset")
+
 
 def campaigns(database_url: str, *shares: tuple[str, ...]) -> list[dict[str, Any]]:
     """What each share of a campaign has seen; they run side by side."""
@@ -35,6 +38,15 @@ def _campaign(database_url: str, *arguments: str) -> dict[str, Any]:
     return found
 
 
+def test_trader_killed_at_chosen_points_loses_doubles_and_hides_nothing(database_url: str) -> None:
+    """One kill before, inside and after a commit and around a send, where the venue fills and where its answer is lost."""
+    seen = campaigns(database_url, *(("--stories", "signal", "--outcomes", one, "--points", *FEW) for one in LIKELY))
+
+    assert [fault for one in seen for fault in one["faults"]] == []
+    assert sum(one["kills"] for one in seen) == len(LIKELY) * len(FEW)
+
+
+@pytest.mark.campaign
 def test_killed_at_every_point_nothing_is_lost_doubled_or_silent(database_url: str) -> None:
     """Before, inside and after every commit and around every send, whatever the venue does: hundreds of runs."""
     told = campaigns(database_url, *EVERY_PUSH)
