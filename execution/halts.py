@@ -137,8 +137,7 @@ class HaltWatch:
         """Every reason to halt that is new is in the log."""
         signs = Signs(self.unverified, self._skew())
         with self._book.reading(self._portfolio_id) as reading:
-            stopped = reading.stopped.reason if reading.stopped else None
-            desk = Desk(reading.rows, reading.position, self._clock(), stopped)
+            desk = Desk.of(reading, self._clock())
             trips = new_trips(desk, self._portfolio_id, signs)
         for trip in trips:
             store_halt(self._book, self._gate, self._portfolio_id, trip_event(self._portfolio_id, trip, desk.now))

@@ -138,4 +138,4 @@ def _known(reading: Reading, event_id: UUID) -> SignalEmitted | None:
 
 
 def _longest(system: System, reading: Reading) -> timedelta:
-    return Desk(reading.rows, reading.position, system.market_clock(), None).window("signal_maximum_age_minutes")
+    return Desk.of(reading, system.market_clock()).window("signal_maximum_age_minutes")

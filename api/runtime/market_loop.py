@@ -75,7 +75,7 @@ class MarketLoop:
         halts: HaltWatch | None = None,
         late_start: Callable[[], None] | None = None,
     ) -> None:
-        self._exits = ExitService(book, portfolio_id, paper, trader, clock)
+        self._exits = ExitService(book, portfolio_id, paper, trader)
         self._book = book
         self._portfolio_id = portfolio_id
         self._feed = feed

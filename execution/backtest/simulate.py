@@ -136,7 +136,7 @@ class _Run:
         with self.book.reading(plan.portfolio_id) as reading:
             self._rows = reading.rows
         self._policy = signal_policy(self._rows)
-        self._exits = ExitService(self.book, plan.portfolio_id, self._paper, self._trader, self._clock)
+        self._exits = ExitService(self.book, plan.portfolio_id, self._paper, self._trader)
 
     def _clock(self) -> datetime:
         return self._now

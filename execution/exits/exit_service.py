@@ -27,21 +27,19 @@ from execution.exits.exit_events import (
     triggered,
 )
 from execution.exits.levels import Touch, guarded, touched, touched_by_quote, trailed
-from execution.orders.decider import TRIES
 from execution.orders.order_events import client_order_id
 from execution.orders.trade_service import TradeService
 from execution.review.state import Desk
 from ledger.booking.lots import Lot
 from ledger.events import TradeExecuted
 from ledger.log.envelope import NewEvent
-from ledger.log.event_log import Conflict, PositionConflict
 from ledger.projections.book import Book
 from ledger.projections.differences import differences_of
 from ledger.projections.exits import ExitView
 from ledger.projections.orders import OrderView
 from ledger.projections.trades import TradeView
 from ledger.rows import Rows
-from ledger.values import ZERO, Clock, Instrument
+from ledger.values import ZERO, Instrument
 
 AGAIN_AFTER: Final = timedelta(minutes=1)
 """An exit whose order was refused sells again so long after it was armed anew: most of what refused it is still so at once."""
@@ -50,14 +48,11 @@ AGAIN_AFTER: Final = timedelta(minutes=1)
 class ExitService:
     """Watches the exits of one portfolio. To be called by one thread at a time, after the trade service has stepped."""
 
-    def __init__(
-        self, book: Book, portfolio_id: UUID, paper: PaperExchange, trader: TradeService, clock: Clock
-    ) -> None:
+    def __init__(self, book: Book, portfolio_id: UUID, paper: PaperExchange, trader: TradeService) -> None:
         self._book = book
         self._portfolio_id = portfolio_id
         self._paper = paper
         self._trader = trader
-        self._clock = clock
         self._seen: int | None = None
         self._purchases: set[UUID] = set()
 
@@ -136,23 +131,8 @@ class ExitService:
         return True
 
     def _decide(self, decide: Callable[[Desk], list[NewEvent]]) -> bool:
-        """What `decide` makes of the desk is stored; whether that was anything. It decides anew when the log moved."""
-        refused: Conflict | None = None
-        for _ in range(TRIES):
-            with self._book.reading(self._portfolio_id) as reading:
-                stopped = reading.stopped.reason if reading.stopped else None
-                desk = Desk(reading.rows, reading.position, self._clock(), stopped)
-                events = [] if desk.stopped else decide(desk)
-            if not events:
-                return False
-            try:
-                self._book.record(self._portfolio_id, events, desk.position)
-            except PositionConflict as conflict:
-                refused = conflict
-            else:
-                return True
-        assert refused is not None
-        raise refused
+        """Store what `decide` derives from the state, as the trade service stores orders; True if there was anything."""
+        return bool(self._trader.decide(lambda desk: [] if desk.stopped else decide(desk)))
 
 
 def armed_exits(rows: Rows) -> list[ExitView]:

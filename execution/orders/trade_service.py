@@ -25,7 +25,6 @@ from execution.exchanges.exchange import (
     VenueUnavailable,
 )
 from execution.orders.connections import Connections
-from execution.orders.decider import Decider, Record
 from execution.orders.leadership import Alone, Leadership
 from execution.orders.order_events import (
     Settled,
@@ -52,7 +51,7 @@ from ledger.events import Event, OrderAccepted, OrderSubmitted, OutcomeUnknown
 from ledger.halt_lock import Held, LocalGate, SendGate
 from ledger.log.envelope import NewEvent, canonical_json
 from ledger.log.event_log import Conflict
-from ledger.projections.book import Book
+from ledger.projections.book import Book, Record, decide_and_record
 from ledger.projections.orders import OrderView
 from ledger.projections.signals import SignalView
 from ledger.projections.trades import TradeView
@@ -70,7 +69,7 @@ CANCEL_WAITS_S: Final = 1.0
 """So long a cancelling waits for what is being sent, to ask the venue itself."""
 
 
-class TradeService(Decider):
+class TradeService:
     """One portfolio's process manager. Its methods may be called from several threads. What may send runs one after the other;
     a person's wish to end something is stored at once.
 
@@ -91,7 +90,8 @@ class TradeService(Decider):
         live: Mapping[str, LiveExchange] = {},
         sends: SendGate | None = None,
     ) -> None:
-        super().__init__(book, portfolio_id, clock, leadership or Alone(book, portfolio_id))
+        self._book, self._portfolio_id, self._clock = book, portfolio_id, clock
+        self._leadership: Leadership = leadership or Alone(book, portfolio_id)
         self._sends: SendGate = sends or LocalGate()
         self._venues = Connections(exchanges, live, clock)
         self._reconciler = Reconciler(book, portfolio_id, self._leadership, clock, live)
@@ -137,7 +137,7 @@ class TradeService(Decider):
             return [manual_intent(ticket, verdict, order_id, desk, actor)]
 
         with self._gate:
-            self._decide(intent, record)
+            self.decide(intent, record)
             self._advance_orders()
             return order_id
 
@@ -145,14 +145,14 @@ class TradeService(Decider):
         """The order that a person was asked about is stored and sent. Raises WrongSignal, and TradeRejected where review
         says no now: then nothing is stored, and the signal waits on."""
         with self._gate:
-            self._decide(
+            self.decide(
                 lambda desk: approved_by(person, signal_id, desk, self._rules_for_signal(signal_id, desk)), record
             )
             self._advance_orders()
 
     def reject(self, signal_id: UUID, person: str, reason: str, record: Record) -> None:
         """A person says no to a signal that they were asked about. Raises WrongSignal."""
-        self._decide(lambda desk: rejected_by(person, signal_id, reason, desk), record)
+        self.decide(lambda desk: rejected_by(person, signal_id, reason, desk), record)
 
     def cancel(self, order_id: UUID, reason: str, event_id: UUID, record: Record, actor: str = "owner") -> None:
         """The wish is stored and the venue asked. Raises WrongOrder for an order that has ended, or that is none.
@@ -166,7 +166,7 @@ class TradeService(Decider):
                 raise WrongOrder(f"order {order_id} has ended: {order.reason}")
             return [cancel_request(order, reason, event_id, desk, actor)]
 
-        self._decide(wish, record)
+        self.decide(wish, record)
         self._venues.hurry(order_id)
         if self._gate.acquire(timeout=CANCEL_WAITS_S):
             try:
@@ -189,7 +189,7 @@ class TradeService(Decider):
                 raise WrongOrder(f"the outcome of order {order_id} is not unknown: it is {order.status}")
             return settled(order, outcome, reason, event_id, desk, actor)
 
-        self._decide(word, record)
+        self.decide(word, record)
 
     def wait_for(self, order_id: UUID, seconds: float) -> None:
         """Returns when the order has ended, or after `seconds` at the latest."""
@@ -208,7 +208,7 @@ class TradeService(Decider):
         with self._desk() as desk:
             waiting = [] if desk.stopped else sorted(desk.rows.where(SignalView), key=lambda signal: signal.position)
         for signal in waiting:
-            self._decide(partial(self._verdict, signal))
+            self.decide(partial(self._verdict, signal))
         return bool(waiting)
 
     def _verdict(self, seen: SignalView, desk: Desk) -> list[NewEvent]:
@@ -255,7 +255,7 @@ class TradeService(Decider):
         """The order has been sent once, the attempt stored before; or it is closed as not sent."""
         if not self._reconciler.compared(order.account):
             return
-        stored = self._decide(partial(self._attempt, order))
+        stored = self.decide(partial(self._attempt, order))
         if not stored or not isinstance(stored[0].event, OrderSubmitted):
             return
         attempted = replaced(order, status="submitted")
@@ -362,6 +362,26 @@ class TradeService(Decider):
 
     # --- storing ------------------------------------------------------------------------------------------------------
 
+    def decide(self, decide: Callable[[Desk], list[NewEvent]], record: Record | None = None) -> list[NewEvent]:
+        """Store the events that `decide` derives from the state, while this service leads; return them.
+
+        Decides again when the log has moved meanwhile. Raises NotLeader, and what `decide_and_record` raises.
+        """
+        return decide_and_record(
+            self._book,
+            self._portfolio_id,
+            lambda reading: decide(Desk.of(reading, self._clock())),
+            record or self._record,
+        )
+
+    def _record(self, events: Sequence[NewEvent], position: int) -> None:
+        self._leadership.record(events, position)
+
+    @contextmanager
+    def _desk(self) -> Iterator[Desk]:
+        with self._book.reading(self._portfolio_id) as reading:
+            yield Desk.of(reading, self._clock())
+
     def _store(self, order: OrderView, event_of: Callable[[OrderView], Event | None]) -> bool:
         """Whether an event was stored: none is when `event_of` has none, or the order has moved on from `order`'s status."""
 
@@ -370,7 +390,7 @@ class TradeService(Decider):
             event = None if row is None or _changed(order, desk) else event_of(row)
             return [] if event is None else [order_event(order, event, desk.now)]
 
-        return bool(self._decide(next_event))
+        return bool(self.decide(next_event))
 
     def _exchange_of(self, desk: Desk, account: str | None = None) -> Exchange | None:
         view = desk.account(account) if account is not None else desk.first_account()

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 
+from ledger.projections.book import Reading
 from ledger.projections.cash import Balance
 from ledger.projections.marks import Mark
 from ledger.projections.opinions import Opinion
@@ -23,6 +24,13 @@ class Desk:
     position: int
     now: datetime
     stopped: str | None
+
+    @classmethod
+    def of(cls, reading: Reading, now: datetime) -> "Desk":
+        """The state that `reading` shows, at the time `now`."""
+        stopped = reading.stopped
+        why = None if stopped is None else f"views stopped at position {stopped.position}: {stopped.reason}"
+        return cls(reading.rows, reading.position, now, why)
 
     @property
     def base_currency(self) -> str:

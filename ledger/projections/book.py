@@ -1,15 +1,15 @@
 """A book: a log and its projections, kept together. Whoever records an event finds its consequences in the rows."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import Protocol
+from typing import Final, Protocol, TypeVar
 from uuid import UUID
 
 from ledger.events import Event
 from ledger.log.envelope import Envelope, NewEvent
-from ledger.log.event_log import EventLog, MemoryLog
+from ledger.log.event_log import Conflict, EventLog, MemoryLog, PositionConflict
 from ledger.projections import PROJECTIONS
 from ledger.rows import Change, MemoryRows, Projection, Rows
 from ledger.values import Clock
@@ -47,6 +47,59 @@ class Book(Protocol):
 
     def reading(self, portfolio_id: UUID) -> AbstractContextManager[Reading]:
         """A consistent view of the portfolio's rows for as long as the context is open."""
+
+
+TRIES: Final = 50
+"""How often a decision is repeated because the log has moved, before giving up."""
+
+Record = Callable[[Sequence[NewEvent], int], object]
+"""Stores events if the log is at the given position, together with anything else the caller wants stored with them."""
+
+R_co = TypeVar("R_co", bound=Reading, covariant=True)
+
+
+class Decidable(Protocol[R_co]):
+    """A book of which `decide_and_record` needs only these two methods."""
+
+    def record(
+        self, portfolio_id: UUID, events: Sequence[NewEvent], expected_position: int | None = None
+    ) -> list[Envelope]: ...
+
+    def reading(self, portfolio_id: UUID) -> AbstractContextManager[R_co]: ...
+
+
+def decide_and_record(
+    book: Decidable[R_co],
+    portfolio_id: UUID,
+    decide: Callable[[R_co], Sequence[NewEvent]],
+    record: Record | None = None,
+) -> list[NewEvent]:
+    """Store the events that `decide` derives from the portfolio's rows, and return them.
+
+    `record` gets the events and the position of the rows (default: `book.record`). When the log has moved since the rows
+    were read, `decide` is called again with newer rows. Deciding on no events stores nothing.
+
+    Raises:
+        PositionConflict: the log moved during each of `TRIES` attempts.
+        Conflict: an event id is already stored with other content, and `decide` still wants its events stored.
+    """
+    store = record or (lambda events, position: book.record(portfolio_id, events, position))
+    refused: Conflict | None = None
+    for _ in range(TRIES):
+        with book.reading(portfolio_id) as reading:
+            events = list(decide(reading))
+        if not events:
+            return []
+        if refused is not None and not isinstance(refused, PositionConflict):
+            raise refused
+        try:
+            store(events, reading.position)
+        except Conflict as conflict:
+            refused = conflict
+        else:
+            return events
+    assert refused is not None
+    raise refused
 
 
 def changes_of(rows: Rows, envelope: Envelope, projections: Iterable[Projection] = PROJECTIONS) -> list[Change]:

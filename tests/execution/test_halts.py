@@ -81,7 +81,7 @@ class LooksOnce(TradeService):
     """Planted: does not look at the halt again between the stored attempt and the send."""
 
     def _send(self, order: OrderView) -> None:
-        if self._decide(lambda desk: self._attempt(order, desk)):
+        if self.decide(lambda desk: self._attempt(order, desk)):
             self._venues.at(order).submit(ticket_of(order))
 
 

@@ -164,7 +164,7 @@ class Room:
             return sorted(reading.rows.history(OrderView), key=lambda order: order.position)
 
     def desk(self, reading: Reading) -> Desk:
-        return Desk(reading.rows, reading.position, self.clock(), reading.stopped.reason if reading.stopped else None)
+        return Desk.of(reading, self.clock())
 
     def broken_identities(self) -> list[tuple[str, str, str]]:
         with self.reading() as reading:

@@ -76,8 +76,7 @@ class BotController(Controller):
         only_parameters(request, *PAST, "portfolio")
         system = system_of(request)
         with reading_of(request, portfolio, past) as reading:
-            stopped = reading.stopped.reason if reading.stopped else None
-            desk = Desk(reading.rows, reading.position, past.as_of or system.market_clock(), stopped)
+            desk = Desk.of(reading, past.as_of or system.market_clock())
             driven = is_driven(system, reading)
             said = system.loop.evaluations if driven and not past else {}
             bots = list(reading.rows.where(BotView))

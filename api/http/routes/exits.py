@@ -112,7 +112,7 @@ def _command(
 
     def act(running: Running) -> None:
         def prepare(reading: StoredReading) -> list[NewEvent]:
-            desk = Desk(reading.rows, reading.position, system.market_clock(), None)
+            desk = Desk.of(reading, system.market_clock())
             own = running.event_id()
             story = exit_id or own
             return [NewEvent(event(desk, story), own, desk.now, caller_of(request).actor, story)]

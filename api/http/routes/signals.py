@@ -27,8 +27,8 @@ from api.http.schemas import SignalAnswer, SignalDetail, SignalPage
 from api.runtime.emitting import emit, outside_signal
 from api.runtime.signal_schemas import NewSignal, SignalRefusal
 from api.runtime.wiring import System
-from execution.orders.decider import Record
 from ledger.log.point_in_time import Cut
+from ledger.projections.book import Record
 from ledger.projections.signals import SignalView
 from signals.runner import signal_id
 

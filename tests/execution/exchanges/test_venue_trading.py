@@ -432,7 +432,7 @@ class SendsFirst(TradeService):
 
     def _send(self, order: OrderView) -> None:
         self._venues.at(order).submit(ticket_of(order))
-        self._decide(lambda desk: self._attempt(order, desk))
+        self.decide(lambda desk: self._attempt(order, desk))
 
 
 def test_a_service_that_sends_before_it_stores_is_found() -> None:

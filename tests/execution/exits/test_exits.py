@@ -86,7 +86,7 @@ class Floor:
         self._paper = PaperExchange((BTC,), balances_of(room.book, room.portfolio_id), room.clock, FREE)
         restore_paper_orders(room.book, room.portfolio_id, self._paper)
         self.trader = room.service(WatchedExchange(self._paper, self._hook), book=watched)
-        self._exits = self._kind(watched, room.portfolio_id, self._paper, self.trader, room.clock)
+        self._exits = self._kind(watched, room.portfolio_id, self._paper, self.trader)
 
     def candle(self, *prices: str, volume: str = "1000") -> None:
         """The next candle (open, high, low, close) has closed and gone through every station, kills or not."""

@@ -3,21 +3,27 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from decimal import Decimal
 
 import psycopg
 import pytest
 from sqlalchemy import Engine
 
+from execution.exchanges.paper.exchange import PaperExchange
+from execution.exits.exit_service import ExitService
 from execution.orders.leadership import Alone, Leadership, MemoryLeaders
+from execution.orders.restore_paper import balances_of
 from execution.orders.trade_service import SUBMIT_TIMEOUT
 from execution.review.review import TradeRejected
-from ledger.events import SignalApproved, SignalRejected, TradeExecuted
+from ledger.events import ExitArmed, SignalApproved, SignalRejected, TradeExecuted
 from ledger.log.envelope import NewEvent
 from ledger.postgres.book import PostgresBook
 from ledger.postgres.leadership import NotLeader, PostgresLeadership
 from ledger.projections.book import Book, MemoryBook
+from ledger.values import ZERO, derived_id
+from signals.market import Quote
 from tests.support.events import SteppingClock
-from tests.support.trading import Hook, Room, ScriptedExchange, WatchedBook, WatchedExchange, market
+from tests.support.trading import ACCOUNT, BTC, Hook, Room, ScriptedExchange, WatchedBook, WatchedExchange, market
 
 TakeOver = Callable[[Room], Leadership]
 
@@ -148,6 +154,23 @@ def test_a_claim_that_is_not_checked_before_each_send_is_found() -> None:
         return lambda room: UnsureBeforeSending(take_over(room))
 
     assert "the old leader sent" in faults_of_all(unsure)[1]
+
+
+def test_exit_service_of_a_superseded_leader_stores_nothing() -> None:
+    """An exit armed or triggered by a leader that was superseded raises NotLeader and leaves the log as it is."""
+    room, take_over = Room(MemoryBook(SteppingClock()), "exits", venue="paper"), memory_take_over()
+    paper = PaperExchange((BTC,), balances_of(room.book, room.portfolio_id), room.clock)
+    trader = room.service(paper, leadership=take_over(room))
+    exits = ExitService(room.book, room.portfolio_id, paper, trader)
+    room.hold("1")
+    exit_id = derived_id("exit of", room.portfolio_id)
+    room.tell(ExitArmed(exit_id=exit_id, account=ACCOUNT, instrument=BTC, bought=ZERO, stop=Decimal(90)), exit_id)
+    take_over(room)
+    before = room.envelopes()
+
+    with pytest.raises(NotLeader):
+        exits.on_quote(Quote(BTC, Decimal(80), Decimal(80), room.clock()))
+    assert room.envelopes() == before
 
 
 # --- in the database --------------------------------------------------------------------------------------------------

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from execution.orders import trade_service
-from execution.orders.decider import TRIES
 from execution.orders.order_events import client_order_id, ticket_of
 from execution.orders.trade_service import SEND_WITHIN, SUBMIT_TIMEOUT, TradeService
 from execution.review.review import TradeRejected
@@ -35,7 +34,7 @@ from ledger.events import (
 )
 from ledger.log.event_log import Conflict, PositionConflict
 from ledger.projections import PROJECTIONS
-from ledger.projections.book import Book, MemoryBook
+from ledger.projections.book import TRIES, Book, MemoryBook
 from ledger.projections.orders import OrderView
 from ledger.rows import Row
 from ledger.values import Side, derived_id
@@ -81,7 +80,7 @@ class SendsFirst(TradeService):
 
     def _send(self, order: OrderView) -> None:
         self._venues.at(order).submit(ticket_of(order))
-        self._decide(lambda desk: self._attempt(order, desk))
+        self.decide(lambda desk: self._attempt(order, desk))
 
 
 def test_the_intent_and_the_attempt_are_stored_before_anything_is_sent() -> None:
@@ -457,7 +456,7 @@ class LooksOnce(TradeService):
     """Planted: does not look again between the stored attempt and the send."""
 
     def _send(self, order: OrderView) -> None:
-        if self._decide(lambda desk: self._attempt(order, desk)):
+        if self.decide(lambda desk: self._attempt(order, desk)):
             self._venues.at(order).submit(ticket_of(order))
 
 
