@@ -1,21 +1,20 @@
-"""The base of every error that Daybook raises on purpose. Catch `DaybookError` to catch them all.
+"""Which errors does Daybook raise on purpose? Each has `DaybookError` as its base, so one `except` catches them all.
 
     DaybookError
-      the log        Conflict > PositionConflict · NoSuchPortfolio · UnknownEvent · BadEvent · BrokenLog · BadCheckpoint
-      booking      UnvaluedLeg · NothingToReverse · BadChoice
-      database     DatabaseUnavailable · NewerSchema · NotLeader · WorkersLost
-      files        BadFile · BadRow · WrongPortfolio · NoParquet · CannotExport
-      bots         UnknownBotKind · BadParameters · BotUnusable · BotRaised · BadBot
-      markets      BadFeed · BadCandle · FeedUnavailable · FreqtradeUnavailable · BadFrame
-      trading      WrongSignal · WrongOrder · TradeRejected
-      exchanges    BadEndpoint · OddAnswer · UndeclaredVenue · VenueUnavailable
-      interfaces   Problem and the errors of commands in `api`
-      moving in    the errors of `migrations/legacy`
+      log          Conflict (PositionConflict), NoSuchPortfolio, UnknownEvent, BadEvent, BrokenLog, BadCheckpoint
+      booking      UnvaluedLeg, NothingToReverse, BadChoice
+      database     DatabaseUnavailable, NewerSchema, NotLeader, WorkersLost
+      files        BadFile, BadRow, WrongPortfolio, NoParquet, CannotExport
+      bots         UnknownBotKind, BadParameters, BotUnusable, BotRaised, BadBot
+      markets      BadFeed, BadCandle, FeedUnavailable, FreqtradeUnavailable, BadFrame
+      trading      WrongSignal, WrongOrder, TradeRejected
+      exchanges    BadEndpoint, OddAnswer, UndeclaredVenue, VenueUnavailable
+      interfaces   the errors of settings, keys, webhooks, backtests and HTTP in `api`
+      migration    the errors of `migrations/legacy`
 
-Errors that never leave the module group that raises them (a fast path that gives up, a simulated venue's refusal)
-are not part of this tree. Nor is anything that third-party libraries raise.
+Exceptions that never leave the few modules that use them as control flow have no place in this tree.
 """
 
 
 class DaybookError(Exception):
-    """An expected failure. Its text names the problem and, where there is one, the way out."""
+    """An expected failure. Its text states the problem and, where there is one, the remedy."""

@@ -4,7 +4,7 @@ from typing import Literal
 
 from api.http.schemas import Answer, Request
 from ledger.events.fields import Name
-from ledger.events.signals import BotMode
+from ledger.events.bots import BotMode
 from ledger.values import Amount, UtcTime
 
 

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import ClassVar, Final
 
 from ledger.events import BotModeSet, Event
-from ledger.events.signals import BotMode
+from ledger.events.bots import BotMode
 from ledger.log.envelope import Envelope
 from ledger.rows import Change, Row, Rows
 
