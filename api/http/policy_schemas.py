@@ -3,8 +3,8 @@
 from typing import Literal
 
 from api.http.schemas import Answer, Request
-from ledger.events.fields import Name
 from ledger.events.bots import BotMode
+from ledger.events.fields import Name
 from ledger.values import Amount, UtcTime
 
 
