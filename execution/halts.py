@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Final
 from uuid import UUID
 
-from execution.review.state import Desk
+from execution.review.state import DecisionState
 from ledger.booking.lots import Match
 from ledger.events import TradingHalted
 from ledger.halt_lock import SendGate
@@ -54,65 +54,65 @@ def trip_event(portfolio_id: UUID, trip: Trip, now: datetime) -> NewEvent:
     return NewEvent(TradingHalted(reason=trip.reason), event_id, now, ACTOR, event_id)
 
 
-def new_trips(desk: Desk, portfolio_id: UUID, signs: Signs) -> list[Trip]:
+def new_trips(state: DecisionState, portfolio_id: UUID, signs: Signs) -> list[Trip]:
     """The reasons to halt now that have not halted before; none while trading is halted."""
-    if desk.halted:
+    if state.halted:
         return []
-    found = (trip for trips in (_unknown_orders, _differences, _daily_loss) for trip in trips(desk))
+    found = (trip for trips in (_unknown_orders, _differences, _daily_loss) for trip in trips(state))
     return [
         trip
-        for trip in (*found, *_signs(desk, signs))
-        if desk.rows.recorded(derived_id(portfolio_id, "trip", *trip.cause)) is None
+        for trip in (*found, *_signs(state, signs))
+        if state.rows.recorded(derived_id(portfolio_id, "trip", *trip.cause)) is None
     ]
 
 
-def _unknown_orders(desk: Desk) -> Iterator[Trip]:
+def _unknown_orders(state: DecisionState) -> Iterator[Trip]:
     """Orders whose outcome is unknown for longer than `halt_unknown_seconds`."""
-    longest = desk.limit("halt_unknown_seconds")
-    for order in desk.open_orders():
-        since = desk.now - (order.submitted_at or order.requested_at)
+    longest = state.limit("halt_unknown_seconds")
+    for order in state.open_orders():
+        since = state.now - (order.submitted_at or order.requested_at)
         if longest and order.status == "unknown" and since > minutes(longest / 60):
             seconds = int(since.total_seconds())
             said = f"nobody knows for {seconds} s what became of order {order.order_id}, {longest} s are allowed"
             yield Trip(("unknown", order.order_id), said)
 
 
-def _differences(desk: Desk) -> Iterator[Trip]:
+def _differences(state: DecisionState) -> Iterator[Trip]:
     """As many differences between ledger and venues as `halt_differences` says, that nobody has explained."""
-    most = desk.limit("halt_differences")
-    found = sorted(unexplained(desk.rows), key=lambda one: one.position)
+    most = state.limit("halt_differences")
+    found = sorted(unexplained(state.rows), key=lambda one: one.position)
     if most and len(found) >= most:
         newest = found[-1]
         said = f"ledger and venue of {newest.account} differ about {newest.subject}, and nobody has explained it"
         yield Trip(("difference", newest.difference_id), said)
 
 
-def _daily_loss(desk: Desk) -> Iterator[Trip]:
+def _daily_loss(state: DecisionState) -> Iterator[Trip]:
     """What was lost today, since midnight UTC, beyond `halt_daily_loss` in base currency."""
-    most = desk.limit("halt_daily_loss")
-    lost = -realized_since_midnight(desk) if most else ZERO
+    most = state.limit("halt_daily_loss")
+    lost = -realized_since_midnight(state) if most else ZERO
     if most and lost > most:
-        day = desk.now.date()
+        day = state.now.date()
         yield Trip(
-            ("daily-loss", day), f"{decimal_text(lost)} {desk.base_currency} were lost on {day}, {most} are allowed"
+            ("daily-loss", day), f"{decimal_text(lost)} {state.base_currency} were lost on {day}, {most} are allowed"
         )
 
 
-def realized_since_midnight(desk: Desk) -> Decimal:
+def realized_since_midnight(state: DecisionState) -> Decimal:
     """What lots closed since 00:00 UTC brought and cost, in base currency."""
-    midnight = datetime.combine(desk.now.date(), time(), desk.now.tzinfo)
-    assets = [holding.asset for holding in desk.rows.where(Holding)]
-    return sum((one.realized_pnl for asset in assets for one in desk.rows.since(Match, asset, midnight)), ZERO)
+    midnight = datetime.combine(state.now.date(), time(), state.now.tzinfo)
+    assets = [holding.asset for holding in state.rows.where(Holding)]
+    return sum((one.realized_pnl for asset in assets for one in state.rows.since(Match, asset, midnight)), ZERO)
 
 
-def _signs(desk: Desk, signs: Signs) -> Iterator[Trip]:
+def _signs(state: DecisionState, signs: Signs) -> Iterator[Trip]:
     if signs.verification is not None:
         yield Trip(("verification", signs.verification), f"the books could not be verified: {signs.verification}")
-    most = desk.limit("halt_clock_skew_seconds")
+    most = state.limit("halt_clock_skew_seconds")
     skew = Decimal(str(abs(signs.skew.total_seconds())))
     if most and skew > most:
         said = f"the clocks of this program and of its database are {skew} s apart, {most} s are allowed"
-        yield Trip(("skew", time_text(desk.now)), said)
+        yield Trip(("skew", time_text(state.now)), said)
 
 
 class HaltWatch:
@@ -137,7 +137,7 @@ class HaltWatch:
         """Every reason to halt that is new is in the log."""
         signs = Signs(self.unverified, self._skew())
         with self._book.reading(self._portfolio_id) as reading:
-            desk = Desk.of(reading, self._clock())
-            trips = new_trips(desk, self._portfolio_id, signs)
+            state = DecisionState.of(reading, self._clock())
+            trips = new_trips(state, self._portfolio_id, signs)
         for trip in trips:
-            store_halt(self._book, self._gate, self._portfolio_id, trip_event(self._portfolio_id, trip, desk.now))
+            store_halt(self._book, self._gate, self._portfolio_id, trip_event(self._portfolio_id, trip, state.now))

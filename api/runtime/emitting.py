@@ -9,7 +9,7 @@ from uuid import UUID
 from api.http.errors import Problem
 from api.runtime.signal_schemas import NewSignal
 from api.runtime.wiring import System
-from execution.review.state import Desk
+from execution.review.state import DecisionState
 from ledger.events import SignalEmitted, SignalRejected
 from ledger.log.envelope import NewEvent
 from ledger.log.event_log import Conflict
@@ -138,4 +138,4 @@ def _known(reading: Reading, event_id: UUID) -> SignalEmitted | None:
 
 
 def _longest(system: System, reading: Reading) -> timedelta:
-    return Desk.of(reading, system.market_clock()).window("signal_maximum_age_minutes")
+    return DecisionState.of(reading, system.market_clock()).window("signal_maximum_age_minutes")

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from execution.exits.levels import Touch
 from execution.orders.order_events import client_order_id
-from execution.review.state import Desk
+from execution.review.state import DecisionState
 from ledger.events import Event, ExitArmed, ExitChanged, ExitDisarmed, ExitTriggered, OrderRequested, SignalEmitted
 from ledger.log.envelope import NewEvent
 from ledger.projections.exits import ExitView
@@ -20,7 +20,7 @@ from ledger.values import ZERO, Instrument, Side, derived_id
 ACTOR: Final = "exits"
 
 
-def armed(order: OrderView, signal: SignalEmitted, desk: Desk) -> NewEvent:
+def armed(order: OrderView, signal: SignalEmitted, state: DecisionState) -> NewEvent:
     """What the order bought is guarded from now on, at the levels of its signal; the exit is called as the order is."""
     event = ExitArmed(
         exit_id=order.order_id,
@@ -32,10 +32,10 @@ def armed(order: OrderView, signal: SignalEmitted, desk: Desk) -> NewEvent:
         stop=signal.stop_loss,
         target=signal.take_profit,
     )
-    return _new(event, order.order_id, 0, desk)
+    return _new(event, order.order_id, 0, state)
 
 
-def armed_again(exit: ExitView, quantity: Decimal | None, bought: Decimal, desk: Desk) -> NewEvent:
+def armed_again(exit: ExitView, quantity: Decimal | None, bought: Decimal, state: DecisionState) -> NewEvent:
     """What is left is guarded as before."""
     event = ExitArmed(
         exit_id=exit.exit_id,
@@ -48,25 +48,25 @@ def armed_again(exit: ExitView, quantity: Decimal | None, bought: Decimal, desk:
         target=exit.target,
         trail=exit.trail,
     )
-    return _next(event, exit, desk)
+    return _next(event, exit, state)
 
 
-def changed(exit: ExitView, desk: Desk, **fields: object) -> NewEvent:
+def changed(exit: ExitView, state: DecisionState, **fields: object) -> NewEvent:
     """The exit with these fields, and all others as they were."""
     names = ("quantity", "bought", "stop", "target", "trail")
     kept = {name: getattr(exit, name) for name in names}
-    return _next(ExitChanged(exit_id=exit.exit_id, **(kept | fields)), exit, desk)
+    return _next(ExitChanged(exit_id=exit.exit_id, **(kept | fields)), exit, state)
 
 
-def disarmed(exit: ExitView, reason: str, desk: Desk) -> NewEvent:
-    return _next(ExitDisarmed(exit_id=exit.exit_id, reason=reason), exit, desk)
+def disarmed(exit: ExitView, reason: str, state: DecisionState) -> NewEvent:
+    return _next(ExitDisarmed(exit_id=exit.exit_id, reason=reason), exit, state)
 
 
-def triggered(exit: ExitView, touch: Touch, size: Decimal, venue: str, desk: Desk) -> list[NewEvent]:
+def triggered(exit: ExitView, touch: Touch, size: Decimal, venue: str, state: DecisionState) -> list[NewEvent]:
     """The triggering and its order, stored together: one order for each arming, whoever looks and however often."""
     sale_id = sale_of(exit)
     event = ExitTriggered(exit_id=exit.exit_id, level=touch.level, price=touch.offer.price, order_id=sale_id)
-    lifetime: timedelta = minutes(desk.limit("order_lifetime_minutes"))
+    lifetime: timedelta = minutes(state.limit("order_lifetime_minutes"))
     order = OrderRequested(
         client_order_id=client_order_id(sale_id),
         account=exit.account,
@@ -76,10 +76,10 @@ def triggered(exit: ExitView, touch: Touch, size: Decimal, venue: str, desk: Des
         kind="market",
         base_size=size,
         triggered_by=exit.source,
-        expires_at=desk.now + lifetime,
+        expires_at=state.now + lifetime,
     )
-    trigger = _next(event, exit, desk)
-    return [trigger, NewEvent(order, sale_id, desk.now, ACTOR, sale_id, trigger.event_id)]
+    trigger = _next(event, exit, state)
+    return [trigger, NewEvent(order, sale_id, state.now, ACTOR, sale_id, trigger.event_id)]
 
 
 def sale_of(exit: ExitView) -> UUID:
@@ -100,9 +100,9 @@ def signal_of(order: OrderView, rows: Rows) -> SignalEmitted | None:
     return signal if isinstance(signal, SignalEmitted) and named and order.filled_quantity > ZERO else None
 
 
-def _next(event: Event, exit: ExitView, desk: Desk) -> NewEvent:
-    return _new(event, exit.exit_id, exit.changes, desk)
+def _next(event: Event, exit: ExitView, state: DecisionState) -> NewEvent:
+    return _new(event, exit.exit_id, exit.changes, state)
 
 
-def _new(event: Event, exit_id: UUID, changes: int, desk: Desk) -> NewEvent:
-    return NewEvent(event, derived_id("exit", exit_id, changes), desk.now, ACTOR, exit_id)
+def _new(event: Event, exit_id: UUID, changes: int, state: DecisionState) -> NewEvent:
+    return NewEvent(event, derived_id("exit", exit_id, changes), state.now, ACTOR, exit_id)

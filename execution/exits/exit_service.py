@@ -29,7 +29,7 @@ from execution.exits.exit_events import (
 from execution.exits.levels import Touch, guarded, touched, touched_by_quote, trailed
 from execution.orders.order_events import client_order_id
 from execution.orders.trade_service import TradeService
-from execution.review.state import Desk
+from execution.review.state import DecisionState
 from ledger.booking.lots import Lot
 from ledger.events import TradeExecuted
 from ledger.log.envelope import NewEvent
@@ -130,9 +130,9 @@ class ExitService:
         self._seen = position
         return True
 
-    def _decide(self, decide: Callable[[Desk], list[NewEvent]]) -> bool:
+    def _decide(self, decide: Callable[[DecisionState], list[NewEvent]]) -> bool:
         """Store what `decide` derives from the state, as the trade service stores orders; True if there was anything."""
-        return bool(self._trader.decide(lambda desk: [] if desk.stopped else decide(desk)))
+        return bool(self._trader.decide(lambda state: [] if state.stopped else decide(state)))
 
 
 def armed_exits(rows: Rows) -> list[ExitView]:
@@ -151,99 +151,99 @@ def _open_purchases(rows: Rows) -> set[UUID]:
 # --- decisions --------------------------------------------------------------------------------------------------------
 
 
-def _sale(exit_id: UUID, touch: Touch, rules: InstrumentRules | None, desk: Desk) -> list[NewEvent]:
+def _sale(exit_id: UUID, touch: Touch, rules: InstrumentRules | None, state: DecisionState) -> list[NewEvent]:
     """The triggering with its order; nothing while that could not be sent, or while an order in the way is not understood.
 
     An order too small for the venue is refused once; no other is stored until what is held, the price or the venue's rules
     make it large enough.
     """
-    exit = desk.rows.get(ExitView, exit_id)
-    if exit is None or exit.status != "armed" or _must_wait(exit, desk):
+    exit = state.rows.get(ExitView, exit_id)
+    if exit is None or exit.status != "armed" or _must_wait(exit, state):
         return []
-    account = desk.account(exit.account)
-    unclear = [one for one in desk.open_orders(exit.instrument) if one.status in ("submitted", "unknown")]
+    account = state.account(exit.account)
+    unclear = [one for one in state.open_orders(exit.instrument) if one.status in ("submitted", "unknown")]
     if account is None or any(one.account == exit.account for one in unclear):
         return []
-    free = desk.available(exit.account, Instrument(exit.instrument).base, ZERO)
+    free = state.available(exit.account, Instrument(exit.instrument).base, ZERO)
     size = in_lots(free if exit.quantity is None else min(exit.quantity, free))
     small = rules is not None and (size < rules.minimum_size or size * touch.offer.price < rules.minimum_value)
-    if size < MINIMUM_SIZE or (small and _was_refused(exit, desk)):
+    if size < MINIMUM_SIZE or (small and _was_refused(exit, state)):
         return []
-    return triggered(exit, touch, size, account.venue, desk)
+    return triggered(exit, touch, size, account.venue, state)
 
 
-def _must_wait(exit: ExitView, desk: Desk) -> bool:
+def _must_wait(exit: ExitView, state: DecisionState) -> bool:
     """Whether trading or the exit's account is halted, or the venue has just refused the exit's order."""
-    refused = _was_refused(exit, desk) and desk.now - exit.armed_at < AGAIN_AFTER
-    return refused or desk.halted is not None or bool(differences_of(desk.rows, exit.account))
+    refused = _was_refused(exit, state) and state.now - exit.armed_at < AGAIN_AFTER
+    return refused or state.halted is not None or bool(differences_of(state.rows, exit.account))
 
 
-def _was_refused(exit: ExitView, desk: Desk) -> bool:
+def _was_refused(exit: ExitView, state: DecisionState) -> bool:
     """Whether the venue said no to the exit's last order."""
-    last = desk.rows.get(OrderView, exit.sale_id) if exit.sale_id else None
+    last = state.rows.get(OrderView, exit.sale_id) if exit.sale_id else None
     return last is not None and last.status == "refused"
 
 
-def _ended(desk: Desk) -> list[NewEvent]:
+def _ended(state: DecisionState) -> list[NewEvent]:
     """Exits whose order has ended: what it did not sell, and what was bought meanwhile, is guarded again."""
     found = []
-    for exit in desk.rows.where(ExitView):
-        sale = desk.rows.get(OrderView, exit.sale_id) if exit.status == "triggered" else None
+    for exit in state.rows.where(ExitView):
+        sale = state.rows.get(OrderView, exit.sale_id) if exit.status == "triggered" else None
         if sale is None or sale.live:
             continue
-        purchase = desk.rows.get(OrderView, exit.order_id) if exit.order_id else None
+        purchase = state.rows.get(OrderView, exit.order_id) if exit.order_id else None
         bought = purchase.filled_quantity if purchase else exit.bought
         left = None if exit.quantity is None else exit.quantity - sale.filled_quantity + bought - exit.bought
         if left is not None and left < MINIMUM_SIZE:
-            found.append(disarmed(exit, "sold", desk))
+            found.append(disarmed(exit, "sold", state))
         else:
-            found.append(armed_again(exit, left, bought, desk))
+            found.append(armed_again(exit, left, bought, state))
     return found
 
 
-def _grown(order_id: UUID, desk: Desk) -> list[NewEvent]:
+def _grown(order_id: UUID, state: DecisionState) -> list[NewEvent]:
     """What the order has bought by now is guarded: by a new exit, or by the one that it has."""
-    order, exit = desk.rows.get(OrderView, order_id), desk.rows.get(ExitView, order_id)
-    signal = signal_of(order, desk.rows) if order else None
+    order, exit = state.rows.get(OrderView, order_id), state.rows.get(ExitView, order_id)
+    signal = signal_of(order, state.rows) if order else None
     if order is None or signal is None or (exit is not None and order.filled_quantity <= exit.bought):
         return []
     if exit is None:
-        return [] if order.filled_quantity < MINIMUM_SIZE else [armed(order, signal, desk)]
+        return [] if order.filled_quantity < MINIMUM_SIZE else [armed(order, signal, state)]
     more, bought = order.filled_quantity - exit.bought, order.filled_quantity
     if exit.status == "armed" and exit.quantity is not None:
-        return [changed(exit, desk, quantity=exit.quantity + more, bought=bought)]
+        return [changed(exit, state, quantity=exit.quantity + more, bought=bought)]
     # A purchase that goes on after its exit has sold is guarded on; one whose exit a person took away is not.
     again = exit.status == "disarmed" and exit.sale_id is not None and more >= MINIMUM_SIZE
-    return [armed_again(exit, more, bought, desk)] if again else []
+    return [armed_again(exit, more, bought, state)] if again else []
 
 
-def _fitted(desk: Desk) -> list[NewEvent]:
+def _fitted(state: DecisionState) -> list[NewEvent]:
     """Exits guard no more than is held and not being sold by one of them; one without anything to guard is disarmed."""
-    exits = armed_exits(desk.rows)
+    exits = armed_exits(state.rows)
     found = []
     for place in sorted({(one.account, Instrument(one.instrument).base) for one in exits}):
         here = [one for one in exits if (one.account, Instrument(one.instrument).base) == place]
-        for exit, quantity in guarded(here, desk.balance(*place) - _being_sold(desk, *place)).items():
+        for exit, quantity in guarded(here, state.balance(*place) - _being_sold(state, *place)).items():
             if quantity < MINIMUM_SIZE:
-                found.append(disarmed(exit, "nothing of it is held any more", desk))
+                found.append(disarmed(exit, "nothing of it is held any more", state))
             elif exit.quantity is not None and quantity < exit.quantity:
-                found.append(changed(exit, desk, quantity=quantity))
+                found.append(changed(exit, state, quantity=quantity))
     return found
 
 
-def _being_sold(desk: Desk, account: str, asset: str) -> Decimal:
+def _being_sold(state: DecisionState, account: str, asset: str) -> Decimal:
     """What orders of exits may still sell."""
-    sales = (one for one in desk.open_orders() if one.triggered_by.startswith("exit:") and one.account == account)
+    sales = (one for one in state.open_orders() if one.triggered_by.startswith("exit:") and one.account == account)
     left = ((one.base_size or ZERO) - one.filled_quantity for one in sales if Instrument(one.instrument).base == asset)
     return sum(left, ZERO)
 
 
-def _trailing(exit_id: UUID, bar: Bar, desk: Desk) -> list[NewEvent]:
+def _trailing(exit_id: UUID, bar: Bar, state: DecisionState) -> list[NewEvent]:
     """The stop follows the price up, once for each candle."""
-    exit, event_id = desk.rows.get(ExitView, exit_id), trailing_id(exit_id, bar.closed_at)
+    exit, event_id = state.rows.get(ExitView, exit_id), trailing_id(exit_id, bar.closed_at)
     stop = trailed(exit, bar.high) if exit and exit.status == "armed" else None
     if exit is None or exit.stop is None or stop is None or stop <= exit.stop:
         return []
-    if desk.rows.recorded(event_id) is not None:
+    if state.rows.recorded(event_id) is not None:
         return []  # a person has moved it down since
-    return [replace(changed(exit, desk, stop=stop), event_id=event_id)]
+    return [replace(changed(exit, state, stop=stop), event_id=event_id)]

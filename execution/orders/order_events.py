@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 
 from execution.exchanges.exchange import Accepted, Fill, OrderTicket, Refused, Unknown
 from execution.review.review import Approval, ManualTicket
-from execution.review.state import Desk
+from execution.review.state import DecisionState
 from ledger.errors import DaybookError
 from ledger.events import (
     CancelRequested,
@@ -40,7 +40,9 @@ SAME_CURRENCY: Final = Decimal(1)
 """The quote rate of a pair quoted in the portfolio's base currency; review lets no other pair through."""
 
 
-def manual_intent(ticket: ManualTicket, approval: Approval, order_id: UUID, desk: Desk, actor: str) -> NewEvent:
+def manual_intent(
+    ticket: ManualTicket, approval: Approval, order_id: UUID, state: DecisionState, actor: str
+) -> NewEvent:
     """The order that a person asked for and review let through."""
     order = OrderRequested(
         client_order_id=client_order_id(order_id),
@@ -55,10 +57,10 @@ def manual_intent(ticket: ManualTicket, approval: Approval, order_id: UUID, desk
         stop_price=ticket.stop_price,
         time_in_force=ticket.time_in_force,
         triggered_by="manual",
-        expires_at=desk.now + (ticket.lifetime or desk.window("manual_order_lifetime_minutes")),
+        expires_at=state.now + (ticket.lifetime or state.window("manual_order_lifetime_minutes")),
         rules=approval.rules,
     )
-    return NewEvent(order, order_id, desk.now, actor, order_id)
+    return NewEvent(order, order_id, state.now, actor, order_id)
 
 
 def asked_for(order: OrderView, ticket: ManualTicket) -> bool:
@@ -96,29 +98,31 @@ def closed(order: OrderView, reason: Ending) -> OrderClosed:
     return OrderClosed(order_id=order.order_id, reason=reason, filled=order.filled_quantity)
 
 
-def cancel_request(order: OrderView, reason: str, event_id: UUID, desk: Desk, actor: str) -> NewEvent:
+def cancel_request(order: OrderView, reason: str, event_id: UUID, state: DecisionState, actor: str) -> NewEvent:
     """Somebody's wish that the order end."""
     wish = CancelRequested(order_id=order.order_id, reason=reason)
-    return NewEvent(wish, event_id, desk.now, actor, order.signal_id or order.order_id, order.order_id)
+    return NewEvent(wish, event_id, state.now, actor, order.signal_id or order.order_id, order.order_id)
 
 
-def settled(order: OrderView, outcome: Settled, reason: str, event_id: UUID, desk: Desk, actor: str) -> list[NewEvent]:
+def settled(
+    order: OrderView, outcome: Settled, reason: str, event_id: UUID, state: DecisionState, actor: str
+) -> list[NewEvent]:
     """A person's word on an unknown outcome, and the end of the order that follows from it."""
     word = OutcomeResolved(order_id=order.order_id, outcome=outcome, reason=reason)
-    said = NewEvent(word, event_id, desk.now, actor, order.signal_id or order.order_id, order.order_id)
-    return [said, order_event(order, closed(order, outcome), desk.now)]
+    said = NewEvent(word, event_id, state.now, actor, order.signal_id or order.order_id, order.order_id)
+    return [said, order_event(order, closed(order, outcome), state.now)]
 
 
-def unwanted(order: OrderView, desk: Desk) -> bool:
+def unwanted(order: OrderView, state: DecisionState) -> bool:
     """Whether the order must not be sent any more: trading is halted, in its account too, or it is to be cancelled."""
-    row = desk.rows.get(OrderView, order.order_id)
+    row = state.rows.get(OrderView, order.order_id)
     cancelled = row is not None and row.cancel_requested_at is not None
-    return cancelled or desk.halted is not None or bool(differences_of(desk.rows, order.account))
+    return cancelled or state.halted is not None or bool(differences_of(state.rows, order.account))
 
 
-def order_in(desk: Desk, order_id: UUID) -> OrderView:
+def order_in(state: DecisionState, order_id: UUID) -> OrderView:
     """The order. Raises WrongOrder where there is none."""
-    order = desk.rows.get(OrderView, order_id)
+    order = state.rows.get(OrderView, order_id)
     if order is None:
         raise WrongOrder(f"there is no order {order_id}")
     return order

@@ -46,7 +46,7 @@ from execution.orders.order_events import (
 from execution.orders.reconcile import Reconciler
 from execution.orders.verdicts import approved_by, rejected_by, verdict_events
 from execution.review.review import Approval, ManualTicket, Rejection, TradeRejected, review_manual, review_signal
-from execution.review.state import Desk
+from execution.review.state import DecisionState
 from ledger.events import Event, OrderAccepted, OrderSubmitted, OutcomeUnknown
 from ledger.halt_lock import Held, LocalGate, SendGate
 from ledger.log.envelope import NewEvent, canonical_json
@@ -116,8 +116,8 @@ class TradeService:
 
     def preview(self, ticket: ManualTicket) -> Approval | Rejection:
         """What review says to the order now. Nothing is stored."""
-        with self._desk() as desk:
-            return self._review(ticket, desk)
+        with self._state() as state:
+            return self._review(ticket, state)
 
     def request(self, ticket: ManualTicket, order_id: UUID, record: Record, actor: str = "owner") -> UUID:
         """The order is stored as intent and sent; returns its id. Raises TradeRejected, and then nothing is stored.
@@ -125,16 +125,16 @@ class TradeService:
         A repeat with the same id and ticket stores nothing; raises Conflict when the id belongs to another order.
         """
 
-        def intent(desk: Desk) -> list[NewEvent]:
-            known = desk.rows.get(OrderView, order_id)
+        def intent(state: DecisionState) -> list[NewEvent]:
+            known = state.rows.get(OrderView, order_id)
             if known is not None:
                 if not asked_for(known, ticket):
                     raise Conflict(f"order {order_id} is already stored with other content")
                 return []
-            verdict = self._review(ticket, desk)
+            verdict = self._review(ticket, state)
             if isinstance(verdict, Rejection):
                 raise TradeRejected(verdict)
-            return [manual_intent(ticket, verdict, order_id, desk, actor)]
+            return [manual_intent(ticket, verdict, order_id, state, actor)]
 
         with self._gate:
             self.decide(intent, record)
@@ -146,13 +146,13 @@ class TradeService:
         says no now: then nothing is stored, and the signal waits on."""
         with self._gate:
             self.decide(
-                lambda desk: approved_by(person, signal_id, desk, self._rules_for_signal(signal_id, desk)), record
+                lambda state: approved_by(person, signal_id, state, self._rules_for_signal(signal_id, state)), record
             )
             self._advance_orders()
 
     def reject(self, signal_id: UUID, person: str, reason: str, record: Record) -> None:
         """A person says no to a signal that they were asked about. Raises WrongSignal."""
-        self.decide(lambda desk: rejected_by(person, signal_id, reason, desk), record)
+        self.decide(lambda state: rejected_by(person, signal_id, reason, state), record)
 
     def cancel(self, order_id: UUID, reason: str, event_id: UUID, record: Record, actor: str = "owner") -> None:
         """The wish is stored and the venue asked. Raises WrongOrder for an order that has ended, or that is none.
@@ -160,11 +160,11 @@ class TradeService:
         A send under way keeps the wish from nobody; where it takes long, the venue is asked after it.
         """
 
-        def wish(desk: Desk) -> list[NewEvent]:
-            order = order_in(desk, order_id)
+        def wish(state: DecisionState) -> list[NewEvent]:
+            order = order_in(state, order_id)
             if not order.live:
                 raise WrongOrder(f"order {order_id} has ended: {order.reason}")
-            return [cancel_request(order, reason, event_id, desk, actor)]
+            return [cancel_request(order, reason, event_id, state, actor)]
 
         self.decide(wish, record)
         self._venues.hurry(order_id)
@@ -183,11 +183,11 @@ class TradeService:
         Fills that come all the same are booked all the same.
         """
 
-        def word(desk: Desk) -> list[NewEvent]:
-            order = order_in(desk, order_id)
+        def word(state: DecisionState) -> list[NewEvent]:
+            order = order_in(state, order_id)
             if order.status != "unknown":
                 raise WrongOrder(f"the outcome of order {order_id} is not unknown: it is {order.status}")
-            return settled(order, outcome, reason, event_id, desk, actor)
+            return settled(order, outcome, reason, event_id, state, actor)
 
         self.decide(word, record)
 
@@ -197,51 +197,51 @@ class TradeService:
             self._moved.wait_for(lambda: self._ended(order_id), timeout=seconds)
 
     def _ended(self, order_id: UUID) -> bool:
-        with self._desk() as desk:
-            order = desk.rows.get(OrderView, order_id)
+        with self._state() as state:
+            order = state.rows.get(OrderView, order_id)
             return order is not None and not order.live
 
     # --- review -------------------------------------------------------------------------------------------------------
 
     def _judge_signals(self) -> bool:
         """Every waiting signal has its verdict, oldest first; whether there was any."""
-        with self._desk() as desk:
-            waiting = [] if desk.stopped else sorted(desk.rows.where(SignalView), key=lambda signal: signal.position)
+        with self._state() as state:
+            waiting = [] if state.stopped else sorted(state.rows.where(SignalView), key=lambda signal: signal.position)
         for signal in waiting:
             self.decide(partial(self._verdict, signal))
         return bool(waiting)
 
-    def _verdict(self, seen: SignalView, desk: Desk) -> list[NewEvent]:
-        signal = desk.rows.get(SignalView, seen.signal_id)
-        if desk.stopped or signal is None or not signal.live:
+    def _verdict(self, seen: SignalView, state: DecisionState) -> list[NewEvent]:
+        signal = state.rows.get(SignalView, seen.signal_id)
+        if state.stopped or signal is None or not signal.live:
             return []
         try:
-            venue_rules = self._rules_for_signal(seen.signal_id, desk)
+            venue_rules = self._rules_for_signal(seen.signal_id, state)
         except VenueUnavailable:
             return []  # the signal waits, and expires where the venue stays away
-        return verdict_events(signal, review_signal(signal, desk, venue_rules), desk)
+        return verdict_events(signal, review_signal(signal, state, venue_rules), state)
 
     def venue_rules(self, account: str, instrument: Instrument) -> InstrumentRules | None:
         """What the account's venue demands of the product's orders, where it trades it. Raises VenueUnavailable."""
-        with self._desk() as desk:
-            exchange = self._exchange_of(desk, account)
+        with self._state() as state:
+            exchange = self._exchange_of(state, account)
         return exchange.rules(instrument) if exchange else None
 
-    def _rules_for_signal(self, signal_id: UUID, desk: Desk) -> InstrumentRules | None:
+    def _rules_for_signal(self, signal_id: UUID, state: DecisionState) -> InstrumentRules | None:
         """What the venue says of the signal's product, where there is one."""
-        signal, exchange = desk.rows.get(SignalView, signal_id), self._exchange_of(desk)
+        signal, exchange = state.rows.get(SignalView, signal_id), self._exchange_of(state)
         return exchange.rules(Instrument(signal.instrument)) if exchange and signal else None
 
-    def _review(self, ticket: ManualTicket, desk: Desk) -> Approval | Rejection:
-        exchange = self._exchange_of(desk, ticket.account)
-        return review_manual(ticket, desk, exchange.rules(ticket.instrument) if exchange else None)
+    def _review(self, ticket: ManualTicket, state: DecisionState) -> Approval | Rejection:
+        exchange = self._exchange_of(state, ticket.account)
+        return review_manual(ticket, state, exchange.rules(ticket.instrument) if exchange else None)
 
     # --- orders -------------------------------------------------------------------------------------------------------
 
     def _advance_orders(self) -> None:
-        with self._desk() as desk:
+        with self._state() as state:
             # Behind stopped views the rows may be older than what was done already: nothing follows from them.
-            orders = [] if desk.stopped else sorted(desk.rows.where(OrderView), key=lambda order: order.position)
+            orders = [] if state.stopped else sorted(state.rows.where(OrderView), key=lambda order: order.position)
         known = [order for order in orders if self._venues.know(order)]  # others wait until theirs is connected
         self._collect([one for one in known if one.status == "accepted" and self._venues.due(one)])
         for order in known:
@@ -261,8 +261,8 @@ class TradeService:
         attempted = replaced(order, status="submitted")
         with self._sends.sending(self._portfolio_id) as held:
             # What is seen of a halt here is still so when the venue is called, if halts have been kept waiting until then.
-            with self._desk() as desk:
-                changed, unwished = _changed(attempted, desk), unwanted(order, desk)
+            with self._state() as state:
+                changed, unwished = _changed(attempted, state), unwanted(order, state)
             answer = None if changed or unwished else self._submitted(order, stored[0].event.deadline, held)
         if changed:
             return
@@ -281,13 +281,13 @@ class TradeService:
             return None
         return self._venues.at(order).submit(ticket_of(order))
 
-    def _attempt(self, order: OrderView, desk: Desk) -> list[NewEvent]:
-        if _changed(order, desk):
+    def _attempt(self, order: OrderView, state: DecisionState) -> list[NewEvent]:
+        if _changed(order, state):
             return []
-        if unwanted(order, desk) or desk.now >= order.expires_at or desk.now - order.requested_at > SEND_WITHIN:
-            return [order_event(order, closed(order, "not_sent"), desk.now)]
-        attempt = OrderSubmitted(order_id=order.order_id, attempt=1, deadline=desk.now + SUBMIT_TIMEOUT)
-        return [order_event(order, attempt, desk.now, self._metadata)]
+        if unwanted(order, state) or state.now >= order.expires_at or state.now - order.requested_at > SEND_WITHIN:
+            return [order_event(order, closed(order, "not_sent"), state.now)]
+        attempt = OrderSubmitted(order_id=order.order_id, attempt=1, deadline=state.now + SUBMIT_TIMEOUT)
+        return [order_event(order, attempt, state.now, self._metadata)]
 
     def _ask_about(self, order: OrderView) -> None:
         """A stored attempt without a known outcome is looked up, never sent again."""
@@ -312,14 +312,14 @@ class TradeService:
         What became of an order is asked before its fills: whatever had filled by then is told now. All fills go into the
         log together, so that a candle's fills are either all there or can all be had again.
         """
-        found = {order.order_id: self._state(order) for order in orders}
+        found = {order.order_id: self._venue_state(order) for order in orders}
         told = [(order, fill) for order in orders for fill in self._fills(order)]
         if told:
             self._book_fills(told)
         for order in orders:
             self._close_if_ended(order, found[order.order_id])
 
-    def _state(self, order: OrderView) -> FoundOrder | NotPlaced | Unknown:
+    def _venue_state(self, order: OrderView) -> FoundOrder | NotPlaced | Unknown:
         """What the venue says of an accepted order; one that is not wanted any more, or whose time is over, it is asked to cancel."""
         exchange = self._venues.at(order)
         over = order.cancel_requested_at is not None or self._clock() >= order.expires_at
@@ -333,13 +333,13 @@ class TradeService:
         return [fill for fill in told if fill.client_order_id == order.client_order_id]
 
     def _book_fills(self, told: Sequence[tuple[OrderView, Fill]]) -> None:
-        with self._desk() as desk:
-            missing = {fill_id(*one): one for one in told if desk.rows.get(TradeView, fill_id(*one)) is None}
-            trades = [trade_of(order, fill, desk.rows) for order, fill in missing.values()]
+        with self._state() as state:
+            missing = {fill_id(*one): one for one in told if state.rows.get(TradeView, fill_id(*one)) is None}
+            trades = [trade_of(order, fill, state.rows) for order, fill in missing.values()]
         if trades:
             self._leadership.record([*trades, *unvalued(trades, self._clock())])
-        with self._desk() as desk:
-            booked = [one for one in told if desk.rows.get(TradeView, fill_id(*one)) is not None]
+        with self._state() as state:
+            booked = [one for one in told if state.rows.get(TradeView, fill_id(*one)) is not None]
         for order in {order.order_id: order for order, _ in booked}.values():
             ids = {fill.venue_trade_id for other, fill in booked if other.order_id == order.order_id}
             self._venues.at(order).booked(order.client_order_id, ids)
@@ -362,7 +362,7 @@ class TradeService:
 
     # --- storing ------------------------------------------------------------------------------------------------------
 
-    def decide(self, decide: Callable[[Desk], list[NewEvent]], record: Record | None = None) -> list[NewEvent]:
+    def decide(self, decide: Callable[[DecisionState], list[NewEvent]], record: Record | None = None) -> list[NewEvent]:
         """Store the events that `decide` derives from the state, while this service leads; return them.
 
         Decides again when the log has moved meanwhile. Raises NotLeader, and what `decide_and_record` raises.
@@ -370,7 +370,7 @@ class TradeService:
         return decide_and_record(
             self._book,
             self._portfolio_id,
-            lambda reading: decide(Desk.of(reading, self._clock())),
+            lambda reading: decide(DecisionState.of(reading, self._clock())),
             record or self._record,
         )
 
@@ -378,26 +378,26 @@ class TradeService:
         self._leadership.record(events, position)
 
     @contextmanager
-    def _desk(self) -> Iterator[Desk]:
+    def _state(self) -> Iterator[DecisionState]:
         with self._book.reading(self._portfolio_id) as reading:
-            yield Desk.of(reading, self._clock())
+            yield DecisionState.of(reading, self._clock())
 
     def _store(self, order: OrderView, event_of: Callable[[OrderView], Event | None]) -> bool:
         """Whether an event was stored: none is when `event_of` has none, or the order has moved on from `order`'s status."""
 
-        def next_event(desk: Desk) -> list[NewEvent]:
-            row = desk.rows.get(OrderView, order.order_id)
-            event = None if row is None or _changed(order, desk) else event_of(row)
-            return [] if event is None else [order_event(order, event, desk.now)]
+        def next_event(state: DecisionState) -> list[NewEvent]:
+            row = state.rows.get(OrderView, order.order_id)
+            event = None if row is None or _changed(order, state) else event_of(row)
+            return [] if event is None else [order_event(order, event, state.now)]
 
         return bool(self.decide(next_event))
 
-    def _exchange_of(self, desk: Desk, account: str | None = None) -> Exchange | None:
-        view = desk.account(account) if account is not None else desk.first_account()
+    def _exchange_of(self, state: DecisionState, account: str | None = None) -> Exchange | None:
+        view = state.account(account) if account is not None else state.first_account()
         return self._venues.of(view) if view else None
 
 
-def _changed(order: OrderView, desk: Desk) -> bool:
+def _changed(order: OrderView, state: DecisionState) -> bool:
     """Whether the order may have moved on since it was in the status that `order` shows."""
-    row = desk.rows.get(OrderView, order.order_id)
-    return desk.stopped is not None or row is None or row.status != order.status
+    row = state.rows.get(OrderView, order.order_id)
+    return state.stopped is not None or row is None or row.status != order.status

@@ -8,7 +8,7 @@ from execution.orders.order_events import client_order_id
 from execution.review.proposal import checked
 from execution.review.review import Approval, Expiry, Question, Rejection, SignalVerdict, TradeRejected, review_signal
 from execution.review.signal_rules import newest_signal, person_agrees
-from execution.review.state import Desk
+from execution.review.state import DecisionState
 from ledger.errors import DaybookError
 from ledger.events import (
     ApprovalRequested,
@@ -29,12 +29,14 @@ class WrongSignal(DaybookError):
     """There is no such signal, or it waits for nobody's answer; the sentence says which."""
 
 
-def verdict_events(signal: SignalView, verdict: SignalVerdict, desk: Desk, actor: str = REVIEW) -> list[NewEvent]:
+def verdict_events(
+    signal: SignalView, verdict: SignalVerdict, state: DecisionState, actor: str = REVIEW
+) -> list[NewEvent]:
     """The verdict and, when it is an approval, the order it asks for: stored together or not at all."""
 
     def told(event: Event) -> list[NewEvent]:
         event_id = derived_id(signal.signal_id, "verdict")
-        return [NewEvent(event, event_id, desk.now, actor, signal.signal_id, signal.signal_id)]
+        return [NewEvent(event, event_id, state.now, actor, signal.signal_id, signal.signal_id)]
 
     match verdict:
         case Approval():
@@ -42,13 +44,13 @@ def verdict_events(signal: SignalView, verdict: SignalVerdict, desk: Desk, actor
                 signal_id=signal.signal_id, side=verdict.side, quote_size=verdict.size.value, rules=verdict.rules
             )
             (verdict_event,) = told(approved)
-            order, order_id = _order(signal, verdict, desk), derived_id(signal.signal_id, "order")
+            order, order_id = _order(signal, verdict, state), derived_id(signal.signal_id, "order")
             return [
                 verdict_event,
-                NewEvent(order, order_id, desk.now, actor, signal.signal_id, verdict_event.event_id),
+                NewEvent(order, order_id, state.now, actor, signal.signal_id, verdict_event.event_id),
             ]
         case Question():
-            return [] if signal.status == "asked" else [_question(signal, verdict.approval, desk)]
+            return [] if signal.status == "asked" else [_question(signal, verdict.approval, state)]
         case Rejection():
             if signal.status == "asked" and not _for_good(verdict):
                 return []  # the person is still thinking, and what stands in the way may pass
@@ -57,28 +59,30 @@ def verdict_events(signal: SignalView, verdict: SignalVerdict, desk: Desk, actor
             return told(SignalExpired(signal_id=signal.signal_id, rules=verdict.rules))
 
 
-def approved_by(person: str, signal_id: UUID, desk: Desk, venue_rules: InstrumentRules | None) -> list[NewEvent]:
+def approved_by(
+    person: str, signal_id: UUID, state: DecisionState, venue_rules: InstrumentRules | None
+) -> list[NewEvent]:
     """The person's yes, if review says yes as well. Raises WrongSignal, and TradeRejected where review says no now."""
-    signal = _waiting(desk, signal_id)
-    verdict = review_signal(signal, desk, venue_rules, person)
+    signal = _waiting(state, signal_id)
+    verdict = review_signal(signal, state, venue_rules, person)
     if isinstance(verdict, Rejection | Expiry):
         raise TradeRejected(Rejection(verdict.rules))
-    return verdict_events(signal, verdict, desk, person)
+    return verdict_events(signal, verdict, state, person)
 
 
-def rejected_by(person: str, signal_id: UUID, reason: str, desk: Desk) -> list[NewEvent]:
+def rejected_by(person: str, signal_id: UUID, reason: str, state: DecisionState) -> list[NewEvent]:
     """The person's no. Raises WrongSignal."""
-    _waiting(desk, signal_id)
+    _waiting(state, signal_id)
     said = f"{person} said no: {reason}" if reason else f"{person} said no"
     answer = checked(person_agrees.__name__, False, said, mode="ask", agreed=None)
     event = SignalRejected(signal_id=signal_id, rules=(answer,), not_yet=False)
     event_id = derived_id(signal_id, "verdict")
-    return [NewEvent(event, event_id, desk.now, person, signal_id, signal_id)]
+    return [NewEvent(event, event_id, state.now, person, signal_id, signal_id)]
 
 
-def _waiting(desk: Desk, signal_id: UUID) -> SignalView:
+def _waiting(state: DecisionState, signal_id: UUID) -> SignalView:
     """The signal that waits for a person's answer."""
-    signal = desk.rows.get(SignalView, signal_id)
+    signal = state.rows.get(SignalView, signal_id)
     if signal is None:
         raise WrongSignal(f"there is no signal {signal_id}")
     if signal.status != "asked":
@@ -93,7 +97,7 @@ def _for_good(rejection: Rejection) -> bool:
     return newest_signal.__name__ in failed or (agrees is not None and agrees.numbers["mode"] == "off")
 
 
-def _question(signal: SignalView, approval: Approval, desk: Desk) -> NewEvent:
+def _question(signal: SignalView, approval: Approval, state: DecisionState) -> NewEvent:
     asked = ApprovalRequested(
         signal_id=signal.signal_id,
         bot_id=signal.bot_id,
@@ -103,10 +107,10 @@ def _question(signal: SignalView, approval: Approval, desk: Desk) -> NewEvent:
         rules=approval.rules,
     )
     event_id = derived_id(signal.signal_id, "question")
-    return NewEvent(asked, event_id, desk.now, REVIEW, signal.signal_id, signal.signal_id)
+    return NewEvent(asked, event_id, state.now, REVIEW, signal.signal_id, signal.signal_id)
 
 
-def _order(signal: SignalView, approval: Approval, desk: Desk) -> OrderRequested:
+def _order(signal: SignalView, approval: Approval, state: DecisionState) -> OrderRequested:
     return OrderRequested(
         client_order_id=client_order_id(derived_id(signal.signal_id, "order")),
         account=approval.account.account,
@@ -118,5 +122,5 @@ def _order(signal: SignalView, approval: Approval, desk: Desk) -> OrderRequested
         quote_size=approval.size.value if approval.size.base_size is None else None,
         signal_id=signal.signal_id,
         triggered_by=f"bot:{signal.bot_id}",
-        expires_at=desk.now + desk.window("order_lifetime_minutes"),
+        expires_at=state.now + state.window("order_lifetime_minutes"),
     )

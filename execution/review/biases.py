@@ -13,7 +13,7 @@ from uuid import UUID
 
 from execution.review.exposure import LOOKS_BACK, pending_buys, streak
 from execution.review.proposal import Proposal, standing_in
-from execution.review.state import Desk
+from execution.review.state import DecisionState
 from ledger.booking.lots import Match
 from ledger.projections.opinions import Opinion
 from ledger.values import ZERO, decimal_text, round18
@@ -41,10 +41,10 @@ class Finding:
     evidence: tuple[UUID, ...] = ()
 
 
-Check = Callable[[Proposal, Desk], Finding]
+Check = Callable[[Proposal, DecisionState], Finding]
 
 
-def loss_aversion(proposal: Proposal, desk: Desk) -> Finding:
+def loss_aversion(proposal: Proposal, state: DecisionState) -> Finding:
     """Closings of today lost more than 2 % of the portfolio's worth: reduce; more than 5 %: block."""
     standing = standing_in(proposal)
     lost = max(-sum((one.gain for one in standing.closed_today), ZERO), ZERO)
@@ -54,36 +54,36 @@ def loss_aversion(proposal: Proposal, desk: Desk) -> Finding:
     return _found("loss_aversion", level, f"{_short(share)} % lost by closings of today", evidence)
 
 
-def overconfidence(proposal: Proposal, desk: Desk) -> Finding:
+def overconfidence(proposal: Proposal, state: DecisionState) -> Finding:
     """The last 5 closings of today won: reduce; the last 8: block."""
     won = streak(standing_in(proposal).closed_today, won=True)
     level: Level = "block" if len(won) >= WINS[1] else "reduce" if len(won) >= WINS[0] else "none"
     return _found("overconfidence", level, f"{len(won)} wins in a row today", (one.event_id for one in won))
 
 
-def concentration(proposal: Proposal, desk: Desk) -> Finding:
+def concentration(proposal: Proposal, state: DecisionState) -> Finding:
     """With this order the position is more than 20 % of the portfolio's worth: caution."""
     standing, value = standing_in(proposal), proposal.size.value if proposal.size else ZERO
     share = _percent(
-        standing.held(proposal.instrument) + pending_buys(desk, proposal.instrument) + value, standing.total
+        standing.held(proposal.instrument) + pending_buys(state, proposal.instrument) + value, standing.total
     )
     level: Level = "caution" if share > CONCENTRATED_PCT else "none"
     return _found("concentration", level, f"{_short(share)} % in {proposal.instrument} with this order")
 
 
-def revenge(proposal: Proposal, desk: Desk) -> Finding:
+def revenge(proposal: Proposal, state: DecisionState) -> Finding:
     """A loss was closed within `revenge_minutes`, and this order is larger than what was lost with: reduce."""
-    window, value = desk.window("revenge_minutes"), proposal.size.value if proposal.size else ZERO
+    window, value = state.window("revenge_minutes"), proposal.size.value if proposal.size else ZERO
     recent = [
         one
         for one in standing_in(proposal).closings
-        if one.gain < 0 and desk.now - one.closed_at <= window and value > one.value
+        if one.gain < 0 and state.now - one.closed_at <= window and value > one.value
     ]
     level: Level = "reduce" if recent and window else "none"
     return _found("revenge", level, f"{len(recent)} smaller losses just before", (one.event_id for one in recent))
 
 
-def disposition(proposal: Proposal, desk: Desk) -> Finding:
+def disposition(proposal: Proposal, state: DecisionState) -> Finding:
     """Of at least 5 winners and 5 losers closed in seven days, winners were held less than half as long: caution."""
     matches = standing_in(proposal).matches
     won, lost = [m for m in matches if m.realized_pnl > 0], [m for m in matches if m.realized_pnl < 0]
@@ -95,7 +95,7 @@ def disposition(proposal: Proposal, desk: Desk) -> Finding:
     return _found("disposition", level, reason, (match.closing_event_id for match in won))
 
 
-def overtrading(proposal: Proposal, desk: Desk) -> Finding:
+def overtrading(proposal: Proposal, state: DecisionState) -> Finding:
     """At least 10 trades today, and more than 3 times as many as on a usual one of the seven days before: caution."""
     standing = standing_in(proposal)
     now = {leg.event_id for leg in standing.traded_today}
@@ -104,15 +104,15 @@ def overtrading(proposal: Proposal, desk: Desk) -> Finding:
     return _found("overtrading", level, f"{len(now)} trades today, {_short(usual)} on a usual day")
 
 
-def herd(proposal: Proposal, desk: Desk) -> Finding:
+def herd(proposal: Proposal, state: DecisionState) -> Finding:
     """At least 3 bots have an opinion of the instrument, and all the same: caution."""
-    opinions = [one for one in desk.rows.where(Opinion) if one.instrument == str(proposal.instrument)]
+    opinions = [one for one in state.rows.where(Opinion) if one.instrument == str(proposal.instrument)]
     actions = [one.action for one in opinions if one.action != "hold"]
     level: Level = "caution" if len(actions) >= HERD and len(set(actions)) == 1 else "none"
     return _found("herd", level, f"{len(actions)} bots have an opinion, {len(set(actions))} different ones")
 
 
-def anchoring(proposal: Proposal, desk: Desk) -> Finding:
+def anchoring(proposal: Proposal, state: DecisionState) -> Finding:
     """At least 5 purchases in seven days, all of them and this one within 0.5 % of the average cost: caution."""
     standing, name = standing_in(proposal), str(proposal.instrument)
     average = next((one.average_cost for one in standing.worth.positions if one.product_id == name), None)
@@ -136,9 +136,9 @@ CHECKS: Final[tuple[Check, ...]] = (
 )
 
 
-def findings(proposal: Proposal, desk: Desk) -> list[Finding]:
+def findings(proposal: Proposal, state: DecisionState) -> list[Finding]:
     """What every check finds."""
-    return [check(proposal, desk) for check in CHECKS]
+    return [check(proposal, state) for check in CHECKS]
 
 
 def overall(found: Iterable[Finding]) -> Level:

@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import Final
 from uuid import UUID
 
-from execution.review.state import Desk
+from execution.review.state import DecisionState
 from ledger.booking.lots import Leg, Match, Split
 from ledger.projections.orders import OrderView
 from ledger.projections.risk import price_before
@@ -71,16 +71,18 @@ class Standing:
         return tuple(one for one in self.legs if one.occurred_at >= self.today)
 
 
-def standing_of(desk: Desk) -> Standing:
-    """How the portfolio stands at the desk's time."""
-    today = desk.now.replace(hour=0, minute=0, second=0, microsecond=0)
-    worth, legs, matches = worth_of(desk.rows), list[Leg](), list[Match]()
+def standing_of(state: DecisionState) -> Standing:
+    """How the portfolio stands at the state's time."""
+    today = state.now.replace(hour=0, minute=0, second=0, microsecond=0)
+    worth, legs, matches = worth_of(state.rows), list[Leg](), list[Match]()
     gain = ZERO
     for position in worth.positions:
         asset, start = position.product_id.removesuffix(f"-{worth.base_currency}"), today - LOOKS_BACK
-        traded = [leg for leg in desk.rows.since(Leg, asset, start) if leg.kind == "trade"]
-        closed = [match for match in desk.rows.since(Match, asset, start) if match.kind == "trade" and match.cost_known]
-        gain += _gain(desk.rows, asset, position, today, closed)
+        traded = [leg for leg in state.rows.since(Leg, asset, start) if leg.kind == "trade"]
+        closed = [
+            match for match in state.rows.since(Match, asset, start) if match.kind == "trade" and match.cost_known
+        ]
+        gain += _gain(state.rows, asset, position, today, closed)
         legs += traded
         matches += closed
     matches.sort(key=lambda one: (one.closed_at, one.closing_position, one.closing_leg))
@@ -94,14 +96,14 @@ def gained_since(rows: Rows, start: datetime, worth: Worth) -> Decimal:
     return sum((match.realized_pnl for asset in assets for match in rows.since(Match, asset, start)), ZERO)
 
 
-def pending_buys(desk: Desk, instrument: Instrument | None = None) -> Decimal:
+def pending_buys(state: DecisionState, instrument: Instrument | None = None) -> Decimal:
     """What open orders to buy may still spend, in this instrument or in all."""
-    orders = desk.open_orders(None if instrument is None else str(instrument))
-    return sum((_still_to_spend(one, desk) for one in orders if one.side == "buy"), ZERO)
+    orders = state.open_orders(None if instrument is None else str(instrument))
+    return sum((_still_to_spend(one, state) for one in orders if one.side == "buy"), ZERO)
 
 
-def _still_to_spend(order: OrderView, desk: Desk) -> Decimal:
-    mark = desk.mark(Instrument(order.instrument))
+def _still_to_spend(order: OrderView, state: DecisionState) -> Decimal:
+    mark = state.mark(Instrument(order.instrument))
     price = order.limit_price or order.stop_price or (mark.price if mark else Decimal(1))
     size = order.quote_size if order.quote_size is not None else (order.base_size or ZERO) * price
     return max(size - order.filled_value, ZERO)

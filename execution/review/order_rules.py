@@ -5,41 +5,41 @@ from decimal import Decimal
 from execution.exchanges.exchange import why_not_taken
 from execution.review.proposal import Proposal, checked, text_of
 from execution.review.sizing import Size
-from execution.review.state import Desk
+from execution.review.state import DecisionState
 from ledger.events.fields import RuleChecked
 from ledger.projections.differences import differences_of
 from ledger.values import Side, round18
 
 
-def trading_open(proposal: Proposal, desk: Desk) -> RuleChecked:
+def trading_open(proposal: Proposal, state: DecisionState) -> RuleChecked:
     """Nobody has pulled the kill switch, and the views are up to date."""
-    reason = desk.halted
+    reason = state.halted
     return checked("trading_open", reason is None, f"trading is halted: {reason}" if reason else "trading is open")
 
 
-def account_known(proposal: Proposal, desk: Desk) -> RuleChecked:
+def account_known(proposal: Proposal, state: DecisionState) -> RuleChecked:
     """There is an account to trade in."""
     account = proposal.account
     if account is None:
         return checked("account_known", False, "there is no such account: open one first")
-    differences = differences_of(desk.rows, account.account)
+    differences = differences_of(state.rows, account.account)
     if differences:
         reason = f"account {account.account} is halted: its venue and the ledger differ about {differences[0].subject}"
         return checked("account_known", False, reason, account=account.account, differences=len(differences))
     return checked("account_known", True, f"account {account.account}", account=account.account, mode=account.mode)
 
 
-def product_known(proposal: Proposal, desk: Desk) -> RuleChecked:
+def product_known(proposal: Proposal, state: DecisionState) -> RuleChecked:
     """The venue trades the product, and it is quoted in the base currency."""
-    quoted_right = proposal.instrument.quote == desk.base_currency
+    quoted_right = proposal.instrument.quote == state.base_currency
     known = proposal.venue_rules is not None and quoted_right
     reason = f"{proposal.instrument} is traded at the venue" if known else f"{proposal.instrument} is not traded here"
     if not quoted_right:
-        reason += f": this portfolio trades pairs quoted in {desk.base_currency}"
+        reason += f": this portfolio trades pairs quoted in {state.base_currency}"
     return checked("product_known", known, reason, product_id=str(proposal.instrument))
 
 
-def terms_taken(proposal: Proposal, desk: Desk) -> RuleChecked:
+def terms_taken(proposal: Proposal, state: DecisionState) -> RuleChecked:
     """The venue takes orders of this kind, sized like this and with this time in force."""
     rules, terms, side = proposal.venue_rules, proposal.terms, proposal.side
     why = None
@@ -49,14 +49,14 @@ def terms_taken(proposal: Proposal, desk: Desk) -> RuleChecked:
     return checked("terms_taken", why is None, why or "the venue takes such orders", kind=kind)
 
 
-def price_known(proposal: Proposal, desk: Desk) -> RuleChecked:
+def price_known(proposal: Proposal, state: DecisionState) -> RuleChecked:
     """A price of the product has been seen."""
     known = proposal.price is not None
     reason = "a price is known" if known else f"no price of {proposal.instrument} has been seen yet"
     return checked("price_known", known, reason, price=proposal.price)
 
 
-def in_steps(proposal: Proposal, desk: Desk) -> RuleChecked:
+def in_steps(proposal: Proposal, state: DecisionState) -> RuleChecked:
     """Size, limit price and stop price are whole numbers of the venue's steps, where they are given."""
     size, rules = proposal.size, proposal.venue_rules
     if rules is None:
@@ -72,7 +72,7 @@ def in_steps(proposal: Proposal, desk: Desk) -> RuleChecked:
     return checked("in_steps", True, "size and price are in the venue's steps", lot=rules.lot, tick=rules.tick)
 
 
-def venue_minimum(proposal: Proposal, desk: Desk) -> RuleChecked:
+def venue_minimum(proposal: Proposal, state: DecisionState) -> RuleChecked:
     """The order is as large as the venue's smallest."""
     size, rules = proposal.size, proposal.venue_rules
     if size is None or rules is None:
@@ -86,7 +86,7 @@ def venue_minimum(proposal: Proposal, desk: Desk) -> RuleChecked:
     return checked("venue_minimum", passed, reason, value=size.value, minimum=rules.minimum_value)
 
 
-def enough_available(proposal: Proposal, desk: Desk) -> RuleChecked:
+def enough_available(proposal: Proposal, state: DecisionState) -> RuleChecked:
     """The account can pay the order with its fee, or has what is to be sold, less what open orders may take."""
     size, rules, account = proposal.size, proposal.venue_rules, proposal.account
     if size is None or rules is None or account is None or proposal.side is None:
@@ -94,16 +94,16 @@ def enough_available(proposal: Proposal, desk: Desk) -> RuleChecked:
     buy = proposal.side is Side.BUY
     asset = proposal.instrument.quote if buy else proposal.instrument.base
     needed = round18(size.value * (1 + rules.taker_fee) if buy else _to_sell(size, proposal.price))
-    available = desk.available(account.account, asset, rules.taker_fee)
+    available = state.available(account.account, asset, rules.taker_fee)
     passed = needed <= available and needed > 0
     words = "with fees" if buy else "to sell"
     reason = f"{text_of(needed)} {asset} needed {words}, {text_of(available)} available in {account.account}"
     return checked("enough_available", passed, reason, needed=needed, available=available)
 
 
-def no_unknown_order(proposal: Proposal, desk: Desk) -> RuleChecked:
+def no_unknown_order(proposal: Proposal, state: DecisionState) -> RuleChecked:
     """From the attempt until an answer is stored the outcome is unknown; so it is after an answer that proves nothing."""
-    orders = desk.open_orders(str(proposal.instrument))
+    orders = state.open_orders(str(proposal.instrument))
     unknown = sum(1 for one in orders if one.status in ("submitted", "unknown"))
     reason = f"{unknown} orders of unknown outcome in {proposal.instrument}"
     return checked("no_unknown_order", unknown == 0, reason, unknown=unknown)

@@ -8,7 +8,7 @@ from decimal import Decimal
 from execution.exchanges.exchange import InstrumentRules, Terms
 from execution.review.exposure import Standing
 from execution.review.sizing import Size
-from execution.review.state import Desk
+from execution.review.state import DecisionState
 from ledger.events.fields import RuleChecked
 from ledger.projections.portfolio import AccountView
 from ledger.projections.signals import SignalView
@@ -37,7 +37,7 @@ class Proposal:
     terms: Terms | None = None
 
 
-Rule = Callable[[Proposal, Desk], RuleChecked]
+Rule = Callable[[Proposal, DecisionState], RuleChecked]
 
 
 def checked(rule: str, passed: bool, reason: str, **numbers: Decimal | datetime | str | int | None) -> RuleChecked:
@@ -59,9 +59,9 @@ def standing_in(proposal: Proposal) -> Standing:
     return proposal.standing
 
 
-def price_now(signal: SignalView, desk: Desk) -> Decimal:
+def price_now(signal: SignalView, state: DecisionState) -> Decimal:
     """What the signal's instrument was last seen at: its last mark, or the signal's own price where that is newer."""
-    mark = desk.mark(Instrument(signal.instrument))
+    mark = state.mark(Instrument(signal.instrument))
     return mark.price if mark is not None and mark.observed_at > signal.asof else signal.price
 
 

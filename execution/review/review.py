@@ -1,4 +1,4 @@
-"""Review: signal + desk → approve, reduce, hold or reject, with every rule's answer. Pure."""
+"""Review: signal + state → approve, reduce, hold or reject, with every rule's answer. Pure."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -10,7 +10,7 @@ from execution.review.proposal import Proposal, price_now
 from execution.review.rules import FIRST, FOR_EVERY_ORDER, FOR_SIGNALS, NOT_YET
 from execution.review.signal_rules import person_agrees
 from execution.review.sizing import Size, signal_size, wanted_value
-from execution.review.state import Desk
+from execution.review.state import DecisionState
 from execution.review.targets import Verdict, decided, verdict_of
 from ledger.errors import DaybookError
 from ledger.events.fields import OrderKind, RuleChecked, TimeInForce
@@ -105,23 +105,23 @@ SignalVerdict = Approval | Question | Rejection | Expiry
 
 
 def review_signal(
-    signal: SignalView, desk: Desk, venue_rules: InstrumentRules | None, agreed: str | None = None
+    signal: SignalView, state: DecisionState, venue_rules: InstrumentRules | None, agreed: str | None = None
 ) -> SignalVerdict:
     """The verdict on a signal; it lists every rule with its numbers. `agreed` names a person who has said yes to it.
 
     One that a person was asked about is held to the newest mark: the market went on while they thought.
     """
-    instrument, account = Instrument(signal.instrument), desk.first_account()
-    action = action_of(signal.score, desk.limit("action_score"))
+    instrument, account = Instrument(signal.instrument), state.first_account()
+    action = action_of(signal.score, state.limit("action_score"))
     side = None if action == "hold" else Side(action)
-    size, price = None, price_now(signal, desk) if signal.status == "asked" else signal.price
+    size, price = None, price_now(signal, state) if signal.status == "asked" else signal.price
     if side is not None and account is not None and venue_rules is not None:
-        wanted = wanted_value(signal.score, desk)
-        size = signal_size(side, wanted, price, instrument, account.account, venue_rules, desk)
-    standing = standing_of(desk)
+        wanted = wanted_value(signal.score, state)
+        size = signal_size(side, wanted, price, instrument, account.account, venue_rules, state)
+    standing = standing_of(state)
     proposal = Proposal(instrument, side, price, size, account, venue_rules, signal, agreed=agreed, standing=standing)
-    proposal, weighed = decided(proposal, desk)
-    rules = (*(rule(proposal, desk) for rule in (FIRST, *FOR_SIGNALS, *FOR_EVERY_ORDER)), *weighed)
+    proposal, weighed = decided(proposal, state)
+    rules = (*(rule(proposal, state) for rule in (FIRST, *FOR_SIGNALS, *FOR_EVERY_ORDER)), *weighed)
     if not rules[0].passed:
         return Expiry(rules)
     failed = [rule for rule in rules if not rule.passed]
@@ -130,10 +130,12 @@ def review_signal(
     return _verdict(proposal, rules)
 
 
-def review_manual(ticket: ManualTicket, desk: Desk, venue_rules: InstrumentRules | None) -> Approval | Rejection:
+def review_manual(
+    ticket: ManualTicket, state: DecisionState, venue_rules: InstrumentRules | None
+) -> Approval | Rejection:
     """The verdict on an order that a person asks for: the rules that hold for every order."""
-    account = desk.account(ticket.account) if ticket.account is not None else desk.first_account()
-    mark = desk.mark(ticket.instrument)
+    account = state.account(ticket.account) if ticket.account is not None else state.first_account()
+    mark = state.mark(ticket.instrument)
     price = ticket.limit_price or (mark.price if mark else ticket.stop_price)
     if price is not None and ticket.stop_price is not None and ticket.side is Side.BUY:
         price = max(price, ticket.stop_price)  # what it will cost by then
@@ -147,10 +149,10 @@ def review_manual(ticket: ManualTicket, desk: Desk, venue_rules: InstrumentRules
         venue_rules,
         limit_price=ticket.limit_price,
         stop_price=ticket.stop_price,
-        standing=standing_of(desk),
+        standing=standing_of(state),
         terms=ticket,
     )
-    return _verdict(proposal, tuple(rule(proposal, desk) for rule in FOR_EVERY_ORDER))
+    return _verdict(proposal, tuple(rule(proposal, state) for rule in FOR_EVERY_ORDER))
 
 
 def _ticket_size(ticket: ManualTicket, price: Decimal) -> Size:

@@ -8,34 +8,34 @@ from decimal import Decimal
 
 from execution.review.exposure import Standing, pending_buys, streak
 from execution.review.proposal import Proposal, checked, signal_of, standing_in, text_of
-from execution.review.state import Desk
+from execution.review.state import DecisionState
 from ledger.events.fields import RuleChecked
 from ledger.values import ZERO, Side, round18
 
 CENT = Decimal("0.01")
 
 
-def position_share(proposal: Proposal, desk: Desk) -> RuleChecked:
+def position_share(proposal: Proposal, state: DecisionState) -> RuleChecked:
     """No purchase makes one position, open orders included, too large a part of the portfolio."""
-    standing, most = standing_in(proposal), desk.limit("maximum_position_pct")
-    at_stake = standing.held(proposal.instrument) + pending_buys(desk, proposal.instrument)
+    standing, most = standing_in(proposal), state.limit("maximum_position_pct")
+    at_stake = standing.held(proposal.instrument) + pending_buys(state, proposal.instrument)
     return _share("position_share", f"of the portfolio in {proposal.instrument}", at_stake, most, proposal, standing)
 
 
-def exposure(proposal: Proposal, desk: Desk) -> RuleChecked:
+def exposure(proposal: Proposal, state: DecisionState) -> RuleChecked:
     """No purchase puts too large a part of the portfolio, open orders included, into positions."""
-    standing, most = standing_in(proposal), desk.limit("maximum_exposure_pct")
-    at_stake = standing.invested + pending_buys(desk)
+    standing, most = standing_in(proposal), state.limit("maximum_exposure_pct")
+    at_stake = standing.invested + pending_buys(state)
     return _share("exposure", "of the portfolio invested", at_stake, most, proposal, standing)
 
 
-def price_band(proposal: Proposal, desk: Desk) -> RuleChecked:
+def price_band(proposal: Proposal, state: DecisionState) -> RuleChecked:
     """The price is not much worse than the last mark: for a purchase not far above it, for a sale not far below.
 
     Where the price is itself the last mark, for a person took their time, it is not far from the signal's in either
     direction: they were asked about another market.
     """
-    most, mark, price = desk.limit("price_band_pct"), desk.mark(proposal.instrument), proposal.price
+    most, mark, price = state.limit("price_band_pct"), state.mark(proposal.instrument), proposal.price
     if proposal.stop_price is not None:
         return checked("price_band", True, "a stop order waits for a price away from the mark", maximum_pct=most)
     if mark is None or price is None:
@@ -54,32 +54,32 @@ def price_band(proposal: Proposal, desk: Desk) -> RuleChecked:
     return checked("price_band", passed, reason, **numbers)
 
 
-def open_orders(proposal: Proposal, desk: Desk) -> RuleChecked:
+def open_orders(proposal: Proposal, state: DecisionState) -> RuleChecked:
     """There are not too many open orders, in all instruments together."""
-    most, found = desk.limit("maximum_open_orders"), sum(1 for _ in desk.open_orders())
+    most, found = state.limit("maximum_open_orders"), sum(1 for _ in state.open_orders())
     reason = f"{found} open orders, at most {text_of(most)} with this one"
     return checked("open_orders", found + 1 <= most, reason, open_orders=found, maximum=most)
 
 
-def maximum_trade(proposal: Proposal, desk: Desk) -> RuleChecked:
+def maximum_trade(proposal: Proposal, state: DecisionState) -> RuleChecked:
     """No trade is larger than the largest."""
-    most, value = desk.limit("maximum_trade"), proposal.size.value if proposal.size else ZERO
+    most, value = state.limit("maximum_trade"), proposal.size.value if proposal.size else ZERO
     passed = value.quantize(CENT) <= most
     reason = f"value {text_of(value)} is {'at most' if passed else 'above'} the largest trade of {text_of(most)}"
     return checked("maximum_trade", passed, reason, value=value, maximum=most)
 
 
-def daily_loss(proposal: Proposal, desk: Desk) -> RuleChecked:
+def daily_loss(proposal: Proposal, state: DecisionState) -> RuleChecked:
     """Nothing is bought on a day that has lost too much, open positions at marks included."""
-    most, gain = desk.limit("daily_loss"), standing_in(proposal).gain_today
+    most, gain = state.limit("daily_loss"), standing_in(proposal).gain_today
     passed = _only_reduces(proposal) or -gain < most
     reason = f"{_short(max(-gain, ZERO))} lost today, {text_of(most)} ends the day's purchases"
     return checked("daily_loss", passed, reason, gain=gain, maximum=most)
 
 
-def drawdown(proposal: Proposal, desk: Desk) -> RuleChecked:
+def drawdown(proposal: Proposal, state: DecisionState) -> RuleChecked:
     """Nothing is bought while gains have fallen too far from their highest in seven days, in percent of that worth."""
-    most, standing = desk.limit("maximum_drawdown_pct"), standing_in(proposal)
+    most, standing = state.limit("maximum_drawdown_pct"), standing_in(proposal)
     fallen = _fallen(standing)
     peak = standing.total + fallen
     share = round18(fallen * 100 / peak) if peak > 0 else ZERO
@@ -88,9 +88,9 @@ def drawdown(proposal: Proposal, desk: Desk) -> RuleChecked:
     return checked("drawdown", passed, reason, fallen=fallen, share_pct=share, maximum_pct=most)
 
 
-def loss_streak(proposal: Proposal, desk: Desk) -> RuleChecked:
+def loss_streak(proposal: Proposal, state: DecisionState) -> RuleChecked:
     """Nothing is bought on a day whose last closings lost too often in a row."""
-    most = desk.limit("losses_in_a_row")
+    most = state.limit("losses_in_a_row")
     lost = streak(standing_in(proposal).closed_today, won=False)
     passed = _only_reduces(proposal) or len(lost) < most
     reason = f"the last {len(lost)} closings of today lost, {text_of(most)} end the day's purchases"
@@ -98,17 +98,17 @@ def loss_streak(proposal: Proposal, desk: Desk) -> RuleChecked:
     return checked("loss_streak", passed, reason, losses=len(lost), maximum=most, evidence=named)
 
 
-def trades_today(proposal: Proposal, desk: Desk) -> RuleChecked:
+def trades_today(proposal: Proposal, state: DecisionState) -> RuleChecked:
     """The portfolio has not traded too often today; each fill counts."""
-    most = desk.limit("trades_per_day")
+    most = state.limit("trades_per_day")
     made = len({leg.event_id for leg in standing_in(proposal).traded_today})
     reason = f"{made} trades today, at most {text_of(most)} with this one"
     return checked("trades_today", made + 1 <= most, reason, trades=made, maximum=most)
 
 
-def bot_trades_today(proposal: Proposal, desk: Desk) -> RuleChecked:
+def bot_trades_today(proposal: Proposal, state: DecisionState) -> RuleChecked:
     """The bot has not traded too often today; each fill counts."""
-    most, source = desk.limit("bot_trades_per_day"), f"bot:{signal_of(proposal).bot_id}"
+    most, source = state.limit("bot_trades_per_day"), f"bot:{signal_of(proposal).bot_id}"
     made = len({leg.event_id for leg in standing_in(proposal).traded_today if leg.triggered_by == source})
     reason = f"{made} trades of this bot today, at most {text_of(most)} with this one"
     return checked("bot_trades_today", made + 1 <= most, reason, trades=made, maximum=most)

@@ -5,7 +5,7 @@ from decimal import Decimal
 
 from execution.review.proposal import Proposal, checked, price_now, seconds, signal_of, text_of
 from execution.review.sizing import temperature
-from execution.review.state import Desk
+from execution.review.state import DecisionState
 from ledger.events import SignalEmitted
 from ledger.events.fields import RuleChecked
 from ledger.projections.modes import mode_of
@@ -13,48 +13,48 @@ from ledger.projections.opinions import action_of
 from ledger.values import Side
 
 
-def newest_signal(proposal: Proposal, desk: Desk) -> RuleChecked:
+def newest_signal(proposal: Proposal, state: DecisionState) -> RuleChecked:
     """The bot has not spoken again since."""
     signal = signal_of(proposal)
-    opinion = desk.opinion(signal.bot_id, signal.instrument)
+    opinion = state.opinion(signal.bot_id, signal.instrument)
     newest = opinion.asof if opinion else signal.asof
     passed = newest == signal.asof
     reason = "it is the bot's newest signal" if passed else "the bot has spoken again since"
     return checked("newest_signal", passed, reason, asof=signal.asof, newest=newest)
 
 
-def fresh_signal(proposal: Proposal, desk: Desk) -> RuleChecked:
+def fresh_signal(proposal: Proposal, state: DecisionState) -> RuleChecked:
     """The signal is younger than its own horizon and the policy's maximum, or the one for people; else it expires."""
     signal = signal_of(proposal)
-    longest = desk.window("approval_minutes" if signal.status == "asked" else "signal_maximum_age_minutes")
+    longest = state.window("approval_minutes" if signal.status == "asked" else "signal_maximum_age_minutes")
     if signal.horizon_s is not None:
         longest = min(longest, timedelta(seconds=signal.horizon_s))
-    age = desk.now - signal.asof
+    age = state.now - signal.asof
     passed = age <= longest
     reason = f"the signal is {seconds(age)} s old, {'within' if passed else 'beyond'} {seconds(longest)} s"
     return checked("fresh_signal", passed, reason, age_s=seconds(age), longest_s=seconds(longest))
 
 
-def enough_confidence(proposal: Proposal, desk: Desk) -> RuleChecked:
+def enough_confidence(proposal: Proposal, state: DecisionState) -> RuleChecked:
     """The bot is confident enough."""
-    signal, least = signal_of(proposal), desk.limit("minimum_confidence")
+    signal, least = signal_of(proposal), state.limit("minimum_confidence")
     passed = signal.confidence >= least
     reason = f"confidence {text_of(signal.confidence)} is {'at least' if passed else 'below'} {text_of(least)}"
     return checked("enough_confidence", passed, reason, confidence=signal.confidence, minimum=least)
 
 
-def warm_enough(proposal: Proposal, desk: Desk) -> RuleChecked:
+def warm_enough(proposal: Proposal, state: DecisionState) -> RuleChecked:
     """The temperature gate: the score is at least WARM."""
-    signal, least = signal_of(proposal), desk.limit("warm_score")
-    warmth = temperature(signal.score, desk)
+    signal, least = signal_of(proposal), state.limit("warm_score")
+    warmth = temperature(signal.score, state)
     passed = abs(signal.score) >= least
     reason = f"{warmth}: |score| {text_of(abs(signal.score))} is {'at least' if passed else 'below'} WARM at {text_of(least)}"
     return checked("warm_enough", passed, reason, temperature=warmth, score=signal.score, minimum=least)
 
 
-def says_act(proposal: Proposal, desk: Desk) -> RuleChecked:
+def says_act(proposal: Proposal, state: DecisionState) -> RuleChecked:
     """The score says buy or sell, not hold."""
-    signal, threshold = signal_of(proposal), desk.limit("action_score")
+    signal, threshold = signal_of(proposal), state.limit("action_score")
     action = action_of(signal.score, threshold)
     reason = (
         f"score {text_of(signal.score)} says {action} (buy from {text_of(threshold)}, sell from -{text_of(threshold)})"
@@ -62,10 +62,10 @@ def says_act(proposal: Proposal, desk: Desk) -> RuleChecked:
     return checked("says_act", action != "hold", reason, score=signal.score, threshold=threshold, action=action)
 
 
-def confirmed(proposal: Proposal, desk: Desk) -> RuleChecked:
+def confirmed(proposal: Proposal, state: DecisionState) -> RuleChecked:
     """Said for the whole window, by event time; a bar slower than the window must have been followed by a second one."""
-    signal, window = signal_of(proposal), desk.window("confirmation_minutes")
-    opinion = desk.opinion(signal.bot_id, signal.instrument)
+    signal, window = signal_of(proposal), state.window("confirmation_minutes")
+    opinion = state.opinion(signal.bot_id, signal.instrument)
     bars = opinion.bars if opinion else 0
     elapsed = signal.asof - opinion.since if opinion and bars else timedelta(0)
     passed = not window or (elapsed >= window and bars >= 2)
@@ -73,10 +73,10 @@ def confirmed(proposal: Proposal, desk: Desk) -> RuleChecked:
     return checked("confirmed", passed, reason, elapsed_s=seconds(elapsed), window_s=seconds(window), bars=bars)
 
 
-def cooled_down(proposal: Proposal, desk: Desk) -> RuleChecked:
+def cooled_down(proposal: Proposal, state: DecisionState) -> RuleChecked:
     """The bot's last trade is long enough ago."""
-    signal, window = signal_of(proposal), desk.window("cooldown_minutes")
-    opinion = desk.opinion(signal.bot_id, signal.instrument)
+    signal, window = signal_of(proposal), state.window("cooldown_minutes")
+    opinion = state.opinion(signal.bot_id, signal.instrument)
     last = opinion.traded_at if opinion else None
     if last is None:
         return checked("cooled_down", True, "the bot has not traded yet", window_s=seconds(window))
@@ -85,21 +85,21 @@ def cooled_down(proposal: Proposal, desk: Desk) -> RuleChecked:
     return checked("cooled_down", passed, reason, since_s=seconds(signal.asof - last), window_s=seconds(window))
 
 
-def no_open_order(proposal: Proposal, desk: Desk) -> RuleChecked:
+def no_open_order(proposal: Proposal, state: DecisionState) -> RuleChecked:
     """No bot's order is still open: orders of people, which may rest for a day, stand in no bot's way."""
-    orders = desk.open_orders(str(proposal.instrument))
+    orders = state.open_orders(str(proposal.instrument))
     open_orders = sum(1 for order in orders if order.triggered_by.startswith("bot:"))
     reason = f"{open_orders} open orders of bots in {proposal.instrument}"
     return checked("no_open_order", open_orders == 0, reason, open_orders=open_orders)
 
 
-def between_exits(proposal: Proposal, desk: Desk) -> RuleChecked:
+def between_exits(proposal: Proposal, state: DecisionState) -> RuleChecked:
     """What is bought is above the signal's own stop loss and below its take profit by now: else it is sold at once."""
     signal = signal_of(proposal)
-    recorded = desk.rows.recorded(signal.signal_id) if proposal.side is Side.BUY else None
+    recorded = state.rows.recorded(signal.signal_id) if proposal.side is Side.BUY else None
     said = recorded.event if recorded is not None else None
     stop, target = (said.stop_loss, said.take_profit) if isinstance(said, SignalEmitted) else (None, None)
-    price, where = price_now(signal, desk), None
+    price, where = price_now(signal, state), None
     if stop is not None and price <= stop:
         where = f"not above the signal's own stop loss of {text_of(stop)}"
     elif target is not None and price >= target:
@@ -110,17 +110,17 @@ def between_exits(proposal: Proposal, desk: Desk) -> RuleChecked:
     return checked("between_exits", where is None, reason, price=price, stop_loss=stop, take_profit=target)
 
 
-def minimum_trade(proposal: Proposal, desk: Desk) -> RuleChecked:
+def minimum_trade(proposal: Proposal, state: DecisionState) -> RuleChecked:
     """No trade is smaller than the smallest."""
-    least, value = desk.limit("minimum_trade"), proposal.size.value if proposal.size else Decimal(0)
+    least, value = state.limit("minimum_trade"), proposal.size.value if proposal.size else Decimal(0)
     passed = value >= least
     reason = f"value {text_of(value)} is {'at least' if passed else 'below'} the smallest trade of {text_of(least)}"
     return checked("minimum_trade", passed, reason, value=value, minimum=least)
 
 
-def person_agrees(proposal: Proposal, desk: Desk) -> RuleChecked:
+def person_agrees(proposal: Proposal, state: DecisionState) -> RuleChecked:
     """The bot is not off, and where its mode is to ask, a person has said yes."""
-    mode, agreed = mode_of(desk.rows, signal_of(proposal).bot_id), proposal.agreed
+    mode, agreed = mode_of(state.rows, signal_of(proposal).bot_id), proposal.agreed
     reason = {
         "automatic": "the bot's signals are traded without asking",
         "ask": f"{agreed} said yes" if agreed else "a person is to say yes first",

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from decimal import ROUND_DOWN, Decimal
 
 from execution.exchanges.exchange import InstrumentRules
-from execution.review.state import Desk
+from execution.review.state import DecisionState
 from ledger.values import ZERO, Instrument, Side, round18
 
 
@@ -23,28 +23,28 @@ def signal_size(
     instrument: Instrument,
     account: str,
     rules: InstrumentRules,
-    desk: Desk,
+    state: DecisionState,
 ) -> Size:
     """`wanted` (in quote) cut down to what the account can pay for, fees included, or has to sell."""
     if side is Side.BUY:
-        affordable = spendable(desk.available(account, instrument.quote, rules.taker_fee), rules)
+        affordable = spendable(state.available(account, instrument.quote, rules.taker_fee), rules)
         return Size(min(wanted, affordable).quantize(Decimal("0.01"), rounding=ROUND_DOWN), None)
-    held = in_lots(max(desk.available(account, instrument.base, rules.taker_fee), ZERO), rules.lot)
-    sold = _sold(held, wanted, price, rules, desk)
+    held = in_lots(max(state.available(account, instrument.base, rules.taker_fee), ZERO), rules.lot)
+    sold = _sold(held, wanted, price, rules, state)
     return Size(round18(sold * price), sold)
 
 
-def wanted_value(score: Decimal, desk: Desk) -> Decimal:
+def wanted_value(score: Decimal, state: DecisionState) -> Decimal:
     """Base trade times the multiplier of the temperature, at most the largest trade; in quote currency."""
-    multipliers = {"HOT": desk.limit("hot_multiplier"), "WARM": desk.limit("warm_multiplier")}
-    wanted = desk.limit("base_trade") * multipliers.get(temperature(score, desk), Decimal(1))
-    return min(wanted, desk.limit("maximum_trade"))
+    multipliers = {"HOT": state.limit("hot_multiplier"), "WARM": state.limit("warm_multiplier")}
+    wanted = state.limit("base_trade") * multipliers.get(temperature(score, state), Decimal(1))
+    return min(wanted, state.limit("maximum_trade"))
 
 
-def temperature(score: Decimal, desk: Desk) -> str:
+def temperature(score: Decimal, state: DecisionState) -> str:
     """HOT, WARM, COOL or FROZEN by |score|; the lower bounds are limits of the policy and inclusive."""
     for name in ("hot", "warm", "cool"):
-        if abs(score) >= desk.limit(f"{name}_score"):
+        if abs(score) >= state.limit(f"{name}_score"):
             return name.upper()
     return "FROZEN"
 
@@ -67,15 +67,15 @@ def in_lots(quantity: Decimal, lot: Decimal) -> Decimal:
     return (quantity / lot).to_integral_value(ROUND_DOWN) * lot
 
 
-def _sold(held: Decimal, wanted: Decimal, price: Decimal, rules: InstrumentRules, desk: Desk) -> Decimal:
+def _sold(held: Decimal, wanted: Decimal, price: Decimal, rules: InstrumentRules, state: DecisionState) -> Decimal:
     """How much of `held` to sell: what makes up `wanted`, but never so that less than the smallest trade stays behind.
 
     Then it is all of it, or, where that is more than the largest trade, so little that the smallest trade stays.
     """
-    least = desk.limit("minimum_trade")
+    least = state.limit("minimum_trade")
     sold = min(in_lots(wanted / price, rules.lot), held)
     if (held - sold) * price >= least or sold == held:
         return sold
-    if held * price <= desk.limit("maximum_trade"):
+    if held * price <= state.limit("maximum_trade"):
         return held
     return in_lots(max(held - least / price, ZERO), rules.lot)

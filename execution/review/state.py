@@ -1,4 +1,4 @@
-"""The desk: the state we decide with. The ledger's own rows, read at one position; nothing is remembered beside them."""
+"""The state: the state we decide with. The ledger's own rows, read at one position; nothing is remembered beside them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from ledger.values import ZERO, Instrument
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class DecisionState:
     """Rows at `position` and the time at which we decide. `stopped` is why the rows lag behind the log, if they do."""
 
     rows: Rows
@@ -26,7 +26,7 @@ class Desk:
     stopped: str | None
 
     @classmethod
-    def of(cls, reading: Reading, now: datetime) -> "Desk":
+    def of(cls, reading: Reading, now: datetime) -> "DecisionState":
         """The state that `reading` shows, at the time `now`."""
         stopped = reading.stopped
         why = None if stopped is None else f"views stopped at position {stopped.position}: {stopped.reason}"

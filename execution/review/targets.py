@@ -14,7 +14,7 @@ from execution.review.biases import findings, overall
 from execution.review.exposure import gained_since, pending_buys
 from execution.review.proposal import Proposal, checked, signal_of, standing_in
 from execution.review.sizing import at_most
-from execution.review.state import Desk
+from execution.review.state import DecisionState
 from ledger.events.fields import RuleChecked
 from ledger.projections.targets import Target
 from ledger.values import ZERO, Side, decimal_text, round18
@@ -35,12 +35,12 @@ class Advice:
     most: Decimal
 
 
-Weigher = Callable[[Proposal, Desk], Advice]
+Weigher = Callable[[Proposal, DecisionState], Advice]
 
 
-def decided(proposal: Proposal, desk: Desk) -> tuple[Proposal, tuple[RuleChecked, ...]]:
+def decided(proposal: Proposal, state: DecisionState) -> tuple[Proposal, tuple[RuleChecked, ...]]:
     """The proposal at the size that all weighers allow, and what each of them said."""
-    advice = [weigher(proposal, desk) for weigher in WEIGHERS]
+    advice = [weigher(proposal, state) for weigher in WEIGHERS]
     size, rules = proposal.size, proposal.venue_rules
     most = min(one.most for one in advice)
     if size is None or rules is None or most >= size.value:
@@ -60,9 +60,9 @@ def verdict_of(answer: RuleChecked) -> Verdict:
             return "approve" if answer.passed else "reject"
 
 
-def value_target(proposal: Proposal, desk: Desk) -> Advice:
+def value_target(proposal: Proposal, state: DecisionState) -> Advice:
     """Once the portfolio is worth what the owner wants, nothing more is put at risk: purchases are held."""
-    target = desk.rows.get(Target, "value")
+    target = state.rows.get(Target, "value")
     if target is None or not _buys(proposal):
         return _no_say("value_target", proposal, target)
     total = standing_in(proposal).total
@@ -74,31 +74,31 @@ def value_target(proposal: Proposal, desk: Desk) -> Advice:
     return _advice("value_target", verdict, _wanted(proposal), reason, target=target.value, total=total)
 
 
-def income_target(proposal: Proposal, desk: Desk) -> Advice:
+def income_target(proposal: Proposal, state: DecisionState) -> Advice:
     """Once a period has gained what the owner wants of it, purchases are made smaller until it ends."""
-    targets = [one for one in desk.rows.where(Target) if one.kind == "income"]
+    targets = [one for one in state.rows.where(Target) if one.kind == "income"]
     if not targets or not _buys(proposal):
         return _no_say("income_target", proposal, targets[0] if targets else None)
     worth = standing_in(proposal).worth
-    gained = {one.target: gained_since(desk.rows, _begin(one.period, desk.now), worth) for one in targets}
+    gained = {one.target: gained_since(state.rows, _begin(one.period, state.now), worth) for one in targets}
     target = next((one for one in targets if gained[one.target] >= one.value), targets[0])
     reason = f"{_short(gained[target.target])} gained this {target.period}, the target is {_short(target.value)}"
     numbers = {"target": target.value, "gained": gained[target.target]}
     if gained[target.target] < target.value:
         return _advice("income_target", "approve", _wanted(proposal), reason, **numbers)
-    room = _wanted(proposal) * desk.limit("income_reached_pct") / 100
-    return _limited("income_target", proposal, desk, room, f"{reason}: it is reached", "hold", **numbers)
+    room = _wanted(proposal) * state.limit("income_reached_pct") / 100
+    return _limited("income_target", proposal, state, room, f"{reason}: it is reached", "hold", **numbers)
 
 
-def allocation_target(proposal: Proposal, desk: Desk) -> Advice:
+def allocation_target(proposal: Proposal, state: DecisionState) -> Advice:
     """No trade takes an asset's share of the portfolio further than `allocation_band_pct` points from the one wanted."""
-    target = desk.rows.get(Target, f"allocation-{proposal.instrument.base}")
+    target = state.rows.get(Target, f"allocation-{proposal.instrument.base}")
     if target is None or proposal.size is None or proposal.side is None:
         return _no_say("allocation_target", proposal, target)
-    standing, band = standing_in(proposal), desk.limit("allocation_band_pct")
+    standing, band = standing_in(proposal), state.limit("allocation_band_pct")
     total, held = standing.total, standing.held(proposal.instrument)
     if _buys(proposal):
-        held += pending_buys(desk, proposal.instrument)
+        held += pending_buys(state, proposal.instrument)
         edge = target.value + band
         room = edge * total / 100 - held
     else:
@@ -110,29 +110,37 @@ def allocation_target(proposal: Proposal, desk: Desk) -> Advice:
         f" and the edge {_short(edge)} %"
     )
     return _limited(
-        "allocation_target", proposal, desk, room, reason, "reject", target=target.value, share_pct=share, edge_pct=edge
+        "allocation_target",
+        proposal,
+        state,
+        room,
+        reason,
+        "reject",
+        target=target.value,
+        share_pct=share,
+        edge_pct=edge,
     )
 
 
-def reserve_target(proposal: Proposal, desk: Desk) -> Advice:
+def reserve_target(proposal: Proposal, state: DecisionState) -> Advice:
     """No purchase, with its fee and what open orders may take, leaves less cash than the owner wants to keep."""
-    target = desk.rows.get(Target, "reserve")
+    target = state.rows.get(Target, "reserve")
     if target is None or proposal.venue_rules is None or not _buys(proposal):
         return _no_say("reserve_target", proposal, target)
     fee = 1 + proposal.venue_rules.taker_fee
-    cash = standing_in(proposal).worth.cash - pending_buys(desk) * fee
+    cash = standing_in(proposal).worth.cash - pending_buys(state) * fee
     room = (cash - target.value) / fee
     reason = f"{_short(cash)} of cash is free of orders, {_short(target.value)} of it are the reserve"
-    return _limited("reserve_target", proposal, desk, room, reason, "hold", target=target.value, cash=cash)
+    return _limited("reserve_target", proposal, state, room, reason, "hold", target=target.value, cash=cash)
 
 
-def trader_bias(proposal: Proposal, desk: Desk) -> Advice:
+def trader_bias(proposal: Proposal, state: DecisionState) -> Advice:
     """No habit that misleads traders shows in what was lately traded (`execution/review/biases.py`)."""
     if not _buys(proposal):
         return _no_say("trader_bias", proposal, None)
-    found = findings(proposal, desk)
+    found = findings(proposal, state)
     warned = [one for one in found if one.level != "none"]
-    level, said_with, least = overall(found), signal_of(proposal).confidence, desk.limit("minimum_confidence")
+    level, said_with, least = overall(found), signal_of(proposal).confidence, state.limit("minimum_confidence")
     confidence = round18(said_with * CUT ** len(warned))
     reason = "; ".join(f"{one.check}: {one.reason}" for one in warned) or "no habit that misleads shows"
     evidence = list(dict.fromkeys(str(event_id) for one in warned for event_id in one.evidence))
@@ -141,7 +149,7 @@ def trader_bias(proposal: Proposal, desk: Desk) -> Advice:
     if level == "block" or confidence < least <= said_with:
         return _advice("trader_bias", "hold", _wanted(proposal), reason, **said)
     room = _wanted(proposal) / 2 if level == "reduce" else _wanted(proposal)
-    return _limited("trader_bias", proposal, desk, room, reason, "hold", **said)
+    return _limited("trader_bias", proposal, state, room, reason, "hold", **said)
 
 
 WEIGHERS: Final[tuple[Weigher, ...]] = (value_target, income_target, allocation_target, reserve_target, trader_bias)
@@ -150,7 +158,7 @@ WEIGHERS: Final[tuple[Weigher, ...]] = (value_target, income_target, allocation_
 def _limited(
     rule: str,
     proposal: Proposal,
-    desk: Desk,
+    state: DecisionState,
     room: Decimal,
     reason: str,
     otherwise: Verdict,
@@ -160,7 +168,7 @@ def _limited(
     wanted, room = _wanted(proposal), max(room, ZERO).quantize(CENT, rounding=ROUND_DOWN)
     if wanted <= room or wanted < CENT:
         return _advice(rule, "approve", wanted, reason, **numbers)
-    if room < desk.limit("minimum_trade") or room == 0:
+    if room < state.limit("minimum_trade") or room == 0:
         return _advice(rule, otherwise, wanted, f"{reason}: there is no room for a trade", room=room, **numbers)
     said = f"{reason}: {_short(wanted)} is reduced to {_short(room)}"
     return _advice(rule, "reduce", room, said, wanted=wanted, room=room, **numbers)

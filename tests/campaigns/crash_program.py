@@ -160,7 +160,7 @@ class SendsFirst(TradeService):
     def _send(self, order: OrderView) -> None:
         if self._reconciler.compared(order.account):
             self._venues.at(order).submit(ticket_of(order))
-            self.decide(lambda desk: self._attempt(order, desk))
+            self.decide(lambda state: self._attempt(order, state))
 
 
 class SendsAgain(TradeService):

@@ -81,7 +81,7 @@ class LooksOnce(TradeService):
     """Planted: does not look at the halt again between the stored attempt and the send."""
 
     def _send(self, order: OrderView) -> None:
-        if self.decide(lambda desk: self._attempt(order, desk)):
+        if self.decide(lambda state: self._attempt(order, state)):
             self._venues.at(order).submit(ticket_of(order))
 
 
@@ -321,7 +321,7 @@ QUIET = Signs()
 def reasons(room: Room, signs: Signs = QUIET) -> list[str]:
     """Why trading is halted now, of itself; the halts are stored."""
     with room.reading() as reading:
-        trips = new_trips(room.desk(reading), room.portfolio_id, signs)
+        trips = new_trips(room.state(reading), room.portfolio_id, signs)
     for trip in trips:
         room.book.record(room.portfolio_id, [trip_event(room.portfolio_id, trip, room.clock())])
     return [trip.reason for trip in trips]

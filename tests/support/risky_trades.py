@@ -71,25 +71,25 @@ def closed(room: Room, gains: str, at: datetime = NOON - 4 * HOUR, size: str = "
 
 
 def proposed(room: Room, ask: Callable[[Proposal, Any], Any], **changed: Any) -> Any:
-    """What `ask` answers to a purchase of 50 BTC-USD at 100, with these things changed, at the room's desk."""
+    """What `ask` answers to a purchase of 50 BTC-USD at 100, with these things changed, at the room's state."""
     with room.reading() as reading:
-        desk = room.desk(reading)
+        state = room.state(reading)
         found = sorted(reading.rows.history(SignalView), key=lambda signal: signal.asof)
         proposal = Proposal(
             instrument=BTC,
             side=Side.BUY,
             price=Decimal(100),
             size=Size(Decimal(50), None),
-            account=desk.first_account(),
+            account=state.first_account(),
             venue_rules=RULES,
             signal=found[-1] if found else None,
-            standing=standing_of(desk),
+            standing=standing_of(state),
         )
-        return ask(replace(proposal, **changed), desk)
+        return ask(replace(proposal, **changed), state)
 
 
 def judged(room: Room, rules: InstrumentRules = RULES) -> SignalVerdict:
     """Review's verdict on the newest signal."""
     with room.reading() as reading:
         signal = max(reading.rows.where(SignalView), key=lambda one: one.position)
-        return review_signal(signal, room.desk(reading), rules)
+        return review_signal(signal, room.state(reading), rules)

@@ -26,7 +26,7 @@ from execution.exchanges.exchange import Unknown as UnknownOutcome
 from execution.orders.leadership import Leadership
 from execution.orders.trade_service import TradeService
 from execution.review.review import ManualTicket
-from execution.review.state import Desk
+from execution.review.state import DecisionState
 from ledger.events import (
     AccountOpened,
     CashDeposited,
@@ -163,8 +163,8 @@ class Room:
         with self.reading() as reading:
             return sorted(reading.rows.history(OrderView), key=lambda order: order.position)
 
-    def desk(self, reading: Reading) -> Desk:
-        return Desk.of(reading, self.clock())
+    def state(self, reading: Reading) -> DecisionState:
+        return DecisionState.of(reading, self.clock())
 
     def broken_identities(self) -> list[tuple[str, str, str]]:
         with self.reading() as reading:

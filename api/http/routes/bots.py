@@ -25,7 +25,7 @@ from api.http.schemas import BotAnswer, BotSignal, EvaluationAnswer, NewBot
 from api.runtime.first_run import registered
 from api.runtime.wiring import System
 from execution.review.readiness import blockers, recommended_action, warmth
-from execution.review.state import Desk
+from execution.review.state import DecisionState
 from ledger.events import BotStarted, BotStopped, Event
 from ledger.log.envelope import NewEvent, canonical_json
 from ledger.log.event_log import Conflict
@@ -76,11 +76,11 @@ class BotController(Controller):
         only_parameters(request, *PAST, "portfolio")
         system = system_of(request)
         with reading_of(request, portfolio, past) as reading:
-            desk = Desk.of(reading, past.as_of or system.market_clock())
+            state = DecisionState.of(reading, past.as_of or system.market_clock())
             driven = is_driven(system, reading)
             said = system.loop.evaluations if driven and not past else {}
             bots = list(reading.rows.where(BotView))
-            return [_signal(bot, desk, said.get(bot.bot_id), driven=driven) for bot in bots]
+            return [_signal(bot, state, said.get(bot.bot_id), driven=driven) for bot in bots]
 
     @get("/{bot_id:str}", operation_id="getBot", sync_to_thread=True)
     def get_bot(
@@ -255,17 +255,17 @@ def _answer(bot: BotView, evaluation: Evaluation | None) -> BotAnswer:
     return BotAnswer.model_validate(bot).model_copy(update={"last_evaluation": last})
 
 
-def _signal(bot: BotView, desk: Desk, evaluation: Evaluation | None, *, driven: bool) -> BotSignal:
-    blocked = blockers(bot, desk) if driven else ["this program does not trade for this portfolio"]
+def _signal(bot: BotView, state: DecisionState, evaluation: Evaluation | None, *, driven: bool) -> BotSignal:
+    blocked = blockers(bot, state) if driven else ["this program does not trade for this portfolio"]
     if driven and evaluation and evaluation.outcome == "not_warm":
         blocked = [*blocked, f"the bot is not warm: {evaluation.reason}"]
     return BotSignal(
         bot_id=bot.bot_id,
         product_id=bot.instrument,
-        mode=mode_of(desk.rows, bot.bot_id),
-        temperature=warmth(bot, desk),
+        mode=mode_of(state.rows, bot.bot_id),
+        temperature=warmth(bot, state),
         combined_score=bot.last_score,
-        recommended_action=recommended_action(bot, desk),
+        recommended_action=recommended_action(bot, state),
         last_evaluation=evaluation.asof if evaluation else bot.last_asof,
         ready_to_trade=not blocked,
         blocked_by=blocked,

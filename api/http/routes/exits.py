@@ -16,7 +16,7 @@ from api.http.exit_schemas import ExitAnswer, ExitLevels, ExitRemoval, NewExit
 from api.http.reading import AnyRequest, InPortfolio, commands_of, driven_only, only_parameters, reading_of, system_of
 from execution.exchanges.paper.prices import tick_of
 from execution.exits.exit_service import armed_exits
-from execution.review.state import Desk
+from execution.review.state import DecisionState
 from ledger.events import Event, ExitArmed, ExitChanged, ExitDisarmed
 from ledger.log.envelope import NewEvent
 from ledger.postgres.book import StoredReading
@@ -47,8 +47,8 @@ class ExitController(Controller):
         """Guards all that an account holds of a product. It sells at the first candle or quote that reaches a level."""
         only_parameters(request, "portfolio")
 
-        def event(desk: Desk, exit_id: UUID) -> Event:
-            return _new_exit(data, desk, exit_id)
+        def event(state: DecisionState, exit_id: UUID) -> Event:
+            return _new_exit(data, state, exit_id)
 
         return _command(request, ("POST /exits", data), None, event, idempotency_key, portfolio)
 
@@ -64,9 +64,9 @@ class ExitController(Controller):
         """The exit has these levels and no others from now on."""
         only_parameters(request, "portfolio")
 
-        def event(desk: Desk, _exit_id: UUID) -> Event:
-            exit = _armed(desk, exit_id)
-            stop = _stop(data, desk, Instrument(exit.instrument))
+        def event(state: DecisionState, _exit_id: UUID) -> Event:
+            exit = _armed(state, exit_id)
+            stop = _stop(data, state, Instrument(exit.instrument))
             return ExitChanged(
                 exit_id=exit_id,
                 quantity=exit.quantity,
@@ -91,8 +91,8 @@ class ExitController(Controller):
         """The exit guards nothing more."""
         only_parameters(request, "portfolio")
 
-        def event(desk: Desk, _exit_id: UUID) -> Event:
-            return ExitDisarmed(exit_id=_armed(desk, exit_id).exit_id, reason=data.reason)
+        def event(state: DecisionState, _exit_id: UUID) -> Event:
+            return ExitDisarmed(exit_id=_armed(state, exit_id).exit_id, reason=data.reason)
 
         command = (f"POST /exits/{exit_id}/remove", data)
         return _command(request, command, exit_id, event, idempotency_key, portfolio)
@@ -102,7 +102,7 @@ def _command(
     request: AnyRequest,
     command: tuple[str, BaseModel],
     exit_id: UUID | None,
-    event: Callable[[Desk, UUID], Event],
+    event: Callable[[DecisionState, UUID], Event],
     key: str | None,
     portfolio: str | None,
 ) -> Response[ExitAnswer]:
@@ -112,10 +112,10 @@ def _command(
 
     def act(running: Running) -> None:
         def prepare(reading: StoredReading) -> list[NewEvent]:
-            desk = Desk.of(reading, system.market_clock())
+            state = DecisionState.of(reading, system.market_clock())
             own = running.event_id()
             story = exit_id or own
-            return [NewEvent(event(desk, story), own, desk.now, caller_of(request).actor, story)]
+            return [NewEvent(event(state, story), own, state.now, caller_of(request).actor, story)]
 
         record_checked(system.book, portfolio_id, prepare, running.claim)
 
@@ -127,15 +127,15 @@ def _command(
     return commands_of(request).run(portfolio_id, key, command, act, answer, status)
 
 
-def _new_exit(data: NewExit, desk: Desk, exit_id: UUID) -> ExitArmed:
+def _new_exit(data: NewExit, state: DecisionState, exit_id: UUID) -> ExitArmed:
     """Raises Problem where nothing is held, and where a person's exit guards the same already."""
-    account = desk.account(data.account) if data.account else desk.first_account()
+    account = state.account(data.account) if data.account else state.first_account()
     if account is None:
         raise Problem(422, "unknown-account", f"there is no account {data.account!r} in this portfolio")
-    if desk.balance(account.account, data.product_id.base) <= 0:
+    if state.balance(account.account, data.product_id.base) <= 0:
         detail = f"{account.account} holds no {data.product_id.base}: buy some first, then set an exit for it"
         raise Problem(422, "nothing-held", detail)
-    places = {(one.account, one.instrument): one for one in armed_exits(desk.rows) if one.order_id is None}
+    places = {(one.account, one.instrument): one for one in armed_exits(state.rows) if one.order_id is None}
     known = places.get((account.account, data.product_id))
     if known is not None:
         detail = f"exit {known.exit_id} guards this position already: change it, or remove it first"
@@ -145,26 +145,26 @@ def _new_exit(data: NewExit, desk: Desk, exit_id: UUID) -> ExitArmed:
         account=account.account,
         instrument=data.product_id,
         bought=ZERO,
-        stop=_stop(data, desk, data.product_id),
+        stop=_stop(data, state, data.product_id),
         target=data.take_profit,
         trail=data.trailing,
     )
 
 
-def _stop(data: ExitLevels, desk: Desk, instrument: Instrument) -> Decimal | None:
+def _stop(data: ExitLevels, state: DecisionState, instrument: Instrument) -> Decimal | None:
     """Where the stop begins. Raises Problem for one that trails below a price which nobody knows yet."""
     if data.stop_loss is not None or data.trailing is None:
         return data.stop_loss
-    mark = desk.mark(instrument)
+    mark = state.mark(instrument)
     if mark is None:
         raise Problem(422, "no-price", f"{instrument} has no price yet: say a stop_loss too")
     tick = tick_of(mark.price)
     return max(mark.price * (1 - data.trailing) // tick * tick, tick)
 
 
-def _armed(desk: Desk, exit_id: UUID) -> ExitView:
+def _armed(state: DecisionState, exit_id: UUID) -> ExitView:
     """Raises Problem for an exit that is not there, or not armed any more."""
-    exit = desk.rows.get(ExitView, exit_id)
+    exit = state.rows.get(ExitView, exit_id)
     if exit is None:
         raise Problem(404, "unknown-exit", f"there is no exit {exit_id}")
     if exit.status != "armed":

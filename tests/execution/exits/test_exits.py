@@ -314,9 +314,9 @@ def test_exits_cut_off_all_along_a_life_sell_once() -> None:
 def test_an_exit_that_is_not_stored_with_its_order_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """Planted: the order alone, under an id of its own each time."""
 
-    def forgetful(exit: ExitView, touch: Touch, size: Decimal, venue: str, desk: Any) -> list[NewEvent]:
-        _, order = honest(exit, touch, size, venue, desk)
-        new_id = derived_id("again", exit.exit_id, desk.position)
+    def forgetful(exit: ExitView, touch: Touch, size: Decimal, venue: str, state: Any) -> list[NewEvent]:
+        _, order = honest(exit, touch, size, venue, state)
+        new_id = derived_id("again", exit.exit_id, state.position)
         named = order.event.model_copy(update={"client_order_id": client_order_id(new_id)})
         return [replace(order, event=named, event_id=new_id)]
 
@@ -341,10 +341,10 @@ def test_an_exit_that_prefers_its_target_is_found(monkeypatch: pytest.MonkeyPatc
 def test_a_stop_that_loosens_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """Planted: the stop follows the price down as well."""
 
-    def loose(exit_id: UUID, bar: Bar, desk: Any) -> list[NewEvent]:
-        exit = desk.rows.get(ExitView, exit_id)
+    def loose(exit_id: UUID, bar: Bar, state: Any) -> list[NewEvent]:
+        exit = state.rows.get(ExitView, exit_id)
         stop = trailed(replace(exit, stop=Decimal(1)), bar.high)
-        return [exit_events.changed(exit, desk, stop=stop)] if stop != exit.stop else []
+        return [exit_events.changed(exit, state, stop=stop)] if stop != exit.stop else []
 
     monkeypatch.setattr(exit_service, "_trailing", loose)
     one = guarded_floor(None, None)

@@ -80,7 +80,7 @@ class SendsFirst(TradeService):
 
     def _send(self, order: OrderView) -> None:
         self._venues.at(order).submit(ticket_of(order))
-        self.decide(lambda desk: self._attempt(order, desk))
+        self.decide(lambda state: self._attempt(order, state))
 
 
 def test_the_intent_and_the_attempt_are_stored_before_anything_is_sent() -> None:
@@ -456,7 +456,7 @@ class LooksOnce(TradeService):
     """Planted: does not look again between the stored attempt and the send."""
 
     def _send(self, order: OrderView) -> None:
-        if self.decide(lambda desk: self._attempt(order, desk)):
+        if self.decide(lambda state: self._attempt(order, state)):
             self._venues.at(order).submit(ticket_of(order))
 
 

@@ -256,8 +256,8 @@ class TradesAnyway(TradeService):
 
     def step(self) -> None:
         super().step()
-        with self._desk() as desk:
-            waiting = [one.signal_id for one in desk.rows.where(SignalView)]
+        with self._state() as state:
+            waiting = [one.signal_id for one in state.rows.where(SignalView)]
         for signal_id in waiting:
             self.approve(signal_id, "nobody", self._record)
 

@@ -42,7 +42,7 @@ def new_room(**limits: str) -> Room:
 def verdict_in(room: Room, rules: Any = RULES) -> SignalVerdict:
     with room.reading() as reading:
         (signal,) = reading.rows.history(SignalView)
-        return review_signal(signal, room.desk(reading), rules)
+        return review_signal(signal, room.state(reading), rules)
 
 
 def test_a_good_signal_is_approved_with_every_rule() -> None:
@@ -149,7 +149,7 @@ def test_a_review_that_leaves_a_rule_out_is_found(monkeypatch: pytest.MonkeyPatc
 
 def reviewed(room: Room, ticket: ManualTicket) -> Approval | Rejection:
     with room.reading() as reading:
-        return review_manual(ticket, room.desk(reading), RULES)
+        return review_manual(ticket, room.state(reading), RULES)
 
 
 def test_a_manual_order_is_held_to_the_rules_for_every_order() -> None:

@@ -117,7 +117,7 @@ def test_a_bots_card_names_the_rules_of_risk_in_its_way() -> None:
 def blocked(room: Room) -> list[str]:
     with room.reading() as reading:
         (bot,) = reading.rows.where(BotView)
-        return blockers(bot, room.desk(reading))
+        return blockers(bot, room.state(reading))
 
 
 # --- today's gain -----------------------------------------------------------------------------------------------------
@@ -125,7 +125,7 @@ def blocked(room: Room) -> list[str]:
 
 def gain(room: Room) -> str:
     with room.reading() as reading:
-        return decimal_text(standing_of(room.desk(reading)).gain_today)
+        return decimal_text(standing_of(room.state(reading)).gain_today)
 
 
 def test_todays_gain_is_that_of_positions_and_closings() -> None:

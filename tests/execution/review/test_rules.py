@@ -46,12 +46,12 @@ def answer(rule: Rule, room: Room, **changed: Any) -> RuleChecked:
             side=Side.BUY,
             price=Decimal(100),
             size=Size(Decimal(50), None),
-            account=room.desk(reading).first_account(),
+            account=room.state(reading).first_account(),
             venue_rules=RULES,
             signal=found[-1] if found else None,
-            standing=standing_of(room.desk(reading)),
+            standing=standing_of(room.state(reading)),
         )
-        return rule(replace(proposal, **changed), room.desk(reading))
+        return rule(replace(proposal, **changed), room.state(reading))
 
 
 def test_every_rule_answers_under_its_own_name() -> None:
@@ -330,7 +330,7 @@ def test_a_window_never_leaves_the_calendar() -> None:
     """The largest limit that can be stored gives a window that can still be added to a time."""
     room = new_room(order_lifetime_minutes="99999999999999999999")
     with room.reading() as reading:
-        assert room.desk(reading).window("order_lifetime_minutes") == LONGEST
+        assert room.state(reading).window("order_lifetime_minutes") == LONGEST
 
 
 def test_numbers_are_shown_exactly() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from execution.review import sizing
 from execution.review.sizing import Size, in_lots, signal_size, temperature, wanted_value
-from execution.review.state import Desk
+from execution.review.state import DecisionState
 from ledger.projections.book import MemoryBook
 from ledger.values import ZERO, Side
 from tests.support.events import SteppingClock
@@ -31,13 +31,13 @@ def room_of(cash: Decimal = ZERO, held: Decimal = ZERO, **limits_set: str) -> Ro
 
 def sized(room: Room, side: Side, price: Decimal, score: str = "0.5") -> Size:
     with room.reading() as reading:
-        desk = room.desk(reading)
-        return signal_size(side, wanted_value(Decimal(score), desk), price, BTC, ACCOUNT, RULES, desk)
+        state = room.state(reading)
+        return signal_size(side, wanted_value(Decimal(score), state), price, BTC, ACCOUNT, RULES, state)
 
 
-def asked(room: Room, question: Callable[[Desk], object]) -> object:
+def asked(room: Room, question: Callable[[DecisionState], object]) -> object:
     with room.reading() as reading:
-        return question(room.desk(reading))
+        return question(room.state(reading))
 
 
 @pytest.mark.parametrize(
@@ -58,15 +58,15 @@ def test_temperature_has_inclusive_lower_bounds(score: str, warmth: str, value: 
     """HOT from 0.30, WARM from 0.15, COOL from 0.05 of |score|, each bound included; size follows the temperature."""
     room = room_of()
 
-    assert asked(room, lambda desk: temperature(Decimal(score), desk)) == warmth
-    assert asked(room, lambda desk: wanted_value(Decimal(score), desk)) == Decimal(value)
+    assert asked(room, lambda state: temperature(Decimal(score), state)) == warmth
+    assert asked(room, lambda state: wanted_value(Decimal(score), state)) == Decimal(value)
 
 
 def test_no_trade_is_wanted_above_the_largest() -> None:
     """However hot the opinion, the wanted value stays at the largest trade."""
     room = room_of(base_trade="80")
 
-    assert asked(room, lambda desk: wanted_value(Decimal(1), desk)) == 100
+    assert asked(room, lambda state: wanted_value(Decimal(1), state)) == 100
 
 
 @given(money, prices, limits, limits)
@@ -125,17 +125,17 @@ def test_what_open_orders_may_take_is_not_spent_again() -> None:
     """Cash and coins that open orders may still need, fees included, are not available."""
     room = room_of(cash=Decimal(120), held=Decimal(1))
     with room.reading() as reading:
-        before = room.desk(reading).available(ACCOUNT, "USD", RULES.taker_fee)
+        before = room.state(reading).available(ACCOUNT, "USD", RULES.taker_fee)
     room.mark()
     service = room.service(ScriptedExchange((Script(states=("open",), told=((),)),)))
     room.request(service, market(quote="100"), 1)
     room.request(service, market(Side.SELL, base="0.75", limit="130"), 2)
 
     with room.reading() as reading:
-        desk = room.desk(reading)
+        state = room.state(reading)
         assert before == 120
-        assert desk.available(ACCOUNT, "USD", RULES.taker_fee) == 120 - Decimal("100.6")
-        assert desk.available(ACCOUNT, "BTC", RULES.taker_fee) == Decimal("0.25")
+        assert state.available(ACCOUNT, "USD", RULES.taker_fee) == 120 - Decimal("100.6")
+        assert state.available(ACCOUNT, "BTC", RULES.taker_fee) == Decimal("0.25")
     assert sized(room, Side.BUY, Decimal(100)).value == Decimal("19.28")
 
 
