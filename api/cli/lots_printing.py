@@ -1,7 +1,9 @@
 """`daybook lots`: the report of a file of trades or of a portfolio as JSON or as lines for people, which cut no digit."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Container, Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Final
@@ -14,10 +16,11 @@ from api.runtime.settings import Settings
 from api.runtime.stored_portfolio import stored_portfolio
 from ledger.imports.files import BadFile, read_trades
 from ledger.log.point_in_time import Cut
-from ledger.reports.lots import LotsReport, Names, Sell, Totals, View, lots_report, portfolio_lots_report
-from ledger.values import Quantity
+from ledger.reports.lots import LotSale, LotsReport, LotTotals, Names, View, lots_report, portfolio_lots_report
+from ledger.values import Quantity, decimal_text, time_text
 
 READ, UNREADABLE = 0, 1
+UNKNOWN: Final = "unknown"
 ORDERS: Final = {
     "fifo": "first in first out",
     "lifo": "last in first out",
@@ -56,58 +59,90 @@ def read_names(path: Path) -> Names:
 
 
 def _print(report: LotsReport, *, as_json: bool) -> None:
-    text = json.dumps(report, ensure_ascii=False, indent=2) if as_json else "\n".join(report_lines(report))
+    text = json.dumps(report_json(report), ensure_ascii=False, indent=2) if as_json else "\n".join(report_lines(report))
     click.echo(text)
-    for error in report["errors"]:
+    for error in report.errors:
         named = " ".join(part for part in (error["id"], error["instrument"]) if part)
         warn(f"{named}: {error['error']}" if named else error["error"])
 
 
+def report_json(report: LotsReport) -> dict[str, object]:
+    """The report as JSON values: decimals and times as text, an unknown cost as "unknown", fields at their default omitted.
+
+    With a holding period every match has a term, "unknown" where it cannot be determined.
+    """
+    kept = {"term"} if report.holding_period is not None else set()
+    parts = ("sells", "open_lots", "totals", "errors")
+    return {"method": report.method.value, **{name: _json_value(getattr(report, name), kept) for name in parts}}
+
+
+def _json_value(value: object, kept: Container[str]) -> object:
+    """The JSON form of one value; fields named in `kept` appear even at their default."""
+    match value:
+        case None:
+            return UNKNOWN
+        case Decimal():
+            return decimal_text(value)
+        case datetime():
+            return time_text(value)
+        case tuple():
+            return [_json_value(one, kept) for one in value]
+        case Mapping():
+            return {name: _json_value(one, kept) for name, one in value.items()}
+    if not is_dataclass(value):
+        return value
+    stated = ((field, getattr(value, field.name)) for field in fields(value))
+    return {
+        field.name: _json_value(found, kept) for field, found in stated if found != field.default or field.name in kept
+    }
+
+
 def report_lines(report: LotsReport) -> Iterator[str]:
     """The report, a number and its name to a line: nothing is cut or folded, however narrow the window is."""
-    yield f"Sales, {ORDERS[report['method']]}"
-    for sell in report["sells"]:
-        yield from _sell_lines(sell)
-    if not report["sells"]:
+    yield f"Sales, {ORDERS[report.method]}"
+    for sale in report.sells:
+        yield from _sale_lines(sale, terms=report.holding_period is not None)
+    if not report.sells:
         yield "  none"
     yield ""
     yield "Open lots"
-    for lot in report["open_lots"]:
-        yield f"  {lot['instrument']}  {'short ' if 'short' in lot else ''}lot {lot['lot_id']}"
-        yield from _figures(4, quantity=lot["quantity"], cost=lot["cost_basis"])
-    if not report["open_lots"]:
+    for lot in report.open_lots:
+        yield f"  {lot.instrument}  {'short ' if lot.short else ''}lot {lot.lot_id}"
+        yield from _figures(4, quantity=lot.quantity, cost=lot.cost_basis)
+    if not report.open_lots:
         yield "  none"
-    for instrument, total in report["totals"].items():
+    for instrument, total in report.totals.items():
         yield ""
         yield f"Total of {instrument}"
         yield from _total_lines(total)
 
 
-def _sell_lines(sell: Sell) -> Iterator[str]:
-    yield f"  {sell['instrument']}  {sell.get('kind', 'sale')} {sell['id']}  {sell['time']}"
-    yield from _figures(4, quantity=sell["quantity"], proceeds=sell["proceeds"], cost=sell["cost_basis"])
-    yield from _figures(4, realised=sell["realized_pnl"])
-    for match in sell["matches"]:
-        yield f"    from lot {match['lot_id']}"
-        yield from _figures(6, quantity=match["quantity"], proceeds=match["proceeds"], cost=match["cost_basis"])
-        yield from _figures(6, realised=match["realized_pnl"])
-        if "term" in match:
-            yield f"      {'term':<15}{match['term']:>30}"
-    if "unknown_cost_quantity" in sell:
+def _sale_lines(sale: LotSale, *, terms: bool) -> Iterator[str]:
+    yield f"  {sale.instrument}  {'sale' if sale.kind == 'trade' else sale.kind} {sale.id}  {time_text(sale.time)}"
+    yield from _figures(4, quantity=sale.quantity, proceeds=sale.proceeds, cost=sale.cost_basis)
+    yield from _figures(4, realised=sale.realized_pnl)
+    for match in sale.matches:
+        yield f"    from lot {match.lot_id}"
+        yield from _figures(6, quantity=match.quantity, proceeds=match.proceeds, cost=match.cost_basis)
+        yield from _figures(6, realised=match.realized_pnl)
+        if terms:
+            yield f"      {'term':<15}{match.term or UNKNOWN:>30}"
+    if sale.unknown_cost_quantity is not None:
         yield "    at a cost that is not known"
-        yield from _figures(6, quantity=sell["unknown_cost_quantity"], proceeds=sell["unknown_cost_proceeds"])
-    if "unmatched_quantity" in sell:
+        yield from _figures(6, quantity=sale.unknown_cost_quantity, proceeds=sale.unknown_cost_proceeds)
+    if sale.unmatched_quantity is not None:
         yield "    from no lot"
-        yield from _figures(6, quantity=sell["unmatched_quantity"], proceeds=sell["unmatched_proceeds"])
+        yield from _figures(6, quantity=sale.unmatched_quantity, proceeds=sale.unmatched_proceeds)
 
 
-def _total_lines(total: Totals) -> Iterator[str]:
-    yield from _figures(2, realised=total["realized_pnl"], fees=total["fees"])
-    yield from _figures(2, open_quantity=total["open_quantity"], open_cost=total["open_cost_basis"])
-    if "unknown_cost_quantity" in total:
-        yield from _figures(2, cost_unknown=total["unknown_cost_quantity"])
+def _total_lines(total: LotTotals) -> Iterator[str]:
+    yield from _figures(2, realised=total.realized_pnl, fees=total.fees)
+    yield from _figures(2, open_quantity=total.open_quantity, open_cost=total.open_cost_basis)
+    if total.unknown_cost_quantity is not None:
+        yield from _figures(2, cost_unknown=total.unknown_cost_quantity)
 
 
-def _figures(indent: int, **numbers: str) -> Iterator[str]:
+def _figures(indent: int, **numbers: Decimal | None) -> Iterator[str]:
     for name, number in numbers.items():
-        yield f"{' ' * indent}{name.replace('_', ' '):<15}{number:>30}"
+        text = UNKNOWN if number is None else decimal_text(number)
+        yield f"{' ' * indent}{name.replace('_', ' '):<15}{text:>30}"

@@ -1,23 +1,9 @@
 """The lots of a portfolio as they go out over HTTP: the report of `daybook lots`, with null for what is not known or not there."""
 
-from typing import Annotated
-
-from pydantic import BeforeValidator
-
 from api.http.schemas import Answer, Request
 from ledger.events.fields import Name
-from ledger.reports.lot_methods import Term as KnownTerm
-from ledger.reports.lots import UNKNOWN
+from ledger.reports.lot_methods import Term
 from ledger.values import Money, Quantity, UtcTime
-
-
-def _or_none(value: object) -> object:
-    return None if value == UNKNOWN else value
-
-
-Known = Annotated[Money | None, BeforeValidator(_or_none)]
-"""Money, or null where a cost is not known."""
-Term = Annotated[KnownTerm | None, BeforeValidator(_or_none)]
 
 
 class NamedLot(Request):
@@ -39,9 +25,9 @@ class LotMatchAnswer(Answer):
     lot_id: str
     quantity: Money
     proceeds: Money
-    cost_basis: Known
-    realized_pnl: Known
-    term: Term = None
+    cost_basis: Money | None
+    realized_pnl: Money | None
+    term: Term | None = None
 
 
 class LotSaleAnswer(Answer):
@@ -52,8 +38,8 @@ class LotSaleAnswer(Answer):
     time: UtcTime
     quantity: Money
     proceeds: Money
-    cost_basis: Known
-    realized_pnl: Known
+    cost_basis: Money | None
+    realized_pnl: Money | None
     matches: list[LotMatchAnswer]
     unmatched_quantity: Money | None = None
     unmatched_proceeds: Money | None = None
@@ -68,7 +54,7 @@ class OpenLotAnswer(Answer):
     lot_id: str
     instrument: str
     quantity: Money
-    cost_basis: Known
+    cost_basis: Money | None
     short: bool = False
 
 
@@ -77,7 +63,7 @@ class LotTotalsAnswer(Answer):
 
     realized_pnl: Money
     open_quantity: Money
-    open_cost_basis: Known
+    open_cost_basis: Money | None
     fees: Money
     unknown_cost_quantity: Money | None = None
 

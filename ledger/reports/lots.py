@@ -5,7 +5,8 @@ from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Final, Literal, NotRequired, TypedDict
+from operator import itemgetter
+from typing import Final, TypeVar
 from uuid import UUID
 
 from ledger.booking.lots import Leg, Lot, Match, UnmatchedDisposal
@@ -32,90 +33,96 @@ from ledger.reports.lot_methods import (
 )
 from ledger.reports.trade_names import trade_names
 from ledger.rows import Rows
-from ledger.values import ZERO, decimal_text, derived_id, time_text
+from ledger.values import ZERO, decimal_text, derived_id
 
 ACTOR: Final = "file"
 GIVEN: Final = ("trade", "fee", "expense")
 """The kinds of disposal that bring something; a withdrawal leaves at its cost."""
-UNKNOWN: Final = "unknown"
 Names = Mapping[str, Sequence[tuple[str, Decimal]]]
 """The lots that are to cover a sale: the sale's id, and ids of lots with quantities."""
+_Line = TypeVar("_Line")
 
 
-class MatchLine(TypedDict):
+@dataclass(frozen=True, slots=True)
+class LotMatch:
     """The part of a sale that one lot covered.
 
-    `cost_basis` and `realized_pnl` are "unknown" where the lot's cost is, and with it `term` unless an opening lot
-    states when it was acquired.
+    `cost_basis` and `realized_pnl` are None where the lot's cost is unknown. `term` is None without a holding period, and
+    where the cost is unknown unless an opening lot states when it was acquired.
     """
 
     lot_id: str
-    quantity: str
-    proceeds: str
-    cost_basis: str
-    realized_pnl: str
-    term: NotRequired[Term | Literal["unknown"]]
+    quantity: Decimal
+    proceeds: Decimal
+    cost_basis: Decimal | None
+    realized_pnl: Decimal | None
+    term: Term | None = None
 
 
-class Sell(TypedDict):
-    """A sale. `quantity` is all that was given (fees in the traded asset with it), matched and unmatched.
+@dataclass(frozen=True, slots=True)
+class LotSale:
+    """A sale, or a purchase that closed short lots.
 
-    `proceeds`, `cost_basis` and `realized_pnl` are of the matched part whose cost is known; `unmatched_*` and
-    `unknown_cost_*` appear with such parts, and where all of it is at an unknown cost, `cost_basis` and `realized_pnl`
-    are "unknown". A purchase that closes short lots stands here too. `kind` is why it went
-    out, where that was no trade: a fee in a third asset, or an expense.
+    `quantity` is the whole disposal (fees in the traded asset included), matched and unmatched. `proceeds`, `cost_basis`
+    and `realized_pnl` cover the matched part with a known cost; the last two are None where no matched lot has one.
+    `unknown_cost_*` and `unmatched_*` are None unless there is such a part. `kind` is the kind of disposal: `trade`, a
+    `fee` in a third asset, or an `expense`.
     """
 
     id: str
     instrument: str
-    time: str
-    quantity: str
-    proceeds: str
-    cost_basis: str
-    realized_pnl: str
-    matches: list[MatchLine]
-    unmatched_quantity: NotRequired[str]
-    unmatched_proceeds: NotRequired[str]
-    unknown_cost_quantity: NotRequired[str]
-    unknown_cost_proceeds: NotRequired[str]
-    kind: NotRequired[str]
+    time: datetime
+    quantity: Decimal
+    proceeds: Decimal
+    cost_basis: Decimal | None
+    realized_pnl: Decimal | None
+    matches: tuple[LotMatch, ...]
+    kind: str = "trade"
+    unknown_cost_quantity: Decimal | None = None
+    unknown_cost_proceeds: Decimal | None = None
+    unmatched_quantity: Decimal | None = None
+    unmatched_proceeds: Decimal | None = None
 
 
-class OpenLot(TypedDict):
-    """What is left of an acquisition; `cost_basis` is of that rest, or "unknown".
+@dataclass(frozen=True, slots=True)
+class OpenLot:
+    """The open part of a lot with its cost basis, None if unknown.
 
-    Of a `short` lot, `quantity` is what is owed and `cost_basis` what selling it brought.
+    Of a `short` lot, `quantity` is the units owed and `cost_basis` the proceeds of selling them.
     """
 
     lot_id: str
     instrument: str
-    quantity: str
-    cost_basis: str
-    short: NotRequired[bool]
+    quantity: Decimal
+    cost_basis: Decimal | None
+    short: bool = False
 
 
-class Totals(TypedDict):
-    """The sums of one instrument; disposals without a lot or a known cost are in none of them but the fees.
+@dataclass(frozen=True, slots=True)
+class LotTotals:
+    """The sums of one instrument. Disposals without a lot or a known cost count in `fees` alone; short lots count negative.
 
-    What is owed counts below 0. `open_cost_basis` is of the open lots whose cost is known, "unknown" where it is of none
-    of them; `unknown_cost_quantity` is that of the others, and there with them alone.
+    `open_cost_basis` covers the open lots with a known cost, None where there are only others; `unknown_cost_quantity` is
+    the quantity of those others, None without any.
     """
 
-    realized_pnl: str
-    open_quantity: str
-    open_cost_basis: str
-    fees: str
-    unknown_cost_quantity: NotRequired[str]
+    realized_pnl: Decimal
+    open_quantity: Decimal
+    open_cost_basis: Decimal | None
+    fees: Decimal
+    unknown_cost_quantity: Decimal | None = None
 
 
-class LotsReport(TypedDict):
-    """All figures are plain decimals as text, money in the quote currency of the instrument."""
+@dataclass(frozen=True, slots=True)
+class LotsReport:
+    """Sales and open lots in order of time, totals by instrument. Money is in the quote currency of the instrument."""
 
-    method: str
-    sells: list[Sell]
-    open_lots: list[OpenLot]
-    totals: dict[str, Totals]
-    errors: list[FileError]
+    method: Method
+    holding_period: int | None
+    sells: tuple[LotSale, ...]
+    open_lots: tuple[OpenLot, ...]
+    totals: Mapping[str, LotTotals]
+    errors: tuple[FileError, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,29 +201,29 @@ class _Book:
     opening: Container[tuple[int, int]]
 
 
-@dataclass(frozen=True, slots=True)
-class _Sale:
-    order: tuple[datetime, int]
-    line: Sell
-    error: FileError | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Rest:
-    order: tuple[datetime, int]
-    line: OpenLot
+_Order = tuple[datetime, int]
 
 
 def _report(books: Sequence[_Book], view: View, errors: Iterable[FileError]) -> LotsReport:
-    sells = sorted((sale for book in books for sale in _sells(book, view)), key=lambda sale: sale.order)
-    open_lots = sorted((lot for book in books for lot in _open_lots(book)), key=lambda lot: lot.order)
-    return {
-        "method": view.method.value,
-        "sells": [sale.line for sale in sells],
-        "open_lots": [lot.line for lot in open_lots],
-        "totals": {book.instrument: _totals(book) for book in books},
-        "errors": [*errors, *(sale.error for sale in sells if sale.error)],
-    }
+    sells = _in_order(sale for book in books for sale in _sells(book, view))
+    assets = {book.instrument: book.asset for book in books}
+    oversold = [
+        _oversold(sale, assets[sale.instrument], unmatched)
+        for sale in sells
+        if (unmatched := sale.unmatched_quantity) is not None
+    ]
+    return LotsReport(
+        method=view.method,
+        holding_period=view.holding_period,
+        sells=sells,
+        open_lots=_in_order(lot for book in books for lot in _open_lots(book)),
+        totals={book.instrument: _totals(book) for book in books},
+        errors=(*errors, *oversold),
+    )
+
+
+def _in_order(found: Iterable[tuple[_Order, _Line]]) -> tuple[_Line, ...]:
+    return tuple(line for _, line in sorted(found, key=itemgetter(0)))
 
 
 def _choices(names: Names, ids: Mapping[str, UUID]) -> Choices:
@@ -273,7 +280,7 @@ def _book_of(instrument: str, trades: Sequence[FileTrade], view: View, choices: 
         return _Book(instrument, pair.base, tuple(reading.rows.history(Leg, pair.base)), matched, named, ())
 
 
-def _sells(book: _Book, view: View) -> Iterator[_Sale]:
+def _sells(book: _Book, view: View) -> Iterator[tuple[_Order, LotSale]]:
     matches: dict[tuple[int, int], list[Match]] = defaultdict(list)
     for match in book.matched.matches:
         matches[match.closing_position, match.closing_leg].append(match)
@@ -282,87 +289,73 @@ def _sells(book: _Book, view: View) -> Iterator[_Sale]:
         place = (leg.position, leg.leg)
         sold = leg.quantity < 0 and leg.kind in GIVEN
         if sold or (place in matches and leg.kind != "withdrawal"):
-            yield _sale(book, view, leg, matches[place], unmatched.get(place))
+            order = (leg.occurred_at, book.named[leg.event_id].number)
+            yield order, _sale(book, view, leg, matches[place], unmatched.get(place))
 
 
-def _sale(book: _Book, view: View, leg: Leg, matches: Sequence[Match], unmatched: UnmatchedDisposal | None) -> _Sale:
-    named, sold = book.named[leg.event_id], abs(leg.quantity)
+def _sale(book: _Book, view: View, leg: Leg, matches: Sequence[Match], unmatched: UnmatchedDisposal | None) -> LotSale:
+    sold = abs(leg.quantity)
     known = [match for match in matches if match.cost_known]
-    none_known = bool(matches) and not known
-    line: Sell = {
-        "id": named.id,
-        "instrument": book.instrument,
-        "time": time_text(leg.occurred_at),
-        "quantity": decimal_text(sold),
-        "proceeds": decimal_text(sum((match.proceeds for match in known), ZERO)),
-        "cost_basis": UNKNOWN if none_known else decimal_text(sum((match.cost_basis for match in known), ZERO)),
-        "realized_pnl": UNKNOWN if none_known else decimal_text(sum((match.realized_pnl for match in known), ZERO)),
-        "matches": [_match_line(book, view, match) for match in matches],
-    }
-    if leg.kind != "trade":
-        line["kind"] = leg.kind
-    if len(known) < len(matches):
-        unknown = [match for match in matches if not match.cost_known]
-        line["unknown_cost_quantity"] = decimal_text(sum((match.quantity for match in unknown), ZERO))
-        line["unknown_cost_proceeds"] = decimal_text(sum((match.proceeds for match in unknown), ZERO))
-    if unmatched is None:
-        return _Sale((leg.occurred_at, named.number), line, None)
-    # Not the row's own quantity, which later splits have changed.
-    missing = sold - sum((match.quantity for match in matches), ZERO)
-    line["unmatched_quantity"] = decimal_text(missing)
-    line["unmatched_proceeds"] = decimal_text(unmatched.proceeds)
-    return _Sale((leg.occurred_at, named.number), line, _oversold(book, named.id, sold, missing))
+    unknown = [match for match in matches if not match.cost_known]
+    nothing_known = unknown and not known
+    return LotSale(
+        id=book.named[leg.event_id].id,
+        instrument=book.instrument,
+        time=leg.occurred_at,
+        quantity=sold,
+        proceeds=_sum(match.proceeds for match in known),
+        cost_basis=None if nothing_known else _sum(match.cost_basis for match in known),
+        realized_pnl=None if nothing_known else _sum(match.realized_pnl for match in known),
+        matches=tuple(_match(book, view, match) for match in matches),
+        kind=leg.kind,
+        unknown_cost_quantity=_sum(match.quantity for match in unknown) if unknown else None,
+        unknown_cost_proceeds=_sum(match.proceeds for match in unknown) if unknown else None,
+        # Not the row's own quantity, which later splits have changed.
+        unmatched_quantity=sold - _sum(match.quantity for match in matches) if unmatched else None,
+        unmatched_proceeds=unmatched.proceeds if unmatched else None,
+    )
 
 
-def _match_line(book: _Book, view: View, match: Match) -> MatchLine:
-    line: MatchLine = {
-        "lot_id": book.named[match.opening_event_id].id,
-        "quantity": decimal_text(match.quantity),
-        "proceeds": decimal_text(match.proceeds),
-        "cost_basis": decimal_text(match.cost_basis) if match.cost_known else UNKNOWN,
-        "realized_pnl": decimal_text(match.realized_pnl) if match.cost_known else UNKNOWN,
-    }
-    if view.holding_period is not None:
-        known = acquisition_known(match, book.opening)
-        line["term"] = term_of(match, view.holding_period) if known else "unknown"
-    return line
+def _match(book: _Book, view: View, match: Match) -> LotMatch:
+    period = view.holding_period
+    return LotMatch(
+        lot_id=book.named[match.opening_event_id].id,
+        quantity=match.quantity,
+        proceeds=match.proceeds,
+        cost_basis=match.cost_basis if match.cost_known else None,
+        realized_pnl=match.realized_pnl if match.cost_known else None,
+        term=term_of(match, period) if period is not None and acquisition_known(match, book.opening) else None,
+    )
 
 
-def _oversold(book: _Book, sale_id: str, quantity: Decimal, unmatched: Decimal) -> FileError:
-    sold, held, rest = (decimal_text(value) for value in (quantity, quantity - unmatched, unmatched))
-    sentence = f"sold {sold} {book.asset} when {held} was held: {rest} is unmatched and kept out of realised P&L"
-    return {"id": sale_id, "instrument": book.instrument, "error": sentence}
+def _oversold(sale: LotSale, asset: str, unmatched: Decimal) -> FileError:
+    sold, held, rest = (decimal_text(value) for value in (sale.quantity, sale.quantity - unmatched, unmatched))
+    sentence = f"sold {sold} {asset} when {held} was held: {rest} is unmatched and kept out of realised P&L"
+    return {"id": sale.id, "instrument": sale.instrument, "error": sentence}
 
 
-def _open_lots(book: _Book) -> Iterator[_Rest]:
+def _open_lots(book: _Book) -> Iterator[tuple[_Order, OpenLot]]:
     for lot in book.matched.open_lots:
-        named = book.named[lot.event_id]
-        line: OpenLot = {
-            "lot_id": named.id,
-            "instrument": book.instrument,
-            "quantity": decimal_text(lot.open_quantity),
-            "cost_basis": decimal_text(lot.open_cost) if lot.cost_known else UNKNOWN,
-        }
-        if lot.short:
-            line["short"] = True
-        yield _Rest((lot.opened_at, named.number), line)
+        named, cost = book.named[lot.event_id], lot.open_cost if lot.cost_known else None
+        yield (lot.opened_at, named.number), OpenLot(named.id, book.instrument, lot.open_quantity, cost, lot.short)
+
+
+def _totals(book: _Book) -> LotTotals:
+    lots = book.matched.open_lots
+    known = [lot for lot in lots if lot.cost_known]
+    unknown = [lot for lot in lots if not lot.cost_known]
+    return LotTotals(
+        realized_pnl=_sum(match.realized_pnl for match in book.matched.matches),
+        open_quantity=_sum(_signed(lot, lot.open_quantity) for lot in lots),
+        open_cost_basis=_sum(_signed(lot, lot.open_cost) for lot in known) if known or not lots else None,
+        fees=_sum(leg.fee for leg in book.legs),
+        unknown_cost_quantity=_sum(_signed(lot, lot.open_quantity) for lot in unknown) if unknown else None,
+    )
 
 
 def _signed(lot: Lot, value: Decimal) -> Decimal:
     return -value if lot.short else value
 
 
-def _totals(book: _Book) -> Totals:
-    lots = book.matched.open_lots
-    known = [lot for lot in lots if lot.cost_known]
-    cost = decimal_text(sum((_signed(lot, lot.open_cost) for lot in known), ZERO))
-    totals: Totals = {
-        "realized_pnl": decimal_text(sum((match.realized_pnl for match in book.matched.matches), ZERO)),
-        "open_quantity": decimal_text(sum((_signed(lot, lot.open_quantity) for lot in lots), ZERO)),
-        "open_cost_basis": cost if known or not lots else UNKNOWN,
-        "fees": decimal_text(sum((leg.fee for leg in book.legs), ZERO)),
-    }
-    if len(known) < len(lots):
-        unknown = sum((_signed(lot, lot.open_quantity) for lot in lots if not lot.cost_known), ZERO)
-        totals["unknown_cost_quantity"] = decimal_text(unknown)
-    return totals
+def _sum(values: Iterable[Decimal]) -> Decimal:
+    return sum(values, ZERO)

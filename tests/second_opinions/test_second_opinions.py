@@ -14,7 +14,7 @@ from typing import Any, Final
 import pytest
 
 from ledger.reports.lot_methods import Method
-from ledger.reports.lots import LotsReport, MatchLine, Sell, View, lots_report
+from ledger.reports.lots import LotMatch, LotSale, LotsReport, View, lots_report
 from tests.second_opinions.asking import ask
 from tests.support.lots_comparison import as_csv, near, read
 from tests.support.oracle import TradeRow, plain_rows
@@ -65,16 +65,16 @@ def test_rp2_finds_a_planted_difference(tmp_path: Path) -> None:
 def check_rp2(report: LotsReport, answer: Sequence[dict[str, Any]]) -> None:
     """RP2 takes 365 days for long, we more than 365: no two of the trades are 365 days apart to the second."""
     theirs = {(one["sell"], one["lot"]): one for one in answer}
-    found = {(sell["id"], match["lot_id"]): match for sell, match in matches_of(report)}
+    found = {(sell.id, match.lot_id): match for sell, match in matches_of(report)}
     assert set(found) == set(theirs)
     assert len(found) == len(answer)
     for pair, match in found.items():
         their = theirs[pair]
-        assert Fraction(match["quantity"]) == Fraction(their["quantity"])
-        assert near(match["proceeds"], Fraction(their["proceeds"]))
-        assert near(match["cost_basis"], Fraction(their["cost_basis"]))
-        assert near(match["realized_pnl"], Fraction(their["gain"]))
-        assert (match["term"] == "long") == their["long"]
+        assert Fraction(match.quantity) == Fraction(their["quantity"])
+        assert near(match.proceeds, Fraction(their["proceeds"]))
+        assert near(match.cost_basis, Fraction(their["cost_basis"]))
+        assert near(match.realized_pnl, Fraction(their["gain"]))
+        assert (match.term == "long") == their["long"]
 
 
 # --- beancount --------------------------------------------------------------------------------------------------------
@@ -143,25 +143,23 @@ def exact(number: Fraction) -> str:
 
 def check_beancount(report: LotsReport, answer: dict[str, Any]) -> None:
     assert answer["errors"] == []
-    found = [(sell["id"], match) for sell, match in matches_of(report)]
-    assert [(sale, match["lot_id"]) for sale, match in found] == [
-        (one["sell"], one["lot"]) for one in answer["matches"]
-    ]
+    found = [(sell.id, match) for sell, match in matches_of(report)]
+    assert [(sale, match.lot_id) for sale, match in found] == [(one["sell"], one["lot"]) for one in answer["matches"]]
     for (_, match), their in zip(found, answer["matches"], strict=True):
-        assert Fraction(match["quantity"]) == Fraction(their["quantity"])
-        assert near(match["cost_basis"], Fraction(their["cost_basis"]))
+        assert Fraction(match.quantity) == Fraction(their["quantity"])
+        assert near(match.cost_basis, Fraction(their["cost_basis"]))
     gains = {one["sell"]: Fraction(one["gain"]) for one in answer["gains"]}
-    assert set(gains) == {sell["id"] for sell in report["sells"]}
-    assert all(near(sell["realized_pnl"], gains[sell["id"]]) for sell in report["sells"])
+    assert set(gains) == {sell.id for sell in report.sells}
+    assert all(near(sell.realized_pnl, gains[sell.id]) for sell in report.sells)
     rest = {one["lot"]: one for one in answer["open"]}
-    assert set(rest) == {lot["lot_id"] for lot in report["open_lots"]}
-    for lot in report["open_lots"]:
-        quantity = Fraction(rest[lot["lot_id"]]["quantity"])
-        assert Fraction(lot["quantity"]) == quantity
-        assert near(lot["cost_basis"], quantity * Fraction(rest[lot["lot_id"]]["unit"]))
+    assert set(rest) == {lot.lot_id for lot in report.open_lots}
+    for lot in report.open_lots:
+        quantity = Fraction(rest[lot.lot_id]["quantity"])
+        assert Fraction(lot.quantity) == quantity
+        assert near(lot.cost_basis, quantity * Fraction(rest[lot.lot_id]["unit"]))
 
 
-def matches_of(report: LotsReport) -> Iterator[tuple[Sell, MatchLine]]:
-    for sell in report["sells"]:
-        for match in sell["matches"]:
+def matches_of(report: LotsReport) -> Iterator[tuple[LotSale, LotMatch]]:
+    for sell in report.sells:
+        for match in sell.matches:
             yield sell, match

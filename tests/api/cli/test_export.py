@@ -17,6 +17,7 @@ import pytest
 from click.testing import CliRunner
 
 from api.cli import cli
+from api.cli.lots_printing import report_json
 from ledger.booking.lots import Lot, Match
 from ledger.exports import parquet as parquet_export
 from ledger.exports.parquet import NoParquet, write_parquet
@@ -65,7 +66,7 @@ def home(
 
 def report(book: PostgresBook, story: Story, method: Method) -> Any:
     with book.reading(story.portfolio_id) as reading:
-        return json.loads(json.dumps(portfolio_lots_report(reading.rows, View(method))))
+        return report_json(portfolio_lots_report(reading.rows, View(method)))
 
 
 def test_the_lots_of_a_portfolio(home: Console, postgres_book: PostgresBook, story: Story) -> None:

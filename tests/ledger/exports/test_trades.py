@@ -115,11 +115,11 @@ def check_round_trip(found: list[TradeExecuted], minutes: list[int], folder: Pat
     told, book = lots_report(again), portfolio_lots_report(rows)
     for asset in ASSETS:
         product_id = f"{asset}-{BASE}"
-        assert [one for one in told["sells"] if one["instrument"] == product_id] == [
-            one for one in book["sells"] if one["instrument"] == product_id
+        assert [one for one in told.sells if one.instrument == product_id] == [
+            one for one in book.sells if one.instrument == product_id
         ]
-        assert [one for one in told["open_lots"] if one["instrument"] == product_id] == [
-            one for one in book["open_lots"] if one["instrument"] == product_id
+        assert [one for one in told.open_lots if one.instrument == product_id] == [
+            one for one in book.open_lots if one.instrument == product_id
         ]
     assert sum(one.event.side is Side.SELL for one in again.trades) == sum(one.side is Side.SELL for one in found)
     assert all(Fraction(decimal_text(one.event.quantity)) > 0 for one in again.trades)

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from fractions import Fraction
@@ -14,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from api.cli.lots_printing import report_json
 from ledger.booking.lots import Split
 from ledger.events import (
     AssetDeposited,
@@ -28,9 +30,9 @@ from ledger.log.envelope import NewEvent
 from ledger.reports import lot_methods as module
 from ledger.reports.gains import gains_report
 from ledger.reports.lot_methods import BadChoice, Matched, Method, matched_by
-from ledger.reports.lots import LotsReport, View, lots_report, portfolio_lots_report
+from ledger.reports.lots import LotsReport, LotTotals, View, lots_report, portfolio_lots_report
 from ledger.rows import key_of
-from ledger.values import Asset, Instrument, Side
+from ledger.values import Asset, Instrument, Side, decimal_text
 from tests.support.lots_comparison import as_csv, check_against_oracle, read, report_of
 from tests.support.oracle import TradeRow, plain_rows, random_rows, trade_rows
 from tests.support.random_lives import NOON, assets_of, lives, told_to_a_book
@@ -70,8 +72,9 @@ def trades(lines: Sequence[tuple[str, str, str, str]] = SALE) -> list[TradeRow]:
 
 def closed(report: LotsReport) -> str:
     """Each match as sale, lot and quantity."""
-    lines = [f"{sell['id']} {one['lot_id']} {one['quantity']}" for sell in report["sells"] for one in sell["matches"]]
-    return ", ".join(lines)
+    return ", ".join(
+        f"{sale.id} {one.lot_id} {decimal_text(one.quantity)}" for sale in report.sells for one in sale.matches
+    )
 
 
 def by_name(folder: Path, names: dict[str, list[tuple[str, Decimal]]]) -> LotsReport:
@@ -114,14 +117,14 @@ def test_fifo_as_a_view_is_the_book(rows: list[TradeRow], folder: Path) -> None:
 def test_no_method_changes_what_is_held(rows: list[TradeRow], folder: Path) -> None:
     """By every method the open quantity, the fees and gain less open cost are the same: only their split differs."""
     file = read(folder, json.dumps(rows))
-    book = lots_report(file)["totals"]
+    book = lots_report(file).totals
     for method in OTHERS:
-        for instrument, total in lots_report(file, View(method))["totals"].items():
-            assert (total["open_quantity"], total["fees"]) == (
-                book[instrument]["open_quantity"],
-                book[instrument]["fees"],
+        for instrument, total in lots_report(file, View(method)).totals.items():
+            assert (total.open_quantity, total.fees) == (
+                book[instrument].open_quantity,
+                book[instrument].fees,
             )
-            if Decimal(total["open_quantity"]) and not lots_report(file)["errors"]:
+            if total.open_quantity and not lots_report(file).errors:
                 assert gain_less_cost(total) == gain_less_cost(book[instrument])
 
 
@@ -145,7 +148,7 @@ def test_no_method_changes_what_any_life_leaves(facts: list[NewEvent], method: M
             assert open_units(other) == open_units(book)
             assert [one.quantity for one in other.unmatched] == [one.quantity for one in book.unmatched]
         report = portfolio_lots_report(rows, View(method))
-        assert set(report["totals"]) == {f"{one}-USD" for one in assets_of(rows)}
+        assert set(report.totals) == {f"{one}-USD" for one in assets_of(rows)}
 
 
 def test_a_split_does_not_change_which_lot_is_the_dearest() -> None:
@@ -188,7 +191,7 @@ def test_the_methods_choose_as_they_say(folder: Path) -> None:
     assert closed(report_of(folder, text, View(Method.LIFO))) == "s1 b3 1, s1 b2 0.5, s2 b2 0.5, s2 b1 0.5"
     assert closed(report_of(folder, text, View(Method.HIFO))) == "s1 b2 1, s1 b3 0.5, s2 b3 0.5, s2 b1 0.5"
     assert closed(named) == "s1 b3 0.25, s1 b2 0.75, s1 b1 0.5, s2 b1 0.5, s2 b2 0.25, s2 b3 0.25"
-    assert [sell["proceeds"] for sell in named["sells"]] == ["600", "400"]
+    assert [sell.proceeds for sell in named.sells] == [Decimal(600), Decimal(400)]
 
 
 @given(seed=st.integers(0, 10**6), data=st.data())
@@ -197,19 +200,17 @@ def test_named_lots_lose_no_digit(seed: int, data: st.DataObject, folder: Path) 
     rows = plain_rows(seed, 20)
     file = read(folder, as_csv(rows))
     lifo = lots_report(file, View(Method.LIFO))
-    names = {
-        sell["id"]: [(one["lot_id"], Decimal(one["quantity"])) for one in sell["matches"]] for sell in lifo["sells"]
-    }
+    names = {sell.id: [(one.lot_id, one.quantity) for one in sell.matches] for sell in lifo.sells}
 
     named = lots_report(file, View(Method.SPECIFIC, names))
 
-    assert {**named, "method": "lifo"} == lifo
+    assert replace(named, method=Method.LIFO) == lifo
     some = {sale: lots for sale, lots in names.items() if data.draw(st.booleans())}
     try:
         part = lots_report(file, View(Method.SPECIFIC, some))
     except BadChoice:  # FIFO may have closed what was named: that is said, never bent
         return
-    assert [sell["proceeds"] for sell in part["sells"]] == [sell["proceeds"] for sell in lifo["sells"]]
+    assert [sell.proceeds for sell in part.sells] == [sell.proceeds for sell in lifo.sells]
 
 
 @pytest.mark.parametrize(
@@ -244,9 +245,9 @@ def test_a_term_is_long_when_held_for_more_than_the_period(folder: Path) -> None
 
     report = report_of(folder, json.dumps(rows), View(holding_period=365))
 
-    assert [one.get("term") for sell in report["sells"] for one in sell["matches"]] == ["short", "long"]
+    assert [one.term for sell in report.sells for one in sell.matches] == ["short", "long"]
     plain = report_of(folder, json.dumps(rows))
-    assert not any("term" in one for sell in plain["sells"] for one in sell["matches"])
+    assert not any(one.term for sell in plain.sells for one in sell.matches)
 
 
 # --- planted bugs -----------------------------------------------------------------------------------------------------
@@ -314,11 +315,12 @@ def check_methods_of_many(folder: Path, method: Method) -> None:
 def check_the_book_is_fifo(rows: list[TradeRow], folder: Path) -> None:
     """SPECIFIC without any name is FIFO folded by `what_if` instead of read from the book."""
     file = read(folder, json.dumps(rows))
-    assert {**lots_report(file, View(Method.SPECIFIC)), "method": "fifo"} == lots_report(file)
+    assert replace(lots_report(file, View(Method.SPECIFIC)), method=Method.FIFO) == lots_report(file)
 
 
-def gain_less_cost(total: Any) -> Decimal:
-    return Decimal(total["realized_pnl"]) - Decimal(total["open_cost_basis"])
+def gain_less_cost(total: LotTotals) -> Decimal:
+    assert total.open_cost_basis is not None
+    return total.realized_pnl - total.open_cost_basis
 
 
 def open_units(matched: Matched) -> Decimal:
@@ -335,11 +337,11 @@ def test_named_lots_are_those_of_what_the_sale_gave() -> None:
     rows = told_to_a_book([_told(number, one) for number, one in enumerate(facts)])[0]
     by_id = {number: str(UUID(int=number)) for number in range(5)}
 
-    for lot, cost in ((2, "10"), (3, "20")):
+    for lot, cost in ((2, Decimal(10)), (3, Decimal(20))):
         names = {by_id[4]: [(by_id[lot], Decimal(1))]}
         report = portfolio_lots_report(rows, View(Method.SPECIFIC, names))
-        costs = {one["instrument"]: one["cost_basis"] for one in report["sells"]}
-        assert costs == {"ETH-USD": cost, "BNB-USD": "4.5"}
+        costs = {one.instrument: one.cost_basis for one in report.sells}
+        assert costs == {"ETH-USD": cost, "BNB-USD": Decimal("4.5")}
     for event, lot in ((4, 1), (2, 3)):
         with pytest.raises(BadChoice, match=by_id[event]):
             portfolio_lots_report(rows, View(Method.SPECIFIC, {by_id[event]: [(by_id[lot], Decimal("0.5"))]}))
@@ -359,15 +361,17 @@ def test_an_unknown_cost_is_no_cost_of_nothing() -> None:
     report = portfolio_lots_report(rows, View(holding_period=365))
     gains = {one.product_id: one for one in gains_report(rows).unknown}
 
-    sells = {one["instrument"]: one for one in report["sells"]}
-    for name, term in (("AAPL-USD", "unknown"), ("MSFT-USD", "short")):
-        assert (sells[name]["cost_basis"], sells[name]["realized_pnl"]) == ("unknown", "unknown")
-        assert report["totals"][name]["open_cost_basis"] == "unknown"
-        assert report["totals"][name]["unknown_cost_quantity"] == "1"
-        assert sells[name]["matches"][0]["term"] == term
-        assert (gains[name].term or "unknown", gains[name].acquired is None) == (term, term == "unknown")
-    assert (sells["TSLA-USD"]["unmatched_quantity"], gains["TSLA-USD"].quantity) == ("1", Decimal(1))
-    assert "sold 1 TSLA when 0 was held: 1 is unmatched" in report["errors"][0]["error"]
+    sells = {one.instrument: one for one in report.sells}
+    for name, term in (("AAPL-USD", None), ("MSFT-USD", "short")):
+        assert (sells[name].cost_basis, sells[name].realized_pnl) == (None, None)
+        assert report.totals[name].open_cost_basis is None
+        assert report.totals[name].unknown_cost_quantity == Decimal(1)
+        assert sells[name].matches[0].term == term
+        assert (gains[name].term, gains[name].acquired is None) == (term, term is None)
+    assert (sells["TSLA-USD"].unmatched_quantity, gains["TSLA-USD"].quantity) == (Decimal(1), Decimal(1))
+    printed = {one["instrument"]: one for one in json.loads(json.dumps(report_json(report)))["sells"]}
+    assert (printed["AAPL-USD"]["cost_basis"], printed["AAPL-USD"]["matches"][0]["term"]) == ("unknown", "unknown")
+    assert "sold 1 TSLA when 0 was held: 1 is unmatched" in report.errors[0]["error"]
 
 
 def _traded_pair(pair: str, side: Side, quantity: str, price: str, rate: str, *fees: Fee) -> TradeExecuted:

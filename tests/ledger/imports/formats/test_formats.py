@@ -23,7 +23,7 @@ from ledger.imports.formats.format import Ignored, decimal_of
 from ledger.imports.formats.registry import EXPORTS, export_of
 from ledger.imports.pending import Ready
 from ledger.reports.lots import lots_report
-from ledger.values import Asset, decimal_text, time_text
+from ledger.values import Asset, time_text
 
 SAMPLES: Final = Path(__file__).resolve().parents[3] / "samples" / "exports"
 PORTFOLIO: Final = UUID(int=7)
@@ -359,8 +359,8 @@ def test_lots_of_an_export() -> None:
     report = lots_report(file)
 
     assert file.unreadable == 0
-    assert report["totals"]["BTC-USD"]["realized_pnl"] == decimal_text(Decimal("677.28") - Decimal("629.24"))
-    assert [error["error"] for error in report["errors"]] == [
+    assert report.totals["BTC-USD"].realized_pnl == Decimal("677.28") - Decimal("629.24")
+    assert [error["error"] for error in report.errors] == [
         "1 row is not in this report: moved between accounts of one's own (pro withdrawal)",
         "2 rows are not in this report: no trade (deposit)",
         "1 row is not in this report: no trade (income)",
