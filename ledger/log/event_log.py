@@ -8,7 +8,8 @@ from uuid import UUID
 
 from ledger.errors import DaybookError
 from ledger.events import EVENTS, PortfolioOpened
-from ledger.log.envelope import Envelope, NewEvent, encode
+from ledger.log.encoding import EncodedEvent, check_batch, encoded
+from ledger.log.envelope import Envelope, NewEvent
 from ledger.log.hash_chain import Head, event_hash, genesis_hash
 from ledger.values import Clock
 
@@ -61,20 +62,21 @@ class MemoryLog:
     def append(
         self, portfolio_id: UUID, events: Sequence[NewEvent], expected_position: int | None = None
     ) -> list[Envelope]:
-        check_batch(events)
+        texts = [encoded(new) for new in events]
+        check_batch(texts)
         with self._lock:
             log = self._opened(portfolio_id, events)
             positions = self._positions.setdefault(portfolio_id, {})
-            fresh = [new for new in events if new.event_id not in positions]
-            for new in events if len(fresh) < len(events) else ():
-                at = positions.get(new.event_id)
-                if at is not None and not same_content(log[at - 1], new):
-                    raise Conflict(f"event {new.event_id} is already stored with other content")
+            fresh = [pair for pair in zip(events, texts, strict=True) if pair[0].event_id not in positions]
+            for event in texts if len(fresh) < len(events) else ():
+                at = positions.get(event.event_id)
+                if at is not None and not _same_content(log[at - 1], event):
+                    raise Conflict(f"event {event.event_id} is already stored with other content")
             if fresh and expected_position is not None and expected_position != len(log):
                 raise PositionConflict(f"expected position {expected_position}, but the log stands at {len(log)}")
             recorded_at = max(self._clock(), log[-1].recorded_at) if log else self._clock()
-            for new in fresh:
-                _extend(log, portfolio_id, new, recorded_at)
+            for new, event in fresh:
+                _extend(log, portfolio_id, new, event, recorded_at)
                 positions[new.event_id] = len(log)
             self._logs[portfolio_id] = log
             return [log[positions[new.event_id] - 1] for new in events]
@@ -106,50 +108,23 @@ class MemoryLog:
         return log
 
 
-class Named(Protocol):
-    """Anything that carries an event's id."""
-
-    @property
-    def event_id(self) -> UUID: ...
-
-
-def check_batch(events: Sequence[Named]) -> None:
-    """Raises ValueError when two events of one batch carry the same id."""
-    if len({new.event_id for new in events}) != len(events):
-        raise ValueError("two events of one batch carry the same id")
-
-
-def same_content(stored: Envelope, new: NewEvent) -> bool:
-    """Whether appending `new` again would store what is stored (the time of recording aside)."""
+def _same_content(stored: Envelope, event: EncodedEvent) -> bool:
+    """Whether appending `event` again would store what is stored (the time of recording aside)."""
     return (
-        stored.type == new.event.type
-        and stored.version == new.event.version
-        and stored.payload == encode(new.event)
-        and stored.occurred_at == new.occurred_at
-        and stored.actor == new.actor
-        and stored.metadata == new.metadata
+        stored.type == event.type
+        and stored.version == event.version
+        and stored.payload == event.payload
+        and stored.occurred_at == event.occurred_at
+        and stored.actor == event.actor
+        and stored.metadata == event.metadata
     )
 
 
-def _extend(log: list[Envelope], portfolio_id: UUID, new: NewEvent, recorded_at: datetime) -> None:
-    previous = log[-1].hash if log else genesis_hash(portfolio_id)
-    envelope = Envelope(
-        portfolio_id=portfolio_id,
-        position=len(log) + 1,
-        event_id=new.event_id,
-        type=new.event.type,
-        version=new.event.version,
-        occurred_at=new.occurred_at,
-        recorded_at=recorded_at,
-        actor=new.actor,
-        correlation_id=new.correlation_id,
-        causation_id=new.causation_id,
-        payload=encode(new.event),
-        metadata=new.metadata,
-        hash=b"",
-    )
+def _extend(log: list[Envelope], portfolio_id: UUID, new: NewEvent, event: EncodedEvent, recorded_at: datetime) -> None:
+    envelope = event.at(portfolio_id, len(log) + 1, recorded_at, b"")
     # Before anyone has seen it: the hash covers the rest, and the event is what decoding its own text would give again.
+    previous = log[-1].hash if log else genesis_hash(portfolio_id)
     object.__setattr__(envelope, "hash", event_hash(previous, envelope))
-    if EVENTS.get((new.event.type, new.event.version)) is type(new.event):
+    if EVENTS.get((event.type, event.version)) is type(new.event):
         envelope.__dict__["event"] = new.event
     log.append(envelope)

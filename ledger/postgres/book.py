@@ -10,7 +10,7 @@ from uuid import UUID
 import psycopg
 from sqlalchemy import Engine
 
-from ledger.log.encoding import EncodedEvent
+from ledger.log.encoding import EncodedEvent, encoded
 from ledger.log.envelope import Envelope, NewEvent
 from ledger.log.event_log import EventLog
 from ledger.postgres.log import Appended, PostgresLog, Raw, domain_errors, raw, read_stream, send_append
@@ -76,17 +76,14 @@ class PostgresBook:
             with self._engine.begin() as connection:
                 own = raw(connection)
                 appended, checkpoint = self._append(own, portfolio_id, events, expected_position)
-                new = sorted(
-                    (one for one in appended.envelopes if one.event_id in appended.new_ids),
-                    key=lambda one: one.position,
-                )
+                new = appended.envelopes(new=True)
                 if new:
                     kept = self._update_views(own, portfolio_id, new, kept, checkpoint)
                 if alongside is not None:
                     alongside(own)
             if kept is not None:
                 self._kept[portfolio_id] = kept
-            return appended.envelopes
+            return appended.envelopes()
 
     @contextmanager
     def reading(self, portfolio_id: UUID) -> Iterator["StoredReading"]:
@@ -109,8 +106,9 @@ class PostgresBook:
         self, connection: Raw, portfolio_id: UUID, events: Sequence[NewEvent], expected_position: int | None
     ) -> tuple[Appended, ViewCheckpoint]:
         """The append, where the views stand behind its lock, and the savepoint of the fold, in one trip to the server."""
+        texts = [encoded(new) for new in events]
         with connection.pipeline():
-            appended = send_append(connection, portfolio_id, events, expected_position, self._clock())
+            appended = send_append(connection, portfolio_id, texts, expected_position, self._clock())
             checkpoint = send_checkpoint(connection, portfolio_id)
             # A fold that fails may have failed in the database: what follows needs a transaction that is still alive.
             connection.execute("savepoint views")

@@ -4,23 +4,22 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import psycopg
-from psycopg.types.json import Jsonb
 from sqlalchemy import Connection, Engine
 
-from ledger.log.encoding import EncodedEvent, dumps, encoded, sent, sent_encoded
-from ledger.log.envelope import Envelope, NewEvent, encode
-from ledger.log.event_log import Conflict, NoSuchPortfolio, PositionConflict, check_batch
+from ledger.log.encoding import EncodedEvent, batch_text, check_batch, encoded
+from ledger.log.envelope import Envelope, NewEvent
+from ledger.log.event_log import Conflict, NoSuchPortfolio, PositionConflict
 from ledger.log.hash_chain import Head
 from ledger.log.point_in_time import OPENINGS, Cut
 from ledger.values import Clock
 
 Raw = psycopg.Connection[tuple[Any, ...]]
 
-_APPEND: Final = "select event_id, position, recorded_at, hash, appended from append_events(%s, %s, %s, %s)"
+_APPEND: Final = "select event_id, position, recorded_at, hash, appended from append_events(%s, %s, %s, %s::jsonb)"
 _APPEND_MANY: Final = (
     "select last_position, recorded_at, hashes from append_many(%b::uuid, %b::bigint, %b::timestamptz, %b::uuid[],"
     " %b::text[], %b::smallint[], %b::timestamptz[], %b::text[], %b::uuid[], %b::uuid[], %b::text[], %b::text[])"
@@ -32,12 +31,35 @@ COLUMNS: Final = (
 _PAGE: Final = 5000
 
 
+class _Stored(NamedTuple):
+    """Where an event is stored, and whether this append stored it."""
+
+    position: int
+    recorded_at: datetime
+    hash: bytes
+    new: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Appended:
-    """What an append gave: the envelopes in the order asked for, and the ids of those that are new."""
+    """What an append did with each of its events, in the order given."""
 
-    envelopes: list[Envelope]
-    new_ids: frozenset[UUID]
+    portfolio_id: UUID
+    events: Sequence[EncodedEvent]
+    stored: Sequence[_Stored]
+
+    @property
+    def new(self) -> int:
+        """How many of the events were not in the log before."""
+        return sum(one.new for one in self.stored)
+
+    def envelopes(self, *, new: bool = False) -> list[Envelope]:
+        """The envelopes of all events, or of the new ones only."""
+        return [
+            event.at(self.portfolio_id, one.position, one.recorded_at, one.hash)
+            for event, one in zip(self.events, self.stored, strict=True)
+            if one.new or not new
+        ]
 
 
 class PostgresLog:
@@ -50,8 +72,7 @@ class PostgresLog:
     def append(
         self, portfolio_id: UUID, events: Sequence[NewEvent], expected_position: int | None = None
     ) -> list[Envelope]:
-        with domain_errors(), self._engine.begin() as connection:
-            return append_in(raw(connection), portfolio_id, events, expected_position, self._clock()).envelopes
+        return self._append(portfolio_id, [encoded(new) for new in events], expected_position).envelopes()
 
     def append_encoded(
         self, portfolio_id: UUID, events: Sequence[EncodedEvent], expected_position: int | None = None
@@ -60,14 +81,11 @@ class PostgresLog:
 
         The texts are not read here: an event that is not what its type promises is stored and stops the views at it.
         """
-        check_batch(events)
+        return self._append(portfolio_id, events, expected_position).new
+
+    def _append(self, portfolio_id: UUID, events: Sequence[EncodedEvent], expected_position: int | None) -> Appended:
         with domain_errors(), self._engine.begin() as connection:
-            own, recorded_at = raw(connection), self._clock()
-            if append_many(own, portfolio_id, events, expected_position, recorded_at) is not None:
-                return len(events)
-            batch = [sent_encoded(ordinal, event) for ordinal, event in enumerate(events)]
-            cursor = own.execute(_APPEND, (portfolio_id, expected_position, recorded_at, Jsonb(batch, dumps=dumps)))
-            return sum(1 for row in cursor if row[4])
+            return append_in(raw(connection), portfolio_id, events, expected_position, self._clock())
 
     def read(self, portfolio_id: UUID, after: int = 0, limit: int | None = None) -> Iterator[Envelope]:
         left = limit
@@ -92,31 +110,21 @@ class PostgresLog:
 def append_in(
     connection: Raw,
     portfolio_id: UUID,
-    events: Sequence[NewEvent],
+    events: Sequence[EncodedEvent],
     expected_position: int | None,
     recorded_at: datetime,
 ) -> Appended:
     """As `EventLog.append`, inside the caller's transaction; the portfolio's head stays locked until it ends."""
     if len(events) >= MANY:
         check_batch(events)
-        texts = [encoded(new) for new in events]
-        stored = append_many(connection, portfolio_id, texts, expected_position, recorded_at)
-        if stored is not None:
-            return _all_new(portfolio_id, events, texts, stored)
+        appended = append_many(connection, portfolio_id, events, expected_position, recorded_at)
+        if appended is not None:
+            return appended
     return send_append(connection, portfolio_id, events, expected_position, recorded_at)()
 
 
 MANY: Final = 20
 """From so many events on a batch goes the quick road first: below, the shorter statement wins."""
-
-
-@dataclass(frozen=True, slots=True)
-class StoredMany:
-    """Where a batch of new events was stored: the position of its last one, the time of recording, and all hashes."""
-
-    last_position: int
-    recorded_at: datetime
-    hashes: list[bytes]
 
 
 def append_many(
@@ -125,7 +133,7 @@ def append_many(
     events: Sequence[EncodedEvent],
     expected_position: int | None,
     recorded_at: datetime,
-) -> StoredMany | None:
+) -> Appended | None:
     """Stores the events if all of them are new and the log stands where it is expected; else nothing, and None.
 
     None says only that the quick road does not know the case: ask the other one, in the same transaction. The
@@ -135,27 +143,28 @@ def append_many(
     row = connection.execute(
         _APPEND_MANY, (portfolio_id, expected_position, recorded_at, *columns), binary=True
     ).fetchone()
-    return None if row is None else StoredMany(row[0], row[1], row[2])
+    if row is None:
+        return None
+    last, recorded_at, hashes = row
+    first = last - len(events) + 1
+    stored = [_Stored(first + index, recorded_at, bytes(hash_), new=True) for index, hash_ in enumerate(hashes)]
+    return Appended(portfolio_id, events, stored)
 
 
 def send_append(
     connection: Raw,
     portfolio_id: UUID,
-    events: Sequence[NewEvent],
+    events: Sequence[EncodedEvent],
     expected_position: int | None,
     recorded_at: datetime,
 ) -> Callable[[], Appended]:
     """Sends the append; calling what is returned gives its result. In a pipeline more can be sent in between."""
     check_batch(events)
-    payloads = [encode(new.event) for new in events]
-    batch = [sent(ordinal, new, payload) for ordinal, (new, payload) in enumerate(zip(events, payloads, strict=True))]
-    cursor = connection.execute(_APPEND, (portfolio_id, expected_position, recorded_at, Jsonb(batch, dumps=dumps)))
+    cursor = connection.execute(_APPEND, (portfolio_id, expected_position, recorded_at, batch_text(events)))
 
     def received() -> Appended:
-        stored = {row[0]: row for row in cursor}
-        pairs = zip(events, payloads, strict=True)
-        envelopes = [_envelope_of(portfolio_id, new, payload, stored[new.event_id]) for new, payload in pairs]
-        return Appended(envelopes, frozenset(row[0] for row in stored.values() if row[4]))
+        stored = {row[0]: _Stored(row[1], row[2], bytes(row[3]), new=row[4]) for row in cursor}
+        return Appended(portfolio_id, events, [stored[event.event_id] for event in events])
 
     return received
 
@@ -332,35 +341,6 @@ def domain_errors() -> Iterator[None]:
 
 def _message(error: psycopg.Error) -> str:
     return str(error.diag.message_primary)
-
-
-def _all_new(
-    portfolio_id: UUID, events: Sequence[NewEvent], texts: Sequence[EncodedEvent], stored: StoredMany
-) -> Appended:
-    first = stored.last_position - len(events) + 1
-    envelopes = [
-        _envelope_of(portfolio_id, new, one.payload, (new.event_id, first + place, stored.recorded_at, link))
-        for place, (new, one, link) in enumerate(zip(events, texts, stored.hashes, strict=True))
-    ]
-    return Appended(envelopes, frozenset(new.event_id for new in events))
-
-
-def _envelope_of(portfolio_id: UUID, new: NewEvent, payload: str, row: tuple[Any, ...]) -> Envelope:
-    return Envelope(
-        portfolio_id=portfolio_id,
-        position=row[1],
-        event_id=new.event_id,
-        type=new.event.type,
-        version=new.event.version,
-        occurred_at=new.occurred_at,
-        recorded_at=row[2],
-        actor=new.actor,
-        correlation_id=new.correlation_id,
-        causation_id=new.causation_id,
-        payload=payload,
-        metadata=new.metadata,
-        hash=bytes(row[3]),
-    )
 
 
 def stored(row: tuple[Any, ...]) -> Envelope:

@@ -472,13 +472,13 @@ def test_an_append_rolled_back_leaves_no_hole(database_url: str, engine: Engine,
     given_up, kept = halted(story, "given up"), halted(story, "kept")
     with ThreadPoolExecutor(1) as pool:
         with engine.connect() as connection:
-            lost = append_in(raw(connection), story.portfolio_id, [given_up], None, START)
+            lost = append_in(raw(connection), story.portfolio_id, [encoded(given_up)], None, START)
             waiting = pool.submit(log.append, story.portfolio_id, [kept])
             wait_until_blocked(database_url, waiting)
             raw(connection).rollback()
         answer = waiting.result()
 
-    assert [one.position for one in lost.envelopes] == [4]
+    assert [one.position for one in lost.envelopes()] == [4]
     assert [one.position for one in answer] == [4]
     assert [one.event_id for one in stored(log, story.portfolio_id)][3:] == [kept.event_id]
 
