@@ -19,7 +19,7 @@ from bench.figures import Figure, print_figures
 from bench.ledger_speed import measure_ledger
 from bench.legacy import measure_legacy
 from bench.orders import measure_orders
-from bench.past_cuts import measure_past
+from bench.point_in_time import measure_point_in_time
 from bench.raw_limits import measure_raw_limits
 from ledger.postgres.database import connected
 from ledger.postgres.embedded import embedded_postgres
@@ -48,7 +48,7 @@ def main() -> None:
             limits = measure_raw_limits(url, events)
             figures += limits.figures
             figures += measure_ledger(engine, limits, events)
-            figures += measure_past(engine, events)
+            figures += measure_point_in_time(engine, events)
             figures += measure_legacy(engine, chosen.legacy)
             figures += measure_orders(engine, SIGNALS, limits.commits)
     print_figures(figures)

@@ -21,7 +21,7 @@ from api.cli.sweep import compare, sweep, walk_forward
 from api.cli.venue import venue
 from api.cli.webhook import webhook
 from api.runtime.settings import load_settings
-from ledger.log.point_in_time import Cut
+from ledger.log.point_in_time import PointInTime
 
 click.rich_click.TEXT_MARKUP = "rich"
 
@@ -74,7 +74,7 @@ def replay(
     rebuild: bool,
     portfolio: str | None,
     checkpoint: Path | None,
-    past: Cut,
+    past: PointInTime,
     thorough: bool,
     workers: int,
     executor: str | None,
@@ -135,7 +135,7 @@ def checkpoint(file: Path) -> None:
 def lots(
     file: Path | None,
     portfolio: str | None,
-    past: Cut,
+    past: PointInTime,
     base: str,
     method: str,
     specific: Path | None,

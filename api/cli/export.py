@@ -6,7 +6,7 @@ import rich_click as click
 
 from api.cli.options import DAYS, IN_PORTFOLIO, METHODS, at_any_time, month_and_day, one_sentence
 from api.runtime.settings import load_settings
-from ledger.log.point_in_time import Cut
+from ledger.log.point_in_time import PointInTime
 
 
 @click.group()
@@ -40,7 +40,7 @@ def events(file: Path, portfolio: str | None) -> None:
 @IN_PORTFOLIO
 @at_any_time
 @one_sentence
-def trades(file: Path, portfolio: str, past: Cut) -> None:
+def trades(file: Path, portfolio: str, past: PointInTime) -> None:
     """Write the trades as a CSV file that daybook lots can read. Reversed trades are left out.
 
     Exit codes: 0 done, 1 failure, 2 usage.
@@ -57,7 +57,7 @@ def trades(file: Path, portfolio: str, past: Cut) -> None:
 @IN_PORTFOLIO
 @at_any_time
 @one_sentence
-def export_lots(file: Path, portfolio: str, past: Cut) -> None:
+def export_lots(file: Path, portfolio: str, past: PointInTime) -> None:
     """Write all lots, open and closed, as CSV.
 
     Exit codes: 0 done, 1 failure, 2 usage.
@@ -90,7 +90,7 @@ def export_lots(file: Path, portfolio: str, past: Cut) -> None:
 def gains(
     file: Path,
     portfolio: str,
-    past: Cut,
+    past: PointInTime,
     year: int | None,
     year_start: tuple[int, int],
     method: str,
@@ -115,7 +115,7 @@ def gains(
 @IN_PORTFOLIO
 @at_any_time
 @one_sentence
-def beancount(file: Path, portfolio: str, past: Cut) -> None:
+def beancount(file: Path, portfolio: str, past: PointInTime) -> None:
     """Write the portfolio as a ledger for beancount 3, with the same lots and gains.
 
     Exit codes: 0 done, 1 failure, 2 usage.
@@ -139,7 +139,7 @@ def beancount(file: Path, portfolio: str, past: Cut) -> None:
     help="What to write.",
 )
 @one_sentence
-def parquet(file: Path, portfolio: str, past: Cut, table: str) -> None:
+def parquet(file: Path, portfolio: str, past: PointInTime, table: str) -> None:
     """Write trades, lots or matches as Parquet. Needs the extra daybook\\[parquet].
 
     Exit codes: 0 done, 1 failure, 2 usage.

@@ -11,7 +11,7 @@ from api.cli.options import one_sentence
 from api.http.scopes import SCOPES, Scope
 from api.runtime.keys import Keys, installation_key, state_of
 from api.runtime.settings import Settings, load_settings, usable_folder
-from ledger.postgres.api_keys import StoredKey, all_keys
+from ledger.postgres.api_keys import ApiKeyRecord, read_api_keys
 from ledger.postgres.book import PostgresBook
 from ledger.postgres.database import open_database
 from ledger.values import system_clock, time_text
@@ -68,7 +68,7 @@ def list_keys(as_json: bool) -> None:
     Example: daybook key list --json
     """
     with installation(load_settings()) as (book, _), book.transaction() as connection:
-        found = all_keys(connection)
+        found = read_api_keys(connection)
     if as_json:
         click.echo(json.dumps([_told(one) for one in found], ensure_ascii=False, indent=2))
         return
@@ -94,7 +94,7 @@ def revoke(key_id: str) -> None:
     click.echo(f"{ended.key_id}, a key of {ended.name}, is {state_of(ended, system_clock())}.")
 
 
-def _told(one: StoredKey) -> dict[str, object]:
+def _told(one: ApiKeyRecord) -> dict[str, object]:
     return {
         "key_id": one.key_id,
         "name": one.name,

@@ -15,7 +15,7 @@ from api.cli.options import warn
 from api.runtime.settings import Settings
 from api.runtime.stored_portfolio import stored_portfolio
 from ledger.imports.files import BadFile, read_trades
-from ledger.log.point_in_time import Cut
+from ledger.log.point_in_time import PointInTime
 from ledger.reports.lots import LotSale, LotsReport, LotTotals, Names, View, lots_report, portfolio_lots_report
 from ledger.values import Quantity, decimal_text, time_text
 
@@ -37,7 +37,7 @@ def print_lots(path: Path, base: str, view: View, *, as_json: bool) -> int:
     return UNREADABLE if trade_file.unreadable else READ
 
 
-def print_portfolio_lots(settings: Settings, portfolio: str, past: Cut, view: View, *, as_json: bool) -> int:
+def print_portfolio_lots(settings: Settings, portfolio: str, past: PointInTime, view: View, *, as_json: bool) -> int:
     """The same of a stored portfolio. Raises BadChoice and what opening the portfolio raises."""
     with stored_portfolio(settings, portfolio, past) as reading:
         report = portfolio_lots_report(reading.rows, view)

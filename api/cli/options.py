@@ -10,7 +10,7 @@ from typing import Final, NoReturn, ParamSpec
 
 import rich_click as click
 
-from ledger.log.point_in_time import Cut
+from ledger.log.point_in_time import PointInTime
 from ledger.values import Asset, utc_time
 
 P = ParamSpec("P")
@@ -91,6 +91,6 @@ def at_any_time(command: Callable[..., None]) -> Callable[..., None]:
     @click.option("--known-at", metavar="TIME", callback=moment, help="As far as it was recorded by then.")
     @wraps(command)
     def run(*args: object, as_of: datetime | None, known_at: datetime | None, **kwargs: object) -> None:
-        command(*args, past=Cut(as_of, known_at), **kwargs)
+        command(*args, past=PointInTime(as_of, known_at), **kwargs)
 
     return run

@@ -4,7 +4,7 @@ import rich_click as click
 
 from api.cli.options import IN_PORTFOLIO, at_any_time, one_sentence
 from api.runtime.settings import load_settings
-from ledger.log.point_in_time import Cut
+from ledger.log.point_in_time import PointInTime
 
 
 @click.command()
@@ -14,7 +14,7 @@ from ledger.log.point_in_time import Cut
     "--json", "as_json", is_flag=True, help="Print one JSON object: that of GET /api/v1/portfolio/performance."
 )
 @one_sentence
-def performance(portfolio: str, past: Cut, as_json: bool) -> None:
+def performance(portfolio: str, past: PointInTime, as_json: bool) -> None:
     """Returns, risk and trading figures of a portfolio's whole life, computed from its log.
 
     docs/performance.md defines each figure; one that is undefined or unknown is none. Exit codes: 0 done, 1 failure, 2 usage.

@@ -7,10 +7,10 @@ import click
 from api.http.performance_schemas import PerformanceAnswer, performance_answer
 from api.runtime.settings import Settings
 from api.runtime.stored_portfolio import stored_portfolio
-from ledger.log.point_in_time import Cut
+from ledger.log.point_in_time import PointInTime
 
 
-def print_performance(settings: Settings, portfolio: str, past: Cut, *, as_json: bool) -> None:
+def print_performance(settings: Settings, portfolio: str, past: PointInTime, *, as_json: bool) -> None:
     """Prints what `GET /api/v1/portfolio/performance` answers. Raises what opening the portfolio raises."""
     with stored_portfolio(settings, portfolio, past) as reading:
         answer = performance_answer(reading, past)

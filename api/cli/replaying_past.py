@@ -10,7 +10,7 @@ import click
 
 from api.cli.replaying import exit_code, named_portfolios, print_verdict, progress_bar, summary_of
 from api.runtime.settings import BadSettings, Settings, usable_folder
-from ledger.log.point_in_time import Cut
+from ledger.log.point_in_time import PointInTime
 from ledger.postgres.database import open_database
 from ledger.projections.valuation import Valuation, Worth
 from ledger.replay.history import ReplayAt, replay_at
@@ -18,7 +18,7 @@ from ledger.replay.verify import all_portfolios, count_events
 from ledger.values import decimal_text, time_text
 
 
-def run_replay_at(settings: Settings, cut: Cut, *, portfolio: str | None, as_json: bool) -> int:
+def run_replay_at(settings: Settings, point: PointInTime, *, portfolio: str | None, as_json: bool) -> int:
     """Replays all portfolios or one at the cut, prints what they were worth then, and returns the exit code.
 
     The chain and the identities are proven; stored views are of now, so they are not compared. Raises
@@ -31,11 +31,11 @@ def run_replay_at(settings: Settings, cut: Cut, *, portfolio: str | None, as_jso
         if portfolio is not None and not chosen:
             raise BadSettings(f"there is no portfolio called {portfolio!r}: daybook replay lists them")
         with progress_bar(count_events(engine, chosen), shown=not as_json) as advance:
-            found = [replay_at(engine, portfolio_id, cut, advance) for portfolio_id in chosen]
+            found = [replay_at(engine, portfolio_id, point, advance) for portfolio_id in chosen]
     results = [one.replay for one in found]
     summary = summary_of(results, [], time.monotonic() - started)
     if as_json:
-        click.echo(json.dumps({**_times(cut), **summary, "state": [_state(one) for one in found]}, indent=2))
+        click.echo(json.dumps({**_times(point), **summary, "state": [_state(one) for one in found]}, indent=2))
     else:
         for one in found:
             _print_state(one)
@@ -43,8 +43,8 @@ def run_replay_at(settings: Settings, cut: Cut, *, portfolio: str | None, as_jso
     return exit_code(results, [])
 
 
-def _times(cut: Cut) -> dict[str, str | None]:
-    return {"as_of": _text(cut.as_of), "known_at": _text(cut.known_at)}
+def _times(point: PointInTime) -> dict[str, str | None]:
+    return {"as_of": _text(point.as_of), "known_at": _text(point.known_at)}
 
 
 def _state(one: ReplayAt) -> dict[str, object]:

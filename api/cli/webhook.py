@@ -10,8 +10,8 @@ from api.cli.keys import installation
 from api.cli.options import one_sentence
 from api.http.webhook_templates import TEMPLATES
 from api.runtime.settings import load_settings
-from ledger.postgres.api_keys import StoredWebhook, all_webhooks
 from ledger.postgres.book import PostgresBook
+from ledger.postgres.webhooks import WebhookRecord, read_webhooks
 from ledger.values import Instrument, system_clock, time_text
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def list_webhooks(as_json: bool) -> None:
     Example: daybook webhook list --json
     """
     with installation(load_settings()) as (book, _), book.transaction() as connection:
-        found = [_told(one) for one in all_webhooks(connection)]
+        found = [_told(one) for one in read_webhooks(connection)]
     if as_json:
         click.echo(json.dumps(found, ensure_ascii=False, indent=2))
         return
@@ -139,7 +139,7 @@ def remove(name: str) -> None:
     click.echo(f"There is no webhook {name} any more.")
 
 
-def _told(one: StoredWebhook) -> dict[str, object]:
+def _told(one: WebhookRecord) -> dict[str, object]:
     return {
         "name": one.name,
         "template": one.template,

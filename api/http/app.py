@@ -21,7 +21,7 @@ from api.http.commands import Commands
 from api.http.errors import ERRORS
 from api.http.hosts import LocalHostsOnly
 from api.http.openapi import OpenApiDocument
-from api.http.reading import POSITION, cut_of
+from api.http.reading import POSITION, point_in_time_of
 from api.http.routes.bots import BotController
 from api.http.routes.entries import AccountController, EntryController
 from api.http.routes.exits import ExitController
@@ -88,7 +88,7 @@ def create_app(system: System, scheduler: Scheduler, fill_patience_s: float = FI
         "/",
         route_handlers=OWNED,
         guards=[by_scope],
-        dependencies={"past": Provide(cut_of, sync_to_thread=False)},
+        dependencies={"past": Provide(point_in_time_of, sync_to_thread=False)},
         security=[{"owner": []}],
     )
     return Litestar(

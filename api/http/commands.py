@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from api.http.errors import Problem
 from ledger.log.envelope import canonical_json
 from ledger.postgres.book import PostgresBook
-from ledger.postgres.idempotency import Command, answer_command, claim_command, command_record
+from ledger.postgres.idempotency import IdempotentRequest, answer_request, claim_request, request_record
 from ledger.postgres.log import Raw
 from ledger.values import Clock, derived_id
 
@@ -29,7 +29,7 @@ class Running:
     """A command that is being done: `claim` is written with its events, ids derive from its key."""
 
     portfolio_id: UUID
-    command: Command
+    command: IdempotentRequest
     claim: Callable[[Raw], None]
 
     def event_id(self, number: int = 0) -> UUID:
@@ -68,33 +68,33 @@ class Commands:
         assert key is not None
         path, body = request
         text = canonical_json([path, body.model_dump(mode="json") if body else None])
-        command = Command(key, hashlib.sha256(text.encode()).hexdigest())
+        command = IdempotentRequest(key, hashlib.sha256(text.encode()).hexdigest())
         with self._only_one(portfolio_id, key):
             return self._run(portfolio_id, command, act, answer, status)
 
     def _run(
         self,
         portfolio_id: UUID,
-        command: Command,
+        command: IdempotentRequest,
         act: Callable[[Running], None],
         answer: Callable[[Running], BaseModel],
         status: int,
     ) -> Response[Any]:
         with self._book.transaction() as connection:
-            known = command_record(connection, portfolio_id, command.idempotency_key)
+            known = request_record(connection, portfolio_id, command.idempotency_key)
         if known is not None and known.request_hash != command.request_hash:
             detail = "this Idempotency-Key was used for another request: send a new key with a new request"
             raise Problem(422, "idempotency-key-reused", detail)
         if known is not None and known.answer is not None and known.status is not None:
             return _json(known.answer, known.status)
         running = Running(
-            portfolio_id, command, lambda connection: claim_command(connection, portfolio_id, command, self._clock)
+            portfolio_id, command, lambda connection: claim_request(connection, portfolio_id, command, self._clock)
         )
         if known is None:
             act(running)
         text = answer(running).model_dump_json()
         with self._book.transaction() as connection:
-            answer_command(connection, portfolio_id, command, status, text, self._clock)
+            answer_request(connection, portfolio_id, command, status, text, self._clock)
         return _json(text, status)
 
     def _only_one(self, portfolio_id: UUID, key: str) -> "_Slot":

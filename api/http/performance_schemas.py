@@ -9,7 +9,7 @@ from uuid import UUID
 from pydantic import BeforeValidator, PlainSerializer
 
 from api.http.schemas import Answer
-from ledger.log.point_in_time import Cut
+from ledger.log.point_in_time import PointInTime
 from ledger.postgres.book import StoredReading
 from ledger.replay.history import events_at
 from ledger.reports.attribution import Grouping
@@ -148,7 +148,7 @@ class PerformanceAnswer(Answer):
 
 
 def performance_answer(
-    reading: StoredReading, past: Cut, *, periods_per_year: Decimal = DAYS_A_YEAR, risk_free: Decimal = ZERO
+    reading: StoredReading, past: PointInTime, *, periods_per_year: Decimal = DAYS_A_YEAR, risk_free: Decimal = ZERO
 ) -> PerformanceAnswer:
     """The figures of the reading, which was made at `past`. Raises what `performance_of` raises."""
     found = performance_of(

@@ -14,7 +14,7 @@ from api.http.commands import Commands
 from api.http.errors import Problem
 from api.http.schemas import EventAnswer
 from api.runtime.wiring import System
-from ledger.log.point_in_time import Cut
+from ledger.log.point_in_time import PointInTime
 from ledger.postgres.book import StoredReading
 from ledger.postgres.log import read_page, read_story
 from ledger.projections import PROJECTIONS
@@ -28,7 +28,7 @@ InPortfolio = FromQuery[str | None]
 P = TypeVar("P", bound="Positioned")
 PAST: Final = ("as_of", "known_at")
 """The parameters that ask for the past."""
-NOW: Final = Cut()
+NOW: Final = PointInTime()
 POSITION: Final = "log_position"
 """Where a request's state holds the log position that its answer was computed at."""
 
@@ -59,9 +59,9 @@ def portfolio_of(system: System, name: str | None) -> UUID:
     return system.portfolio_id if name is None else portfolio_id_of(name)
 
 
-def cut_of(as_of: FromQuery[str | None] = None, known_at: FromQuery[str | None] = None) -> Cut:
+def point_in_time_of(as_of: FromQuery[str | None] = None, known_at: FromQuery[str | None] = None) -> PointInTime:
     """The past that a request asks for: what was true `as_of` a time, as far as it was known at `known_at`."""
-    return Cut(_time("as_of", as_of), _time("known_at", known_at))
+    return PointInTime(_time("as_of", as_of), _time("known_at", known_at))
 
 
 def _time(name: str, text: str | None) -> datetime | None:
@@ -74,7 +74,7 @@ def _time(name: str, text: str | None) -> datetime | None:
 
 @contextmanager
 def reading_of(
-    request: AnyRequest, name: str | None, past: Cut = NOW, needed: tuple[Projection, ...] = PROJECTIONS
+    request: AnyRequest, name: str | None, past: PointInTime = NOW, needed: tuple[Projection, ...] = PROJECTIONS
 ) -> Iterator[StoredReading]:
     """The rows of the named portfolio (the driven one unless named), now or at a cut of its past.
 
@@ -93,7 +93,7 @@ def reading_of(
         yield reading
 
 
-def _must_not_be_ahead(system: System, portfolio_id: UUID, past: Cut) -> None:
+def _must_not_be_ahead(system: System, portfolio_id: UUID, past: PointInTime) -> None:
     """Raises Problem 400 for a time that neither the machine's clock nor the portfolio's market has reached."""
     if past.as_of is None:
         return
@@ -103,7 +103,7 @@ def _must_not_be_ahead(system: System, portfolio_id: UUID, past: Cut) -> None:
         raise Problem(400, "bad-time", detail)
 
 
-def story_of(reading: StoredReading, position: int, past: Cut) -> list[EventAnswer]:
+def story_of(reading: StoredReading, position: int, past: PointInTime) -> list[EventAnswer]:
     """All events of the story that the event at `position` belongs to, as far as `past` holds them, in order."""
     found = read_page(reading.connection, reading.portfolio_id, position - 1, 1)
     if not found:

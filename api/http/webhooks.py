@@ -25,16 +25,16 @@ from api.runtime.signal_schemas import NewSignal
 from ledger.errors import DaybookError
 from ledger.events.fields import Text
 from ledger.log.envelope import canonical_json
-from ledger.postgres.api_keys import (
-    StoredWebhook,
-    add_webhook,
-    claim_nonce,
-    remove_webhook,
-    set_salts,
-    webhook_called,
-)
 from ledger.postgres.book import PostgresBook
 from ledger.postgres.log import Raw
+from ledger.postgres.webhooks import (
+    WebhookRecord,
+    add_webhook,
+    claim_nonce,
+    find_webhook,
+    remove_webhook,
+    set_salts,
+)
 from ledger.values import Amount, Clock, Instrument, Price, UtcTime
 from signals.bot import first_fault
 
@@ -84,7 +84,7 @@ class Webhooks:
             wanted = "1 to 40 letters, digits, dots, dashes and underscores"
             raise BadWebhook(f"{name[:60]!r} cannot be the name of a webhook: it needs {wanted}")
         salt = secrets.token_hex(16)
-        new = StoredWebhook(name, template, passphrase, canonical_json(dict(symbols)), (salt,), self._clock())
+        new = WebhookRecord(name, template, passphrase, canonical_json(dict(symbols)), (salt,), self._clock())
         with self._book.transaction() as connection:
             if not add_webhook(connection, new):
                 raise BadWebhook(f"there is a webhook called {name!r}: rotate its secret, or remove it first")
@@ -94,7 +94,7 @@ class Webhooks:
         """A new secret. The one before stays good until the next rotation, unless it must go at once. Raises BadWebhook."""
         salt = secrets.token_hex(16)
         with self._book.transaction() as connection:
-            found = webhook_called(connection, name)
+            found = find_webhook(connection, name)
             if found is None:
                 raise _no_webhook(name)
             set_salts(connection, name, (salt,) if at_once else (salt, found.salts[0]))
@@ -114,7 +114,7 @@ class Webhooks:
         says no signal (Problem).
         """
         with self._book.transaction() as connection:
-            webhook = webhook_called(connection, name)
+            webhook = find_webhook(connection, name)
         # A name that is not there costs the same work, and is refused as slowly.
         live = [self._secret(name, salt) for salt in (webhook.salts if webhook else ("",))]
         stamp, given = _signed(timestamp, signature) or ("", "")
@@ -185,7 +185,7 @@ def _parsed(kind: type[M], body: bytes) -> M:
         raise Problem(400, "invalid-request", first_fault(error)) from None
 
 
-def _of_alert(alert: TradingViewAlert, webhook: StoredWebhook) -> NewSignal:
+def _of_alert(alert: TradingViewAlert, webhook: WebhookRecord) -> NewSignal:
     """The alert as a signal: buy is +1, sell is -1. Raises Problem 422 for a ticker that the webhook does not know."""
     symbols: dict[str, str] = json.loads(webhook.symbols)
     if alert.ticker not in symbols:

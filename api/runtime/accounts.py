@@ -21,7 +21,7 @@ from execution.exchanges.exchange import VenueUnavailable
 from ledger.events import AccountOpened, CashDeposited, Event, OpeningLotRecorded, PortfolioOpened
 from ledger.log.envelope import NewEvent
 from ledger.postgres.book import PostgresBook
-from ledger.postgres.venue_credentials import VenueAccount, add_account, remove_account, venue_accounts
+from ledger.postgres.venue_credentials import VenueCredentials, credentials_of, remove_credentials, store_credentials
 from ledger.projections.book import Reading
 from ledger.projections.portfolio import AccountView, PortfolioView, portfolio_id_of
 from ledger.values import Asset, Clock, new_id
@@ -65,7 +65,7 @@ class Accounts:
         """
         portfolio_id = portfolio_id_of(new.portfolio)
         sealed = self._sealed(portfolio_id, new)
-        kept = VenueAccount(portfolio_id, new.name, new.venue, sealed, new.endpoint, new.live, self._clock())
+        kept = VenueCredentials(portfolio_id, new.name, new.venue, sealed, new.endpoint, new.live, self._clock())
         exchange = self._exchange(kept, new.api_key)
         try:
             holdings = {asset: held.free + held.held for asset, held in exchange.balances().items()}
@@ -80,29 +80,31 @@ class Accounts:
             position = reading.position
         now = self._clock()
         recorded = [NewEvent(event, one := new_id(), now, ACTOR, one) for event in events]
-        self._book.record(portfolio_id, recorded, position, alongside=lambda connection: add_account(connection, kept))
+        self._book.record(
+            portfolio_id, recorded, position, alongside=lambda connection: store_credentials(connection, kept)
+        )
         return events
 
-    def all(self) -> list[VenueAccount]:
+    def all(self) -> list[VenueCredentials]:
         with self._book.transaction() as connection:
-            return venue_accounts(connection)
+            return credentials_of(connection)
 
     def remove(self, portfolio: str, name: str) -> None:
         """The key is gone; what the ledger has of the account stays. Raises BadAccount where there is none."""
         with self._book.transaction() as connection:
-            if not remove_account(connection, portfolio_id_of(portfolio), name):
+            if not remove_credentials(connection, portfolio_id_of(portfolio), name):
                 raise BadAccount(f"{portfolio!r} has no key for an account {name!r}: daybook accounts list shows all")
 
-    def of(self, portfolio_id: UUID) -> list[VenueAccount]:
+    def of(self, portfolio_id: UUID) -> list[VenueCredentials]:
         """The accounts of one portfolio."""
         with self._book.transaction() as connection:
-            return venue_accounts(connection, portfolio_id)
+            return credentials_of(connection, portfolio_id)
 
     def exchanges(self, portfolio_id: UUID) -> dict[str, CcxtExchange]:
         """An exchange for each of the portfolio's accounts, by its name. Nothing is sent. Raises BadAccount."""
         return {one.account: self._exchange(one, self._opened(one)) for one in self.of(portfolio_id)}
 
-    def _exchange(self, account: VenueAccount, api_key: ApiKey) -> CcxtExchange:
+    def _exchange(self, account: VenueCredentials, api_key: ApiKey) -> CcxtExchange:
         try:
             facts = facts_of(account.venue)
             sandbox = not account.live and account.endpoint is None
@@ -119,7 +121,7 @@ class Accounts:
         text = json.dumps([new.api_key.key, new.api_key.secret]).encode()
         return nonce + self._cipher.encrypt(nonce, text, _bound_to(portfolio_id, new.name, new.venue))
 
-    def _opened(self, account: VenueAccount) -> ApiKey:
+    def _opened(self, account: VenueCredentials) -> ApiKey:
         nonce, text = account.sealed[:_NONCE], account.sealed[_NONCE:]
         bound = _bound_to(account.portfolio_id, account.account, account.venue)
         try:

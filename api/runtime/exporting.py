@@ -12,7 +12,7 @@ from ledger.booking.lots import Lot, Match
 from ledger.exports.beancount import beancount_text
 from ledger.exports.parquet import write_parquet
 from ledger.exports.trades import trade_lines
-from ledger.log.point_in_time import Cut
+from ledger.log.point_in_time import PointInTime
 from ledger.postgres.book import StoredReading
 from ledger.projections.portfolio import base_currency_of
 from ledger.projections.reversals import Reversal
@@ -38,7 +38,7 @@ LOT_COLUMNS: Final = (
 )
 
 
-def write_trades(settings: Settings, path: Path, portfolio: str, past: Cut) -> str:
+def write_trades(settings: Settings, path: Path, portfolio: str, past: PointInTime) -> str:
     """The trades are in the file; says so in one sentence. Raises what opening the portfolio raises, as all of these do."""
 
     def lines(reading: StoredReading) -> Iterator[tuple[str, ...]]:
@@ -49,7 +49,7 @@ def write_trades(settings: Settings, path: Path, portfolio: str, past: Cut) -> s
     return _write_csv(settings, path, portfolio, past, "trades", lines)
 
 
-def write_lots(settings: Settings, path: Path, portfolio: str, past: Cut) -> str:
+def write_lots(settings: Settings, path: Path, portfolio: str, past: PointInTime) -> str:
     """All lots are in the file, open and closed."""
     return _write_csv(settings, path, portfolio, past, "lots", lambda reading: lot_lines(reading.rows))
 
@@ -58,7 +58,7 @@ def write_gains(
     settings: Settings,
     path: Path,
     portfolio: str,
-    past: Cut,
+    past: PointInTime,
     year: TaxYear | None,
     method: Method,
     holding_period_days: int,
@@ -72,7 +72,7 @@ def write_gains(
     return _write_csv(settings, path, portfolio, past, "lines", lines)
 
 
-def write_beancount(settings: Settings, path: Path, portfolio: str, past: Cut) -> str:
+def write_beancount(settings: Settings, path: Path, portfolio: str, past: PointInTime) -> str:
     """The portfolio is in the file as a ledger for beancount. Raises CannotExport."""
     with stored_portfolio(settings, portfolio, past) as reading, whole_file(path) as file:
         for line in beancount_text(reading.rows, events_at(reading, past)):
@@ -80,7 +80,7 @@ def write_beancount(settings: Settings, path: Path, portfolio: str, past: Cut) -
     return f"{path}: the portfolio {portfolio} as a beancount ledger"
 
 
-def write_parquet_file(settings: Settings, path: Path, portfolio: str, past: Cut, table: str) -> str:
+def write_parquet_file(settings: Settings, path: Path, portfolio: str, past: PointInTime, table: str) -> str:
     """The table is in the file as Parquet. Raises NoParquet."""
     with stored_portfolio(settings, portfolio, past) as reading, draft_of(path) as draft:
         count = write_parquet(draft, TABLES[table], reading.rows.history(TABLES[table]))
@@ -108,7 +108,7 @@ def lot_lines(rows: Rows) -> Iterator[tuple[str, ...]]:
 Lines = Callable[[StoredReading], Iterable[tuple[str, ...]]]
 
 
-def _write_csv(settings: Settings, path: Path, portfolio: str, past: Cut, what: str, lines: Lines) -> str:
+def _write_csv(settings: Settings, path: Path, portfolio: str, past: PointInTime, what: str, lines: Lines) -> str:
     with stored_portfolio(settings, portfolio, past) as reading, whole_file(path) as file:
         count = _written(csv.writer(file, lineterminator="\n").writerow, lines(reading))
     return f"{path}: {count - 1} {what} of {portfolio}"

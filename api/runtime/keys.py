@@ -14,7 +14,7 @@ from typing import Final
 from api.http.scopes import SCOPES, Scope
 from api.runtime.settings import BadSettings
 from ledger.errors import DaybookError
-from ledger.postgres.api_keys import StoredKey, add_key, key_called, note_key_used, revoke_key
+from ledger.postgres.api_keys import ApiKeyRecord, add_api_key, find_api_key, revoke_api_key, touch_api_key
 from ledger.postgres.book import PostgresBook
 from ledger.values import Clock, time_text
 
@@ -54,7 +54,7 @@ class Keys:
         self._pepper = pepper
         self._clock = clock
 
-    def issue(self, name: str, scopes: tuple[Scope, ...], days: int | None) -> tuple[str, StoredKey]:
+    def issue(self, name: str, scopes: tuple[Scope, ...], days: int | None) -> tuple[str, ApiKeyRecord]:
         """A new key's token, which is told this once, and what is stored of it. Raises BadKey for a name that is none.
 
         Several keys may have one name: they are one program's, and what it said with one it has said.
@@ -65,16 +65,16 @@ class Keys:
         key_id, now = secrets.token_hex(6), self._clock()
         token = f"dbk_{key_id}_{secrets.token_urlsafe(32)}"
         expires_at = None if days is None else now + timedelta(days=days)
-        key = StoredKey(key_id, name, tuple(sorted(set(scopes))), self._hash(token), now, expires_at)
+        key = ApiKeyRecord(key_id, name, tuple(sorted(set(scopes))), self._hash(token), now, expires_at)
         with self._book.transaction() as connection:
-            add_key(connection, key)
+            add_api_key(connection, key)
         return token, key
 
-    def revoke(self, key_id: str) -> StoredKey:
+    def revoke(self, key_id: str) -> ApiKeyRecord:
         """The key with this id is refused from now on. Raises BadKey where there is none."""
         with self._book.transaction() as connection:
-            revoke_key(connection, key_id, self._clock())
-            key = key_called(connection, key_id)
+            revoke_api_key(connection, key_id, self._clock())
+            key = find_api_key(connection, key_id)
         if key is None:
             raise BadKey(f"there is no key {key_id[:40]!r}: daybook key list shows those that are there")
         return key
@@ -86,20 +86,20 @@ class Keys:
             return None
         now = self._clock()
         with self._book.transaction() as connection:
-            key = key_called(connection, found[1])
+            key = find_api_key(connection, found[1])
             # An id that is not there costs as long as one that is.
             right = hmac.compare_digest(self._hash(token), key.hash if key else bytes(32))
             if key is None or not right or state_of(key, now) != "good":
                 return None
             if key.last_used_at is None or now - key.last_used_at >= NOTED_EVERY:
-                note_key_used(connection, key.key_id, now)
+                touch_api_key(connection, key.key_id, now)
         return Caller(key.name, key.key_id, frozenset(key.scopes))
 
     def _hash(self, token: str) -> bytes:
         return hmac.digest(self._pepper, b"key\0" + token.encode(), hashlib.sha256)
 
 
-def state_of(key: StoredKey, now: datetime) -> str:
+def state_of(key: ApiKeyRecord, now: datetime) -> str:
     """good, or since when the key is revoked or expired."""
     if key.revoked_at is not None:
         return f"revoked at {time_text(key.revoked_at)}"

@@ -9,7 +9,7 @@ from api.runtime.keys import installation_key
 from api.runtime.settings import BadSettings, Settings
 from execution.exchanges.exchange import LiveExchange
 from ledger.postgres.book import PostgresBook
-from ledger.postgres.venue_credentials import VenueAccount, venue_accounts
+from ledger.postgres.venue_credentials import VenueCredentials, credentials_of
 from ledger.projections.portfolio import PortfolioView, portfolio_id_of
 from ledger.values import system_clock
 from signals.market import CandleFeed, open_feed
@@ -30,7 +30,7 @@ def connected_accounts(
 ) -> Connected:
     """Nothing is asked of a venue yet. Raises BadSettings for a played market, on which nothing real can be traded."""
     with book.transaction() as connection:
-        found = venue_accounts(connection, portfolio_id)
+        found = credentials_of(connection, portfolio_id)
     if not found:
         return Connected(feed)
     if isinstance(feed, PlayedFeed):
@@ -57,7 +57,9 @@ def existing_portfolio(book: PostgresBook, name: str, feed: CandleFeed) -> UUID:
     return portfolio_id
 
 
-def _redirected(spec: str, feed: CandleFeed, accounts: list[VenueAccount], elapsed: Callable[[], float]) -> CandleFeed:
+def _redirected(
+    spec: str, feed: CandleFeed, accounts: list[VenueCredentials], elapsed: Callable[[], float]
+) -> CandleFeed:
     """The feed of a venue that an endpoint stands in for is read from there too."""
     venue = spec.partition("?")[0].removeprefix("ccxt:")
     endpoint = next((one.endpoint for one in accounts if one.venue == venue and one.endpoint), None)
@@ -83,6 +85,6 @@ def _options(settings: Mapping[str, object]) -> dict[str, object]:
     return options
 
 
-def _shown(account: VenueAccount) -> str:
+def _shown(account: VenueCredentials) -> str:
     kind = "LIVE: real money" if account.live else "test" + (f" at {account.endpoint}" if account.endpoint else "")
     return f"{account.account} at {account.venue} ({kind})"

@@ -6,18 +6,18 @@ from contextlib import contextmanager
 from api.cli.replaying import named_portfolios
 from api.runtime.settings import BadSettings, Settings, usable_folder
 from api.runtime.views_behind import ViewsBehind
-from ledger.log.point_in_time import Cut
+from ledger.log.point_in_time import PointInTime
 from ledger.postgres.book import PostgresBook, StoredReading
 from ledger.postgres.database import open_database
 from ledger.projections import OF_VALUE
 from ledger.projections.portfolio import PortfolioView
-from ledger.replay.history import Past
+from ledger.replay.history import History
 from ledger.replay.verify import all_portfolios, rebuild_outdated
 from ledger.values import system_clock
 
 
 @contextmanager
-def stored_portfolio(settings: Settings, name: str, past: Cut) -> Iterator[StoredReading]:
+def stored_portfolio(settings: Settings, name: str, past: PointInTime) -> Iterator[StoredReading]:
     """The rows of value of the portfolio with this name or id, all at one moment: up to the end of its log, or at a cut.
 
     Views that another version of Daybook made are rebuilt first. Raises BadSettings when there is (or then was) no such
@@ -30,7 +30,7 @@ def stored_portfolio(settings: Settings, name: str, past: Cut) -> Iterator[Store
             raise BadSettings(f"there is no portfolio called {name!r}: daybook replay lists them")
         rebuild_outdated(engine)
         found = (
-            Past(engine).reading(chosen[0], past, OF_VALUE)
+            History(engine).reading(chosen[0], past, OF_VALUE)
             if past
             else PostgresBook(engine, system_clock).reading(chosen[0])
         )

@@ -32,7 +32,7 @@ from ledger.postgres.database import clock_skew, open_database
 from ledger.postgres.halt_lock import DatabaseGate
 from ledger.postgres.leadership import PostgresLeadership
 from ledger.projections.portfolio import portfolio_id_of
-from ledger.replay.history import Past
+from ledger.replay.history import History
 from ledger.replay.verify import rebuild_outdated
 from ledger.values import Clock, new_id, system_clock
 from signals.market import BadCandle, BadFeed, CandleFeed, FeedUnavailable, open_feed, timeframe_text
@@ -48,7 +48,7 @@ class System:
     settings: Settings
     engine: Engine
     book: PostgresBook
-    past: Past
+    past: History
     feed: CandleFeed
     portfolio_name: str
     accounts: tuple[str, ...]
@@ -125,7 +125,7 @@ def _wired(
         settings=settings,
         engine=engine,
         book=book,
-        past=Past(engine),
+        past=History(engine),
         feed=feed,
         portfolio_name=name,
         accounts=connected.shown,

@@ -14,7 +14,7 @@ OPENINGS: Final = (PortfolioOpened.type, AccountOpened.type)
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
+class PointInTime:
     """Two times in UTC, both inclusive: by occurrence and by record. None means "whatever happened" and "now"."""
 
     as_of: datetime | None = None
@@ -29,7 +29,7 @@ class Cut:
         return occurred and (self.known_at is None or envelope.recorded_at <= self.known_at)
 
 
-class AsOf:
+class AsOfFilter:
     """Which events, asked in the order of the log, count at a time of occurrence.
 
     The openings of the portfolio and of its accounts always do: without them there is nothing to tell. An event that
@@ -67,12 +67,12 @@ class AsOf:
         """The events that had occurred by then and do not count because what they answer does not."""
         return list(self._too_early)
 
-    def later(self, moment: datetime | None, more: Iterable[Envelope]) -> tuple["AsOf", list[Envelope]]:
+    def later(self, moment: datetime | None, more: Iterable[Envelope]) -> tuple["AsOfFilter", list[Envelope]]:
         """The same events asked at a later moment, and those of `more` that count then, in their order.
 
         Among `more` are, in the order of the log, all those left out that had occurred by the later moment.
         """
-        asked = AsOf(moment)
+        asked = AsOfFilter(moment)
         asked._left_out = dict(self._left_out)
         left_out = (envelope for envelope in more if self.leaves_out(envelope.event_id))
         added = [envelope for envelope in left_out if asked.counts(envelope) and asked._left_out.pop(envelope.event_id)]

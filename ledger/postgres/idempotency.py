@@ -8,7 +8,7 @@ from ledger.values import Clock
 
 
 @dataclass(frozen=True, slots=True)
-class Command:
+class IdempotentRequest:
     """A request that changes something, by the key its sender gave it; `request_hash` tells repeats from impostors."""
 
     idempotency_key: str
@@ -16,7 +16,7 @@ class Command:
 
 
 @dataclass(frozen=True, slots=True)
-class CommandRecord:
+class RequestRecord:
     """What is stored of a command; `status` and `answer` are None while it has not been answered."""
 
     request_hash: str
@@ -24,7 +24,7 @@ class CommandRecord:
     answer: str | None
 
 
-def claim_command(connection: Raw, portfolio_id: UUID, command: Command, clock: Clock) -> None:
+def claim_request(connection: Raw, portfolio_id: UUID, command: IdempotentRequest, clock: Clock) -> None:
     """The command's key is taken, in the transaction that stores its events."""
     connection.execute(
         "insert into commands (portfolio_id, idempotency_key, request_hash, received_at) values (%s, %s, %s, %s)"
@@ -33,11 +33,11 @@ def claim_command(connection: Raw, portfolio_id: UUID, command: Command, clock: 
     )
 
 
-def answer_command(
-    connection: Raw, portfolio_id: UUID, command: Command, status: int, answer: str, clock: Clock
+def answer_request(
+    connection: Raw, portfolio_id: UUID, command: IdempotentRequest, status: int, answer: str, clock: Clock
 ) -> None:
     """The first answer to the command is kept; a later one changes nothing."""
-    claim_command(connection, portfolio_id, command, clock)
+    claim_request(connection, portfolio_id, command, clock)
     connection.execute(
         "update commands set status = %s, answer = %s"
         " where portfolio_id = %s and idempotency_key = %s and status is null",
@@ -45,10 +45,10 @@ def answer_command(
     )
 
 
-def command_record(connection: Raw, portfolio_id: UUID, idempotency_key: str) -> CommandRecord | None:
+def request_record(connection: Raw, portfolio_id: UUID, idempotency_key: str) -> RequestRecord | None:
     """What is stored of the command under this key, None for a key that nobody has used in this portfolio."""
     row = connection.execute(
         "select request_hash, status, answer from commands where portfolio_id = %s and idempotency_key = %s",
         (portfolio_id, idempotency_key),
     ).fetchone()
-    return None if row is None else CommandRecord(*row)
+    return None if row is None else RequestRecord(*row)

@@ -14,7 +14,7 @@ from ledger.log.encoding import EncodedEvent, batch_text, check_batch, encoded
 from ledger.log.envelope import Envelope, NewEvent
 from ledger.log.event_log import Conflict, NoSuchPortfolio, PositionConflict
 from ledger.log.hash_chain import Head
-from ledger.log.point_in_time import OPENINGS, Cut
+from ledger.log.point_in_time import OPENINGS, PointInTime
 from ledger.values import Clock
 
 Raw = psycopg.Connection[tuple[Any, ...]]
@@ -192,7 +192,7 @@ def read_stream(connection: Raw, portfolio_id: UUID, after: int = 0, last: int |
 def read_events(
     connection: Raw,
     portfolio_id: UUID,
-    past: Cut,
+    past: PointInTime,
     *,
     types: Sequence[str] = (),
     before: int | None = None,

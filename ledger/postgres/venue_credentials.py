@@ -8,7 +8,7 @@ from ledger.postgres.log import Raw
 
 
 @dataclass(frozen=True, slots=True)
-class VenueAccount:
+class VenueCredentials:
     """An account of a portfolio. `sealed` holds the key; `endpoint` stands in for the venue; only `live` ones hold real money."""
 
     portfolio_id: UUID
@@ -20,7 +20,7 @@ class VenueAccount:
     created_at: datetime
 
 
-def add_account(connection: Raw, account: VenueAccount) -> None:
+def store_credentials(connection: Raw, account: VenueCredentials) -> None:
     """The account is there, in place of one of the same name."""
     connection.execute(
         "insert into venue_accounts (portfolio_id, account, venue, sealed, endpoint, live, created_at)"
@@ -33,17 +33,17 @@ def add_account(connection: Raw, account: VenueAccount) -> None:
     )
 
 
-def venue_accounts(connection: Raw, portfolio_id: UUID | None = None) -> list[VenueAccount]:
+def credentials_of(connection: Raw, portfolio_id: UUID | None = None) -> list[VenueCredentials]:
     """The accounts of the portfolio, or of all, by name."""
     found = connection.execute(
         "select portfolio_id, account, venue, sealed, endpoint, live, created_at from venue_accounts"
         " where %s::uuid is null or portfolio_id = %s order by account, portfolio_id",
         (portfolio_id, portfolio_id),
     )
-    return [VenueAccount(*row) for row in found]
+    return [VenueCredentials(*row) for row in found]
 
 
-def remove_account(connection: Raw, portfolio_id: UUID, account: str) -> bool:
+def remove_credentials(connection: Raw, portfolio_id: UUID, account: str) -> bool:
     """Whether there was such an account; its key is gone."""
     gone = connection.execute(
         "delete from venue_accounts where portfolio_id = %s and account = %s", (portfolio_id, account)

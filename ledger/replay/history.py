@@ -17,7 +17,7 @@ from sqlalchemy import Engine
 
 from ledger.log.envelope import Envelope
 from ledger.log.hash_chain import BrokenLog, Head, checked, genesis_hash
-from ledger.log.point_in_time import AsOf, Cut
+from ledger.log.point_in_time import AsOfFilter, PointInTime
 from ledger.postgres.book import StoredReading
 from ledger.postgres.log import (
     Raw,
@@ -52,7 +52,7 @@ KEPT_EVENTS: Final = 500_000
 """and so many events folded for them in all, beside the newest: an event takes up to 5 kB."""
 
 
-class Past:
+class History:
     """Answers questions about the past of any portfolio in the database. Safe to use from several threads."""
 
     def __init__(self, engine: Engine) -> None:
@@ -62,7 +62,7 @@ class Past:
 
     @contextmanager
     def reading(
-        self, portfolio_id: UUID, cut: Cut, projections: tuple[Projection, ...] = PROJECTIONS
+        self, portfolio_id: UUID, point: PointInTime, projections: tuple[Projection, ...] = PROJECTIONS
     ) -> Iterator[StoredReading]:
         """The portfolio as it was at `cut`; `position` is the last one known then (0 before the first event).
 
@@ -70,12 +70,12 @@ class Past:
         """
         with snapshot(self._engine) as own:
             end = _end(own, portfolio_id)
-            known = None if cut.known_at is None else position_known_at(own, portfolio_id, cut.known_at)
-            present = _present(own, portfolio_id, cut.as_of, end) if known in (None, end) else None
+            known = None if point.known_at is None else position_known_at(own, portfolio_id, point.known_at)
+            present = _present(own, portfolio_id, point.as_of, end) if known in (None, end) else None
             if present is not None:
                 yield present
                 return
-            folded, earlier = self._folded(_Key(portfolio_id, cut.as_of, known, projections))
+            folded, earlier = self._folded(_Key(portfolio_id, point.as_of, known, projections))
             with folded.gate:
                 if not folded.position:
                     folded.start(own, portfolio_id, end if known is None else known, earlier)
@@ -116,9 +116,9 @@ def _present(connection: Raw, portfolio_id: UUID, moment: datetime | None, end: 
     return StoredReading(end, None, rows, connection, portfolio_id)
 
 
-def events_at(reading: StoredReading, past: Cut) -> Iterator[Envelope]:
+def events_at(reading: StoredReading, past: PointInTime) -> Iterator[Envelope]:
     """The events that the rows of the reading, made at `past`, were folded from, in log order."""
-    return AsOf(past.as_of).of(read_stream(reading.connection, reading.portfolio_id, 0, reading.position))
+    return AsOfFilter(past.as_of).of(read_stream(reading.connection, reading.portfolio_id, 0, reading.position))
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,14 +130,14 @@ class ReplayAt:
     worth: Worth | None
 
 
-def replay_at(engine: Engine, portfolio_id: UUID, cut: Cut, progress: Progress = lambda _: None) -> ReplayAt:
+def replay_at(engine: Engine, portfolio_id: UUID, point: PointInTime, progress: Progress = lambda _: None) -> ReplayAt:
     """The log up to what was known is proven and folded anew; the identities must hold at the cut too.
 
     Stored views are of now, so there is nothing of theirs to compare.
     """
     with snapshot(engine) as own:
-        known = None if cut.known_at is None else position_known_at(own, portfolio_id, cut.known_at)
-        start = _started(own, portfolio_id, cut.as_of, known, progress)
+        known = None if point.known_at is None else position_known_at(own, portfolio_id, point.known_at)
+        start = _started(own, portfolio_id, point.as_of, known, progress)
         rows, position, stopped = start.rows.within(partial(read_event, own, portfolio_id)), start.head.position, None
         try:
             for envelope in checked(portfolio_id, read_stream(own, portfolio_id, position, known), start.head):
@@ -163,7 +163,7 @@ def _started(
     if last >= COLUMNS_FROM:
         columns = cut_by_columns(connection, portfolio_id, moment, last, PROJECTIONS)
     if columns is None:
-        return ColumnCut(Head(0, genesis_hash(portfolio_id)), AsOf(moment), FoldedRows())
+        return ColumnCut(Head(0, genesis_hash(portfolio_id)), AsOfFilter(moment), FoldedRows())
     progress(columns.head.position // 1000 * 1000)
     return columns
 
@@ -220,7 +220,7 @@ class _Folded:
         self.rows = FoldedRows()
         self.position = 0
         self.stopped: Stopped | None = None
-        self.as_of = AsOf(moment)
+        self.as_of = AsOfFilter(moment)
 
     def start(self, connection: Raw, portfolio_id: UUID, known: int, earlier: Iterable["_Folded"]) -> None:
         """The rows hold what an earlier cut has told already, where that is most of it; else what columns can tell."""
@@ -228,9 +228,9 @@ class _Folded:
         if nearest is not None and self._goes_on_from(nearest, connection, portfolio_id, known):
             return
         if known >= COLUMNS_FROM:
-            cut = cut_by_columns(connection, portfolio_id, self.as_of.moment, known, self._projections)
-            if cut is not None:
-                self.rows, self.position, self.as_of = cut.rows, cut.head.position, cut.as_of
+            point = cut_by_columns(connection, portfolio_id, self.as_of.moment, known, self._projections)
+            if point is not None:
+                self.rows, self.position, self.as_of = point.rows, point.head.position, point.as_of
 
     def catch_up(self, connection: Raw, portfolio_id: UUID, known: int | None) -> None:
         """The rows hold everything up to position `known`, or to the end of the log; a fold that fails ends it."""

@@ -29,7 +29,7 @@ from execution.review.state import DecisionState
 from ledger.events import BotStarted, BotStopped, Event
 from ledger.log.envelope import NewEvent, canonical_json
 from ledger.log.event_log import Conflict
-from ledger.log.point_in_time import Cut
+from ledger.log.point_in_time import PointInTime
 from ledger.projections.bot_kinds import EnabledBotKind
 from ledger.projections.bots import BotView
 from ledger.projections.modes import mode_of
@@ -49,7 +49,7 @@ class BotController(Controller):
     def list_bots(
         self,
         request: AnyRequest,
-        past: NamedDependency[Cut],
+        past: NamedDependency[PointInTime],
         portfolio: InPortfolio = None,
     ) -> list[BotAnswer]:
         """Every registered bot."""
@@ -69,7 +69,7 @@ class BotController(Controller):
     def list_bot_signals(
         self,
         request: AnyRequest,
-        past: NamedDependency[Cut],
+        past: NamedDependency[PointInTime],
         portfolio: InPortfolio = None,
     ) -> list[BotSignal]:
         """For each bot what it says now and what blocks it from trading."""
@@ -86,7 +86,7 @@ class BotController(Controller):
     def get_bot(
         self,
         request: AnyRequest,
-        past: NamedDependency[Cut],
+        past: NamedDependency[PointInTime],
         bot_id: FromPath[str],
         portfolio: InPortfolio = None,
     ) -> BotAnswer:

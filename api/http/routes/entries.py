@@ -26,7 +26,7 @@ from api.http.schemas import EventAnswer, TradeAnswer
 from api.runtime.wiring import System
 from ledger.events import AccountOpened, PortfolioClosed, TradeExecuted
 from ledger.log.envelope import NewEvent
-from ledger.log.point_in_time import Cut
+from ledger.log.point_in_time import PointInTime
 from ledger.postgres.book import StoredReading
 from ledger.postgres.log import read_story
 from ledger.projections import OF_VALUE
@@ -77,7 +77,7 @@ class AccountController(Controller):
 
     @get("/", operation_id="listAccounts", sync_to_thread=True)
     def list_accounts(
-        self, request: AnyRequest, past: NamedDependency[Cut], portfolio: InPortfolio = None
+        self, request: AnyRequest, past: NamedDependency[PointInTime], portfolio: InPortfolio = None
     ) -> list[AccountAnswer]:
         """Every account that was opened or holds anything, with what lies in it."""
         only_parameters(request, *PAST, "portfolio")

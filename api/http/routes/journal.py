@@ -21,7 +21,7 @@ from api.http.reading import (
     system_of,
 )
 from api.http.schemas import EventAnswer, EventPage, VerificationAnswer
-from ledger.log.point_in_time import Cut
+from ledger.log.point_in_time import PointInTime
 from ledger.postgres.log import read_events, read_page
 from ledger.replay.differences import Difference
 from ledger.replay.verify import verify_portfolio
@@ -41,7 +41,7 @@ class JournalController(Controller):
     def list_events(
         self,
         request: AnyRequest,
-        past: NamedDependency[Cut],
+        past: NamedDependency[PointInTime],
         portfolio: InPortfolio = None,
         limit: FromQuery[int] = 50,
         cursor: FromQuery[str | None] = None,
@@ -61,7 +61,7 @@ class JournalController(Controller):
     def get_event(
         self,
         request: AnyRequest,
-        past: NamedDependency[Cut],
+        past: NamedDependency[PointInTime],
         position: FromPath[int],
         portfolio: InPortfolio = None,
     ) -> EventAnswer:

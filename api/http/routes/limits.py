@@ -21,7 +21,7 @@ from api.http.reading import (
 )
 from ledger.events import LimitSet
 from ledger.log.envelope import NewEvent
-from ledger.log.point_in_time import Cut
+from ledger.log.point_in_time import PointInTime
 from ledger.postgres.book import StoredReading
 from ledger.projections.policy import LIMITS, limit_of
 from ledger.rows import Rows
@@ -33,7 +33,7 @@ class LimitController(Controller):
 
     @get("/", operation_id="listLimits", sync_to_thread=True)
     def list_limits(
-        self, request: AnyRequest, past: NamedDependency[Cut], portfolio: InPortfolio = None
+        self, request: AnyRequest, past: NamedDependency[PointInTime], portfolio: InPortfolio = None
     ) -> list[LimitAnswer]:
         """Every limit with the value in force."""
         only_parameters(request, *PAST, "portfolio")

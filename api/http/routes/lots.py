@@ -9,7 +9,7 @@ from litestar.params import FromQuery, JSONBody
 from api.http.errors import Problem
 from api.http.lot_schemas import LotsAnswer, NamedLots
 from api.http.reading import PAST, AnyRequest, InPortfolio, only_parameters, reading_of
-from ledger.log.point_in_time import Cut
+from ledger.log.point_in_time import PointInTime
 from ledger.projections import OF_VALUE
 from ledger.projections.holdings import Holding
 from ledger.projections.portfolio import base_currency_of
@@ -29,7 +29,7 @@ class LotController(Controller):
     def list_lots(
         self,
         request: AnyRequest,
-        past: NamedDependency[Cut],
+        past: NamedDependency[PointInTime],
         portfolio: InPortfolio = None,
         method: FromQuery[str] = "fifo",
         holding_period: FromQuery[int | None] = None,
@@ -48,7 +48,7 @@ class LotController(Controller):
     def name_lots(
         self,
         request: AnyRequest,
-        past: NamedDependency[Cut],
+        past: NamedDependency[PointInTime],
         data: JSONBody[NamedLots],
         portfolio: InPortfolio = None,
         holding_period: FromQuery[int | None] = None,

@@ -21,7 +21,7 @@ from api.http.reading import (
 )
 from ledger.events import BotModeSet
 from ledger.log.envelope import NewEvent
-from ledger.log.point_in_time import Cut
+from ledger.log.point_in_time import PointInTime
 from ledger.postgres.book import StoredReading
 from ledger.projections.bots import BotView
 from ledger.projections.modes import Mode
@@ -33,7 +33,7 @@ class ModeController(Controller):
 
     @get("/", operation_id="listModes", sync_to_thread=True)
     def list_modes(
-        self, request: AnyRequest, past: NamedDependency[Cut], portfolio: InPortfolio = None
+        self, request: AnyRequest, past: NamedDependency[PointInTime], portfolio: InPortfolio = None
     ) -> list[ModeAnswer]:
         """Every mode that was set; all other bots are automatic."""
         only_parameters(request, *PAST, "portfolio")

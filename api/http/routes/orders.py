@@ -27,7 +27,7 @@ from api.http.reading import (
 from api.http.schemas import ExecutedAnswer, OrderAnswer, OrderPage, TradeAnswer
 from ledger.events import DifferenceResolved
 from ledger.log.envelope import NewEvent
-from ledger.log.point_in_time import Cut
+from ledger.log.point_in_time import PointInTime
 from ledger.postgres.book import StoredReading
 from ledger.projections.differences import DifferenceView
 from ledger.projections.orders import OrderView
@@ -42,7 +42,7 @@ class OrderController(Controller):
     def list_orders(
         self,
         request: AnyRequest,
-        past: NamedDependency[Cut],
+        past: NamedDependency[PointInTime],
         portfolio: InPortfolio = None,
         limit: FromQuery[int] = 50,
         cursor: FromQuery[str | None] = None,
@@ -61,7 +61,7 @@ class OrderController(Controller):
     def get_order(
         self,
         request: AnyRequest,
-        past: NamedDependency[Cut],
+        past: NamedDependency[PointInTime],
         order_id: FromPath[UUID],
         portfolio: InPortfolio = None,
     ) -> ExecutedAnswer:

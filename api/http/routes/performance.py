@@ -18,7 +18,7 @@ from api.http.performance_schemas import (
 )
 from api.http.reading import PAST, AnyRequest, InPortfolio, cursor_of, limit_of_page, only_parameters, reading_of
 from ledger.booking.lots import Match
-from ledger.log.point_in_time import Cut
+from ledger.log.point_in_time import PointInTime
 from ledger.projections import OF_VALUE
 from ledger.projections.valuation import worth_of
 from ledger.replay.history import events_at
@@ -38,7 +38,7 @@ class PerformanceController(Controller):
     def get_pnl(
         self,
         request: AnyRequest,
-        past: NamedDependency[Cut],
+        past: NamedDependency[PointInTime],
         portfolio: InPortfolio = None,
         group: FromQuery[Grouping] = "day",
     ) -> PnlAnswer:
@@ -61,7 +61,7 @@ class PerformanceController(Controller):
     def get_performance(
         self,
         request: AnyRequest,
-        past: NamedDependency[Cut],
+        past: NamedDependency[PointInTime],
         portfolio: InPortfolio = None,
         periods_per_year: FromQuery[str] = "365",
         risk_free: FromQuery[str] = "0",
@@ -81,7 +81,7 @@ class PerformanceController(Controller):
     def get_equity(
         self,
         request: AnyRequest,
-        past: NamedDependency[Cut],
+        past: NamedDependency[PointInTime],
         portfolio: InPortfolio = None,
         limit: FromQuery[int] = 400,
         cursor: FromQuery[str | None] = None,

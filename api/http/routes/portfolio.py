@@ -34,7 +34,7 @@ from api.http.schemas import (
 )
 from api.runtime.wiring import System
 from ledger.booking.lots import Lot, Match, UnmatchedDisposal
-from ledger.log.point_in_time import Cut
+from ledger.log.point_in_time import PointInTime
 from ledger.postgres.book import StoredReading
 from ledger.projections import OF_VALUE
 from ledger.projections.holdings import Holding
@@ -82,7 +82,7 @@ class PortfolioController(Controller):
     def get_portfolio(
         self,
         request: AnyRequest,
-        past: NamedDependency[Cut],
+        past: NamedDependency[PointInTime],
         portfolio: InPortfolio = None,
     ) -> PortfolioAnswer:
         """Cash, value, P&L and positions of the portfolio (the driven one unless named) at its last marks."""
@@ -116,7 +116,7 @@ class PortfolioController(Controller):
     def get_position(
         self,
         request: AnyRequest,
-        past: NamedDependency[Cut],
+        past: NamedDependency[PointInTime],
         product_id: FromPath[str],
         portfolio: InPortfolio = None,
         limit: FromQuery[int] = 100,
@@ -209,7 +209,7 @@ def match_answer(match: Match) -> MatchAnswer:
     )
 
 
-def _now(system: System, reading: StoredReading, past: Cut) -> datetime | None:
+def _now(system: System, reading: StoredReading, past: PointInTime) -> datetime | None:
     """The time to tell the age of prices at: that of the past asked for, or the market's.
 
     None when neither is known: of a portfolio whose market this program does not watch, and of one as it was known at

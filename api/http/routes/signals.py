@@ -27,7 +27,7 @@ from api.http.schemas import SignalAnswer, SignalDetail, SignalPage
 from api.runtime.emitting import emit, outside_signal
 from api.runtime.signal_schemas import NewSignal, SignalRefusal
 from api.runtime.wiring import System
-from ledger.log.point_in_time import Cut
+from ledger.log.point_in_time import PointInTime
 from ledger.projections.book import Record
 from ledger.projections.signals import SignalView
 from signals.runner import signal_id
@@ -41,7 +41,7 @@ class SignalController(Controller):
     def list_signals(
         self,
         request: AnyRequest,
-        past: NamedDependency[Cut],
+        past: NamedDependency[PointInTime],
         portfolio: InPortfolio = None,
         limit: FromQuery[int] = 50,
         cursor: FromQuery[str | None] = None,
@@ -63,7 +63,7 @@ class SignalController(Controller):
     def get_signal(
         self,
         request: AnyRequest,
-        past: NamedDependency[Cut],
+        past: NamedDependency[PointInTime],
         signal_id: FromPath[UUID],
         portfolio: InPortfolio = None,
     ) -> SignalDetail:

@@ -26,7 +26,7 @@ from api.http.reading import (
 from ledger.events import TargetRemoved, TargetSet
 from ledger.events.fields import fault_text
 from ledger.log.envelope import NewEvent
-from ledger.log.point_in_time import Cut
+from ledger.log.point_in_time import PointInTime
 from ledger.postgres.book import StoredReading
 from ledger.projections.targets import Target
 
@@ -37,7 +37,7 @@ class TargetController(Controller):
 
     @get("/", operation_id="listTargets", sync_to_thread=True)
     def list_targets(
-        self, request: AnyRequest, past: NamedDependency[Cut], portfolio: InPortfolio = None
+        self, request: AnyRequest, past: NamedDependency[PointInTime], portfolio: InPortfolio = None
     ) -> list[TargetAnswer]:
         """Every target in force."""
         only_parameters(request, *PAST, "portfolio")

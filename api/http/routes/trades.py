@@ -42,7 +42,7 @@ from execution.review.review import Approval, ManualTicket
 from ledger.booking.legs import moves_of
 from ledger.booking.lots import Lot, Match
 from ledger.log.envelope import NewEvent
-from ledger.log.point_in_time import Cut
+from ledger.log.point_in_time import PointInTime
 from ledger.postgres.book import StoredReading
 from ledger.projections import OF_VALUE
 from ledger.projections.portfolio import base_currency_of
@@ -58,7 +58,7 @@ class TradeController(Controller):
     def list_trades(
         self,
         request: AnyRequest,
-        past: NamedDependency[Cut],
+        past: NamedDependency[PointInTime],
         portfolio: InPortfolio = None,
         limit: FromQuery[int] = 50,
         cursor: FromQuery[str | None] = None,
@@ -79,7 +79,7 @@ class TradeController(Controller):
     def get_trade(
         self,
         request: AnyRequest,
-        past: NamedDependency[Cut],
+        past: NamedDependency[PointInTime],
         trade_id: FromPath[UUID],
         portfolio: InPortfolio = None,
     ) -> TradeDetail:
@@ -201,7 +201,7 @@ def _taken_back(system: System, portfolio_id: UUID, event_id: UUID, reversal_id:
     )
 
 
-def _detail(reading: StoredReading, trade: TradeView, past: Cut) -> TradeDetail:
+def _detail(reading: StoredReading, trade: TradeView, past: PointInTime) -> TradeDetail:
     lots, matches = _lots_and_matches(reading, trade)
     return TradeDetail(
         trade=TradeAnswer.model_validate(trade),

@@ -24,7 +24,7 @@ from api.http.trading_schemas import TradingAnswer, TradingReason
 from execution.halts import store_halt
 from ledger.events import TradingHalted, TradingResumed
 from ledger.log.envelope import NewEvent
-from ledger.log.point_in_time import Cut
+from ledger.log.point_in_time import PointInTime
 from ledger.postgres.book import StoredReading
 from ledger.postgres.log import read_events
 from ledger.projections.policy import halt_reason
@@ -111,7 +111,7 @@ class TradingController(Controller):
 def trading_state(reading: StoredReading) -> TradingAnswer:
     """How trading stands in the portfolio."""
     types = (TradingHalted.type, TradingResumed.type)
-    last = next(iter(read_events(reading.connection, reading.portfolio_id, Cut(), types=types, limit=1)), None)
+    last = next(iter(read_events(reading.connection, reading.portfolio_id, PointInTime(), types=types, limit=1)), None)
     event = last.event if last else None
     return TradingAnswer(
         portfolio_id=reading.portfolio_id,

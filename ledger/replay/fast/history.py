@@ -15,7 +15,7 @@ from ledger.booking.lots import Lot
 from ledger.events import EVENTS, SplitRecorded, TradeExecuted, TradeReversed
 from ledger.log.envelope import Envelope
 from ledger.log.hash_chain import Head, genesis_hash
-from ledger.log.point_in_time import AsOf
+from ledger.log.point_in_time import AsOfFilter
 from ledger.postgres.log import Raw
 from ledger.postgres.point_in_time import first_of
 from ledger.projections.book import attempt_fold
@@ -43,7 +43,7 @@ class ColumnCut:
     """The rows that follow from the events up to `head` that `as_of` counts."""
 
     head: Head
-    as_of: AsOf
+    as_of: AsOfFilter
     rows: FoldedRows
 
 
@@ -63,7 +63,7 @@ def cut_by_columns(
     last = known if unusual is None else min(known, unusual - 1)
     if last < 1 or not all(any(isinstance(one, kind) for one in projections) for kind in _IN_COLUMNS):
         return None
-    cut = _Cut(AsOf(moment), projections)
+    cut = _Cut(AsOfFilter(moment), projections)
     try:
         with connection.transaction():
             late = has_late(connection, portfolio_id, [kind.type for kind in ORDERED])
@@ -77,7 +77,7 @@ def cut_by_columns(
         return None
 
 
-def _counts(as_of: AsOf, raw: RawEvent) -> bool:
+def _counts(as_of: AsOfFilter, raw: RawEvent) -> bool:
     """`as_of.counts` of the event, which is read only where its time is not all that matters."""
     if as_of.moment is None:
         return True
@@ -96,7 +96,7 @@ def _id_of(raw: RawEvent) -> UUID:
 class _Cut:
     """The events of value in columns, all others in the folds that look at them."""
 
-    def __init__(self, as_of: AsOf, projections: tuple[Projection, ...]) -> None:
+    def __init__(self, as_of: AsOfFilter, projections: tuple[Projection, ...]) -> None:
         self.as_of = as_of
         self._rows = FoldedRows()
         self._others = tuple(one for one in projections if not isinstance(one, _IN_COLUMNS))

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from api.cli import cli
 from api.cli.performance_printing import print_performance
-from ledger.log.point_in_time import Cut
+from ledger.log.point_in_time import PointInTime
 from ledger.values import time_text
 from tests.support.api_system import Daybook, open_daybook
 from tests.support.events import Story, realistic_batches, record_all
@@ -34,12 +34,12 @@ def test_the_command_prints_the_answer_of_the_interface(
 ) -> None:
     """With --json it is the same object, now and as of a time; without, every figure of it stands in a line."""
     middle = story.told[len(story.told) // 2].occurred_at
-    for cut, asked in ((Cut(), {}), (Cut(as_of=middle), {"as_of": time_text(middle)})):
+    for point, asked in ((PointInTime(), {}), (PointInTime(as_of=middle), {"as_of": time_text(middle)})):
         answer = daybook.read("portfolio/performance", portfolio="told", **asked)
-        print_performance(daybook.system.settings, "told", cut, as_json=True)
+        print_performance(daybook.system.settings, "told", point, as_json=True)
         assert json.loads(capsys.readouterr().out) == answer
 
-        print_performance(daybook.system.settings, "told", cut, as_json=False)
+        print_performance(daybook.system.settings, "told", point, as_json=False)
         told = capsys.readouterr().out.splitlines()
         for name in ("equity", "day_change", "net_flows", "sharpe", "turnover"):
             value = "none" if answer[name] is None else answer[name]

@@ -12,9 +12,9 @@ import pytest
 
 from api.http.routes import performance
 from ledger.booking.lots import Lot, Match, UnmatchedDisposal
-from ledger.log import point_in_time as cuts
+from ledger.log import point_in_time
 from ledger.log.envelope import Envelope
-from ledger.log.point_in_time import Cut
+from ledger.log.point_in_time import PointInTime
 from ledger.postgres.book import PostgresBook
 from ledger.postgres.log import read_stream
 from ledger.projections.book import fold_log
@@ -50,21 +50,21 @@ def daybook(database_url: str, tmp_path: Path) -> Iterator[Daybook]:
         yield running
 
 
-def replayed(log: list[Envelope], cut: Cut) -> MemoryRows:
+def replayed(log: list[Envelope], point: PointInTime) -> MemoryRows:
     """The naive answer: of what was known, each event is asked for its time and for those of what it answers."""
-    known = {one.event_id: one for one in log if cut.known_at is None or one.recorded_at <= cut.known_at}
-    return fold_log(counted(log, cut), MemoryRows(recorded=known.get))
+    known = {one.event_id: one for one in log if point.known_at is None or one.recorded_at <= point.known_at}
+    return fold_log(counted(log, point), MemoryRows(recorded=known.get))
 
 
-def counted(log: list[Envelope], cut: Cut) -> list[Envelope]:
+def counted(log: list[Envelope], point: PointInTime) -> list[Envelope]:
     """The events of the naive answer."""
-    known = {one.event_id: one for one in log if cut.known_at is None or one.recorded_at <= cut.known_at}
+    known = {one.event_id: one for one in log if point.known_at is None or one.recorded_at <= point.known_at}
 
     def happened(one: Envelope) -> bool:
-        if cut.as_of is None or one.type in ("PortfolioOpened", "AccountOpened"):
+        if point.as_of is None or one.type in ("PortfolioOpened", "AccountOpened"):
             return True
         named = (getattr(one.event, name, None) for name in ("signal_id", "order_id", "reverses"))
-        in_time = one.type == "TradeReversed" or one.occurred_at <= cut.as_of
+        in_time = one.type == "TradeReversed" or one.occurred_at <= point.as_of
         return in_time and all(happened(known[name]) for name in named if name in known)
 
     return [one for one in known.values() if happened(one)]
@@ -97,12 +97,12 @@ def newest(rows: MemoryRows, kind: type[Row]) -> list[Any]:
     return sorted(rows.history(kind), key=lambda row: getattr(row, "position"), reverse=True)  # noqa: B009
 
 
-def check(daybook: Daybook, log: list[Envelope], cut: Cut) -> None:
+def check(daybook: Daybook, log: list[Envelope], point: PointInTime) -> None:
     """All that can be read at the cut agrees with the replay there."""
     asked = {"portfolio": NAME} | {
-        name: time_text(at) for name, at in (("as_of", cut.as_of), ("known_at", cut.known_at)) if at
+        name: time_text(at) for name, at in (("as_of", point.as_of), ("known_at", point.known_at)) if at
     }
-    rows = replayed(log, cut)
+    rows = replayed(log, point)
     if next(rows.where(PortfolioView), None) is None:
         for path in READS:
             answer = daybook.get(path, **asked)
@@ -113,11 +113,11 @@ def check(daybook: Daybook, log: list[Envelope], cut: Cut) -> None:
     del said["positions"]
     assert said == {name: portfolio[name] for name in said}
     same(portfolio["positions"], list(worth.positions))
-    assert portfolio["position"] == sum(1 for one in log if cut.known_at is None or one.recorded_at <= cut.known_at)
+    assert portfolio["position"] == sum(1 for one in log if point.known_at is None or one.recorded_at <= point.known_at)
     check_lists(daybook, asked, rows)
     check_positions(daybook, asked, rows)
-    check_figures(daybook, asked, rows, counted(log, cut), cut)
-    held = [one for one in reversed(log) if cut.holds(one)][:500]
+    check_figures(daybook, asked, rows, counted(log, point), point)
+    held = [one for one in reversed(log) if point.holds(one)][:500]
     events = daybook.read("events", **asked, limit=500)["items"]
     assert [one["event_id"] for one in events] == [str(one.event_id) for one in held]
 
@@ -149,7 +149,9 @@ def check_positions(daybook: Daybook, asked: dict[str, str], rows: MemoryRows) -
         assert sorted(one["realized_pnl"] or "unknown" for one in found["matches"]) == gains
 
 
-def check_figures(daybook: Daybook, asked: dict[str, str], rows: MemoryRows, counts: list[Envelope], cut: Cut) -> None:
+def check_figures(
+    daybook: Daybook, asked: dict[str, str], rows: MemoryRows, counts: list[Envelope], point: PointInTime
+) -> None:
     """P&L, lots, equity and performance are those of the rows and events of the replay."""
     worth, matches = worth_of(rows), list(rows.history(Match))
     for group in ("day", "asset"):
@@ -167,14 +169,14 @@ def check_figures(daybook: Daybook, asked: dict[str, str], rows: MemoryRows, cou
     lots = daybook.read("portfolio/lots", **asked)
     told = [lot["quantity"] for lot in lots["open_lots"]]
     assert sorted(told) == sorted(decimal_text(lot.open_quantity) for lot in rows.where(Lot))
-    history = equity_history(rows, counts, cut.as_of)
+    history = equity_history(rows, counts, point.as_of)
     equity = daybook.read("portfolio/equity", **asked, limit=500)
     same(equity["points"], list(history.closes))
     assert equity["until"] == plain(history.until)
     if history.closes:
         assert equity["points"][-1]["equity"] == plain(worth.total_value)
     answer = daybook.read("portfolio/performance", **asked)
-    figures = performance_of(rows, counts, until=cut.as_of)
+    figures = performance_of(rows, counts, until=point.as_of)
     for name in ("until", "equity", "day_change", "net_flows", "profit", "full_days"):
         assert answer[name] == plain(getattr(figures, name)), name
     assert answer["notes"] == list(figures.notes)
@@ -195,12 +197,12 @@ def test_every_read_at_random_times_is_a_replay_cut_there(daybook: Daybook) -> N
         for kind in ("as of", "known", "both", "both") * 10
     ]
     for as_of, known_at in [(None, None), (START - timedelta(days=1), None), (last, known), *pairs]:
-        check(daybook, log, Cut(as_of, known_at))
+        check(daybook, log, PointInTime(as_of, known_at))
 
 
 def test_a_cut_that_forgets_when_things_happened_is_found(daybook: Daybook, monkeypatch: pytest.MonkeyPatch) -> None:
     """Planted: a past that counts every event as having happened is not what the replay gives."""
-    monkeypatch.setattr(cuts.AsOf, "counts", lambda *_: True)
+    monkeypatch.setattr(point_in_time.AsOfFilter, "counts", lambda *_: True)
 
     with pytest.raises(AssertionError):
         test_every_read_at_random_times_is_a_replay_cut_there(daybook)

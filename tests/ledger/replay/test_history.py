@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 
 from ledger.log import point_in_time as cuts
 from ledger.log.envelope import Envelope
-from ledger.log.point_in_time import Cut
+from ledger.log.point_in_time import PointInTime
 from ledger.postgres.book import PostgresBook
 from ledger.postgres.views import row_kinds
 from ledger.projections import OF_VALUE
@@ -20,7 +20,7 @@ from ledger.projections.book import fold_log
 from ledger.projections.holdings import Holding
 from ledger.projections.portfolio import PortfolioView
 from ledger.projections.valuation import worth_of
-from ledger.replay.history import Past
+from ledger.replay.history import History
 from ledger.rows import MemoryRows, Row, Rows, all_rows, row_text
 from tests.support.events import START, Step, SteppingClock, Story, batches_of, record_all, steps
 
@@ -29,11 +29,11 @@ lives = st.lists(steps(), min_size=1, max_size=25)
 moments = st.none() | st.integers(-60, 60 * 30).map(lambda seconds: START + timedelta(seconds=seconds))
 
 
-def replayed(log: Iterable[Envelope], cut: Cut) -> list[str]:
+def replayed(log: Iterable[Envelope], point: PointInTime) -> list[str]:
     """The naive answer: every event asked for its times and for those of what it answers, then one fold."""
-    known = [one for one in log if cut.known_at is None or one.recorded_at <= cut.known_at]
+    known = [one for one in log if point.known_at is None or one.recorded_at <= point.known_at]
     by_id = {one.event_id: one for one in known}
-    return texts(fold_log([one for one in known if happened(one, by_id, cut.as_of)], MemoryRows()))
+    return texts(fold_log([one for one in known if happened(one, by_id, point.as_of)], MemoryRows()))
 
 
 def happened(one: Envelope, by_id: dict[UUID, Envelope], as_of: datetime | None) -> bool:
@@ -59,7 +59,7 @@ def test_every_cut_is_a_replay(
     asked: list[tuple[datetime | None, datetime | None]],
 ) -> None:
     """At any two times the rows are those of a replay cut there, also when asked again after more was recorded."""
-    book, story, past = PostgresBook(engine, SteppingClock(step=timedelta(seconds=40))), new_story(), Past(engine)
+    book, story, past = PostgresBook(engine, SteppingClock(step=timedelta(seconds=40))), new_story(), History(engine)
     record_all(book, story, batches_of(story, life))
     check(book, past, story, asked)
     record_all(book, story, [batch for step in more if (batch := story.play(step))])
@@ -67,34 +67,34 @@ def test_every_cut_is_a_replay(
 
 
 def check(
-    book: PostgresBook, past: Past, story: Story, asked: Iterable[tuple[datetime | None, datetime | None]]
+    book: PostgresBook, past: History, story: Story, asked: Iterable[tuple[datetime | None, datetime | None]]
 ) -> None:
     log = list(book.log.read(story.portfolio_id))
     for as_of, known_at in asked:
-        cut = Cut(as_of, known_at)
-        with past.reading(story.portfolio_id, cut) as reading:
+        point = PointInTime(as_of, known_at)
+        with past.reading(story.portfolio_id, point) as reading:
             assert reading.stopped is None
             assert reading.position == sum(1 for one in log if known_at is None or one.recorded_at <= known_at)
-            assert texts(reading.rows) == replayed(log, cut)
+            assert texts(reading.rows) == replayed(log, point)
             if next(reading.rows.where(PortfolioView), None):
                 worth_of(reading.rows)
 
 
 def test_the_position_then_and_the_report_then(engine: Engine, new_story: StoryMaker) -> None:
     """What I held on a day, and what a report said on a later day, are different questions with exact answers."""
-    book, story, past = PostgresBook(engine, SteppingClock()), new_story(), Past(engine)
+    book, story, past = PostgresBook(engine, SteppingClock()), new_story(), History(engine)
     record_all(book, story, [story.opened(), story.buy(Step("buy"))])
     evening = story.now
     reported = list(book.log.read(story.portfolio_id))[-1].recorded_at
     record_all(book, story, [story.buy(Step("buy", minutes_late=1)), story.sell(Step("sell"))])
 
     held = {
-        name: held_at(past, story, cut)
-        for name, cut in {
-            "now": Cut(),
-            "that evening": Cut(as_of=evening),
-            "that evening, as reported then": Cut(as_of=evening, known_at=reported),
-            "as reported then": Cut(known_at=reported),
+        name: held_at(past, story, point)
+        for name, point in {
+            "now": PointInTime(),
+            "that evening": PointInTime(as_of=evening),
+            "that evening, as reported then": PointInTime(as_of=evening, known_at=reported),
+            "as reported then": PointInTime(known_at=reported),
         }.items()
     }
     assert held == {
@@ -105,8 +105,8 @@ def test_the_position_then_and_the_report_then(engine: Engine, new_story: StoryM
     }
 
 
-def held_at(past: Past, story: Story, cut: Cut) -> str:
-    with past.reading(story.portfolio_id, cut) as reading:
+def held_at(past: History, story: Story, point: PointInTime) -> str:
+    with past.reading(story.portfolio_id, point) as reading:
         return str(next(reading.rows.where(Holding, "BTC")).quantity)
 
 
@@ -114,23 +114,23 @@ def test_a_cut_that_looks_at_one_time_only_is_found(
     engine: Engine, new_story: StoryMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Planted: a cut that takes every event as having happened gives another evening than the replay does."""
-    monkeypatch.setattr(cuts.AsOf, "counts", lambda *_: True)
+    monkeypatch.setattr(cuts.AsOfFilter, "counts", lambda *_: True)
 
     with pytest.raises(AssertionError):
         test_the_position_then_and_the_report_then(engine, new_story)
 
 
-@given(life=lives, cut=st.builds(Cut, moments, moments))
+@given(life=lives, point=st.builds(PointInTime, moments, moments))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=15)
 def test_a_cut_of_some_folds_is_a_part_of_the_whole(
-    engine: Engine, new_story: StoryMaker, life: list[Step], cut: Cut
+    engine: Engine, new_story: StoryMaker, life: list[Step], point: PointInTime
 ) -> None:
     """What is held and what it is worth can be told without what bots and review said: the rows are the same."""
-    book, story, past = PostgresBook(engine, SteppingClock()), new_story(), Past(engine)
+    book, story, past = PostgresBook(engine, SteppingClock()), new_story(), History(engine)
     record_all(book, story, batches_of(story, life))
-    with past.reading(story.portfolio_id, cut) as reading:
+    with past.reading(story.portfolio_id, point) as reading:
         whole = texts(reading.rows)
-    with past.reading(story.portfolio_id, cut, OF_VALUE) as reading:
+    with past.reading(story.portfolio_id, point, OF_VALUE) as reading:
         part = texts(reading.rows, row_kinds(OF_VALUE))
 
     tables = {kind.table for kind in row_kinds(OF_VALUE)}
@@ -141,14 +141,14 @@ def test_a_failure_that_passes_is_not_kept(
     engine: Engine, new_story: StoryMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A fold that failed once, as it does when the database goes away, is tried anew by the next question."""
-    book, story, past = PostgresBook(engine, SteppingClock()), new_story(), Past(engine)
+    book, story, past = PostgresBook(engine, SteppingClock()), new_story(), History(engine)
     record_all(book, story, [story.opened(), story.buy(Step("buy"))])
-    cut = Cut(as_of=story.now)
+    point = PointInTime(as_of=story.now)
     record_all(book, story, [story.buy(Step("buy"))])
     with monkeypatch.context() as broken:
         broken.setattr("ledger.replay.history.attempt_fold", lambda *_: ([], "OperationalError: gone"))
-        with past.reading(story.portfolio_id, cut) as reading:
+        with past.reading(story.portfolio_id, point) as reading:
             assert reading.stopped is not None
-    with past.reading(story.portfolio_id, cut) as reading:
+    with past.reading(story.portfolio_id, point) as reading:
         assert reading.stopped is None
-    assert held_at(past, story, cut) == "0.5"
+    assert held_at(past, story, point) == "0.5"

@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine
 
-from ledger.log import point_in_time as cuts
-from ledger.log.point_in_time import AsOf, Cut
+from ledger.log import point_in_time
+from ledger.log.point_in_time import AsOfFilter, PointInTime
 from ledger.postgres.book import PostgresBook
 from ledger.postgres.views import row_kinds
 from ledger.projections import OF_VALUE, PROJECTIONS
@@ -21,7 +21,7 @@ from ledger.replay import history as past
 from ledger.replay.fast import history as column_cut
 from ledger.replay.fast.lines import line_of
 from ledger.replay.fast.rows import row_reader
-from ledger.replay.history import Past, replay_at
+from ledger.replay.history import History, replay_at
 from ledger.rows import Projection, all_rows
 from tests.ledger.replay.fast.test_replay import MOVES, traded
 from tests.ledger.replay.test_history import replayed, texts
@@ -42,8 +42,8 @@ def roads(*, columns: bool, earlier: bool) -> Iterator[None]:
         yield
 
 
-def told(found: Past, story: Story, cut: Cut, projections: tuple[Projection, ...]) -> list[str]:
-    with found.reading(story.portfolio_id, cut, projections) as reading:
+def told(found: History, story: Story, point: PointInTime, projections: tuple[Projection, ...]) -> list[str]:
+    with found.reading(story.portfolio_id, point, projections) as reading:
         assert reading.stopped is None
         return texts(reading.rows, row_kinds(projections))
 
@@ -68,15 +68,15 @@ def test_every_road_is_the_plain_fold(
     projections: tuple[Projection, ...],
 ) -> None:
     """At any times, asked in any order, before and after more was recorded, the rows are those of the naive replay."""
-    book, story, found = PostgresBook(engine, SteppingClock(step=STEP)), new_story(), Past(engine)
+    book, story, found = PostgresBook(engine, SteppingClock(step=STEP)), new_story(), History(engine)
     tables = [f'["{kind.table}",' for kind in row_kinds(projections)]
     record_all(book, story, batches_of(story, life))
     with roads(columns=columns, earlier=earlier):
         for _ in range(2):
             log = list(book.log.read(story.portfolio_id))
             for as_of, known_at in asked:
-                wanted = [one for one in replayed(log, Cut(as_of, known_at)) if one.startswith(tuple(tables))]
-                assert told(found, story, Cut(as_of, known_at), projections) == wanted
+                wanted = [one for one in replayed(log, PointInTime(as_of, known_at)) if one.startswith(tuple(tables))]
+                assert told(found, story, PointInTime(as_of, known_at), projections) == wanted
             record_all(book, story, [batch for step in more if (batch := story.play(step))])
 
 
@@ -97,12 +97,12 @@ def middle_of(story: Story) -> tuple[datetime, datetime]:
 
 def check_cuts(engine: Engine, story: Story) -> None:
     """The cuts in the middle and a little later, by columns and from each other, are the replay there."""
-    log, found = list(PostgresBook(engine, SteppingClock()).log.read(story.portfolio_id)), Past(engine)
+    log, found = list(PostgresBook(engine, SteppingClock()).log.read(story.portfolio_id)), History(engine)
     tables = tuple(f'["{kind.table}",' for kind in row_kinds(OF_VALUE))
     with roads(columns=True, earlier=True):
         for moment in middle_of(story):
-            wanted = [one for one in replayed(log, Cut(moment)) if one.startswith(tables)]
-            assert told(found, story, Cut(moment), OF_VALUE) == wanted
+            wanted = [one for one in replayed(log, PointInTime(moment)) if one.startswith(tables)]
+            assert told(found, story, PointInTime(moment), OF_VALUE) == wanted
 
 
 def test_each_road_is_taken(engine: Engine, long: Story, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,25 +110,25 @@ def test_each_road_is_taken(engine: Engine, long: Story, monkeypatch: pytest.Mon
     first, later = middle_of(long)
     fold = Mock(wraps=attempt_fold)
     monkeypatch.setattr(past, "attempt_fold", fold)
-    found = Past(engine)
+    found = History(engine)
     with roads(columns=True, earlier=True):
-        told(found, long, Cut(first), OF_VALUE)
+        told(found, long, PointInTime(first), OF_VALUE)
         assert fold.call_count == 0
-        told(found, long, Cut(later), OF_VALUE)
+        told(found, long, PointInTime(later), OF_VALUE)
         assert 0 < fold.call_count <= 9
         fold.reset_mock()
-        told(found, long, Cut(max(one.occurred_at for one in long.told)), OF_VALUE)
+        told(found, long, PointInTime(max(one.occurred_at for one in long.told)), OF_VALUE)
         assert fold.call_count == 0
 
 
 def test_a_replay_at_a_cut_is_the_same_by_columns(engine: Engine, long: Story) -> None:
     """State, identities and worth of `daybook replay --as-of` do not depend on the road."""
-    cut = Cut(middle_of(long)[1])
+    point = PointInTime(middle_of(long)[1])
     with roads(columns=False, earlier=False):
-        plain = replay_at(engine, long.portfolio_id, cut)
+        plain = replay_at(engine, long.portfolio_id, point)
     told_events: list[int] = []
     with roads(columns=True, earlier=False):
-        assert replay_at(engine, long.portfolio_id, cut, told_events.append) == plain
+        assert replay_at(engine, long.portfolio_id, point, told_events.append) == plain
     assert (sum(told_events), plain.replay.differences) == (len(long.told), ())
 
 
@@ -136,13 +136,13 @@ def _counts_all(*_: object) -> bool:
     return True
 
 
-def _adds_nothing(asked: AsOf, moment: datetime | None, _more: Iterable[Any]) -> tuple[AsOf, list[Any]]:
-    return AsOf(moment), []
+def _adds_nothing(asked: AsOfFilter, moment: datetime | None, _more: Iterable[Any]) -> tuple[AsOfFilter, list[Any]]:
+    return AsOfFilter(moment), []
 
 
 @pytest.mark.parametrize(
     ("place", "name", "planted"),
-    [(column_cut, "_counts", _counts_all), (cuts.AsOf, "later", _adds_nothing)],
+    [(column_cut, "_counts", _counts_all), (point_in_time.AsOfFilter, "later", _adds_nothing)],
     ids=["columns that forget the time", "an earlier cut taken for the later one"],
 )
 def test_a_road_that_goes_astray_is_found(

@@ -1,4 +1,4 @@
-"""What a question about the past costs: `python -m bench.past_cuts [--events N]`, and a part of `make bench`.
+"""What a question about the past costs: `python -m bench.point_in_time [--events N]`, and a part of `make bench`.
 
 Asked is what `GET /portfolio/` asks: what is held then, and what it is worth.
 """
@@ -14,14 +14,14 @@ from sqlalchemy import Engine
 from bench.figures import Figure, print_figures
 from bench.ledger_speed import append_encoded, opened
 from bench.trades import time_of
-from ledger.log.point_in_time import Cut
+from ledger.log.point_in_time import PointInTime
 from ledger.postgres.book import PostgresBook
 from ledger.postgres.database import connected
 from ledger.postgres.embedded import embedded_postgres
 from ledger.postgres.log import PostgresLog
 from ledger.projections import OF_VALUE
 from ledger.projections.valuation import worth_of
-from ledger.replay.history import Past
+from ledger.replay.history import History
 from ledger.replay.verify import rebuild_portfolio
 from ledger.values import system_clock
 
@@ -34,10 +34,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="daybook-bench-") as folder:
         Path(folder).chmod(0o755)
         with embedded_postgres(Path(folder)) as url, connected(url) as engine:
-            print_figures(measure_past(engine, events))
+            print_figures(measure_point_in_time(engine, events))
 
 
-def measure_past(engine: Engine, events: int) -> list[Figure]:
+def measure_point_in_time(engine: Engine, events: int) -> list[Figure]:
     """The milliseconds of questions about a log of so many trades."""
     log = PostgresLog(engine, system_clock)
     portfolio_id = opened(PostgresBook(engine, system_clock), "past")
@@ -45,20 +45,20 @@ def measure_past(engine: Engine, events: int) -> list[Figure]:
     reported = system_clock()
     append_encoded(log, portfolio_id, events // 2, events)
     rebuild_portfolio(engine, portfolio_id)
-    past = Past(engine)
+    past = History(engine)
     middle, later = time_of(events // 2), time_of(events // 2 + events // 100)
     return [
-        _asked(f"as of now, of {events} trades", past, portfolio_id, Cut(as_of=system_clock())),
-        _asked("as of the middle, the first question", past, portfolio_id, Cut(as_of=middle)),
-        _asked("the same again", past, portfolio_id, Cut(as_of=middle)),
-        _asked("as of 1 % later", past, portfolio_id, Cut(as_of=later)),
-        _asked("as of the middle, as known at half", past, portfolio_id, Cut(middle, reported)),
+        _asked(f"as of now, of {events} trades", past, portfolio_id, PointInTime(as_of=system_clock())),
+        _asked("as of the middle, the first question", past, portfolio_id, PointInTime(as_of=middle)),
+        _asked("the same again", past, portfolio_id, PointInTime(as_of=middle)),
+        _asked("as of 1 % later", past, portfolio_id, PointInTime(as_of=later)),
+        _asked("as of the middle, as known at half", past, portfolio_id, PointInTime(middle, reported)),
     ]
 
 
-def _asked(name: str, past: Past, portfolio_id: UUID, cut: Cut) -> Figure:
+def _asked(name: str, past: History, portfolio_id: UUID, point: PointInTime) -> Figure:
     started = time.perf_counter()
-    with past.reading(portfolio_id, cut, OF_VALUE) as reading:
+    with past.reading(portfolio_id, point, OF_VALUE) as reading:
         worth_of(reading.rows)
     return Figure(f"question: {name}", (time.perf_counter() - started) * 1000, "ms")
 

@@ -1,0 +1,90 @@
+"""The installation's webhooks, and which of their messages were accepted already. Secrets are never stored, only their salts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from ledger.postgres.api_keys import INSTALLATION
+from ledger.postgres.log import Raw
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookRecord:
+    """A webhook. Its secrets are derived with `salts`, the newest first; `symbols` is canonical JSON."""
+
+    name: str
+    template: str
+    passphrase: bool
+    symbols: str
+    salts: tuple[str, ...]
+    created_at: datetime
+    last_used_at: datetime | None = None
+
+
+def add_webhook(connection: Raw, webhook: WebhookRecord) -> bool:
+    """Whether the webhook was added: not when there is one of its name."""
+    added = connection.execute(
+        "insert into webhooks (portfolio_id, name, template, passphrase, symbols, salts, created_at)"
+        " values (%s, %s, %s, %s, %s, %s, %s) on conflict do nothing",
+        (
+            *(INSTALLATION, webhook.name, webhook.template, webhook.passphrase, webhook.symbols),
+            *(" ".join(webhook.salts), webhook.created_at),
+        ),
+    )
+    return added.rowcount == 1
+
+
+def read_webhooks(connection: Raw) -> list[WebhookRecord]:
+    """Every webhook by name."""
+    found = connection.execute(
+        "select name, template, passphrase, symbols, salts, created_at, last_used_at"
+        " from webhooks where portfolio_id = %s order by name",
+        (INSTALLATION,),
+    )
+    return [_webhook(*row) for row in found]
+
+
+def find_webhook(connection: Raw, name: str) -> WebhookRecord | None:
+    """The webhook of this name."""
+    row = connection.execute(
+        "select name, template, passphrase, symbols, salts, created_at, last_used_at"
+        " from webhooks where portfolio_id = %s and name = %s",
+        (INSTALLATION, name),
+    ).fetchone()
+    return None if row is None else _webhook(*row)
+
+
+def set_salts(connection: Raw, name: str, salts: Sequence[str]) -> bool:
+    """Whether there is such a webhook; its secrets are now those of these salts."""
+    changed = connection.execute(
+        "update webhooks set salts = %s where portfolio_id = %s and name = %s", (" ".join(salts), INSTALLATION, name)
+    )
+    return changed.rowcount == 1
+
+
+def remove_webhook(connection: Raw, name: str) -> bool:
+    """Whether there was such a webhook; there is none now."""
+    gone = connection.execute("delete from webhooks where portfolio_id = %s and name = %s", (INSTALLATION, name))
+    return gone.rowcount == 1
+
+
+def claim_nonce(connection: Raw, webhook: str, nonce: bytes, now: datetime, keep: timedelta) -> bool:
+    """Whether this message is new to the webhook; from now on it is not. Messages older than `keep` are forgotten."""
+    connection.execute(
+        "delete from webhook_nonces where portfolio_id = %s and seen_at < %s", (INSTALLATION, now - keep)
+    )
+    claimed = connection.execute(
+        "insert into webhook_nonces (portfolio_id, webhook, nonce, seen_at) values (%s, %s, %s, %s)"
+        " on conflict do nothing",
+        (INSTALLATION, webhook, nonce, now),
+    )
+    connection.execute(
+        "update webhooks set last_used_at = %s where portfolio_id = %s and name = %s", (now, INSTALLATION, webhook)
+    )
+    return claimed.rowcount == 1
+
+
+def _webhook(
+    name: str, template: str, passphrase: bool, symbols: str, salts: str, created_at: datetime, used: datetime | None
+) -> WebhookRecord:
+    return WebhookRecord(name, template, passphrase, symbols, tuple(salts.split()), created_at, used)
