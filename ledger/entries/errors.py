@@ -1,0 +1,115 @@
+"""Why an entry, a reversal or an account cannot be recorded. Nothing is written when one of these is raised."""
+
+from typing import ClassVar
+from uuid import UUID
+
+from ledger.errors import DaybookError
+
+
+class CannotRecord(DaybookError):
+    """The portfolio cannot take this. `kind` is a stable name of the rule, `extras` are its facts for programs."""
+
+    kind: ClassVar[str]
+
+    def __init__(self, detail: str, **extras: object) -> None:
+        super().__init__(detail)
+        self.extras = extras
+
+
+class ViewsStopped(CannotRecord):
+    """The views of the portfolio have stopped, so nothing can be checked against them."""
+
+    kind = "views-stopped"
+
+
+class NotBookable(CannotRecord):
+    """The event would break a rule of booking or stop the views."""
+
+    kind = "not-bookable"
+
+
+class FutureTime(CannotRecord):
+    """The entry happened after the portfolio's present."""
+
+    kind = "future-time"
+
+
+class TooEarly(CannotRecord):
+    """The entry happened before any market of which a ledger is kept."""
+
+    kind = "too-early"
+
+
+class PortfolioIsClosed(CannotRecord):
+    """The portfolio was closed before the entry happened."""
+
+    kind = "portfolio-closed"
+
+
+class UnknownAccount(CannotRecord):
+    """The entry names an account that is not open. Extra: `accounts`, the open ones."""
+
+    kind = "unknown-account"
+
+    def __init__(self, detail: str, accounts: list[str]) -> None:
+        super().__init__(detail, accounts=accounts)
+
+
+class UnknownTrade(CannotRecord):
+    """The fee names a trade that the portfolio does not hold."""
+
+    kind = "unknown-trade"
+
+
+class TradeExists(CannotRecord):
+    """The fill is recorded already. Extra: `trade_id`."""
+
+    kind = "trade-exists"
+
+    def __init__(self, detail: str, trade_id: UUID) -> None:
+        super().__init__(detail, trade_id=str(trade_id))
+
+
+class NoSuchEvent(CannotRecord):
+    """There is no event to reverse."""
+
+    kind = "unknown-event"
+
+
+class AlreadyReversed(CannotRecord):
+    """The event was reversed before. Extra: `reversed_by`."""
+
+    kind = "already-reversed"
+
+    def __init__(self, detail: str, reversed_by: UUID) -> None:
+        super().__init__(detail, reversed_by=str(reversed_by))
+
+
+class NotReversible(CannotRecord):
+    """The event moves no value."""
+
+    kind = "not-reversible"
+
+
+class ReservedName(CannotRecord):
+    """The portfolio's name is kept for a market."""
+
+    kind = "reserved-name"
+
+
+class PortfolioExists(CannotRecord):
+    """There is a portfolio of this name."""
+
+    kind = "portfolio-exists"
+
+
+class AccountExists(CannotRecord):
+    """There is an account of this name."""
+
+    kind = "account-exists"
+
+
+class AccountTwice(CannotRecord):
+    """Two accounts of a new portfolio have the same name."""
+
+    kind = "account-exists"
