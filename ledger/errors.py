@@ -3,6 +3,7 @@
     DaybookError
       log          Conflict (PositionConflict), NoSuchPortfolio, UnknownEvent, BadEvent, BrokenLog, BadCheckpoint
       booking      UnvaluedLeg, NothingToReverse, BadChoice
+      entries      CannotRecord and a subclass for each rule of `ledger.entries` and `signals.inbound`
       database     DatabaseUnavailable, NewerSchema, NotLeader, WorkersLost
       files        BadFile, BadRow, WrongPortfolio, NoParquet, CannotExport
       bots         UnknownBotKind, BadParameters, BotUnusable, BotRaised, BadBot
@@ -15,6 +16,21 @@
 Exceptions that never leave the few modules that use them as control flow have no place in this tree.
 """
 
+from typing import ClassVar
+
 
 class DaybookError(Exception):
     """An expected failure. Its text states the problem and, where there is one, the remedy."""
+
+
+class CannotRecord(DaybookError):
+    """A request that the portfolio's rules do not allow. Nothing was recorded.
+
+    `kind` is a stable name of the rule, `extras` are its facts for programs.
+    """
+
+    kind: ClassVar[str]
+
+    def __init__(self, detail: str, **extras: object) -> None:
+        super().__init__(detail)
+        self.extras = extras

@@ -5,18 +5,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Final, NoReturn, get_args
+from typing import Annotated, Final, NoReturn, get_args
 from uuid import UUID
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from api.cli.importing import counted
 from api.cli.replaying import named_portfolios
-from api.entries import MARKETS_OWN, entry_event, entry_time, record_checked, trade_event_id
-from api.http.entry_schemas import AnyEntry, NewEntry
-from api.http.errors import Problem
 from api.runtime.settings import BadSettings, Settings, usable_folder
 from api.runtime.wiring import last_market_time
+from ledger.entries.kinds import AnyEntry
+from ledger.entries.recording import MARKETS_OWN, record_checked
+from ledger.entries.rules import entry_event, entry_time, trade_event_id
+from ledger.errors import CannotRecord
 from ledger.events import TradeExecuted
 from ledger.events.fields import Name, fault_text
 from ledger.imports.files import BadFile
@@ -29,6 +30,7 @@ from ledger.replay.verify import all_portfolios
 from ledger.values import derived_id, system_clock
 
 ID: Final = TypeAdapter(Name)
+ENTRY: Final[TypeAdapter[AnyEntry]] = TypeAdapter(Annotated[AnyEntry, Field(discriminator="kind")])
 KINDS: Final = tuple(get_args(kind.model_fields["kind"].annotation)[0] for kind in get_args(AnyEntry))
 """What an entry may be."""
 
@@ -44,6 +46,12 @@ class FileEntry:
     def story(self, portfolio_id: UUID) -> UUID:
         """The id that belongs to this name in the portfolio, however often the file is recorded."""
         return derived_id(portfolio_id, "record", self.name)
+
+
+class IdTaken(CannotRecord):
+    """The id of an entry was recorded with other content."""
+
+    kind = "id-taken"
 
 
 class _OnlyLooked(Exception):
@@ -103,8 +111,8 @@ def _record(book: PostgresBook, portfolio_id: UUID, path: Path, entries: Sequenc
         record_checked(book, portfolio_id, prepare, alongside)
     except _OnlyLooked:
         pass
-    except Problem as problem:
-        raise BadFile(f"{path}: {problem.detail}: nothing was recorded") from None
+    except CannotRecord as error:
+        raise BadFile(f"{path}: {error}: nothing was recorded") from None
     return count
 
 
@@ -114,8 +122,8 @@ def _new_events(book: PostgresBook, path: Path, reading: StoredReading, entries:
     for one in entries:
         try:
             new = _new_event(one, reading, now)
-        except Problem as problem:
-            raise BadFile(f"{path}: {one.place} ({one.name}): {problem.detail}: nothing was recorded") from None
+        except CannotRecord as error:
+            raise BadFile(f"{path}: {one.place} ({one.name}): {error}: nothing was recorded") from None
         if new is not None and new.event_id in taken:
             raise BadFile(
                 f"{path}: {one.place} ({one.name}): this trade stands in the file twice: nothing was recorded"
@@ -127,14 +135,14 @@ def _new_events(book: PostgresBook, path: Path, reading: StoredReading, entries:
 
 
 def _new_event(one: FileEntry, reading: StoredReading, now: datetime) -> NewEvent | None:
-    """The entry's event, or None where it was recorded before. Raises Problem."""
+    """The entry's event, or None where it was recorded before. Raises CannotRecord."""
     rows, story = reading.rows, one.story(reading.portfolio_id)
     event = entry_event(one.entry, rows)
     known = next(iter(read_story(reading.connection, reading.portfolio_id, story)), None)
     if known is not None:
         same_time = one.entry.occurred_at in (None, known.occurred_at)
         if not same_time or (known.type, known.payload) != (event.type, encode(event)):
-            raise Problem(409, "id-taken", "this id was recorded with other content: reverse that, or say another id")
+            raise IdTaken("this id was recorded with other content: reverse that, or say another id")
         return None
     at = entry_time(one.entry, portfolio_of(rows), now)
     event_id = trade_event_id(event, reading.portfolio_id, rows) if isinstance(event, TradeExecuted) else story
@@ -155,11 +163,11 @@ def _entry(path: Path, place: str, found: object) -> FileEntry:
         _refuse(path, place, f"kind is {_shown(found.get('kind'))}: it must be one of {', '.join(KINDS)}")
     try:
         name = ID.validate_python(found["id"])
-        entry = NewEntry.model_validate({field: value for field, value in found.items() if field != "id"})
+        entry = ENTRY.validate_python({field: value for field, value in found.items() if field != "id"})
     except ValidationError as error:
         said = "; ".join(f"{'.'.join(map(str, one['loc'])) or 'id'}: {fault_text(one)}" for one in error.errors())
         _refuse(path, place, said)
-    return FileEntry(place, name, entry.root)
+    return FileEntry(place, name, entry)
 
 
 def _shown(kind: object) -> str:

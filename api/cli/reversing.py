@@ -8,9 +8,10 @@ import click
 from pydantic import TypeAdapter, ValidationError
 
 from api.cli.replaying import named_portfolios
-from api.entries import record_checked, reversal_of
-from api.http.errors import Problem
 from api.runtime.settings import BadSettings, Settings, usable_folder
+from ledger.entries.recording import record_checked
+from ledger.entries.rules import reversal_of
+from ledger.errors import CannotRecord
 from ledger.events.fields import Text
 from ledger.log.envelope import Envelope, NewEvent
 from ledger.postgres.book import PostgresBook, StoredReading
@@ -67,8 +68,8 @@ def _reverse(book: PostgresBook, portfolio_id: UUID, name: str, reason: str) -> 
 
     try:
         record_checked(book, portfolio_id, prepare, alone)
-    except Problem as problem:
-        raise NothingToReverse(f"{problem.detail}: nothing was recorded") from None
+    except CannotRecord as error:
+        raise NothingToReverse(f"{error}: nothing was recorded") from None
     with book.reading(portfolio_id) as reading:
         event = reading.rows.recorded(event_id)
         assert event is not None, "it was reversed"

@@ -1,5 +1,6 @@
 """One map from what went wrong to an answer: RFC 9457 problem details with a stable type, for every error."""
 
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -12,10 +13,20 @@ from execution.exchanges.exchange import VenueUnavailable
 from execution.orders.order_events import WrongOrder
 from execution.orders.verdicts import WrongSignal
 from execution.review.review import TradeRejected
-from ledger.errors import DaybookError
+from ledger.entries.errors import (
+    AccountExists,
+    AlreadyReversed,
+    NoSuchEvent,
+    PortfolioExists,
+    PortfolioIsClosed,
+    TradeExists,
+    ViewsStopped,
+)
+from ledger.errors import CannotRecord, DaybookError
 from ledger.log.event_log import Conflict, NoSuchPortfolio
 from ledger.postgres.database import DATABASE_GONE
 from ledger.postgres.leadership import NotLeader
+from signals.inbound.errors import SignalDiffers
 from signals.market import FeedUnavailable
 from signals.registry import BadParameters, UnknownBotKind
 from signals.sandbox.discovery import BotUnusable
@@ -57,6 +68,24 @@ def problem_response(problem: Problem, request: AnyRequest, **headers: str) -> P
 
 def _own(request: AnyRequest, error: Problem) -> ProblemResponse:
     return problem_response(error, request)
+
+
+STATUSES: Final[Mapping[type[CannotRecord], int]] = {
+    NoSuchEvent: 404,
+    ViewsStopped: 409,
+    PortfolioIsClosed: 409,
+    PortfolioExists: 409,
+    AccountExists: 409,
+    TradeExists: 409,
+    AlreadyReversed: 409,
+    SignalDiffers: 409,
+}
+"""The statuses of what cannot be recorded; all else is 422."""
+
+
+def _cannot_record(request: AnyRequest, error: CannotRecord) -> ProblemResponse:
+    status = STATUSES.get(type(error), 422)
+    return problem_response(Problem(status, error.kind, str(error), **error.extras), request)
 
 
 def _rejected(request: AnyRequest, error: TradeRejected) -> ProblemResponse:
@@ -169,6 +198,7 @@ def _market(request: AnyRequest, error: FeedUnavailable) -> ProblemResponse:
 
 ERRORS: ExceptionHandlersMap = {
     Problem: _own,
+    CannotRecord: _cannot_record,
     TradeRejected: _rejected,
     ValidationException: _invalid,
     MethodNotAllowedException: _wrong_method,

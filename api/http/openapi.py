@@ -27,6 +27,7 @@ from api.http import (
 from api.http.errors import PROBLEM_JSON, AnyRequest
 from api.http.schemas import Answer, Page, ProblemAnswer, Request
 from api.runtime import signal_schemas
+from ledger.entries import kinds
 from ledger.values import decimal_text, time_text
 
 DECIMAL: Final[JsonSchemaValue] = {"type": "string", "pattern": r"^[+-]?(\d+\.?\d*|\.\d+)$"}
@@ -35,6 +36,7 @@ SCHEMAS: Final = (
     schemas,
     bot_schemas,
     entry_schemas,
+    kinds,
     exit_schemas,
     lot_schemas,
     order_schemas,
@@ -45,9 +47,9 @@ SCHEMAS: Final = (
 )
 """The modules that say what goes in and out."""
 
-FAMILIES: Final = (Request, Answer, Page, entry_schemas.Entry)
+FAMILIES: Final = (Request, Answer, Page, kinds.Entry)
 """What others are made from; they are never sent themselves."""
-INCOMING: Final = (Request, RootModel)
+INCOMING: Final = (Request, RootModel, kinds.Entry)
 """What is read; all else is written."""
 
 OPEN_TO_ALL: Final = {

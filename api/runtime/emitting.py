@@ -6,7 +6,6 @@ from decimal import Decimal
 from typing import Final
 from uuid import UUID
 
-from api.http.errors import Problem
 from api.runtime.signal_schemas import NewSignal
 from api.runtime.wiring import System
 from execution.review.state import DecisionState
@@ -18,6 +17,7 @@ from ledger.projections.book import Reading
 from ledger.projections.marks import Mark
 from ledger.projections.signals import SignalView
 from ledger.values import Instrument, time_text
+from signals.inbound.errors import FutureSignal, NoPrice, SignalDiffers, StaleSignal, UnknownProduct
 from signals.inbound.signals import same, six_places, untimely
 from signals.runner import signal_id
 
@@ -40,7 +40,7 @@ def emit(
     """The signal is in the log and has its verdict; whether it is new. `alongside` is written in the same transaction.
 
     What was said before, word for word, is not new (with `first_wins` also what has the same identity and says something
-    else). Raises Problem: 409 for other words under a known identity, 422 for a signal that is stale or ahead of time.
+    else). Raises SignalDiffers for other words under a known identity, StaleSignal and FutureSignal.
     """
     new = _record(system, signal, actor, alongside, first_wins=first_wins)
     system.trader.step()
@@ -48,7 +48,7 @@ def emit(
 
 
 def outside_signal(system: System, bot_id: str, said: NewSignal) -> SignalEmitted:
-    """The event that says it, under the name of its source. Raises Problem 422 for a product that is not traded here."""
+    """The event that says it, under the name of its source. Raises UnknownProduct and NoPrice."""
     return SignalEmitted(
         bot_id=bot_id,
         bot_version=said.version,
@@ -71,15 +71,15 @@ def outside_signal(system: System, bot_id: str, said: NewSignal) -> SignalEmitte
 def price_of(system: System, instrument: Instrument) -> Decimal:
     """Our own price of the instrument, by which a signal is sized: a sender's price is never trusted with that.
 
-    Raises Problem 422 for what is not traded here or has no price yet.
+    Raises UnknownProduct for what is not traded here, NoPrice for what has no price yet.
     """
     if instrument not in system.feed.instruments:
         traded = ", ".join(sorted(system.feed.instruments))
-        raise Problem(422, "unknown-product", f"{instrument} is not traded here: this market has {traded}")
+        raise UnknownProduct(f"{instrument} is not traded here: this market has {traded}")
     with system.book.reading(system.portfolio_id) as reading:
         mark = reading.rows.get(Mark, str(instrument))
     if mark is None:
-        raise Problem(422, "no-price", f"no price of {instrument} has been seen yet: send it again in a moment")
+        raise NoPrice(f"no price of {instrument} has been seen yet: send it again in a moment")
     return mark.price
 
 
@@ -110,13 +110,13 @@ def _record(
         if known is not None:
             if not first_wins and not same(known, signal):
                 said = f"{signal.bot_id} has said something else about {signal.instrument} at {time_text(signal.asof)}"
-                raise Problem(409, "signal-differs", f"{said}: what was said stays, send a new asof with a new opinion")
+                raise SignalDiffers(f"{said}: what was said stays, send a new asof with a new opinion")
             with system.book.transaction() as connection:
                 alongside(connection)
             return False
         if refused is not None:
-            kind = "future-signal" if signal.asof > system.market_clock() else "stale-signal"
-            raise Problem(422, kind, f"{refused}; nothing was recorded")
+            untimely_signal = FutureSignal if signal.asof > system.market_clock() else StaleSignal
+            raise untimely_signal(f"{refused}; nothing was recorded")
         try:
             event = NewEvent(signal, new_id, signal.asof, actor, new_id)
             system.book.record(system.portfolio_id, [event], alongside=alongside)

@@ -10,10 +10,10 @@ import structlog
 from litestar import Litestar
 from litestar.concurrency import sync_to_thread
 
-from api.http.errors import Problem
 from api.runtime.emitting import emit, longest_age, not_yet, price_of
 from api.runtime.settings import FreqtradeSettings
 from api.runtime.wiring import System
+from ledger.errors import CannotRecord
 from ledger.log.event_log import Conflict
 from ledger.postgres.database import DATABASE_GONE
 from ledger.values import Instrument
@@ -76,8 +76,8 @@ def _emitted(system: System, edge: Edge, instrument: Instrument) -> Emitted:
         signal = edge.signal(instrument, price_of(system, instrument))
         new = emit(system, signal, signal.bot_id, first_wins=True)
         return Emitted("new" if new else "known", again=not_yet(system, signal))
-    except Problem as refused:
-        log.warning("a signal of freqtrade was refused", pair=edge.pair, side=edge.side, reason=refused.detail)
+    except CannotRecord as refused:
+        log.warning("a signal of freqtrade was refused", pair=edge.pair, side=edge.side, reason=str(refused))
         return Emitted("refused")
     except (*DATABASE_GONE, Conflict) as failure:
         log.warning("a signal of freqtrade waits for the database", pair=edge.pair, error=type(failure).__name__)

@@ -1,19 +1,8 @@
 """Why an entry, a reversal or an account cannot be recorded. Nothing is written when one of these is raised."""
 
-from typing import ClassVar
 from uuid import UUID
 
-from ledger.errors import DaybookError
-
-
-class CannotRecord(DaybookError):
-    """The portfolio cannot take this. `kind` is a stable name of the rule, `extras` are its facts for programs."""
-
-    kind: ClassVar[str]
-
-    def __init__(self, detail: str, **extras: object) -> None:
-        super().__init__(detail)
-        self.extras = extras
+from ledger.errors import CannotRecord
 
 
 class ViewsStopped(CannotRecord):

@@ -57,7 +57,7 @@ def record_checked(book: PostgresBook, portfolio_id: UUID, prepare: Prepare, alo
 
 
 def booked_and(alongside: Alongside, portfolio_id: UUID) -> Alongside:
-    """Writes `alongside` when the views hold what was recorded before it in the transaction. Raises Problem otherwise."""
+    """Writes `alongside` when the views hold what was recorded before it in the transaction. Raises NotBookable otherwise."""
 
     def checked(connection: Raw) -> None:
         checkpoint = read_checkpoint(connection, portfolio_id)
@@ -71,7 +71,7 @@ def booked_and(alongside: Alongside, portfolio_id: UUID) -> Alongside:
 
 
 def _must_fit(rows: Rows) -> None:
-    """Raises Problem when a sum has more digits than a decimal may have in an answer."""
+    """Raises NotBookable when a sum has more digits than a decimal may have in an answer."""
     kept: list[Holding | Balance] = [*rows.where(Holding), *rows.where(Balance)]
     for row in kept:
         for name in field_names(type(row)):
@@ -83,26 +83,22 @@ def _must_fit(rows: Rows) -> None:
 
 def open_portfolio(
     book: PostgresBook,
-    new: NewPortfolio,
+    opened: PortfolioOpened,
+    accounts: Sequence[AccountOpened],
     event_id: Callable[[int], UUID],
     now: datetime,
     alongside: Alongside,
     actor: str = "owner",
 ) -> None:
-    """The portfolio is there, empty, with its accounts. Raises Problem for a name that is taken or kept for a market."""
-    if MARKETS_OWN.fullmatch(new.name):
-        raise ReservedName(f"{new.name!r} is kept for a market that this program trades in: say another"
-        )
-    names = [one.account for one in new.accounts]
+    """The portfolio is there, empty, with its accounts. Raises ReservedName, AccountTwice and PortfolioExists."""
+    if MARKETS_OWN.fullmatch(opened.name):
+        raise ReservedName(f"{opened.name!r} is kept for a market that this program trades in: say another")
+    names = [one.account for one in accounts]
     if len(set(names)) < len(names):
         raise AccountTwice("each account needs a name of its own")
-    opened = PortfolioOpened(name=new.name, base_currency=new.base_currency, allow_short=new.allow_short)
-    accounts = [AccountOpened(account=one.account, venue=one.venue, mode=one.mode) for one in new.accounts]
-    story, portfolio_id = event_id(0), portfolio_id_of(new.name)
+    story, portfolio_id = event_id(0), portfolio_id_of(opened.name)
     events = [NewEvent(event, event_id(number), now, actor, story) for number, event in enumerate([opened, *accounts])]
     try:
         book.record(portfolio_id, events, 0, alongside=booked_and(alongside, portfolio_id))
     except PositionConflict:
-        raise PortfolioExists(f"there is a portfolio called {new.name!r} already") from None
-
-
+        raise PortfolioExists(f"there is a portfolio called {opened.name!r} already") from None

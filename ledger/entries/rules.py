@@ -38,7 +38,6 @@ from ledger.entries.kinds import (
     Transfer,
 )
 from ledger.events import (
-    AccountOpened,
     AssetDeposited,
     AssetWithdrawn,
     CashDeposited,
@@ -80,7 +79,7 @@ SAME_NAME: Final[Mapping[type[Entry], type[Event]]] = {
 
 
 def entry_event(entry: AnyEntry, rows: Rows) -> Event:
-    """The event that `entry` is in the portfolio with these rows. Raises Problem for what cannot be booked there."""
+    """The event that `entry` is in the portfolio with these rows. Raises CannotRecord."""
     portfolio = portfolio_of(rows)
     accounts = {view.account: view for view in rows.where(AccountView)}
     known_accounts(accounts, _named(entry))
@@ -108,7 +107,7 @@ def entry_event(entry: AnyEntry, rows: Rows) -> Event:
 
 
 def entry_time(entry: AnyEntry, portfolio: PortfolioView, now: datetime) -> datetime:
-    """When the entry happened. Raises Problem for the future, for a time before EARLIEST, and after the closing."""
+    """When the entry happened. Raises FutureTime, TooEarly and PortfolioIsClosed."""
     if entry.occurred_at is not None and entry.occurred_at > now:
         said = (
             f"occurred_at {time_text(entry.occurred_at)} lies in the future: it is {time_text(now)} in this portfolio"
@@ -124,7 +123,7 @@ def entry_time(entry: AnyEntry, portfolio: PortfolioView, now: datetime) -> date
 
 
 def trade_event_id(trade: TradeExecuted, portfolio_id: UUID, rows: Rows) -> UUID:
-    """The id of the fill, which derives from what its venue calls it. Raises Problem for one that is recorded already.
+    """The id of the fill, which derives from what its venue calls it. Raises TradeExists.
 
     After a reversal the fill can be entered anew, once again.
     """
@@ -159,8 +158,18 @@ def reversal_of(event_id: UUID, reason: str, new_id: UUID, rows: Rows, actor: st
     return NewEvent(event, new_id, target.occurred_at, actor, target.correlation_id, event_id)
 
 
+def check_new_account(account: str, rows: Rows) -> None:
+    """Raises PortfolioIsClosed and AccountExists where no account of this name can be opened."""
+    portfolio = portfolio_of(rows)
+    if portfolio.closed_at is not None:
+        said = f"the portfolio was closed at {time_text(portfolio.closed_at)}: it takes no new account"
+        raise PortfolioIsClosed(said)
+    if rows.get(AccountView, account) is not None:
+        raise AccountExists(f"there is an account called {account!r} already")
+
+
 def known_accounts(accounts: Iterable[str], named: Iterable[str]) -> None:
-    """Raises Problem for a name that is none of the accounts."""
+    """Raises UnknownAccount for a name that is none of the accounts."""
     known = list(accounts)
     for name in named:
         if name not in known:

@@ -7,7 +7,6 @@ from litestar import Controller, Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import JSONBody
 
-from api.entries import entry_event, entry_time, record_checked, trade_event_id
 from api.http.auth import caller_of
 from api.http.commands import IdempotencyKey, Running
 from api.http.entry_schemas import AccountAnswer, BalanceAnswer, EntryAnswer, NewAccount, NewEntry
@@ -24,6 +23,8 @@ from api.http.reading import (
 )
 from api.http.schemas import EventAnswer, TradeAnswer
 from api.runtime.wiring import System
+from ledger.entries.recording import record_checked
+from ledger.entries.rules import check_new_account, entry_event, entry_time, trade_event_id
 from ledger.events import AccountOpened, PortfolioClosed, TradeExecuted
 from ledger.log.envelope import NewEvent
 from ledger.log.point_in_time import PointInTime
@@ -34,7 +35,6 @@ from ledger.projections.cash import Balance
 from ledger.projections.portfolio import AccountView, portfolio_of
 from ledger.projections.trades import TradeView
 from ledger.rows import Rows
-from ledger.values import time_text
 
 
 class EntryController(Controller):
@@ -103,7 +103,7 @@ class AccountController(Controller):
 
         def act(running: Running) -> None:
             def prepare(reading: StoredReading) -> list[NewEvent]:
-                _may_open(reading.rows, data)
+                check_new_account(data.account, reading.rows)
                 event_id = running.event_id()
                 event = AccountOpened(account=data.account, venue=data.venue, mode=data.mode)
                 return [NewEvent(event, event_id, clock_of(system, portfolio_id)(), caller_of(request).actor, event_id)]
@@ -138,15 +138,6 @@ def _recorded(system: System, portfolio_id: UUID, story: UUID) -> EntryAnswer:
         return EntryAnswer(
             event=EventAnswer.model_validate(event), trade=TradeAnswer.model_validate(trade) if trade else None
         )
-
-
-def _may_open(rows: Rows, data: NewAccount) -> None:
-    portfolio = portfolio_of(rows)
-    if portfolio.closed_at is not None:
-        said = f"the portfolio was closed at {time_text(portfolio.closed_at)}: it takes no new account"
-        raise Problem(409, "portfolio-closed", said)
-    if rows.get(AccountView, data.account) is not None:
-        raise Problem(409, "account-exists", f"there is an account called {data.account!r} already")
 
 
 def _account(account: str, view: AccountView | None, balances: Sequence[Balance]) -> AccountAnswer:

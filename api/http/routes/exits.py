@@ -8,7 +8,6 @@ from litestar import Controller, Response, get, post
 from litestar.params import FromPath, JSONBody
 from pydantic import BaseModel
 
-from api.entries import record_checked
 from api.http.auth import caller_of
 from api.http.commands import IdempotencyKey, Running
 from api.http.errors import Problem
@@ -17,6 +16,7 @@ from api.http.reading import AnyRequest, InPortfolio, commands_of, driven_only, 
 from execution.exchanges.paper.prices import tick_of
 from execution.exits.exit_service import armed_exits
 from execution.review.state import DecisionState
+from ledger.entries.recording import record_checked
 from ledger.events import Event, ExitArmed, ExitChanged, ExitDisarmed
 from ledger.log.envelope import NewEvent
 from ledger.postgres.book import StoredReading

@@ -4,7 +4,6 @@ from litestar import Controller, Response, get, put
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
-from api.entries import record_checked
 from api.http.auth import caller_of
 from api.http.commands import IdempotencyKey, Running
 from api.http.errors import Problem
@@ -19,6 +18,7 @@ from api.http.reading import (
     reading_of,
     system_of,
 )
+from ledger.entries.recording import record_checked
 from ledger.events import LimitSet
 from ledger.log.envelope import NewEvent
 from ledger.log.point_in_time import PointInTime

@@ -6,7 +6,6 @@ from litestar import Controller, Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody
 
-from api.entries import record_checked
 from api.http.auth import caller_of
 from api.http.commands import IdempotencyKey, Running
 from api.http.errors import Problem
@@ -25,6 +24,7 @@ from api.http.reading import (
     system_of,
 )
 from api.http.schemas import ExecutedAnswer, OrderAnswer, OrderPage, TradeAnswer
+from ledger.entries.recording import record_checked
 from ledger.events import DifferenceResolved
 from ledger.log.envelope import NewEvent
 from ledger.log.point_in_time import PointInTime

@@ -7,7 +7,6 @@ from litestar import Controller, Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody
 
-from api.entries import open_portfolio
 from api.http.auth import caller_of
 from api.http.commands import IdempotencyKey, Running
 from api.http.entry_schemas import NewPortfolio
@@ -34,6 +33,8 @@ from api.http.schemas import (
 )
 from api.runtime.wiring import System
 from ledger.booking.lots import Lot, Match, UnmatchedDisposal
+from ledger.entries.recording import open_portfolio
+from ledger.events import AccountOpened, PortfolioOpened
 from ledger.log.point_in_time import PointInTime
 from ledger.postgres.book import StoredReading
 from ledger.projections import OF_VALUE
@@ -69,8 +70,10 @@ class PortfolioController(Controller):
         system, portfolio_id = system_of(request), portfolio_id_of(data.name)
 
         def act(running: Running) -> None:
+            opened = PortfolioOpened(name=data.name, base_currency=data.base_currency, allow_short=data.allow_short)
+            accounts = [AccountOpened(account=one.account, venue=one.venue, mode=one.mode) for one in data.accounts]
             actor = caller_of(request).actor
-            open_portfolio(system.book, data, running.event_id, system.clock(), running.claim, actor)
+            open_portfolio(system.book, opened, accounts, running.event_id, system.clock(), running.claim, actor)
 
         def answer(_running: Running) -> PortfolioName:
             with system.book.reading(portfolio_id) as reading:

@@ -8,7 +8,6 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 from pydantic import ValidationError
 
-from api.entries import record_checked
 from api.http.auth import caller_of
 from api.http.commands import IdempotencyKey, Running
 from api.http.errors import Problem
@@ -23,6 +22,7 @@ from api.http.reading import (
     reading_of,
     system_of,
 )
+from ledger.entries.recording import record_checked
 from ledger.events import TargetRemoved, TargetSet
 from ledger.events.fields import fault_text
 from ledger.log.envelope import NewEvent

@@ -7,7 +7,6 @@ from litestar import Controller, Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody
 
-from api.entries import record_checked, reversal_of
 from api.http.auth import caller_of
 from api.http.commands import IdempotencyKey, Running
 from api.http.entry_schemas import NewReversal, ReversalAnswer
@@ -41,6 +40,8 @@ from api.runtime.wiring import System
 from execution.review.review import Approval, ManualTicket
 from ledger.booking.legs import moves_of
 from ledger.booking.lots import Lot, Match
+from ledger.entries.recording import record_checked
+from ledger.entries.rules import reversal_of
 from ledger.log.envelope import NewEvent
 from ledger.log.point_in_time import PointInTime
 from ledger.postgres.book import StoredReading

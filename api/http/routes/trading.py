@@ -6,7 +6,6 @@ import structlog
 from litestar import Controller, Response, get, post
 from litestar.params import JSONBody
 
-from api.entries import record_checked
 from api.http.auth import caller_of
 from api.http.commands import IdempotencyKey, Running
 from api.http.errors import Problem
@@ -22,6 +21,7 @@ from api.http.reading import (
 )
 from api.http.trading_schemas import TradingAnswer, TradingReason
 from execution.halts import store_halt
+from ledger.entries.recording import record_checked
 from ledger.events import TradingHalted, TradingResumed
 from ledger.log.envelope import NewEvent
 from ledger.log.point_in_time import PointInTime

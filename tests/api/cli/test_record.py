@@ -9,8 +9,8 @@ from typing import Any, Final
 import pytest
 
 from api.cli.recording import record_file
-from api.entries import record_checked
 from api.runtime.settings import BadSettings, Settings
+from ledger.entries.recording import record_checked
 from ledger.imports.files import BadFile
 from ledger.postgres.book import PostgresBook
 from ledger.projections.cash import cash_of

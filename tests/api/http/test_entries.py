@@ -8,8 +8,8 @@ from typing import Any, Final
 
 import pytest
 
-from api import entries
 from api.runtime import wiring
+from ledger.entries import recording
 from ledger.events import OpeningLotRecorded
 from ledger.log.envelope import NewEvent
 from ledger.projections.holdings import HoldingsProjection
@@ -334,7 +334,7 @@ def test_an_entry_recorded_without_looking_at_the_views_is_found(
     daybook: Daybook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Planted: where nobody asks whether the views took it, the entry stops them."""
-    monkeypatch.setattr(entries, "booked_and", lambda alongside, _portfolio_id: alongside)
+    monkeypatch.setattr(recording, "booked_and", lambda alongside, _portfolio_id: alongside)
 
     with pytest.raises(AssertionError):
         test_what_the_views_cannot_take_is_not_recorded(daybook, monkeypatch)
@@ -344,7 +344,7 @@ def test_views_that_stand_still_take_no_entry(daybook: Daybook, monkeypatch: pyt
     """While a portfolio's views stand still nothing can be checked, and an entry is told so."""
     enter(daybook, CASH, "cash")
     with monkeypatch.context() as patched:
-        patched.setattr(entries, "booked_and", lambda alongside, _portfolio_id: alongside)
+        patched.setattr(recording, "booked_and", lambda alongside, _portfolio_id: alongside)
         refuse_to_fold(patched)
         enter(daybook, CASH, "unseen")
 
