@@ -16,8 +16,6 @@
 Exceptions that never leave the few modules that use them as control flow have no place in this tree.
 """
 
-from typing import ClassVar
-
 
 class DaybookError(Exception):
     """An expected failure. Its text states the problem and, where there is one, the remedy."""
@@ -29,7 +27,7 @@ class CannotRecord(DaybookError):
     `kind` is a stable name of the rule, `extras` are its facts for programs.
     """
 
-    kind: ClassVar[str]
+    kind: str
 
     def __init__(self, detail: str, **extras: object) -> None:
         super().__init__(detail)

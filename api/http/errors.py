@@ -1,6 +1,7 @@
-"""One map from what went wrong to an answer: RFC 9457 problem details with a stable type, for every error."""
+"""Which answer does each error get? RFC 9457 problem details with a stable type, from one table."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -12,7 +13,6 @@ from litestar.types import ExceptionHandlersMap
 from execution.exchanges.exchange import VenueUnavailable
 from execution.orders.order_events import WrongOrder
 from execution.orders.verdicts import WrongSignal
-from execution.review.review import TradeRejected
 from ledger.entries.errors import (
     AccountExists,
     AlreadyReversed,
@@ -26,6 +26,7 @@ from ledger.errors import CannotRecord, DaybookError
 from ledger.log.event_log import Conflict, NoSuchPortfolio
 from ledger.postgres.database import DATABASE_GONE
 from ledger.postgres.leadership import NotLeader
+from ledger.reports.lot_methods import BadChoice
 from signals.inbound.errors import SignalDiffers
 from signals.market import FeedUnavailable
 from signals.registry import BadParameters, UnknownBotKind
@@ -37,20 +38,53 @@ log = structlog.get_logger()
 PROBLEM_JSON: Final = "application/problem+json"
 METHODS: Final = ("DELETE", "GET", "PATCH", "POST", "PUT")
 
+AnyRequest = Request[Any, Any, Any]
+ProblemResponse = Response[dict[str, object]]
+
 
 class Problem(DaybookError):
-    """An answer that says no: a stable type, a status, one sentence, and more fields where they help."""
+    """An error of this interface: status, stable kind, one sentence, and more fields where a program can use them."""
 
-    def __init__(self, status: int, kind: str, detail: str, **more: object) -> None:
+    def __init__(self, status: int, kind: str, detail: str, **extras: object) -> None:
         super().__init__(detail)
         self.status = status
         self.kind = kind
-        self.detail = detail
-        self.more = more
+        self.extras = extras
 
 
-AnyRequest = Request[Any, Any, Any]
-ProblemResponse = Response[dict[str, object]]
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """How errors of one class are answered. A `CannotRecord` brings its own kind."""
+
+    status: int
+    kind: str = ""
+    retry_after_s: int | None = None
+
+
+PROBLEMS: Final[Mapping[type[DaybookError], Answered]] = {
+    NoSuchPortfolio: Answered(404, "unknown-portfolio"),
+    Conflict: Answered(409, "conflict"),
+    WrongOrder: Answered(409, "wrong-order"),
+    WrongSignal: Answered(409, "wrong-signal"),
+    BadChoice: Answered(422, "bad-lot"),
+    UnknownBotKind: Answered(422, "bad-bot"),
+    BadParameters: Answered(422, "bad-bot"),
+    BotUnusable: Answered(422, "bad-bot"),
+    BotRaised: Answered(422, "bad-bot"),
+    NotLeader: Answered(503, "not-leader"),
+    VenueUnavailable: Answered(503, "venue-unavailable", retry_after_s=10),
+    FeedUnavailable: Answered(503, "market-unavailable", retry_after_s=5),
+    NoSuchEvent: Answered(404),
+    ViewsStopped: Answered(409),
+    PortfolioIsClosed: Answered(409),
+    PortfolioExists: Answered(409),
+    AccountExists: Answered(409),
+    TradeExists: Answered(409),
+    AlreadyReversed: Answered(409),
+    SignalDiffers: Answered(409),
+    CannotRecord: Answered(422),
+}
+"""By error class; a subclass without an entry of its own is answered as its nearest base. The rest is a 500."""
 
 
 def problem_response(problem: Problem, request: AnyRequest, **headers: str) -> ProblemResponse:
@@ -59,41 +93,23 @@ def problem_response(problem: Problem, request: AnyRequest, **headers: str) -> P
         "type": f"urn:daybook:problem:{problem.kind}",
         "title": HTTPStatus(problem.status).phrase,
         "status": problem.status,
-        "detail": problem.detail,
+        "detail": str(problem),
         "instance": request.url.path,
-        **problem.more,
+        **problem.extras,
     }
     return Response(body, status_code=problem.status, media_type=PROBLEM_JSON, headers=headers)
 
 
-def _own(request: AnyRequest, error: Problem) -> ProblemResponse:
-    return problem_response(error, request)
-
-
-STATUSES: Final[Mapping[type[CannotRecord], int]] = {
-    NoSuchEvent: 404,
-    ViewsStopped: 409,
-    PortfolioIsClosed: 409,
-    PortfolioExists: 409,
-    AccountExists: 409,
-    TradeExists: 409,
-    AlreadyReversed: 409,
-    SignalDiffers: 409,
-}
-"""The statuses of what cannot be recorded; all else is 422."""
-
-
-def _cannot_record(request: AnyRequest, error: CannotRecord) -> ProblemResponse:
-    status = STATUSES.get(type(error), 422)
-    return problem_response(Problem(status, error.kind, str(error), **error.extras), request)
-
-
-def _rejected(request: AnyRequest, error: TradeRejected) -> ProblemResponse:
-    kind = error.failed.rule.replace("_", "-")
-    rules = [rule.model_dump(mode="json") for rule in error.rules]
-    return problem_response(
-        Problem(422, f"order-rejected:{kind}", str(error), rule=error.failed.rule, rules=rules), request
-    )
+def _expected(request: AnyRequest, error: DaybookError) -> ProblemResponse:
+    """The answer to an error that is raised on purpose."""
+    if isinstance(error, Problem):
+        return problem_response(error, request)
+    answered = next((PROBLEMS[base] for base in type(error).__mro__ if base in PROBLEMS), None)
+    if answered is None:
+        return _unexpected(request, error)
+    retry = {} if answered.retry_after_s is None else {"Retry-After": str(answered.retry_after_s)}
+    kind, extras = (error.kind, error.extras) if isinstance(error, CannotRecord) else (answered.kind, {})
+    return problem_response(Problem(answered.status, kind, str(error), **extras), request, **retry)
 
 
 def _invalid(request: AnyRequest, error: ValidationException) -> ProblemResponse:
@@ -150,34 +166,6 @@ def _too_deep(request: AnyRequest, _error: RecursionError) -> ProblemResponse:
     return problem_response(Problem(400, "invalid-request", "the JSON is nested too deeply"), request)
 
 
-def _conflict(request: AnyRequest, error: Conflict) -> ProblemResponse:
-    return problem_response(Problem(409, "conflict", str(error)), request)
-
-
-def _missing(request: AnyRequest, error: NoSuchPortfolio) -> ProblemResponse:
-    return problem_response(Problem(404, "unknown-portfolio", str(error)), request)
-
-
-def _not_leader(request: AnyRequest, error: NotLeader) -> ProblemResponse:
-    return problem_response(Problem(503, "not-leader", str(error)), request)
-
-
-def _wrong_order(request: AnyRequest, error: WrongOrder) -> ProblemResponse:
-    return problem_response(Problem(409, "wrong-order", str(error)), request)
-
-
-def _wrong_signal(request: AnyRequest, error: WrongSignal) -> ProblemResponse:
-    return problem_response(Problem(409, "wrong-signal", str(error)), request)
-
-
-def _venue_away(request: AnyRequest, error: VenueUnavailable) -> ProblemResponse:
-    return problem_response(Problem(503, "venue-unavailable", str(error)), request, **{"Retry-After": "10"})
-
-
-def _bad_bot(request: AnyRequest, error: Exception) -> ProblemResponse:
-    return problem_response(Problem(422, "bad-bot", str(error)), request)
-
-
 def _database(request: AnyRequest, error: Exception) -> ProblemResponse:
     log.error("database unavailable", path=request.url.path, error=type(error).__name__)
     detail = (
@@ -192,30 +180,13 @@ def _unexpected(request: AnyRequest, error: Exception) -> ProblemResponse:
     return problem_response(Problem(500, "internal", detail), request)
 
 
-def _market(request: AnyRequest, error: FeedUnavailable) -> ProblemResponse:
-    return problem_response(Problem(503, "market-unavailable", str(error)), request, **{"Retry-After": "5"})
-
-
 ERRORS: ExceptionHandlersMap = {
-    Problem: _own,
-    CannotRecord: _cannot_record,
-    TradeRejected: _rejected,
+    DaybookError: _expected,
     ValidationException: _invalid,
     MethodNotAllowedException: _wrong_method,
     HTTPException: _http,
     UnicodeDecodeError: _undecodable,
     RecursionError: _too_deep,
-    Conflict: _conflict,
-    NoSuchPortfolio: _missing,
-    NotLeader: _not_leader,
-    WrongOrder: _wrong_order,
-    WrongSignal: _wrong_signal,
-    VenueUnavailable: _venue_away,
-    UnknownBotKind: _bad_bot,
-    BadParameters: _bad_bot,
-    BotUnusable: _bad_bot,
-    BotRaised: _bad_bot,
-    FeedUnavailable: _market,
     **dict.fromkeys(DATABASE_GONE, _database),
     Exception: _unexpected,
 }

@@ -12,7 +12,7 @@ from execution.review.signal_rules import person_agrees
 from execution.review.sizing import Size, signal_size, wanted_value
 from execution.review.state import DecisionState
 from execution.review.targets import Verdict, decided, verdict_of
-from ledger.errors import DaybookError
+from ledger.errors import CannotRecord
 from ledger.events.fields import OrderKind, RuleChecked, TimeInForce
 from ledger.projections.opinions import action_of
 from ledger.projections.portfolio import AccountView
@@ -59,13 +59,15 @@ class Rejection:
         return "hold" if self.not_yet else "reject"
 
 
-class TradeRejected(DaybookError):
+class TradeRejected(CannotRecord):
     """Review said no to an order that a person asked for; `rules` holds every answer, `failed` the first no."""
 
     def __init__(self, rejection: Rejection) -> None:
-        super().__init__(rejection.failed.reason)
-        self.rules: tuple[RuleChecked, ...] = rejection.rules
-        self.failed = rejection.failed
+        failed, rules = rejection.failed, rejection.rules
+        super().__init__(failed.reason, rule=failed.rule, rules=[one.model_dump(mode="json") for one in rules])
+        self.kind = "order-rejected:" + failed.rule.replace("_", "-")
+        self.rules: tuple[RuleChecked, ...] = rules
+        self.failed = failed
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from ledger.log.point_in_time import PointInTime
 from ledger.projections import OF_VALUE
 from ledger.projections.holdings import Holding
 from ledger.projections.portfolio import base_currency_of
-from ledger.reports.lot_methods import BadChoice, Method
+from ledger.reports.lot_methods import Method
 from ledger.reports.lots import View, portfolio_lots_report
 from ledger.rows import Rows
 
@@ -59,10 +59,7 @@ class LotController(Controller):
         names = {sale: [(one.lot_id, one.quantity) for one in lots] for sale, lots in data.lots.items()}
         view = View(Method.SPECIFIC, names, _days(holding_period))
         with reading_of(request, portfolio, past, OF_VALUE) as reading:
-            try:
-                return _answer(reading.rows, view, product_id)
-            except BadChoice as bad:
-                raise Problem(422, "bad-lot", str(bad)) from None
+            return _answer(reading.rows, view, product_id)
 
 
 def _answer(rows: Rows, view: View, product_id: str | None) -> LotsAnswer:
