@@ -46,7 +46,7 @@ from ledger.log.envelope import NewEvent
 from ledger.postgres.book import PostgresBook
 from ledger.postgres.database import connected
 from ledger.postgres.embedded import embedded_postgres
-from ledger.postgres.halt_lock import DatabaseGate
+from ledger.postgres.halt_lock import PostgresHaltLock
 from ledger.postgres.leadership import PostgresLeadership
 from ledger.projections.orders import OrderView
 from ledger.values import ZERO, Asset, Instrument, Side, derived_id, system_clock
@@ -169,7 +169,7 @@ def _opened(engine: Engine, url: str, key: ApiKey) -> _Desk:
     exchange = _Timed(facts_of("binance"), ACCOUNT, key, system_clock, endpoint=url, prepare=unpaced)
     leadership = PostgresLeadership(book, engine, portfolio_id, "bench", system_clock)
     service = TradeService(
-        book, portfolio_id, {}, system_clock, "bench", leadership, {ACCOUNT: exchange}, DatabaseGate(engine)
+        book, portfolio_id, {}, system_clock, "bench", leadership, {ACCOUNT: exchange}, PostgresHaltLock(engine)
     )
     desk = _Desk(portfolio_id, book, leadership, exchange, service)
     desk.record([PortfolioOpened(name="orders", base_currency=Asset("USDT"))])

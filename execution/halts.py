@@ -10,7 +10,7 @@ from uuid import UUID
 from execution.review.state import DecisionState
 from ledger.booking.lots import Match
 from ledger.events import TradingHalted
-from ledger.halt_lock import SendGate
+from ledger.halt_lock import HaltLock
 from ledger.log.envelope import NewEvent
 from ledger.projections.book import Book
 from ledger.projections.differences import unexplained
@@ -41,9 +41,11 @@ Record = Callable[[Sequence[NewEvent]], object]
 """Stores events."""
 
 
-def store_halt(book: Book, gate: SendGate, portfolio_id: UUID, halt: NewEvent, record: Record | None = None) -> bool:
+def store_halt(
+    book: Book, halt_lock: HaltLock, portfolio_id: UUID, halt: NewEvent, record: Record | None = None
+) -> bool:
     """The halt is in the log, and no send begins after that. Whether every send that had begun before was through."""
-    with gate.halting(portfolio_id) as through:
+    with halt_lock.halting(portfolio_id) as through:
         (record or (lambda events: book.record(portfolio_id, events)))([halt])
         return through
 
@@ -123,13 +125,13 @@ class HaltWatch:
         book: Book,
         portfolio_id: UUID,
         clock: Clock,
-        gate: SendGate,
+        halt_lock: HaltLock,
         skew: Callable[[], timedelta] = timedelta,
     ) -> None:
         self._book = book
         self._portfolio_id = portfolio_id
         self._clock = clock
-        self._gate = gate
+        self._halt_lock = halt_lock
         self._skew = skew
         self.unverified: str | None = None
 
@@ -140,4 +142,4 @@ class HaltWatch:
             state = DecisionState.of(reading, self._clock())
             trips = new_trips(state, self._portfolio_id, signs)
         for trip in trips:
-            store_halt(self._book, self._gate, self._portfolio_id, trip_event(self._portfolio_id, trip, state.now))
+            store_halt(self._book, self._halt_lock, self._portfolio_id, trip_event(self._portfolio_id, trip, state.now))

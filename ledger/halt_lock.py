@@ -1,4 +1,4 @@
-"""The gate between orders and the kill switch: what was seen of the halt in front of a send is still true when it begins."""
+"""A lock between sends and halts: no order leaves after a halt was stored, whichever program sends it."""
 
 import threading
 from collections import defaultdict
@@ -8,44 +8,44 @@ from typing import Final, Protocol
 from uuid import UUID
 
 PATIENCE_S: Final = 40
-"""A send under way keeps a halt waiting no longer: a program that hangs in one must not keep trading open."""
+"""Seconds that a halt waits for sends in progress. A program that hangs in a send must not keep trading open."""
+
+StillHeld = Callable[[], bool]
+"""Returns True while the lock is still held; a program that was suspended may have lost it."""
 
 
-Held = Callable[[], bool]
+class HaltLock(Protocol):
+    """Shared by the sends of a portfolio, held alone by a halt."""
 
+    def sending(self, portfolio_id: UUID) -> AbstractContextManager[StillHeld]:
+        """Keep halts from being stored while the context is open.
 
-class SendGate(Protocol):
-    """Sends and halts of a portfolio, kept apart, whoever they come from."""
-
-    def sending(self, portfolio_id: UUID) -> AbstractContextManager[Held]:
-        """No halt is stored while the context is open. A send begins when it is entered: then it looks, then it calls.
-
-        Gives what tells, in front of the call, whether halts are kept waiting still: a program that stood still for long
-        has lost the gate. Leaving it raises nothing of its own: the venue's answer is still to be stored.
+        Enter it, then read the halt, then check `StillHeld`, then call the venue. Leaving it raises nothing of its own,
+        because the venue's reply still has to be stored.
         """
 
     def halting(self, portfolio_id: UUID) -> AbstractContextManager[bool]:
-        """No send begins while the context is open. Gives whether all that had begun were through in `PATIENCE_S`."""
+        """Keep sends from starting while the context is open. Yields False if a send was still running after `PATIENCE_S`."""
 
 
-class LocalGate:
-    """The gate within one process."""
+class LocalHaltLock:
+    """A halt lock within one process."""
 
     def __init__(self, patience_s: float = PATIENCE_S) -> None:
         self._locks: defaultdict[UUID, threading.Lock] = defaultdict(threading.Lock)
         self._patience_s = patience_s
 
     @contextmanager
-    def sending(self, portfolio_id: UUID) -> Iterator[Held]:
+    def sending(self, portfolio_id: UUID) -> Iterator[StillHeld]:
         with self._locks[portfolio_id]:
             yield lambda: True
 
     @contextmanager
     def halting(self, portfolio_id: UUID) -> Iterator[bool]:
         lock = self._locks[portfolio_id]
-        through = lock.acquire(timeout=self._patience_s)
+        acquired = lock.acquire(timeout=self._patience_s)
         try:
-            yield through
+            yield acquired
         finally:
-            if through:
+            if acquired:
                 lock.release()

@@ -9,11 +9,11 @@ from api.cli.options import one_sentence, warn
 from api.runtime.settings import BadSettings, Settings, load_settings, usable_folder
 from execution.halts import store_halt
 from ledger.events import TradingHalted, TradingResumed
-from ledger.halt_lock import SendGate
+from ledger.halt_lock import HaltLock
 from ledger.log.envelope import NewEvent
 from ledger.postgres.book import PostgresBook, StoredReading
 from ledger.postgres.database import open_database
-from ledger.postgres.halt_lock import DatabaseGate
+from ledger.postgres.halt_lock import PostgresHaltLock
 from ledger.projections.policy import halt_reason
 from ledger.projections.portfolio import portfolio_of
 from ledger.replay.verify import all_portfolios
@@ -48,10 +48,10 @@ def halt(portfolio: str | None, reason: str) -> None:
 
     from api.cli.recording import time_of  # which is slow to load
 
-    def act(book: PostgresBook, gate: SendGate, reading: StoredReading) -> str:
+    def act(book: PostgresBook, halt_lock: HaltLock, reading: StoredReading) -> str:
         event_id = new_id()
         event = NewEvent(TradingHalted(reason=reason), event_id, time_of(book, reading), "owner", event_id)
-        if not store_halt(book, gate, reading.portfolio_id, event):
+        if not store_halt(book, halt_lock, reading.portfolio_id, event):
             warn("an order was still being sent when trading was halted: look at daybook's open orders")
         return "is halted"
 
@@ -72,7 +72,7 @@ def resume(portfolio: str | None, reason: str) -> None:
 
     from api.cli.recording import time_of
 
-    def act(book: PostgresBook, _gate: SendGate, reading: StoredReading) -> str:
+    def act(book: PostgresBook, _halt_lock: HaltLock, reading: StoredReading) -> str:
         if halt_reason(reading.rows) is None:
             return "was not halted"
         event_id = new_id()
@@ -84,19 +84,19 @@ def resume(portfolio: str | None, reason: str) -> None:
 
 
 def _each(
-    settings: Settings, portfolio: str | None, act: Callable[[PostgresBook, SendGate, StoredReading], str]
+    settings: Settings, portfolio: str | None, act: Callable[[PostgresBook, HaltLock, StoredReading], str]
 ) -> None:
     """`act` is done to each portfolio that is meant, and said. Raises BadSettings where there is none."""
     from api.cli.replaying import named_portfolios
 
     usable_folder(settings.data_dir)
     with open_database(settings.data_dir, settings.database) as engine:
-        book, gate = PostgresBook(engine, system_clock), DatabaseGate(engine)
+        book, halt_lock = PostgresBook(engine, system_clock), PostgresHaltLock(engine)
         chosen = named_portfolios(all_portfolios(engine), portfolio)
         if not chosen:
             named = f" called {portfolio!r}" if portfolio else ""
             raise BadSettings(f"there is no portfolio{named}: daybook replay lists them")
         for one in chosen:
             with book.reading(one) as reading:
-                done = act(book, gate, reading)
+                done = act(book, halt_lock, reading)
                 click.echo(f"Trading in {portfolio_of(reading.rows).name!r} {done}.")

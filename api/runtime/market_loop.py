@@ -12,7 +12,7 @@ from execution.exits.exit_service import ExitService
 from execution.halts import HaltWatch
 from execution.orders.trade_service import TradeService
 from ledger.events import BotFailed, MarkRecorded, SignalEmitted
-from ledger.halt_lock import LocalGate
+from ledger.halt_lock import LocalHaltLock
 from ledger.log.envelope import NewEvent
 from ledger.log.event_log import Conflict
 from ledger.projections.book import Book
@@ -84,7 +84,7 @@ class MarketLoop:
         self._trader = trader
         self._elapsed = elapsed
         self._enabled = enabled
-        self.halts = halts or HaltWatch(book, portfolio_id, clock, LocalGate())
+        self.halts = halts or HaltWatch(book, portfolio_id, clock, LocalHaltLock())
         self._late_start = late_start
         self._waiting: list[Candle] = []
         self._marked: dict[Instrument, float] = {}

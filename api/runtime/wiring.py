@@ -24,12 +24,12 @@ from execution.orders.restore_paper import balances_of, restore_paper_orders
 from execution.orders.trade_service import TradeService
 from ledger.booking.legs import MOVING
 from ledger.events import Event, SplitRecorded, TradeExecuted, TradeReversed
-from ledger.halt_lock import SendGate
+from ledger.halt_lock import HaltLock
 from ledger.log.envelope import Envelope
 from ledger.log.event_log import NoSuchPortfolio
 from ledger.postgres.book import PostgresBook
 from ledger.postgres.database import clock_skew, open_database
-from ledger.postgres.halt_lock import DatabaseGate
+from ledger.postgres.halt_lock import PostgresHaltLock
 from ledger.postgres.leadership import PostgresLeadership
 from ledger.projections.portfolio import portfolio_id_of
 from ledger.replay.history import History
@@ -55,7 +55,7 @@ class System:
     portfolio_id: UUID
     paper: PaperExchange
     trader: TradeService
-    gate: SendGate
+    halt_lock: HaltLock
     leadership: PostgresLeadership
     loop: MarketLoop
     foreign_bots: ForeignBots
@@ -114,11 +114,13 @@ def _wired(
     clock = MarketClock(feed)
     paper = PaperExchange(feed.instruments, balances_of(book, portfolio_id), clock)
     restore_paper_orders(book, portfolio_id, paper)
-    gate, sender = DatabaseGate(engine), str(new_id())
+    halt_lock, sender = PostgresHaltLock(engine), str(new_id())
     leadership = PostgresLeadership(book, engine, portfolio_id, sender, system_clock)
     exchanges = {paper.venue: paper}
-    trader = TradeService(book, portfolio_id, exchanges, clock, sender, leadership, connected.exchanges, sends=gate)
-    halts = HaltWatch(book, portfolio_id, clock, gate, lambda: clock_skew(engine, system_clock))
+    trader = TradeService(
+        book, portfolio_id, exchanges, clock, sender, leadership, connected.exchanges, halt_lock=halt_lock
+    )
+    halts = HaltWatch(book, portfolio_id, clock, halt_lock, lambda: clock_skew(engine, system_clock))
     loop = MarketLoop(book, portfolio_id, feed, clock, paper, trader, elapsed, foreign_bots.enabled, halts, late_start)
     loop.begin()
     return System(
@@ -132,7 +134,7 @@ def _wired(
         portfolio_id=portfolio_id,
         paper=paper,
         trader=trader,
-        gate=gate,
+        halt_lock=halt_lock,
         leadership=leadership,
         loop=loop,
         foreign_bots=foreign_bots,

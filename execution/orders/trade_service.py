@@ -48,7 +48,7 @@ from execution.orders.verdicts import approved_by, rejected_by, verdict_events
 from execution.review.review import Approval, ManualTicket, Rejection, TradeRejected, review_manual, review_signal
 from execution.review.state import DecisionState
 from ledger.events import Event, OrderAccepted, OrderSubmitted, OutcomeUnknown
-from ledger.halt_lock import Held, LocalGate, SendGate
+from ledger.halt_lock import HaltLock, LocalHaltLock, StillHeld
 from ledger.log.envelope import NewEvent, canonical_json
 from ledger.log.event_log import Conflict
 from ledger.projections.book import Book, Record, decide_and_record
@@ -76,7 +76,8 @@ class TradeService:
     It stores and sends as long as `leadership` holds, and raises NotLeader from then on. `sender` names it in the
     attempts that it stores. Services of one portfolio that run at the same time must have different names: then only
     one of them stores an attempt, and only that one sends. `exchanges` are by the name of the venue, `live` ones by the
-    name of their account: nothing is sent to those before ledger and venue have been compared. `sends` keeps sends and halts apart.
+    name of their account: nothing is sent to those before ledger and venue have been compared. `halt_lock` keeps sends
+    and halts apart.
     """
 
     def __init__(
@@ -88,11 +89,11 @@ class TradeService:
         sender: str = "trade-service",
         leadership: Leadership | None = None,
         live: Mapping[str, LiveExchange] = {},
-        sends: SendGate | None = None,
+        halt_lock: HaltLock | None = None,
     ) -> None:
         self._book, self._portfolio_id, self._clock = book, portfolio_id, clock
         self._leadership: Leadership = leadership or Alone(book, portfolio_id)
-        self._sends: SendGate = sends or LocalGate()
+        self._halt_lock: HaltLock = halt_lock or LocalHaltLock()
         self._venues = Connections(exchanges, live, clock)
         self._reconciler = Reconciler(book, portfolio_id, self._leadership, clock, live)
         self._metadata = canonical_json({"sender": sender})
@@ -259,7 +260,7 @@ class TradeService:
         if not stored or not isinstance(stored[0].event, OrderSubmitted):
             return
         attempted = replaced(order, status="submitted")
-        with self._sends.sending(self._portfolio_id) as held:
+        with self._halt_lock.sending(self._portfolio_id) as held:
             # What is seen of a halt here is still so when the venue is called, if halts have been kept waiting until then.
             with self._state() as state:
                 changed, unwished = _changed(attempted, state), unwanted(order, state)
@@ -273,7 +274,7 @@ class TradeService:
         if isinstance(answer, Accepted):
             self._collect([replaced(order, status="accepted")])
 
-    def _submitted(self, order: OrderView, deadline: datetime, held: Held) -> Accepted | Refused | Unknown | None:
+    def _submitted(self, order: OrderView, deadline: datetime, held: StillHeld) -> Accepted | Refused | Unknown | None:
         """The venue's answer; None when nothing was sent, for this program stood still too long in front of it."""
         self._venues.sends(order)
         self._leadership.confirm()

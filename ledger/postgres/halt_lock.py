@@ -1,4 +1,4 @@
-"""The gate between sends and halts in PostgreSQL: it holds between all processes on one database."""
+"""The lock between sends and halts as a PostgreSQL advisory lock, for all processes on one database."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -8,15 +8,15 @@ from uuid import UUID
 import psycopg
 from sqlalchemy import Engine
 
-from ledger.halt_lock import PATIENCE_S, Held
+from ledger.halt_lock import PATIENCE_S, StillHeld
 from ledger.postgres.database import DATABASE_GONE
 from ledger.postgres.log import Raw, raw
 
 
-class DatabaseGate:
-    """The gate between all processes on one database: a lock that sends share and a halt has alone.
+class PostgresHaltLock:
+    """A halt lock that sends share and a halt holds alone.
 
-    It is let go with the connection, so a program that dies in a send keeps nobody waiting.
+    It is released with the connection, so a program that dies in a send blocks no halt.
     """
 
     def __init__(self, engine: Engine, patience_s: float = PATIENCE_S) -> None:
@@ -24,23 +24,23 @@ class DatabaseGate:
         self._patience = f"{int(patience_s * 1000)}ms"
 
     @contextmanager
-    def sending(self, portfolio_id: UUID) -> Iterator[Held]:
+    def sending(self, portfolio_id: UUID) -> Iterator[StillHeld]:
         connection = self._engine.connect()
         try:
             own = raw(connection)
             own.execute("select pg_advisory_xact_lock_shared(73052, hashtext(%s))", (str(portfolio_id),))
-            yield partial(_lives, own)
+            yield partial(_is_alive, own)
         finally:
-            # The lock is gone with the session, whatever becomes of it.
+            # Closing the session releases the lock, even if closing fails.
             with suppress(*DATABASE_GONE):
                 connection.close()
 
     @contextmanager
     def halting(self, portfolio_id: UUID) -> Iterator[bool]:
         with self._engine.begin() as connection:
-            yield self._alone(raw(connection), portfolio_id)
+            yield self._acquired(raw(connection), portfolio_id)
 
-    def _alone(self, connection: Raw, portfolio_id: UUID) -> bool:
+    def _acquired(self, connection: Raw, portfolio_id: UUID) -> bool:
         connection.execute("select set_config('lock_timeout', %s, true)", (self._patience,))
         try:
             with connection.transaction():
@@ -50,7 +50,7 @@ class DatabaseGate:
         return True
 
 
-def _lives(session: Raw) -> bool:
+def _is_alive(session: Raw) -> bool:
     try:
         session.execute("select")
     except DATABASE_GONE:

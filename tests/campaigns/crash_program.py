@@ -30,7 +30,7 @@ from execution.review.review import ManualTicket
 from ledger.log.envelope import NewEvent
 from ledger.postgres.book import PostgresBook
 from ledger.postgres.database import WRITER, engine_for
-from ledger.postgres.halt_lock import DatabaseGate
+from ledger.postgres.halt_lock import PostgresHaltLock
 from ledger.postgres.leadership import PostgresLeadership
 from ledger.projections.orders import OrderView
 from ledger.projections.signals import SignalView
@@ -197,7 +197,7 @@ def live(scene: Scene, points: Points) -> None:
         )
         exchange: Any = WatchedLive(_adapter(scene, clock), points)
         service = KINDS[scene.planted](
-            book, scene.portfolio_id, {}, clock, "crash", leadership, {ACCOUNT: exchange}, DatabaseGate(engine)
+            book, scene.portfolio_id, {}, clock, "crash", leadership, {ACCOUNT: exchange}, PostgresHaltLock(engine)
         )
         service.step()
         if scene.story == "cancel":

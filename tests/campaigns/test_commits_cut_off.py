@@ -12,7 +12,7 @@ from ledger.events import CashDeposited, SignalApproved, TradeExecuted
 from ledger.log.envelope import NewEvent
 from ledger.postgres.book import PostgresBook
 from ledger.postgres.database import DATABASE_GONE, WRITER, engine_for
-from ledger.postgres.halt_lock import DatabaseGate
+from ledger.postgres.halt_lock import PostgresHaltLock
 from ledger.postgres.leadership import PostgresLeadership
 from ledger.replay.verify import verify_portfolio
 from ledger.values import Asset
@@ -88,7 +88,7 @@ class Trader:
             self.room.clock,
             name,
             self._leadership,
-            sends=DatabaseGate(engine),
+            halt_lock=PostgresHaltLock(engine),
         )
         self._cutting = cutting
         self._before = cutting.commits

@@ -23,11 +23,11 @@ from execution.orders.order_events import ticket_of
 from execution.orders.trade_service import TradeService
 from execution.review.review import TradeRejected
 from ledger.events import TradeExecuted, TradingHalted, TradingResumed
-from ledger.halt_lock import Held, LocalGate, SendGate
+from ledger.halt_lock import HaltLock, LocalHaltLock, StillHeld
 from ledger.log.envelope import NewEvent
 from ledger.postgres.book import PostgresBook
 from ledger.postgres.database import DATABASE_GONE
-from ledger.postgres.halt_lock import DatabaseGate
+from ledger.postgres.halt_lock import PostgresHaltLock
 from ledger.projections.book import Book, MemoryBook
 from ledger.projections.orders import OrderView
 from ledger.values import Side, derived_id
@@ -43,14 +43,14 @@ from tests.support.trading import ACCOUNT, BTC, Room, Script, ScriptedExchange, 
 class WatchedGate:
     """The gate; `open` says that a send is between its look and the venue's answer. Halts that wait for it are awaited."""
 
-    def __init__(self, gate: SendGate) -> None:
-        self._gate = gate
+    def __init__(self, halt_lock: HaltLock) -> None:
+        self._halt_lock = halt_lock
         self.open = False
         self.waiting: list[threading.Thread] = []
 
     @contextmanager
-    def sending(self, portfolio_id: UUID) -> Iterator[Held]:
-        with self._gate.sending(portfolio_id) as held:
+    def sending(self, portfolio_id: UUID) -> Iterator[StillHeld]:
+        with self._halt_lock.sending(portfolio_id) as held:
             self.open = True
             try:
                 yield held
@@ -61,7 +61,7 @@ class WatchedGate:
 
     @contextmanager
     def halting(self, portfolio_id: UUID) -> Iterator[bool]:
-        with self._gate.halting(portfolio_id) as through:
+        with self._halt_lock.halting(portfolio_id) as through:
             yield through
 
 
@@ -69,7 +69,7 @@ class NoGate(WatchedGate):
     """Planted: nobody waits for anybody."""
 
     @contextmanager
-    def sending(self, portfolio_id: UUID) -> Iterator[Held]:
+    def sending(self, portfolio_id: UUID) -> Iterator[StillHeld]:
         yield lambda: True
 
     @contextmanager
@@ -88,9 +88,9 @@ class LooksOnce(TradeService):
 class Burst:
     """Orders of bots and of a person, with halts from other threads in front of or after effects chosen by `dice`."""
 
-    def __init__(self, book: Book, gate: WatchedGate, name: str, kind: type[TradeService]) -> None:
+    def __init__(self, book: Book, halt_lock: WatchedGate, name: str, kind: type[TradeService]) -> None:
         self.room = Room(book, name)
-        self.gate = gate
+        self.halt_lock = halt_lock
         self.story: list[str] = []
         self._dice = random.Random(name)
         self._effects = 0
@@ -98,7 +98,7 @@ class Burst:
         exchange: Exchange = WatchedExchange(ScriptedExchange(), self._hook)
         self._book = WatchedBook(book, self._hook)
         named = {exchange.venue: exchange}
-        self._service = kind(self._book, self.room.portfolio_id, named, self.room.clock, "one", sends=gate)
+        self._service = kind(self._book, self.room.portfolio_id, named, self.room.clock, "one", halt_lock=halt_lock)
 
     def play(self, rounds: int) -> list[str]:
         """What happened, in order: sends, halts as they were stored, and resumptions."""
@@ -122,8 +122,8 @@ class Burst:
             thread = threading.Thread(target=self._halt, args=(self._effects,))
             thread.start()
             # A send that has begun is waited for; whoever waits for the halt here would wait for himself.
-            if self.gate.open:
-                self.gate.waiting.append(thread)
+            if self.halt_lock.open:
+                self.halt_lock.waiting.append(thread)
             else:
                 thread.join(60)
         if (side, effect) == ("before", "submit"):
@@ -138,7 +138,7 @@ class Burst:
             room.book.record(room.portfolio_id, [event])
             self.story.append("halted")
 
-        assert store_halt(room.book, self.gate, room.portfolio_id, event, record)
+        assert store_halt(room.book, self.halt_lock, room.portfolio_id, event, record)
 
 
 def later_sends(story: list[str]) -> int:
@@ -150,19 +150,19 @@ def later_sends(story: list[str]) -> int:
     return found
 
 
-def bursts(book: Book, gate: SendGate, count: int, kind: type[TradeService] = TradeService) -> list[str]:
+def bursts(book: Book, halt_lock: HaltLock, count: int, kind: type[TradeService] = TradeService) -> list[str]:
     """What happened in bursts with about so many halts."""
     story: list[str] = []
     number = 0
     while story.count("halted") < count:
         number += 1
-        story += Burst(book, WatchedGate(gate), f"{kind.__name__} {number}", kind).play(3)
+        story += Burst(book, WatchedGate(halt_lock), f"{kind.__name__} {number}", kind).play(3)
     return story
 
 
 def test_no_send_begins_after_a_halt() -> None:
     """Dozens of halts at random effects of the trade service, from other threads: none is followed by a send."""
-    story = bursts(MemoryBook(SteppingClock()), LocalGate(), 60)
+    story = bursts(MemoryBook(SteppingClock()), LocalHaltLock(), 60)
 
     assert story.count("send") >= 20
     assert later_sends(story) == 0
@@ -170,7 +170,7 @@ def test_no_send_begins_after_a_halt() -> None:
 
 def test_no_send_begins_after_a_halt_in_the_database(postgres_book: PostgresBook, engine: Engine) -> None:
     """The same with the gate that stands between processes."""
-    story = bursts(postgres_book, DatabaseGate(engine), 12)
+    story = bursts(postgres_book, PostgresHaltLock(engine), 12)
 
     assert later_sends(story) == 0
 
@@ -178,7 +178,7 @@ def test_no_send_begins_after_a_halt_in_the_database(postgres_book: PostgresBook
 @pytest.mark.nightly
 def test_a_thousand_halts_are_followed_by_no_send(postgres_book: PostgresBook, engine: Engine) -> None:
     """The same a thousand times."""
-    story = bursts(postgres_book, DatabaseGate(engine), 1000)
+    story = bursts(postgres_book, PostgresHaltLock(engine), 1000)
 
     assert story.count("send") >= 300
     assert later_sends(story) == 0
@@ -187,23 +187,23 @@ def test_a_thousand_halts_are_followed_by_no_send(postgres_book: PostgresBook, e
 def test_a_send_that_is_not_guarded_is_found() -> None:
     """Planted: without the gate a halt slips in between look and send; without the second look anything does."""
     book = MemoryBook(SteppingClock())
-    ungated = [Burst(book, NoGate(LocalGate()), f"ungated {number}", TradeService).play(3) for number in range(60)]
+    ungated = [Burst(book, NoGate(LocalHaltLock()), f"ungated {number}", TradeService).play(3) for number in range(60)]
 
     assert sum(map(later_sends, ungated)) > 0
-    assert later_sends(bursts(book, LocalGate(), 60, LooksOnce)) > 0
+    assert later_sends(bursts(book, LocalHaltLock(), 60, LooksOnce)) > 0
 
 
 def test_a_halt_waits_for_the_send_that_has_begun(database_url: str, engine: Engine) -> None:
     """Between processes too: the halt is let through when the send is through, and sends of others wait for the halt."""
-    gate, portfolio_id, order = DatabaseGate(engine), derived_id("gate"), list[str]()
+    halt_lock, portfolio_id, order = PostgresHaltLock(engine), derived_id("gate"), list[str]()
 
     def halt() -> bool:
-        with gate.halting(portfolio_id) as through:
+        with halt_lock.halting(portfolio_id) as through:
             order.append("halted")
             return through
 
     with ThreadPoolExecutor(1) as pool:
-        with gate.sending(portfolio_id), gate.sending(portfolio_id):
+        with halt_lock.sending(portfolio_id), halt_lock.sending(portfolio_id):
             halting = pool.submit(halt)
             wait_until_blocked(database_url, halting)
             order.append("sent")
@@ -215,11 +215,11 @@ def test_a_halt_waits_for_the_send_that_has_begun(database_url: str, engine: Eng
 def test_a_send_that_hangs_does_not_keep_trading_open(where: str, engine: Engine) -> None:
     """After its patience the halt goes ahead, and says that a send had begun before it."""
     portfolio_id = derived_id("hangs")
-    gate: SendGate = LocalGate(0.01) if where == "one process" else DatabaseGate(engine, 0.01)
+    halt_lock: HaltLock = LocalHaltLock(0.01) if where == "one process" else PostgresHaltLock(engine, 0.01)
 
-    with gate.sending(portfolio_id), gate.halting(portfolio_id) as through:
+    with halt_lock.sending(portfolio_id), halt_lock.halting(portfolio_id) as through:
         assert not through
-    with gate.halting(portfolio_id) as through:
+    with halt_lock.halting(portfolio_id) as through:
         assert through
 
 
@@ -227,10 +227,10 @@ def test_a_program_that_dies_in_a_send_keeps_nobody_waiting(
     engine: Engine, superuser: psycopg.Connection[tuple[object, ...]]
 ) -> None:
     """The gate is let go with the connection of the program that held it."""
-    gate, portfolio_id = DatabaseGate(engine), derived_id("dies")
-    with suppress(*DATABASE_GONE), gate.sending(portfolio_id):
+    halt_lock, portfolio_id = PostgresHaltLock(engine), derived_id("dies")
+    with suppress(*DATABASE_GONE), halt_lock.sending(portfolio_id):
         superuser.execute("select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory'")
-    with gate.halting(portfolio_id) as through:
+    with halt_lock.halting(portfolio_id) as through:
         assert through
 
 
@@ -240,12 +240,12 @@ END_SENDERS = "select pg_terminate_backend(pid) from pg_locks where locktype = '
 class LostGate(WatchedGate):
     """The database has ended the session of a sender that stood still in front of its send; `told` is whether it hears."""
 
-    def __init__(self, gate: SendGate, lose: Callable[[], object], *, told: bool) -> None:
-        super().__init__(gate)
+    def __init__(self, halt_lock: HaltLock, lose: Callable[[], object], *, told: bool) -> None:
+        super().__init__(halt_lock)
         self._lose, self._told = lose, told
 
     @contextmanager
-    def sending(self, portfolio_id: UUID) -> Iterator[Held]:
+    def sending(self, portfolio_id: UUID) -> Iterator[StillHeld]:
         with super().sending(portfolio_id) as held:
             self._lose()
             yield held if self._told else lambda: True
@@ -259,8 +259,10 @@ def test_a_sender_that_has_lost_the_gate_does_not_send(
     room = Room(postgres_book, "lost gate")
     room.mark()
     exchange = ScriptedExchange((Script(states=("filled",)),))
-    gate = LostGate(DatabaseGate(engine), lambda: superuser.execute(END_SENDERS), told=told)
-    service = TradeService(room.book, room.portfolio_id, {exchange.venue: exchange}, room.clock, "test", sends=gate)
+    halt_lock = LostGate(PostgresHaltLock(engine), lambda: superuser.execute(END_SENDERS), told=told)
+    service = TradeService(
+        room.book, room.portfolio_id, {exchange.venue: exchange}, room.clock, "test", halt_lock=halt_lock
+    )
 
     room.request(service, market(), 1)
 
@@ -302,7 +304,7 @@ def test_an_answer_is_stored_though_the_gate_was_lost_meanwhile(
 
     exchange = WatchedExchange(ScriptedExchange((Script(states=("filled",)),)), lose)
     service = TradeService(
-        room.book, room.portfolio_id, {exchange.venue: exchange}, room.clock, "test", sends=DatabaseGate(engine)
+        room.book, room.portfolio_id, {exchange.venue: exchange}, room.clock, "test", halt_lock=PostgresHaltLock(engine)
     )
 
     room.request(service, market(), 1)
@@ -444,7 +446,7 @@ def test_the_market_loop_halts(book: Book) -> None:
 def test_a_halt_without_a_reason_to_look_is_none() -> None:
     """On a quiet portfolio the watch stores nothing."""
     room = Room(MemoryBook(SteppingClock()), "quiet")
-    HaltWatch(room.book, room.portfolio_id, room.clock, LocalGate()).look()
+    HaltWatch(room.book, room.portfolio_id, room.clock, LocalHaltLock()).look()
 
     assert room.of(TradingHalted) == []
 

@@ -66,7 +66,7 @@ class TradingController(Controller):
             def record(events: Sequence[NewEvent]) -> None:
                 system.book.record(portfolio_id, events, alongside=running.claim)
 
-            if not store_halt(system.book, system.gate, portfolio_id, event, record):
+            if not store_halt(system.book, system.halt_lock, portfolio_id, event, record):
                 log.warning("trading was halted while an order was still being sent", portfolio_id=str(portfolio_id))
 
         command = ("POST /trading/halt", data)
