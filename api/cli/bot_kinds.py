@@ -18,7 +18,7 @@ from ledger.events import BotKindDisabled, BotKindEnabled, Event
 from ledger.log.envelope import NewEvent
 from ledger.postgres.book import PostgresBook
 from ledger.postgres.database import open_database
-from ledger.projections.bot_kinds import EnabledBotKind
+from ledger.projections.bots import EnabledBotKind
 from ledger.replay.verify import all_portfolios, rebuild_outdated
 from ledger.rows import Rows
 from ledger.values import new_id, system_clock

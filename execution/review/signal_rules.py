@@ -8,7 +8,7 @@ from execution.review.sizing import temperature
 from execution.review.state import DecisionState
 from ledger.events import SignalEmitted
 from ledger.events.fields import RuleChecked
-from ledger.projections.modes import mode_of
+from ledger.projections.bots import mode_of
 from ledger.projections.opinions import action_of
 from ledger.values import Side
 

@@ -2,19 +2,16 @@
 
 from typing import Final
 
-from ledger.projections.bot_kinds import BotKindsProjection
-from ledger.projections.bots import BotsProjection
+from ledger.projections.bots import BotKindsProjection, BotsProjection, ModesProjection
 from ledger.projections.differences import DifferencesProjection
 from ledger.projections.exits import ExitsProjection
 from ledger.projections.holdings import HoldingsProjection
-from ledger.projections.marks import MarksProjection
-from ledger.projections.modes import ModesProjection
+from ledger.projections.marks import MarksProjection, RiskProjection
 from ledger.projections.opinions import OpinionsProjection
 from ledger.projections.orders import OrdersProjection
 from ledger.projections.policy import PolicyProjection
 from ledger.projections.portfolio import PortfolioProjection
 from ledger.projections.reversals import ReversalsProjection
-from ledger.projections.risk import RiskProjection
 from ledger.projections.signals import SignalsProjection
 from ledger.projections.targets import TargetsProjection
 from ledger.projections.trades import TradesProjection

@@ -3,11 +3,14 @@
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from ledger.events import (
     BotConfigured,
     BotFailed,
+    BotKindDisabled,
+    BotKindEnabled,
+    BotModeSet,
     BotRegistered,
     BotStarted,
     BotStopped,
@@ -16,9 +19,10 @@ from ledger.events import (
     SignalExpired,
     SignalRejected,
 )
+from ledger.events.bots import BotMode
 from ledger.log.envelope import Envelope
 from ledger.projections.signals import SignalView
-from ledger.rows import Change, Row, Rows, replaced
+from ledger.rows import Change, Gone, Row, Rows, replaced
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,3 +126,75 @@ def _answered(rows: Rows, event: SignalRejected | SignalExpired) -> list[Change]
     if signal is None or bot is None or signal.asof != bot.last_asof:
         return []
     return [replaced(bot, repeats=isinstance(event, SignalExpired) or event.not_yet)]
+
+
+# --- modes ---
+
+
+AUTOMATIC: Final[BotMode] = "automatic"
+"""Holds for every bot of which nothing else was said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mode(Row):
+    """The mode of a bot, or of a source outside, that was set: automatic, ask or off."""
+
+    table: ClassVar[str] = "bot_modes"
+    key: ClassVar[tuple[str, ...]] = ("bot_id",)
+    bot_id: str
+    mode: str
+    set_at: datetime
+
+
+class ModesProjection:
+    name = "modes"
+    version = 1
+    events: tuple[type[Event], ...] = (BotModeSet,)
+    rows: tuple[type[Row], ...] = (Mode,)
+
+    def fold(self, rows: Rows, envelope: Envelope) -> list[Change]:
+        match envelope.event:
+            case BotModeSet() as event:
+                return [Mode(event.bot_id, event.mode, envelope.occurred_at)]
+            case _:
+                return []
+
+
+def mode_of(rows: Rows, bot_id: str) -> str:
+    """The mode in force."""
+    row = rows.get(Mode, bot_id)
+    return AUTOMATIC if row is None else row.mode
+
+
+# --- kinds ---
+
+
+@dataclass(frozen=True, slots=True)
+class EnabledBotKind(Row):
+    """A kind whose code may run when its files still have this `sha256`. A kind without a row may not."""
+
+    table: ClassVar[str] = "bot_kinds"
+    key: ClassVar[tuple[str, ...]] = ("kind",)
+    kind: str
+    distribution: str
+    distribution_version: str
+    sha256: str
+    enabled_at: datetime
+
+
+class BotKindsProjection:
+    name = "bot_kinds"
+    version = 1
+    events: tuple[type[Event], ...] = (BotKindEnabled, BotKindDisabled)
+    rows: tuple[type[Row], ...] = (EnabledBotKind,)
+
+    def fold(self, rows: Rows, envelope: Envelope) -> list[Change]:
+        match envelope.event:
+            case BotKindEnabled() as enabled:
+                code = (enabled.distribution, enabled.distribution_version, enabled.sha256)
+                return [EnabledBotKind(enabled.kind, *code, envelope.occurred_at)]
+            case BotKindDisabled() as disabled:
+                known = rows.get(EnabledBotKind, disabled.kind)
+                return [] if known is None else [Gone(EnabledBotKind, (disabled.kind,))]
+            case _:
+                return []

@@ -12,7 +12,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError, model_validator
 
 from ledger.events.fields import Name
 from ledger.log.envelope import canonical_json
-from ledger.projections.bot_kinds import EnabledBotKind
+from ledger.projections.bots import EnabledBotKind
 from ledger.rows import Rows
 from signals.bot import Bot, Needs, Parameters, Signal, Window, first_fault
 from signals.sandbox.discovery import BotCode, BotUnusable, InstalledBot, installed_bot

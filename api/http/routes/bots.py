@@ -30,9 +30,7 @@ from ledger.events import BotStarted, BotStopped, Event
 from ledger.log.envelope import NewEvent, canonical_json
 from ledger.log.event_log import Conflict
 from ledger.log.point_in_time import PointInTime
-from ledger.projections.bot_kinds import EnabledBotKind
-from ledger.projections.bots import BotView
-from ledger.projections.modes import mode_of
+from ledger.projections.bots import BotView, EnabledBotKind, mode_of
 from signals.bot import Bot
 from signals.market import timeframe_text
 from signals.registry import BUILT_IN, bot_of, parameters_schema

@@ -23,8 +23,7 @@ from ledger.events import BotModeSet
 from ledger.log.envelope import NewEvent
 from ledger.log.point_in_time import PointInTime
 from ledger.postgres.book import StoredReading
-from ledger.projections.bots import BotView
-from ledger.projections.modes import Mode
+from ledger.projections.bots import BotView, Mode
 
 
 class ModeController(Controller):

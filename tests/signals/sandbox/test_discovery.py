@@ -12,7 +12,7 @@ from api.runtime.wiring import warn_of_root
 from ledger.events import BotKindDisabled, BotKindEnabled, Event
 from ledger.log.event_log import MemoryLog
 from ledger.projections.book import fold_log
-from ledger.projections.bot_kinds import EnabledBotKind
+from ledger.projections.bots import EnabledBotKind
 from ledger.rows import MemoryRows
 from signals.sandbox.bots import ForeignBot, ForeignBots
 from signals.sandbox.discovery import BotCode, BotUnusable, InstalledBot, code_of, installed_bot
