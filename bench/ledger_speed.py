@@ -15,7 +15,7 @@ from bench.floor import measure_floor
 from bench.raw_limits import RawLimits
 from bench.trades import encoded, new, trade, write_csv
 from ledger.events import CashDeposited, PortfolioOpened
-from ledger.imports.run import Store, Wanted, import_trades
+from ledger.imports.run import ImportRequest, Store, import_trades
 from ledger.postgres.book import PostgresBook
 from ledger.postgres.log import PostgresLog
 from ledger.replay.differences import PortfolioReplay
@@ -118,7 +118,7 @@ def _imported(engine: Engine, book: PostgresBook, portfolio_id: UUID, trades: in
         path = Path(folder) / "trades.csv"
         write_csv(path, trades)
         store = Store(book, partial(rebuild_portfolio, engine))
-        wanted = Wanted(path, portfolio_id, "long", create=True)
+        wanted = ImportRequest(path, portfolio_id, "long", create=True)
         content = path.read_bytes()
         name = "import of a CSV file: read and check twice, append, fold, write"
         done = rate(name, "trades/s", trades, lambda: import_trades(store, wanted, content), limits.copied)

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from api.cli.options import warn
 from api.runtime.settings import Settings, usable_folder
 from ledger.imports.files import read_bytes, table_of
-from ledger.imports.run import Import, Store, Wanted, import_trades
+from ledger.imports.run import ImportRequest, ImportResult, Store, import_trades
 from ledger.postgres.book import PostgresBook
 from ledger.postgres.database import open_database
 from ledger.projections.portfolio import portfolio_id_of
@@ -48,7 +48,7 @@ def run_import(settings: Settings, asked: Asked) -> int:
     usable_folder(settings.data_dir)
     with open_database(settings.data_dir, settings.database) as engine:
         store = Store(PostgresBook(engine, system_clock), partial(rebuild_portfolio, engine))
-        wanted = Wanted(
+        wanted = ImportRequest(
             path=asked.path,
             portfolio_id=named_portfolio_id(asked.portfolio, all_portfolios(engine)),
             portfolio_name=asked.portfolio,
@@ -62,10 +62,10 @@ def run_import(settings: Settings, asked: Asked) -> int:
         with import_bar("importing", lines, shown=not asked.as_json) as advance:
             done = import_trades(store, wanted, content, advance)
     _print(asked, done)
-    return REFUSED if done.plan.refused and not asked.skip_bad else IMPORTED
+    return REFUSED if done.plan.invalid and not asked.skip_bad else IMPORTED
 
 
-def report_of(done: Import, *, portfolio: str, file: str, dry_run: bool) -> dict[str, object]:
+def report_of(done: ImportResult, *, portfolio: str, file: str, dry_run: bool) -> dict[str, object]:
     """The report as it is printed with --json: counts of events, times in UTC, each bad row with its line and reason."""
     plan = done.plan
     return {
@@ -81,8 +81,8 @@ def report_of(done: Import, *, portfolio: str, file: str, dry_run: bool) -> dict
         "imported": done.imported,
         "first": time_text(plan.first) if plan.first else None,
         "last": time_text(plan.last) if plan.last else None,
-        "reversed": [{"line": one.ready.line, "id": one.ready.id, "note": one.note} for one in plan.taken_back],
-        "errors": [{"line": one.lines[0], "id": one.id, "error": one.error} for one in plan.refused],
+        "reversed": [{"line": one.event.line, "id": one.event.id, "note": one.note} for one in plan.taken_back],
+        "errors": [{"line": one.lines[0], "id": one.id, "error": one.error} for one in plan.invalid],
         "dry_run": dry_run,
     }
 
@@ -97,7 +97,7 @@ def named_portfolio_id(name: str, known: list[UUID]) -> UUID:
     return next((one for one in known if str(one) == name.lower()), portfolio_id_of(name))
 
 
-def _print(asked: Asked, done: Import) -> None:
+def _print(asked: Asked, done: ImportResult) -> None:
     report = report_of(done, portfolio=asked.portfolio, file=asked.path.name, dry_run=asked.dry_run)
     if asked.as_json:
         click.echo(json.dumps(report, ensure_ascii=False, indent=2))
@@ -105,18 +105,18 @@ def _print(asked: Asked, done: Import) -> None:
         click.echo("\n".join(_lines(report, done)))
     where = "index" if done.format == "daybook JSON" else "line"
     for known in done.plan.taken_back:
-        warn(f"{where} {known.ready.line} ({known.ready.id}): {known.note}")
-    for one in done.plan.refused:
+        warn(f"{where} {known.event.line} ({known.event.id}): {known.note}")
+    for one in done.plan.invalid:
         named = f"{where} {one.lines[0]}" + (f" ({one.id})" if one.id else "")
         warn(f"{named}: {one.error}")
     if done.bad_rows is not None:
         warn(f"the bad rows are in {done.bad_rows}: correct them there and import that file")
-    elif done.plan.refused and not asked.dry_run:
+    elif done.plan.invalid and not asked.dry_run:
         sentence = "nothing was imported, because of the bad rows: correct them, or leave them out with --skip-bad"
         warn(sentence)
 
 
-def _lines(report: dict[str, object], done: Import) -> Iterator[str]:
+def _lines(report: dict[str, object], done: ImportResult) -> Iterator[str]:
     yield f"{report['file']}: {report['format']}, {counted(done.plan.rows, 'row')}"
     if report["first"]:
         once = report["first"] == report["last"]

@@ -11,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, StringConstraints, 
 
 from ledger.events import TradeExecuted
 from ledger.events.fields import Fee, Name, Source
-from ledger.imports.facts import BadRow, Fill, StatedFee, must_be_possible, sentences
+from ledger.imports.facts import BadRow, StatedFee, StatedFill, must_be_possible, sentences
 from ledger.log.envelope import NewEvent
 from ledger.values import ZERO, Asset, Instrument, Money, Price, Quantity, Side, UtcTime, decimal_text, round18
 
@@ -64,7 +64,7 @@ def trade_of(fields: Mapping[str, object], number: int, base: Asset) -> FileTrad
     return FileTrade(columns.id, columns.time, columns.instrument, event, columns.stated(), number, note)
 
 
-def fill_of(fields: Mapping[str, object], base: Asset) -> Fill:
+def fill_of(fields: Mapping[str, object], base: Asset) -> StatedFill:
     """The trade that the row says, for a portfolio kept in `base`: nothing it says is left out. Raises BadRow."""
     columns = _columns(fields)
     try:
@@ -75,7 +75,7 @@ def fill_of(fields: Mapping[str, object], base: Asset) -> Fill:
     if note:
         raise BadRow(note.removesuffix(": it is left out"))
     fee = StatedFee(columns.fee_asset or instrument.quote, columns.fee, columns.fee_value)
-    return Fill(
+    return StatedFill(
         id=columns.id,
         time=columns.time,
         venue=VENUE,
@@ -91,7 +91,7 @@ def fill_of(fields: Mapping[str, object], base: Asset) -> Fill:
     )
 
 
-def file_trade(fill: Fill, number: int) -> FileTrade:
+def file_trade(fill: StatedFill, number: int) -> FileTrade:
     """The trade of an export, for a report in its quote currency. Raises BadRow."""
     inside = (fill.instrument.base, fill.instrument.quote)
     must_be_possible(fill.time)

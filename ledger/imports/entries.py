@@ -10,12 +10,12 @@ from typing import Final
 from uuid import UUID
 
 from ledger.imports.csv_trades import VENUE, fill_of, shown
-from ledger.imports.facts import ONE, BadRow, Fact, Fill, Worth, event_id_of, event_of, nobody_knows
-from ledger.imports.fast_csv import FastLane
+from ledger.imports.facts import ONE, BadRow, Fact, StatedFill, Worth, event_id_of, event_of, nobody_knows
+from ledger.imports.fast_csv import FastParser
 from ledger.imports.files import Row, Table, csv_row, lines_of
 from ledger.imports.formats.format import Export, Found, Ignored, Stated, Unusable, found_in
 from ledger.imports.formats.registry import columns_of
-from ledger.imports.pending import Origin, Ready, ready
+from ledger.imports.pending import Origin, PendingEvent, pending_event
 from ledger.imports.reentry import own_fill_id
 from ledger.values import Asset, time_text
 
@@ -26,20 +26,20 @@ NEAR: Final = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class InvalidRow:
     """Lines that become no event, and why; `conflict` when the log or an earlier row says something else under their id.
 
-    Where nothing but a worth is missing, `perhaps` is the event without it: the log may hold that already.
+    Where nothing but a worth is missing, `unvalued` is the event without it: the log may hold that already.
     """
 
     lines: tuple[int, ...]
     id: str
     error: str
     conflict: bool = False
-    perhaps: Ready | None = None
+    unvalued: PendingEvent | None = None
 
 
-Entry = Ready | Refused | Ignored
+Entry = PendingEvent | InvalidRow | Ignored
 
 
 class FileEntries:
@@ -71,15 +71,15 @@ class FileEntries:
 
     def _of_csv(self) -> Iterator[Entry]:
         names = columns_of(self.table.header)
-        lane = FastLane(names, self._portfolio_id, self._base, self._origin)
+        fast = FastParser(names, self._portfolio_id, self._base, self._origin)
         for line, cells in self.table.cells():
             self._count()
-            quick = lane.take(cells, line)
+            quick = fast.parse(cells, line)
             if quick is None or self._lies_ahead(quick.time):
                 yield self._of_row(csv_row(line, names, cells))
             else:
                 yield quick
-        self.accounts |= lane.accounts()
+        self.accounts |= fast.accounts()
 
     def _of_json(self) -> Iterator[Entry]:
         for row in self.table.rows():
@@ -93,7 +93,7 @@ class FileEntries:
             fill = fill_of(row.fields, self._base)
             return self._ready(fill, row.number, nobody_knows)
         except BadRow as bad:
-            return Refused((row.number,), shown(row.fields.get("id")), str(bad))
+            return InvalidRow((row.number,), shown(row.fields.get("id")), str(bad))
 
     def _of_export(self, export: Export) -> Iterator[Entry]:
         """All at once: what one row leaves open may be told by another."""
@@ -106,28 +106,28 @@ class FileEntries:
                 case Ignored():
                     yield found
                 case Unusable():
-                    yield Refused(found.lines, found.id, found.why)
+                    yield InvalidRow(found.lines, found.id, found.why)
                 case Stated():
                     try:
                         yield self._ready(found.fact, found.lines[0], worth)
                     except BadRow as bad:
-                        yield Refused(found.lines, found.fact.id, str(bad), perhaps=self._unvalued(found, worth))
+                        yield InvalidRow(found.lines, found.fact.id, str(bad), unvalued=self._unvalued(found, worth))
 
-    def _ready(self, fact: Fact, line: int, worth: Worth) -> Ready:
+    def _ready(self, fact: Fact, line: int, worth: Worth) -> PendingEvent:
         if self._now is not None and self._lies_ahead(fact.time):
             raise BadRow(f"time {time_text(fact.time)} lies in the future: it is {time_text(self._now)}: correct it")
         one = self._event(fact, line, worth)
         self.accounts[fact.account] = fact.venue
         return one
 
-    def _unvalued(self, stated: Stated, worth: Worth) -> Ready | None:
+    def _unvalued(self, stated: Stated, worth: Worth) -> PendingEvent | None:
         """The event with 1 for each worth that nobody tells, to be compared without it; None where that is not all."""
         try:
             return self._event(stated.fact, stated.lines[0], lambda asset, time: worth(asset, time) or ONE)
         except BadRow:
             return None
 
-    def _event(self, fact: Fact, line: int, worth: Worth) -> Ready:
+    def _event(self, fact: Fact, line: int, worth: Worth) -> PendingEvent:
         guessed: set[Asset] = set()
 
         def told(asset: Asset, time: datetime) -> Decimal | None:
@@ -135,10 +135,10 @@ class FileEntries:
             return worth(asset, time)
 
         event = event_of(fact, self._base, told)
-        metadata = self._origin.metadata(line, fact.order_id if isinstance(fact, Fill) else None)
-        one = ready(event, event_id_of(self._portfolio_id, fact), fact.time, metadata, line, fact.id)
+        metadata = self._origin.metadata(line, fact.order_id if isinstance(fact, StatedFill) else None)
+        one = pending_event(event, event_id_of(self._portfolio_id, fact), fact.time, metadata, line, fact.id)
         one = one._replace(guessed=tuple(sorted(guessed))) if guessed else one
-        if isinstance(fact, Fill) and fact.venue != VENUE:
+        if isinstance(fact, StatedFill) and fact.venue != VENUE:
             return one._replace(own_fill=own_fill_id(fact.venue, fact.account, fact.instrument, fact.id))
         return one
 
@@ -155,7 +155,7 @@ def _worth_in(everything: Sequence[Found], base: Asset) -> Worth:
     """What an asset was worth by the nearest trade of it for `base` in the file, if that is at most a minute away."""
     prices: Mapping[Asset, list[tuple[datetime, Decimal]]] = defaultdict(list)
     for found in everything:
-        if isinstance(found, Stated) and isinstance(found.fact, Fill) and found.fact.instrument.quote == base:
+        if isinstance(found, Stated) and isinstance(found.fact, StatedFill) and found.fact.instrument.quote == base:
             prices[found.fact.instrument.base].append((found.fact.time, found.fact.price))
 
     def worth(asset: Asset, time: datetime) -> Decimal | None:

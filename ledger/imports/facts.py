@@ -48,7 +48,7 @@ class StatedFee:
 
 
 @dataclass(frozen=True, slots=True)
-class Fill:
+class StatedFill:
     """A trade. `id` is the venue's, or one derived from the row; `quote_rate` is None where the file does not tell it."""
 
     id: str
@@ -81,7 +81,7 @@ class Movement:
     value_currency: Asset | None = None
 
 
-Fact = Fill | Movement
+Fact = StatedFill | Movement
 
 
 def nobody_knows(_asset: Asset, _time: datetime) -> None:
@@ -92,7 +92,7 @@ def event_of(fact: Fact, base: Asset, worth: Worth = nobody_knows) -> Event:
     """The event of a portfolio kept in `base`. `worth` is asked where the row itself states no value. Raises BadRow."""
     must_be_possible(fact.time)
     try:
-        return _trade(fact, base, worth) if isinstance(fact, Fill) else _movement(fact, base, worth)
+        return _trade(fact, base, worth) if isinstance(fact, StatedFill) else _movement(fact, base, worth)
     except ValidationError as error:
         raise BadRow(sentences(error)) from None
 
@@ -105,7 +105,7 @@ def must_be_possible(time: datetime) -> None:
 
 def event_id_of(portfolio_id: UUID, fact: Fact) -> UUID:
     """The same for the same fact in every file, so that a repeat is one event."""
-    if isinstance(fact, Fill):
+    if isinstance(fact, StatedFill):
         return derived_id("trade", portfolio_id, fact.venue, fact.account, fact.instrument, fact.id)
     return derived_id(fact.kind, portfolio_id, fact.venue, fact.account, fact.asset, fact.id)
 
@@ -127,7 +127,7 @@ def sentences(error: ValidationError) -> str:
     return "; ".join(found)
 
 
-def _trade(fill: Fill, base: Asset, worth: Worth) -> TradeExecuted:
+def _trade(fill: StatedFill, base: Asset, worth: Worth) -> TradeExecuted:
     rate = _quote_rate(fill, base, worth)
     return TradeExecuted(
         account=fill.account,
@@ -143,7 +143,7 @@ def _trade(fill: Fill, base: Asset, worth: Worth) -> TradeExecuted:
     )
 
 
-def _quote_rate(fill: Fill, base: Asset, worth: Worth) -> Decimal:
+def _quote_rate(fill: StatedFill, base: Asset, worth: Worth) -> Decimal:
     quote = fill.instrument.quote
     if quote == base:
         if fill.quote_rate not in (None, ONE):
@@ -158,7 +158,7 @@ def _quote_rate(fill: Fill, base: Asset, worth: Worth) -> Decimal:
     return rate
 
 
-def _fee(fee: StatedFee, fill: Fill, base: Asset, worth: Worth) -> Fee:
+def _fee(fee: StatedFee, fill: StatedFill, base: Asset, worth: Worth) -> Fee:
     if fee.asset in (fill.instrument.base, fill.instrument.quote):
         return Fee(asset=fee.asset, amount=fee.amount)
     return _valued(fee, fill.time, base, worth)

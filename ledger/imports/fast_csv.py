@@ -11,7 +11,7 @@ import uuid_utils
 
 from ledger.events import TradeExecuted
 from ledger.imports.csv_trades import COLUMNS, VENUE, instrument_of
-from ledger.imports.pending import Origin, Ready
+from ledger.imports.pending import Origin, PendingEvent
 from ledger.values import NAMESPACE, Asset, Side
 
 _IDS: Final = uuid_utils.UUID(bytes=NAMESPACE.bytes)
@@ -38,7 +38,7 @@ class _Market(NamedTuple):
     named: str
 
 
-class FastLane:
+class FastParser:
     """For every row it takes, id, time, payload and metadata are exactly those that the careful lane gives.
 
     It takes rows in the portfolio's base currency whose fee, if any, is in the traded asset or in the quote.
@@ -55,7 +55,7 @@ class FastLane:
         self._portfolio_id, self._base, self._origin = portfolio_id, base, origin
         self._markets: dict[tuple[str, str, str], _Market | None] = {}
 
-    def take(self, cells: Sequence[str], line: int) -> Ready | None:
+    def parse(self, cells: Sequence[str], line: int) -> PendingEvent | None:
         """The row, or None when it is not plainly clean."""
         if len(cells) != self._width:
             return None
@@ -81,7 +81,7 @@ class FastLane:
             time = datetime.fromisoformat(time_text)
         except ValueError:
             return None
-        return Ready(
+        return PendingEvent(
             # What derived_id gives, in a third of its time.
             UUID(int=uuid_utils.uuid5(_IDS, market.named + trade_id).int),
             _TYPE,

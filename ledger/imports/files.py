@@ -11,7 +11,7 @@ from typing import Final, TypedDict
 
 from ledger.errors import DaybookError
 from ledger.imports.csv_trades import OPTIONAL, REQUIRED, FileTrade, JsonNumber, file_trade, shown, trade_of
-from ledger.imports.facts import BadRow, Fill, Movement
+from ledger.imports.facts import BadRow, Movement, StatedFill
 from ledger.imports.formats.format import Export, Ignored, Line, Stated, Unusable, found_in
 from ledger.imports.formats.registry import NAMES as EXPORT_NAMES
 from ledger.imports.formats.registry import columns_of, export_of
@@ -188,7 +188,7 @@ def _export_trades(table: Table, export: Export) -> TradeFile:
 def _export_trade(found: Stated | Unusable, number: int) -> FileTrade:
     if isinstance(found, Unusable):
         raise BadRow(found.why)
-    assert isinstance(found.fact, Fill)
+    assert isinstance(found.fact, StatedFill)
     return file_trade(found.fact, number)
 
 

@@ -12,7 +12,7 @@ from ledger.values import Asset
 ACTOR: Final = "import"
 
 
-class Ready(NamedTuple):
+class PendingEvent(NamedTuple):
     """An event that is not in a log yet, as light as it can be. `line` and `id` are the row's, for reports.
 
     `own_fill` is the id that the event has where an order of our own made it; None where no order of ours can have.
@@ -57,6 +57,6 @@ class Origin:
         return canonical_json({**self._given, self._place: line, "order_id": order_id})
 
 
-def ready(event: Event, event_id: UUID, time: datetime, metadata: str, line: int, row_id: str) -> Ready:
+def pending_event(event: Event, event_id: UUID, time: datetime, metadata: str, line: int, row_id: str) -> PendingEvent:
     """The careful lane's event."""
-    return Ready(event_id, event.type, event.version, time, encode(event), metadata, line, row_id)
+    return PendingEvent(event_id, event.type, event.version, time, encode(event), metadata, line, row_id)

@@ -9,9 +9,9 @@ from itertools import islice
 from typing import Any, Final, Literal
 from uuid import UUID
 
-from ledger.imports.entries import Entry, FileEntries, Refused
+from ledger.imports.entries import Entry, FileEntries, InvalidRow
 from ledger.imports.formats.format import Ignored
-from ledger.imports.pending import Ready
+from ledger.imports.pending import PendingEvent
 from ledger.imports.reentry import entered
 from ledger.log.envelope import Envelope
 from ledger.values import time_text
@@ -33,7 +33,7 @@ class Known:
     `note` says when the log holds it as taken back.
     """
 
-    ready: Ready
+    event: PendingEvent
     note: str = ""
 
 
@@ -51,25 +51,25 @@ class Plan:
     ignored: Mapping[str, int]
     first: datetime | None
     last: datetime | None
-    refused: tuple[Refused, ...]
+    invalid: tuple[InvalidRow, ...]
     taken_back: tuple[Known, ...]
     accounts: Mapping[str, str]
     order: Literal["ascending", "descending", "mixed"] = "ascending"
 
     @property
     def bad(self) -> int:
-        return len(self.refused)
+        return len(self.invalid)
 
     @property
     def conflicts(self) -> int:
-        return sum(one.conflict for one in self.refused)
+        return sum(one.conflict for one in self.invalid)
 
 
 def plan_of(entries: FileEntries, held: Held, reversals: Reversals = NONE_REVERSED) -> Plan:
     """Goes through the file once and changes nothing."""
     counts: Counter[type] = Counter()
     ignored: Counter[str] = Counter()
-    refused: list[Refused] = []
+    invalid: list[InvalidRow] = []
     taken_back: list[Known] = []
     first: datetime | None = None
     last: datetime | None = None
@@ -79,16 +79,16 @@ def plan_of(entries: FileEntries, held: Held, reversals: Reversals = NONE_REVERS
         counts[type(one)] += 1
         if isinstance(one, Ignored):
             ignored[one.why] += len(one.lines)
-        elif isinstance(one, Refused):
-            refused.append(one)
+        elif isinstance(one, InvalidRow):
+            invalid.append(one)
         else:
-            time = one.ready.time if isinstance(one, Known) else one.time
+            time = one.event.time if isinstance(one, Known) else one.time
             taken_back += [one] if isinstance(one, Known) and one.note else []
             first = time if first is None or time < first else first
             last = time if last is None or time > last else last
             later, earlier = later or (before or time) < time, earlier or (before or time) > time
             before = time
-    new, known = counts[Ready], counts[Known]
+    new, known = counts[PendingEvent], counts[Known]
     order: Literal["ascending", "descending", "mixed"] = (
         "ascending" if not earlier else "mixed" if later else "descending"
     )
@@ -99,7 +99,7 @@ def plan_of(entries: FileEntries, held: Held, reversals: Reversals = NONE_REVERS
         ignored=dict(ignored),
         first=first,
         last=last,
-        refused=tuple(refused),
+        invalid=tuple(invalid),
         taken_back=tuple(taken_back),
         accounts=dict(entries.accounts),
         order=order,
@@ -108,7 +108,7 @@ def plan_of(entries: FileEntries, held: Held, reversals: Reversals = NONE_REVERS
 
 def judged(
     entries: Iterable[Entry], held: Held, reversals: Reversals = NONE_REVERSED
-) -> Iterator[Ready | Known | Refused | Ignored]:
+) -> Iterator[PendingEvent | Known | InvalidRow | Ignored]:
     """Every entry in its order: those that are new as they are, the others as known, refused or ignored.
 
     Same id and same content (type, payload, time) is known, wherever it came from; what other rows of its file told of
@@ -121,11 +121,11 @@ def judged(
         new = [one for one in map(_event_of, some) if one is not None]
         stored = held([*(one.event_id for one in new), *(one.own_fill for one in new if one.own_fill)])
         for one in some:
-            if isinstance(one, Refused) and one.perhaps is not None:
-                told = _as_stored(one.perhaps, stored, held, reversals)
+            if isinstance(one, InvalidRow) and one.unvalued is not None:
+                told = _as_stored(one.unvalued, stored, held, reversals)
                 yield told if isinstance(told, Known) else one
                 continue
-            if not isinstance(one, Ready):
+            if not isinstance(one, PendingEvent):
                 yield one
                 continue
             content = hash((one.payload, one.time))
@@ -133,16 +133,16 @@ def judged(
             if earlier is None:
                 seen[one.event_id.int] = content
             found = _as_stored(one, stored, held, reversals)
-            if not isinstance(found, Refused) and earlier not in (None, content):
+            if not isinstance(found, InvalidRow) and earlier not in (None, content):
                 error = "an earlier row of this file has the same id with other content: correct one of them"
-                yield Refused((one.line,), one.id, error, conflict=True)
+                yield InvalidRow((one.line,), one.id, error, conflict=True)
             else:
-                yield Known(one) if isinstance(found, Ready) and earlier is not None else found
+                yield Known(one) if isinstance(found, PendingEvent) and earlier is not None else found
 
 
 def _as_stored(
-    one: Ready, stored: Mapping[UUID, Envelope], held: Held, reversals: Reversals
-) -> Ready | Known | Refused:
+    one: PendingEvent, stored: Mapping[UUID, Envelope], held: Held, reversals: Reversals
+) -> PendingEvent | Known | InvalidRow:
     """What the log makes of the event; one that was taken back and says something else has its next id."""
     if one.own_fill is not None and one.own_fill in stored:
         reversal = reversals.get(one.own_fill)
@@ -160,11 +160,11 @@ def _as_stored(
             return Known(one, _reversed_on(held, reversals[envelope.event_id]))
     if found.stands is not None:
         error = f"already recorded with other content: {_difference(found.stands, one)}"
-        return Refused((one.line,), one.id, error, conflict=True)
+        return InvalidRow((one.line,), one.id, error, conflict=True)
     return one._replace(event_id=found.free)
 
 
-def _same_figures(own_fill: Envelope, one: Ready) -> bool:
+def _same_figures(own_fill: Envelope, one: PendingEvent) -> bool:
     """Whether the file says of our own fill what we recorded, apart from which order of whom made it."""
     ours, theirs = json.loads(own_fill.payload), json.loads(one.payload)
     named = (theirs.keys() | ours.keys()) - {"order_id", "triggered_by"}
@@ -176,7 +176,7 @@ def _reversed_on(held: Held, reversal: UUID) -> str:
     return f"reversed on {at}: change the row to enter it again"
 
 
-def same_fact(stored: Envelope, one: Ready) -> bool:
+def same_fact(stored: Envelope, one: PendingEvent) -> bool:
     """Whether the log says the same, whichever file it came from: what other rows of a file told is no part of the fact."""
     if stored.occurred_at != one.time or (stored.type, stored.version) != (one.type, one.version):
         return False
@@ -196,14 +196,14 @@ def _stated(payload: str, guessed: Collection[str]) -> dict[str, object]:
     return said
 
 
-def _event_of(entry: Entry) -> Ready | None:
+def _event_of(entry: Entry) -> PendingEvent | None:
     """What the log may hold of the entry."""
-    if isinstance(entry, Refused):
-        return entry.perhaps
-    return entry if isinstance(entry, Ready) else None
+    if isinstance(entry, InvalidRow):
+        return entry.unvalued
+    return entry if isinstance(entry, PendingEvent) else None
 
 
-def _difference(stored: Envelope, one: Ready) -> str:
+def _difference(stored: Envelope, one: PendingEvent) -> str:
     """In which fields the two differ, and what each says."""
     if stored.type != one.type:
         return f"{stored.type} there, {one.type} here"

@@ -16,10 +16,10 @@ from pydantic import ValidationError
 from ledger.errors import DaybookError
 from ledger.events import AccountOpened, Event, PortfolioOpened
 from ledger.imports.csv_trades import COLUMNS, JsonNumber
-from ledger.imports.entries import FileEntries, Refused
+from ledger.imports.entries import FileEntries, InvalidRow
 from ledger.imports.facts import sentences
 from ledger.imports.files import Table, table_of
-from ledger.imports.pending import Ready, ready
+from ledger.imports.pending import PendingEvent, pending_event
 from ledger.imports.plan import BATCH, NONE_REVERSED, Held, Plan, Reversals, judged, plan_of, same_fact
 from ledger.log.envelope import Envelope
 from ledger.log.event_log import Conflict, NoSuchPortfolio
@@ -54,7 +54,7 @@ class WrongPortfolio(DaybookError):
 
 
 @dataclass(frozen=True, slots=True)
-class Import:
+class ImportResult:
     """What was done: the plan, how many events of the file went in, and the format of the file."""
 
     plan: Plan
@@ -64,7 +64,7 @@ class Import:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class ImportRequest:
     """What is asked for. `base` is checked against the portfolio's, and is what a new one is opened with (else USD).
 
     What happened later than `now`, give or take five minutes, is bad; without it every time is taken.
@@ -80,7 +80,9 @@ class Wanted:
     now: datetime | None = None
 
 
-def import_trades(store: Store, wanted: Wanted, content: bytes, progress: Progress = lambda _: None) -> Import:
+def import_trades(
+    store: Store, wanted: ImportRequest, content: bytes, progress: Progress = lambda _: None
+) -> ImportResult:
     """The new events of the file are in the portfolio's log and its views; with bad rows nothing is, unless they are skipped.
 
     The log grows in batches, each of them whole. Killed in between, it holds the first batches, and the views may stand
@@ -94,18 +96,18 @@ def import_trades(store: Store, wanted: Wanted, content: bytes, progress: Progre
     held = _held_in(store, wanted.portfolio_id) if exists else _nothing_held
     reversals = _reversals_in(store, wanted.portfolio_id) if exists else NONE_REVERSED
     plan = plan_of(entries, held, reversals)
-    if wanted.dry_run or (plan.refused and not wanted.skip_bad):
-        return Import(plan, table.format, 0, None)
-    bad_rows = write_bad_rows(table, plan.refused) if plan.refused else None
-    new = _in_time(plan, (one for one in judged(entries, held, reversals) if isinstance(one, Ready)))
+    if wanted.dry_run or (plan.invalid and not wanted.skip_bad):
+        return ImportResult(plan, table.format, 0, None)
+    bad_rows = write_bad_rows(table, plan.invalid) if plan.invalid else None
+    new = _in_time(plan, (one for one in judged(entries, held, reversals) if isinstance(one, PendingEvent)))
     opening = list(_opening(store, wanted, base, plan, exists=exists))
     imported = 0
     if exists or plan.new:
         imported = append_many(store, wanted.portfolio_id, chain(opening, new)) - len(opening)
-    return Import(plan, table.format, max(imported, 0), bad_rows)
+    return ImportResult(plan, table.format, max(imported, 0), bad_rows)
 
 
-def _in_time(plan: Plan, new: Iterator[Ready]) -> Iterable[Ready]:
+def _in_time(plan: Plan, new: Iterator[PendingEvent]) -> Iterable[PendingEvent]:
     """The events as they happened: many exports begin with the newest, and whatever comes late is folded in at a cost.
 
     A file in order streams through; another one is held whole, some 700 bytes for each event.
@@ -118,7 +120,7 @@ def _in_time(plan: Plan, new: Iterator[Ready]) -> Iterable[Ready]:
     return sorted(held, key=lambda one: one.time)
 
 
-def append_many(store: Store, portfolio_id: UUID, events: Iterable[Ready]) -> int:
+def append_many(store: Store, portfolio_id: UUID, events: Iterable[PendingEvent]) -> int:
     """`events` are in the log and in the views; returns how many were new. Few go in at once, many in batches.
 
     Few that lie before much of a long log go in like many: to fold all that comes after each of them would take longer
@@ -139,17 +141,17 @@ def append_many(store: Store, portfolio_id: UUID, events: Iterable[Ready]) -> in
     return count
 
 
-def _dearer_than_anew(store: Store, portfolio_id: UUID, few: Sequence[Ready]) -> bool:
+def _dearer_than_anew(store: Store, portfolio_id: UUID, few: Sequence[PendingEvent]) -> bool:
     """Whether folding again what comes after each of the events costs more than making all views anew."""
     with store.book.transaction() as connection:
         later, events = events_after(connection, portfolio_id, min(one.time for one in few))
     return events > LONG and len(few) * later * FOLD_AGAIN > events
 
 
-def _appended_many(store: Store, portfolio_id: UUID, events: Iterator[Ready], held: Held) -> int:
+def _appended_many(store: Store, portfolio_id: UUID, events: Iterator[PendingEvent], held: Held) -> int:
     """Appends in batches; while the database stores one, the next is read."""
 
-    def append(some: Sequence[Ready]) -> int:
+    def append(some: Sequence[PendingEvent]) -> int:
         return store.book.append_encoded(portfolio_id, [one.encoded() for one in some])
 
     count = 0
@@ -162,7 +164,7 @@ def _appended_many(store: Store, portfolio_id: UUID, events: Iterator[Ready], he
     return count
 
 
-def _appended(batch: Sequence[Ready], held: Held, append: Callable[[Sequence[Ready]], int]) -> int:
+def _appended(batch: Sequence[PendingEvent], held: Held, append: Callable[[Sequence[PendingEvent]], int]) -> int:
     """Appends the batch; returns how many were new. Where somebody else was quicker with some of it, only the rest goes in."""
     try:
         return append(batch)
@@ -181,7 +183,7 @@ def _bring_views_up(store: Store, portfolio_id: UUID) -> None:
         store.rebuild(portfolio_id)
 
 
-def _base_of(store: Store, wanted: Wanted) -> tuple[Asset, bool]:
+def _base_of(store: Store, wanted: ImportRequest) -> tuple[Asset, bool]:
     """The base currency to import with, and whether the portfolio exists already."""
     opened = next(iter(store.book.log.read(wanted.portfolio_id, 0, 1)), None)
     if opened is None:
@@ -209,7 +211,7 @@ def _new_portfolio(name: str, base: Asset) -> PortfolioOpened:
         raise WrongPortfolio(f"{name[:100]!r} cannot be a portfolio's name: {sentences(error)}") from None
 
 
-def _opening(store: Store, wanted: Wanted, base: Asset, plan: Plan, *, exists: bool) -> Iterator[Ready]:
+def _opening(store: Store, wanted: ImportRequest, base: Asset, plan: Plan, *, exists: bool) -> Iterator[PendingEvent]:
     """The portfolio and the accounts that are not there yet, as of the first event of the file."""
     portfolio_id, at = wanted.portfolio_id, plan.first
     if at is None or (exists and not plan.new):
@@ -230,8 +232,8 @@ def _opening(store: Store, wanted: Wanted, base: Asset, plan: Plan, *, exists: b
     yield from (_opened(event, event_id, at) for event_id, event in accounts.items() if event_id not in stored)
 
 
-def _opened(event: Event, event_id: UUID, at: datetime) -> Ready:
-    return ready(event, event_id, at, "{}", 0, "")
+def _opened(event: Event, event_id: UUID, at: datetime) -> PendingEvent:
+    return pending_event(event, event_id, at, "{}", 0, "")
 
 
 def _held_in(store: Store, portfolio_id: UUID) -> Held:
@@ -251,7 +253,7 @@ def _nothing_held(_ids: Sequence[UUID]) -> Mapping[UUID, Envelope]:
     return {}
 
 
-def write_bad_rows(table: Table, refused: Sequence[Refused]) -> Path:
+def write_bad_rows(table: Table, refused: Sequence[InvalidRow]) -> Path:
     """The refused rows as they were, with a column that says why, in FILE.bad.csv beside the file. Returns its path.
 
     A file of that name that says something else (somebody may be correcting it) stays: FILE.bad-2.csv is next.

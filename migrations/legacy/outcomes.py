@@ -10,7 +10,7 @@ from uuid import UUID
 import uuid_utils
 
 from ledger.events import Event
-from ledger.imports.pending import Ready, ready
+from ledger.imports.pending import PendingEvent, pending_event
 from ledger.log.envelope import canonical_json
 from ledger.values import NAMESPACE, Asset
 from migrations.legacy.cells import Row, hash_of, plain, row_hash
@@ -62,7 +62,7 @@ class Staged(NamedTuple):
     id: int
     portfolio_id: UUID
     product: str
-    ready: Ready
+    ready: PendingEvent
     fee: Decimal = Decimal(0)
 
 
@@ -118,9 +118,9 @@ def merged_into(context: Context, rows: Sequence[tuple[str, Row]]) -> list[dict[
     return [{"table": "trades", "key": key, "hash": row_hash(row)} for key, row in rows] if context.origins else []
 
 
-def event_of_row(event: Event, id_: UUID, at: datetime, metadata: str, table: str, key: str) -> Ready:
+def event_of_row(event: Event, id_: UUID, at: datetime, metadata: str, table: str, key: str) -> PendingEvent:
     """The event on its way."""
-    return ready(event, id_, at, metadata, RANKS.get(table, 0), f"{table} {key}")
+    return pending_event(event, id_, at, metadata, RANKS.get(table, 0), f"{table} {key}")
 
 
 def micros(at: datetime) -> int:

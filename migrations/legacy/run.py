@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from ledger.events import AccountOpened, Event, PortfolioOpened, TradeReversed
 from ledger.imports.facts import sentences
-from ledger.imports.pending import Ready, ready
+from ledger.imports.pending import PendingEvent, pending_event
 from ledger.imports.run import Store, WrongPortfolio, append_many
 from ledger.log.envelope import canonical_json
 from ledger.values import Asset, derived_id
@@ -201,7 +201,7 @@ def _most_common_quote(source: Source) -> Asset:
     return Asset("USD")
 
 
-def _opening(found: Prepared, portfolio_id: UUID, name: str, account: AccountOpened) -> list[Ready]:
+def _opening(found: Prepared, portfolio_id: UUID, name: str, account: AccountOpened) -> list[PendingEvent]:
     """The portfolio and its account, as of the first event; nothing where it exists or nothing goes in."""
     if found.held[portfolio_id].exists:
         return []
@@ -227,7 +227,7 @@ def _portfolio(name: str, base: Asset) -> PortfolioOpened:
         raise WrongPortfolio(f"{name[:100]!r} cannot be a portfolio's name: {sentences(error)}") from None
 
 
-def _taken_back(found: Prepared, portfolio_id: UUID) -> Iterator[Ready]:
+def _taken_back(found: Prepared, portfolio_id: UUID) -> Iterator[PendingEvent]:
     """The reversals of trades that the source no longer calls for, the newest first, which costs least."""
     for id_ in found.stale[portfolio_id]:
         table, key, at = found.stage.connection.execute("select tbl, key, at from log where id = ?", (id_,)).fetchone()
@@ -237,11 +237,11 @@ def _taken_back(found: Prepared, portfolio_id: UUID) -> Iterator[Ready]:
         yield _ready(event, taken_back_id(UUID(id_)), EPOCH + timedelta(microseconds=at), metadata)
 
 
-def _ready(event: Event, id_: UUID, at: datetime, metadata: str) -> Ready:
-    return ready(event, id_, at, metadata, 0, "")
+def _ready(event: Event, id_: UUID, at: datetime, metadata: str) -> PendingEvent:
+    return pending_event(event, id_, at, metadata, 0, "")
 
 
-def _told(events: Iterable[Ready], progress: Progress) -> Generator[Ready, None, None]:
+def _told(events: Iterable[PendingEvent], progress: Progress) -> Generator[PendingEvent, None, None]:
     for count, one in enumerate(events, start=1):
         yield one
         if count % 1000 == 0:

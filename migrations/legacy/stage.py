@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
 from uuid import UUID
 
-from ledger.imports.pending import Ready
+from ledger.imports.pending import PendingEvent
 from ledger.processes import each
 from ledger.values import Asset
 from migrations.legacy.bots import product_of_bot, translated_bot
@@ -93,7 +93,7 @@ class Stage:
         )
         self.connection.executemany("insert into seen values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows.seen)
 
-    def events(self, portfolio_id: UUID, where: str = "1") -> Generator[Ready, None, None]:
+    def events(self, portfolio_id: UUID, where: str = "1") -> Generator[PendingEvent, None, None]:
         """The staged events of a portfolio in the order in which they go into its log."""
         with closing(self.connection.cursor()) as cursor:
             cursor.execute(
@@ -102,7 +102,7 @@ class Stage:
                 (str(portfolio_id),),
             )
             for id_, kind, version, at, payload, metadata, rank, named in cursor:
-                yield Ready(
+                yield PendingEvent(
                     UUID(id_), kind, version, EPOCH + timedelta(microseconds=at), payload, metadata, rank, named
                 )
 

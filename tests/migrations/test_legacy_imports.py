@@ -14,7 +14,7 @@ from sqlalchemy import Engine
 
 from ledger.events import CashDeposited, TradeExecuted
 from ledger.imports import run as importing
-from ledger.imports.pending import Ready
+from ledger.imports.pending import PendingEvent
 from ledger.imports.run import Store, WrongPortfolio
 from ledger.log.envelope import NewEvent
 from ledger.log.event_log import NoSuchPortfolio
@@ -170,7 +170,7 @@ def test_a_killed_run_goes_on_to_the_same_end(
     append = PostgresBook.append_encoded
     move = move_of(engine, legacy, tmp_path, "mine")
 
-    def deadly(book: PostgresBook, portfolio_id: UUID, events: list[Ready]) -> int:
+    def deadly(book: PostgresBook, portfolio_id: UUID, events: list[PendingEvent]) -> int:
         before = dice.random() < 0.3
         if before:
             raise Death
@@ -361,7 +361,7 @@ def test_a_lost_event_is_found(engine: Engine, tmp_path: Path, monkeypatch: pyte
     legacy = make_legacy(tmp_path / "legacy.db", 24, 60, 5)
     move = move_of(engine, legacy, tmp_path, "mine")
 
-    def forgetful(store: Store, portfolio_id: UUID, events: Iterator[Ready]) -> int:
+    def forgetful(store: Store, portfolio_id: UUID, events: Iterator[PendingEvent]) -> int:
         kept = list(events)
         lost = next(one for one in reversed(kept) if one.type == "TradeExecuted")
         return importing.append_many(store, portfolio_id, [one for one in kept if one is not lost])

@@ -46,4 +46,4 @@ def test_the_example_goes_in_as_it_is_written() -> None:
 
     plan = plan_of(entries, lambda _: {})
 
-    assert (plan.rows, plan.new, plan.refused) == (3, 3, ())
+    assert (plan.rows, plan.new, plan.invalid) == (3, 3, ())

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Final
 
-from ledger.imports.facts import BadRow, Fact, Fill, StatedFee, price_of
+from ledger.imports.facts import BadRow, Fact, StatedFee, StatedFill, price_of
 from ledger.imports.formats.format import Export, Group, asset, decimal_of, number, pair, utc
 from ledger.values import Instrument, Side
 
@@ -52,11 +52,11 @@ def with_columns(group: Group) -> Sequence[Fact]:
 
 def _fill(
     group: Group, instrument: Instrument, side: str, quantity: Decimal, cost: Decimal, charged: Decimal, charged_in: str
-) -> Fill:
+) -> StatedFill:
     (line,) = group
     if side.upper() not in ("BUY", "SELL"):
         raise BadRow(f"side: {side[:40]!r} is neither BUY nor SELL")
-    return Fill(
+    return StatedFill(
         id=line.row_id,
         time=utc(line, "date(utc)"),
         venue=VENUE,

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Final, Literal
 
-from ledger.imports.facts import BadRow, Fact, Fill, IncomeKind, Movement, StatedFee, price_of
+from ledger.imports.facts import BadRow, Fact, IncomeKind, Movement, StatedFee, StatedFill, price_of
 from ledger.imports.formats.format import (
     Export,
     Group,
@@ -91,7 +91,7 @@ def fill(group: Group) -> Sequence[Fact]:
     instrument = pair(base, quote, "product")
     charged = number(line, "fee")
     return (
-        Fill(
+        StatedFill(
             id=line.text("trade id") or line.row_id,
             time=utc(line, "created at"),
             venue=VENUE,
@@ -119,7 +119,7 @@ def _currency(line: Line) -> Asset:
     return asset(line.text(*CURRENCIES) or "USD", CURRENCIES[0])
 
 
-def _trade(line: Line, side: Side) -> Fill:
+def _trade(line: Line, side: Side) -> StatedFill:
     base, currency = asset(line.text("asset"), "asset"), _currency(line)
     market = _MARKET.search(line.text("notes"))
     if market is not None and market[2] != currency:
@@ -151,8 +151,8 @@ def _converted(line: Line) -> Sequence[Fact]:
 
 def _fill(
     line: Line, base: Asset, quote: Asset, side: Side, quantity: Decimal, price: Decimal, charged: Decimal
-) -> Fill:
-    return Fill(
+) -> StatedFill:
+    return StatedFill(
         id=line.text("id") or line.row_id,
         time=utc(line, "timestamp"),
         venue=VENUE,

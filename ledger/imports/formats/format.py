@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Final
 
-from ledger.imports.facts import BadRow, Fact, Fill
+from ledger.imports.facts import BadRow, Fact, StatedFill
 from ledger.values import Asset, Instrument, exact_decimal
 
 
@@ -110,7 +110,7 @@ def found_in(export: Export, lines: Iterable[Line]) -> Iterator[Found]:
 
 def _completed(fact: Fact, line: Line) -> Fact:
     """With what the owner of the file added to it, in columns that no export has. Raises BadRow."""
-    if isinstance(fact, Fill):
+    if isinstance(fact, StatedFill):
         rate, worth = number_or_none(line, "quote_rate"), number_or_none(line, "fee_value")
         inside = (fact.instrument.base, fact.instrument.quote)
         fees = (replace(fee, value=worth) if fee.asset not in inside else fee for fee in fact.fees)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
 from typing import Final, Literal
 
-from ledger.imports.facts import BadRow, Fact, Fill, Movement, StatedFee, price_of
+from ledger.imports.facts import BadRow, Fact, Movement, StatedFee, StatedFill, price_of
 from ledger.imports.formats.format import Export, Group, Left, Line, asset, number, number_or_none, pair, utc
 from ledger.values import ZERO, Asset, Instrument, Side, share18
 
@@ -36,7 +36,7 @@ def trade(group: Group) -> Sequence[Fact]:
     if side not in ("buy", "sell"):
         raise BadRow(f"type: {side[:40]!r} is neither buy nor sell")
     return (
-        Fill(
+        StatedFill(
             id=line.text("txid") or line.row_id,
             time=utc(line, "time"),
             venue=VENUE,
@@ -108,7 +108,7 @@ def entry(group: Group) -> Sequence[Fact] | Left:
     raise BadRow(f"type: {kind[:40]!r} (subtype {subtype[:40]!r}) is not one that is understood")
 
 
-def _exchanged(group: Group) -> Fill:
+def _exchanged(group: Group) -> StatedFill:
     """What went out and what came in, as a trade for the one of the two that prices are told in."""
     amounts = [(asset_of(line.text("asset")), number(line, "amount")) for line in group]
     if len(group) != 2 or amounts[0][1] * amounts[1][1] >= 0 or amounts[0][0] == amounts[1][0]:
@@ -116,7 +116,7 @@ def _exchanged(group: Group) -> Fill:
     (base, bought), (quote, paid) = sorted(amounts, key=lambda one: -_rank(one[0]))
     quantity, cost = abs(bought), abs(paid)
     fees = ((_charged_in(line), number_or_none(line, "fee") or ZERO) for line in group)
-    return Fill(
+    return StatedFill(
         id=group[0].text("refid"),
         time=utc(group[0], "time"),
         venue=VENUE,

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
 from typing import Final, Literal
 
-from ledger.imports.facts import BadRow, Fact, Fill, IncomeKind, Movement, StatedFee, price_of
+from ledger.imports.facts import BadRow, Fact, IncomeKind, Movement, StatedFee, StatedFill, price_of
 from ledger.imports.formats.format import (
     Export,
     Group,
@@ -91,7 +91,7 @@ def _trade(group: Group, said: str) -> Sequence[Fact] | Left:
         raise BadRow(f"description: {said[:60]!r} is no trade of this wallet's {wallet}")
     fees = [(_asset(one), -_delta(one)) for one in group[1:]]
     return (
-        Fill(
+        StatedFill(
             id=_id(line),
             time=utc(line, "timestamp (utc)"),
             venue=VENUE,

@@ -22,12 +22,12 @@ from ledger.events import TradeExecuted, TradeReversed
 from ledger.imports import entries as file_entries
 from ledger.imports import plan as import_plan
 from ledger.imports import run as importing
-from ledger.imports.entries import Entry, FileEntries, Refused
+from ledger.imports.entries import Entry, FileEntries, InvalidRow
 from ledger.imports.facts import BadRow
-from ledger.imports.fast_csv import FastLane
+from ledger.imports.fast_csv import FastParser
 from ledger.imports.files import table_of
-from ledger.imports.pending import Ready
-from ledger.imports.run import Import, Store, Wanted, WrongPortfolio, import_trades
+from ledger.imports.pending import PendingEvent
+from ledger.imports.run import ImportRequest, ImportResult, Store, WrongPortfolio, import_trades
 from ledger.log.envelope import NewEvent
 from ledger.log.event_log import NoSuchPortfolio
 from ledger.postgres.book import PostgresBook
@@ -60,11 +60,11 @@ def new_name() -> str:
     return f"imported {next(numbers)}"
 
 
-def wanted(name: str, path: Path = Path("trades.csv"), **options: Any) -> Wanted:
-    return Wanted(path, derived_id("portfolio", name), name, **{"create": True, **options})
+def wanted(name: str, path: Path = Path("trades.csv"), **options: Any) -> ImportRequest:
+    return ImportRequest(path, derived_id("portfolio", name), name, **{"create": True, **options})
 
 
-def take(store: Store, name: str, rows: Sequence[str], **options: Any) -> Import:
+def take(store: Store, name: str, rows: Sequence[str], **options: Any) -> ImportResult:
     return import_trades(store, wanted(name, **options), file_of(rows))
 
 
@@ -168,9 +168,9 @@ def test_known_with_other_content_is_a_conflict(store: Store) -> None:
     done = take(store, name, (changed, *TRADES[1:6]))
 
     assert (done.plan.conflicts, done.plan.bad, done.imported, head(store, name)) == (1, 1, 0, position)
-    (refused,) = done.plan.refused
+    (refused,) = done.plan.invalid
     assert refused.error == "already recorded with other content: price is 100 there and 101 here"
-    (twice,) = take(store, new_name(), (TRADES[0], changed)).plan.refused
+    (twice,) = take(store, new_name(), (TRADES[0], changed)).plan.invalid
     assert "an earlier row of this file has the same id" in twice.error
 
 
@@ -183,7 +183,7 @@ def test_a_bad_row_imports_nothing(store: Store, tmp_path: Path) -> None:
     done = take(store, name, (*TRADES, BAD), path=tmp_path / "t.csv")
 
     assert (done.imported, done.plan.new) == (0, 12)
-    (refused,) = done.plan.refused
+    (refused,) = done.plan.invalid
     assert (refused.lines, refused.id) == ((14,), "x1")
     assert refused.error.startswith("quote_rate is missing")
     assert list(tmp_path.iterdir()) == []
@@ -239,8 +239,8 @@ def test_what_has_not_happened_yet_is_bad(store: Store, tmp_path: Path, suffix: 
     done = import_trades(store, wanted(new_name(), tmp_path / f"t.{suffix}", skip_bad=True, now=now), content)
 
     first = 1 if suffix == "json" else 3
-    assert (done.imported, [one.lines for one in done.plan.refused]) == (1, [(first,), (first + 1,)])
-    assert done.plan.refused[1].error == (
+    assert (done.imported, [one.lines for one in done.plan.invalid]) == (1, [(first,), (first + 1,)])
+    assert done.plan.invalid[1].error == (
         "time 2042-01-01T00:00:00Z lies in the future: it is 2024-02-01T12:00:00Z: correct it"
     )
 
@@ -257,19 +257,19 @@ AFTER: Final = (
 )
 
 
-def exported(store: Store, name: str, *rows: str) -> Import:
+def exported(store: Store, name: str, *rows: str) -> ImportResult:
     return import_trades(store, wanted(name, Path("binance.csv")), "\n".join((EXPORT_HEADER, *rows, "")).encode())
 
 
 def test_a_row_is_the_same_fact_whatever_rows_stand_beside_it(store: Store) -> None:
     """What neighbours told a row to be worth decides nothing: in the next export, with others or none, it is known."""
     name = new_name()
-    assert exported(store, name, BOUGHT).plan.refused[0].error.startswith("quote_rate is missing")
+    assert exported(store, name, BOUGHT).plan.invalid[0].error.startswith("quote_rate is missing")
     assert exported(store, name, *BEFORE, BOUGHT).imported == 3
 
     for others, new in (((), 0), (BEFORE[:1], 0), (AFTER, 2)):
         plan = exported(store, name, BOUGHT, *others).plan
-        assert (plan.new, plan.refused) == (new, ())
+        assert (plan.new, plan.invalid) == (new, ())
 
 
 def test_a_stated_figure_is_part_of_the_fact(store: Store) -> None:
@@ -278,7 +278,7 @@ def test_a_stated_figure_is_part_of_the_fact(store: Store) -> None:
     exported(store, name, *BEFORE, BOUGHT)
     table = table_of(Path("binance.csv"), "\n".join((EXPORT_HEADER, *AFTER, BOUGHT, "")).encode())
     *_, one = FileEntries(table, derived_id("portfolio", name), Asset("USD"), b"", lambda _: None)
-    assert isinstance(one, Ready)
+    assert isinstance(one, PendingEvent)
     with store.book.transaction() as connection:
         stored = read_events_by_id(connection, derived_id("portfolio", name), [one.event_id])[one.event_id]
 
@@ -525,7 +525,7 @@ def test_both_lanes_give_the_same(rows: list[dict[str, str]], names: list[str]) 
 def check_lanes(content: bytes) -> None:
     together = entries_of(content)
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(FastLane, "take", lambda *_: None)
+        patched.setattr(FastParser, "parse", lambda *_: None)
         assert entries_of(content) == together
 
 
@@ -537,7 +537,7 @@ def test_clean_rows_take_the_fast_lane(row: dict[str, str]) -> None:
         fast = entries_of(csv_of([row], list(row)))
     (careful,) = _careful(csv_of([row], list(row)))
     foreign = row["fee_asset"] not in ("", "USD", row["instrument"].partition("-")[0])
-    assert fast == [careful] or foreign or isinstance(careful, Refused)
+    assert fast == [careful] or foreign or isinstance(careful, InvalidRow)
 
 
 def _refused(*_: object) -> Any:
@@ -546,7 +546,7 @@ def _refused(*_: object) -> Any:
 
 def _careful(content: bytes) -> Iterator[Entry]:
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(FastLane, "take", lambda *_: None)
+        patched.setattr(FastParser, "parse", lambda *_: None)
         yield from entries_of(content)
 
 
@@ -585,7 +585,7 @@ def test_a_planted_neglect_of_the_views_is_found(store: Store, engine: Engine, m
 def test_a_planted_haste_is_found(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Were refused rows not waited for, a bad file would go in half."""
     real = import_plan.plan_of
-    monkeypatch.setattr(importing, "plan_of", lambda *given: replace(real(*given), refused=()))
+    monkeypatch.setattr(importing, "plan_of", lambda *given: replace(real(*given), invalid=()))
     with pytest.raises(AssertionError):
         test_a_bad_row_imports_nothing(store, tmp_path)
 
@@ -601,7 +601,7 @@ def test_ready_events_are_what_the_log_stores(store: Store) -> None:
 
     stored = {one.event_id: one for one in store.book.log.read(derived_id("portfolio", name))}
     for one in entries:
-        assert isinstance(one, Ready)
+        assert isinstance(one, PendingEvent)
         assert (stored[one.event_id].payload, stored[one.event_id].metadata) == (one.payload, one.metadata)
 
 
@@ -665,7 +665,7 @@ def test_a_fill_of_our_own_is_not_imported_again(store: Store, monkeypatch: pyte
     (one,) = [
         one
         for one in FileEntries(table_of(path, BINANCE), UUID(int=1), Asset("USD"), BINANCE, lambda _: None)
-        if isinstance(one, Ready)
+        if isinstance(one, PendingEvent)
     ]
     trade = one.new_event().event
     assert isinstance(trade, TradeExecuted)

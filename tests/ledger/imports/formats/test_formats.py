@@ -14,14 +14,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger.imports.entries import Entry, FileEntries, Refused
+from ledger.imports.entries import Entry, FileEntries, InvalidRow
 from ledger.imports.facts import BadRow, price_of
 from ledger.imports.files import BadFile, read_trades, table_of
 from ledger.imports.formats import kraken
 from ledger.imports.formats.binance import QUOTES
 from ledger.imports.formats.format import Ignored, decimal_of
 from ledger.imports.formats.registry import EXPORTS, export_of
-from ledger.imports.pending import Ready
+from ledger.imports.pending import PendingEvent
 from ledger.reports.lots import lots_report
 from ledger.values import Asset, time_text
 
@@ -51,7 +51,7 @@ def told(entry: Entry) -> str:
     """An entry in a line that a person can check against the file."""
     if isinstance(entry, Ignored):
         return f"ignored {list(entry.lines)}: {entry.why}"
-    if isinstance(entry, Refused):
+    if isinstance(entry, InvalidRow):
         return f"refused {list(entry.lines)}: {entry.error.partition(':')[0]}"
     return f"{entry.line} {time_text(entry.time)} {entry.type} {said(json.loads(entry.payload))}"
 
@@ -167,7 +167,7 @@ def test_no_row_is_lost(name: str) -> None:
     entries = FileEntries(table, PORTFOLIO, Asset(BASES[name]), content, lambda _: None)
     lines: Counter[int] = Counter()
     for entry in entries:
-        lines.update([entry.line] if isinstance(entry, Ready) else entry.lines)
+        lines.update([entry.line] if isinstance(entry, PendingEvent) else entry.lines)
 
     below = [line for line, _ in table.cells()]
     assert entries.rows == len(below)
@@ -190,10 +190,10 @@ def test_headers_are_told_apart_in_any_order_and_case(name: str) -> None:
 
 def test_identical_rows_without_ids_are_two_trades() -> None:
     """Two equal fills of one file are both kept; the same file again gives the same ids."""
-    first = [entry for entry in entries_of("binance-trades.csv") if isinstance(entry, Ready)]
+    first = [entry for entry in entries_of("binance-trades.csv") if isinstance(entry, PendingEvent)]
 
     assert len({entry.event_id for entry in first}) == len(first) == 5
-    assert first == [entry for entry in entries_of("binance-trades.csv") if isinstance(entry, Ready)]
+    assert first == [entry for entry in entries_of("binance-trades.csv") if isinstance(entry, PendingEvent)]
 
 
 def test_what_the_owner_adds_completes_a_row() -> None:
@@ -203,7 +203,7 @@ def test_what_the_owner_adds_completes_a_row() -> None:
     text = "\n".join(",".join(row) for row in refused).encode()
 
     (entry,) = entries_of("binance-trades.csv", text)
-    assert isinstance(entry, Ready)
+    assert isinstance(entry, PendingEvent)
     assert json.loads(entry.payload)["fees"] == [{"amount": "0.006", "asset": "BNB", "value": "1.45"}]
     assert entry.id == entries_of("binance-trades.csv")[5].id  # type: ignore[union-attr]
 
@@ -216,7 +216,7 @@ def test_a_stable_coin_is_not_taken_for_the_dollar() -> None:
     """Trades priced in USDT are refused by a portfolio in USD, each by name, unless the file itself tells the rate."""
     refused = entries_of("binance-trades.csv", base="USD")
 
-    assert all(isinstance(entry, Refused) and "one USDT was worth in USD" in entry.error for entry in refused)
+    assert all(isinstance(entry, InvalidRow) and "one USDT was worth in USD" in entry.error for entry in refused)
     told_rate = (
         "Date(UTC),Pair,Side,Price,Executed,Amount,Fee\n"
         "2023-06-01 10:00:00,USDTUSD,BUY,1.001,100USDT,100.1USD,0USD\n"
@@ -233,7 +233,7 @@ def test_income_without_a_value_is_refused() -> None:
     content = (SAMPLES / "kraken-ledgers.csv").read_bytes()
 
     (refused,) = [one for one in entries_of("kraken-ledgers.csv", content, base="EUR") if "income" in told(one)]
-    assert isinstance(refused, Refused)
+    assert isinstance(refused, InvalidRow)
     assert "0.02 DOT has no value in EUR (it is told in USD)" in refused.error
 
 
@@ -249,7 +249,7 @@ def test_krakens_fees_and_withdrawals_that_came_back() -> None:
         "L6,R5,2024-01-05 09:00:00,withdrawal,,currency,XXBT,-0.5,0.001,XXBT,,\n"
     )
     found = {
-        entry.lines if not isinstance(entry, Ready) else (entry.line,): entry
+        entry.lines if not isinstance(entry, PendingEvent) else (entry.line,): entry
         for entry in entries_of("ledgers.csv", text.encode(), base="USD")
     }
 
@@ -274,10 +274,10 @@ def test_a_broken_row_is_refused_and_the_others_stand() -> None:
     )
     found = entries_of("coinbase-fills.csv", text.encode())
 
-    reasons = [entry.error for entry in found if isinstance(entry, Refused)]
+    reasons = [entry.error for entry in found if isinstance(entry, InvalidRow)]
     wanted = ["size is missing", "size: '1e'", "side: 'HOLD'", "12 cells", "created at: 'yesterday'", "quantity: "]
     assert [reason[: len(start)] for reason, start in zip(reasons, wanted, strict=True)] == wanted
-    assert [entry.id for entry in found if isinstance(entry, Ready)] == ["7"]
+    assert [entry.id for entry in found if isinstance(entry, PendingEvent)] == ["7"]
 
 
 # --- the parts --------------------------------------------------------------------------------------------------------
