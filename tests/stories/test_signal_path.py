@@ -67,6 +67,6 @@ def test_path_of_an_approved_signal_is_printed(capsys: pytest.CaptureFixture[str
     visited = [path for path, _ in groupby(file.removeprefix(f"{ROOT}/") for file, _, _ in calls)]
     files, functions = sorted(set(visited)), len(set(calls))
     with capsys.disabled():
-        print(f"\napproved signal: {len(files)} files, {functions} functions, {len(visited) - 1} changes of file")
-        print("  " + "\n  ".join(files))
+        sys.stdout.write(f"\n{len(files)} files, {functions} functions, {len(visited) - 1} changes of file\n")
+        sys.stdout.writelines(f"  {file}\n" for file in files)
     assert {"api/runtime/market_loop.py", "execution/orders/trade_service.py", "ledger/values.py"} < set(files)
