@@ -1,13 +1,10 @@
 """Exactly one trader per portfolio: whoever takes over last leads, and nobody else stores orders or sends them."""
 
-import threading
-from collections import defaultdict
 from collections.abc import Sequence
 from typing import Protocol
 from uuid import UUID
 
 from ledger.log.envelope import NewEvent
-from ledger.postgres.leadership import NotLeader
 from ledger.projections.book import Book
 
 
@@ -35,33 +32,3 @@ class Alone:
 
     def confirm(self) -> None:
         """It always holds."""
-
-
-class MemoryLeaders:
-    """Claims to the portfolios of one book in memory."""
-
-    def __init__(self) -> None:
-        self._gate = threading.RLock()
-        self._epochs: defaultdict[UUID, int] = defaultdict(int)
-
-    def take_over(self, book: Book, portfolio_id: UUID) -> Leadership:
-        """Leads from now on."""
-        with self._gate:
-            self._epochs[portfolio_id] += 1
-            return _MemoryLeadership(book, portfolio_id, self._gate, self._epochs)
-
-
-class _MemoryLeadership:
-    def __init__(self, book: Book, portfolio_id: UUID, gate: threading.RLock, epochs: dict[UUID, int]) -> None:
-        self._book, self._portfolio_id, self._gate, self._epochs = book, portfolio_id, gate, epochs
-        self._epoch = epochs[portfolio_id]
-
-    def record(self, events: Sequence[NewEvent], expected_position: int | None = None) -> object:
-        with self._gate:
-            self.confirm()
-            return self._book.record(self._portfolio_id, events, expected_position)
-
-    def confirm(self) -> None:
-        with self._gate:
-            if self._epochs[self._portfolio_id] != self._epoch:
-                raise NotLeader(f"another trader has taken over portfolio {self._portfolio_id}")

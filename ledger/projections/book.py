@@ -113,18 +113,6 @@ def _concerned(projections: tuple[Projection, ...], kind: type[Event]) -> tuple[
     return tuple(projection for projection in projections if kind in projection.events)
 
 
-def fold_log(
-    envelopes: Iterable[Envelope], rows: MemoryRows, projections: Iterable[Projection] = PROJECTIONS
-) -> MemoryRows:
-    """`rows` as they are after all `envelopes`, which they find again by id."""
-    chosen, before, seen = tuple(projections), rows.recorded, dict[UUID, Envelope]()
-    rows.recorded = lambda event_id: seen.get(event_id) or before(event_id)
-    for envelope in envelopes:
-        seen[envelope.event_id] = envelope
-        rows.apply(changes_of(rows, envelope, chosen))
-    return rows
-
-
 class MemoryBook:
     """A book in memory: for backtests, for files of trades, and as the model the stored one is tested against."""
 

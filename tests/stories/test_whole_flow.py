@@ -23,14 +23,14 @@ from ledger.events import (
 from ledger.log.envelope import Envelope
 from ledger.log.hash_chain import checked
 from ledger.projections import PROJECTIONS
-from ledger.projections.book import Book, MemoryBook, fold_log
+from ledger.projections.book import Book, MemoryBook
 from ledger.projections.holdings import Holding
 from ledger.projections.invariants import broken_identities
 from ledger.projections.orders import OrderView
 from ledger.rows import MemoryRows, Rows, all_rows, row_text, state_hash
 from ledger.values import ZERO, Instrument
 from signals.market.simulated import simulated_feed
-from tests.support.events import SteppingClock
+from tests.support.events import SteppingClock, fold_log
 
 BTC: Final = Instrument("BTC-USD")
 CANDLES: Final = 400

@@ -59,9 +59,11 @@ from ledger.events import (
     TransferRecorded,
 )
 from ledger.events.fields import Fee, RuleChecked, SignalPart
-from ledger.log.envelope import NewEvent, canonical_json
-from ledger.projections.book import Book
+from ledger.log.envelope import Envelope, NewEvent, canonical_json
+from ledger.projections import PROJECTIONS
+from ledger.projections.book import Book, changes_of
 from ledger.projections.policy import LIMITS
+from ledger.rows import MemoryRows, Projection
 from ledger.values import Asset, Instrument, Side, derived_id, time_text
 
 START: Final = datetime(2026, 1, 2, 9, 0, tzinfo=UTC)
@@ -557,6 +559,18 @@ def record_all(book: Book, story: Story, batches: Iterable[list[NewEvent]]) -> N
     """Every batch is in the book."""
     for batch in batches:
         book.record(story.portfolio_id, batch)
+
+
+def fold_log(
+    envelopes: Iterable[Envelope], rows: MemoryRows, projections: Iterable[Projection] = PROJECTIONS
+) -> MemoryRows:
+    """Fold `envelopes` into `rows`, which then find them by id, and return `rows`."""
+    chosen, before, seen = tuple(projections), rows.recorded, dict[UUID, Envelope]()
+    rows.recorded = lambda event_id: seen.get(event_id) or before(event_id)
+    for envelope in envelopes:
+        seen[envelope.event_id] = envelope
+        rows.apply(changes_of(rows, envelope, chosen))
+    return rows
 
 
 def altered(value: Any) -> Any:

@@ -4,6 +4,8 @@
 down, cut the program off, let another service run in between, or halt trading: one mechanism for all of them.
 """
 
+import threading
+from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -41,6 +43,7 @@ from ledger.events import (
 from ledger.events.fields import Fee
 from ledger.log.envelope import Envelope, NewEvent
 from ledger.log.event_log import EventLog
+from ledger.postgres.leadership import NotLeader
 from ledger.projections.book import Book, Reading
 from ledger.projections.invariants import broken_identities
 from ledger.projections.orders import OrderView
@@ -398,3 +401,33 @@ class WatchedExchange:
         self._hook("before", "forget")
         self._exchange.forget(client_order_id)
         self._hook("after", "forget")
+
+
+class MemoryLeaders:
+    """Claims to the portfolios of one book in memory."""
+
+    def __init__(self) -> None:
+        self._gate = threading.RLock()
+        self._epochs: defaultdict[UUID, int] = defaultdict(int)
+
+    def take_over(self, book: Book, portfolio_id: UUID) -> Leadership:
+        """Leads from now on."""
+        with self._gate:
+            self._epochs[portfolio_id] += 1
+            return _MemoryLeadership(book, portfolio_id, self._gate, self._epochs)
+
+
+class _MemoryLeadership:
+    def __init__(self, book: Book, portfolio_id: UUID, gate: threading.RLock, epochs: dict[UUID, int]) -> None:
+        self._book, self._portfolio_id, self._gate, self._epochs = book, portfolio_id, gate, epochs
+        self._epoch = epochs[portfolio_id]
+
+    def record(self, events: Sequence[NewEvent], expected_position: int | None = None) -> object:
+        with self._gate:
+            self.confirm()
+            return self._book.record(self._portfolio_id, events, expected_position)
+
+    def confirm(self) -> None:
+        with self._gate:
+            if self._epochs[self._portfolio_id] != self._epoch:
+                raise NotLeader(f"another trader has taken over portfolio {self._portfolio_id}")

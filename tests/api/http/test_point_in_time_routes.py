@@ -17,7 +17,6 @@ from ledger.log.envelope import Envelope
 from ledger.log.point_in_time import PointInTime
 from ledger.postgres.book import PostgresBook
 from ledger.postgres.log import read_stream
-from ledger.projections.book import fold_log
 from ledger.projections.bots import BotView
 from ledger.projections.cash import Balance
 from ledger.projections.holdings import Holding
@@ -31,7 +30,7 @@ from ledger.reports.performance import performance_of
 from ledger.rows import MemoryRows, Row
 from ledger.values import decimal_text, time_text
 from tests.support.api_system import Daybook, open_daybook, problem_of
-from tests.support.events import START, SteppingClock, Story, realistic_batches, record_all
+from tests.support.events import START, SteppingClock, Story, fold_log, realistic_batches, record_all
 
 NAME: Final = "elsewhere"
 KNOWN_STEP: Final = timedelta(seconds=40)

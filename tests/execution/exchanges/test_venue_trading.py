@@ -16,7 +16,7 @@ import pytest
 from execution.exchanges.exchange import LiveExchange
 from execution.orders import trade_service
 from execution.orders.connections import Connections, lookups_until
-from execution.orders.leadership import Leadership, MemoryLeaders
+from execution.orders.leadership import Leadership
 from execution.orders.order_events import WrongOrder, ticket_of
 from execution.orders.reconcile import AGAIN_AFTER, EVERY
 from execution.orders.trade_service import TradeService
@@ -43,7 +43,7 @@ from ledger.projections.orders import OrderView
 from ledger.values import ZERO, Asset, Instrument, Side, derived_id
 from tests.support.events import SteppingClock
 from tests.support.simulated_venue import Place, place
-from tests.support.trading import Hook, KillAt, Killed, WatchedBook
+from tests.support.trading import Hook, KillAt, Killed, MemoryLeaders, WatchedBook
 from tests.support.waiting import DEADLINE_S
 
 BTC = Instrument("BTC-USDT")

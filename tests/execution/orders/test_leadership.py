@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 
 from execution.exchanges.paper.exchange import PaperExchange
 from execution.exits.exit_service import ExitService
-from execution.orders.leadership import Alone, Leadership, MemoryLeaders
+from execution.orders.leadership import Alone, Leadership
 from execution.orders.restore_paper import balances_of
 from execution.orders.trade_service import SUBMIT_TIMEOUT
 from execution.review.review import TradeRejected
@@ -23,7 +23,17 @@ from ledger.projections.book import Book, MemoryBook
 from ledger.values import ZERO, derived_id
 from signals.market import Quote
 from tests.support.events import SteppingClock
-from tests.support.trading import ACCOUNT, BTC, Hook, Room, ScriptedExchange, WatchedBook, WatchedExchange, market
+from tests.support.trading import (
+    ACCOUNT,
+    BTC,
+    Hook,
+    MemoryLeaders,
+    Room,
+    ScriptedExchange,
+    WatchedBook,
+    WatchedExchange,
+    market,
+)
 
 TakeOver = Callable[[Room], Leadership]
 

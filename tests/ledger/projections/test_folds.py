@@ -15,13 +15,14 @@ from ledger.booking.lots import Leg, Lot, Match, UnmatchedDisposal, book_leg
 from ledger.events import Event, PortfolioOpened, SplitRecorded, TradeExecuted, TradeReversed
 from ledger.log.envelope import NewEvent
 from ledger.projections import PROJECTIONS, holdings
-from ledger.projections.book import MemoryBook, fold_log
+from ledger.projections.book import MemoryBook
 from ledger.projections.cash import Balance
 from ledger.projections.holdings import Holding
 from ledger.projections.invariants import broken_identities
 from ledger.projections.portfolio import PortfolioView
 from ledger.rows import Change, MemoryRows, Row, Rows, all_rows, row_text, state_hash
 from ledger.values import Asset, Instrument, Side, decimal_text
+from tests.support.events import fold_log
 from tests.support.random_trades import BASE
 from tests.support.random_values import told, value_events
 

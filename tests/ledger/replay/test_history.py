@@ -16,13 +16,12 @@ from ledger.log.point_in_time import PointInTime
 from ledger.postgres.book import PostgresBook
 from ledger.postgres.views import row_kinds
 from ledger.projections import OF_VALUE
-from ledger.projections.book import fold_log
 from ledger.projections.holdings import Holding
 from ledger.projections.portfolio import PortfolioView
 from ledger.projections.valuation import worth_of
 from ledger.replay.history import History
 from ledger.rows import MemoryRows, Row, Rows, all_rows, row_text
-from tests.support.events import START, Step, SteppingClock, Story, batches_of, record_all, steps
+from tests.support.events import START, Step, SteppingClock, Story, batches_of, fold_log, record_all, steps
 
 StoryMaker = Callable[[], Story]
 lives = st.lists(steps(), min_size=1, max_size=25)

@@ -22,14 +22,14 @@ from ledger.postgres.database import engine_for
 from ledger.postgres.log import lock_rebuild, raw, read_stream
 from ledger.postgres.views import row_kinds
 from ledger.projections import PROJECTIONS
-from ledger.projections.book import Book, MemoryBook, Stopped, fold_log
+from ledger.projections.book import Book, MemoryBook, Stopped
 from ledger.projections.holdings import Holding
 from ledger.projections.policy import TradingState
 from ledger.replay.differences import PortfolioReplay
 from ledger.replay.verify import all_portfolios, rebuild_portfolio, stray_differences, verify_portfolio
 from ledger.rows import Change, MemoryRows, Row, Rows, all_rows, row_text, state_hash
 from tests.conftest import wait_until_blocked
-from tests.support.events import Step, SteppingClock, Story, realistic_batches, record_all
+from tests.support.events import Step, SteppingClock, Story, fold_log, realistic_batches, record_all
 
 StoryMaker = Callable[[], Story]
 Superuser = psycopg.Connection[tuple[Any, ...]]

@@ -11,7 +11,6 @@ from structlog.testing import capture_logs
 from api.runtime.wiring import warn_of_root
 from ledger.events import BotKindDisabled, BotKindEnabled, Event
 from ledger.log.event_log import MemoryLog
-from ledger.projections.book import fold_log
 from ledger.projections.bots import EnabledBotKind
 from ledger.rows import MemoryRows
 from signals.sandbox.bots import ForeignBot, ForeignBots
@@ -26,7 +25,7 @@ from tests.support.bot_processes import (
     of_code,
     process_of,
 )
-from tests.support.events import SteppingClock, Story
+from tests.support.events import SteppingClock, Story, fold_log
 
 
 @pytest.fixture(autouse=True)

@@ -20,7 +20,6 @@ from ledger.log.envelope import NewEvent
 from ledger.log.event_log import MemoryLog
 from ledger.postgres.log import PostgresLog, raw
 from ledger.postgres.views import row_kinds
-from ledger.projections.book import fold_log
 from ledger.projections.invariants import broken_identities
 from ledger.replay.fast import fold as column_fold
 from ledger.replay.fast.fold import Unusual
@@ -29,7 +28,7 @@ from ledger.replay.fast.replay import ColumnReplay
 from ledger.replay.fast.reversals import ColumnReversals
 from ledger.rows import MemoryRows, Row, all_rows, row_text
 from ledger.values import Asset, Instrument, Side, decimal_text, round18
-from tests.support.events import MOVES, Step, SteppingClock, Story, batches_of, realistic_batches, steps
+from tests.support.events import MOVES, Step, SteppingClock, Story, batches_of, fold_log, realistic_batches, steps
 from tests.support.random_trades import BASE
 from tests.support.random_values import value_events
 
