@@ -15,10 +15,10 @@ from ledger.imports.run import Store
 from ledger.postgres.book import PostgresBook
 from ledger.replay.verify import rebuild_portfolio
 from ledger.values import Asset, derived_id, system_clock
-from migrations.legacy.check import check_import
+from migrations.legacy.check.check_import import check_import
+from migrations.legacy.load.run import Wanted, prepared, run_import
 from migrations.legacy.report import plan_lines
 from migrations.legacy.rollback import roll_back
-from migrations.legacy.run import Wanted, prepared, run_import
 from tests.support.legacy_databases import make_legacy
 
 ROWS_PER_EXECUTION: Final = 1.83

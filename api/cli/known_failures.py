@@ -21,8 +21,8 @@ from ledger.postgres.embedded import DatabaseUnavailable
 from ledger.postgres.leadership import NotLeader
 from ledger.projections.reversals import NothingToReverse
 from ledger.reports.lot_methods import BadChoice
-from migrations.legacy.decisions import BadDecisions
-from migrations.legacy.source import BadSource
+from migrations.legacy.read.source import BadSource
+from migrations.legacy.translate.decisions import BadDecisions
 from signals.inbound.freqtrade_rest import FreqtradeUnavailable
 from signals.market import BadCandle, BadFeed, FeedUnavailable
 from signals.sandbox.discovery import BotUnusable

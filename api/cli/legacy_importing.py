@@ -19,12 +19,12 @@ from ledger.postgres.book import PostgresBook
 from ledger.postgres.database import open_database
 from ledger.replay.verify import all_portfolios, rebuild_outdated, rebuild_portfolio
 from ledger.values import Asset, system_clock
-from migrations.legacy.check import check_import
-from migrations.legacy.decisions import UNDECIDED, read_decisions
+from migrations.legacy.check.check_import import check_import
 from migrations.legacy.export import export_legacy
+from migrations.legacy.load.run import Prepared, Wanted, prepared, run_import
 from migrations.legacy.report import Report, check_lines, check_report, html_page, plan_lines, plan_report
 from migrations.legacy.rollback import roll_back
-from migrations.legacy.run import Prepared, Wanted, prepared, run_import
+from migrations.legacy.translate.decisions import UNDECIDED, read_decisions
 
 PROVEN, UNPROVEN = 0, 3
 SQLITE: Final = b"SQLite format 3\x00"

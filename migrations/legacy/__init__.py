@@ -1,1 +1,1 @@
-"""Moving in from the bot-coupled system: read (`source.py`), translate (`translate.py`, pure), report (`report.py`)."""
+"""How does a portfolio move in from the bot-coupled system, and back? `read`, `translate`, `load`, `check`, in this order."""

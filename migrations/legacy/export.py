@@ -17,9 +17,9 @@ from ledger.imports.pending import ACTOR
 from ledger.imports.run import Store, WrongPortfolio
 from ledger.log.envelope import Envelope
 from ledger.values import Side, decimal_text, time_text
-from migrations.legacy.held import MARK, MOVES
-from migrations.legacy.run import newest_archive
-from migrations.legacy.source import quoted
+from migrations.legacy.load.logged import MARK, MOVES
+from migrations.legacy.load.run import newest_archive
+from migrations.legacy.read.source import quoted
 
 RAW_TRADES: Final = (
     "create table if not exists raw_trades (id integer primary key, fill_id varchar(100) not null unique,"

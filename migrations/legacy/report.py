@@ -10,10 +10,10 @@ from itertools import groupby
 from typing import Any, Final
 
 from ledger.values import ZERO, decimal_text
-from migrations.legacy.check import Checked, control_totals
-from migrations.legacy.pnl import Difference, ProductPnl
-from migrations.legacy.run import Prepared
-from migrations.legacy.schema import TRANSLATED
+from migrations.legacy.check.check_import import Checked, control_totals
+from migrations.legacy.check.pnl import Difference, ProductPnl
+from migrations.legacy.load.run import Prepared
+from migrations.legacy.read.schema import TRANSLATED
 
 SHOWN: Final = 10
 """So many rows with one and the same reason are named in a report that people read."""

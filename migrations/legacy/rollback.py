@@ -12,7 +12,7 @@ from ledger.imports.run import Store, WrongPortfolio, append_many
 from ledger.log.encoding import EncodedEvent
 from ledger.log.envelope import canonical_json, encode
 from ledger.values import derived_id
-from migrations.legacy.held import MARK, MOVES
+from migrations.legacy.load.logged import MARK, MOVES
 
 REASON: Final = "the import was rolled back"
 

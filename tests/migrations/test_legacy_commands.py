@@ -15,8 +15,8 @@ from sqlalchemy import Engine
 
 from api.cli import cli
 from ledger.postgres.log import head_record, portfolio_ids, raw
-from migrations.legacy import source
-from migrations.legacy.source import file_hash
+from migrations.legacy.read import source
+from migrations.legacy.read.source import file_hash
 from tests.migrations.test_legacy_imports import trade_later
 from tests.support.legacy_databases import make_legacy
 from tests.support.legacy_imports import connections, move_of

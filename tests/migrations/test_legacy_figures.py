@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from migrations.legacy.formulas import Formulas
-from migrations.legacy.pnl import ProductPnl
+from migrations.legacy.check.formulas import Formulas
+from migrations.legacy.check.pnl import ProductPnl
 from tests.support.legacy_databases import make_legacy
 from tests.support.legacy_imports import move_of
 

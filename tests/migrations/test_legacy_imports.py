@@ -21,12 +21,14 @@ from ledger.log.event_log import NoSuchPortfolio
 from ledger.postgres.book import PostgresBook
 from ledger.postgres.database import migrate
 from ledger.values import Asset, Instrument, Side, derived_id
-from migrations.legacy import orders, pnl, run, trade_rows
-from migrations.legacy.check import Checked
-from migrations.legacy.pnl import explained
+from migrations.legacy.check import pnl
+from migrations.legacy.check.check_import import Checked
+from migrations.legacy.check.pnl import explained
+from migrations.legacy.load import run
+from migrations.legacy.read.source import file_hash
 from migrations.legacy.rollback import roll_back
-from migrations.legacy.source import file_hash
-from migrations.legacy.stages import CAUSES
+from migrations.legacy.translate import orders, rows
+from migrations.legacy.translate.comparison import CAUSES
 from tests.support.events import Story
 from tests.support.legacy_databases import GENERATIONS, Legacy, make_legacy
 from tests.support.legacy_imports import Move, connections, move_of
@@ -340,7 +342,7 @@ def test_without_a_planted_mistake_all_is_well(engine: Engine, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("room", "name", "mistake"),
     [
-        (trade_rows, "_near", lambda one, other: one <= other),  # units are guessed
+        (rows, "_near", lambda one, other: one <= other),  # units are guessed
         (orders, "_same_execution", lambda _bot_row, _synced: []),  # one execution twice
         (orders, "_fees", lambda fills, *_: {one.key: (Decimal(0), "none") for one in fills}),  # fees are forgotten
         (pnl, "_in_log", lambda *_: (one for one in list[object]())),  # the ledger holds nothing
@@ -381,7 +383,7 @@ def test_an_id_that_is_fresh_each_time_is_found(
     legacy = make_legacy(tmp_path / "legacy.db", 24, 20, 5)
     move = move_of(engine, legacy, tmp_path, "mine")
     move.run()
-    monkeypatch.setattr("migrations.legacy.outcomes.MAPPING", 7)
+    monkeypatch.setattr("migrations.legacy.translate.outcomes.MAPPING", 7)
     assert move.run().imported > 0
 
 

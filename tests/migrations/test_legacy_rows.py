@@ -11,12 +11,12 @@ import pytest
 from ledger.events import BotConfigured, BotRegistered, SignalEmitted, SignalExpired, TradeExecuted
 from ledger.log.envelope import decode
 from ledger.values import Asset
-from migrations.legacy.bots import translated_bot, translated_signal
-from migrations.legacy.cells import row_hash
-from migrations.legacy.decisions import BadDecisions, checked
-from migrations.legacy.orders import translated_cluster, translated_order
-from migrations.legacy.outcomes import Context, Translation
-from migrations.legacy.trade_rows import RawRow, TradeRow, raw_of, trade_of
+from migrations.legacy.read.cells import row_hash
+from migrations.legacy.translate.bots import translated_bot, translated_signal
+from migrations.legacy.translate.decisions import BadDecisions, checked
+from migrations.legacy.translate.orders import translated_cluster, translated_order
+from migrations.legacy.translate.outcomes import Context, Translation
+from migrations.legacy.translate.rows import RawRow, TradeRow, raw_of, trade_of
 from signals.registry import bot_of, parameters_of, parameters_text
 
 CONTEXT = Context(UUID(int=1), UUID(int=2), Asset("USD"), {"1": "BTC-USD", "2": "ETH-USD"})

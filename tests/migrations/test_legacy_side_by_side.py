@@ -17,10 +17,10 @@ from sqlalchemy import Engine
 from ledger.log.event_log import NoSuchPortfolio
 from ledger.processes import worker_processes
 from ledger.values import Asset
-from migrations.legacy import parts, run, side_by_side, stage
-from migrations.legacy.decisions import Decisions
-from migrations.legacy.pnl import compared
-from migrations.legacy.source import BadSource, open_source
+from migrations.legacy.check.pnl import compared
+from migrations.legacy.load import parts, run, side_by_side, stage
+from migrations.legacy.read.source import BadSource, open_source
+from migrations.legacy.translate.decisions import Decisions
 from tests.support.legacy_databases import GENERATIONS, make_legacy
 from tests.support.legacy_imports import move_of
 

@@ -12,10 +12,11 @@ import pytest
 from sqlalchemy import Engine
 
 from ledger.values import Asset
-from migrations.legacy import postgres_source, source, stage
-from migrations.legacy.cells import Row, plain
-from migrations.legacy.postgres_source import Connection
-from migrations.legacy.source import BadSource, file_hash, open_source
+from migrations.legacy.load import stage
+from migrations.legacy.read import postgres, source
+from migrations.legacy.read.cells import Row, plain
+from migrations.legacy.read.postgres import Connection
+from migrations.legacy.read.source import BadSource, file_hash, open_source
 from tests.support.legacy_databases import Legacy, make_legacy
 from tests.support.legacy_imports import move_of
 
@@ -105,7 +106,7 @@ def test_a_copy_in_postgresql_gives_the_same(
     legacy = clean(tmp_path / "legacy.db")
     in_postgres(legacy, empty_database_url)
     tried: list[str] = []
-    of_tables = postgres_source._tables
+    of_tables = postgres._tables
 
     def refused(connection: Connection) -> list[str]:
         tables: list[str] = of_tables(connection)
@@ -114,7 +115,7 @@ def test_a_copy_in_postgresql_gives_the_same(
         tried.append("deleting")
         return tables
 
-    monkeypatch.setattr(postgres_source, "_tables", refused)
+    monkeypatch.setattr(postgres, "_tables", refused)
     of_file = move_of(engine, legacy, tmp_path / "file", "from a file")
     of_server = move_of(engine, empty_database_url, tmp_path / "server", "from a server")
     of_file.run()

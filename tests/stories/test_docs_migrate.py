@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from migrations.legacy.formulas import MEASURES
-from migrations.legacy.stages import CAUSES
+from migrations.legacy.check.formulas import MEASURES
+from migrations.legacy.translate.comparison import CAUSES
 from tests.migrations.test_legacy_commands import write_sample
 from tests.support.pages import check_page
 

@@ -18,10 +18,10 @@ from ledger.projections.cash import cash_of
 from ledger.projections.holdings import Holding
 from ledger.replay.verify import rebuild_portfolio, verify_portfolio
 from ledger.values import ZERO, Asset, Clock, decimal_text, derived_id
-from migrations.legacy.check import Checked, check_import
-from migrations.legacy.decisions import UNDECIDED, Decisions
+from migrations.legacy.check.check_import import Checked, check_import
+from migrations.legacy.load.run import Done, Wanted, prepared, run_import
 from migrations.legacy.rollback import RolledBack, roll_back
-from migrations.legacy.run import Done, Wanted, prepared, run_import
+from migrations.legacy.translate.decisions import UNDECIDED, Decisions
 from tests.support.events import SteppingClock
 from tests.support.legacy_databases import Happened, Legacy
 

@@ -14,9 +14,9 @@ from urllib.parse import quote
 
 from ledger.errors import DaybookError
 from ledger.postgres.database import shown_url
-from migrations.legacy.cells import Cells, Row, word
-from migrations.legacy.postgres_source import CannotRead, copy_postgres
-from migrations.legacy.schema import COLUMNS, TRANSLATED, generation_of
+from migrations.legacy.read.cells import Cells, Row, word
+from migrations.legacy.read.postgres import CannotRead, copy_postgres
+from migrations.legacy.read.schema import COLUMNS, TRANSLATED, generation_of
 
 BUSY_SECONDS: Final = 5.0
 """So long another program may hold the file before the source counts as locked."""

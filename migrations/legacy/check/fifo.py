@@ -13,7 +13,7 @@ from ledger.log.envelope import Envelope, decode
 from ledger.projections.holdings import legs_of
 from ledger.rows import key_of
 from ledger.values import ZERO, Asset, round18
-from migrations.legacy.formulas import Measure
+from migrations.legacy.check.formulas import Measure
 
 NOBODY = UUID(int=0)
 

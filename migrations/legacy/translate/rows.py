@@ -10,8 +10,8 @@ from typing import Final
 
 from ledger.errors import DaybookError
 from ledger.values import ZERO, Instrument, Side, round18
-from migrations.legacy.cells import Row, Unreadable, json_object, moment, number, shown, truth, word
-from migrations.legacy.decisions import ELSE
+from migrations.legacy.read.cells import Row, Unreadable, json_object, moment, number, shown, truth, word
+from migrations.legacy.translate.decisions import ELSE
 
 SUCCESS: Final = frozenset(("completed", "filled"))
 COUNTED: Final = "filled"

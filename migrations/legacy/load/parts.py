@@ -7,12 +7,12 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from migrations.legacy.bots import translated_signal
-from migrations.legacy.cells import Cell, Cells, Row
-from migrations.legacy.decisions import Decisions, decision_of
-from migrations.legacy.orders import translated_cluster, translated_order
-from migrations.legacy.outcomes import RANKS, Context, Fate, Seen, Staged, Translation, micros
-from migrations.legacy.trade_rows import RawRow, TradeRow, place_of, raw_of, trade_of
+from migrations.legacy.read.cells import Cell, Cells, Row
+from migrations.legacy.translate.bots import translated_signal
+from migrations.legacy.translate.decisions import Decisions, decision_of
+from migrations.legacy.translate.orders import translated_cluster, translated_order
+from migrations.legacy.translate.outcomes import RANKS, Context, Fate, Seen, Staged, Translation, micros
+from migrations.legacy.translate.rows import RawRow, TradeRow, place_of, raw_of, trade_of
 
 _compact: Final = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 

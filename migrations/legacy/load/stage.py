@@ -15,11 +15,7 @@ from uuid import UUID
 from ledger.imports.pending import PendingEvent
 from ledger.processes import each
 from ledger.values import Asset
-from migrations.legacy.bots import product_of_bot, translated_bot
-from migrations.legacy.decisions import Decisions, decision_of
-from migrations.legacy.orders import WINDOW
-from migrations.legacy.outcomes import EPOCH, Context, Fate, Translation, event_id
-from migrations.legacy.parts import (
+from migrations.legacy.load.parts import (
     FillRead,
     Kept,
     Order,
@@ -31,7 +27,11 @@ from migrations.legacy.parts import (
     told,
     trades_placed,
 )
-from migrations.legacy.source import BadSource, Source
+from migrations.legacy.read.source import BadSource, Source
+from migrations.legacy.translate.bots import product_of_bot, translated_bot
+from migrations.legacy.translate.decisions import Decisions, decision_of
+from migrations.legacy.translate.orders import WINDOW
+from migrations.legacy.translate.outcomes import EPOCH, Context, Fate, Translation, event_id
 
 AT_ONCE: Final = 1_000
 """So many rows are worked on at once."""

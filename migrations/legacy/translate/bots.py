@@ -10,11 +10,11 @@ from ledger.events import BotConfigured, BotRegistered, SignalEmitted, SignalExp
 from ledger.events.fields import RuleChecked, SignalPart
 from ledger.imports.facts import sentences
 from ledger.values import ZERO, Instrument, time_text
-from migrations.legacy.cells import Row, Unreadable, decimal_in, json_object, moment, number, shown, word
-from migrations.legacy.decisions import Decided
-from migrations.legacy.outcomes import Context, Fate, Staged, Translation, event_id, event_of_row, origin
-from migrations.legacy.settings import NAMES, WEIGHTS, bot_settings
-from migrations.legacy.trade_rows import Undecided
+from migrations.legacy.read.cells import Row, Unreadable, decimal_in, json_object, moment, number, shown, word
+from migrations.legacy.translate.bot_settings import NAMES, WEIGHTS, bot_settings
+from migrations.legacy.translate.decisions import Decided
+from migrations.legacy.translate.outcomes import Context, Fate, Staged, Translation, event_id, event_of_row, origin
+from migrations.legacy.translate.rows import Undecided
 
 KIND: Final = "combined"
 BOT_VERSION: Final = "1"

@@ -20,14 +20,14 @@ from ledger.imports.pending import PendingEvent, pending_event
 from ledger.imports.run import Store, WrongPortfolio, append_many
 from ledger.log.envelope import canonical_json
 from ledger.values import Asset, derived_id
-from migrations.legacy.decisions import UNDECIDED, Decisions, checked, merged
-from migrations.legacy.held import Held, read_log, reconcile, taken_back_id
-from migrations.legacy.outcomes import EPOCH
-from migrations.legacy.schema import MAPPING, TRANSLATED
-from migrations.legacy.side_by_side import processes_for
-from migrations.legacy.source import Source, open_source
-from migrations.legacy.stage import Progress, Stage, context_of, staged
-from migrations.legacy.translate import ACCOUNT, PAPER_ACCOUNT, VENUE
+from migrations.legacy.load.logged import Held, read_log, reconcile, taken_back_id
+from migrations.legacy.load.side_by_side import processes_for
+from migrations.legacy.load.stage import Progress, Stage, context_of, staged
+from migrations.legacy.read.schema import MAPPING, TRANSLATED
+from migrations.legacy.read.source import Source, open_source
+from migrations.legacy.translate.decisions import UNDECIDED, Decisions, checked, merged
+from migrations.legacy.translate.executions import ACCOUNT, PAPER_ACCOUNT, VENUE
+from migrations.legacy.translate.outcomes import EPOCH
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,9 @@ from ledger.events import Event
 from ledger.imports.pending import PendingEvent, pending_event
 from ledger.log.envelope import canonical_json
 from ledger.values import NAMESPACE, Asset
-from migrations.legacy.cells import Row, hash_of, plain, row_hash
-from migrations.legacy.decisions import Decisions
-from migrations.legacy.schema import MAPPING
+from migrations.legacy.read.cells import Row, hash_of, plain, row_hash
+from migrations.legacy.read.schema import MAPPING
+from migrations.legacy.translate.decisions import Decisions
 
 Word = Literal["imported", "merged", "archived", "quarantined"]
 RANKS: Final = {"bots": 0, "raw_trades": 1, "trades": 2, "bot_signal_history": 3}
@@ -67,7 +67,7 @@ class Staged(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """A trade as the stages from `first` up to (not with) `last` of the comparison see it (`stages.py`).
+    """A trade as the stages from `first` up to (not with) `last` of the comparison see it (`comparison.py`).
 
     The figures that count only what is written just so see it from stage `strict` on. `usd` is its value, None where the
     row does not tell it; `at` and `id` are its place in the legacy order; `bot` is "" for a trade that belongs to none.

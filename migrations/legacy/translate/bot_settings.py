@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import Final
 
 from ledger.log.envelope import canonical_json
-from migrations.legacy.cells import Row, Unreadable, decimal_in, json_object, number, truth, word
+from migrations.legacy.read.cells import Row, Unreadable, decimal_in, json_object, number, truth, word
 
 WEIGHTS: Final[Mapping[str, float]] = {"rsi": 0.33, "macd": 0.34, "ma_cross": 0.33}
 NAMES: Final[Mapping[str, str]] = {"rsi": "rsi", "macd": "macd", "moving_average": "ma_cross", "ma": "ma_cross"}

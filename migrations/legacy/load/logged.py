@@ -13,9 +13,9 @@ from ledger.imports.pending import ACTOR
 from ledger.log.envelope import Envelope
 from ledger.log.event_log import EventLog
 from ledger.values import derived_id
-from migrations.legacy.decisions import decision_of
-from migrations.legacy.outcomes import micros
-from migrations.legacy.stage import Stage
+from migrations.legacy.load.stage import Stage
+from migrations.legacy.translate.decisions import decision_of
+from migrations.legacy.translate.outcomes import micros
 
 MARK: Final = '"legacy":{'
 MOVES: Final = frozenset(kind.type for kind in MOVING)

@@ -13,11 +13,19 @@ from ledger.events import TradeExecuted
 from ledger.events.fields import Fee
 from ledger.imports.facts import sentences
 from ledger.values import ZERO, Asset, Side
-from migrations.legacy.cells import LARGEST
-from migrations.legacy.outcomes import Context, Fate, Staged, Translation, event_id, event_of_row, merged_into, origin
-from migrations.legacy.sightings import seen_trade
-from migrations.legacy.stages import DUPLICATE, PAPER, QUARANTINED
-from migrations.legacy.trade_rows import TradeRow, Undecided, instrument_of, quantity_of
+from migrations.legacy.read.cells import LARGEST
+from migrations.legacy.translate.comparison import DUPLICATE, PAPER, QUARANTINED, seen_trade
+from migrations.legacy.translate.outcomes import (
+    Context,
+    Fate,
+    Staged,
+    Translation,
+    event_id,
+    event_of_row,
+    merged_into,
+    origin,
+)
+from migrations.legacy.translate.rows import TradeRow, Undecided, instrument_of, quantity_of
 
 ACCOUNT: Final = "legacy"
 PAPER_ACCOUNT: Final = "legacy-paper"

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from ledger.processes import worker_processes
-from migrations.legacy.source import BadSource
+from migrations.legacy.read.source import BadSource
 
 MANY_ROWS: Final = 20_000
 """Of a smaller source the work is done before other processes have started."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from ledger.errors import DaybookError
-from migrations.legacy.schema import TRANSLATED
+from migrations.legacy.read.schema import TRANSLATED
 
 Decided = Mapping[str, str]
 Decisions = Mapping[str, Mapping[str, Decided]]

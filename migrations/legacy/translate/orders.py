@@ -6,12 +6,20 @@ from decimal import Decimal
 from typing import Final
 
 from ledger.values import ZERO, round18, share18
-from migrations.legacy.cells import Unreadable, moment
-from migrations.legacy.outcomes import Context, Fate, Staged, Translation, event_id, event_of_row, merged_into, origin
-from migrations.legacy.sightings import seen_as_fill, seen_trade
-from migrations.legacy.stages import DUPLICATE, QUARANTINED
-from migrations.legacy.trade_rows import RawRow, TradeRow, Undecided, quantity_of, same_quantity
-from migrations.legacy.translate import Execution, attributed, event_for, translated_alone
+from migrations.legacy.read.cells import Unreadable, moment
+from migrations.legacy.translate.comparison import DUPLICATE, QUARANTINED, seen_as_fill, seen_trade
+from migrations.legacy.translate.executions import Execution, attributed, event_for, translated_alone
+from migrations.legacy.translate.outcomes import (
+    Context,
+    Fate,
+    Staged,
+    Translation,
+    event_id,
+    event_of_row,
+    merged_into,
+    origin,
+)
+from migrations.legacy.translate.rows import RawRow, TradeRow, Undecided, quantity_of, same_quantity
 
 WINDOW: Final = timedelta(seconds=120)
 """Where no fill tells, rows about one execution lie no further apart."""

@@ -10,11 +10,11 @@ from ledger.events import TradeExecuted
 from ledger.imports.run import Store
 from ledger.projections.holdings import Holding
 from ledger.values import ZERO
-from migrations.legacy.pnl import ProductPnl, compared, explained, total_of
-from migrations.legacy.run import Prepared, newest_archive
-from migrations.legacy.schema import TRANSLATED
-from migrations.legacy.source import columns_of, quoted
-from migrations.legacy.stage import Stage
+from migrations.legacy.check.pnl import ProductPnl, compared, explained, total_of
+from migrations.legacy.load.run import Prepared, newest_archive
+from migrations.legacy.load.stage import Stage
+from migrations.legacy.read.schema import TRANSLATED
+from migrations.legacy.read.source import columns_of, quoted
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from psycopg import sql
 
 from ledger.errors import DaybookError
 from ledger.log.envelope import canonical_json
-from migrations.legacy.cells import Cell, plain
+from migrations.legacy.read.cells import Cell, plain
 
 PAGE: Final = 5_000
 CONNECT_SECONDS: Final = 10

@@ -17,11 +17,11 @@ from uuid import UUID
 from ledger.events import TradeExecuted
 from ledger.processes import each
 from ledger.values import ZERO, Asset, Side, round18
-from migrations.legacy.fifo import Fifo, Stored, trade_in
-from migrations.legacy.formulas import HEADLINE, MEASURES, Formulas, Trade
-from migrations.legacy.outcomes import EPOCH
-from migrations.legacy.stage import Stage
-from migrations.legacy.stages import BOTS, CAUSES, ORDERED
+from migrations.legacy.check.fifo import Fifo, Stored, trade_in
+from migrations.legacy.check.formulas import HEADLINE, MEASURES, Formulas, Trade
+from migrations.legacy.load.stage import Stage
+from migrations.legacy.translate.comparison import BOTS, CAUSES, ORDERED
+from migrations.legacy.translate.outcomes import EPOCH
 
 BY_STAGE: Final = CAUSES[1:ORDERED]
 """The causes that the stages take away one by one, before the events themselves are looked at."""
@@ -58,7 +58,7 @@ class ProductPnl:
 
 
 def compared(stage: Stage, portfolio_id: UUID, base: Asset, processes: Executor | None = None) -> dict[str, ProductPnl]:
-    """Every product that the source or the log knows, by name. The log has been read into the stage (`held.py`)."""
+    """Every product that the source or the log knows, by name. The log has been read into the stage (`load/logged.py`)."""
     names = stage.connection.execute(
         "select product, sum(rows) from (select product, count(*) rows from seen group by 1 union all"
         " select product, count(*) from events where type = ? and portfolio = ? group by 1) group by 1 order by 2 desc, 1",

@@ -1,0 +1,1 @@
+"""What does the legacy database hold? One consistent copy of it, its tables and its cells."""
