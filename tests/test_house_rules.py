@@ -386,7 +386,7 @@ def full_name(node: ast.expr, names: dict[str, str]) -> str | None:
 def plant_rooms(root: Path) -> None:
     """Empty rooms under the project's own import contracts."""
     (root / "pyproject.toml").write_text((ROOT / "pyproject.toml").read_text(encoding="utf-8"), encoding="utf-8")
-    for package in (*ROOMS, "execution/exchanges", "execution/exchanges/ccxt", "signals/market"):
+    for package in (*ROOMS, "execution/exchanges", "execution/exchanges/ccxt", "signals/market", "migrations/legacy"):
         (root / package).mkdir()
         (root / package / "__init__.py").touch()
     (root / "execution" / "review.py").touch()
