@@ -14,8 +14,8 @@ from ledger.log.envelope import NewEvent
 from ledger.log.event_log import Conflict
 from ledger.postgres.log import Raw, read_page
 from ledger.projections.book import Reading
-from ledger.projections.marks import Mark
 from ledger.projections.signals import SignalView
+from ledger.projections.valuation import Mark
 from ledger.values import Instrument, time_text
 from signals.inbound.errors import FutureSignal, NoPrice, SignalDiffers, StaleSignal, UnknownProduct
 from signals.inbound.signals import same, six_places, untimely

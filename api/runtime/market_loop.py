@@ -17,8 +17,8 @@ from ledger.log.envelope import NewEvent
 from ledger.log.event_log import Conflict
 from ledger.projections.book import Book
 from ledger.projections.bots import BotView
-from ledger.projections.marks import Mark
 from ledger.projections.policy import signal_policy
+from ledger.projections.valuation import Mark
 from ledger.rows import Rows
 from ledger.values import Instrument, derived_id
 from signals.bot import Bot

@@ -25,10 +25,9 @@ from ledger.events import DifferenceFound, Event, ExternalOrderSeen, TradeExecut
 from ledger.log.envelope import NewEvent
 from ledger.log.event_log import PositionConflict
 from ledger.projections.book import Book, Reading
-from ledger.projections.cash import Balance
 from ledger.projections.differences import DifferenceView
 from ledger.projections.orders import OrderView
-from ledger.projections.portfolio import AccountView, base_currency_of
+from ledger.projections.portfolio import AccountView, Balance, base_currency_of
 from ledger.projections.trades import TradeView
 from ledger.rows import Rows
 from ledger.values import ZERO, Clock, Instrument, decimal_text, derived_id

@@ -8,9 +8,9 @@ from execution.exchanges.paper.exchange import Balances, PaperExchange
 from execution.orders.order_events import ticket_of
 from ledger.booking.lots import Leg
 from ledger.projections.book import Book
-from ledger.projections.cash import Balance
 from ledger.projections.holdings import Holding
 from ledger.projections.orders import OrderView
+from ledger.projections.portfolio import Balance
 from ledger.projections.reversals import Reversal
 from ledger.projections.trades import TradeView
 from ledger.rows import Rows

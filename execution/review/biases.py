@@ -15,7 +15,7 @@ from execution.review.exposure import LOOKS_BACK, pending_buys, streak
 from execution.review.proposal import Proposal, standing_in
 from execution.review.state import DecisionState
 from ledger.booking.lots import Match
-from ledger.projections.opinions import Opinion
+from ledger.projections.signals import OpinionView
 from ledger.values import ZERO, decimal_text, round18
 
 Level = Literal["none", "caution", "reduce", "block"]
@@ -106,7 +106,7 @@ def overtrading(proposal: Proposal, state: DecisionState) -> Finding:
 
 def herd(proposal: Proposal, state: DecisionState) -> Finding:
     """At least 3 bots have an opinion of the instrument, and all the same: caution."""
-    opinions = [one for one in state.rows.where(Opinion) if one.instrument == str(proposal.instrument)]
+    opinions = [one for one in state.rows.where(OpinionView) if one.instrument == str(proposal.instrument)]
     actions = [one.action for one in opinions if one.action != "hold"]
     level: Level = "caution" if len(actions) >= HERD and len(set(actions)) == 1 else "none"
     return _found("herd", level, f"{len(actions)} bots have an opinion, {len(set(actions))} different ones")

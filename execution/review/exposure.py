@@ -10,9 +10,8 @@ from uuid import UUID
 
 from execution.review.state import DecisionState
 from ledger.booking.lots import Leg, Match, Split
-from ledger.projections.marks import price_before
 from ledger.projections.orders import OrderView
-from ledger.projections.valuation import Valuation, Worth, worth_of
+from ledger.projections.valuation import Valuation, Worth, price_before, worth_of
 from ledger.rows import Rows
 from ledger.values import ZERO, Instrument, round18
 

@@ -10,8 +10,7 @@ from execution.review.signal_rules import confirmed, cooled_down, no_open_order,
 from execution.review.sizing import temperature
 from execution.review.state import DecisionState
 from ledger.projections.bots import BotView
-from ledger.projections.opinions import action_of
-from ledger.projections.signals import SignalView
+from ledger.projections.signals import SignalView, action_of
 from ledger.values import ZERO, Instrument, Side, derived_id
 
 IN_THE_WAY: Final[tuple[Rule, ...]] = (

@@ -14,9 +14,8 @@ from execution.review.state import DecisionState
 from execution.review.targets import Verdict, decided, verdict_of
 from ledger.errors import CannotRecord
 from ledger.events.fields import OrderKind, RuleChecked, TimeInForce
-from ledger.projections.opinions import action_of
 from ledger.projections.portfolio import AccountView
-from ledger.projections.signals import SignalView
+from ledger.projections.signals import SignalView, action_of
 from ledger.values import Instrument, Side, round18
 
 Rules = tuple[RuleChecked, ...]

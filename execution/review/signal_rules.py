@@ -9,7 +9,7 @@ from execution.review.state import DecisionState
 from ledger.events import SignalEmitted
 from ledger.events.fields import RuleChecked
 from ledger.projections.bots import mode_of
-from ledger.projections.opinions import action_of
+from ledger.projections.signals import action_of
 from ledger.values import Side
 
 

@@ -6,12 +6,11 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from ledger.projections.book import Reading
-from ledger.projections.cash import Balance
-from ledger.projections.marks import Mark
-from ledger.projections.opinions import Opinion
 from ledger.projections.orders import OrderView
 from ledger.projections.policy import halt_reason, limit_of, minutes
-from ledger.projections.portfolio import AccountView, PortfolioView
+from ledger.projections.portfolio import AccountView, Balance, PortfolioView
+from ledger.projections.signals import OpinionView
+from ledger.projections.valuation import Mark
 from ledger.rows import Rows
 from ledger.values import ZERO, Instrument
 
@@ -63,8 +62,8 @@ class DecisionState:
     def mark(self, instrument: Instrument) -> Mark | None:
         return self.rows.get(Mark, str(instrument))
 
-    def opinion(self, bot_id: str, instrument: str) -> Opinion | None:
-        return self.rows.get(Opinion, bot_id, instrument)
+    def opinion(self, bot_id: str, instrument: str) -> OpinionView | None:
+        return self.rows.get(OpinionView, bot_id, instrument)
 
     def open_orders(self, instrument: str | None = None) -> Iterator[OrderView]:
         """Orders that have not ended, of one instrument or of all."""

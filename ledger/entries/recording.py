@@ -19,9 +19,8 @@ from ledger.log.event_log import Conflict, PositionConflict
 from ledger.postgres.book import Alongside, PostgresBook, StoredReading
 from ledger.postgres.log import Raw
 from ledger.postgres.views import StoredRows, read_checkpoint
-from ledger.projections.cash import Balance
 from ledger.projections.holdings import Holding
-from ledger.projections.portfolio import portfolio_id_of
+from ledger.projections.portfolio import Balance, portfolio_id_of
 from ledger.rows import Rows, field_names
 from ledger.values import INTEGER_DIGITS
 

@@ -6,15 +6,14 @@ from ledger.projections.bots import BotKindsProjection, BotsProjection, ModesPro
 from ledger.projections.differences import DifferencesProjection
 from ledger.projections.exits import ExitsProjection
 from ledger.projections.holdings import HoldingsProjection
-from ledger.projections.marks import MarksProjection, RiskProjection
-from ledger.projections.opinions import OpinionsProjection
 from ledger.projections.orders import OrdersProjection
 from ledger.projections.policy import PolicyProjection
 from ledger.projections.portfolio import PortfolioProjection
 from ledger.projections.reversals import ReversalsProjection
-from ledger.projections.signals import SignalsProjection
+from ledger.projections.signals import OpinionsProjection, SignalsProjection
 from ledger.projections.targets import TargetsProjection
 from ledger.projections.trades import TradesProjection
+from ledger.projections.valuation import MarksProjection, RiskProjection
 from ledger.rows import Projection
 
 PROJECTIONS: Final[tuple[Projection, ...]] = (

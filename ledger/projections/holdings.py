@@ -15,8 +15,7 @@ from ledger.booking.legs import MOVING, AssetMove, UnvaluedLeg, moves_of
 from ledger.booking.lots import Booking, Leg, Lot, Match, Split, UnmatchedDisposal, book_leg, split_lot, split_missing
 from ledger.events import Event, SplitRecorded, TradeExecuted, TradeReversed
 from ledger.log.envelope import Envelope
-from ledger.projections.cash import Balance, cash_changes
-from ledger.projections.portfolio import PortfolioView, portfolio_of
+from ledger.projections.portfolio import Balance, PortfolioView, cash_changes, portfolio_of
 from ledger.projections.reversals import newly_reversed
 from ledger.rows import Change, Gone, MemoryRows, Overlay, Row, Rows, key_of, replaced
 from ledger.values import ZERO

@@ -4,9 +4,8 @@ from collections.abc import Iterable, Iterator
 from decimal import Decimal
 
 from ledger.booking.lots import Leg, Lot, Match, UnmatchedDisposal
-from ledger.projections.cash import Balance, cash_of
 from ledger.projections.holdings import Holding
-from ledger.projections.portfolio import PortfolioView
+from ledger.projections.portfolio import Balance, PortfolioView, cash_of
 from ledger.rows import Rows
 from ledger.values import ZERO, decimal_text
 

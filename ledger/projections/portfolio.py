@@ -1,14 +1,17 @@
-"""What a portfolio is: its name, its base currency, its accounts."""
+"""A portfolio: its name, base currency and accounts, and the balance of each asset in each account."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import ClassVar
 from uuid import UUID
 
+from ledger.booking.legs import AssetMove
 from ledger.events import AccountOpened, Event, PortfolioClosed, PortfolioOpened
 from ledger.log.envelope import Envelope
-from ledger.rows import Change, Row, Rows, replaced
-from ledger.values import derived_id
+from ledger.rows import Change, Gone, Row, Rows, key_of, replaced
+from ledger.values import ZERO, derived_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,3 +73,52 @@ def base_currency_of(rows: Rows) -> str:
 def portfolio_id_of(name: str) -> UUID:
     """A portfolio's id derives from its name, so no two portfolios share one."""
     return derived_id("portfolio", name)
+
+
+# --- balances ---
+
+
+@dataclass(frozen=True, slots=True)
+class Balance(Row):
+    """`quantity` of `asset` in `account`.
+
+    `deposited` is the cash that came in from outside less what went out again, `income` what cash came in as income and
+    `expenses` what cash went for fees outside trades. They are 0 for other assets, whose holdings tell it at its worth.
+    """
+
+    table: ClassVar[str] = "balances"
+    key: ClassVar[tuple[str, ...]] = ("asset", "account")
+    asset: str
+    account: str
+    quantity: Decimal
+    deposited: Decimal
+    income: Decimal
+    expenses: Decimal
+
+
+def cash_changes(rows: Rows, moves: Sequence[AssetMove], *, undone: bool = False) -> list[Change]:
+    """The balances that these moves of cash change, or that taking them back changes; one that says nothing is gone."""
+    changed: dict[tuple[str, str], Balance] = {}
+    sign = -1 if undone else 1
+    for move in moves:
+        key = (str(move.asset), move.account)
+        before = changed.get(key) or rows.get(Balance, *key) or Balance(*key, ZERO, ZERO, ZERO, ZERO)
+        quantity = sign * move.quantity
+        changed[key] = Balance(
+            *key,
+            quantity=before.quantity + quantity,
+            deposited=before.deposited + (quantity if move.kind in ("deposit", "withdrawal") else ZERO),
+            income=before.income + (quantity if move.kind == "income" else ZERO),
+            expenses=before.expenses - (quantity if move.kind == "expense" else ZERO),
+        )
+    return [_kept(balance) for balance in changed.values()]
+
+
+def _kept(balance: Balance) -> Change:
+    says_something = balance.quantity or balance.deposited or balance.income or balance.expenses
+    return balance if says_something else Gone(Balance, key_of(balance))
+
+
+def cash_of(rows: Rows, currency: str) -> Decimal:
+    """All cash in `currency`, over all accounts."""
+    return sum((balance.quantity for balance in rows.where(Balance, currency)), ZERO)

@@ -26,9 +26,9 @@ from ledger.events import (
 )
 from ledger.log.envelope import NewEvent
 from ledger.projections.book import MemoryBook
-from ledger.projections.cash import Balance, cash_of
 from ledger.projections.holdings import Holding
 from ledger.projections.invariants import broken_identities
+from ledger.projections.portfolio import Balance, cash_of
 from ledger.values import ZERO, Asset, Instrument, decimal_text, derived_id
 from signals.market import Candle
 

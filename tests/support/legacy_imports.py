@@ -14,8 +14,8 @@ from ledger.events import TradeExecuted
 from ledger.imports.run import Store
 from ledger.postgres.book import PostgresBook
 from ledger.postgres.database import WRITER, engine_for
-from ledger.projections.cash import cash_of
 from ledger.projections.holdings import Holding
+from ledger.projections.portfolio import cash_of
 from ledger.replay.verify import rebuild_portfolio, verify_portfolio
 from ledger.values import ZERO, Asset, Clock, decimal_text, derived_id
 from migrations.legacy.check.check_import import Checked, check_import

@@ -31,8 +31,7 @@ from ledger.log.point_in_time import PointInTime
 from ledger.postgres.book import StoredReading
 from ledger.postgres.log import read_story
 from ledger.projections import OF_VALUE
-from ledger.projections.cash import Balance
-from ledger.projections.portfolio import AccountView, portfolio_of
+from ledger.projections.portfolio import AccountView, Balance, portfolio_of
 from ledger.projections.trades import TradeView
 from ledger.rows import Rows
 

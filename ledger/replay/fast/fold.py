@@ -15,8 +15,8 @@ from ledger.booking.legs import MOVING, AssetMove, UnvaluedLeg, moves_of
 from ledger.booking.lots import Leg, Lot, Match, UnmatchedDisposal
 from ledger.events import CashDeposited, CashWithdrawn, TradeExecuted
 from ledger.log.envelope import BadEvent, Envelope, UnknownEvent
-from ledger.projections.cash import Balance
 from ledger.projections.holdings import Holding, legs_of
+from ledger.projections.portfolio import Balance
 from ledger.projections.trades import TradesProjection, TradeView
 from ledger.replay.fast.decode import PlainTrade
 from ledger.replay.fast.lines import NULL, decimal_of, escaped, line_of, rounded, time_of, units_of

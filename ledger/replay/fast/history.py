@@ -20,9 +20,9 @@ from ledger.postgres.log import Raw
 from ledger.postgres.point_in_time import first_of
 from ledger.projections.book import attempt_fold
 from ledger.projections.holdings import HoldingsProjection
-from ledger.projections.opinions import OpinionsProjection
 from ledger.projections.orders import OrdersProjection
 from ledger.projections.portfolio import PortfolioView
+from ledger.projections.signals import OpinionsProjection
 from ledger.projections.trades import TradesProjection
 from ledger.replay.fast.copy import has_late, raw_events
 from ledger.replay.fast.decode import RawEvent, Unproven, envelope_of, plain_trade, proven, type_of

@@ -17,10 +17,10 @@ from ledger.postgres.views import row_kinds
 from ledger.projections import PROJECTIONS
 from ledger.projections.book import attempt_fold
 from ledger.projections.holdings import HoldingsProjection
-from ledger.projections.opinions import Opinion, OpinionsProjection
 from ledger.projections.orders import OrdersProjection
 from ledger.projections.portfolio import PortfolioView
 from ledger.projections.reversals import ReversalsProjection
+from ledger.projections.signals import OpinionsProjection, OpinionView
 from ledger.projections.trades import TradesProjection
 from ledger.replay.fast.copy import Tally, has_late, raw_events, reversed_ids, stored_lines, write_lines
 from ledger.replay.fast.decode import PlainTrade, RawEvent, Unproven, envelope_of, id_of, plain_trade, proven, type_of
@@ -131,7 +131,7 @@ class ColumnReplay:
         source = trade.triggered_by
         if source is None or not source.startswith("bot:"):
             return False
-        return self._others.get(Opinion, source[4:], f"{trade.base}-{trade.quote}") is not None
+        return self._others.get(OpinionView, source[4:], f"{trade.base}-{trade.quote}") is not None
 
     def _late(self) -> Iterator[Lines]:
         """Everything of value once more, in the order in which it occurred: the database sorts what the chain has proven."""

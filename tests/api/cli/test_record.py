@@ -13,8 +13,8 @@ from api.runtime.settings import BadSettings, Settings
 from ledger.entries.recording import record_checked
 from ledger.imports.files import BadFile
 from ledger.postgres.book import PostgresBook
-from ledger.projections.cash import cash_of
 from ledger.projections.holdings import Holding
+from ledger.projections.portfolio import cash_of
 from tests.support.events import ACCOUNT, Story
 from tests.support.processes import Home, new_home
 

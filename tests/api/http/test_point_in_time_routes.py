@@ -18,10 +18,9 @@ from ledger.log.point_in_time import PointInTime
 from ledger.postgres.book import PostgresBook
 from ledger.postgres.log import read_stream
 from ledger.projections.bots import BotView
-from ledger.projections.cash import Balance
 from ledger.projections.holdings import Holding
 from ledger.projections.orders import OrderView
-from ledger.projections.portfolio import AccountView, PortfolioView
+from ledger.projections.portfolio import AccountView, Balance, PortfolioView
 from ledger.projections.signals import SignalView
 from ledger.projections.trades import TradeView
 from ledger.projections.valuation import worth_of

@@ -17,8 +17,8 @@ from execution.orders.order_events import client_order_id
 from execution.orders.restore_paper import balances_of, restore_paper_orders
 from ledger.events import CashDeposited, OrderRequested, TradeExecuted
 from ledger.projections.book import MemoryBook
-from ledger.projections.cash import Balance
 from ledger.projections.orders import OrderView
+from ledger.projections.portfolio import Balance
 from ledger.values import ZERO, Asset, Instrument, Side, derived_id
 from signals.market import Candle
 from tests.support.events import SteppingClock

@@ -37,9 +37,9 @@ from ledger.events import (
 )
 from ledger.log.envelope import NewEvent
 from ledger.projections.book import MemoryBook
-from ledger.projections.cash import Balance
 from ledger.projections.invariants import broken_identities
 from ledger.projections.orders import OrderView
+from ledger.projections.portfolio import Balance
 from ledger.values import ZERO, Asset, Instrument, Side, derived_id
 from tests.support.events import SteppingClock
 from tests.support.simulated_venue import Place, place

@@ -20,9 +20,8 @@ from execution.review.sizing import Size
 from ledger.events import OrderRequested
 from ledger.events.fields import RuleChecked
 from ledger.projections.book import MemoryBook
-from ledger.projections.opinions import action_of
 from ledger.projections.policy import LONGEST
-from ledger.projections.signals import SignalView
+from ledger.projections.signals import SignalView, action_of
 from ledger.values import Instrument, Side
 from tests.support.events import SteppingClock
 from tests.support.trading import ACCOUNT, BTC, NOON, RULES, Room, Script, ScriptedExchange, market
@@ -291,7 +290,7 @@ def test_confirmation_is_what_its_words_say(bars: str, every_min: int, window_ha
 def test_a_fold_that_forgets_attempts_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """Planted: an attempt that is not seen leaves the opinion confirmed, which the look back denies."""
     room = new_room(confirmation_minutes="3")
-    monkeypatch.setattr("ledger.projections.opinions.OrderRequested", type("Nothing", (), {}))
+    monkeypatch.setattr("ledger.projections.signals.OrderRequested", type("Nothing", (), {}))
     said(room, "bbtbb", MINUTE)
 
     assert answer(signals.confirmed, room).passed

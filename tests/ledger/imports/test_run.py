@@ -32,8 +32,8 @@ from ledger.log.envelope import NewEvent
 from ledger.log.event_log import NoSuchPortfolio
 from ledger.postgres.book import PostgresBook
 from ledger.postgres.log import read_events_by_id
-from ledger.projections.cash import Balance
 from ledger.projections.holdings import Holding
+from ledger.projections.portfolio import Balance
 from ledger.replay.verify import rebuild_portfolio, verify_portfolio
 from ledger.values import Asset, decimal_text, derived_id, utc_time
 from tests.support.events import SteppingClock

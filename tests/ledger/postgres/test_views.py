@@ -20,8 +20,8 @@ from ledger.postgres.log import Raw, raw
 from ledger.postgres.views import ViewCheckpoint, row_kinds, write_changes, write_checkpoint
 from ledger.projections import PROJECTIONS
 from ledger.projections.book import MemoryBook, Reading
-from ledger.projections.cash import Balance
 from ledger.projections.holdings import Holding
+from ledger.projections.portfolio import Balance
 from ledger.projections.trades import TradesProjection, TradeView
 from ledger.replay.differences import Difference
 from ledger.replay.verify import rebuild_portfolio, stray_differences, verify_portfolio

@@ -16,10 +16,9 @@ from ledger.events import Event, PortfolioOpened, SplitRecorded, TradeExecuted, 
 from ledger.log.envelope import NewEvent
 from ledger.projections import PROJECTIONS, holdings
 from ledger.projections.book import MemoryBook
-from ledger.projections.cash import Balance
 from ledger.projections.holdings import Holding
 from ledger.projections.invariants import broken_identities
-from ledger.projections.portfolio import PortfolioView
+from ledger.projections.portfolio import Balance, PortfolioView
 from ledger.rows import Change, MemoryRows, Row, Rows, all_rows, row_text, state_hash
 from ledger.values import Asset, Instrument, Side, decimal_text
 from tests.support.events import fold_log

@@ -13,8 +13,8 @@ from ledger.events import (
     TradeExecuted,
 )
 from ledger.projections.book import MemoryBook
-from ledger.projections.cash import Balance
 from ledger.projections.holdings import Holding
+from ledger.projections.portfolio import Balance
 from ledger.projections.valuation import Worth, worth_of
 from ledger.values import Asset, Instrument, Side
 from tests.support.events import START, ListedClock, Story
