@@ -3,13 +3,15 @@
 
 PYTHON ?= python3
 VENV := .venv
-STAMP := $(VENV)/ready
+RUN := $(VENV)/ready-to-run
+DEV := $(VENV)/ready-to-test
 ROOMS := $(wildcard ledger signals execution api migrations tests bench)
 TYPED := $(foreach room,$(ROOMS),$(if $(wildcard $(room)/*.py),$(room)))
-# The stamp names what it was made for: this folder with these packages. A moved checkout, a new package or an
-# interpreter that no longer starts means that the environment is made anew.
+# A stamp holds what it was made for: this folder with these packages. A moved checkout, a new package or an interpreter
+# that no longer starts means that the environment is rebuilt.
 MADE_FOR := $(CURDIR) $(sort $(wildcard */__init__.py))
-SOUND := $(shell [ "$$(cat $(STAMP) 2>/dev/null)" = "$(MADE_FOR)" ] && $(VENV)/bin/python -c '' 2>/dev/null && echo yes)
+SOUND := $(shell [ "$$(cat $(RUN) 2>/dev/null)" = "$(MADE_FOR)" ] && $(VENV)/bin/python -c '' 2>/dev/null && echo yes)
+PIP := $(VENV)/bin/python -m pip install --quiet --no-input --disable-pip-version-check
 
 define need_python
 @$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { echo \
@@ -19,19 +21,25 @@ define need_python
 endef
 
 PARALLEL := --numprocesses 2 --dist worksteal
+COMPILE := venv/bin/uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 --generate-hashes \
+	--no-annotate --no-header --no-emit-index-url --no-emit-find-links $(if $(UPGRADE),--upgrade) pyproject.toml
+EXTRAS := charts dask notify parquet research
 SECOND := tests/second_opinions
 OPINIONS := .venv-second-opinions
 
-.PHONY: help setup run test test-campaigns test-nightly second-opinions check bench lock lock-second-opinions clean FORCE
+.PHONY: help setup extras run test test-campaigns test-nightly second-opinions check bench lock lock-second-opinions clean FORCE
 
 help:  ## Show these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
 	@echo 'Extra arguments: make test ARGS="-k lots". Another interpreter: make setup PYTHON=python3.12.'
 
-setup: $(STAMP)  ## Make .venv with the locked dependencies (done by the others when needed)
+setup: $(DEV)  ## Make .venv with all locked dependencies (done by the others when needed)
 	@:
 
-run: setup  ## Start Daybook; Ctrl-C stops it
+extras: $(RUN)  ## Add the optional packages: charts, dask, notify, parquet, research
+	@$(PIP) --require-hashes -r requirements-extras.lock
+
+run: $(RUN)  ## Start Daybook; Ctrl-C stops it
 	@exec $(VENV)/bin/daybook serve $(ARGS)
 
 test: setup  ## Run the tests
@@ -55,16 +63,17 @@ check: setup  ## Check style, types and the fences between rooms
 bench: setup  ## Measure the speed of this machine's ledger
 	@$(VENV)/bin/python -m bench $(ARGS)
 
-lock:  ## Write requirements.lock anew, keeping versions (all the newest: make lock UPGRADE=1)
+lock:  ## Rewrite both locks, keeping versions (all the newest: make lock UPGRADE=1)
 	$(need_python)
-	@echo 'Locking the dependencies in requirements.lock.'
-	@tool=$$(mktemp -d) && trap 'rm -rf "$$tool"' EXIT && { cat requirements.lock > "$$tool/requirements.lock" 2>/dev/null || :; } && \
-	( cp pyproject.toml "$$tool" && $(PYTHON) -m venv "$$tool/venv" && cd "$$tool" && venv/bin/pip install --quiet uv && \
-	venv/bin/uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 --all-extras \
-	--generate-hashes --no-annotate --no-header --no-emit-index-url --no-emit-find-links $(if $(UPGRADE),--upgrade) \
-	pyproject.toml --output-file requirements.lock ) > "$$tool/log" 2>&1 || { cat "$$tool/log" >&2; exit 1; }; \
-	{ echo '# What Daybook runs and is tested with, pinned and hashed. Written by `make lock`.'; \
-	grep -v '^#' "$$tool/requirements.lock"; } > requirements.lock
+	@echo 'Locking the dependencies in requirements.lock, requirements-extras.lock and requirements-dev.lock.'
+	@tool=$$(mktemp -d) && trap 'rm -rf "$$tool"' EXIT && cp pyproject.toml requirements*.lock "$$tool" && \
+	( $(PYTHON) -m venv "$$tool/venv" && cd "$$tool" && venv/bin/pip install --quiet uv && \
+	$(COMPILE) --extra setup --output-file requirements.lock && \
+	$(COMPILE) --extra setup $(EXTRAS:%=--extra %) --constraint requirements.lock --output-file requirements-extras.lock && \
+	$(COMPILE) --all-extras --constraint requirements.lock --constraint requirements-extras.lock --output-file requirements-dev.lock \
+	) > "$$tool/log" 2>&1 || { cat "$$tool/log" >&2; exit 1; }; \
+	for name in requirements requirements-extras requirements-dev; do \
+	{ echo '# Pinned and hashed. Written by `make lock`.'; grep -v '^#' "$$tool/$$name.lock"; } > $$name.lock; done
 
 lock-second-opinions:  ## Write the lock of RP2 and beancount anew
 	$(need_python)
@@ -82,15 +91,24 @@ clean:  ## Remove .venv and caches; never the data folder
 	@echo 'Removed .venv and caches.'
 
 # Without a sound stamp the folder is made from scratch; with one, only what changed in the lock is installed.
-$(STAMP): requirements.lock pyproject.toml $(if $(SOUND),,FORCE)
+# Modules are compiled when they are first imported: 100 MB less.
+$(RUN): requirements.lock pyproject.toml $(if $(SOUND),,FORCE)
 	$(need_python)
-	@echo 'Setting up $(VENV) from requirements.lock (a minute or two the first time).'
-	@rm -rf $(if $(SOUND),$(STAMP),$(VENV))
+	@echo 'Setting up $(VENV) from requirements.lock (half a minute the first time).'
+	@rm -rf $(if $(SOUND),$(RUN),$(VENV))
 	@log=$$(mktemp) && trap 'rm -f "$$log"' EXIT && { [ -e $(VENV) ] || $(PYTHON) -m venv $(VENV); } > "$$log" 2>&1 && \
-	$(VENV)/bin/python -m pip install --quiet --no-input --require-hashes -r requirements.lock > "$$log" 2>&1 && \
-	$(VENV)/bin/python -m pip install --quiet --no-input --no-deps --no-build-isolation -e . > "$$log" 2>&1 || \
-	{ cat "$$log" >&2; echo 'Setup failed; the lines above say why. Run it again when that is mended.' >&2; exit 1; }
-	@echo "$(MADE_FOR)" > $(STAMP)
+	$(PIP) --no-compile --require-hashes -r requirements.lock > "$$log" 2>&1 && \
+	$(PIP) --no-deps --no-build-isolation --editable . > "$$log" 2>&1 && \
+	find $(VENV)/lib -name __pycache__ -prune -exec rm -rf {} + || \
+	{ cat "$$log" >&2; echo 'Setup failed; the lines above give the reason. Run it again when that is fixed.' >&2; exit 1; }
+	@echo "$(MADE_FOR)" > $(RUN)
+
+$(DEV): requirements-dev.lock $(RUN)
+	@echo 'Adding what the tests need from requirements-dev.lock.'
+	@log=$$(mktemp) && trap 'rm -f "$$log"' EXIT && $(PIP) --require-hashes -r requirements-dev.lock > "$$log" 2>&1 && \
+	$(VENV)/bin/python -m compileall -q -j 2 $(VENV)/lib > "$$log" 2>&1 || \
+	{ cat "$$log" >&2; echo 'Setup failed; the lines above give the reason. Run it again when that is fixed.' >&2; exit 1; }
+	@touch $(DEV)
 
 # RP2 and beancount are no part of Daybook: they live apart and are run as programs over files.
 $(OPINIONS)/ready: $(SECOND)/requirements.lock
