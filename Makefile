@@ -27,7 +27,7 @@ EXTRAS := charts dask notify parquet research
 SECOND := tests/second_opinions
 OPINIONS := .venv-second-opinions
 
-.PHONY: help setup extras run test test-campaigns test-nightly second-opinions check bench lock lock-second-opinions clean FORCE
+.PHONY: help setup extras run test test-campaigns test-nightly second-opinions check bench generate lock lock-second-opinions clean FORCE
 
 help:  ## Show these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
@@ -63,7 +63,12 @@ check: setup  ## Check style, types and the fences between rooms
 bench: setup  ## Measure the speed of this machine's ledger
 	@$(VENV)/bin/python -m bench $(ARGS)
 
-lock:  ## Rewrite both locks, keeping versions (all the newest: make lock UPGRADE=1)
+generate: setup  ## Rewrite what is generated in docs: example output, tables, OpenAPI document, screenshots
+	@GENERATE=1 $(VENV)/bin/pytest -q -m generated $(ARGS)
+	@$(VENV)/bin/python -m tests.support.screenshots
+	@git status --short docs README.md
+
+lock:  ## Rewrite the locks, keeping versions (all the newest: make lock UPGRADE=1)
 	$(need_python)
 	@echo 'Locking the dependencies in requirements.lock, requirements-extras.lock and requirements-dev.lock.'
 	@tool=$$(mktemp -d) && trap 'rm -rf "$$tool"' EXIT && cp pyproject.toml requirements*.lock "$$tool" && \

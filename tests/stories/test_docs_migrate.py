@@ -1,4 +1,4 @@
-"""docs/migrate.md is run as it stands, and must print what it says."""
+"""The examples of docs/migrate.md are run and print the documented output; its tables match the program."""
 
 import re
 from pathlib import Path
@@ -8,18 +8,20 @@ import pytest
 from migrations.legacy.check.formulas import MEASURES
 from migrations.legacy.translate.comparison import CAUSES
 from tests.migrations.test_legacy_commands import write_sample
-from tests.support.pages import check_page
+from tests.support.pages import check_file, check_page
 
-PAGE = (Path(__file__).resolve().parents[2] / "docs" / "migrate.md").read_text(encoding="utf-8")
+FILE = Path(__file__).resolve().parents[2] / "docs" / "migrate.md"
+PAGE = FILE.read_text(encoding="utf-8")
 
 
-def test_the_evening_prints_what_it_says(tmp_path: Path, database_url: str) -> None:
+@pytest.mark.generated
+def test_migration_examples_print_the_documented_output(tmp_path: Path, database_url: str) -> None:
     """Each command, run in a folder with the sample, prints the text below it."""
     write_sample(tmp_path / "trading.db")
-    check_page(PAGE, tmp_path, database_url)
+    check_file(FILE, tmp_path, database_url)
 
 
-def test_an_edited_evening_is_found(tmp_path: Path, database_url: str) -> None:
+def test_check_page_finds_an_edited_figure(tmp_path: Path, database_url: str) -> None:
     """Planted: the page promises another profit."""
     write_sample(tmp_path / "trading.db")
     assert "17.84" in PAGE
@@ -27,7 +29,7 @@ def test_an_edited_evening_is_found(tmp_path: Path, database_url: str) -> None:
         check_page(PAGE.replace("17.84", "17.85"), tmp_path, database_url)
 
 
-def test_every_figure_and_every_cause_is_defined() -> None:
+def test_migration_page_defines_every_formula_and_cause() -> None:
     """The tables of the page define each formula and each cause that the report can name, and no other."""
     rows = [line.split("|")[1] for line in PAGE.splitlines() if line.startswith("| `")]
     assert {name for row in rows for name in re.findall(r"`(\w+)`", row)} == {*MEASURES, *CAUSES} - {"unexplained"}

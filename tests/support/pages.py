@@ -1,7 +1,7 @@
-"""Pages whose files, commands and printed text are run as they stand, in a folder and on a database of their own.
+"""Documents whose examples are run, each in a folder and on a database of its own.
 
-A block ```csv NAME (or json) is written to that file, the commands of a block ```sh are run, and what they print, errors
-and all, must be the block ```text that follows. There `…` stands for any text within a line: what changes from run to run.
+A block ```csv NAME (or json) is written to that file, the commands of a block ```sh are run, and their output, standard
+error included, must be the block ```text that follows. There `…` matches any text within a line that varies between runs.
 """
 
 import json
@@ -19,6 +19,7 @@ from click.testing import CliRunner
 
 from api.cli import cli
 from tests.support.api_system import BASE, TOKEN, open_daybook
+from tests.support.generated import WRITING, check_generated
 from tests.support.processes import Home
 
 BLOCK: Final = re.compile(r"^```(\w+)(?: ([^\n]+))?\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -28,15 +29,15 @@ MASK: Final = "…"
 
 @dataclass(frozen=True, slots=True)
 class Printed:
-    """What a block of commands printed, and what the page says it prints."""
+    """The output of a block of commands, and the output that the page documents."""
 
     commands: str
     found: str
-    told: str
+    documented: str
 
 
 def run_page(text: str, folder: Path, database_url: str) -> list[Printed]:
-    """Runs the page in the folder, which becomes the working directory while it lasts."""
+    """Run the page with the folder as working directory."""
     done: list[Printed] = []
     shell = Shell(folder, database_url)
     with _inside(folder):
@@ -52,18 +53,39 @@ def run_page(text: str, folder: Path, database_url: str) -> list[Printed]:
     return done
 
 
-def as_told(one: Printed) -> bool:
-    """Whether the page says what was printed, all of it and nothing else."""
-    return re.fullmatch(".*".join(map(re.escape, one.told.split(MASK))), one.found) is not None
+def as_documented(one: Printed) -> bool:
+    """Compare the whole output with the documented one."""
+    return _matches(one.documented, one.found)
+
+
+def _matches(documented: str, found: str) -> bool:
+    return re.fullmatch(".*".join(map(re.escape, documented.split(MASK))), found) is not None
 
 
 def check_page(text: str, folder: Path, database_url: str) -> list[Printed]:
-    """Every block of commands prints what the page says."""
+    """Every block of commands prints the documented output."""
     done = run_page(text, folder, database_url)
     assert done, "a page without commands"
     for one in done:
-        assert one.told, f"{one.commands}without what it prints"
-        assert as_told(one), f"{one.commands}prints\n{one.found}instead of\n{one.told}"
+        assert one.documented, f"{one.commands}without its output"
+        assert as_documented(one), f"{one.commands}prints\n{one.found}instead of\n{one.documented}"
+    return done
+
+
+def check_file(page: Path, folder: Path, database_url: str) -> list[Printed]:
+    """Check the examples of a document, or rewrite their output; lines that still match keep their `…`."""
+    text = page.read_text(encoding="utf-8")
+    if not WRITING:
+        return check_page(text, folder, database_url)
+    done = run_page(text, folder, database_url)
+    for one in done:
+        lines = one.documented.splitlines(keepends=True)
+        masked = [line for line in lines if MASK in line]
+        printed = [
+            new if new in lines else next((line for line in masked if _matches(line, new)), new)
+            for new in one.found.splitlines(keepends=True)
+        ]
+        check_generated(page, f"```text\n{one.documented}```", f"```text\n{''.join(printed)}```")
     return done
 
 
