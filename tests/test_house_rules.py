@@ -29,6 +29,7 @@ SQL_PLACES = {
     "ledger/replay/fast/copy.py",
     "ledger/replay/verify.py",
     "ledger/replay/history.py",
+    "api/runtime/portfolios.py",
     "api/runtime/wiring.py",
     "api/http/errors.py",
 }

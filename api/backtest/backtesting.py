@@ -15,12 +15,12 @@ from functools import lru_cache
 from pathlib import Path
 from uuid import UUID
 
-from api.backtest.failures import BadBacktest, RefusedParameters
 from api.backtest.market import Market, recorded_market
 from api.backtest.voices import BotVoice
 from api.runtime.first_run import registered
 from execution.backtest.simulate import ENGINE, Plan, simulate
 from execution.exchanges.paper.exchange import PaperTerms
+from ledger.errors import DaybookError
 from ledger.events import BotRegistered
 from ledger.log.envelope import canonical_json
 from ledger.projections.book import MemoryBook
@@ -31,6 +31,14 @@ from ledger.rows import Rows
 from ledger.values import Instrument, decimal_text, derived_id, time_text
 from signals.bot import Bot
 from signals.registry import NO_BOTS, BadParameters, UnknownBotKind
+
+
+class BadBacktest(DaybookError, ValueError):
+    """The backtest cannot be run as specified; the message has the reason and the way out."""
+
+
+class RefusedParameters(BadBacktest):
+    """A bot does not accept the parameters it was given."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,14 @@ from typing import Literal
 import numpy as np
 
 from api.backtest.backtesting import BacktestResult, Simulation, held_beside
-from api.backtest.failures import NoCharts
 from api.backtest.report import closes_of, figure_rows
-from api.runtime.proofs import draft_of, whole_file
+from api.runtime.output_files import draft_of, whole_file
+from ledger.errors import DaybookError
 from ledger.values import time_text
+
+
+class NoCharts(DaybookError):
+    """No picture can be drawn; the message has the reason and the way out."""
 
 
 def write_png(path: Path, simulation: Simulation, result: BacktestResult) -> None:

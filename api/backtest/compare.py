@@ -9,7 +9,7 @@ from typing import Any, Final
 from rich.console import Console
 from rich.table import Table
 
-from api.backtest.failures import BadBacktest
+from api.backtest.backtesting import BadBacktest
 from api.backtest.report import percent, rounded
 
 MONEY: Final = ("equity", "profit")

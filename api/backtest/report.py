@@ -13,8 +13,9 @@ from rich.console import Console
 from rich.table import Table
 
 from api.backtest.backtesting import BacktestResult, Simulation
-from api.runtime.exporting import lot_lines
-from api.runtime.proofs import BadTarget, event_line, whole_file
+from api.runtime.output_files import BadTarget, whole_file
+from ledger.exports.events import event_line
+from ledger.exports.lots import lot_lines
 from ledger.exports.trades import trade_lines
 from ledger.reports.equity import equity_history
 from ledger.reports.metrics import Close

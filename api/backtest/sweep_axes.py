@@ -8,8 +8,7 @@ from itertools import product
 from math import prod
 from typing import Any, Final
 
-from api.backtest.backtesting import BacktestSpec, run_id_of
-from api.backtest.failures import BadBacktest, RefusedParameters
+from api.backtest.backtesting import BacktestSpec, BadBacktest, RefusedParameters, run_id_of
 from api.backtest.market import Market
 from ledger.log.envelope import canonical_json
 from ledger.values import decimal_text

@@ -6,8 +6,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import TypeVar
 
-from api.backtest.backtesting import BacktestResult, BacktestSpec, market_of, run_backtest
-from api.backtest.failures import BadBacktest
+from api.backtest.backtesting import BacktestResult, BacktestSpec, BadBacktest, market_of, run_backtest
 from api.backtest.sweep_axes import Axis, variants_of, varied
 from api.backtest.trials import Trial, trial_of
 from execution.backtest.walk_forward import Fold, folds

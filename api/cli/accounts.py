@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import rich_click as click
 
 from api.cli.keys import installation
-from api.cli.options import asset, one_sentence
+from api.cli.options import asset
 from api.runtime.settings import load_settings
 from ledger.values import Asset, system_clock
 
@@ -49,7 +49,6 @@ def accounts() -> None:
 @click.option("--live", is_flag=True, help="Real money. Without it: --endpoint, or the venue's own test address.")
 @click.option("--adopt", is_flag=True, help="Record what the venue holds now as opening entries.")
 @click.option("--yes", is_flag=True, help="Do not ask before an account with real money is added.")
-@one_sentence
 def add(
     venue: str,
     name: str,
@@ -94,7 +93,6 @@ def add(
 
 @accounts.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON list.")
-@one_sentence
 def list_accounts(as_json: bool) -> None:
     """Show the accounts that Daybook has keys for, without the keys. Exit codes: 0 done, 1 failure.
 
@@ -124,7 +122,6 @@ def list_accounts(as_json: bool) -> None:
 @accounts.command()
 @click.option("--name", required=True, help="The account's name.")
 @click.option("--portfolio", metavar="NAME", required=True, help="The portfolio that it belongs to.")
-@one_sentence
 def remove(name: str, portfolio: str) -> None:
     """Forget the key of an account. What the ledger has of it stays. Exit codes: 0 done, 1 failure.
 

@@ -1,20 +1,19 @@
 """`daybook doctor`: the settings in force, secrets masked, and what is wrong, each with what to do about it."""
 
 import socket
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-import click
+import rich_click as click
 
 from api.http.auth import HASH_FILE
-from api.runtime.settings import SETTINGS_FILE, BadSettings, Settings, unknown_variables, usable_folder
+from api.runtime.settings import SETTINGS_FILE, BadSettings, Settings, load_settings, unknown_variables, usable_folder
 from api.runtime.wiring import chosen_feed
 from api.serve import HOST
 from ledger.postgres.database import NewerSchema, database_problems, open_database, server_facts, shown_url
 from ledger.postgres.embedded import DatabaseUnavailable
 from ledger.replay.verify import all_portfolios
-
-WELL, WRONG = 0, 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,16 +25,22 @@ class Finding:
     wrong: str = ""
 
 
-def examine(settings: Settings) -> int:
-    """Prints what was found and returns the exit code."""
+@click.command()
+def doctor() -> None:
+    """Show the settings in force and what is wrong with them or with the database, each with what to do.
+
+    Exit codes: 0 all is well, 1 something is wrong.
+
+    Example: daybook doctor
+    """
     wrong = 0
-    for finding in findings(settings):
+    for finding in findings(load_settings()):
         click.echo(f"{finding.name:<15} {finding.value}")
         if finding.wrong:
             click.echo(f"{'':<15} WRONG: {finding.wrong}")
             wrong += 1
     click.echo(f"{wrong} things are wrong." if wrong > 1 else "One thing is wrong." if wrong else "All is well.")
-    return WRONG if wrong else WELL
+    sys.exit(1 if wrong else 0)
 
 
 def findings(settings: Settings) -> Iterator[Finding]:

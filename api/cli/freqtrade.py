@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 import rich_click as click
 
-from api.cli.options import one_sentence
 from api.runtime.settings import BadSettings, FreqtradeSettings, load_settings
 from ledger.values import time_text
 from signals.inbound.freqtrade_rest import FreqtradeRest, FreqtradeUnavailable
@@ -24,7 +23,6 @@ def freqtrade() -> None:
 
 
 @freqtrade.command()
-@one_sentence
 def check() -> None:
     """Say what is wrong with the way freqtrade is set up, each with what to do.
 
@@ -42,7 +40,6 @@ def check() -> None:
 
 @freqtrade.command()
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@one_sentence
 def state(as_json: bool) -> None:
     """Show what freqtrade runs, and whether it does.
 
@@ -71,7 +68,6 @@ def state(as_json: bool) -> None:
 
 
 @freqtrade.command()
-@one_sentence
 def start() -> None:
     """Have freqtrade run.
 
@@ -84,7 +80,6 @@ def start() -> None:
 
 
 @freqtrade.command()
-@one_sentence
 def stop() -> None:
     """Have freqtrade stand still: it analyses nothing any more, and no signals come from it.
 

@@ -5,18 +5,17 @@ from typing import Final
 
 import rich_click as click
 
-from api.cli.options import one_sentence, warn
-from api.runtime.settings import BadSettings, Settings, load_settings, usable_folder
+from api.cli.options import warn
+from api.runtime.portfolios import chosen_portfolios, open_ledger
+from api.runtime.settings import BadSettings, Settings, load_settings
 from execution.halts import store_halt
 from ledger.events import TradingHalted, TradingResumed
 from ledger.halt_lock import HaltLock
 from ledger.log.envelope import NewEvent
 from ledger.postgres.book import PostgresBook, StoredReading
-from ledger.postgres.database import open_database
 from ledger.postgres.halt_lock import PostgresHaltLock
 from ledger.projections.policy import halt_reason
 from ledger.projections.portfolio import portfolio_of
-from ledger.replay.verify import all_portfolios
 from ledger.values import new_id, system_clock
 
 LONGEST: Final = 500
@@ -37,7 +36,6 @@ REASON: Final = click.option("--reason", required=True, callback=_reason, metava
 @click.command()
 @PORTFOLIO
 @REASON
-@one_sentence
 def halt(portfolio: str | None, reason: str) -> None:
     """Stop trading now: when this returns, no order begins to be sent until daybook resume.
 
@@ -61,7 +59,6 @@ def halt(portfolio: str | None, reason: str) -> None:
 @click.command()
 @PORTFOLIO
 @REASON
-@one_sentence
 def resume(portfolio: str | None, reason: str) -> None:
     """Let trading go on where it is halted. Orders that were not sent meanwhile stay unsent.
 
@@ -87,15 +84,11 @@ def _each(
     settings: Settings, portfolio: str | None, act: Callable[[PostgresBook, HaltLock, StoredReading], str]
 ) -> None:
     """`act` is done to each portfolio that is meant, and said. Raises BadSettings where there is none."""
-    from api.cli.replaying import named_portfolios
-
-    usable_folder(settings.data_dir)
-    with open_database(settings.data_dir, settings.database) as engine:
+    with open_ledger(settings) as engine:
         book, halt_lock = PostgresBook(engine, system_clock), PostgresHaltLock(engine)
-        chosen = named_portfolios(all_portfolios(engine), portfolio)
+        chosen = chosen_portfolios(engine, portfolio)
         if not chosen:
-            named = f" called {portfolio!r}" if portfolio else ""
-            raise BadSettings(f"there is no portfolio{named}: daybook replay lists them")
+            raise BadSettings("there is no portfolio: daybook replay lists them")
         for one in chosen:
             with book.reading(one) as reading:
                 done = act(book, halt_lock, reading)

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import rich_click as click
 
-from api.cli.options import asset, one_sentence
+from api.cli.legacy import legacy
+from api.cli.options import asset
 from api.runtime.settings import load_settings
 
 
@@ -31,7 +32,6 @@ def import_() -> None:
     help="Import the rest when rows are bad; those go to FILE.bad.csv, or the next free name.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@one_sentence
 def trades(
     file: Path, portfolio: str, create: bool, base: str | None, dry_run: bool, skip_bad: bool, as_json: bool
 ) -> None:
@@ -53,7 +53,6 @@ def trades(
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--portfolio", metavar="NAME", required=True, help="Where they go (its name or id).")
 @click.option("--dry-run", is_flag=True, help="Check everything and record nothing.")
-@one_sentence
 def record(file: Path, portfolio: str, dry_run: bool) -> None:
     """Record a JSON list of entries (deposits, income, splits, trades made elsewhere), all of it or nothing.
 
@@ -74,7 +73,6 @@ def record(file: Path, portfolio: str, dry_run: bool) -> None:
 @click.option("--portfolio", metavar="NAME", required=True, help="Where it stands (its name or id).")
 @click.option("--reason", metavar="TEXT", required=True, help="Why it was wrong; it stays in the log beside it.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@one_sentence
 def reverse(event_id: str, portfolio: str, reason: str, as_json: bool) -> None:
     """Take back a trade, or any other event that moved value: from now on it never happened. Both stay in the log.
 
@@ -90,3 +88,6 @@ def reverse(event_id: str, portfolio: str, reason: str, as_json: bool) -> None:
     if not reason.strip():
         raise click.UsageError("--reason must say something.")
     run_reverse(load_settings(), event_id, portfolio, reason, as_json=as_json)
+
+
+import_.add_command(legacy)

@@ -7,13 +7,12 @@ from typing import Final
 
 import rich_click as click
 
-from api.cli.options import one_sentence
 from api.http.scopes import SCOPES, Scope
 from api.runtime.keys import Keys, installation_key, state_of
-from api.runtime.settings import Settings, load_settings, usable_folder
+from api.runtime.portfolios import open_ledger
+from api.runtime.settings import Settings, load_settings
 from ledger.postgres.api_keys import ApiKeyRecord, read_api_keys
 from ledger.postgres.book import PostgresBook
-from ledger.postgres.database import open_database
 from ledger.values import system_clock, time_text
 
 MOST_DAYS: Final = 3650
@@ -22,8 +21,7 @@ MOST_DAYS: Final = 3650
 @contextmanager
 def installation(settings: Settings) -> Iterator[tuple[PostgresBook, bytes]]:
     """The installation's database and the key that is its own."""
-    usable_folder(settings.data_dir)
-    with open_database(settings.data_dir, settings.database) as engine:
+    with open_ledger(settings) as engine:
         yield PostgresBook(engine, system_clock), installation_key(settings.data_dir)
 
 
@@ -41,7 +39,6 @@ def key() -> None:
 @click.option("--name", required=True, help="The program it is for; events name it. Several keys may have one name.")
 @click.option("--scope", "scopes", type=click.Choice(SCOPES), multiple=True, required=True, help="May be repeated.")
 @click.option("--expires", type=click.IntRange(1, MOST_DAYS), metavar="DAYS", help="It ends by itself after that.")
-@one_sentence
 def issue(name: str, scopes: tuple[Scope, ...], expires: int | None) -> None:
     """Make a key and print it, this once: what is stored cannot be turned back into it.
 
@@ -59,7 +56,6 @@ def issue(name: str, scopes: tuple[Scope, ...], expires: int | None) -> None:
 
 @key.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON list.")
-@one_sentence
 def list_keys(as_json: bool) -> None:
     """Show every key that was ever issued: its id, whose it is, what it may do, and when it was used last.
 
@@ -81,7 +77,6 @@ def list_keys(as_json: bool) -> None:
 
 @key.command()
 @click.argument("key_id")
-@one_sentence
 def revoke(key_id: str) -> None:
     """End a key. It is refused from the next request on, also by a Daybook that is running.
 

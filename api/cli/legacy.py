@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import rich_click as click
 
-from api.cli.options import IN_PORTFOLIO, asset, one_sentence
+from api.cli.options import IN_PORTFOLIO, asset
 from api.runtime.settings import load_settings
 
 if TYPE_CHECKING:
@@ -36,7 +36,6 @@ def _asked(*more: Callable[[Command], Command]) -> Callable[[Command], Command]:
     """Gives a command the source, the options that all have, and these; they reach it as `asked`."""
 
     def given(command: Command) -> Command:
-        @one_sentence
         @wraps(command)
         def run(**options: object) -> None:
             from api.cli.legacy_importing import Asked
@@ -44,7 +43,8 @@ def _asked(*more: Callable[[Command], Command]) -> Callable[[Command], Command]:
             command(Asked(**options))  # type: ignore[arg-type]  # click has made them what they are
 
         all_options: list[Callable[[Command], Command]] = [SOURCE, IN_PORTFOLIO, *more, AS_JSON, REPORT]
-        return reduce(lambda asking, option: option(asking), reversed(all_options), run)
+        decorated: Command = run
+        return reduce(lambda asking, option: option(asking), reversed(all_options), decorated)
 
     return given
 
@@ -119,7 +119,6 @@ def rollback(asked: "Asked") -> None:
 @click.argument("file", type=click.Path(path_type=Path))
 @IN_PORTFOLIO
 @AS_JSON
-@one_sentence
 def export_legacy(file: Path, portfolio: str, as_json: bool) -> None:
     """Write the portfolio back as the old system's tables, in a SQLite file with which it can start again.
 

@@ -12,7 +12,7 @@ from uuid import UUID
 import click
 
 from api.cli.importing import counted, import_bar, named_portfolio_id
-from api.runtime.proofs import BadTarget, draft_of, whole_file
+from api.runtime.output_files import BadTarget, draft_of, whole_file
 from api.runtime.settings import Settings, usable_folder
 from ledger.imports.run import Store
 from ledger.postgres.book import PostgresBook

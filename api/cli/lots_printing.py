@@ -12,8 +12,8 @@ import click
 from pydantic import TypeAdapter, ValidationError
 
 from api.cli.options import warn
+from api.runtime.portfolios import stored_portfolio
 from api.runtime.settings import Settings
-from api.runtime.stored_portfolio import stored_portfolio
 from ledger.imports.files import BadFile, read_trades
 from ledger.log.point_in_time import PointInTime
 from ledger.reports.lots import LotSale, LotsReport, LotTotals, Names, View, lots_report, portfolio_lots_report

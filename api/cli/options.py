@@ -1,43 +1,14 @@
-"""What the commands share: options, and failures said in one sentence."""
+"""Options that several commands share, and messages on standard error. Imports nothing that is slow to load."""
 
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import date, datetime
 from functools import wraps
-from types import ModuleType
-from typing import Final, NoReturn, ParamSpec
+from typing import Final, NoReturn
 
 import rich_click as click
-
-from ledger.log.point_in_time import PointInTime
-from ledger.values import Asset, utc_time
-
-P = ParamSpec("P")
-
-
-def one_sentence(command: Callable[P, None]) -> Callable[P, None]:
-    """The command, with known failures said in one sentence on standard error and exit code 1."""
-
-    @wraps(command)
-    def run(*args: P.args, **kwargs: P.kwargs) -> None:
-        try:
-            command(*args, **kwargs)
-        except _known().FAILURES as failure:
-            fail(str(failure))
-        except _known().DATABASE_GONE:
-            fail("the database went away while the command ran: see that it runs (daybook doctor), then try again")
-        except OSError as failure:
-            fail(f"{failure.filename or 'the system'}: {failure.strerror}")
-
-    return run
-
-
-def _known() -> ModuleType:
-    # Looked at only when something went wrong: it knows every room, and commands are to begin at once.
-    from api.cli import known_failures
-
-    return known_failures
 
 
 def fail(sentence: str) -> NoReturn:
@@ -53,6 +24,8 @@ def warn(sentence: str) -> None:
 
 def asset(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
     """The option's value, which is an asset. Raises BadParameter, which is wrong usage."""
+    from ledger.values import Asset
+
     try:
         return None if value is None else Asset(value)
     except ValueError as error:
@@ -61,6 +34,8 @@ def asset(_context: click.Context, _parameter: click.Parameter, value: str | Non
 
 def moment(_context: click.Context, _parameter: click.Parameter, value: str | None) -> datetime | None:
     """The option's value, which is a time with a zone. Raises BadParameter, which is wrong usage."""
+    from ledger.values import utc_time
+
     try:
         return None if value is None else utc_time(value)
     except ValueError as error:
@@ -91,6 +66,21 @@ def at_any_time(command: Callable[..., None]) -> Callable[..., None]:
     @click.option("--known-at", metavar="TIME", callback=moment, help="As far as it was recorded by then.")
     @wraps(command)
     def run(*args: object, as_of: datetime | None, known_at: datetime | None, **kwargs: object) -> None:
+        from ledger.log.point_in_time import PointInTime
+
         command(*args, past=PointInTime(as_of, known_at), **kwargs)
 
     return run
+
+
+@contextmanager
+def progress_bar(task: str, total: int | None, *, shown: bool) -> Iterator[Callable[[int], None]]:
+    """A progress bar on standard error while the context is open, if that is a terminal. Call it with steps done."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn(task), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not (shown and console.is_terminal)) as bar:
+        number = bar.add_task(task, total=total)
+        yield lambda steps: bar.advance(number, steps)

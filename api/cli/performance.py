@@ -2,7 +2,7 @@
 
 import rich_click as click
 
-from api.cli.options import IN_PORTFOLIO, at_any_time, one_sentence
+from api.cli.options import IN_PORTFOLIO, at_any_time
 from api.runtime.settings import load_settings
 from ledger.log.point_in_time import PointInTime
 
@@ -13,7 +13,6 @@ from ledger.log.point_in_time import PointInTime
 @click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON object: that of GET /api/v1/portfolio/performance."
 )
-@one_sentence
 def performance(portfolio: str, past: PointInTime, as_json: bool) -> None:
     """Returns, risk and trading figures of a portfolio's whole life, computed from its log.
 

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping
 import click
 
 from api.http.performance_schemas import PerformanceAnswer, performance_answer
+from api.runtime.portfolios import stored_portfolio
 from api.runtime.settings import Settings
-from api.runtime.stored_portfolio import stored_portfolio
 from ledger.log.point_in_time import PointInTime
 
 

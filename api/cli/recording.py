@@ -11,8 +11,8 @@ from uuid import UUID
 from pydantic import Field, TypeAdapter, ValidationError
 
 from api.cli.importing import counted
-from api.cli.replaying import named_portfolios
-from api.runtime.settings import BadSettings, Settings, usable_folder
+from api.runtime.portfolios import chosen_portfolios, open_ledger
+from api.runtime.settings import Settings
 from api.runtime.wiring import last_market_time
 from ledger.entries.kinds import AnyEntry
 from ledger.entries.recording import MARKETS_OWN, record_checked
@@ -23,10 +23,8 @@ from ledger.events.fields import Name, fault_text
 from ledger.imports.files import BadFile
 from ledger.log.envelope import NewEvent, encode
 from ledger.postgres.book import PostgresBook, StoredReading
-from ledger.postgres.database import open_database
 from ledger.postgres.log import Raw, read_story
 from ledger.projections.portfolio import portfolio_of
-from ledger.replay.verify import all_portfolios
 from ledger.values import derived_id, system_clock
 
 ID: Final = TypeAdapter(Name)
@@ -65,12 +63,9 @@ def record_file(settings: Settings, path: Path, portfolio: str, *, dry_run: bool
     and BadSettings for a portfolio that is not there; nothing is recorded then.
     """
     entries = read_entries(path)
-    usable_folder(settings.data_dir)
-    with open_database(settings.data_dir, settings.database) as engine:
-        chosen = named_portfolios(all_portfolios(engine), portfolio)
-        if not chosen:
-            raise BadSettings(f"there is no portfolio called {portfolio!r}: daybook replay lists them")
-        count = _record(PostgresBook(engine, system_clock), chosen[0], path, entries, dry_run=dry_run)
+    with open_ledger(settings) as engine:
+        portfolio_id = chosen_portfolios(engine, portfolio)[0]
+        count = _record(PostgresBook(engine, system_clock), portfolio_id, path, entries, dry_run=dry_run)
     known = f", {len(entries) - count} known already" if count < len(entries) else ""
     are = "could be" if dry_run else "is" if count == 1 else "are"
     return f"{path}: {counted(count, 'entry')} {are} recorded in {portfolio!r}{known}"

@@ -7,18 +7,17 @@ from uuid import UUID
 import click
 from pydantic import TypeAdapter, ValidationError
 
-from api.cli.replaying import named_portfolios
-from api.runtime.settings import BadSettings, Settings, usable_folder
+from api.runtime.portfolios import chosen_portfolios, open_ledger
+from api.runtime.settings import Settings
 from ledger.entries.recording import record_checked
 from ledger.entries.rules import reversal_of
 from ledger.errors import CannotRecord
 from ledger.events.fields import Text
 from ledger.log.envelope import Envelope, NewEvent
 from ledger.postgres.book import PostgresBook, StoredReading
-from ledger.postgres.database import open_database
 from ledger.postgres.log import Raw
 from ledger.projections.reversals import NothingToReverse
-from ledger.replay.verify import all_portfolios, rebuild_outdated
+from ledger.replay.verify import rebuild_outdated
 from ledger.reports.trade_names import trades_called
 from ledger.rows import Rows
 from ledger.values import new_id, system_clock
@@ -36,13 +35,10 @@ def run_reverse(settings: Settings, name: str, portfolio: str, reason: str, *, a
         REASON.validate_python(reason)
     except ValidationError as error:
         raise NothingToReverse(f"this reason cannot be kept: {error.errors()[0]['msg']}") from None
-    usable_folder(settings.data_dir)
-    with open_database(settings.data_dir, settings.database) as engine:
-        chosen = named_portfolios(all_portfolios(engine), portfolio)
-        if not chosen:
-            raise BadSettings(f"there is no portfolio called {portfolio!r}: daybook replay lists them")
+    with open_ledger(settings) as engine:
+        portfolio_id = chosen_portfolios(engine, portfolio)[0]
         rebuild_outdated(engine)
-        event, reversal_id = _reverse(PostgresBook(engine, system_clock), chosen[0], name, reason)
+        event, reversal_id = _reverse(PostgresBook(engine, system_clock), portfolio_id, name, reason)
     found = {
         "portfolio": portfolio,
         "event_id": str(event.event_id),

@@ -8,7 +8,7 @@ from decimal import Decimal
 
 import rich_click as click
 
-from api.cli.options import fail, one_sentence
+from api.cli.options import fail
 
 VENUES = ("binance", "luno")
 
@@ -21,7 +21,6 @@ VENUES = ("binance", "luno")
     "--fault", "faults", multiple=True, metavar="NAME[=SECONDS]", help="A fault to begin with, once; repeatable."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object with address and key, then serve.")
-@one_sentence
 def venue(name: str, port: int, seed: int, faults: tuple[str, ...], as_json: bool) -> None:
     """Run a simulated venue on this machine until Ctrl-C: real HTTP, real signatures, no market, no money.
 

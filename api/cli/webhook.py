@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import rich_click as click
 
 from api.cli.keys import installation
-from api.cli.options import one_sentence
 from api.http.webhook_templates import TEMPLATES
 from api.runtime.settings import load_settings
 from ledger.postgres.book import PostgresBook
@@ -64,7 +63,6 @@ def webhook() -> None:
     callback=symbols,
     help="May be repeated: BTCUSD=BTC-USD.",
 )
-@one_sentence
 def add(name: str, template: str, passphrase: bool, tickers: Mapping[str, Instrument]) -> None:
     """Add a webhook and print its secret, this once.
 
@@ -87,7 +85,6 @@ def add(name: str, template: str, passphrase: bool, tickers: Mapping[str, Instru
 
 @webhook.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON list.")
-@one_sentence
 def list_webhooks(as_json: bool) -> None:
     """Show every webhook, how it is proven, how many secrets are live, and when it was used last.
 
@@ -109,7 +106,6 @@ def list_webhooks(as_json: bool) -> None:
 @webhook.command()
 @click.argument("name")
 @click.option("--at-once", is_flag=True, help="The secret before is refused from now on: it became known, say.")
-@one_sentence
 def rotate(name: str, at_once: bool) -> None:
     """Make a new secret and print it, this once. The one before stays good until the next rotation.
 
@@ -126,7 +122,6 @@ def rotate(name: str, at_once: bool) -> None:
 
 @webhook.command()
 @click.argument("name")
-@one_sentence
 def remove(name: str) -> None:
     """Remove a webhook: nothing is taken under its name any more.
 

@@ -12,12 +12,12 @@ from uuid import UUID
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from api.runtime.account_failures import BadAccount
 from api.runtime.logs import hide
 from execution.exchanges.ccxt.exchange import ApiKey, CcxtExchange
 from execution.exchanges.ccxt.transport import BadEndpoint
 from execution.exchanges.ccxt.venues import UndeclaredVenue, facts_of
 from execution.exchanges.exchange import VenueUnavailable
+from ledger.errors import DaybookError
 from ledger.events import AccountOpened, CashDeposited, Event, OpeningLotRecorded, PortfolioOpened
 from ledger.log.envelope import NewEvent
 from ledger.postgres.book import PostgresBook
@@ -28,6 +28,10 @@ from ledger.values import Asset, Clock, new_id
 
 ACTOR: Final = "owner"
 _NONCE: Final = 12
+
+
+class BadAccount(DaybookError):
+    """An account cannot be added, used or removed; the message has the reason and the way out."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ import pytest
 from click import Group
 from click.testing import CliRunner
 
-from api.cli import cli
-from api.cli.replaying import BROKEN, DIFFERENT, VERIFIED
+from api.cli import Deferred, cli
+from api.cli.replay import BROKEN, DIFFERENT, VERIFIED
 from api.runtime.settings import PREFIX, Settings
 from ledger.values import system_clock
 from signals.market import BadFeed, open_feed
@@ -72,6 +72,8 @@ def test_every_command_in_the_documents_exists(page: Path) -> None:
     for name, below, options in re.findall(r"`(?:\.venv/bin/)?daybook ([a-z]+)(?: ([a-z]+))?((?: [^`]*)?)`", text):
         assert name in cli.commands, f"{page.name}: daybook {name}"
         command = cli.commands[name]
+        if isinstance(command, Deferred):
+            command = command.load()
         if isinstance(command, Group) and below:
             assert below in command.commands, f"{page.name}: daybook {name} {below}"
             command = command.commands[below]

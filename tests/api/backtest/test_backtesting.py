@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from api.backtest import voices as backtest_voices
 from api.backtest.backtesting import (
     BacktestSpec,
+    BadBacktest,
     BotSpec,
     Simulation,
     held_beside,
@@ -23,7 +24,6 @@ from api.backtest.backtesting import (
     run_backtest,
     simulation_of,
 )
-from api.backtest.failures import BadBacktest
 from api.backtest.market import Market
 from api.backtest.voices import BotVoice
 from api.runtime.first_run import registered

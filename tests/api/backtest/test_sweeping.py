@@ -15,14 +15,13 @@ from click.testing import CliRunner
 from distributed import LocalCluster
 
 from api.backtest import sweeping
-from api.backtest.backtesting import BacktestResult, BacktestSpec, BotSpec, run_backtest
-from api.backtest.failures import BadBacktest
+from api.backtest.backtesting import BacktestResult, BacktestSpec, BadBacktest, BotSpec, run_backtest
 from api.backtest.sweep_axes import Axis, axis_of
 from api.backtest.sweeping import sweep
 from api.backtest.trials import RESULTS
 from api.backtest.walking_forward import walk_forward
 from api.cli import cli
-from api.cli.replaying import Labour, new_executor
+from api.cli.workers import Workers
 from execution.exchanges.paper.exchange import PaperTerms
 from ledger.replay.parallel import NewExecutor
 from tests.support.market_files import write_market
@@ -63,7 +62,7 @@ def test_every_combination_is_its_own_backtest(spec: BacktestSpec, alone: sweepi
     assert (by_itself.run_id, by_itself.log_hash) == (alone.trials[0].run_id, alone.trials[0].log_hash)
 
 
-@pytest.mark.parametrize("pool", [processes(1), lambda: new_executor(Labour(2)), processes(4)])
+@pytest.mark.parametrize("pool", [processes(1), Workers(2).executor, processes(4)])
 def test_every_number_of_workers_says_the_same(spec: BacktestSpec, alone: sweeping.Sweep, pool: NewExecutor) -> None:
     """Processes change nothing: the same trials, the same hashes. Two are started as `--workers` starts them."""
     assert sweep(spec, AXES, pool) == alone
@@ -75,7 +74,7 @@ def test_a_cluster_says_the_same(spec: BacktestSpec, alone: sweeping.Sweep) -> N
         n_workers=1, threads_per_worker=2, processes=False, protocol="tcp", dashboard_address=None
     ) as cluster:
         address = cluster.scheduler_address.replace("tcp", "dask")
-        assert sweep(spec, AXES, lambda: new_executor(Labour(executor=address))) == alone
+        assert sweep(spec, AXES, Workers(cluster=address).executor) == alone
 
 
 def test_a_killed_worker_costs_time_and_nothing_else(spec: BacktestSpec, alone: sweeping.Sweep, tmp_path: Path) -> None:

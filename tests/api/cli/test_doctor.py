@@ -1,10 +1,9 @@
-"""`daybook doctor` and the help texts: what a person asks who does not know what is wrong."""
+"""`daybook doctor`."""
 
 from collections.abc import Iterator
 
 import pytest
 
-from api.cli import cli
 from tests.support.processes import Home, free_port, new_home, serving
 
 
@@ -60,15 +59,3 @@ def test_wrong_settings_are_told_before_anything_else(home: Home) -> None:
 
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("daybook: DAYBOOK_PORT is wrong")
-
-
-@pytest.mark.parametrize("name", [None, *cli.commands])
-def test_every_help_has_an_example_and_fits(home: Home, name: str | None) -> None:
-    """The help of daybook and of each command shows an example and its exit codes, in 80 columns."""
-    done = home.run(*([name] if name else []), "--help")
-
-    assert done.returncode == 0
-    assert "Example: " in done.stdout
-    assert f"daybook {name or 'serve'}" in done.stdout
-    assert name is None or "Exit codes" in done.stdout
-    assert max(len(line) for line in done.stdout.splitlines()) <= 80

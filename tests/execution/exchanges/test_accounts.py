@@ -13,8 +13,7 @@ from click.testing import CliRunner, Result
 from pydantic import SecretStr
 
 from api.cli import cli
-from api.runtime.account_failures import BadAccount
-from api.runtime.accounts import Accounts
+from api.runtime.accounts import Accounts, BadAccount
 from api.runtime.settings import BadSettings, Settings
 from api.runtime.wiring import open_system
 from execution.exchanges.simulated.server import KEY, SECRET, SimulatedVenue

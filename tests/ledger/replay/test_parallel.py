@@ -13,7 +13,7 @@ import pytest
 from distributed import LocalCluster
 from sqlalchemy import Engine
 
-from api.cli.replaying import Labour, new_executor
+from api.cli.workers import Workers
 from ledger.postgres.book import PostgresBook
 from ledger.replay.parallel import WorkersLost, verify_many
 from ledger.replay.verify import verify_portfolio
@@ -109,11 +109,11 @@ def test_a_cluster_says_the_same(engine: Engine, database_url: str, chosen: list
         n_workers=1, threads_per_worker=2, processes=False, protocol="tcp", dashboard_address=None
     ) as cluster:
         address = cluster.scheduler_address.replace("tcp", "dask")
-        assert said(verify_many(database_url, chosen, lambda: new_executor(Labour(executor=address)))) == said(alone)
+        assert said(verify_many(database_url, chosen, Workers(cluster=address).executor)) == said(alone)
 
 
 @pytest.mark.parametrize("address", ["localhost:8786", "tcp://localhost:8786", "dask://"])
 def test_what_is_no_cluster_is_wrong_use(address: str) -> None:
     """An address that names no Dask scheduler is refused with the form it should have."""
     with pytest.raises(click.UsageError, match=r"is not dask://host:port"):
-        new_executor(Labour(executor=address)).__enter__()
+        Workers(cluster=address).executor().__enter__()

@@ -1,0 +1,288 @@
+"""`daybook replay` and `daybook checkpoint`: replays logs, verifies them and shows what differs."""
+
+import json
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, fields
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+from uuid import UUID
+
+import rich_click as click
+
+from api.cli.options import at_any_time, progress_bar
+from api.cli.workers import EXECUTOR, Workers
+from api.runtime.output_files import whole_file
+from api.runtime.portfolios import chosen_portfolios, open_ledger
+from api.runtime.settings import Settings, load_settings, usable_folder
+from ledger.log.checkpoints import (
+    checkpoint_text,
+    known_public_key,
+    make_checkpoint,
+    positions_of,
+    read_checkpoint_file,
+    signing_key,
+)
+from ledger.log.event_log import NoSuchPortfolio
+from ledger.log.hash_chain import BrokenLog, Head
+from ledger.log.point_in_time import PointInTime
+from ledger.postgres.database import shown_url
+from ledger.projections.valuation import Valuation, Worth
+from ledger.replay.differences import Difference, PortfolioReplay
+from ledger.replay.history import ReplayAt, replay_at
+from ledger.replay.parallel import verify_many
+from ledger.replay.verify import count_events, heads, held_to, rebuild_portfolio, stray_differences, verify_portfolio
+from ledger.rows import state_hash
+from ledger.values import decimal_text, system_clock, time_text
+
+VERIFIED, DIFFERENT, BROKEN = 0, 3, 4
+
+
+@click.command()
+@click.option("--verify", is_flag=True, help="Compare everything stored with what the log says (the default).")
+@click.option("--rebuild", is_flag=True, help="Write the views anew from the log, then verify.")
+@click.option("--portfolio", metavar="NAME", help="Only this portfolio (its name or id).")
+@click.option(
+    "--checkpoint", type=click.Path(path_type=Path), help="Every log must still hold what this signed file saw."
+)
+@at_any_time
+@click.option("--thorough", is_flag=True, help="Fold long logs by the plain road too, not by the column road alone.")
+@click.option("--workers", type=click.IntRange(1, 64), default=1, help="So many portfolios at once, each in a process.")
+@EXECUTOR
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def replay(
+    verify: bool,
+    rebuild: bool,
+    portfolio: str | None,
+    checkpoint: Path | None,
+    past: PointInTime,
+    thorough: bool,
+    workers: int,
+    executor: str | None,
+    as_json: bool,
+) -> None:
+    """Read the log again, prove it, and compare the stored views with it.
+
+    With --as-of or --known-at the log is cut at those times and the portfolio printed as it was.
+
+    Exit codes: 0 all equal, 3 a difference, 4 broken chain, 2 usage, 1 failure.
+
+    Example: daybook replay --verify --json
+    """
+    settings = load_settings()
+    if past:
+        if rebuild or checkpoint:
+            raise click.UsageError("--as-of and --known-at look at the past: leave out --rebuild and --checkpoint")
+        sys.exit(_replay_past(settings, past, portfolio=portfolio, as_json=as_json))
+    scope = Scope(portfolio, checkpoint, rebuild=rebuild, thorough=thorough)
+    sys.exit(_replay(settings, scope, Workers(workers, executor), as_json=as_json))
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+def checkpoint(file: Path) -> None:
+    """Write a signed file that says where every log stands now. Keep it outside this machine.
+
+    A cut tail, a rewritten log and a log that vanished show when it is given to replay. Exit codes: 0 done, 1 failure.
+
+    Example: daybook checkpoint friday.json && daybook replay --checkpoint friday.json
+    """
+    settings = load_settings()
+    usable_folder(settings.data_dir)
+    key = signing_key(settings.data_dir)
+    with open_ledger(settings) as engine:
+        made = make_checkpoint(heads(engine), system_clock(), key)
+    with whole_file(file) as stream:
+        stream.write(checkpoint_text(made))
+    signed = f"signed with {made.public_key}"
+    click.echo(f"{file}: {len(made.portfolios)} portfolios at {time_text(made.made_at)}, {signed}")
+
+
+VERIFIED, DIFFERENT, BROKEN = 0, 3, 4
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What is replayed: one portfolio or all, compared with a signed checkpoint where there is one."""
+
+    portfolio: str | None
+    checkpoint: Path | None
+    rebuild: bool
+    thorough: bool
+
+
+def _replay(settings: Settings, scope: Scope, workers: Workers, *, as_json: bool) -> int:
+    """Replay, print the result and return the exit code. Raises BadCheckpoint and BadSettings."""
+    seen: Sequence[tuple[UUID, Head]] = ()
+    if scope.checkpoint:
+        usable_folder(settings.data_dir)
+        seen = positions_of(read_checkpoint_file(scope.checkpoint, known_public_key(settings.data_dir)))
+    started = time.monotonic()
+    with open_ledger(settings) as engine:
+        chosen = chosen_portfolios(engine, scope.portfolio)
+        if not chosen:
+            click.echo(f"daybook: nothing has been recorded yet in {_where(settings)}", err=True)
+        total = count_events(engine, chosen) * (2 if scope.rebuild and workers.alone else 1)
+        with progress_bar("replaying", total, shown=not as_json) as advance:
+            if workers.alone:
+                for portfolio_id in chosen if scope.rebuild else ():
+                    # A broken log is not rebuilt; verifying it reports the position.
+                    with suppress(BrokenLog, NoSuchPortfolio):
+                        rebuild_portfolio(engine, portfolio_id, advance)
+                results = [verify_portfolio(engine, one, advance, thorough=scope.thorough) for one in chosen]
+            else:
+                url = engine.url.render_as_string(hide_password=False)
+                options = {"rebuild": scope.rebuild, "thorough": scope.thorough}
+                results = verify_many(url, chosen, workers.executor, advance, **options)
+        expected = [(one, head) for one, head in seen if scope.portfolio is None or one in chosen]
+        results = held_to(engine, results, expected)
+        strays = stray_differences(engine) if scope.portfolio is None else []
+    _print(results, strays, time.monotonic() - started, as_json=as_json)
+    return _exit_code(results, strays)
+
+
+def _where(settings: Settings) -> str:
+    return shown_url(settings.database) if settings.database else f"the data folder {settings.data_dir}"
+
+
+def _exit_code(results: Sequence[PortfolioReplay], strays: Sequence[Difference]) -> int:
+    """What the command ends with: a broken chain outweighs a difference."""
+    if any(result.broken for result in results):
+        return BROKEN
+    return DIFFERENT if strays or any(result.differences for result in results) else VERIFIED
+
+
+def _summary(results: Sequence[PortfolioReplay], strays: Sequence[Difference], seconds: float) -> dict[str, object]:
+    """What a replay found, as it is printed in JSON."""
+    differences = [*(_broken(result) for result in results if result.broken is not None)]
+    found = [*strays, *(difference for result in results for difference in result.differences)]
+    differences += [_as_object(difference) for difference in found]
+    events = sum(result.events for result in results)
+    return {
+        "portfolios": len(results),
+        "events": events,
+        "trades": sum(result.trades for result in results),
+        "seconds": round(seconds, 3),
+        "events_per_second": round(events / seconds) if seconds else 0,
+        "verified": not differences,
+        "state_hash": _overall_hash(results),
+        "differences": differences,
+    }
+
+
+def _print(results: Sequence[PortfolioReplay], strays: Sequence[Difference], seconds: float, *, as_json: bool) -> None:
+    summary = _summary(results, strays, seconds)
+    if as_json:
+        click.echo(json.dumps(summary, ensure_ascii=False, indent=2))
+        return
+    for result in results:
+        click.echo(f"{result.name or result.portfolio_id}: {result.events} events, {result.trades} trades")
+    _print_verdict(summary)
+
+
+def _print_verdict(summary: Mapping[str, object]) -> None:
+    """A line for each difference, and one that says whether all is proven."""
+    differences = summary["differences"]
+    assert isinstance(differences, list)
+    for difference in differences:
+        click.echo(
+            f"DIFFERENCE {difference['what']}: stored {difference['stored']}, replayed {difference['replayed']}"
+            f" (first event concerned: {difference['first_event']})"
+        )
+    click.echo(
+        f"{'VERIFIED' if summary['verified'] else 'NOT VERIFIED'}: {summary['events']} events"
+        f" in {summary['seconds']:.2f} s, state hash {summary['state_hash'] or 'none'}"
+    )
+
+
+def _overall_hash(results: Sequence[PortfolioReplay]) -> str:
+    """The one portfolio's hash, or the hash over all, or nothing when a log could not be read."""
+    if any(result.broken for result in results):
+        return ""
+    if len(results) == 1:
+        return results[0].state_hash
+    return state_hash(f"{result.portfolio_id} {result.state_hash}" for result in results)
+
+
+def _broken(result: PortfolioReplay) -> dict[str, object]:
+    assert result.broken is not None
+    return {
+        "portfolio_id": str(result.portfolio_id),
+        "what": f"events[position {result.broken.position}]",
+        "stored": result.broken.reason,
+        "replayed": "an unbroken chain",
+        "first_event": result.broken.position,
+    }
+
+
+def _as_object(difference: Difference) -> dict[str, object]:
+    return {
+        "portfolio_id": str(difference.portfolio_id),
+        "what": difference.what,
+        "stored": difference.stored,
+        "replayed": difference.replayed,
+        "first_event": difference.first_event,
+    }
+
+
+def _replay_past(settings: Settings, past: PointInTime, *, portfolio: str | None, as_json: bool) -> int:
+    """Replay up to a point in time, print what the portfolios were worth then, and return the exit code.
+
+    Verifies the chain and the identities. Stored views are current, so they are not compared. Raises BadSettings.
+    """
+    started = time.monotonic()
+    with open_ledger(settings) as engine:
+        chosen = chosen_portfolios(engine, portfolio)
+        with progress_bar("replaying", count_events(engine, chosen), shown=not as_json) as advance:
+            found = [replay_at(engine, portfolio_id, past, advance) for portfolio_id in chosen]
+    results = [one.replay for one in found]
+    summary = _summary(results, [], time.monotonic() - started)
+    if as_json:
+        times = {"as_of": _text(past.as_of), "known_at": _text(past.known_at)}
+        click.echo(json.dumps({**times, **summary, "state": [_state(one) for one in found]}, indent=2))
+    else:
+        for one in found:
+            _print_state(one)
+        _print_verdict(summary)
+    return _exit_code(results, [])
+
+
+def _state(one: ReplayAt) -> dict[str, object]:
+    """The portfolio in the words of `GET /portfolio/`."""
+    state: dict[str, object] = {"portfolio_id": str(one.replay.portfolio_id), "position": one.position}
+    if one.worth is None:
+        return state
+    worth = {field.name: _text(getattr(one.worth, field.name)) for field in fields(Worth) if field.name != "positions"}
+    positions = [
+        {field.name: _text(getattr(held, field.name)) for field in fields(Valuation)} for held in one.worth.positions
+    ]
+    return {**state, "name": one.replay.name, **worth, "positions": positions}
+
+
+def _print_state(one: ReplayAt) -> None:
+    if one.worth is None:
+        click.echo(f"{one.replay.portfolio_id}: not open yet")
+        return
+    worth = one.worth
+    click.echo(f"{one.replay.name}: {one.position} events known, {one.replay.trades} trades")
+    click.echo(f"  cash {decimal_text(worth.cash)} {worth.base_currency}, realised {decimal_text(worth.realized_pnl)}")
+    for held in worth.positions:
+        click.echo(
+            f"  {held.product_id}: {decimal_text(held.quantity)} at a cost of {_or_unknown(held.cost_basis)},"
+            f" worth {_or_unknown(held.current_value, ' (no price)')}"
+        )
+
+
+def _text(value: object) -> str | None:
+    if isinstance(value, Decimal):
+        return decimal_text(value)
+    if isinstance(value, datetime):
+        return time_text(value)
+    return None if value is None else str(value)
+
+
+def _or_unknown(value: Decimal | None, why: str = "") -> str:
+    return f"unknown{why}" if value is None else decimal_text(value)

@@ -1,0 +1,71 @@
+"""Stored portfolios by name, for commands that open the ledger, do their work and end."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from uuid import UUID
+
+from sqlalchemy import Engine
+
+from api.runtime.settings import BadSettings, Settings, usable_folder
+from ledger.errors import DaybookError
+from ledger.log.point_in_time import PointInTime
+from ledger.postgres.book import PostgresBook, StoredReading
+from ledger.postgres.database import open_database
+from ledger.projections import OF_VALUE
+from ledger.projections.portfolio import PortfolioView, portfolio_id_of
+from ledger.replay.history import History
+from ledger.replay.verify import all_portfolios, rebuild_outdated
+from ledger.values import system_clock
+
+
+class ViewsBehind(DaybookError):
+    """The stored views of a portfolio end before its log does, so none of its figures can be trusted."""
+
+
+@contextmanager
+def open_ledger(settings: Settings) -> Iterator[Engine]:
+    """The database of the settings, migrated. Raises BadSettings for a data folder that cannot be used."""
+    usable_folder(settings.data_dir)
+    with open_database(settings.data_dir, settings.database) as engine:
+        yield engine
+
+
+def chosen_portfolios(engine: Engine, name: str | None) -> list[UUID]:
+    """The portfolios with this name or id, all of them without one. Raises BadSettings for a name that none has."""
+    known = all_portfolios(engine)
+    chosen = known if name is None else named_portfolios(known, name)
+    if name is not None and not chosen:
+        raise BadSettings(f"there is no portfolio called {name!r}: daybook replay lists them")
+    return chosen
+
+
+def named_portfolios(known: Sequence[UUID], name: str) -> list[UUID]:
+    """Those of `known` with this name or id."""
+    wanted = {portfolio_id_of(name)}
+    with suppress(ValueError):
+        wanted.add(UUID(name))
+    return [one for one in known if one in wanted]
+
+
+@contextmanager
+def stored_portfolio(settings: Settings, name: str, past: PointInTime) -> Iterator[StoredReading]:
+    """The value rows of the portfolio with this name or id, up to the end of its log or at a point in time.
+
+    Views of another version of Daybook are rebuilt first. Raises BadSettings when there is (or then was) no such
+    portfolio, ViewsBehind when its views stopped.
+    """
+    with open_ledger(settings) as engine:
+        portfolio_id = chosen_portfolios(engine, name)[0]
+        rebuild_outdated(engine)
+        found = (
+            History(engine).reading(portfolio_id, past, OF_VALUE)
+            if past
+            else PostgresBook(engine, system_clock).reading(portfolio_id)
+        )
+        with found as reading:
+            if next(reading.rows.where(PortfolioView), None) is None:
+                raise BadSettings(f"there was no portfolio called {name!r} yet at that time")
+            if reading.stopped is not None:
+                why = f"stopped before position {reading.stopped.position} ({reading.stopped.reason})"
+                raise ViewsBehind(f"the views of {name!r} {why}: see daybook replay --verify")
+            yield reading
