@@ -101,9 +101,6 @@ def checkpoint(file: Path) -> None:
     click.echo(f"{file}: {len(made.portfolios)} portfolios at {time_text(made.made_at)}, {signed}")
 
 
-VERIFIED, DIFFERENT, BROKEN = 0, 3, 4
-
-
 @dataclass(frozen=True, slots=True)
 class Scope:
     """What is replayed: one portfolio or all, compared with a signed checkpoint where there is one."""

@@ -191,7 +191,10 @@ def command_tree() -> dict[str, Any]:
 def _commands(name: str, command: click.Command) -> Iterator[tuple[str, Any]]:
     yield name, [_parameter(one) for one in command.params]
     if isinstance(command, click.Group):
-        for inner, one in sorted(command.commands.items()):
+        context = click.Context(command)
+        for inner in command.list_commands(context):
+            _, one, _ = command.resolve_command(context, [inner])
+            assert one is not None
             yield from _commands(f"{name} {inner}", one)
 
 
