@@ -1,4 +1,4 @@
-"""What the README says is true: its commands exist, its examples run, its tables are those of the program."""
+"""The README and the other documents are true: commands exist, examples run, tables match the program."""
 
 import re
 import shlex
@@ -20,7 +20,9 @@ from tests.support.generated import check_generated
 from tests.support.market_files import write_market
 
 ROOT = Path(__file__).resolve().parents[2]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+README, FIRST_TRADE, OPERATE = (
+    (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "docs/first-trade.md", "docs/operate.md")
+)
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")] + sorted(
     (ROOT / "docs").rglob("*.md")
 )
@@ -40,7 +42,7 @@ def table(first: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
 
 
-def test_the_table_of_settings_is_that_of_the_program() -> None:
+def test_readme_lists_every_setting_with_its_default() -> None:
     """Every setting is in the table, with its default where that is a value, and no other."""
     documented = {row[0].strip("`"): row[1] for row in table("setting")}
 
@@ -50,7 +52,7 @@ def test_the_table_of_settings_is_that_of_the_program() -> None:
             assert f"`{field.default}`" in documented[PREFIX + name.upper()]
 
 
-def test_every_documented_feed_opens(tmp_path: Path) -> None:
+def test_open_feed_accepts_every_documented_form(tmp_path: Path) -> None:
     """Each form of DAYBOOK_FEED in the table is understood."""
     market = write_market(tmp_path, candles=100)
     for row in table("feed"):
@@ -60,13 +62,13 @@ def test_every_documented_feed_opens(tmp_path: Path) -> None:
         open_feed("planted", clock=system_clock, elapsed=lambda: 0.0)
 
 
-def test_the_exit_codes_are_those_of_replay() -> None:
+def test_readme_lists_every_exit_code_of_replay() -> None:
     """The table of exit codes names each that replay gives."""
     assert [int(row[0]) for row in table("exit code")] == sorted({VERIFIED, 1, 2, DIFFERENT, BROKEN})
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_command_in_the_documents_exists(page: Path) -> None:
+def test_documents_name_only_commands_that_exist(page: Path) -> None:
     """Each `daybook …` and `make …` in a document is a command with these options, or a target."""
     text = page.read_text(encoding="utf-8")
     for name, below, options in re.findall(r"`(?:\.venv/bin/)?daybook ([a-z]+)(?: ([a-z]+))?((?: [^`]*)?)`", text):
@@ -84,7 +86,7 @@ def test_every_command_in_the_documents_exists(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_link_and_path_in_the_documents_leads_somewhere(page: Path) -> None:
+def test_documents_link_only_to_files_that_exist(page: Path) -> None:
     """Each link to a file of the project, and each path in backquotes that looks like one, is there."""
     text = page.read_text(encoding="utf-8")
     for target in re.findall(r"\]\((?!https?:)([^)#]+)", text):
@@ -94,9 +96,9 @@ def test_every_link_and_path_in_the_documents_leads_somewhere(page: Path) -> Non
         assert (ROOT / path).exists(), f"{page.name}: {path}"
 
 
-def test_the_trade_by_hand_works_as_it_is_written(daybook: Daybook) -> None:
-    """The curl command of the README buys; sent again it gives the first answer and trades nothing."""
-    (example,) = re.findall(r"```sh\n(curl .*?)```", README, re.DOTALL)
+def test_first_trade_example_buys_once(daybook: Daybook) -> None:
+    """The curl command of docs/first-trade.md buys; sent again it gives the first answer and trades nothing."""
+    (example, *_) = re.findall(r"```sh\n(curl .*?)```", FIRST_TRADE, re.DOTALL)
     words = shlex.split(example.replace("$DAYBOOK_OWNER_TOKEN", TOKEN))
     options = dict(pairwise(words))
     headers = dict(line.split(": ", 1) for word, line in pairwise(words) if word == "-H")
@@ -113,7 +115,7 @@ def test_the_trade_by_hand_works_as_it_is_written(daybook: Daybook) -> None:
 
 
 @pytest.mark.generated
-def test_the_example_of_lots_is_what_the_program_prints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lots_example_prints_the_documented_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The command in docs/lots.md, run on the trades above it, prints the lines below it."""
     page = ROOT / "docs" / "lots.md"
     (trades,), (command,), (documented,) = (
@@ -130,9 +132,9 @@ def test_the_example_of_lots_is_what_the_program_prints(tmp_path: Path, monkeypa
     check_generated(page, documented, shown)
 
 
-def test_the_paths_in_the_readme_answer(daybook: Daybook) -> None:
-    """Every path of the interface that the README names is there."""
-    paths = set(re.findall(r"`(/(?:health|api)/[\w./-]+)`", README))
+def test_documented_paths_answer(daybook: Daybook) -> None:
+    """Every path of the interface that the pages on the first trade and on operation name is there."""
+    paths = set(re.findall(r"`(/(?:health|api)/[\w./-]+)`", FIRST_TRADE + OPERATE))
 
     assert len(paths) >= 3
     assert [path for path in paths if daybook.get(path).status_code != 200] == []
