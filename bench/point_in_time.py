@@ -19,8 +19,8 @@ from ledger.postgres.book import PostgresBook
 from ledger.postgres.database import connected
 from ledger.postgres.embedded import embedded_postgres
 from ledger.postgres.log import PostgresLog
-from ledger.projections import OF_VALUE
-from ledger.projections.valuation import worth_of
+from ledger.projections import VALUE_PROJECTIONS
+from ledger.projections.valuation import value_portfolio
 from ledger.replay.history import History
 from ledger.replay.verify import rebuild_portfolio
 from ledger.values import system_clock
@@ -58,8 +58,8 @@ def measure_point_in_time(engine: Engine, events: int) -> list[Figure]:
 
 def _asked(name: str, past: History, portfolio_id: UUID, point: PointInTime) -> Figure:
     started = time.perf_counter()
-    with past.reading(portfolio_id, point, OF_VALUE) as reading:
-        worth_of(reading.rows)
+    with past.reading(portfolio_id, point, VALUE_PROJECTIONS) as reading:
+        value_portfolio(reading.rows)
     return Figure(f"question: {name}", (time.perf_counter() - started) * 1000, "ms")
 
 

@@ -72,14 +72,14 @@ class PagedRows(Rows, Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Gone:
+class Deleted:
     """Says that the row of `kind` with `key` is no more."""
 
     kind: type[Row]
     key: Key
 
 
-Change = Row | Gone
+Change = Row | Deleted
 
 
 class Projection(Protocol):
@@ -156,7 +156,7 @@ class MemoryRows:
     def apply(self, changes: Iterable[Change]) -> None:
         """The rows as they are after these changes."""
         for change in changes:
-            if isinstance(change, Gone):
+            if isinstance(change, Deleted):
                 self._drop(change.kind, change.key, from_table=True)
                 continue
             kind, key = type(change), key_of(change)
@@ -249,7 +249,7 @@ class Overlay:
 
     def apply(self, changes: Iterable[Change]) -> None:
         for change in changes:
-            kind, key = (change.kind, change.key) if isinstance(change, Gone) else (type(change), key_of(change))
+            kind, key = (change.kind, change.key) if isinstance(change, Deleted) else (type(change), key_of(change))
             self._changed.setdefault(kind, {})[key] = change
 
     def changes(self) -> list[Change]:

@@ -30,7 +30,7 @@ from ledger.log.event_log import NoSuchPortfolio
 from ledger.log.hash_chain import BrokenLog, Head
 from ledger.log.point_in_time import PointInTime
 from ledger.postgres.database import shown_url
-from ledger.projections.valuation import Valuation, Worth
+from ledger.projections.valuation import PortfolioValuation, PositionValuation
 from ledger.replay.differences import Difference, PortfolioReplay
 from ledger.replay.history import ReplayAt, replay_at
 from ledger.replay.parallel import verify_many
@@ -252,9 +252,14 @@ def _state(one: ReplayAt) -> dict[str, object]:
     state: dict[str, object] = {"portfolio_id": str(one.replay.portfolio_id), "position": one.position}
     if one.worth is None:
         return state
-    worth = {field.name: _text(getattr(one.worth, field.name)) for field in fields(Worth) if field.name != "positions"}
+    worth = {
+        field.name: _text(getattr(one.worth, field.name))
+        for field in fields(PortfolioValuation)
+        if field.name != "positions"
+    }
     positions = [
-        {field.name: _text(getattr(held, field.name)) for field in fields(Valuation)} for held in one.worth.positions
+        {field.name: _text(getattr(held, field.name)) for field in fields(PositionValuation)}
+        for held in one.worth.positions
     ]
     return {**state, "name": one.replay.name, **worth, "positions": positions}
 

@@ -11,7 +11,7 @@ from ledger.errors import DaybookError
 from ledger.log.point_in_time import PointInTime
 from ledger.postgres.book import PostgresBook, StoredReading
 from ledger.postgres.database import open_database
-from ledger.projections import OF_VALUE
+from ledger.projections import VALUE_PROJECTIONS
 from ledger.projections.portfolio import PortfolioView, portfolio_id_of
 from ledger.replay.history import History
 from ledger.replay.verify import all_portfolios, rebuild_outdated
@@ -58,7 +58,7 @@ def stored_portfolio(settings: Settings, name: str, past: PointInTime) -> Iterat
         portfolio_id = chosen_portfolios(engine, name)[0]
         rebuild_outdated(engine)
         found = (
-            History(engine).reading(portfolio_id, past, OF_VALUE)
+            History(engine).reading(portfolio_id, past, VALUE_PROJECTIONS)
             if past
             else PostgresBook(engine, system_clock).reading(portfolio_id)
         )

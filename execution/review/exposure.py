@@ -11,7 +11,7 @@ from uuid import UUID
 from execution.review.state import DecisionState
 from ledger.booking.lots import Leg, Match, Split
 from ledger.projections.orders import OrderView
-from ledger.projections.valuation import Valuation, Worth, price_before, worth_of
+from ledger.projections.valuation import PortfolioValuation, PositionValuation, price_before, value_portfolio
 from ledger.rows import Rows
 from ledger.values import ZERO, Instrument, round18
 
@@ -41,7 +41,7 @@ class Standing:
     """
 
     today: datetime
-    worth: Worth
+    worth: PortfolioValuation
     gain_today: Decimal
     legs: tuple[Leg, ...]
     matches: tuple[Match, ...]
@@ -73,7 +73,7 @@ class Standing:
 def standing_of(state: DecisionState) -> Standing:
     """How the portfolio stands at the state's time."""
     today = state.now.replace(hour=0, minute=0, second=0, microsecond=0)
-    worth, legs, matches = worth_of(state.rows), list[Leg](), list[Match]()
+    worth, legs, matches = value_portfolio(state.rows), list[Leg](), list[Match]()
     gain = ZERO
     for position in worth.positions:
         asset, start = position.product_id.removesuffix(f"-{worth.base_currency}"), today - LOOKS_BACK
@@ -89,7 +89,7 @@ def standing_of(state: DecisionState) -> Standing:
     return Standing(today, worth, gain, tuple(legs), tuple(matches), tuple(_closings(matches)))
 
 
-def gained_since(rows: Rows, start: datetime, worth: Worth) -> Decimal:
+def gained_since(rows: Rows, start: datetime, worth: PortfolioValuation) -> Decimal:
     """What closing positions has gained since `start`, whatever is open now; lots of unknown cost are left out."""
     assets = [one.product_id.removesuffix(f"-{worth.base_currency}") for one in worth.positions]
     return sum((match.realized_pnl for asset in assets for match in rows.since(Match, asset, start)), ZERO)
@@ -108,11 +108,11 @@ def _still_to_spend(order: OrderView, state: DecisionState) -> Decimal:
     return max(size - order.filled_value, ZERO)
 
 
-def _value(position: Valuation) -> Decimal:
+def _value(position: PositionValuation) -> Decimal:
     return position.current_value if position.current_value is not None else position.cost_basis or ZERO
 
 
-def _gain(rows: Rows, asset: str, position: Valuation, today: datetime, closed: Iterable[Match]) -> Decimal:
+def _gain(rows: Rows, asset: str, position: PositionValuation, today: datetime, closed: Iterable[Match]) -> Decimal:
     """What the position gained today: by marks, or where they cannot tell (none, a split) by what was closed.
 
     What came in or went out otherwise than by a trade gains nothing by itself.

@@ -66,7 +66,7 @@ def event_hash(previous: bytes, envelope: Envelope) -> bytes:
     return hashlib.sha256(previous + body).digest()
 
 
-def checked(portfolio_id: UUID, envelopes: Iterable[Envelope], start: Head | None = None) -> Iterator[Envelope]:
+def verified(portfolio_id: UUID, envelopes: Iterable[Envelope], start: Head | None = None) -> Iterator[Envelope]:
     """The same envelopes, each proven to follow the one before it without a gap. Raises BrokenLog at the first that does not."""
     position, previous = (start.position, start.hash) if start else (0, genesis_hash(portfolio_id))
     for envelope in envelopes:

@@ -19,7 +19,7 @@ from ledger.postgres.log import Raw, read_event
 from ledger.postgres.sessions import at_leisure
 from ledger.projections import PROJECTIONS
 from ledger.projections.book import Stopped
-from ledger.rows import Change, Gone, Key, MemoryRows, Projection, R, Row, field_names, key_of
+from ledger.rows import Change, Deleted, Key, MemoryRows, Projection, R, Row, field_names, key_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,14 +137,14 @@ def _step_statement(kinds: tuple[type[Row], ...]) -> str:
 def write_changes(connection: Raw, portfolio_id: UUID, generation: int, changes: Sequence[Change]) -> None:
     """The tables hold what `changes` say: of several changes to one row the last."""
     ordered = sorted(_last_changes(changes).items(), key=lambda item: item[0][0])
-    for _, group in groupby(ordered, key=lambda item: (item[0][0], isinstance(item[1], Gone))):
+    for _, group in groupby(ordered, key=lambda item: (item[0][0], isinstance(item[1], Deleted))):
         _write_kind(connection, portfolio_id, generation, [change for _, change in group])
 
 
 def _last_changes(changes: Sequence[Change]) -> dict[tuple[str, Key], Change]:
     last: dict[tuple[str, Key], Change] = {}
     for change in changes:
-        kind, key = (change.kind, change.key) if isinstance(change, Gone) else (type(change), key_of(change))
+        kind, key = (change.kind, change.key) if isinstance(change, Deleted) else (type(change), key_of(change))
         last[(kind.table, key)] = change
     return last
 
@@ -152,8 +152,8 @@ def _last_changes(changes: Sequence[Change]) -> dict[tuple[str, Key], Change]:
 def _write_kind(connection: Raw, portfolio_id: UUID, generation: int, changes: Sequence[Change]) -> None:
     first = changes[0]
     with connection.cursor() as cursor:
-        if isinstance(first, Gone):
-            keys = [change.key for change in changes if isinstance(change, Gone)]
+        if isinstance(first, Deleted):
+            keys = [change.key for change in changes if isinstance(change, Deleted)]
             where = " and ".join(f"{name} = %s" for name in first.kind.key)
             statement = f"delete from {first.kind.table} where portfolio_id = %s and generation = %s and {where}"
             cursor.executemany(statement, [(portfolio_id, generation, *key) for key in keys])
@@ -263,7 +263,7 @@ class StoredRows:
     def apply(self, changes: Iterable[Change]) -> None:
         """Keeps what these changes leave live and, until they are written, all of them: the tables lag behind."""
         for change in changes:
-            if isinstance(change, Gone):
+            if isinstance(change, Deleted):
                 self._unwritten.setdefault(change.kind, {})[change.key] = None
             else:
                 self._absent.discard((type(change), key_of(change)))

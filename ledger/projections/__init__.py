@@ -36,7 +36,7 @@ PROJECTIONS: Final[tuple[Projection, ...]] = (
 )
 """Every fold of the system, in the order they are run."""
 
-OF_VALUE: Final[tuple[Projection, ...]] = (
+VALUE_PROJECTIONS: Final[tuple[Projection, ...]] = (
     PortfolioProjection(),
     ReversalsProjection(),
     HoldingsProjection(),

@@ -22,7 +22,7 @@ from ledger.events import (
 from ledger.events.bots import BotMode
 from ledger.log.envelope import Envelope
 from ledger.projections.signals import SignalView
-from ledger.rows import Change, Gone, Row, Rows, replaced
+from ledger.rows import Change, Deleted, Row, Rows, replaced
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +195,6 @@ class BotKindsProjection:
                 return [EnabledBotKind(enabled.kind, *code, envelope.occurred_at)]
             case BotKindDisabled() as disabled:
                 known = rows.get(EnabledBotKind, disabled.kind)
-                return [] if known is None else [Gone(EnabledBotKind, (disabled.kind,))]
+                return [] if known is None else [Deleted(EnabledBotKind, (disabled.kind,))]
             case _:
                 return []

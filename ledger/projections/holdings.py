@@ -17,7 +17,7 @@ from ledger.events import Event, SplitRecorded, TradeExecuted, TradeReversed
 from ledger.log.envelope import Envelope
 from ledger.projections.portfolio import Balance, PortfolioView, cash_changes, portfolio_of
 from ledger.projections.reversals import newly_reversed
-from ledger.rows import Change, Gone, MemoryRows, Overlay, Row, Rows, key_of, replaced
+from ledger.rows import Change, Deleted, MemoryRows, Overlay, Row, Rows, key_of, replaced
 from ledger.values import ZERO
 
 
@@ -189,7 +189,7 @@ def _moved(rows: Rows, leg: Leg) -> Change:
     """The balance of the leg's account after it; one that says nothing is gone."""
     before = rows.get(Balance, leg.asset, leg.account) or Balance(leg.asset, leg.account, ZERO, ZERO, ZERO, ZERO)
     after = replaced(before, quantity=before.quantity + leg.quantity)
-    return after if after.quantity else Gone(Balance, key_of(after))
+    return after if after.quantity else Deleted(Balance, key_of(after))
 
 
 def _changes(booking: Booking) -> Iterator[Change]:
@@ -297,7 +297,7 @@ def _fold_again(
         fresh.apply(_fold_item(fresh, portfolio, item))
     before = {(type(row), key_of(row)): row for row in replaced_rows}
     after = {(kind, key_of(row)): row for kind in HoldingsProjection.rows for row in fresh.history(kind, asset)}
-    gone = [Gone(kind, key) for kind, key in before.keys() - after.keys()]
+    gone = [Deleted(kind, key) for kind, key in before.keys() - after.keys()]
     return gone + [row for name, row in after.items() if before.get(name) != row]
 
 

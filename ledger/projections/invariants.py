@@ -13,7 +13,7 @@ Identity = tuple[str, Decimal, Decimal]
 """Its name and its two sides."""
 
 
-def broken_identities(rows: Rows) -> Iterator[tuple[str, str, str]]:
+def broken_invariants(rows: Rows) -> Iterator[tuple[str, str, str]]:
     """Each identity that does not hold, as (name, left side, right side); none when the books balance.
 
     Open lots less unmatched disposals are the position, and so is the sum of all that moved, in the portfolio and in
@@ -28,7 +28,7 @@ def broken_identities(rows: Rows) -> Iterator[tuple[str, str, str]]:
         for name, left, right in _of_holding(rows, holding):
             if left != right:
                 yield f"{name} of {holding.asset}", decimal_text(left), decimal_text(right)
-    left = came_in(rows, portfolio.base_currency) + sum(
+    left = net_inflow(rows, portfolio.base_currency) + sum(
         (one.realized_pnl + one.unmatched_proceeds + one.unknown_cost_proceeds for one in holdings), ZERO
     )
     right = cash_of(rows, portfolio.base_currency) + sum((one.cost_basis for one in holdings), ZERO)
@@ -40,7 +40,7 @@ def broken_identities(rows: Rows) -> Iterator[tuple[str, str, str]]:
         )
 
 
-def came_in(rows: Rows, currency: str) -> Decimal:
+def net_inflow(rows: Rows, currency: str) -> Decimal:
     """Cash and, at their cost, other assets from outside, less what went out again; plus income, less expenses."""
     cash = sum((one.deposited + one.income - one.expenses for one in rows.where(Balance, currency)), ZERO)
     return cash + sum((one.contributed + one.income - one.expenses for one in rows.where(Holding)), ZERO)

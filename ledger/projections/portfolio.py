@@ -10,7 +10,7 @@ from uuid import UUID
 from ledger.booking.legs import AssetMove
 from ledger.events import AccountOpened, Event, PortfolioClosed, PortfolioOpened
 from ledger.log.envelope import Envelope
-from ledger.rows import Change, Gone, Row, Rows, key_of, replaced
+from ledger.rows import Change, Deleted, Row, Rows, key_of, replaced
 from ledger.values import ZERO, derived_id
 
 
@@ -116,7 +116,7 @@ def cash_changes(rows: Rows, moves: Sequence[AssetMove], *, undone: bool = False
 
 def _kept(balance: Balance) -> Change:
     says_something = balance.quantity or balance.deposited or balance.income or balance.expenses
-    return balance if says_something else Gone(Balance, key_of(balance))
+    return balance if says_something else Deleted(Balance, key_of(balance))
 
 
 def cash_of(rows: Rows, currency: str) -> Decimal:

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from ledger.events import Event, TargetRemoved, TargetSet
 from ledger.log.envelope import Envelope
-from ledger.rows import Change, Gone, Row, Rows
+from ledger.rows import Change, Deleted, Row, Rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class TargetsProjection:
                 name, asset = target_name(event), None if event.asset is None else str(event.asset)
                 return [Target(name, event.kind, asset, event.period, event.value, envelope.occurred_at)]
             case TargetRemoved() as event:
-                return [Gone(Target, (target_name(event),))]
+                return [Deleted(Target, (target_name(event),))]
             case _:
                 return []
 

@@ -92,7 +92,7 @@ def price_before(rows: Rows, instrument: str, day: datetime) -> Decimal | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Valuation:
+class PositionValuation:
     """One position in base currency. `price` and what follows from it are None while no mark is known.
 
     `average_cost` is cost per open unit, rounded down at 18 places, None when no lot is open; `unrealized_pnl_pct` in
@@ -119,7 +119,7 @@ class Valuation:
 
 
 @dataclass(frozen=True, slots=True)
-class Worth:
+class PortfolioValuation:
     """A whole portfolio. `total_value` and `unrealized_pnl` are None while a held position has no price (or no cost).
 
     `income` and `expenses` are what came in as income and went for fees outside trades.
@@ -127,7 +127,7 @@ class Worth:
 
     base_currency: str
     cash: Decimal
-    positions: tuple[Valuation, ...]
+    positions: tuple[PositionValuation, ...]
     realized_pnl: Decimal
     unrealized_pnl: Decimal | None
     total_value: Decimal | None
@@ -136,7 +136,7 @@ class Worth:
     expenses: Decimal
 
 
-def worth_of(rows: Rows) -> Worth:
+def value_portfolio(rows: Rows) -> PortfolioValuation:
     """The portfolio valued at the marks in its own rows."""
     base_currency = base_currency_of(rows)
     holdings = list(rows.where(Holding))
@@ -145,7 +145,7 @@ def worth_of(rows: Rows) -> Worth:
     sources: list[Holding | Balance] = [*holdings, *rows.where(Balance, base_currency)]
     values = [one.current_value for one in positions]
     gains = [one.unrealized_pnl for one in positions]
-    return Worth(
+    return PortfolioValuation(
         base_currency=base_currency,
         cash=cash,
         positions=positions,
@@ -158,7 +158,7 @@ def worth_of(rows: Rows) -> Worth:
     )
 
 
-def value_holding(rows: Rows, holding: Holding, base_currency: str) -> Valuation:
+def value_holding(rows: Rows, holding: Holding, base_currency: str) -> PositionValuation:
     """One holding at its last mark."""
     product_id = f"{holding.asset}-{base_currency}"
     mark = rows.get(Mark, product_id)
@@ -167,7 +167,7 @@ def value_holding(rows: Rows, holding: Holding, base_currency: str) -> Valuation
     value = _value(open_quantity, price)
     cost = None if holding.unknown_cost_quantity else holding.cost_basis
     gain = None if value is None or cost is None else value - cost
-    return Valuation(
+    return PositionValuation(
         product_id=product_id,
         quantity=holding.quantity,
         cost_basis=cost,

@@ -10,7 +10,7 @@ from ledger.log.hash_chain import BrokenLog
 from ledger.postgres.log import Raw, read_event, read_stream
 from ledger.postgres.views import newer_generations, read_checkpoint, row_kinds, versions_text
 from ledger.projections.book import Stopped, attempt_fold, changes_of
-from ledger.rows import Gone, Key, MemoryRows, Row, field_names, key_of, row_text
+from ledger.rows import Deleted, Key, MemoryRows, Row, field_names, key_of, row_text
 from ledger.values import decimal_text
 
 
@@ -96,7 +96,7 @@ def first_events(
             break
         changes = changes_of(rows, envelope)
         for change in changes:
-            name = (change.kind, change.key) if isinstance(change, Gone) else (type(change), key_of(change))
+            name = (change.kind, change.key) if isinstance(change, Deleted) else (type(change), key_of(change))
             if name in wanted:
                 first.setdefault(name, envelope.position)
         rows.apply(changes)

@@ -16,7 +16,7 @@ from uuid import UUID
 from sqlalchemy import Engine
 
 from ledger.log.envelope import Envelope
-from ledger.log.hash_chain import BrokenLog, Head, checked, genesis_hash
+from ledger.log.hash_chain import BrokenLog, Head, genesis_hash, verified
 from ledger.log.point_in_time import AsOfFilter, PointInTime
 from ledger.postgres.book import StoredReading
 from ledger.postgres.log import (
@@ -30,12 +30,12 @@ from ledger.postgres.log import (
 from ledger.postgres.point_in_time import count_more, read_between
 from ledger.postgres.sessions import snapshot
 from ledger.postgres.views import StoredRows, read_checkpoint, row_kinds, versions_text
-from ledger.projections import OF_VALUE, PROJECTIONS
+from ledger.projections import PROJECTIONS, VALUE_PROJECTIONS
 from ledger.projections.book import Stopped, attempt_fold
-from ledger.projections.invariants import broken_identities
+from ledger.projections.invariants import broken_invariants
 from ledger.projections.portfolio import PortfolioView
 from ledger.projections.trades import TradeView
-from ledger.projections.valuation import Worth, worth_of
+from ledger.projections.valuation import PortfolioValuation, value_portfolio
 from ledger.replay.differences import Difference, PortfolioReplay
 from ledger.replay.fast.history import KNOWN_TYPES, ColumnCut, cut_by_columns
 from ledger.replay.fast.rows import FoldedRows
@@ -127,7 +127,7 @@ class ReplayAt:
 
     replay: PortfolioReplay
     position: int
-    worth: Worth | None
+    worth: PortfolioValuation | None
 
 
 def replay_at(engine: Engine, portfolio_id: UUID, point: PointInTime, progress: Progress = lambda _: None) -> ReplayAt:
@@ -140,7 +140,7 @@ def replay_at(engine: Engine, portfolio_id: UUID, point: PointInTime, progress: 
         start = _started(own, portfolio_id, point.as_of, known, progress)
         rows, position, stopped = start.rows.within(partial(read_event, own, portfolio_id)), start.head.position, None
         try:
-            for envelope in checked(portfolio_id, read_stream(own, portfolio_id, position, known), start.head):
+            for envelope in verified(portfolio_id, read_stream(own, portfolio_id, position, known), start.head):
                 position = envelope.position
                 if stopped is None and start.as_of.counts(envelope):
                     changes, failure = attempt_fold(rows, envelope)
@@ -174,7 +174,7 @@ def _end(connection: Raw, portfolio_id: UUID) -> int:
 
 
 def _found(portfolio_id: UUID, rows: MemoryRows, position: int, stopped: Stopped | None) -> PortfolioReplay:
-    differences = [Difference(portfolio_id, *broken, None) for broken in broken_identities(rows)]
+    differences = [Difference(portfolio_id, *broken, None) for broken in broken_invariants(rows)]
     if stopped is not None:
         text = f"folding stops: {stopped.reason}"
         differences.append(Difference(portfolio_id, "replay", "", text, stopped.position))
@@ -184,8 +184,8 @@ def _found(portfolio_id: UUID, rows: MemoryRows, position: int, stopped: Stopped
     return PortfolioReplay(portfolio_id, name, position, trades, state_hash(texts), tuple(differences))
 
 
-def _worth(rows: MemoryRows) -> Worth | None:
-    return worth_of(rows) if next(rows.where(PortfolioView), None) else None
+def _worth(rows: MemoryRows) -> PortfolioValuation | None:
+    return value_portfolio(rows) if next(rows.where(PortfolioView), None) else None
 
 
 class _Key(NamedTuple):
@@ -207,7 +207,7 @@ class _Key(NamedTuple):
         if self.as_of == later.as_of:
             return True
         grows = self.as_of is not None and (later.as_of is None or self.as_of < later.as_of)
-        return grows and set(map(type, self.projections)) <= set(map(type, OF_VALUE))
+        return grows and set(map(type, self.projections)) <= set(map(type, VALUE_PROJECTIONS))
 
 
 class _Folded:

@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 
 from ledger.log.checkpoints import behind_checkpoint
 from ledger.log.envelope import Envelope
-from ledger.log.hash_chain import BrokenLog, Head, checked, genesis_hash
+from ledger.log.hash_chain import BrokenLog, Head, genesis_hash, verified
 from ledger.postgres.log import (
     Raw,
     head_in,
@@ -41,7 +41,7 @@ from ledger.postgres.views import (
     write_checkpoint,
 )
 from ledger.projections.book import Stopped, attempt_fold
-from ledger.projections.invariants import broken_identities
+from ledger.projections.invariants import broken_invariants
 from ledger.projections.portfolio import PortfolioView
 from ledger.projections.trades import TradeView
 from ledger.replay.differences import (
@@ -112,7 +112,7 @@ def _by_columns(connection: Raw, portfolio_id: UUID, columns: Compared) -> Portf
         *checkpoint_differences(connection, portfolio_id, events, None),
         *generation_differences(connection, portfolio_id),
     ]
-    if differences or columns.differing or replay.broken_identities:
+    if differences or columns.differing or replay.broken_invariants:
         return None
     return PortfolioReplay(portfolio_id, replay.name, events, replay.trades, columns.state_hash, ())
 
@@ -123,7 +123,7 @@ def _disagreement(columns: Compared, plain: PortfolioReplay) -> Iterator[Differe
         yield Difference(plain.portfolio_id, "column road: state hash", columns.state_hash, plain.state_hash, None)
     for table in columns.differing:
         yield Difference(plain.portfolio_id, f"column road: {table}", "other rows", "as stored", None)
-    for name, left, right in columns.replay.broken_identities:
+    for name, left, right in columns.replay.broken_invariants:
         yield Difference(plain.portfolio_id, f"column road: {name}", left, right, None)
 
 
@@ -139,7 +139,7 @@ def _by_plain_fold(connection: Raw, portfolio_id: UUID, progress: Progress) -> P
         *checkpoint_differences(connection, portfolio_id, counter.events, stopped),
         *generation_differences(connection, portfolio_id),
         *_row_differences(connection, portfolio_id, rows),
-        *(Difference(portfolio_id, *broken, None) for broken in broken_identities(rows)),
+        *(Difference(portfolio_id, *broken, None) for broken in broken_invariants(rows)),
     ]
     texts = (row_text(row) for row in all_rows(rows, row_kinds()))
     trades = sum(1 for _ in rows.history(TradeView))
@@ -294,7 +294,7 @@ def _fold_checked(
     """Folds the whole log into `rows`, proving the chain on the way; says where folding had to stop. Raises BrokenLog."""
     last, stopped = Head(0, genesis_hash(portfolio_id)), None
     recorded_at = None
-    for envelope in counter.count(checked(portfolio_id, read_stream(connection, portfolio_id))):
+    for envelope in counter.count(verified(portfolio_id, read_stream(connection, portfolio_id))):
         last, recorded_at = Head(envelope.position, envelope.hash), envelope.recorded_at
         if stopped is not None:
             continue

@@ -23,9 +23,9 @@ from ledger.log.event_log import Conflict
 from ledger.postgres.book import PostgresBook
 from ledger.postgres.views import StoredRows, ViewCheckpoint, row_kinds
 from ledger.projections.book import MemoryBook
-from ledger.projections.invariants import broken_identities
+from ledger.projections.invariants import broken_invariants
 from ledger.replay.verify import rebuild_portfolio, stray_differences, verify_portfolio
-from ledger.rows import Change, Gone, all_rows, key_of, row_text, state_hash
+from ledger.rows import Change, Deleted, all_rows, key_of, row_text, state_hash
 from tests.support.events import Step, SteppingClock, Story, steps
 
 StoryMaker = Callable[[], Story]
@@ -117,7 +117,7 @@ class BookMachine(RuleBasedStateMachine):
         assert report.differences == ()
         assert report.events == self.memory.log.head(self.portfolio_id).position
         assert report.state_hash == state_hash(row_text(row) for row in all_rows(rows, row_kinds()))
-        assert list(broken_identities(rows)) == []
+        assert list(broken_invariants(rows)) == []
         for book in self.stored:
             with book.reading(self.portfolio_id) as reading:
                 assert (reading.position, reading.stopped) == (report.events, None)
@@ -164,7 +164,7 @@ def test_a_book_that_may_sell_short_is_the_remembered_one(engine: Engine, lives:
 
 def forget_what_is_unwritten(self: StoredRows, changes: list[Change]) -> None:
     for change in changes:
-        if not isinstance(change, Gone):
+        if not isinstance(change, Deleted):
             self._absent.discard((type(change), key_of(change)))
         self._kept.apply([change])
 

@@ -111,7 +111,7 @@ class Trader:
             yield "not one verdict and one order"
         if len(self.venue.submitted) > 1 or len(self.room.of(TradeExecuted)) != 2 * len(self.venue.submitted):
             yield f"sent {len(self.venue.submitted)} times, {len(self.room.of(TradeExecuted))} trades"
-        yield from map(str, self.room.broken_identities())
+        yield from map(str, self.room.broken_invariants())
 
 
 @pytest.mark.parametrize("cut", CUTS)

@@ -102,7 +102,7 @@ class Story:
             *self._rejections,
             *self._of_signals(),
             *self._of_orders(),
-            *map(str, self.room.broken_identities()),
+            *map(str, self.room.broken_invariants()),
         ]
 
     def _of_signals(self) -> Iterator[str]:
@@ -298,7 +298,7 @@ class PaperStory:
         return phase
 
     def faults(self) -> Iterator[str]:
-        yield from map(str, self.room.broken_identities())
+        yield from map(str, self.room.broken_invariants())
         if len(self.room.envelopes(*VERDICTS)) != 1 or len(self.room.orders()) != 3:
             yield "not one verdict and three orders"
         per_candle: dict[object, Decimal] = {}

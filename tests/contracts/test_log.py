@@ -30,7 +30,7 @@ from ledger.events.fields import RuleChecked
 from ledger.log.encoding import encoded
 from ledger.log.envelope import BadEvent, Envelope, NewEvent, decode
 from ledger.log.event_log import Conflict, EventLog, MemoryLog, NoSuchPortfolio
-from ledger.log.hash_chain import checked
+from ledger.log.hash_chain import verified
 from ledger.postgres.database import WRITER, engine_for
 from ledger.postgres.log import PostgresLog, append_in, raw
 from ledger.values import Asset, derived_id
@@ -43,7 +43,7 @@ _examples = count(1)
 
 def stored(log: EventLog, portfolio_id: UUID) -> list[Envelope]:
     """The whole log of a portfolio, proven."""
-    return list(checked(portfolio_id, log.read(portfolio_id)))
+    return list(verified(portfolio_id, log.read(portfolio_id)))
 
 
 def opened(log: EventLog, story: Story) -> Story:

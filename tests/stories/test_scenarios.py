@@ -16,7 +16,7 @@ from ledger.events.fields import Fee
 from ledger.log.envelope import NewEvent
 from ledger.projections.book import MemoryBook
 from ledger.projections.holdings import Holding
-from ledger.projections.invariants import broken_identities
+from ledger.projections.invariants import broken_invariants
 from ledger.rows import Rows
 from ledger.values import Asset, Instrument, Side, decimal_text, derived_id
 
@@ -118,7 +118,7 @@ def compared(
 ) -> list[tuple[str, list[str], list[str]]]:
     with book.reading(PORTFOLIO) as reading:
         assert reading.stopped is None, reading.stopped
-        assert list(broken_identities(reading.rows)) == []
+        assert list(broken_invariants(reading.rows)) == []
         told = {
             "there": list(open_lots(reading.rows, names)),
             "booked": list(matches(reading.rows, names)),

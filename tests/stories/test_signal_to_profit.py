@@ -27,7 +27,7 @@ from ledger.events import (
 from ledger.log.envelope import NewEvent
 from ledger.projections.book import MemoryBook
 from ledger.projections.holdings import Holding
-from ledger.projections.invariants import broken_identities
+from ledger.projections.invariants import broken_invariants
 from ledger.projections.portfolio import Balance, cash_of
 from ledger.values import ZERO, Asset, Instrument, decimal_text, derived_id
 from signals.market import Candle
@@ -133,7 +133,7 @@ class World:
 
     def broken(self) -> list[tuple[str, str, str]]:
         with self.book.reading(PORTFOLIO) as reading:
-            return list(broken_identities(reading.rows))
+            return list(broken_invariants(reading.rows))
 
     def balance(self, account: str, asset: str) -> Decimal:
         with self.book.reading(PORTFOLIO) as reading:

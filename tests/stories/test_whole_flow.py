@@ -21,11 +21,11 @@ from ledger.events import (
     TradeExecuted,
 )
 from ledger.log.envelope import Envelope
-from ledger.log.hash_chain import checked
+from ledger.log.hash_chain import verified
 from ledger.projections import PROJECTIONS
 from ledger.projections.book import Book, MemoryBook
 from ledger.projections.holdings import Holding
-from ledger.projections.invariants import broken_identities
+from ledger.projections.invariants import broken_invariants
 from ledger.projections.orders import OrderView
 from ledger.rows import MemoryRows, Rows, all_rows, row_text, state_hash
 from ledger.values import ZERO, Instrument
@@ -128,8 +128,8 @@ def test_the_books_balance_and_follow_from_the_log(flow: Flow) -> None:
     """Identities hold, the chain is whole, and a replay of the log gives the same state to the last digit."""
     with flow.book.reading(flow.portfolio_id) as reading:
         assert reading.stopped is None
-        assert list(broken_identities(reading.rows)) == []
-        assert replayed(checked(flow.portfolio_id, flow.envelopes())) == hash_of(reading.rows)
+        assert list(broken_invariants(reading.rows)) == []
+        assert replayed(verified(flow.portfolio_id, flow.envelopes())) == hash_of(reading.rows)
 
 
 def test_a_replay_that_leaves_something_out_is_found(flow: Flow) -> None:

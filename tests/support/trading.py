@@ -45,7 +45,7 @@ from ledger.log.envelope import Envelope, NewEvent
 from ledger.log.event_log import EventLog
 from ledger.postgres.leadership import NotLeader
 from ledger.projections.book import Book, Reading
-from ledger.projections.invariants import broken_identities
+from ledger.projections.invariants import broken_invariants
 from ledger.projections.orders import OrderView
 from ledger.values import ZERO, Asset, Instrument, Side, derived_id
 
@@ -169,9 +169,9 @@ class Room:
     def state(self, reading: Reading) -> DecisionState:
         return DecisionState.of(reading, self.clock())
 
-    def broken_identities(self) -> list[tuple[str, str, str]]:
+    def broken_invariants(self) -> list[tuple[str, str, str]]:
         with self.reading() as reading:
-            return list(broken_identities(reading.rows))
+            return list(broken_invariants(reading.rows))
 
     def service(
         self,

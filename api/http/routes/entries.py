@@ -30,7 +30,7 @@ from ledger.log.envelope import NewEvent
 from ledger.log.point_in_time import PointInTime
 from ledger.postgres.book import StoredReading
 from ledger.postgres.log import read_story
-from ledger.projections import OF_VALUE
+from ledger.projections import VALUE_PROJECTIONS
 from ledger.projections.portfolio import AccountView, Balance, portfolio_of
 from ledger.projections.trades import TradeView
 from ledger.rows import Rows
@@ -80,7 +80,7 @@ class AccountController(Controller):
     ) -> list[AccountAnswer]:
         """Every account that was opened or holds anything, with what lies in it."""
         only_parameters(request, *PAST, "portfolio")
-        with reading_of(request, portfolio, past, OF_VALUE) as reading:
+        with reading_of(request, portfolio, past, VALUE_PROJECTIONS) as reading:
             views = {view.account: view for view in reading.rows.where(AccountView)}
             balances = list(reading.rows.where(Balance))
             names = sorted({*views, *(one.account for one in balances if one.quantity)})

@@ -10,7 +10,7 @@ from api.http.errors import Problem
 from api.http.lot_schemas import LotsAnswer, NamedLots
 from api.http.reading import PAST, AnyRequest, InPortfolio, only_parameters, reading_of
 from ledger.log.point_in_time import PointInTime
-from ledger.projections import OF_VALUE
+from ledger.projections import VALUE_PROJECTIONS
 from ledger.projections.holdings import Holding
 from ledger.projections.portfolio import base_currency_of
 from ledger.reports.lot_methods import Method
@@ -41,7 +41,7 @@ class LotController(Controller):
         """
         only_parameters(request, *PAST, "portfolio", "method", "holding_period", "product_id")
         view = View(_method(method), holding_period=_days(holding_period))
-        with reading_of(request, portfolio, past, OF_VALUE) as reading:
+        with reading_of(request, portfolio, past, VALUE_PROJECTIONS) as reading:
             return _answer(reading.rows, view, product_id)
 
     @post("/specific", operation_id="nameLots", status_code=200, sync_to_thread=True)
@@ -58,7 +58,7 @@ class LotController(Controller):
         only_parameters(request, *PAST, "portfolio", "holding_period", "product_id")
         names = {sale: [(one.lot_id, one.quantity) for one in lots] for sale, lots in data.lots.items()}
         view = View(Method.SPECIFIC, names, _days(holding_period))
-        with reading_of(request, portfolio, past, OF_VALUE) as reading:
+        with reading_of(request, portfolio, past, VALUE_PROJECTIONS) as reading:
             return _answer(reading.rows, view, product_id)
 
 

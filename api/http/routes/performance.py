@@ -19,8 +19,8 @@ from api.http.performance_schemas import (
 from api.http.reading import PAST, AnyRequest, InPortfolio, cursor_of, limit_of_page, only_parameters, reading_of
 from ledger.booking.lots import Match
 from ledger.log.point_in_time import PointInTime
-from ledger.projections import OF_VALUE
-from ledger.projections.valuation import worth_of
+from ledger.projections import VALUE_PROJECTIONS
+from ledger.projections.valuation import value_portfolio
 from ledger.replay.history import events_at
 from ledger.reports.attribution import Grouping, attribution
 from ledger.reports.equity import day_change, equity_history
@@ -44,8 +44,8 @@ class PerformanceController(Controller):
     ) -> PnlAnswer:
         """Realised P&L by UTC day, asset, opener or closer of the lots, and what is unrealised at the last marks."""
         only_parameters(request, *PAST, "portfolio", "group")
-        with reading_of(request, portfolio, past, OF_VALUE) as reading:
-            worth = worth_of(reading.rows)
+        with reading_of(request, portfolio, past, VALUE_PROJECTIONS) as reading:
+            worth = value_portfolio(reading.rows)
             parts = attribution(reading.rows.history(Match), group)
             return PnlAnswer(
                 portfolio_id=reading.portfolio_id,
@@ -74,7 +74,7 @@ class PerformanceController(Controller):
         only_parameters(request, *PAST, "portfolio", "periods_per_year", "risk_free")
         periods = _number("periods_per_year", periods_per_year, Decimal(1), Decimal(MOST_PERIODS))
         rate = _number("risk_free", risk_free, Decimal("-0.99"), Decimal(HIGHEST_RATE))
-        with reading_of(request, portfolio, past, OF_VALUE) as reading:
+        with reading_of(request, portfolio, past, VALUE_PROJECTIONS) as reading:
             return performance_answer(reading, past, periods_per_year=periods, risk_free=rate)
 
     @get("/equity", operation_id="getEquity", sync_to_thread=True)
@@ -89,7 +89,7 @@ class PerformanceController(Controller):
         """Equity at the close of every UTC day, with what came in from outside: the last `limit` days before the cursor."""
         only_parameters(request, *PAST, "portfolio", "limit", "cursor")
         size, before = limit_of_page(limit), cursor_of(cursor)
-        with reading_of(request, portfolio, past, OF_VALUE) as reading:
+        with reading_of(request, portfolio, past, VALUE_PROJECTIONS) as reading:
             history = equity_history(reading.rows, events_at(reading, past), past.as_of)
             days = [close for close in history.closes if before is None or close.day.toordinal() < before]
             page = days[-size:]

@@ -37,10 +37,10 @@ from ledger.entries.recording import open_portfolio
 from ledger.events import AccountOpened, PortfolioOpened
 from ledger.log.point_in_time import PointInTime
 from ledger.postgres.book import StoredReading
-from ledger.projections import OF_VALUE
+from ledger.projections import VALUE_PROJECTIONS
 from ledger.projections.holdings import Holding
 from ledger.projections.portfolio import AccountView, PortfolioView, base_currency_of, portfolio_id_of, portfolio_of
-from ledger.projections.valuation import Valuation, value_holding, worth_of
+from ledger.projections.valuation import PositionValuation, value_holding, value_portfolio
 from ledger.replay.verify import all_portfolios
 from ledger.rows import Rows
 from ledger.values import time_text, utc_time
@@ -91,9 +91,9 @@ class PortfolioController(Controller):
         """Cash, value, P&L and positions of the portfolio (the driven one unless named) at its last marks."""
         only_parameters(request, *PAST, "portfolio")
         system = system_of(request)
-        with reading_of(request, portfolio, past, OF_VALUE) as reading:
+        with reading_of(request, portfolio, past, VALUE_PROJECTIONS) as reading:
             driven, accounts = is_driven(system, reading), list(reading.rows.where(AccountView))
-            view, worth = next(iter(reading.rows.where(PortfolioView))), worth_of(reading.rows)
+            view, worth = next(iter(reading.rows.where(PortfolioView))), value_portfolio(reading.rows)
             simulated_fills = driven and any(one.venue == system.paper.venue for one in accounts)
             return PortfolioAnswer(
                 portfolio_id=reading.portfolio_id,
@@ -131,7 +131,7 @@ class PortfolioController(Controller):
         """
         only_parameters(request, *PAST, "portfolio", "limit", "cursor")
         size = limit_of_page(limit)
-        with reading_of(request, portfolio, past, OF_VALUE) as reading:
+        with reading_of(request, portfolio, past, VALUE_PROJECTIONS) as reading:
             currency = base_currency_of(reading.rows)
             asset = product_id.removesuffix(f"-{currency}")
             holding = reading.rows.get(Holding, asset)
@@ -223,7 +223,7 @@ def _now(system: System, reading: StoredReading, past: PointInTime) -> datetime 
     return system.market_clock() if is_driven(system, reading) else None
 
 
-def _position(one: Valuation, now: datetime | None) -> PositionAnswer:
+def _position(one: PositionValuation, now: datetime | None) -> PositionAnswer:
     age = max(int((now - one.price_at).total_seconds()), 0) if now and one.price_at else None
     fields = {name: getattr(one, name) for name in PositionAnswer.model_fields if name != "price_age_s"}
     return PositionAnswer(price_age_s=age, **fields)

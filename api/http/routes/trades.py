@@ -45,7 +45,7 @@ from ledger.entries.rules import reversal_of
 from ledger.log.envelope import NewEvent
 from ledger.log.point_in_time import PointInTime
 from ledger.postgres.book import StoredReading
-from ledger.projections import OF_VALUE
+from ledger.projections import VALUE_PROJECTIONS
 from ledger.projections.portfolio import base_currency_of
 from ledger.projections.trades import TradeView
 from ledger.values import Instrument, round18
@@ -69,7 +69,7 @@ class TradeController(Controller):
         """Trades, newest first."""
         only_parameters(request, *PAST, "portfolio", "limit", "cursor", "product_id", "triggered_by")
         size = limit_of_page(limit)
-        with reading_of(request, portfolio, past, OF_VALUE) as reading:
+        with reading_of(request, portfolio, past, VALUE_PROJECTIONS) as reading:
             found = reading.rows.newest(
                 TradeView, cursor_of(cursor), size + 1, instrument=product_id, triggered_by=triggered_by
             )
@@ -86,7 +86,7 @@ class TradeController(Controller):
     ) -> TradeDetail:
         """One trade with its whole story: signal, verdict, order, fills, lots."""
         only_parameters(request, *PAST, "portfolio")
-        with reading_of(request, portfolio, past, OF_VALUE) as reading:
+        with reading_of(request, portfolio, past, VALUE_PROJECTIONS) as reading:
             trade = reading.rows.get(TradeView, trade_id)
             if trade is None:
                 raise Problem(404, "unknown-trade", f"there is no trade {trade_id}")

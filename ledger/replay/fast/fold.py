@@ -176,7 +176,7 @@ class ColumnFold:
             if any(amounts):
                 yield Balance(self._base_currency, account, *map(_decimal, amounts))
 
-    def broken_identities(self) -> Iterator[tuple[str, str, str]]:
+    def broken_invariants(self) -> Iterator[tuple[str, str, str]]:
         """Those identities of `ledger/projections/invariants.py` that need no row of the past, as it names them."""
         left = sum(cash.deposited + cash.income - cash.expenses for cash in self._cash.values())
         right = sum(cash.quantity for cash in self._cash.values())

@@ -54,7 +54,7 @@ class ColumnReplay:
         self.recorded_at: datetime | None = None
         self.name = ""
         self.trades = 0
-        self.broken_identities: list[tuple[str, str, str]] = []
+        self.broken_invariants: list[tuple[str, str, str]] = []
         self._connection = connection
         self._portfolio_id = portfolio_id
         self._progress = progress
@@ -159,7 +159,7 @@ class ColumnReplay:
         if self._fold is not None:
             found += self._fold.finish()
             yield from self._told()
-            self.broken_identities = list(self._fold.broken_identities())
+            self.broken_invariants = list(self._fold.broken_invariants())
             self.trades = self._fold.trades
         by_kind: dict[type[Row], list[str]] = {}
         for row in found:

@@ -8,7 +8,7 @@ from typing import Final, get_args, get_type_hints
 from uuid import UUID
 
 from ledger.replay.fast.lines import NULL
-from ledger.rows import Change, Gone, MemoryRows, R, Recorded, Row, field_names, key_of
+from ledger.rows import Change, Deleted, MemoryRows, R, Recorded, Row, field_names, key_of
 
 
 class FoldedRows(MemoryRows):
@@ -58,7 +58,7 @@ class FoldedRows(MemoryRows):
 
     def apply(self, changes: Iterable[Change]) -> None:
         given = list(changes)
-        for kind in {change.kind for change in given if isinstance(change, Gone)}:
+        for kind in {change.kind for change in given if isinstance(change, Deleted)}:
             self._read(kind)
         super().apply(given)
 

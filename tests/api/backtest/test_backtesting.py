@@ -32,7 +32,7 @@ from ledger.events import BotRegistered, SignalEmitted, TradeExecuted
 from ledger.log.envelope import NewEvent
 from ledger.projections.book import MemoryBook
 from ledger.projections.bots import BotView
-from ledger.projections.invariants import broken_identities
+from ledger.projections.invariants import broken_invariants
 from ledger.projections.orders import OrderView
 from ledger.projections.policy import SignalPolicy
 from ledger.values import derived_id
@@ -160,7 +160,7 @@ def test_passing_over_bars_changes_nothing(said: list[float | None], guarded: bo
 
     assert head(quick) == head(slow)
     with quick.book.reading(quick.plan.portfolio_id) as reading:
-        assert list(broken_identities(reading.rows)) == []
+        assert list(broken_invariants(reading.rows)) == []
 
 
 def test_two_bots_and_a_venue_that_loses_answers_change_nothing() -> None:

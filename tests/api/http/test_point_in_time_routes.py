@@ -23,7 +23,7 @@ from ledger.projections.orders import OrderView
 from ledger.projections.portfolio import AccountView, Balance, PortfolioView
 from ledger.projections.signals import SignalView
 from ledger.projections.trades import TradeView
-from ledger.projections.valuation import worth_of
+from ledger.projections.valuation import value_portfolio
 from ledger.reports.equity import equity_history
 from ledger.reports.performance import performance_of
 from ledger.rows import MemoryRows, Row
@@ -106,7 +106,7 @@ def check(daybook: Daybook, log: list[Envelope], point: PointInTime) -> None:
             answer = daybook.get(path, **asked)
             assert (answer.status_code, problem_of(answer)) == (404, "unknown-portfolio")
         return
-    portfolio, worth = daybook.read("portfolio", **asked), worth_of(rows)
+    portfolio, worth = daybook.read("portfolio", **asked), value_portfolio(rows)
     said = shared(worth, portfolio)
     del said["positions"]
     assert said == {name: portfolio[name] for name in said}
@@ -151,7 +151,7 @@ def check_figures(
     daybook: Daybook, asked: dict[str, str], rows: MemoryRows, counts: list[Envelope], point: PointInTime
 ) -> None:
     """P&L, lots, equity and performance are those of the rows and events of the replay."""
-    worth, matches = worth_of(rows), list(rows.history(Match))
+    worth, matches = value_portfolio(rows), list(rows.history(Match))
     for group in ("day", "asset"):
         pnl = daybook.read("portfolio/pnl", **asked, group=group)
         assert (pnl["realized_pnl"], pnl["unrealized_pnl"]) == (plain(worth.realized_pnl), plain(worth.unrealized_pnl))

@@ -28,7 +28,7 @@ from ledger.events import (
 )
 from ledger.projections.book import Book, MemoryBook
 from ledger.projections.bots import BotView
-from ledger.projections.invariants import broken_identities
+from ledger.projections.invariants import broken_invariants
 from ledger.projections.orders import OrderView
 from ledger.projections.policy import signal_policy
 from ledger.values import Instrument, derived_id
@@ -227,7 +227,7 @@ def finished_after(numbers: set[int], book: Book, name: str, loop: type[MarketLo
         faults.append("not one verdict for each signal")
     with book.reading(portfolio_id) as reading:
         faults += [f"hangs as {one.status}" for one in reading.rows.where(OrderView) if one.status != "accepted"]
-        faults += [str(one) for one in broken_identities(reading.rows)]
+        faults += [str(one) for one in broken_invariants(reading.rows)]
     return faults
 
 

@@ -159,7 +159,7 @@ class PaperTrading(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         if hasattr(self, "room"):
-            assert self.room.broken_identities() == []
+            assert self.room.broken_invariants() == []
 
 
 PaperTrading.TestCase.settings = settings(stateful_step_count=40)

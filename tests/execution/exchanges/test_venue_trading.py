@@ -37,7 +37,7 @@ from ledger.events import (
 )
 from ledger.log.envelope import NewEvent
 from ledger.projections.book import MemoryBook
-from ledger.projections.invariants import broken_identities
+from ledger.projections.invariants import broken_invariants
 from ledger.projections.orders import OrderView
 from ledger.projections.portfolio import Balance
 from ledger.values import ZERO, Asset, Instrument, Side, derived_id
@@ -132,7 +132,7 @@ class Desk:
                 found.append(f"filled {one['filled']} there, {order.filled_quantity} here")
         with self.book.reading(self.portfolio_id) as reading:
             assert reading.stopped is None
-            found += [str(one) for one in broken_identities(reading.rows)]
+            found += [str(one) for one in broken_invariants(reading.rows)]
             held = {one.asset: one.quantity for one in reading.rows.where(Balance)}
         told = {str(asset): one.free + one.held for asset, one in self.there.exchange.balances().items()}
         found += [f"{one}: {held.get(one, ZERO)} here" for one in held | told if held.get(one, 0) != told.get(one, 0)]

@@ -41,7 +41,7 @@ from ledger.events import (
 from ledger.log.envelope import NewEvent
 from ledger.projections.book import Book, MemoryBook
 from ledger.projections.exits import ExitView
-from ledger.projections.invariants import broken_identities
+from ledger.projections.invariants import broken_invariants
 from ledger.projections.orders import OrderView
 from ledger.values import ZERO, Side, derived_id
 from signals.bot import Needs, Parameters, Signal, Window
@@ -189,7 +189,7 @@ def faults_of(one: Floor) -> list[str]:
             faults.append(f"armed or triggered twice in a row: {kinds}")
     with one.room.reading() as reading:
         live = list(reading.rows.where(OrderView))
-        faults += [str(broken) for broken in broken_identities(reading.rows)]
+        faults += [str(broken) for broken in broken_invariants(reading.rows)]
     waiting = [exit for exit in one.exits() if exit.status == "armed"]
     if not live and sum((exit.quantity or ZERO for exit in waiting), ZERO) > max(one.held(), ZERO):
         faults.append("more is guarded than is held")

@@ -19,7 +19,7 @@ from ledger.events.fields import Fee
 from ledger.log.envelope import NewEvent
 from ledger.projections import PROJECTIONS
 from ledger.projections.book import MemoryBook
-from ledger.projections.invariants import broken_identities
+from ledger.projections.invariants import broken_invariants
 from ledger.rows import all_rows, row_text, state_hash
 from ledger.values import ZERO, Asset, Instrument, Side, derived_id
 from tests.support.events import SteppingClock
@@ -135,7 +135,7 @@ def test_fills_in_any_order_give_one_state(count: int) -> None:
     assert types.count(TradeExecuted.type) == 12 + 1
     assert types.count(OrderClosed.type) == 3
     with book.reading(story.portfolio_id) as reading:
-        assert list(broken_identities(reading.rows)) == []
+        assert list(broken_invariants(reading.rows)) == []
 
 
 def test_one_id_for_two_markets_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -176,7 +176,7 @@ def test_fills_are_booked_once_however_they_are_told(told: tuple[tuple[int, ...]
     (order,) = room.orders()
     assert (order.status, order.filled_quantity) == ("closed", Decimal("0.3"))
     assert life_of(room)[-1] == "OrderClosed"
-    assert room.broken_identities() == []
+    assert room.broken_invariants() == []
 
 
 def test_a_service_that_tells_fills_by_their_place_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

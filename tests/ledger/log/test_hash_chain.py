@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from ledger.log import hash_chain as chain
 from ledger.log.envelope import Envelope
 from ledger.log.event_log import MemoryLog
-from ledger.log.hash_chain import BrokenLog, Head, checked, event_hash, genesis_hash
+from ledger.log.hash_chain import BrokenLog, Head, event_hash, genesis_hash, verified
 from ledger.replay.fast.decode import FIELDS, Unproven, envelope_of, proven
 from tests.support.events import START, SteppingClock, Story, altered, realistic_batches
 
@@ -42,7 +42,7 @@ def first_bad(envelopes: Sequence[Envelope], head: Head | None = None) -> int | 
     if chain.event_hash is event_hash:
         check_quick_proof(envelopes)
     try:
-        found = list(checked(STORY.portfolio_id, envelopes))
+        found = list(verified(STORY.portfolio_id, envelopes))
     except BrokenLog as broken:
         return broken.position
     if head is not None and Head(found[-1].position, found[-1].hash) != head:
@@ -54,7 +54,7 @@ def check_quick_proof(envelopes: Sequence[Envelope]) -> None:
     """The proof over the bytes as the database sends them lets through what the careful one lets through."""
     quick, careful = [
         through(road)
-        for road in (proven(STORY.portfolio_id, map(raw_of, envelopes)), checked(STORY.portfolio_id, envelopes))
+        for road in (proven(STORY.portfolio_id, map(raw_of, envelopes)), verified(STORY.portfolio_id, envelopes))
     ]
     assert quick == careful
 
@@ -110,7 +110,7 @@ def test_a_log_that_was_only_appended_to_holds(start: int) -> None:
     """An untouched log is given back whole, from its beginning and from any proven position on."""
     known = Head(start, WHOLE[start - 1].hash) if start else None
 
-    assert list(checked(STORY.portfolio_id, WHOLE[start:], known)) == WHOLE[start:]
+    assert list(verified(STORY.portfolio_id, WHOLE[start:], known)) == WHOLE[start:]
     assert first_bad(WHOLE, Head(WHOLE[-1].position, WHOLE[-1].hash)) is None
 
 
@@ -203,7 +203,7 @@ def test_an_event_belongs_to_one_portfolio() -> None:
     moved = [replace(envelope, portfolio_id=other) for envelope in WHOLE]
 
     with pytest.raises(BrokenLog, match=f"{other}, position 1"):
-        list(checked(other, moved))
+        list(verified(other, moved))
 
 
 @given(left=st.text(max_size=9), right=st.text(max_size=9), cut=st.integers(0, 18))

@@ -15,7 +15,7 @@ import pytest
 import sqlalchemy
 
 from ledger.events import TradingHalted
-from ledger.log.hash_chain import checked
+from ledger.log.hash_chain import verified
 from ledger.postgres.database import connected
 from ledger.postgres.embedded import DatabaseUnavailable, embedded_postgres
 from ledger.postgres.log import PostgresLog
@@ -151,7 +151,7 @@ def test_no_acknowledged_event_is_lost_when_the_server_is_killed(data_dir: Path,
     for _ in range(kills):
         acknowledged = kill_under_load(data_dir, story)
         with embedded_postgres(data_dir) as url, connected(url) as engine:
-            found = list(checked(story.portfolio_id, PostgresLog(engine, SteppingClock()).read(story.portfolio_id)))
+            found = list(verified(story.portfolio_id, PostgresLog(engine, SteppingClock()).read(story.portfolio_id)))
             assert acknowledged <= len(found) <= acknowledged + 1
             assert [one.event_id for one in found] == [one.event_id for one in story.told[: len(found)]]
 

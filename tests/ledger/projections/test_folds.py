@@ -17,7 +17,7 @@ from ledger.log.envelope import NewEvent
 from ledger.projections import PROJECTIONS, holdings
 from ledger.projections.book import MemoryBook
 from ledger.projections.holdings import Holding
-from ledger.projections.invariants import broken_identities
+from ledger.projections.invariants import broken_invariants
 from ledger.projections.portfolio import Balance, PortfolioView
 from ledger.rows import Change, MemoryRows, Row, Rows, all_rows, row_text, state_hash
 from ledger.values import Asset, Instrument, Side, decimal_text
@@ -100,7 +100,7 @@ def test_the_books_balance_after_every_fact(facts: list[NewEvent]) -> None:
     book = book_after(facts[:1])
     for one in facts[1:]:
         book.record(PORTFOLIO, [one])
-        assert list(broken_identities(rows_of(book))) == []
+        assert list(broken_invariants(rows_of(book))) == []
 
 
 @given(facts=histories, cuts=st.lists(st.integers(0, 14), max_size=3))
@@ -166,7 +166,7 @@ def test_a_late_purchase_takes_its_place() -> None:
     left = [(lot.event_id, decimal_text(lot.open_cost)) for lot in rows.where(Lot)]
     assert sold == [(LATE[2].event_id, "100")]
     assert left == [(LATE[0].event_id, "200")]
-    assert list(broken_identities(rows)) == []
+    assert list(broken_invariants(rows)) == []
 
 
 def test_an_unmatched_sale_resolves_itself() -> None:
@@ -252,8 +252,8 @@ def test_the_identities_find_a_planted_mistake(
     """Each identity is broken by a fold that miscounts by one unit, forgets a leg or forgets a balance."""
     facts = [fact(1, trade(Side.BUY, "3", "100"), 1), fact(2, trade(Side.SELL, "1", "120"), 2)]
     rows = rows_of(book_after(facts))
-    assert list(broken_identities(rows)) == []
+    assert list(broken_invariants(rows)) == []
 
     monkeypatch.setattr(place, planted)
-    names = [name for name, _, _ in broken_identities(rows_of(book_after(facts)))]
+    names = [name for name, _, _ in broken_invariants(rows_of(book_after(facts)))]
     assert any(name.startswith(broken) for name in names), names

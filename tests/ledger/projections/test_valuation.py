@@ -15,7 +15,7 @@ from ledger.events import (
 from ledger.projections.book import MemoryBook
 from ledger.projections.holdings import Holding
 from ledger.projections.portfolio import Balance
-from ledger.projections.valuation import Worth, worth_of
+from ledger.projections.valuation import PortfolioValuation, value_portfolio
 from ledger.values import Asset, Instrument, Side
 from tests.support.events import START, ListedClock, Story
 
@@ -23,7 +23,7 @@ D = Decimal
 BTC, USD, BTC_USD = Asset("BTC"), Asset("USD"), Instrument("BTC-USD")
 
 
-def worth_after(*events: Event) -> Worth:
+def worth_after(*events: Event) -> PortfolioValuation:
     """The worth of a new portfolio after these events, an hour between each."""
     story, book = Story(), MemoryBook(ListedClock([START]))
     opened: Event = PortfolioOpened(name="p", base_currency=USD)
@@ -31,7 +31,7 @@ def worth_after(*events: Event) -> Worth:
     book.record(story.portfolio_id, told)
     with book.reading(story.portfolio_id) as reading:
         assert reading.stopped is None
-        return worth_of(reading.rows)
+        return value_portfolio(reading.rows)
 
 
 def trade(side: Side, quantity: str, price: str) -> TradeExecuted:

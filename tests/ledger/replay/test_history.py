@@ -15,10 +15,10 @@ from ledger.log.envelope import Envelope
 from ledger.log.point_in_time import PointInTime
 from ledger.postgres.book import PostgresBook
 from ledger.postgres.views import row_kinds
-from ledger.projections import OF_VALUE
+from ledger.projections import VALUE_PROJECTIONS
 from ledger.projections.holdings import Holding
 from ledger.projections.portfolio import PortfolioView
-from ledger.projections.valuation import worth_of
+from ledger.projections.valuation import value_portfolio
 from ledger.replay.history import History
 from ledger.rows import MemoryRows, Row, Rows, all_rows, row_text
 from tests.support.events import START, Step, SteppingClock, Story, batches_of, fold_log, record_all, steps
@@ -76,7 +76,7 @@ def check(
             assert reading.position == sum(1 for one in log if known_at is None or one.recorded_at <= known_at)
             assert texts(reading.rows) == replayed(log, point)
             if next(reading.rows.where(PortfolioView), None):
-                worth_of(reading.rows)
+                value_portfolio(reading.rows)
 
 
 def test_the_position_then_and_the_report_then(engine: Engine, new_story: StoryMaker) -> None:
@@ -129,10 +129,10 @@ def test_a_cut_of_some_folds_is_a_part_of_the_whole(
     record_all(book, story, batches_of(story, life))
     with past.reading(story.portfolio_id, point) as reading:
         whole = texts(reading.rows)
-    with past.reading(story.portfolio_id, point, OF_VALUE) as reading:
-        part = texts(reading.rows, row_kinds(OF_VALUE))
+    with past.reading(story.portfolio_id, point, VALUE_PROJECTIONS) as reading:
+        part = texts(reading.rows, row_kinds(VALUE_PROJECTIONS))
 
-    tables = {kind.table for kind in row_kinds(OF_VALUE)}
+    tables = {kind.table for kind in row_kinds(VALUE_PROJECTIONS)}
     assert part == [text for text in whole if json.loads(text)[0] in tables]
 
 

@@ -31,7 +31,7 @@ from ledger.events import (
 from ledger.log.envelope import Envelope
 from ledger.projections.book import MemoryBook, Reading
 from ledger.projections.holdings import Holding
-from ledger.projections.valuation import worth_of
+from ledger.projections.valuation import value_portfolio
 from ledger.reports import attribution, closed_lots, equity, mark_history, metrics
 from ledger.reports.attribution import Grouping, Part
 from ledger.reports.equity import EquityHistory, day_change, equity_history
@@ -152,7 +152,7 @@ def test_worth_at_the_end_is_what_the_views_say(moves: list[Step]) -> None:
 
 
 def assert_worth_is_that_of_the_views(life: Life) -> None:
-    worth = worth_of(life.reading().rows)
+    worth = value_portfolio(life.reading().rows)
     closes = life.history().closes
     last = (closes[-1].equity, closes[-1].cash) if closes else (ZERO, ZERO)  # without any day nothing ever moved
     assert last == (worth.total_value, worth.cash)

@@ -20,7 +20,7 @@ from ledger.log.envelope import NewEvent
 from ledger.log.event_log import MemoryLog
 from ledger.postgres.log import PostgresLog, raw
 from ledger.postgres.views import row_kinds
-from ledger.projections.invariants import broken_identities
+from ledger.projections.invariants import broken_invariants
 from ledger.replay.fast import fold as column_fold
 from ledger.replay.fast.fold import Unusual
 from ledger.replay.fast.lines import decimal_of, line_of, rounded, text_of, time_of, units_in, units_of
@@ -56,7 +56,7 @@ def plain_rows(portfolio_id: UUID, events: Sequence[NewEvent]) -> list[Row]:
     log = MemoryLog(SteppingClock())
     log.append(portfolio_id, events)
     rows = fold_log(log.read(portfolio_id), MemoryRows())
-    assert list(broken_identities(rows)) == []
+    assert list(broken_invariants(rows)) == []
     return list(all_rows(rows, row_kinds()))
 
 
@@ -67,7 +67,7 @@ def column_lines(engine: Engine, portfolio_id: UUID, events: Sequence[NewEvent])
         replay = ColumnReplay(raw(connection), portfolio_id)
         with closing(replay.chunks()) as chunks:
             found = [(kind, line) for kind, lines in chunks for line in lines]
-    assert replay.broken_identities == []
+    assert replay.broken_invariants == []
     assert replay.last.position == len(events)
     return found
 

@@ -15,7 +15,7 @@ from ledger.log import point_in_time
 from ledger.log.point_in_time import AsOfFilter, PointInTime
 from ledger.postgres.book import PostgresBook
 from ledger.postgres.views import row_kinds
-from ledger.projections import OF_VALUE, PROJECTIONS
+from ledger.projections import PROJECTIONS, VALUE_PROJECTIONS
 from ledger.projections.book import MemoryBook, attempt_fold
 from ledger.replay import history as past
 from ledger.replay.fast import history as column_cut
@@ -54,7 +54,7 @@ def told(found: History, story: Story, point: PointInTime, projections: tuple[Pr
     asked=st.lists(st.tuples(moments, moments), min_size=2, max_size=6),
     columns=st.booleans(),
     earlier=st.booleans(),
-    projections=st.sampled_from([PROJECTIONS, OF_VALUE]),
+    projections=st.sampled_from([PROJECTIONS, VALUE_PROJECTIONS]),
 )
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=25)
 def test_every_road_is_the_plain_fold(
@@ -98,11 +98,11 @@ def middle_of(story: Story) -> tuple[datetime, datetime]:
 def check_cuts(engine: Engine, story: Story) -> None:
     """The cuts in the middle and a little later, by columns and from each other, are the replay there."""
     log, found = list(PostgresBook(engine, SteppingClock()).log.read(story.portfolio_id)), History(engine)
-    tables = tuple(f'["{kind.table}",' for kind in row_kinds(OF_VALUE))
+    tables = tuple(f'["{kind.table}",' for kind in row_kinds(VALUE_PROJECTIONS))
     with roads(columns=True, earlier=True):
         for moment in middle_of(story):
             wanted = [one for one in replayed(log, PointInTime(moment)) if one.startswith(tables)]
-            assert told(found, story, PointInTime(moment), OF_VALUE) == wanted
+            assert told(found, story, PointInTime(moment), VALUE_PROJECTIONS) == wanted
 
 
 def test_each_road_is_taken(engine: Engine, long: Story, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,12 +112,12 @@ def test_each_road_is_taken(engine: Engine, long: Story, monkeypatch: pytest.Mon
     monkeypatch.setattr(past, "attempt_fold", fold)
     found = History(engine)
     with roads(columns=True, earlier=True):
-        told(found, long, PointInTime(first), OF_VALUE)
+        told(found, long, PointInTime(first), VALUE_PROJECTIONS)
         assert fold.call_count == 0
-        told(found, long, PointInTime(later), OF_VALUE)
+        told(found, long, PointInTime(later), VALUE_PROJECTIONS)
         assert 0 < fold.call_count <= 9
         fold.reset_mock()
-        told(found, long, PointInTime(max(one.occurred_at for one in long.told)), OF_VALUE)
+        told(found, long, PointInTime(max(one.occurred_at for one in long.told)), VALUE_PROJECTIONS)
         assert fold.call_count == 0
 
 
