@@ -292,16 +292,15 @@ class TradeService:
 
     def _ask_about(self, order: OrderView) -> None:
         """A stored attempt without a known outcome is looked up, never sent again."""
-        found = self._venues.at(order).find(order.client_order_id)
-        match found:
-            case FoundOrder():
+        match self._venues.at(order).find(order.client_order_id):
+            case FoundOrder() as found:
                 accepted = OrderAccepted(order_id=order.order_id, venue_order_id=found.venue_order_id)
                 if self._store(order, lambda _: accepted):
                     self._collect([replaced(order, status="accepted")])
             case NotPlaced():
                 if self._clock() >= (order.submitted_at or order.requested_at) + SUBMIT_TIMEOUT:
                     self._store(order, lambda row: closed(row, "not_placed"))
-            case Unknown() if order.status == "submitted":
+            case Unknown() as found if order.status == "submitted":
                 unknown = OutcomeUnknown(order_id=order.order_id, code=found.code, text=found.text)
                 self._store(order, lambda _: unknown)
             case Unknown():
@@ -372,11 +371,8 @@ class TradeService:
             self._book,
             self._portfolio_id,
             lambda reading: decide(DecisionState.of(reading, self._clock())),
-            record or self._record,
+            record or self._leadership.record,
         )
-
-    def _record(self, events: Sequence[NewEvent], position: int) -> None:
-        self._leadership.record(events, position)
 
     @contextmanager
     def _state(self) -> Iterator[DecisionState]:

@@ -259,7 +259,7 @@ class TradesAnyway(TradeService):
         with self._state() as state:
             waiting = [one.signal_id for one in state.rows.where(SignalView)]
         for signal_id in waiting:
-            self.approve(signal_id, "nobody", self._record)
+            self.approve(signal_id, "nobody", self._leadership.record)
 
 
 def test_trading_without_an_answer_is_found() -> None:
