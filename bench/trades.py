@@ -11,8 +11,7 @@ from uuid import UUID
 
 from ledger.events import Event, TradeExecuted
 from ledger.events.fields import Fee
-from ledger.log.encoding import EncodedEvent
-from ledger.log.envelope import NewEvent, canonical_json
+from ledger.log.envelope import EncodedEvent, NewEvent, canonical_json
 from ledger.values import Asset, Instrument, Side, decimal_text, new_id
 
 START: Final = datetime(2020, 1, 1, tzinfo=UTC)

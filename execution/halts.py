@@ -10,12 +10,12 @@ from uuid import UUID
 from execution.review.state import DecisionState
 from ledger.booking.lots import Match
 from ledger.events import TradingHalted
-from ledger.halt_lock import HaltLock
+from ledger.locks import HaltLock
 from ledger.log.envelope import NewEvent
 from ledger.projections.book import Book
-from ledger.projections.differences import unexplained
 from ledger.projections.holdings import Holding
 from ledger.projections.policy import minutes
+from ledger.projections.portfolio import unexplained
 from ledger.values import ZERO, Clock, decimal_text, derived_id, time_text
 
 ACTOR: Final = "kill-switch"

@@ -5,16 +5,18 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from math import ceil
-from typing import Literal
+from typing import Literal, overload
 from uuid import UUID
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ledger.events import BotFailed, SignalEmitted
 from ledger.events.fields import SignalPart
 from ledger.projections.bots import BotView
 from ledger.projections.policy import SignalPolicy
 from ledger.values import derived_id, time_text
-from signals.bot import Bot, Part, Signal, Window
-from signals.candles import ClosedCandles
+from signals.bot import Bot, Part, Signal, Window, bars_of
 from signals.market import Candle, timeframe_of, timeframe_text
 from signals.registry import NO_BOTS, bot_of, settings_of
 from signals.sandbox.guard import Failure, answer_of
@@ -162,3 +164,38 @@ def _said(score: Decimal, policy: SignalPolicy) -> str:
 
 def _printable(text: str) -> str:
     return text.replace("\0", "?")[:2000]
+
+
+class ClosedCandles(Sequence[Candle]):
+    """The first `end` of some candles of one instrument and timeframe, oldest first. Nothing later can be reached.
+
+    `bars` are all of the candles as an array (`bars_of`): then any moment of them costs nothing. Without it, as many as
+    the longest window needs are put into one.
+    """
+
+    __slots__ = ("_bars", "_candles", "_end", "_first")
+
+    def __init__(self, candles: Sequence[Candle], end: int | None = None, bars: NDArray[np.void] | None = None) -> None:
+        self._candles = candles
+        self._end = len(candles) if end is None else end
+        self._bars = bars_of(()) if bars is None else bars
+        self._first = self._end if bars is None else 0
+
+    def window(self, n: int) -> Window:
+        """The window of the last `n`. Raises ValueError when there are fewer."""
+        if 0 <= self._end - n < self._first:
+            self._first = self._end - n
+            self._bars = bars_of(self._candles[self._first : self._end])
+        last = self[-1]
+        return Window.cut(last.instrument, last.timeframe, self._bars, self._end - self._first, n)
+
+    def __len__(self) -> int:
+        return self._end
+
+    @overload
+    def __getitem__(self, index: int) -> Candle: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Candle]: ...
+    def __getitem__(self, index: int | slice) -> Candle | Sequence[Candle]:
+        chosen = range(self._end)[index]
+        return self._candles[chosen] if isinstance(chosen, int) else [self._candles[number] for number in chosen]

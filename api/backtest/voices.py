@@ -17,9 +17,8 @@ from ledger.log.envelope import NewEvent
 from ledger.projections.bots import BotView
 from ledger.projections.policy import SignalPolicy
 from signals.bot import Bot
-from signals.candles import ClosedCandles
 from signals.registry import NO_BOTS, bot_of, parameters_of
-from signals.runner import evaluate
+from signals.runner import ClosedCandles, evaluate
 
 GUARD: Final = 1e-6
 """A twin's score this near to a threshold decides nothing: scores are stored at six places, and twins differ by 1e-9."""

@@ -10,7 +10,7 @@ from api.runtime.portfolios import chosen_portfolios, open_ledger
 from api.runtime.settings import BadSettings, Settings, load_settings
 from execution.halts import store_halt
 from ledger.events import TradingHalted, TradingResumed
-from ledger.halt_lock import HaltLock
+from ledger.locks import HaltLock
 from ledger.log.envelope import NewEvent
 from ledger.postgres.book import PostgresBook, StoredReading
 from ledger.postgres.halt_lock import PostgresHaltLock

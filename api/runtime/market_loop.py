@@ -12,7 +12,7 @@ from execution.exits.exit_service import ExitService
 from execution.halts import HaltWatch
 from execution.orders.trade_service import TradeService
 from ledger.events import BotFailed, MarkRecorded, SignalEmitted
-from ledger.halt_lock import LocalHaltLock
+from ledger.locks import LocalHaltLock
 from ledger.log.envelope import NewEvent
 from ledger.log.event_log import Conflict
 from ledger.projections.book import Book
@@ -22,11 +22,10 @@ from ledger.projections.valuation import Mark
 from ledger.rows import Rows
 from ledger.values import Instrument, derived_id
 from signals.bot import Bot
-from signals.candles import ClosedCandles
 from signals.market import Candle, CandleFeed, FeedUnavailable, Quote
 from signals.market.playback import PlayedFeed
 from signals.registry import NO_BOTS
-from signals.runner import Evaluation, evaluate, signal_id
+from signals.runner import ClosedCandles, Evaluation, evaluate, signal_id
 
 WARMUP_BARS: Final = 600
 """So many candles of history are there from the start; more of them are fetched when a bot needs them."""

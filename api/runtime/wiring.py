@@ -24,7 +24,7 @@ from execution.orders.restore_paper import balances_of, restore_paper_orders
 from execution.orders.trade_service import TradeService
 from ledger.booking.legs import MOVING
 from ledger.events import Event, SplitRecorded, TradeExecuted, TradeReversed
-from ledger.halt_lock import HaltLock
+from ledger.locks import HaltLock
 from ledger.log.envelope import Envelope
 from ledger.log.event_log import NoSuchPortfolio
 from ledger.postgres.book import PostgresBook

@@ -34,9 +34,9 @@ from ledger.booking.lots import Lot
 from ledger.events import TradeExecuted
 from ledger.log.envelope import NewEvent
 from ledger.projections.book import Book
-from ledger.projections.differences import differences_of
 from ledger.projections.exits import ExitView
 from ledger.projections.orders import OrderView
+from ledger.projections.portfolio import differences_of
 from ledger.projections.trades import TradeView
 from ledger.rows import Rows
 from ledger.values import ZERO, Instrument

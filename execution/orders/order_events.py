@@ -26,9 +26,8 @@ from ledger.events import (
 )
 from ledger.events.fields import Fee, OrderKind, TimeInForce
 from ledger.log.envelope import NewEvent
-from ledger.projections.differences import differences_of
 from ledger.projections.orders import OrderView
-from ledger.projections.portfolio import base_currency_of
+from ledger.projections.portfolio import base_currency_of, differences_of
 from ledger.projections.valuation import Mark
 from ledger.rows import Rows
 from ledger.values import ZERO, Instrument, Side, decimal_text, derived_id, round18

@@ -11,7 +11,6 @@ from typing import Final
 from uuid import UUID
 
 from execution.exchanges.exchange import Fill, FoundOrder, LiveExchange, VenueTrade, VenueUnavailable
-from execution.orders.leadership import Leadership
 from execution.orders.order_events import (
     ACTOR,
     SAME_CURRENCY,
@@ -22,12 +21,12 @@ from execution.orders.order_events import (
     valued_fees,
 )
 from ledger.events import DifferenceFound, Event, ExternalOrderSeen, TradeExecuted
+from ledger.locks import Leadership
 from ledger.log.envelope import NewEvent
 from ledger.log.event_log import PositionConflict
 from ledger.projections.book import Book, Reading
-from ledger.projections.differences import DifferenceView
 from ledger.projections.orders import OrderView
-from ledger.projections.portfolio import AccountView, Balance, base_currency_of
+from ledger.projections.portfolio import AccountView, Balance, DifferenceView, base_currency_of
 from ledger.projections.trades import TradeView
 from ledger.rows import Rows
 from ledger.values import ZERO, Clock, Instrument, decimal_text, derived_id

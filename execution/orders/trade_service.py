@@ -25,7 +25,6 @@ from execution.exchanges.exchange import (
     VenueUnavailable,
 )
 from execution.orders.connections import Connections
-from execution.orders.leadership import Alone, Leadership
 from execution.orders.order_events import (
     Settled,
     WrongOrder,
@@ -48,7 +47,7 @@ from execution.orders.verdicts import approved_by, rejected_by, verdict_events
 from execution.review.review import Approval, ManualTicket, Rejection, TradeRejected, review_manual, review_signal
 from execution.review.state import DecisionState
 from ledger.events import Event, OrderAccepted, OrderSubmitted, OutcomeUnknown
-from ledger.halt_lock import HaltLock, LocalHaltLock, StillHeld
+from ledger.locks import Alone, HaltLock, Leadership, LocalHaltLock, StillHeld
 from ledger.log.envelope import NewEvent, canonical_json
 from ledger.log.event_log import Conflict
 from ledger.projections.book import Book, Record, decide_and_record

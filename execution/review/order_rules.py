@@ -7,7 +7,7 @@ from execution.review.proposal import Proposal, checked, text_of
 from execution.review.sizing import Size
 from execution.review.state import DecisionState
 from ledger.events.fields import RuleChecked
-from ledger.projections.differences import differences_of
+from ledger.projections.portfolio import differences_of
 from ledger.values import Side, round18
 
 

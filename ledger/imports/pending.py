@@ -5,8 +5,7 @@ from typing import Final, NamedTuple
 from uuid import UUID
 
 from ledger.events import Event
-from ledger.log.encoding import EncodedEvent
-from ledger.log.envelope import NewEvent, canonical_json, decode, encode
+from ledger.log.envelope import EncodedEvent, NewEvent, canonical_json, decode, encode
 from ledger.values import Asset
 
 ACTOR: Final = "import"

@@ -8,8 +8,7 @@ from uuid import UUID
 
 from ledger.errors import DaybookError
 from ledger.events import EVENTS, PortfolioOpened
-from ledger.log.encoding import EncodedEvent, check_batch, encoded
-from ledger.log.envelope import Envelope, NewEvent
+from ledger.log.envelope import EncodedEvent, Envelope, NewEvent, check_batch, encoded
 from ledger.log.hash_chain import Head, event_hash, genesis_hash
 from ledger.values import Clock
 

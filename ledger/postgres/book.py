@@ -10,8 +10,7 @@ from uuid import UUID
 import psycopg
 from sqlalchemy import Engine
 
-from ledger.log.encoding import EncodedEvent, encoded
-from ledger.log.envelope import Envelope, NewEvent
+from ledger.log.envelope import EncodedEvent, Envelope, NewEvent, encoded
 from ledger.log.event_log import EventLog
 from ledger.postgres.log import Appended, PostgresLog, Raw, domain_errors, raw, read_stream, send_append
 from ledger.postgres.sessions import snapshot

@@ -8,7 +8,7 @@ from uuid import UUID
 import psycopg
 from sqlalchemy import Engine
 
-from ledger.halt_lock import PATIENCE_S, StillHeld
+from ledger.locks import PATIENCE_S, StillHeld
 from ledger.postgres.database import DATABASE_GONE
 from ledger.postgres.log import Raw, raw
 

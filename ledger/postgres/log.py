@@ -10,8 +10,7 @@ from uuid import UUID
 import psycopg
 from sqlalchemy import Connection, Engine
 
-from ledger.log.encoding import EncodedEvent, batch_text, check_batch, encoded
-from ledger.log.envelope import Envelope, NewEvent
+from ledger.log.envelope import EncodedEvent, Envelope, NewEvent, batch_text, check_batch, encoded
 from ledger.log.event_log import Conflict, NoSuchPortfolio, PositionConflict
 from ledger.log.hash_chain import Head
 from ledger.log.point_in_time import OPENINGS, PointInTime

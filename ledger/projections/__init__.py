@@ -3,12 +3,11 @@
 from typing import Final
 
 from ledger.projections.bots import BotKindsProjection, BotsProjection, ModesProjection
-from ledger.projections.differences import DifferencesProjection
 from ledger.projections.exits import ExitsProjection
 from ledger.projections.holdings import HoldingsProjection
 from ledger.projections.orders import OrdersProjection
 from ledger.projections.policy import PolicyProjection
-from ledger.projections.portfolio import PortfolioProjection
+from ledger.projections.portfolio import DifferencesProjection, PortfolioProjection
 from ledger.projections.reversals import ReversalsProjection
 from ledger.projections.signals import OpinionsProjection, SignalsProjection
 from ledger.projections.targets import TargetsProjection

@@ -9,8 +9,7 @@ from uuid import UUID
 from ledger.events import Event, PortfolioClosed, TradeExecuted, TradeReversed
 from ledger.imports.pending import ACTOR
 from ledger.imports.run import Store, WrongPortfolio, append_many
-from ledger.log.encoding import EncodedEvent
-from ledger.log.envelope import canonical_json, encode
+from ledger.log.envelope import EncodedEvent, canonical_json, encode
 from ledger.values import derived_id
 from migrations.legacy.load.logged import MARK, MOVES
 

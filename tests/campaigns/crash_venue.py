@@ -14,9 +14,8 @@ from sqlalchemy import Engine
 
 from ledger.events import SignalApproved, TradeExecuted
 from ledger.postgres.book import PostgresBook
-from ledger.projections.differences import DifferenceView
 from ledger.projections.orders import OrderView
-from ledger.projections.portfolio import Balance
+from ledger.projections.portfolio import Balance, DifferenceView
 from ledger.replay.verify import verify_portfolio
 from ledger.values import ZERO
 from tests.campaigns.crash_program import Scene, VenueTime

@@ -27,8 +27,7 @@ from ledger.events import (
     TradingHalted,
 )
 from ledger.events.fields import RuleChecked
-from ledger.log.encoding import encoded
-from ledger.log.envelope import BadEvent, Envelope, NewEvent, decode
+from ledger.log.envelope import BadEvent, Envelope, NewEvent, decode, encoded
 from ledger.log.event_log import Conflict, EventLog, MemoryLog, NoSuchPortfolio
 from ledger.log.hash_chain import verified
 from ledger.postgres.database import WRITER, engine_for

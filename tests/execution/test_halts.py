@@ -18,12 +18,11 @@ from sqlalchemy import Engine
 from api.cli import cli
 from execution.exchanges.exchange import Exchange
 from execution.halts import HaltWatch, Signs, new_trips, store_halt, trip_event
-from execution.orders.leadership import Alone
 from execution.orders.order_events import ticket_of
 from execution.orders.trade_service import TradeService
 from execution.review.review import TradeRejected
 from ledger.events import TradeExecuted, TradingHalted, TradingResumed
-from ledger.halt_lock import HaltLock, LocalHaltLock, StillHeld
+from ledger.locks import Alone, HaltLock, LocalHaltLock, StillHeld
 from ledger.log.envelope import NewEvent
 from ledger.postgres.book import PostgresBook
 from ledger.postgres.database import DATABASE_GONE

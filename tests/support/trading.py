@@ -25,7 +25,6 @@ from execution.exchanges.exchange import (
     Refused,
 )
 from execution.exchanges.exchange import Unknown as UnknownOutcome
-from execution.orders.leadership import Leadership
 from execution.orders.trade_service import TradeService
 from execution.review.review import ManualTicket
 from execution.review.state import DecisionState
@@ -41,6 +40,7 @@ from ledger.events import (
     TradingHalted,
 )
 from ledger.events.fields import Fee
+from ledger.locks import Leadership
 from ledger.log.envelope import Envelope, NewEvent
 from ledger.log.event_log import EventLog
 from ledger.postgres.leadership import NotLeader

@@ -29,8 +29,8 @@ from ledger.events import DifferenceResolved
 from ledger.log.envelope import NewEvent
 from ledger.log.point_in_time import PointInTime
 from ledger.postgres.book import StoredReading
-from ledger.projections.differences import DifferenceView
 from ledger.projections.orders import OrderView
+from ledger.projections.portfolio import DifferenceView
 from ledger.projections.trades import TradeView
 
 

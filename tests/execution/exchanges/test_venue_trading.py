@@ -16,7 +16,6 @@ import pytest
 from execution.exchanges.exchange import LiveExchange
 from execution.orders import trade_service
 from execution.orders.connections import Connections, lookups_until
-from execution.orders.leadership import Leadership
 from execution.orders.order_events import WrongOrder, ticket_of
 from execution.orders.reconcile import AGAIN_AFTER, EVERY
 from execution.orders.trade_service import TradeService
@@ -35,6 +34,7 @@ from ledger.events import (
     PortfolioOpened,
     TradeExecuted,
 )
+from ledger.locks import Leadership
 from ledger.log.envelope import NewEvent
 from ledger.projections.book import MemoryBook
 from ledger.projections.invariants import broken_invariants

@@ -11,11 +11,11 @@ from sqlalchemy import Engine
 
 from execution.exchanges.paper.exchange import PaperExchange
 from execution.exits.exit_service import ExitService
-from execution.orders.leadership import Alone, Leadership
 from execution.orders.restore_paper import balances_of
 from execution.orders.trade_service import SUBMIT_TIMEOUT
 from execution.review.review import TradeRejected
 from ledger.events import ExitArmed, SignalApproved, SignalRejected, TradeExecuted
+from ledger.locks import Alone, Leadership
 from ledger.log.envelope import NewEvent
 from ledger.postgres.book import PostgresBook
 from ledger.postgres.leadership import NotLeader, PostgresLeadership

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, make_url
 
-from ledger.log.encoding import EncodedEvent
+from ledger.log.envelope import EncodedEvent
 from ledger.log.hash_chain import BrokenLog, Head, event_hash, genesis_hash
 from ledger.postgres.book import PostgresBook
 from ledger.postgres.database import READER, WRITER

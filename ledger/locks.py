@@ -1,11 +1,14 @@
-"""A lock between sends and halts: no order leaves after a halt was stored, whichever program sends it."""
+"""Which program may trade a portfolio: one leader stores and sends its orders, and no order leaves after a halt is stored."""
 
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Final, Protocol
 from uuid import UUID
+
+from ledger.log.envelope import NewEvent
+from ledger.projections.book import Book
 
 PATIENCE_S: Final = 40
 """Seconds that a halt waits for sends in progress. A program that hangs in a send must not keep trading open."""
@@ -49,3 +52,33 @@ class LocalHaltLock:
         finally:
             if acquired:
                 lock.release()
+
+
+class Leadership(Protocol):
+    """One trader's claim to a portfolio. It ends for good when another trader takes over.
+
+    `ledger.postgres.leadership.PostgresLeadership` is the claim to a stored portfolio.
+    """
+
+    def record(self, events: Sequence[NewEvent], expected_position: int | None = None) -> object:
+        """Store the events, and verify the claim in the same transaction.
+
+        Raises:
+            NotLeader: another trader has taken over.
+        """
+
+    def confirm(self) -> None:
+        """Raise NotLeader if another trader has taken over."""
+
+
+class Alone:
+    """The claim of a book's only trader; it always holds."""
+
+    def __init__(self, book: Book, portfolio_id: UUID) -> None:
+        self._book, self._portfolio_id = book, portfolio_id
+
+    def record(self, events: Sequence[NewEvent], expected_position: int | None = None) -> object:
+        return self._book.record(self._portfolio_id, events, expected_position)
+
+    def confirm(self) -> None:
+        pass
