@@ -19,10 +19,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
-from api.backtest.backtesting import BacktestSpec, BotSpec, result_of, run_backtest, simulation_of
 from api.backtest.market import Market, recorded_market
-from api.backtest.sweep_axes import Axis
-from api.backtest.sweeping import sweep
+from api.backtest.run import BacktestSpec, BotSpec, result_of, run_backtest, simulation_of
+from api.backtest.sweep import Axis, sweep
 from api.runtime.first_run import registered
 from api.runtime.market_loop import MarketClock, MarketLoop
 from bench.figures import Figure, print_figures, rate

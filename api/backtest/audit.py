@@ -13,8 +13,8 @@ from decimal import Decimal
 from itertools import zip_longest
 from typing import Final
 
-from api.backtest.backtesting import BacktestSpec, Simulation, market_of, simulation_of
 from api.backtest.market import Market
+from api.backtest.run import BacktestSpec, Simulation, market_of, simulation_of
 from ledger.events import BotRegistered, SignalEmitted
 from ledger.log.envelope import Envelope
 from ledger.values import time_text

@@ -8,8 +8,8 @@ from typing import Literal
 
 import numpy as np
 
-from api.backtest.backtesting import BacktestResult, Simulation, held_beside
 from api.backtest.report import closes_of, figure_rows
+from api.backtest.run import BacktestResult, Simulation, held_beside
 from api.runtime.output_files import draft_of, whole_file
 from ledger.errors import DaybookError
 from ledger.values import time_text

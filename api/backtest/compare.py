@@ -9,8 +9,8 @@ from typing import Any, Final
 from rich.console import Console
 from rich.table import Table
 
-from api.backtest.backtesting import BadBacktest
 from api.backtest.report import percent, rounded
+from api.backtest.run import BadBacktest
 
 MONEY: Final = ("equity", "profit")
 SHARES: Final = ("time_weighted_return", "cagr", "max_drawdown", "exposure_average")

@@ -12,7 +12,9 @@ from typing import Final
 from rich.console import Console
 from rich.table import Table
 
-from api.backtest.backtesting import BacktestResult, Simulation
+from api.backtest.run import BacktestResult, Simulation
+from api.backtest.sweep import Settings, Sweep, SweepResult, result_as_json
+from api.backtest.walk_forward import WalkForward
 from api.runtime.output_files import BadTarget, whole_file
 from ledger.exports.events import event_line
 from ledger.exports.lots import lot_lines
@@ -21,6 +23,7 @@ from ledger.reports.equity import equity_history
 from ledger.reports.metrics import Close
 from ledger.values import decimal_text, time_text
 
+LABEL: Final = "SIMULATED: backtests on recorded candles"
 PLACES: Final = Decimal("0.01")
 SHARES: Final = (
     ("time_weighted_return", "return"),
@@ -135,3 +138,85 @@ def rounded(value: Decimal | None) -> str:
 def percent(value: Decimal | None) -> str:
     """A fraction in percent to two places, a dash for what is undefined."""
     return "-" if value is None else f"{(value * 100).quantize(PLACES):,} %"
+
+
+def print_sweep(found: Sweep, top: int) -> None:
+    """The best `top` trials as a table on standard output, and what their number says of the best."""
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(LABEL)
+    table = Table("settings", "return", "Sharpe", "worst drawdown", "trades", "run")
+    for trial in found.trials[:top]:
+        table.add_row(_said(trial.settings), *_figures(trial), trial.run_id[:12])
+    console.print(table)
+    hidden = len(found.trials) - top
+    if hidden > 0:
+        console.print(f"and {hidden} more")
+    if found.refused:
+        console.print(f"{found.refused} combinations were left out, the bot refuses them: {found.reason}")
+    for trial in found.trials:
+        for failure in trial.failures:
+            console.print(f"failed with {_said(trial.settings)}: {failure}")
+    console.print(f"deflated Sharpe of the best: {_deflated(found)}")
+    console.print(f"sweep {found.sweep_hash}")
+
+
+def sweep_json(found: Sweep) -> str:
+    """The sweep as one JSON object; figures are text, with every digit."""
+    said = {
+        "label": LABEL,
+        "sweep_hash": found.sweep_hash,
+        "deflated_sharpe": None if found.deflated is None else f"{found.deflated:.6f}",
+        "refused": found.refused,
+        "trials": [result_as_json(trial) for trial in found.trials],
+    }
+    return json.dumps(said, ensure_ascii=False, indent=2)
+
+
+def print_walk(found: WalkForward) -> None:
+    """The stretches as a table on standard output, and what their tests came to together."""
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(LABEL)
+    table = Table("tested from", "to", "chosen", "trained Sharpe", "return", "Sharpe", "holding")
+    for one in found.stretches:
+        chosen = ("nothing", "-") if one.chosen is None else (_said(one.chosen.settings), rounded(one.chosen.sharpe))
+        tested = ("-", "-") if one.tested is None else (percent(one.tested.total_return), rounded(one.tested.sharpe))
+        table.add_row(
+            f"{one.tested_from:%Y-%m-%d}", f"{one.tested_to:%Y-%m-%d}", *chosen, *tested, percent(one.buy_and_hold)
+        )
+    console.print(table)
+    console.print(
+        f"all tests in a row: {percent(found.total_return)}, buy and hold {percent(found.buy_and_hold)};"
+        f" {found.trials} trials were made to choose"
+    )
+
+
+def walk_json(found: WalkForward) -> str:
+    """The walk-forward as one JSON object; figures and times are text."""
+    stretches = [
+        {
+            "trained_from": one.trained_from,
+            "trained_to": one.trained_to,
+            "tested_from": one.tested_from,
+            "tested_to": one.tested_to,
+            "chosen": one.chosen and result_as_json(one.chosen),
+            "tested": one.tested and result_as_json(one.tested),
+            "buy_and_hold": one.buy_and_hold,
+        }
+        for one in found.stretches
+    ]
+    totals = {"total_return": found.total_return, "buy_and_hold": found.buy_and_hold, "trials": found.trials}
+    return json.dumps(plain({"label": LABEL, **totals, "stretches": stretches}), ensure_ascii=False, indent=2)
+
+
+def _figures(trial: SweepResult) -> tuple[str, str, str, str]:
+    return percent(trial.total_return), rounded(trial.sharpe), percent(trial.max_drawdown), str(trial.trades)
+
+
+def _said(settings: Settings) -> str:
+    return ", ".join(f"{name} {value}" for name, value in settings)
+
+
+def _deflated(found: Sweep) -> str:
+    if found.deflated is None:
+        return "none (no trial has a Sharpe ratio)"
+    return f"{found.deflated * 100:.1f} % likely to be more than the luck of {len(found.trials)} trials"

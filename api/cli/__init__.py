@@ -68,10 +68,10 @@ COMMANDS: Final = (
     ("key", "keys:key", "Issue, list and revoke API keys."),
     ("lots", "lots:lots", "Lots and gains of a portfolio or of a file of trades."),
     ("performance", "performance:performance", "Returns, risk and trading figures of a portfolio."),
-    ("record", "import_:record", "Record deposits, income, splits and other entries from a JSON file."),
+    ("record", "entries:record", "Record deposits, income, splits and other entries from a JSON file."),
     ("replay", "replay:replay", "Replay the log, verify it, and compare the stored views with it."),
     ("resume", "halt:resume", "Resume trading after a halt."),
-    ("reverse", "import_:reverse", "Reverse a trade or another recorded entry."),
+    ("reverse", "entries:reverse", "Reverse a trade or another recorded entry."),
     ("venue", "venue:venue", "Run a simulated exchange on this machine."),
     ("webhook", "webhook:webhook", "Add, list, rotate and remove webhooks that receive signals."),
 )

@@ -15,7 +15,7 @@ from uuid import UUID
 import rich_click as click
 from pydantic import ValidationError
 
-from api.cli.recording import time_of
+from api.runtime.market_time import portfolio_time
 from api.runtime.portfolios import named_portfolios, open_ledger
 from api.runtime.settings import BadSettings, Settings, load_settings
 from api.runtime.wiring import chosen_feed, portfolio_name
@@ -248,7 +248,7 @@ def _record(settings: Settings, portfolio: str | None, event: Callable[[Rows], E
                 new = event(reading.rows)
             except ValidationError as error:
                 raise BadBot(f"this cannot be recorded: {first_fault(error)}") from None
-            at = time_of(book, reading)
+            at = portfolio_time(book, reading)
         if new is not None:
             event_id = new_id()
             book.record(chosen[0], [NewEvent(new, event_id, at, "owner", event_id)])

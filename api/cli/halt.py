@@ -6,6 +6,7 @@ from typing import Final
 import rich_click as click
 
 from api.cli.options import warn
+from api.runtime.market_time import portfolio_time
 from api.runtime.portfolios import chosen_portfolios, open_ledger
 from api.runtime.settings import BadSettings, Settings, load_settings
 from execution.halts import store_halt
@@ -44,11 +45,9 @@ def halt(portfolio: str | None, reason: str) -> None:
     Example: daybook halt --reason "the market is broken"
     """
 
-    from api.cli.recording import time_of  # which is slow to load
-
     def act(book: PostgresBook, halt_lock: HaltLock, reading: StoredReading) -> str:
         event_id = new_id()
-        event = NewEvent(TradingHalted(reason=reason), event_id, time_of(book, reading), "owner", event_id)
+        event = NewEvent(TradingHalted(reason=reason), event_id, portfolio_time(book, reading), "owner", event_id)
         if not store_halt(book, halt_lock, reading.portfolio_id, event):
             warn("an order was still being sent when trading was halted: look at daybook's open orders")
         return "is halted"
@@ -67,13 +66,11 @@ def resume(portfolio: str | None, reason: str) -> None:
     Example: daybook resume --reason "the market is whole again"
     """
 
-    from api.cli.recording import time_of
-
     def act(book: PostgresBook, _halt_lock: HaltLock, reading: StoredReading) -> str:
         if halt_reason(reading.rows) is None:
             return "was not halted"
         event_id = new_id()
-        event = NewEvent(TradingResumed(reason=reason), event_id, time_of(book, reading), "owner", event_id)
+        event = NewEvent(TradingResumed(reason=reason), event_id, portfolio_time(book, reading), "owner", event_id)
         book.record(reading.portfolio_id, [event])
         return "goes on"
 

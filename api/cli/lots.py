@@ -1,13 +1,35 @@
-"""`daybook lots`: lots and gains of a file of trades or of a stored portfolio."""
+"""`daybook lots`: lots and gains of a file of trades or of a stored portfolio, as JSON or as lines in which no digit is cut."""
 
+import json
 import sys
+from collections.abc import Container, Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
+from typing import Final
 
 import rich_click as click
+from pydantic import TypeAdapter, ValidationError
 
-from api.cli.options import DAYS, METHODS, asset, at_any_time
-from api.runtime.settings import load_settings
+from api.cli.options import DAYS, METHODS, asset, at_any_time, warn
+from api.runtime.portfolios import stored_portfolio
+from api.runtime.settings import Settings, load_settings
+from ledger.imports.files import BadFile, read_trades
 from ledger.log.point_in_time import PointInTime
+from ledger.reports.lot_methods import Method
+from ledger.reports.lots import LotSale, LotsReport, LotTotals, Names, View, lots_report, portfolio_lots_report
+from ledger.values import Quantity, decimal_text, time_text
+
+READ, UNREADABLE = 0, 1
+UNKNOWN: Final = "unknown"
+ORDERS: Final = {
+    "fifo": "first in first out",
+    "lifo": "last in first out",
+    "hifo": "highest cost first",
+    "specific": "lots as named",
+}
+_NAMES: Final[TypeAdapter[dict[str, list[tuple[str, Decimal]]]]] = TypeAdapter(dict[str, list[tuple[str, Quantity]]])
 
 
 @click.command()
@@ -41,10 +63,6 @@ def lots(
 
     Example: daybook lots trades.csv --method hifo --json
     """
-    from api.cli.lots_printing import print_lots, print_portfolio_lots, read_names
-    from ledger.reports.lot_methods import Method
-    from ledger.reports.lots import View
-
     if (file is None) == (portfolio is None):
         raise click.UsageError("Name a file of trades or --portfolio, one of the two.")
     if file is not None and past:
@@ -56,3 +74,121 @@ def lots(
     if file is not None:
         sys.exit(print_lots(file, base, view, as_json=as_json))
     sys.exit(print_portfolio_lots(load_settings(), str(portfolio), past, view, as_json=as_json))
+
+
+def print_lots(path: Path, base: str, view: View, *, as_json: bool) -> int:
+    """Prints the report of a file and, on standard error, its errors; returns the exit code. Raises BadFile, BadChoice."""
+    trade_file = read_trades(path, base)
+    _print(lots_report(trade_file, view), as_json=as_json)
+    return UNREADABLE if trade_file.unreadable else READ
+
+
+def print_portfolio_lots(settings: Settings, portfolio: str, past: PointInTime, view: View, *, as_json: bool) -> int:
+    """The same of a stored portfolio. Raises BadChoice and what opening the portfolio raises."""
+    with stored_portfolio(settings, portfolio, past) as reading:
+        report = portfolio_lots_report(reading.rows, view)
+    _print(report, as_json=as_json)
+    return READ
+
+
+def read_names(path: Path) -> Names:
+    """The lots named for sales: {"sale id": [["lot id", "quantity"], ...], ...}. Raises BadFile."""
+    try:
+        return _NAMES.validate_json(path.read_bytes())
+    except FileNotFoundError:
+        raise BadFile(f"{path} does not exist: check the path") from None
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_input=False)[0]
+        where = "".join(f"[{part}]" for part in found["loc"])
+        form = '{"sale id": [["lot id", "quantity"]]}, with quantities as text'
+        raise BadFile(f"{path} names no lots{where and f' at {where}'}: {found['msg']}: it must be {form}") from None
+
+
+def _print(report: LotsReport, *, as_json: bool) -> None:
+    text = json.dumps(report_json(report), ensure_ascii=False, indent=2) if as_json else "\n".join(report_lines(report))
+    click.echo(text)
+    for error in report.errors:
+        named = " ".join(part for part in (error["id"], error["instrument"]) if part)
+        warn(f"{named}: {error['error']}" if named else error["error"])
+
+
+def report_json(report: LotsReport) -> dict[str, object]:
+    """The report as JSON values: decimals and times as text, an unknown cost as "unknown", fields at their default omitted.
+
+    With a holding period every match has a term, "unknown" where it cannot be determined.
+    """
+    kept = {"term"} if report.holding_period is not None else set()
+    parts = ("sells", "open_lots", "totals", "errors")
+    return {"method": report.method.value, **{name: _json_value(getattr(report, name), kept) for name in parts}}
+
+
+def _json_value(value: object, kept: Container[str]) -> object:
+    """The JSON form of one value; fields named in `kept` appear even at their default."""
+    match value:
+        case None:
+            return UNKNOWN
+        case Decimal():
+            return decimal_text(value)
+        case datetime():
+            return time_text(value)
+        case tuple():
+            return [_json_value(one, kept) for one in value]
+        case Mapping():
+            return {name: _json_value(one, kept) for name, one in value.items()}
+    if not is_dataclass(value):
+        return value
+    stated = ((field, getattr(value, field.name)) for field in fields(value))
+    return {
+        field.name: _json_value(found, kept) for field, found in stated if found != field.default or field.name in kept
+    }
+
+
+def report_lines(report: LotsReport) -> Iterator[str]:
+    """The report, a number and its name to a line: nothing is cut or folded, however narrow the window is."""
+    yield f"Sales, {ORDERS[report.method]}"
+    for sale in report.sells:
+        yield from _sale_lines(sale, terms=report.holding_period is not None)
+    if not report.sells:
+        yield "  none"
+    yield ""
+    yield "Open lots"
+    for lot in report.open_lots:
+        yield f"  {lot.instrument}  {'short ' if lot.short else ''}lot {lot.lot_id}"
+        yield from _figures(4, quantity=lot.quantity, cost=lot.cost_basis)
+    if not report.open_lots:
+        yield "  none"
+    for instrument, total in report.totals.items():
+        yield ""
+        yield f"Total of {instrument}"
+        yield from _total_lines(total)
+
+
+def _sale_lines(sale: LotSale, *, terms: bool) -> Iterator[str]:
+    yield f"  {sale.instrument}  {'sale' if sale.kind == 'trade' else sale.kind} {sale.id}  {time_text(sale.time)}"
+    yield from _figures(4, quantity=sale.quantity, proceeds=sale.proceeds, cost=sale.cost_basis)
+    yield from _figures(4, realised=sale.realized_pnl)
+    for match in sale.matches:
+        yield f"    from lot {match.lot_id}"
+        yield from _figures(6, quantity=match.quantity, proceeds=match.proceeds, cost=match.cost_basis)
+        yield from _figures(6, realised=match.realized_pnl)
+        if terms:
+            yield f"      {'term':<15}{match.term or UNKNOWN:>30}"
+    if sale.unknown_cost_quantity is not None:
+        yield "    at a cost that is not known"
+        yield from _figures(6, quantity=sale.unknown_cost_quantity, proceeds=sale.unknown_cost_proceeds)
+    if sale.unmatched_quantity is not None:
+        yield "    from no lot"
+        yield from _figures(6, quantity=sale.unmatched_quantity, proceeds=sale.unmatched_proceeds)
+
+
+def _total_lines(total: LotTotals) -> Iterator[str]:
+    yield from _figures(2, realised=total.realized_pnl, fees=total.fees)
+    yield from _figures(2, open_quantity=total.open_quantity, open_cost=total.open_cost_basis)
+    if total.unknown_cost_quantity is not None:
+        yield from _figures(2, cost_unknown=total.unknown_cost_quantity)
+
+
+def _figures(indent: int, **numbers: Decimal | None) -> Iterator[str]:
+    for name, number in numbers.items():
+        text = UNKNOWN if number is None else decimal_text(number)
+        yield f"{' ' * indent}{name.replace('_', ' '):<15}{text:>30}"

@@ -6,9 +6,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date, datetime
 from functools import wraps
-from typing import Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 import rich_click as click
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 
 def fail(sentence: str) -> NoReturn:
@@ -73,14 +76,33 @@ def at_any_time(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
+def counted(count: int, noun: str) -> str:
+    """Return the count with its noun in the right number: `1 row`, `2 rows`, `2 entries`."""
+    if count == 1:
+        return f"1 {noun}"
+    return f"{count} {noun[:-1]}ies" if noun.endswith("y") else f"{count} {noun}s"
+
+
 @contextmanager
 def progress_bar(task: str, total: int | None, *, shown: bool) -> Iterator[Callable[[int], None]]:
-    """A progress bar on standard error while the context is open, if that is a terminal. Call it with steps done."""
+    """Show a progress bar on a terminal's standard error. Yields a function that takes the number of further steps."""
+    with _bar(shown) as bar:
+        number = bar.add_task(task, total=total)
+        yield lambda steps: bar.advance(number, steps)
+
+
+@contextmanager
+def progress_of(task: str, *, shown: bool) -> Iterator[Callable[[int, int], None]]:
+    """Show a progress bar like `progress_bar`. Yields a function that takes the steps done and the total."""
+    with _bar(shown) as bar:
+        number = bar.add_task(task, total=None)
+        yield lambda done, total: bar.update(number, completed=done, total=total)
+
+
+def _bar(shown: bool) -> "Progress":
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     console = Console(stderr=True)
-    columns = (TextColumn(task), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True, disable=not (shown and console.is_terminal)) as bar:
-        number = bar.add_task(task, total=total)
-        yield lambda steps: bar.advance(number, steps)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=console, transient=True, disable=not (shown and console.is_terminal))

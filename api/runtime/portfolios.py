@@ -47,6 +47,11 @@ def named_portfolios(known: Sequence[UUID], name: str) -> list[UUID]:
     return [one for one in known if one in wanted]
 
 
+def portfolio_id_for(name: str, known: Sequence[UUID]) -> UUID:
+    """Return `name` as an id if a known portfolio has it, else the id of the portfolio called `name`, open or not."""
+    return next((one for one in known if str(one) == name.lower()), portfolio_id_of(name))
+
+
 @contextmanager
 def stored_portfolio(settings: Settings, name: str, past: PointInTime) -> Iterator[StoredReading]:
     """The value rows of the portfolio with this name or id, up to the end of its log or at a point in time.

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from typing import Final
 from uuid import UUID
@@ -16,17 +16,14 @@ from sqlalchemy import Engine
 from api.http.auth import owner_token_hash
 from api.runtime.first_run import ensure_portfolio
 from api.runtime.market_loop import WARMUP_BARS, MarketClock, MarketLoop
+from api.runtime.market_time import last_market_time
 from api.runtime.portfolio_accounts import connected_accounts, existing_portfolio
 from api.runtime.settings import BadSettings, Settings, usable_folder
 from execution.exchanges.paper.exchange import PaperExchange
 from execution.halts import HaltWatch
 from execution.orders.restore_paper import balances_of, restore_paper_orders
 from execution.orders.trade_service import TradeService
-from ledger.booking.legs import MOVING
-from ledger.events import Event, SplitRecorded, TradeExecuted, TradeReversed
 from ledger.locks import HaltLock
-from ledger.log.envelope import Envelope
-from ledger.log.event_log import NoSuchPortfolio
 from ledger.postgres.book import PostgresBook
 from ledger.postgres.database import clock_skew, open_database
 from ledger.postgres.halt_lock import PostgresHaltLock
@@ -64,9 +61,6 @@ class System:
     token_hash: str
     new_token: str | None
 
-
-NEWEST: Final = 200
-"""So many of the newest events tell how far the market had come."""
 
 AT_ONCE: Final = nullcontext()
 """Starting without any ceremony."""
@@ -180,32 +174,3 @@ def started_or_later(feed: CandleFeed, resume_after: datetime | None) -> Callabl
 def portfolio_name(feed: CandleFeed) -> str:
     """Each market has its own portfolio: other prices, another timeframe or another product never meet in one."""
     return f"paper {feed.instruments[0]} {timeframe_text(feed.timeframe)} {feed.mark_source}"[:100]
-
-
-def last_market_time(book: PostgresBook, portfolio_id: UUID) -> datetime | None:
-    """Just before the latest time that the portfolio's newest events speak of, or None for a new portfolio.
-
-    Just before: the candle that closed at that time may not have gone through every station, and goes again. Never
-    before the portfolio was opened: what lies there is history. Value that moved elsewhere says nothing of the market.
-    """
-    try:
-        head = book.log.head(portfolio_id)
-    except NoSuchPortfolio:
-        return None
-    newest: list[Envelope] = []
-    beyond = head.position
-    while beyond and len(newest) < NEWEST:
-        after = max(beyond - NEWEST, 0)
-        page = book.log.read(portfolio_id, after, beyond - after)
-        newest += (envelope for envelope in page if not _moved_elsewhere(envelope.event))
-        beyond = after
-    latest = max(envelope.occurred_at for envelope in newest)
-    opened_at = next(iter(book.log.read(portfolio_id, 0, 1))).occurred_at
-    return max(opened_at, latest - timedelta(microseconds=1))
-
-
-def _moved_elsewhere(event: Event) -> bool:
-    """Whether the event was entered or imported: it happened at any time, and says so as it is told."""
-    if isinstance(event, TradeExecuted):
-        return event.order_id is None
-    return isinstance(event, (*MOVING, SplitRecorded, TradeReversed))

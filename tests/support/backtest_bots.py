@@ -10,8 +10,8 @@ from typing import Any, ClassVar, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from api.backtest.backtesting import BacktestSpec, BotSpec
 from api.backtest.market import Market
+from api.backtest.run import BacktestSpec, BotSpec
 from execution.exchanges.paper.exchange import PaperTerms
 from signals.bot import Needs, Parameters, Signal, Window
 from signals.market import Candle

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from api.runtime.first_run import registered
 from api.runtime.market_loop import MarketClock, MarketLoop
-from api.runtime.wiring import last_market_time
+from api.runtime.market_time import last_market_time
 from execution.exchanges.exchange import Exchange
 from execution.exchanges.paper.exchange import PaperExchange
 from execution.orders.restore_paper import balances_of, restore_paper_orders

@@ -8,5 +8,5 @@ from concurrent.futures import ProcessPoolExecutor
 def processes(workers: int) -> Callable[[], ProcessPoolExecutor]:
     """Makes pools of so many processes."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["api.backtest.sweeping", "ledger.replay.parallel"])
+    context.set_forkserver_preload(["api.backtest.sweep", "ledger.replay.parallel"])
     return lambda: ProcessPoolExecutor(workers, context)

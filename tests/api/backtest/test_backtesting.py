@@ -12,8 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from api.backtest import voices as backtest_voices
-from api.backtest.backtesting import (
+from api.backtest import bots as backtest_bots
+from api.backtest.bots import BacktestBot
+from api.backtest.market import Market
+from api.backtest.run import (
     BacktestSpec,
     BadBacktest,
     BotSpec,
@@ -24,8 +26,6 @@ from api.backtest.backtesting import (
     run_backtest,
     simulation_of,
 )
-from api.backtest.market import Market
-from api.backtest.voices import BotVoice
 from api.runtime.first_run import registered
 from execution.exchanges.paper.exchange import PaperTerms
 from ledger.events import BotRegistered, SignalEmitted, TradeExecuted
@@ -121,7 +121,7 @@ def test_a_long_backtest_says_and_does_what_a_live_run_does(pytestconfig: pytest
     assert story(tested) == live
 
 
-class SeesNext(BotVoice):
+class SeesNext(BacktestBot):
     """Planted: it is asked one candle too late, and answers as if it were in time."""
 
     def said(self, card: BotView, policy: SignalPolicy, bar: int) -> NewEvent | None:
@@ -130,7 +130,7 @@ class SeesNext(BotVoice):
 
 def test_a_backtest_that_sees_the_next_candle_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """Planted: bots that know one candle more say something else."""
-    monkeypatch.setattr("api.backtest.backtesting.BotVoice", SeesNext)
+    monkeypatch.setattr("api.backtest.run.BacktestBot", SeesNext)
     live, tested = live_and_tested(tape(100), quick_bots())
 
     assert story(tested) != live
@@ -179,7 +179,7 @@ def test_a_twin_that_is_trusted_too_far_is_found(monkeypatch: pytest.MonkeyPatch
     """Planted: without the guard around thresholds, a twin that is off by 1e-9 hides a signal."""
     bots = {"saying": Saying([0.15, 0.1499999999, 0.14999949, 0.1499995, 0.0])}
     honest, slow = both_ways(MARKET, bots)
-    monkeypatch.setattr(backtest_voices, "GUARD", -1.0)
+    monkeypatch.setattr(backtest_bots, "GUARD", -1.0)
     trusting = simulation_of(spec_of(*bots), MARKET, bots)
 
     assert head(honest) == head(slow)

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from api.cli import cli
-from api.runtime import wiring
+from api.runtime import market_time
 from ledger.events import BotFailed, BotKindDisabled, BotKindEnabled
 from signals.registry import BUILT_IN
 from signals.testkit.scaffold import write_package
@@ -264,8 +264,8 @@ def test_what_cannot_be_enabled_is_refused(daybook: Daybook, place: Path) -> Non
 def test_enabling_does_not_move_the_market(daybook: Daybook, place: Path) -> None:
     """The fact bears the market's time, so that a recorded market goes on where it was."""
     install("momentum", place)
-    before = wiring.last_market_time(daybook.system.book, daybook.system.portfolio_id)
+    before = market_time.last_market_time(daybook.system.book, daybook.system.portfolio_id)
 
     assert run("enable", "momentum")[0] == 0
 
-    assert wiring.last_market_time(daybook.system.book, daybook.system.portfolio_id) == before
+    assert market_time.last_market_time(daybook.system.book, daybook.system.portfolio_id) == before

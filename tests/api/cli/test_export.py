@@ -17,7 +17,7 @@ import pytest
 from click.testing import CliRunner
 
 from api.cli import cli
-from api.cli.lots_printing import report_json
+from api.cli.lots import report_json
 from ledger.booking.lots import Lot, Match
 from ledger.exports import parquet as parquet_export
 from ledger.exports.parquet import NoParquet, write_parquet

@@ -117,7 +117,7 @@ SPEAKS_AND_ENDS = """
 import atexit, os, sys, threading
 print(os.getcwd(), sys.argv[1:], os.environ["DAYBOOK_PORT"], __name__, __file__, sys.path[0], os.listdir("/dev/fd"))
 print("this is wrong", file=sys.stderr)
-threading.Timer(0.01, print, ["late work"]).start()
+threading.Timer(0.2, print, ["late work"]).start()
 atexit.register(print, "the end")
 """
 

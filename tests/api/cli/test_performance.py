@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from api.cli import cli
-from api.cli.performance_printing import print_performance
+from api.cli.performance import print_performance
 from ledger.log.point_in_time import PointInTime
 from ledger.values import time_text
 from tests.support.api_system import Daybook, open_daybook

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import pytest
 
-from api.cli.recording import record_file
+from api.cli.entries import record_file
 from api.runtime.settings import BadSettings, Settings
 from ledger.entries.recording import record_checked
 from ledger.imports.files import BadFile
@@ -95,7 +95,7 @@ def test_a_dry_run_that_records_is_found(
 ) -> None:
     """Planted: a dry run that commits what it looked at moves the log."""
     monkeypatch.setattr(
-        "api.cli.recording.record_checked",
+        "api.cli.entries.record_checked",
         lambda book, portfolio_id, prepare, _: record_checked(book, portfolio_id, prepare, lambda _: None),
     )
 
@@ -114,8 +114,8 @@ BAD: Final[list[tuple[object, str]]] = [
     ([CASH, {"id": "a1"}], "index 1: kind is missing: it must be one of cash_deposit, "),
     ([CASH, COINS | {"id": "a\n1"}], "index 1: id: it holds a line break"),
     ([CASH, COINS | {"quantity": "1" * 80}], "… (80 characters) is not a plain decimal number"),
-    ([CASH, COINS | {"id": "c1"}], "index 1: the id 'c1' stands there twice"),
-    ([CASH, FILL, FILL | {"id": "t2"}], "index 2 (t2): this trade stands in the file twice"),
+    ([CASH, COINS | {"id": "c1"}], "index 1: duplicate id 'c1'"),
+    ([CASH, FILL, FILL | {"id": "t2"}], "index 2 (t2): duplicate trade in the file"),
     ([CASH, COINS | {"account": "elsewhere"}], "index 1 (a1): there is no account 'elsewhere'"),
     ([CASH, COINS | {"asset": "USD"}], "index 1 (a1): USD is the base currency"),
     ([CASH, COINS | {"occurred_at": "2999-01-01T00:00:00Z"}], "index 1 (a1): occurred_at"),

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import pytest
 
-from api.runtime import wiring
+from api.runtime import market_time
 from ledger.entries import recording
 from ledger.events import OpeningLotRecorded
 from ledger.log.envelope import NewEvent
@@ -611,18 +611,18 @@ def test_entries_do_not_move_the_market(database_url: str, tmp_path: Path) -> No
         waiting = running.post("trades/execute", limit, "limit").json()["order"]["order_id"]
         fill = running.read("trades")["items"][0]
         book, portfolio_id = running.system.book, running.system.portfolio_id
-        before = wiring.last_market_time(book, portfolio_id)
+        before = market_time.last_market_time(book, portfolio_id)
         enter(running, LOT | {"account": "paper"}, "now", None)
         reverse(running, fill["trade_id"], "back", None)
         lot = OpeningLotRecorded(account="paper", asset=Asset("BTC"), quantity=Decimal(1))
         ids = [derived_id("old", number) for number in range(210)]
         book.record(portfolio_id, [NewEvent(lot, one, utc_time(YEARS_AGO), "owner", one) for one in ids])
-        assert wiring.last_market_time(book, portfolio_id) == before
-        market_time = running.read("portfolio")["market_time"]
+        assert market_time.last_market_time(book, portfolio_id) == before
+        shown = running.read("portfolio")["market_time"]
 
     with open_daybook(database_url, tmp_path) as running:
         running.pass_seconds(1)  # the candle that closed last goes through again
-        assert running.read("portfolio")["market_time"] == market_time
+        assert running.read("portfolio")["market_time"] == shown
         assert running.read(f"orders/{waiting}")["order"]["status"] == "accepted"
 
 
@@ -630,7 +630,7 @@ def test_entries_that_move_the_market_are_found(
     database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Planted: where entries are taken for the market's own events, much old history sets the market back."""
-    monkeypatch.setattr(wiring, "_moved_elsewhere", lambda _: False)
+    monkeypatch.setattr(market_time, "_entered", lambda _: False)
 
     with pytest.raises(AssertionError):
         test_entries_do_not_move_the_market(database_url, tmp_path)

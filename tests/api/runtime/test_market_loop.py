@@ -249,10 +249,10 @@ def test_a_program_killed_anywhere_misses_no_signal_in_the_database(book: Book) 
 
 def test_a_program_that_resumes_behind_the_last_event_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """Planted: the candle that was being worked on is taken for done, and its signals are lost."""
-    from api.runtime import wiring
+    from api.runtime import market_time
     from tests.support import programs
 
-    honest = wiring.last_market_time
+    honest = market_time.last_market_time
 
     def behind(*known: Any) -> datetime | None:
         at = honest(*known)

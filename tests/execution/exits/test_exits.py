@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from api.backtest.backtesting import BacktestSpec, BotSpec, simulation_of
 from api.backtest.market import Market
+from api.backtest.run import BacktestSpec, BotSpec, simulation_of
 from api.runtime.first_run import registered
 from execution.exchanges.exchange import Refused
 from execution.exchanges.paper.exchange import PaperExchange, PaperTerms

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from api.cli.lots_printing import report_json
+from api.cli.lots import report_json
 from ledger.booking import lots
 from ledger.booking.lots import Booking, Leg, Lot
 from ledger.imports.files import BadFile, read_trades

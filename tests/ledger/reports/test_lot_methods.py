@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.cli.lots_printing import report_json
+from api.cli.lots import report_json
 from ledger.booking.lots import Split
 from ledger.events import (
     AssetDeposited,

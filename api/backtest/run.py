@@ -15,8 +15,8 @@ from functools import lru_cache
 from pathlib import Path
 from uuid import UUID
 
+from api.backtest.bots import BacktestBot
 from api.backtest.market import Market, recorded_market
-from api.backtest.voices import BotVoice
 from api.runtime.first_run import registered
 from execution.backtest.simulate import ENGINE, Plan, simulate
 from execution.exchanges.paper.exchange import PaperTerms
@@ -135,7 +135,7 @@ def simulation_of(spec: BacktestSpec, market: Market, extra: Mapping[str, Bot] =
     bots = _registrations(spec, market, extra)
     run_id = _run_id(spec, market, bots)
     plan = _plan(spec, market, derived_id("backtest", run_id), f"simulated: backtest {run_id[:12]}")
-    voices = [BotVoice(bot, market, extra, twins=spec.twins) for bot in bots]
+    voices = [BacktestBot(bot, market, extra, twins=spec.twins) for bot in bots]
     return Simulation(spec, market, plan, run_id, simulate(market.series, voices, plan))
 
 

@@ -24,7 +24,7 @@ GUARD: Final = 1e-6
 """A twin's score this near to a threshold decides nothing: scores are stored at six places, and twins differ by 1e-9."""
 
 
-class BotVoice:
+class BacktestBot:
     """A registered bot on a market. Its twin, where it has one and `twins` allows, has seen the whole market."""
 
     def __init__(

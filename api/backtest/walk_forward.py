@@ -6,9 +6,8 @@ from datetime import datetime
 from decimal import Decimal
 from typing import TypeVar
 
-from api.backtest.backtesting import BacktestResult, BacktestSpec, BadBacktest, market_of, run_backtest
-from api.backtest.sweep_axes import Axis, variants_of, varied
-from api.backtest.trials import Trial, trial_of
+from api.backtest.run import BacktestResult, BacktestSpec, BadBacktest, market_of, run_backtest
+from api.backtest.sweep import Axis, SweepResult, sweep_result, variants_of, varied
 from execution.backtest.walk_forward import Fold, folds
 from ledger.replay.parallel import NewExecutor, run_all
 from ledger.reports.metrics import total_return
@@ -31,8 +30,8 @@ class Stretch:
     trained_to: datetime
     tested_from: datetime
     tested_to: datetime
-    chosen: Trial | None
-    tested: Trial | None
+    chosen: SweepResult | None
+    tested: SweepResult | None
     buy_and_hold: Decimal | None
 
 
@@ -78,7 +77,7 @@ def walk_forward(
     variants = [variants_of(_within(base, candles, fold.train), axes, market).specs for fold in cut]
     training = {(n, run_id): (spec,) for n, specs in enumerate(variants) for run_id, (spec, _) in specs.items()}
     trained = _run(training, new_executor, progress)
-    best = [_best([trial_of(trained[n, key], specs[key][1]) for key in specs]) for n, specs in enumerate(variants)]
+    best = [_best([sweep_result(trained[n, key], specs[key][1]) for key in specs]) for n, specs in enumerate(variants)]
     testing = {n: (_test(base, candles, fold, best[n]),) for n, fold in enumerate(cut)}
     results = _run(testing, new_executor, progress)
     stretches = tuple(_stretch(candles, fold, best[n], results[n]) for n, fold in enumerate(cut))
@@ -99,26 +98,26 @@ def _run(
     return run_all(run_backtest, wanted, new_executor, heard, "backtests")
 
 
-def _best(trials: Sequence[Trial]) -> Trial | None:
+def _best(trials: Sequence[SweepResult]) -> SweepResult | None:
     """The trial with the highest Sharpe ratio, or None where there is none."""
     rated = [(trial.sharpe, trial) for trial in trials if trial.sharpe is not None]
     return max(rated, key=lambda one: one[0])[1] if rated else None
 
 
-def _test(base: BacktestSpec, candles: Sequence[Candle], fold: Fold, best: Trial | None) -> BacktestSpec:
+def _test(base: BacktestSpec, candles: Sequence[Candle], fold: Fold, best: SweepResult | None) -> BacktestSpec:
     """The test of what was chosen; of the specification as it is, for buy and hold alone, where nothing was."""
     spec = _within(base, candles, fold.test)
     return spec if best is None else varied(spec, best.settings)
 
 
-def _stretch(candles: Sequence[Candle], fold: Fold, best: Trial | None, result: BacktestResult) -> Stretch:
+def _stretch(candles: Sequence[Candle], fold: Fold, best: SweepResult | None, result: BacktestResult) -> Stretch:
     return Stretch(
         trained_from=candles[fold.train[0]].opened_at,
         trained_to=candles[fold.train[-1]].closed_at,
         tested_from=candles[fold.test[0]].opened_at,
         tested_to=candles[fold.test[-1]].closed_at,
         chosen=best,
-        tested=None if best is None else trial_of(result, best.settings),
+        tested=None if best is None else sweep_result(result, best.settings),
         buy_and_hold=result.buy_and_hold.time_weighted_return,
     )
 
