@@ -43,6 +43,7 @@ class NamedLot:
 
 Choices = Mapping[UUID, Sequence[NamedLot]]
 """The lots that are to cover a disposal, by its event id. What they do not cover is matched first in, first out."""
+NO_CHOICES: Final[Choices] = {}
 
 
 BESIDE: Final = ("transfer", "fee")
@@ -95,10 +96,10 @@ def what_if(
     Lots named in `choices` are closed first; what they do not cover goes by the method, SPECIFIC by FIFO. HIFO takes the
     lot with the highest cost for a unit, compared as exact fractions, the older of equals first.
     """
-    shelf = _Shelf(method)
+    shelf = Shelf(method)
     matches: list[Match] = []
     unmatched: list[UnmatchedDisposal] = []
-    for item, booking in _booked(items, shelf, choices or {}, allow_short=allow_short):
+    for item, booking in bookings(items, shelf, choices or {}, allow_short=allow_short):
         if isinstance(item, Split):
             unmatched = [split_missing(one, item) for one in unmatched]
         matches += booking.matches
@@ -109,12 +110,13 @@ def what_if(
 def bookings_of(rows: Rows, asset: str) -> Iterator[tuple[Item, Booking]]:
     """What each leg and split of the asset did in the book, one after the other; a split gives the lots as it left them."""
     allow_short = portfolio_of(rows).allow_short
-    return _booked(items_of(rows, asset), _Shelf(Method.FIFO), {}, allow_short=allow_short)
+    return bookings(items_of(rows, asset), Shelf(Method.FIFO), allow_short=allow_short)
 
 
-def _booked(
-    items: Iterable[Item], shelf: "_Shelf", choices: Choices, *, allow_short: bool
+def bookings(
+    items: Iterable[Item], shelf: "Shelf", choices: Choices = NO_CHOICES, *, allow_short: bool = False
 ) -> Iterator[tuple[Item, Booking]]:
+    """Book legs and splits as they come against the lots on the shelf, which it keeps current. Raises BadChoice."""
     for item in items:
         if isinstance(item, Split):
             yield item, Booking(shelf.split(item))
@@ -164,7 +166,7 @@ def _place(item: Item) -> tuple[datetime, int, int]:
     return (item.occurred_at, item.position, item.leg if isinstance(item, Leg) else 0)
 
 
-def _parts(leg: Leg, named: Sequence[NamedLot], shelf: "_Shelf") -> Iterator[tuple[Leg, Iterable[Lot]]]:
+def _parts(leg: Leg, named: Sequence[NamedLot], shelf: "Shelf") -> Iterator[tuple[Leg, Iterable[Lot]]]:
     """The leg in pieces: one for each named lot, then what is left, each with the lots it may close, in their order.
 
     The pieces share the leg's value as matches share it, so that no digit is lost.
@@ -187,7 +189,7 @@ def _piece(leg: Leg, start: Decimal, quantity: Decimal) -> Leg:
     return replaced(leg, quantity=-quantity, value=value, fee=leg.fee if not start else ZERO)
 
 
-class _Shelf:
+class Shelf:
     """The open lots of an asset in the order in which a method closes them."""
 
     def __init__(self, method: Method) -> None:

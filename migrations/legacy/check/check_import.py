@@ -49,7 +49,7 @@ def check_import(store: Store, found: Prepared) -> Checked:
     """What the log, the archive and the views hold of the source, against the source itself. Nothing is written."""
     assert found.stage.context.sightings, "the figures are compared by what the legacy system saw"
     rows = _accounted(found)
-    pnl = compared(found.stage, found.wanted.portfolio_id, found.base, found.processes)
+    pnl = compared(found.stage, found.wanted.portfolio_id, found.base)
     wrong = [
         f"{name}: {one.unaccounted} of {one.source} rows are accounted for nowhere"
         for name, one in rows.items()

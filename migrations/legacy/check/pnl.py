@@ -2,22 +2,18 @@
 
 import sqlite3
 from collections.abc import Generator, Mapping
-from concurrent.futures import Executor
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
-from functools import partial
 from itertools import zip_longest
-from pathlib import Path
 from typing import Final
-from urllib.parse import quote
 from uuid import UUID
 
 from ledger.events import TradeExecuted
-from ledger.processes import each
+from ledger.log.envelope import Envelope
 from ledger.values import ZERO, Asset, Side, round18
-from migrations.legacy.check.fifo import Fifo, Stored, trade_in
+from migrations.legacy.check.fifo import Fifo
 from migrations.legacy.check.formulas import HEADLINE, MEASURES, Formulas, Trade
 from migrations.legacy.load.stage import Stage
 from migrations.legacy.translate.comparison import BOTS, CAUSES, ORDERED
@@ -57,17 +53,13 @@ class ProductPnl:
         return self.formulas[HEADLINE]
 
 
-def compared(stage: Stage, portfolio_id: UUID, base: Asset, processes: Executor | None = None) -> dict[str, ProductPnl]:
-    """Every product that the source or the log knows, by name. The log has been read into the stage (`load/logged.py`)."""
+def compared(stage: Stage, portfolio_id: UUID, base: Asset) -> dict[str, ProductPnl]:
+    """Every product in the source or in the log, by name. The log has been read into the stage (`load/logged.py`)."""
     names = stage.connection.execute(
-        "select product, sum(rows) from (select product, count(*) rows from seen group by 1 union all"
-        " select product, count(*) from events where type = ? and portfolio = ? group by 1) group by 1 order by 2 desc, 1",
+        "select product from seen union select product from events where type = ? and portfolio = ? order by 1",
         (TradeExecuted.type, str(portfolio_id)),
     ).fetchall()
-    # The longest first, so that none is waited for in the end.
-    work = partial(_of_product, stage.path, portfolio_id, base)
-    found = each(processes, work, [name for name, _ in names])
-    return dict(sorted(zip((name for name, _ in names), found, strict=True)))
+    return {name: _of_product(stage.connection, portfolio_id, base, name) for (name,) in names}
 
 
 def total_of(products: Mapping[str, ProductPnl]) -> ProductPnl:
@@ -100,17 +92,15 @@ def explained(product: ProductPnl) -> bool:
     )
 
 
-def _of_product(path: Path, portfolio_id: UUID, base: Asset, product: str) -> ProductPnl:
-    """The product out of the work file at `path`."""
-    with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)) as work:
-        recorded, by_stage = _recorded(work, product)
-        expected = _expected(work, portfolio_id, base, product)
-        ledger = expected.full
-        # The same trades in the same order give the same; only others have to be booked.
-        if not _stored_as_staged(work, portfolio_id, product):
-            ledger = Fifo(base)
-            for stored in _in_log(work, portfolio_id, product):
-                ledger.add(stored, trade_in(stored))
+def _of_product(work: sqlite3.Connection, portfolio_id: UUID, base: Asset, product: str) -> ProductPnl:
+    recorded, by_stage = _recorded(work, product)
+    expected = _expected(work, portfolio_id, base, product)
+    ledger = expected.full
+    # The same trades in the same order give the same figures; only others have to be booked.
+    if not _stored_as_staged(work, portfolio_id, product):
+        ledger = Fifo(base)
+        for envelope in _in_log(work, portfolio_id, product):
+            ledger.add(envelope)
     formulas = {}
     for name, measure in MEASURES.items():
         steps = [*(one[name] for one in by_stage), *(one[name] for one in expected.formulas)]
@@ -179,10 +169,11 @@ class _Expected:
 def _expected(work: sqlite3.Connection, portfolio_id: UUID, base: Asset, product: str) -> _Expected:
     ordered, cut, free = (Formulas(ZERO, botless=True) for _ in range(3))
     bare, full = Fifo(base, fees=False), Fifo(base)
-    for stored, fee in _staged(work, portfolio_id, product):
-        trade = trade_in(stored)
-        full.add(stored, trade)
-        missing = bare.add(stored, trade)
+    for envelope, fee in _staged(work, portfolio_id, product):
+        full.add(envelope)
+        missing = bare.add(envelope)
+        trade = envelope.event
+        assert isinstance(trade, TradeExecuted), "only trades are staged for a product"
         buy, price = trade.side is Side.BUY, trade.price
         whole, held = trade.quantity, trade.quantity - missing
         ordered.add(Trade(buy, whole, round18(whole * price), price, fee, bot=True))
@@ -196,30 +187,37 @@ def _stored_as_staged(work: sqlite3.Connection, portfolio_id: UUID, product: str
         closing(_staged(work, portfolio_id, product)) as wanted,
         closing(_in_log(work, portfolio_id, product)) as found,
     ):
-        return all(one == other for one, other in zip_longest((stored for stored, _ in wanted), found))
+        return all(one == other for one, other in zip_longest((envelope for envelope, _ in wanted), found))
 
 
 def _staged(
     work: sqlite3.Connection, portfolio_id: UUID, product: str
-) -> Generator[tuple[Stored, Decimal], None, None]:
-    """The staged trades in the ledger's order: by time, then by position where the log has one."""
+) -> Generator[tuple[Envelope, Decimal], None, None]:
+    """The staged trades with their legacy fees, in the ledger's order: by time, then by position where the log has one."""
     with closing(work.cursor()) as cursor:
         cursor.execute(
             "select id, at, version, payload, fee from events where portfolio = ? and product = ? and type = ?"
             " order by at, coalesce(position, 9223372036854775807), rank, number, sub",
             (str(portfolio_id), product, TradeExecuted.type),
         )
-        for id_, at, version, payload, fee in cursor:
-            yield Stored(UUID(id_), EPOCH + timedelta(microseconds=at), version, payload), Decimal(fee)
+        for number, (id_, at, version, payload, fee) in enumerate(cursor, start=1):
+            yield _envelope(portfolio_id, number, id_, at, version, payload), Decimal(fee)
 
 
-def _in_log(work: sqlite3.Connection, portfolio_id: UUID, product: str) -> Generator[Stored, None, None]:
-    """The imported trades of the product that stand in the log."""
+def _in_log(work: sqlite3.Connection, portfolio_id: UUID, product: str) -> Generator[Envelope, None, None]:
+    """The imported trades of the product that are in the log and not reversed."""
     with closing(work.cursor()) as cursor:
         cursor.execute(
             "select id, at, version, payload from log where portfolio = ? and product = ? and reversed_by is null"
             " and type = ? order by at, position",
             (str(portfolio_id), product, TradeExecuted.type),
         )
-        for id_, at, version, payload in cursor:
-            yield Stored(UUID(id_), EPOCH + timedelta(microseconds=at), version, payload)
+        for number, row in enumerate(cursor, start=1):
+            yield _envelope(portfolio_id, number, *row)
+
+
+def _envelope(portfolio_id: UUID, number: int, id_: str, at: int, version: int, payload: str) -> Envelope:
+    """A trade as booking reads it. `number` counts the trades of its product; what booking ignores is empty."""
+    time, event_id = EPOCH + timedelta(microseconds=at), UUID(id_)
+    story = (time, time, "", event_id, None)
+    return Envelope(portfolio_id, number, event_id, TradeExecuted.type, version, *story, payload, "{}", b"")

@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Executor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -21,9 +20,9 @@ from ledger.imports.run import Store, WrongPortfolio, append_many
 from ledger.log.envelope import canonical_json
 from ledger.values import Asset, derived_id
 from migrations.legacy.load.logged import Held, read_log, reconcile, taken_back_id
-from migrations.legacy.load.side_by_side import processes_for
-from migrations.legacy.load.stage import Progress, Stage, context_of, staged
-from migrations.legacy.read.schema import MAPPING, TRANSLATED
+from migrations.legacy.load.stage import Stage
+from migrations.legacy.load.staging import Progress, context_of, staged
+from migrations.legacy.read.schema import MAPPING
 from migrations.legacy.read.source import Source, open_source
 from migrations.legacy.translate.decisions import UNDECIDED, Decisions, checked, merged
 from migrations.legacy.translate.executions import ACCOUNT, PAPER_ACCOUNT, VENUE
@@ -55,10 +54,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A source, translated, beside what the logs of its portfolios hold. `stale` are trades to take back, by portfolio.
-
-    `processes` are there for more work on a long source.
-    """
+    """A source, translated, beside what the logs of its portfolios hold. `stale` are trades to take back, by portfolio."""
 
     wanted: Wanted
     source: Source
@@ -66,7 +62,6 @@ class Prepared:
     base: Asset
     held: dict[UUID, Held]
     stale: dict[UUID, list[str]]
-    processes: Executor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,14 +90,13 @@ def prepared(
         context = context_of(
             source, wanted.portfolio_id, wanted.paper_id, base, decisions, origins=origins, sightings=sightings
         )
-        rows = sum(table.rows for name, table in source.tables.items() if name in TRANSLATED)
-        with processes_for(rows) as processes, staged(source, context, progress, processes) as stage:
+        with staged(source, context, progress) as stage:
             ids = (wanted.portfolio_id, wanted.paper_id)
             held = {one: read_log(stage, store.book.log, one) for one in ids}
             for one in held.values():
                 _must_be_own(wanted.name, one)
             stale = {one: reconcile(stage, one) for one in ids}
-            yield Prepared(wanted, source, stage, base, held, stale, processes)
+            yield Prepared(wanted, source, stage, base, held, stale)
 
 
 def run_import(store: Store, found: Prepared, progress: Progress = lambda _: None) -> Done:

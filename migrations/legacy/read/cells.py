@@ -16,8 +16,6 @@ from ledger.values import ZERO
 
 Cell = None | int | float | str | bytes
 Row = Mapping[str, Cell]
-Cells = tuple[Cell, ...]
-"""The cells of a row in the order of its table's columns."""
 
 LARGEST: Final = Decimal(10) ** 14
 """No figure of a legacy row is larger: sums of a million such rows still fit into a decimal."""
@@ -44,15 +42,6 @@ def number(row: Row, column: str) -> Decimal | None:
     if abs(value) >= LARGEST:
         raise Unreadable(f"{column}: {shown(cell)} is larger than anything that was traded")
     return value
-
-
-def float_of(row: Row, column: str) -> float:
-    """What the legacy system computed with: the cell as a binary number, 0 for what is no number (`or 0`)."""
-    try:
-        value = number(row, column)
-    except Unreadable:
-        return 0.0
-    return 0.0 if value is None else float(value)
 
 
 def moment(row: Row, column: str) -> datetime | None:

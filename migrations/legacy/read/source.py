@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from ledger.errors import DaybookError
 from ledger.postgres.database import shown_url
-from migrations.legacy.read.cells import Cells, Row, word
+from migrations.legacy.read.cells import Row, word
 from migrations.legacy.read.postgres import CannotRead, copy_postgres
 from migrations.legacy.read.schema import COLUMNS, TRANSLATED, generation_of
 
@@ -60,22 +60,18 @@ class Source:
 
     def rows(self, table: str) -> Iterator[tuple[str, Row]]:
         """The rows of a table under their ids, in that order. An id that repeats gets a number behind it."""
-        for key, cells in self.cells(table):
-            yield key, dict(zip(self.tables[table].columns, cells, strict=True))
-
-    def cells(self, table: str) -> Iterator[tuple[str, Cells]]:
-        """The same, each row as its cells alone, in the order of the table's columns."""
         if table not in self.tables:
             return
+        columns = self.tables[table].columns
         order = "rowid" if has_rowid(self.connection, table) else "id"
         inner = f"select *, row_number() over (partition by id order by {order}) {NTH} from {quoted(table)}"
-        place = self.tables[table].columns.index("id")
+        place = columns.index("id")
         with closing(self.connection.cursor()) as cursor:
             cursor.execute(f"select * from ({inner}) order by id, {NTH}")
             for row in cursor:
                 key, nth = row[place], row[-1]
                 name = str(key) if isinstance(key, int) else word({"id": key}, "id")
-                yield (name if nth == 1 else f"{name}#{nth!s}"), row[:-1]
+                yield (name if nth == 1 else f"{name}#{nth!s}"), dict(zip(columns, row, strict=False))
 
 
 @contextmanager

@@ -126,8 +126,3 @@ def event_of_row(event: Event, id_: UUID, at: datetime, metadata: str, table: st
 def micros(at: datetime) -> int:
     """Microseconds since 1970, exactly."""
     return (at - EPOCH) // timedelta(microseconds=1)
-
-
-def quarantined(table: str, keys: Sequence[str], reason: str) -> list[Fate]:
-    """The rows, set aside."""
-    return [Fate(table, key, "quarantined", reason) for key in keys]
