@@ -30,17 +30,14 @@ def rate(
     return Figure(name, count / (clock() - started), unit, limit)
 
 
-def peak_memory_mb(who: int = resource.RUSAGE_SELF) -> float:
-    """The most memory this process has held so far, in MB (the database server not included).
-
-    With RUSAGE_CHILDREN: the most that any one process it started has held, of those that have ended.
-    """
-    return resource.getrusage(who).ru_maxrss / 1024
+def peak_memory_mb() -> float:
+    """Peak memory of this process in MB, database server not included."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def processor_seconds() -> float:
-    """What this process, and those it started that have ended, have computed so far (a running server not included)."""
-    return sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    """Processor time of this process in seconds, database server not included."""
+    return sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
 
 
 def print_figures(figures: list[Figure]) -> None:

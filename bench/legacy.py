@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from resource import RUSAGE_CHILDREN
 from typing import Final
 
 from sqlalchemy import Engine
@@ -60,13 +59,12 @@ def measure_legacy(engine: Engine, trades: int) -> list[Figure]:
             )
         )
         figures.append(Figure("  peak memory of this process", peak_memory_mb(), "MB"))
-        figures.append(Figure("  and of the largest that worked for it", peak_memory_mb(RUSAGE_CHILDREN), "MB"))
         figures.append(Figure("  rolled back again", _seconds(rollback)[0], "s"))
         return [*figures, Figure("  peak memory then", peak_memory_mb(), "MB")]
 
 
 def _seconds(step: Callable[[], None]) -> tuple[float, float]:
-    """How long the step took, and how much was computed in that time, in all processes but the server's."""
+    """How long the step took, and how much was computed in that time, server not included."""
     start, computed = time.perf_counter(), processor_seconds()
     step()
     return time.perf_counter() - start, processor_seconds() - computed

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import Engine
 
 from ledger.values import Asset
-from migrations.legacy.load import stage
+from migrations.legacy.load import staging
 from migrations.legacy.read import postgres, source
 from migrations.legacy.read.cells import Row, plain
 from migrations.legacy.read.postgres import Connection
@@ -252,10 +252,10 @@ def test_a_file_that_its_program_has_open_is_read(tmp_path: Path) -> None:
 def test_a_disk_that_is_full_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One sentence, and not a word of SQLite's."""
     legacy = make_legacy(tmp_path / "legacy.db", 2, 30, 5)
-    monkeypatch.setattr(stage, "_ORDERS", "pragma max_page_count = 1;" + stage._ORDERS)
+    monkeypatch.setattr(staging, "_ORDERS", "pragma max_page_count = 1;" + staging._ORDERS)
     with open_source(str(legacy.path)) as found:
-        context = stage.context_of(found, UUID(int=1), UUID(int=2), Asset("USD"), {})
-        with pytest.raises(BadSource, match="no room"), stage.staged(found, context):
+        context = staging.context_of(found, UUID(int=1), UUID(int=2), Asset("USD"), {})
+        with pytest.raises(BadSource, match="no room"), staging.staged(found, context):
             pass
 
 
