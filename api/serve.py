@@ -11,8 +11,8 @@ import click
 import uvicorn
 
 from api.http.app import create_app
-from api.http.auth import remember_token
 from api.runtime.logs import configure_logs, hide
+from api.runtime.owner_token import remember_token
 from api.runtime.scheduler import Scheduler
 from api.runtime.settings import BadSettings, Settings, usable_folder
 from api.runtime.stopping import Stopped, StopRequests

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import rich_click as click
 
-from api.http.auth import HASH_FILE
+from api.runtime.owner_token import HASH_FILE
 from api.runtime.settings import SETTINGS_FILE, BadSettings, Settings, load_settings, unknown_variables, usable_folder
 from api.runtime.wiring import chosen_feed
 from api.serve import HOST

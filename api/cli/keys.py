@@ -7,9 +7,9 @@ from typing import Final
 
 import rich_click as click
 
-from api.http.scopes import SCOPES, Scope
 from api.runtime.keys import Keys, installation_key, state_of
 from api.runtime.portfolios import open_ledger
+from api.runtime.scopes import SCOPES, Scope
 from api.runtime.settings import Settings, load_settings
 from ledger.postgres.api_keys import ApiKeyRecord, read_api_keys
 from ledger.postgres.book import PostgresBook

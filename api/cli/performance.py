@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 import rich_click as click
 
 from api.cli.options import IN_PORTFOLIO, at_any_time
-from api.http.performance_schemas import PerformanceAnswer, performance_answer
+from api.http.performance import PerformanceAnswer, performance_answer
 from api.runtime.portfolios import stored_portfolio
 from api.runtime.settings import Settings, load_settings
 from ledger.log.point_in_time import PointInTime

@@ -10,18 +10,17 @@ from typing import Any, Final
 
 from litestar import Litestar, MediaType, Response, Router, get
 from litestar.datastructures import MutableScopeHeaders, State
-from litestar.di import Provide
 from litestar.exceptions import NotFoundException
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.spec import Components, Reference, SecurityScheme
 from litestar.types import Message, Scope
 
 from api.http.auth import by_scope
-from api.http.commands import Commands
+from api.http.commands import WRITES, InProgress
 from api.http.errors import ERRORS
 from api.http.hosts import LocalHostsOnly
 from api.http.openapi import OpenApiDocument
-from api.http.reading import POSITION, point_in_time_of
+from api.http.requests import POSITION, READS, known_parameters
 from api.http.routes.bots import BotController
 from api.http.routes.entries import AccountController, EntryController
 from api.http.routes.exits import ExitController
@@ -87,8 +86,8 @@ def create_app(system: System, scheduler: Scheduler, fill_patience_s: float = FI
     owned = Router(
         "/",
         route_handlers=OWNED,
-        guards=[by_scope],
-        dependencies={"past": Provide(point_in_time_of, sync_to_thread=False)},
+        guards=[by_scope, known_parameters],
+        dependencies={**READS, **WRITES},
         security=[{"owner": []}],
     )
     return Litestar(
@@ -113,7 +112,7 @@ def create_app(system: System, scheduler: Scheduler, fill_patience_s: float = FI
                 "token_hash": system.token_hash,
                 "api_keys": Keys(system.book, pepper, system.clock),
                 "webhooks": Webhooks(system.book, pepper, system.clock),
-                "commands": Commands(system.book, system.clock),
+                "in_progress": InProgress(),
                 "freqtrade": listener,
                 "scheduler": scheduler,
                 "notifier": notifier,

@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document: routes as Litestar knows them, schemas as pydantic checks them, and every error as it is sent."""
+"""How is the interface described? The OpenAPI 3.1 document: Litestar's routes, pydantic's schemas, and every error."""
 
 import copy
 import json
@@ -13,20 +13,28 @@ from pydantic import BaseModel, RootModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_json_schema
 from pydantic_core import core_schema
 
-from api.http import (
-    bot_schemas,
-    entry_schemas,
-    exit_schemas,
-    lot_schemas,
-    order_schemas,
-    performance_schemas,
-    policy_schemas,
-    schemas,
-    trading_schemas,
-)
+from api.http import performance as performance_figures
+from api.http import schemas
 from api.http.errors import PROBLEM_JSON, AnyRequest
+from api.http.routes import (
+    bots,
+    entries,
+    exits,
+    freqtrade,
+    health,
+    journal,
+    limits,
+    lots,
+    modes,
+    orders,
+    performance,
+    portfolio,
+    signals,
+    targets,
+    trades,
+    trading,
+)
 from api.http.schemas import Answer, Page, ProblemAnswer, Request
-from api.runtime import signal_schemas
 from ledger.entries import kinds
 from ledger.values import decimal_text, time_text
 
@@ -34,44 +42,54 @@ DECIMAL: Final[JsonSchemaValue] = {"type": "string", "pattern": r"^[+-]?(\d+\.?\
 TIME: Final[JsonSchemaValue] = {"type": "string", "format": "date-time"}
 SCHEMAS: Final = (
     schemas,
-    bot_schemas,
-    entry_schemas,
+    performance_figures,
     kinds,
-    exit_schemas,
-    lot_schemas,
-    order_schemas,
-    performance_schemas,
-    policy_schemas,
-    signal_schemas,
-    trading_schemas,
+    bots,
+    entries,
+    exits,
+    freqtrade,
+    health,
+    journal,
+    limits,
+    lots,
+    modes,
+    orders,
+    performance,
+    portfolio,
+    signals,
+    targets,
+    trades,
+    trading,
 )
-"""The modules that say what goes in and out."""
-
+"""Modules that define what is received and sent."""
 FAMILIES: Final = (Request, Answer, Page, kinds.Entry)
-"""What others are made from; they are never sent themselves."""
+"""Base classes, never sent themselves."""
 INCOMING: Final = (Request, RootModel, kinds.Entry)
-"""What is read; all else is written."""
+"""Received; all others are sent."""
+
+ORDER: Final = ("as_of", "known_at", "PATH", "Idempotency-Key", "portfolio", "limit", "cursor")
+"""Order of an operation's parameters; PATH are those in the path, all others come last."""
 
 OPEN_TO_ALL: Final = {
     500: "An unexpected error, written to the server's log",
-    503: "The database, or the freqtrade that is asked, cannot be reached",
+    503: "The database, a venue, the market or freqtrade cannot be reached",
 }
 READS: Final = {
-    400: "The request cannot be understood; nothing was done",
+    400: "The request is malformed; nothing was done",
     401: "The owner's token, the key or the signature is missing or wrong",
-    403: "The key does not have the scope that this needs",
-    404: "There is no such thing, or no such portfolio",
+    403: "The key lacks the required scope",
+    404: "No such resource, or no such portfolio",
     421: "The Host header does not name this machine",
 }
 COMMANDS: Final = {
-    409: "Something else is in the way: another state, another portfolio, or the first request is still running",
+    409: "Conflict with the current state or portfolio, or the first request is still running",
     413: "The body is larger than 256 KiB",
-    422: "The request is understood and refused; `type` says by which rule",
+    422: "The request is well-formed but rejected; `type` identifies the rule",
 }
 
 
 class OpenApiDocument(OpenAPIRenderPlugin):
-    """What the application answers, as an OpenAPI document at /api/schema/openapi.json."""
+    """Serves the OpenAPI document at /api/schema/openapi.json."""
 
     def __init__(self) -> None:
         super().__init__(path=["/openapi.json", "/"], media_type=MediaType.JSON)
@@ -81,7 +99,7 @@ class OpenApiDocument(OpenAPIRenderPlugin):
 
 
 def document(made: Mapping[str, Any]) -> dict[str, Any]:
-    """Litestar's document with our own schemas, and every operation complete."""
+    """Complete Litestar's document with our schemas, summaries and errors."""
     own = copy.deepcopy(dict(made))
     own["components"]["schemas"] = component_schemas()
     for path in own["paths"].values():
@@ -91,9 +109,9 @@ def document(made: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def component_schemas() -> dict[str, Any]:
-    """The schemas of all that goes in and out: decimals and times are text."""
+    """Schemas of everything received and sent: decimals and times are text."""
     found = ((module, *member) for module in SCHEMAS for member in getmembers(module, isclass))
-    # What pydantic makes of a generic model lies in its module too, under a name with brackets.
+    # Pydantic adds its specialisations of a generic model to the module, under a name with brackets.
     own = [model for module, name, model in found if model.__module__ == module.__name__ and name.isidentifier()]
     models = [model for model in own if issubclass(model, BaseModel) and model not in FAMILIES]
     incoming = [(model, "validation") for model in models if issubclass(model, INCOMING)]
@@ -107,7 +125,7 @@ def component_schemas() -> dict[str, Any]:
 
 
 class _AsText(GenerateJsonSchema):
-    """Decimals and times are text on both ways, whatever pydantic would take besides."""
+    """Describes decimals and times as text in both directions, whatever else pydantic accepts."""
 
     def decimal_schema(self, schema: core_schema.DecimalSchema) -> JsonSchemaValue:
         return dict(DECIMAL)
@@ -120,21 +138,29 @@ class _AsText(GenerateJsonSchema):
 
 
 def _complete(operation: dict[str, Any], method: str) -> None:
-    """The operation has its sentence, its required key and its errors."""
+    """Add the summary, the required key and the errors of the operation."""
     first, _, rest = operation.pop("description", "").partition("\n")
     operation["summary"] = first.rstrip(".")
     if rest.strip():
         operation["description"] = " ".join(rest.split())
+    operation.get("parameters", []).sort(key=_rank)
     for parameter in operation.get("parameters", []):
         if parameter["name"] == "Idempotency-Key":
             parameter |= {"required": True, "schema": {"type": "string", "minLength": 1, "maxLength": 200}}
-            parameter["description"] = "Your own name for this request: sent again, it is answered and not done again."
+            parameter["description"] = (
+                "Unique name of this request: a repeat returns the first answer and does nothing."
+            )
         if parameter["name"] == "limit":
             parameter["schema"] |= {"minimum": 1, "maximum": 500}
     operation["responses"].pop("400", None)
     for status, answer in operation["responses"].items():
         answer["description"] = HTTPStatus(int(status)).phrase
-    operation["responses"] |= {str(status): _problem(status, said) for status, said in _errors(operation, method)}
+    operation["responses"] |= {str(status): _problem(status, text) for status, text in _errors(operation, method)}
+
+
+def _rank(parameter: Mapping[str, Any]) -> int:
+    name = "PATH" if parameter["in"] == "path" else parameter["name"]
+    return ORDER.index(name) if name in ORDER else len(ORDER)
 
 
 def _errors(operation: dict[str, Any], method: str) -> list[tuple[int, str]]:
@@ -143,9 +169,9 @@ def _errors(operation: dict[str, Any], method: str) -> list[tuple[int, str]]:
         found |= READS
         if method != "get":
             found |= COMMANDS
-    return [(status, said) for status, said in sorted(found.items()) if str(status) not in operation["responses"]]
+    return [(status, text) for status, text in sorted(found.items()) if str(status) not in operation["responses"]]
 
 
-def _problem(status: int, said: str) -> dict[str, Any]:
+def _problem(status: int, text: str) -> dict[str, Any]:
     reference = {"$ref": f"#/components/schemas/{ProblemAnswer.__name__}"}
-    return {"description": f"{HTTPStatus(status).phrase}: {said}", "content": {PROBLEM_JSON: {"schema": reference}}}
+    return {"description": f"{HTTPStatus(status).phrase}: {text}", "content": {PROBLEM_JSON: {"schema": reference}}}

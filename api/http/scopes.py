@@ -1,12 +1,11 @@
-"""Who may do what: the scope that each route asks for, on one page. A route that is not here is for the owner alone."""
+"""Which scope does each operation require? Operations not listed are for the owner only."""
 
-from typing import Final, Literal, get_args
+from typing import Final
 
-Scope = Literal["read", "signal:emit", "trade", "admin"]
-SCOPES: Final[tuple[Scope, ...]] = get_args(Scope)
+from api.runtime.scopes import Scope
 
 NEEDED: Final[dict[str, Scope]] = {
-    # what is and was
+    # reading
     "getPortfolio": "read",
     "getPosition": "read",
     "listPortfolios": "read",
@@ -38,9 +37,9 @@ NEEDED: Final[dict[str, Scope]] = {
     "listTargets": "read",
     "nameLots": "read",
     "verify": "read",
-    # opinions
+    # signals
     "emitSignal": "signal:emit",
-    # what leads to orders
+    # trading
     "executeTrade": "trade",
     "haltTrading": "trade",
     "resumeTrading": "trade",
@@ -58,21 +57,21 @@ NEEDED: Final[dict[str, Scope]] = {
     "evaluateBot": "trade",
     "startFreqtrade": "trade",
     "stopFreqtrade": "trade",
-    # what review decides by
+    # limits and targets
     "setLimit": "admin",
     "setTarget": "admin",
     "removeTarget": "admin",
-    # what the books stand on
+    # bots, portfolios and entries
     "registerBot": "admin",
     "openPortfolio": "admin",
     "openAccount": "admin",
     "recordEntry": "admin",
     "reverseTrade": "admin",
 }
-"""By operation id. One scope does not contain another: a key has those it was issued with, the owner has all."""
+"""By operation id. Scopes do not include each other; the owner has all of them."""
 
 OPEN: Final = frozenset({"healthLive", "healthReady"})
-"""Operations that hold no data and ask for nothing."""
+"""Operations without data, open to all."""
 
 BY_SIGNATURE: Final = frozenset({"receiveWebhook"})
-"""Operations that believe a message's signature instead of a token; all they can do is emit a signal."""
+"""Operations authorised by the signature of the message instead of a token; they can only emit a signal."""

@@ -19,9 +19,8 @@ from litestar.exceptions import NotAuthorizedException
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
 from api.http.errors import Problem
-from api.http.schemas import Request
+from api.http.schemas import NewSignal, Request
 from api.runtime.keys import NAME
-from api.runtime.signal_schemas import NewSignal
 from ledger.errors import DaybookError
 from ledger.events.fields import Text
 from ledger.log.envelope import canonical_json

@@ -3,10 +3,8 @@
 from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
-from typing import Final
 from uuid import UUID
 
-from api.runtime.signal_schemas import NewSignal
 from api.runtime.wiring import System
 from execution.review.state import DecisionState
 from ledger.events import SignalEmitted, SignalRejected
@@ -18,11 +16,8 @@ from ledger.projections.signals import SignalView
 from ledger.projections.valuation import Mark
 from ledger.values import Instrument, time_text
 from signals.inbound.errors import FutureSignal, NoPrice, SignalDiffers, StaleSignal, UnknownProduct
-from signals.inbound.signals import same, six_places, untimely
+from signals.inbound.signals import same, untimely
 from signals.runner import signal_id
-
-OUTSIDE: Final = "outside"
-"""Stands for the hash of parameters, which only bots of ours have."""
 
 
 def nothing_else(_connection: Raw) -> None:
@@ -45,27 +40,6 @@ def emit(
     new = _record(system, signal, actor, alongside, first_wins=first_wins)
     system.trader.step()
     return new
-
-
-def outside_signal(system: System, bot_id: str, said: NewSignal) -> SignalEmitted:
-    """The event that says it, under the name of its source. Raises UnknownProduct and NoPrice."""
-    return SignalEmitted(
-        bot_id=bot_id,
-        bot_version=said.version,
-        parameters_hash=OUTSIDE,
-        instrument=said.product_id,
-        asof=said.asof,
-        price=price_of(system, said.product_id),
-        score=six_places(said.score),
-        confidence=six_places(said.confidence),
-        horizon_s=said.horizon_s,
-        entry=said.entry,
-        take_profit=said.take_profit,
-        stop_loss=said.stop_loss,
-        category=said.category,
-        parts=said.parts,
-        note=said.note,
-    )
 
 
 def price_of(system: System, instrument: Instrument) -> Decimal:

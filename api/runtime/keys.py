@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
-from api.http.scopes import SCOPES, Scope
+from api.runtime.scopes import SCOPES, Scope
 from api.runtime.settings import BadSettings
 from ledger.errors import DaybookError
 from ledger.postgres.api_keys import ApiKeyRecord, add_api_key, find_api_key, revoke_api_key, touch_api_key

@@ -13,10 +13,10 @@ from uuid import UUID
 import structlog
 from sqlalchemy import Engine
 
-from api.http.auth import owner_token_hash
 from api.runtime.first_run import ensure_portfolio
 from api.runtime.market_loop import WARMUP_BARS, MarketClock, MarketLoop
 from api.runtime.market_time import last_market_time
+from api.runtime.owner_token import owner_token_hash
 from api.runtime.portfolio_accounts import connected_accounts, existing_portfolio
 from api.runtime.settings import BadSettings, Settings, usable_folder
 from execution.exchanges.paper.exchange import PaperExchange

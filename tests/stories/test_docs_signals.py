@@ -12,11 +12,11 @@ from typing import Final
 
 import pytest
 
-from api.http.scopes import SCOPES
+from api.http.schemas import NewSignal
 from api.http.webhooks import Webhooks
 from api.runtime.keys import Keys
+from api.runtime.scopes import SCOPES
 from api.runtime.settings import FreqtradeSettings, load_settings
-from api.runtime.signal_schemas import NewSignal
 from ledger.values import Instrument, time_text
 from signals.inbound import freqtrade_edges, freqtrade_listener
 from signals.inbound.freqtrade_frames import SIDES

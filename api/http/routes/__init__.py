@@ -1,1 +1,1 @@
-"""Routes, one file for each noun."""
+"""Which routes are there? One module a noun, with its controllers and schemas."""

@@ -1,39 +1,63 @@
-"""Entries by hand: value that moved elsewhere, and the accounts it lies in."""
+"""Manual entries, and the accounts that they move value in."""
 
 from collections.abc import Sequence
-from uuid import UUID
+from typing import Annotated, Literal
 
 from litestar import Controller, Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import JSONBody
+from pydantic import Field, RootModel
 
-from api.http.auth import caller_of
-from api.http.commands import IdempotencyKey, Running
-from api.http.entry_schemas import AccountAnswer, BalanceAnswer, EntryAnswer, NewAccount, NewEntry
+from api.http.commands import Command, Commands
 from api.http.errors import Problem
-from api.http.reading import (
-    PAST,
-    AnyRequest,
-    InPortfolio,
-    clock_of,
-    commands_of,
-    only_parameters,
-    reading_of,
-    system_of,
-)
-from api.http.schemas import EventAnswer, TradeAnswer
-from api.runtime.wiring import System
-from ledger.entries.recording import record_checked
+from api.http.requests import Snapshot
+from api.http.schemas import Answer, EventAnswer, Request, TradeAnswer
+from ledger.entries.kinds import AnyEntry
 from ledger.entries.rules import check_new_account, entry_event, entry_time, trade_event_id
 from ledger.events import AccountOpened, PortfolioClosed, TradeExecuted
+from ledger.events.fields import Name
 from ledger.log.envelope import NewEvent
-from ledger.log.point_in_time import PointInTime
 from ledger.postgres.book import StoredReading
 from ledger.postgres.log import read_story
 from ledger.projections import VALUE_PROJECTIONS
 from ledger.projections.portfolio import AccountView, Balance, portfolio_of
 from ledger.projections.trades import TradeView
 from ledger.rows import Rows
+from ledger.values import Money, UtcTime
+
+
+class NewAccount(Request):
+    """An account to open. `mode` is paper (nothing real behind it) or live."""
+
+    account: Name
+    venue: Name
+    mode: Literal["paper", "live"]
+
+
+class NewEntry(RootModel[Annotated[AnyEntry, Field(discriminator="kind")]]):
+    """One entry, of the given `kind`."""
+
+
+class EntryAnswer(Answer):
+    """The recorded event; for a trade also the trade."""
+
+    event: EventAnswer
+    trade: TradeAnswer | None
+
+
+class BalanceAnswer(Answer):
+    asset: str
+    quantity: Money
+
+
+class AccountAnswer(Answer):
+    """An account and its balances by asset; `venue`, `mode` and `opened_at` are null if it was never opened explicitly."""
+
+    account: str
+    venue: str | None
+    mode: str | None
+    opened_at: UtcTime | None
+    balances: list[BalanceAnswer]
 
 
 class EntryController(Controller):
@@ -41,33 +65,15 @@ class EntryController(Controller):
     tags = ("portfolio",)
 
     @post("/", operation_id="recordEntry", status_code=201, sync_to_thread=True)
-    def record_entry(
-        self,
-        request: AnyRequest,
-        data: JSONBody[NewEntry],
-        idempotency_key: IdempotencyKey = None,
-        portfolio: InPortfolio = None,
-    ) -> Response[EntryAnswer]:
+    def record_entry(self, commands: NamedDependency[Commands], data: JSONBody[NewEntry]) -> Response[EntryAnswer]:
         """Records value that moved elsewhere: cash, assets, income, a split, a fee, a trade; or closes the portfolio.
 
-        What cannot be booked is refused and nothing is written. An entry that was wrong is taken back by a reversal.
+        An entry that cannot be booked is refused and nothing is stored. Correct a wrong entry by reversing it.
         """
-        only_parameters(request, "portfolio")
-        system = system_of(request)
-        with reading_of(request, portfolio) as reading:
-            portfolio_id = reading.portfolio_id
-
-        def act(running: Running) -> None:
-            def prepare(reading: StoredReading) -> list[NewEvent]:
-                return [_new_event(system, running, data, reading.rows, caller_of(request).actor)]
-
-            record_checked(system.book, portfolio_id, prepare, running.claim)
-
-        def answer(running: Running) -> EntryAnswer:
-            return _recorded(system, portfolio_id, running.event_id())
-
-        command = ("POST /portfolio/entries", data)
-        return commands_of(request).run(portfolio_id, idempotency_key, command, act, answer, 201)
+        command = commands.existing(data)
+        return command.record(
+            lambda reading: [_new_event(command, data, reading.rows)], lambda reading: _recorded(command, reading)
+        )
 
 
 class AccountController(Controller):
@@ -75,68 +81,44 @@ class AccountController(Controller):
     tags = ("portfolio",)
 
     @get("/", operation_id="listAccounts", sync_to_thread=True)
-    def list_accounts(
-        self, request: AnyRequest, past: NamedDependency[PointInTime], portfolio: InPortfolio = None
-    ) -> list[AccountAnswer]:
-        """Every account that was opened or holds anything, with what lies in it."""
-        only_parameters(request, *PAST, "portfolio")
-        with reading_of(request, portfolio, past, VALUE_PROJECTIONS) as reading:
+    def list_accounts(self, snapshot: NamedDependency[Snapshot]) -> list[AccountAnswer]:
+        """Accounts that were opened or hold anything, with their balances."""
+        with snapshot.reading(VALUE_PROJECTIONS) as reading:
             views = {view.account: view for view in reading.rows.where(AccountView)}
             balances = list(reading.rows.where(Balance))
             names = sorted({*views, *(one.account for one in balances if one.quantity)})
             return [_account(name, views.get(name), balances) for name in names]
 
     @post("/", operation_id="openAccount", status_code=201, sync_to_thread=True)
-    def open_account(
-        self,
-        request: AnyRequest,
-        data: JSONBody[NewAccount],
-        idempotency_key: IdempotencyKey = None,
-        portfolio: InPortfolio = None,
-    ) -> Response[AccountAnswer]:
-        """Opens an account, which is empty."""
-        only_parameters(request, "portfolio")
-        system = system_of(request)
-        with reading_of(request, portfolio) as reading:
-            portfolio_id = reading.portfolio_id
+    def open_account(self, commands: NamedDependency[Commands], data: JSONBody[NewAccount]) -> Response[AccountAnswer]:
+        """Opens an empty account."""
+        command = commands.existing(data)
 
-        def act(running: Running) -> None:
-            def prepare(reading: StoredReading) -> list[NewEvent]:
-                check_new_account(data.account, reading.rows)
-                event_id = running.event_id()
-                event = AccountOpened(account=data.account, venue=data.venue, mode=data.mode)
-                return [NewEvent(event, event_id, clock_of(system, portfolio_id)(), caller_of(request).actor, event_id)]
+        def decide(reading: StoredReading) -> list[NewEvent]:
+            check_new_account(data.account, reading.rows)
+            return [command.event(AccountOpened(account=data.account, venue=data.venue, mode=data.mode))]
 
-            record_checked(system.book, portfolio_id, prepare, running.claim)
+        def answer(reading: StoredReading) -> AccountAnswer:
+            view = reading.rows.get(AccountView, data.account)
+            return _account(data.account, view, list(reading.rows.where(Balance)))
 
-        def answer(_running: Running) -> AccountAnswer:
-            with system.book.reading(portfolio_id) as reading:
-                view = reading.rows.get(AccountView, data.account)
-                assert view is not None, "it was opened"
-                return _account(data.account, view, list(reading.rows.where(Balance)))
-
-        command = ("POST /accounts", data)
-        return commands_of(request).run(portfolio_id, idempotency_key, command, act, answer, 201)
+        return command.record(decide, answer)
 
 
-def _new_event(system: System, running: Running, data: NewEntry, rows: Rows, actor: str) -> NewEvent:
-    portfolio_id, entry, story = running.portfolio_id, data.root, running.event_id()
-    at = entry_time(entry, portfolio_of(rows), clock_of(system, portfolio_id)())
+def _new_event(command: Command, data: NewEntry, rows: Rows) -> NewEvent:
+    entry, story = data.root, command.event_id()
+    at = entry_time(entry, portfolio_of(rows), command.now)
     event = entry_event(entry, rows)
-    if isinstance(event, PortfolioClosed) and portfolio_id == system.portfolio_id:
-        detail = "this program trades in this portfolio: it cannot be closed while it does"
-        raise Problem(409, "driven-here", detail)
-    event_id = trade_event_id(event, portfolio_id, rows) if isinstance(event, TradeExecuted) else story
-    return NewEvent(event, event_id, at, actor, story)
+    if isinstance(event, PortfolioClosed) and command.portfolio_id == command.system.portfolio_id:
+        raise Problem(409, "driven-here", "this program trades in this portfolio: stop it before closing the portfolio")
+    event_id = trade_event_id(event, command.portfolio_id, rows) if isinstance(event, TradeExecuted) else story
+    return NewEvent(event, event_id, at, command.actor, story)
 
 
-def _recorded(system: System, portfolio_id: UUID, story: UUID) -> EntryAnswer:
-    with system.book.reading(portfolio_id) as reading:
-        event = read_story(reading.connection, portfolio_id, story)[0]
-        trade = reading.rows.get(TradeView, event.event_id)
-        return EntryAnswer(
-            event=EventAnswer.model_validate(event), trade=TradeAnswer.model_validate(trade) if trade else None
-        )
+def _recorded(command: Command, reading: StoredReading) -> EntryAnswer:
+    event = read_story(reading.connection, reading.portfolio_id, command.event_id())[0]
+    trade = reading.rows.get(TradeView, event.event_id)
+    return EntryAnswer.model_validate({"event": event, "trade": trade})
 
 
 def _account(account: str, view: AccountView | None, balances: Sequence[Balance]) -> AccountAnswer:

@@ -1,17 +1,40 @@
-"""freqtrade as a source of signals: how it is, and turning it on and off."""
+"""freqtrade as a source of signals: its state, starting and stopping it."""
 
 from collections.abc import Callable
 
 from litestar import Controller, Response, get, post
+from litestar.di import NamedDependency
 
-from api.http.commands import IdempotencyKey, Running
+from api.http.commands import Commands
 from api.http.errors import Problem
-from api.http.reading import AnyRequest, commands_of, only_parameters, system_of
+from api.http.requests import AnyRequest, system_of
+from api.http.schemas import Answer
 from api.runtime.listening import rest_of
 from api.runtime.settings import FreqtradeSettings
-from api.runtime.signal_schemas import FreqtradeAnswer
+from ledger.values import UtcTime
 from signals.inbound.freqtrade_listener import FreqtradeListener
 from signals.inbound.freqtrade_rest import FreqtradeRest, FreqtradeUnavailable
+
+
+class FreqtradeAnswer(Answer):
+    """A freqtrade bot and the state of the connection to it; its own fields are null while it does not respond.
+
+    `counts` are of this run of the program: messages received, signals recorded, and messages ignored by reason.
+    `problems` are sentences about what prevents signals.
+    """
+
+    name: str
+    pairs: dict[str, str]
+    connected: bool
+    last_message_at: UtcTime | None
+    counts: dict[str, int]
+    state: str | None
+    strategy: str | None
+    strategy_version: str | None
+    dry_run: bool | None
+    exchange: str | None
+    last_process_at: UtcTime | None
+    problems: list[str]
 
 
 class FreqtradeController(Controller):
@@ -20,43 +43,41 @@ class FreqtradeController(Controller):
 
     @get("/", operation_id="getFreqtrade", sync_to_thread=True)
     def get_freqtrade(self, request: AnyRequest) -> FreqtradeAnswer:
-        """What freqtrade runs, asked just now, and how listening to it goes."""
-        only_parameters(request)
+        """Current configuration of freqtrade, and the state of the connection to it."""
         return _state(request, _settings(request))
 
     @post("/start", operation_id="startFreqtrade", status_code=200, sync_to_thread=True)
-    def start_freqtrade(self, request: AnyRequest, idempotency_key: IdempotencyKey = None) -> Response[FreqtradeAnswer]:
-        """Has freqtrade run, and so analyse."""
-        return _told(request, idempotency_key, "start", FreqtradeRest.start)
+    def start_freqtrade(
+        self, request: AnyRequest, fixed_commands: NamedDependency[Commands]
+    ) -> Response[FreqtradeAnswer]:
+        """Starts the freqtrade bot."""
+        return _switched(request, fixed_commands, FreqtradeRest.start)
 
     @post("/stop", operation_id="stopFreqtrade", status_code=200, sync_to_thread=True)
-    def stop_freqtrade(self, request: AnyRequest, idempotency_key: IdempotencyKey = None) -> Response[FreqtradeAnswer]:
-        """Has freqtrade stand still: it analyses nothing any more, and no signals come from it."""
-        return _told(request, idempotency_key, "stop", FreqtradeRest.stop)
+    def stop_freqtrade(
+        self, request: AnyRequest, fixed_commands: NamedDependency[Commands]
+    ) -> Response[FreqtradeAnswer]:
+        """Stops the freqtrade bot: no more signals come from it."""
+        return _switched(request, fixed_commands, FreqtradeRest.stop)
 
 
-def _told(
-    request: AnyRequest, key: str | None, what: str, tell: Callable[[FreqtradeRest], str]
+def _switched(
+    request: AnyRequest, commands: Commands, switch: Callable[[FreqtradeRest], str]
 ) -> Response[FreqtradeAnswer]:
-    only_parameters(request)
-    system, settings = system_of(request), _settings(request)
+    settings = _settings(request)
 
-    def act(_running: Running) -> None:
+    def act() -> None:
         try:
             with rest_of(settings) as rest:
-                tell(rest)
+                switch(rest)
         except FreqtradeUnavailable as unavailable:
             raise Problem(503, "freqtrade-unavailable", f"{unavailable}; nothing was done") from None
 
-    def answer(_running: Running) -> FreqtradeAnswer:
-        return _state(request, settings)
-
-    command = (f"POST /freqtrade/{what}", None)
-    return commands_of(request).run(system.portfolio_id, key, command, act, answer)
+    return commands.driven().run(act, lambda _: _state(request, settings))
 
 
 def _settings(request: AnyRequest) -> FreqtradeSettings:
-    """Raises Problem 404 where no freqtrade is configured."""
+    """Raises Problem 404 if no freqtrade is configured."""
     settings = system_of(request).settings.freqtrade
     if settings is None:
         raise Problem(404, "no-freqtrade", "no freqtrade is configured: add a table [freqtrade] to daybook.toml")

@@ -1,30 +1,27 @@
-"""Limits: the numbers that review's rules compare with."""
+"""Limits: the numbers that the review rules compare with."""
 
 from litestar import Controller, Response, get, put
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
-from api.http.auth import caller_of
-from api.http.commands import IdempotencyKey, Running
+from api.http.commands import Commands
 from api.http.errors import Problem
-from api.http.policy_schemas import LimitAnswer, NewValue
-from api.http.reading import (
-    PAST,
-    AnyRequest,
-    InPortfolio,
-    clock_of,
-    commands_of,
-    only_parameters,
-    reading_of,
-    system_of,
-)
-from ledger.entries.recording import record_checked
+from api.http.requests import Snapshot
+from api.http.schemas import Answer, NewValue
 from ledger.events import LimitSet
 from ledger.log.envelope import NewEvent
-from ledger.log.point_in_time import PointInTime
 from ledger.postgres.book import StoredReading
 from ledger.projections.policy import LIMITS, limit_of
 from ledger.rows import Rows
+from ledger.values import Amount
+
+
+class LimitAnswer(Answer):
+    """A limit in force. `default` applies until another value is set."""
+
+    limit: str
+    value: Amount
+    default: Amount
 
 
 class LimitController(Controller):
@@ -32,45 +29,24 @@ class LimitController(Controller):
     tags = ("review",)
 
     @get("/", operation_id="listLimits", sync_to_thread=True)
-    def list_limits(
-        self, request: AnyRequest, past: NamedDependency[PointInTime], portfolio: InPortfolio = None
-    ) -> list[LimitAnswer]:
-        """Every limit with the value in force."""
-        only_parameters(request, *PAST, "portfolio")
-        with reading_of(request, portfolio, past) as reading:
+    def list_limits(self, snapshot: NamedDependency[Snapshot]) -> list[LimitAnswer]:
+        """All limits with the values in force."""
+        with snapshot.reading() as reading:
             return [_limit(reading.rows, name) for name in LIMITS]
 
     @put("/{name:str}", operation_id="setLimit", status_code=200, sync_to_thread=True)
     def set_limit(
-        self,
-        request: AnyRequest,
-        data: JSONBody[NewValue],
-        name: FromPath[str],
-        idempotency_key: IdempotencyKey = None,
-        portfolio: InPortfolio = None,
+        self, commands: NamedDependency[Commands], data: JSONBody[NewValue], name: FromPath[str]
     ) -> Response[LimitAnswer]:
-        """Sets a limit; verdicts from now on are given with it."""
-        only_parameters(request, "portfolio")
-        system = system_of(request)
-        with reading_of(request, portfolio) as reading:
-            portfolio_id = reading.portfolio_id
+        """Sets a limit for all later verdicts."""
+        command = commands.existing(data)
 
-        def act(running: Running) -> None:
+        def decide(_reading: StoredReading) -> list[NewEvent]:
             if name not in LIMITS:
-                raise Problem(404, "unknown-limit", f"there is no limit {name[:40]!r}: there are {', '.join(LIMITS)}")
+                raise Problem(404, "unknown-limit", f"there is no limit {name[:40]!r} (limits: {', '.join(LIMITS)})")
+            return [command.event(LimitSet(limit=name, value=data.value))]
 
-            def prepare(_reading: StoredReading) -> list[NewEvent]:
-                event_id, now = running.event_id(), clock_of(system, portfolio_id)()
-                event = LimitSet(limit=name, value=data.value)
-                return [NewEvent(event, event_id, now, caller_of(request).actor, event_id)]
-
-            record_checked(system.book, portfolio_id, prepare, running.claim)
-
-        def answer(_running: Running) -> LimitAnswer:
-            with system.book.reading(portfolio_id) as reading:
-                return _limit(reading.rows, name)
-
-        return commands_of(request).run(portfolio_id, idempotency_key, (f"PUT /limits/{name}", data), act, answer)
+        return command.record(decide, lambda reading: _limit(reading.rows, name))
 
 
 def _limit(rows: Rows, name: str) -> LimitAnswer:

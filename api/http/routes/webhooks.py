@@ -1,15 +1,14 @@
-"""Webhooks: signals from services that can send a message and nothing else."""
+"""Webhooks: signed messages that become signals."""
 
 from typing import Annotated
 
 from litestar import Controller, post
 from litestar.params import FromPath, HeaderParameter, RawBody
 
-from api.http.reading import AnyRequest, only_parameters, system_of
-from api.http.routes.signals import stored_signal
-from api.http.schemas import SignalAnswer
+from api.http.requests import AnyRequest, system_of
+from api.http.routes.signals import SignalAnswer, external_signal, signal_answer
 from api.http.webhooks import Webhooks
-from api.runtime.emitting import emit, outside_signal
+from api.runtime.emitting import emit
 from signals.runner import signal_id
 
 Timestamp = Annotated[str | None, HeaderParameter(name="X-Daybook-Timestamp", required=False)]
@@ -35,17 +34,15 @@ class WebhookController(Controller):
         timestamp: Timestamp = None,
         signature: Signature = None,
     ) -> SignalAnswer:
-        """Records the signal that a signed message says, and has it reviewed like any bot's opinion.
+        """Records the signal of a signed message and has it reviewed like any bot's signal.
 
-        The signature is HMAC-SHA-256 over timestamp, a dot and the raw body; a message is taken once, within 300 seconds.
+        The signature is HMAC-SHA-256 over timestamp, a dot and the raw body. Each message is accepted once, within 300 s.
         """
-        only_parameters(request)
         system = system_of(request)
         webhooks = request.app.state.webhooks
         assert isinstance(webhooks, Webhooks)
         message = webhooks.believed(name, timestamp, signature, body)
-        source = f"webhook:{name}"
-        named = source if message.signal.source is None else f"{source}/{message.signal.source}"
-        signal = outside_signal(system, named, message.signal)
-        emit(system, signal, source, lambda connection: webhooks.claim(connection, message))
-        return stored_signal(system, signal_id(signal))
+        signal = external_signal(system, f"webhook:{name}", message.signal)
+        emit(system, signal, f"webhook:{name}", lambda connection: webhooks.claim(connection, message))
+        with system.book.reading(system.portfolio_id) as reading:
+            return signal_answer(reading, signal_id(signal))

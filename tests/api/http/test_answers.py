@@ -225,7 +225,7 @@ def test_a_bot_that_is_not_warm_is_not_ready(daybook: Daybook) -> None:
 
     told = next(one for one in daybook.read("bots/signals/") if one["bot_id"] == "far")
     assert told["ready_to_trade"] is False
-    assert any(one.startswith("the bot is not warm: ") and " of 3700 candles" in one for one in told["blocked_by"]), (
+    assert any(one.startswith("the bot is warming up: ") and " of 3700 candles" in one for one in told["blocked_by"]), (
         told
     )
 

@@ -11,7 +11,7 @@ from litestar import Litestar, get
 from litestar.routes import HTTPRoute
 from litestar.testing import TestClient
 
-from api.http.auth import HASH_FILE, owner_token_hash, remember_token
+from api.runtime.owner_token import HASH_FILE, owner_token_hash, remember_token
 from tests.support.api_system import BUY, TOKEN, Daybook, configured_logs, open_daybook, problem_of
 
 Route = tuple[str, str]

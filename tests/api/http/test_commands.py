@@ -122,7 +122,7 @@ def test_what_became_of_an_order_is_not_told_without_a_reason(daybook: Daybook) 
         body = {"outcome": "cancelled", "reason": blank}
         answer = daybook.post(f"orders/{UUID(int=7)}/resolve", body, f"blank {number}")
         assert (answer.status_code, problem_of(answer)) == (422, "no-reason")
-        assert answer.json()["detail"] == "the reason is blank: say how it is known what happened"
+        assert answer.json()["detail"] == "the reason is blank: state the evidence"
     assert daybook.head() == before
 
 

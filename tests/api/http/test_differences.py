@@ -96,7 +96,7 @@ def test_a_difference_is_not_explained_without_a_reason_a_key_or_itself(daybook:
         assert (answer.status_code, problem_of(answer)) == (400, "invalid-request"), body
     blank = resolved(daybook, difference_id, "blank", {"reason": " \t\n\u2003"})
     assert (blank.status_code, problem_of(blank)) == (422, "no-reason")
-    assert blank.json()["detail"] == "the reason is blank: say how it is known what happened"
+    assert blank.json()["detail"] == "the reason is blank: state the evidence"
     assert problem_of(resolved(daybook, difference_id, None)) == "idempotency-key-needed"
     answer = resolved(daybook, NOBODY, "nobody")
     assert (answer.status_code, problem_of(answer)) == (404, "unknown-difference")

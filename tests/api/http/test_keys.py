@@ -14,8 +14,9 @@ from litestar.routes import HTTPRoute
 from api.cli import cli
 from api.http import scopes
 from api.http.auth import by_scope, operation_of
-from api.http.scopes import BY_SIGNATURE, NEEDED, OPEN, SCOPES, Scope
+from api.http.scopes import BY_SIGNATURE, NEEDED, OPEN
 from api.runtime.keys import KEY_FILE, Keys, installation_key
+from api.runtime.scopes import SCOPES, Scope
 from api.runtime.settings import BadSettings
 from tests.support.api_system import Daybook, open_daybook, problem_of
 
@@ -107,7 +108,7 @@ def test_every_route_declares_its_scope(daybook: Daybook) -> None:
     assert undeclared(app) == {"planted"}
     answer = daybook.client.get("/api/v1/planted", headers=bearer(issue(daybook, *SCOPES)))
     assert (answer.status_code, problem_of(answer)) == (403, "scope-needed")
-    assert "is for the owner alone" in answer.json()["detail"]
+    assert "is for the owner only" in answer.json()["detail"]
 
 
 # ── which keys are good ──────────────────────────────────────────────────────────────────────────────────────────────

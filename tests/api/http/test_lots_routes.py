@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from api.http.lot_schemas import LotsAnswer
+from api.http.routes.lots import LotsAnswer
 from ledger.reports.lot_methods import Method
 from ledger.reports.lots import View, portfolio_lots_report
 from ledger.values import decimal_text

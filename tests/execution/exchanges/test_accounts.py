@@ -34,7 +34,7 @@ from signals.market import BadFeed, FeedUnavailable
 from tests.support.api_system import API, open_daybook, problem_of
 
 FEED = "ccxt:binance?instrument=BTC-USDT"
-UNREACHED = "the market cannot be reached (live candles of binance): Daybook keeps trying, and goes on when it answers"
+UNREACHED = "the market cannot be reached (live candles of binance): Daybook keeps trying"
 
 
 @pytest.fixture

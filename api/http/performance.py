@@ -1,4 +1,4 @@
-"""How performance is answered over HTTP. Money, ratios and times are text; ratios are fractions at 12 places."""
+"""Performance figures as JSON, for the route and `daybook performance`. Ratios are fractions at 12 places."""
 
 from dataclasses import fields
 from datetime import date
@@ -12,7 +12,6 @@ from api.http.schemas import Answer
 from ledger.log.point_in_time import PointInTime
 from ledger.postgres.book import StoredReading
 from ledger.replay.history import events_at
-from ledger.reports.attribution import Grouping
 from ledger.reports.performance import DAYS_A_YEAR, performance_of
 from ledger.values import ZERO, Money, UtcTime, decimal_text, round18
 
@@ -30,68 +29,8 @@ Ratio = Annotated[Decimal, BeforeValidator(_at_12_places), _AS_TEXT]
 Average = Annotated[Decimal, BeforeValidator(_at_18_places), _AS_TEXT]
 
 
-class PnlPart(Answer):
-    """Realised P&L of the lots closed under one name: a UTC day, an asset, an opener or a closer.
-
-    It is of lots whose cost is known, null where there is none; the others brought `unknown_cost_proceeds`.
-    """
-
-    name: str
-    realized_pnl: Money | None
-    proceeds: Money
-    cost_basis: Money | None
-    unknown_cost_proceeds: Money
-    matches: int
-
-
-class PnlAnswer(Answer):
-    """Realised P&L by `group`, fees inside; the parts add up to `realized_pnl` and to `unknown_cost_proceeds`.
-
-    A source nobody recorded is "unknown".
-    """
-
-    portfolio_id: UUID
-    base_currency: str
-    group: Grouping
-    parts: list[PnlPart]
-    realized_pnl: Money
-    unknown_cost_proceeds: Money
-    unrealized_pnl: Money | None
-
-
-class EquityPoint(Answer):
-    """The portfolio at the close of a UTC day; the last is that of the moment while `closed` is false.
-
-    `equity` and `invested` are null while a held asset has no mark. `flow` came in from outside during the day (went out
-    when negative), null while its worth is unknown.
-    """
-
-    day: date
-    closed: bool
-    equity: Money | None
-    cash: Money
-    invested: Money | None
-    flow: Money | None
-
-
-class EquityAnswer(Answer):
-    """Equity day by day, the last days first told and each page in order of time; `day_change` is without flows.
-
-    The days go from the first event that moved anything to the latest event. After ten years of silence they begin anew, with
-    the day before as first point, whose flow is that of all that lies behind.
-    `next_cursor` leads to the days before, null when there are none.
-    """
-
-    portfolio_id: UUID
-    base_currency: str
-    until: UtcTime | None
-    day_change: Money | None
-    points: list[EquityPoint]
-    next_cursor: str | None
-
-
 class ClosedLotsAnswer(Answer):
-    """What closed lots say, fees inside; one match of a lot with the trade that closed it is one observation."""
+    """Statistics of closed lots, fees included; each match of a lot with a closing trade is one observation."""
 
     count: int
     wins: int
@@ -106,13 +45,13 @@ class ClosedLotsAnswer(Answer):
 
 
 class PerformanceAnswer(Answer):
-    """The figures of a portfolio at `until`, the time of its latest event; null where one is undefined or unknown.
+    """Figures of a portfolio at `until`, the time of its latest event; null if undefined or unknown.
 
     Returns and ratios are fractions. Time-weighted figures cover the days from `measured_from`; volatility, Sharpe,
     Sortino, VaR and CVaR (of one day, at 95 %, losses positive) the `full_days` among them. `net_flows`, `profit`,
     `money_weighted_return` (XIRR) and `closed_lots` cover the whole life. `exposure_days` is the share of days with a
     position, `exposure_average` the mean share of equity in positions, `turnover` half the trades' value over mean equity.
-    `notes` say what is unknown and why. Annual rates (`cagr`, `money_weighted_return`) of fewer than 30 days are null.
+    `notes` explain missing figures. Annual rates (`cagr`, `money_weighted_return`) of fewer than 30 days are null.
     """
 
     portfolio_id: UUID
@@ -150,7 +89,7 @@ class PerformanceAnswer(Answer):
 def performance_answer(
     reading: StoredReading, past: PointInTime, *, periods_per_year: Decimal = DAYS_A_YEAR, risk_free: Decimal = ZERO
 ) -> PerformanceAnswer:
-    """The figures of the reading, which was made at `past`. Raises what `performance_of` raises."""
+    """Figures of `reading`, which was read at `past`. Raises as `performance_of`."""
     found = performance_of(
         reading.rows,
         events_at(reading, past),

@@ -1,0 +1,6 @@
+"""Which permissions can an API key have?"""
+
+from typing import Final, Literal, get_args
+
+Scope = Literal["read", "signal:emit", "trade", "admin"]
+SCOPES: Final[tuple[Scope, ...]] = get_args(Scope)
