@@ -12,7 +12,7 @@ from bench.raw_limits import RawLimits
 from ledger.postgres.log import Raw, raw
 from ledger.replay.fast.copy import raw_events
 from ledger.replay.fast.decode import plain_trade, proven
-from ledger.replay.fast.replay import ColumnReplay
+from ledger.replay.fast.replay import FastReplay
 
 
 def measure_floor(engine: Engine, portfolio_id: UUID, events: int, limits: RawLimits) -> list[Figure]:
@@ -31,7 +31,7 @@ def measure_floor(engine: Engine, portfolio_id: UUID, events: int, limits: RawLi
             return sum(1 for one in proven(portfolio_id, raws) if plain_trade(one))
 
     def folded(connection: Raw) -> int:
-        with closing(ColumnReplay(connection, portfolio_id).chunks()) as chunks:
+        with closing(FastReplay(connection, portfolio_id).lines()) as chunks:
             return sum(len(lines) for _, lines in chunks)
 
     steps: list[tuple[str, Callable[[Raw], int]]] = [

@@ -15,6 +15,7 @@ from uuid import UUID
 
 from sqlalchemy import Engine
 
+from ledger.events import EVENTS
 from ledger.log.envelope import Envelope
 from ledger.log.hash_chain import BrokenLog, Head, genesis_hash, verified
 from ledger.log.point_in_time import AsOfFilter, PointInTime
@@ -37,15 +38,14 @@ from ledger.projections.portfolio import PortfolioView
 from ledger.projections.trades import TradeView
 from ledger.projections.valuation import PortfolioValuation, value_portfolio
 from ledger.replay.differences import Difference, PortfolioReplay
-from ledger.replay.fast.history import KNOWN_TYPES, ColumnCut, cut_by_columns
+from ledger.replay.fast.history import HistoryStart, replay_history
+from ledger.replay.fast.replay import FAST_FROM, Progress
 from ledger.replay.fast.rows import FoldedRows
-from ledger.replay.verify import Progress
 from ledger.rows import Change, MemoryRows, Projection, Rows, all_rows, row_text, state_hash
 
-COLUMNS_FROM: Final = 5_000
-"""Cuts of so many known events are folded by the column road,"""
+_KNOWN_TYPES: Final = frozenset(name for name, _ in EVENTS)
 TIMES_SLOWER: Final = 3
-"""which takes about so many times less than folding them one by one."""
+"""Folding events one by one takes about this many times as long as the fast replay."""
 KEPT: Final = 8
 """So many cuts are remembered at a time,"""
 KEPT_EVENTS: Final = 500_000
@@ -156,16 +156,14 @@ def replay_at(engine: Engine, portfolio_id: UUID, point: PointInTime, progress: 
 
 def _started(
     connection: Raw, portfolio_id: UUID, moment: datetime | None, known: int | None, progress: Progress
-) -> ColumnCut:
+) -> HistoryStart:
     """As far as the column road proves and folds a long log; nothing of a short one."""
     last = known if known is not None else _end(connection, portfolio_id)
-    columns = None
-    if last >= COLUMNS_FROM:
-        columns = cut_by_columns(connection, portfolio_id, moment, last, PROJECTIONS)
-    if columns is None:
-        return ColumnCut(Head(0, genesis_hash(portfolio_id)), AsOfFilter(moment), FoldedRows())
-    progress(columns.head.position // 1000 * 1000)
-    return columns
+    start = replay_history(connection, portfolio_id, moment, last, PROJECTIONS) if last >= FAST_FROM else None
+    if start is None:
+        return HistoryStart(Head(0, genesis_hash(portfolio_id)), AsOfFilter(moment), FoldedRows())
+    progress(start.head.position // 1000 * 1000)
+    return start
 
 
 def _end(connection: Raw, portfolio_id: UUID) -> int:
@@ -227,10 +225,10 @@ class _Folded:
         nearest = max((one for one in earlier if one.position <= known), key=_nearness, default=None)
         if nearest is not None and self._goes_on_from(nearest, connection, portfolio_id, known):
             return
-        if known >= COLUMNS_FROM:
-            point = cut_by_columns(connection, portfolio_id, self.as_of.moment, known, self._projections)
-            if point is not None:
-                self.rows, self.position, self.as_of = point.rows, point.head.position, point.as_of
+        if known >= FAST_FROM:
+            start = replay_history(connection, portfolio_id, self.as_of.moment, known, self._projections)
+            if start is not None:
+                self.rows, self.position, self.as_of = start.rows, start.head.position, start.as_of
 
     def catch_up(self, connection: Raw, portfolio_id: UUID, known: int | None) -> None:
         """The rows hold everything up to position `known`, or to the end of the log; a fold that fails ends it."""
@@ -278,7 +276,7 @@ class _Folded:
 
     def _changes(self, rows: Rows, envelope: Envelope) -> tuple[list[Change], str | None]:
         """As `attempt_fold`; nothing for an event that no fold here looks at."""
-        if envelope.type not in self._types and envelope.type in KNOWN_TYPES:
+        if envelope.type not in self._types and envelope.type in _KNOWN_TYPES:
             return [], None
         return attempt_fold(rows, envelope, self._projections)
 

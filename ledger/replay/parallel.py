@@ -15,12 +15,12 @@ from ledger.log.event_log import NoSuchPortfolio
 from ledger.log.hash_chain import BrokenLog
 from ledger.postgres.database import WRITER, engine_for
 from ledger.replay.differences import PortfolioReplay
+from ledger.replay.fast.replay import Progress
 from ledger.replay.verify import rebuild_portfolio, verify_portfolio
 
 ATTEMPTS: Final = 3
 """So often is a portfolio tried whose worker was lost."""
 
-Progress = Callable[[int], None]
 NewExecutor = Callable[[], AbstractContextManager[Executor]]
 Key = TypeVar("Key")
 Result = TypeVar("Result")

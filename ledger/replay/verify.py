@@ -1,10 +1,9 @@
 """Replay: read the log again, prove it, and compare what follows from it with what is stored. Cannot trade: no door to a venue."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
-from typing import Final
 from uuid import UUID
 
 import psycopg
@@ -52,15 +51,9 @@ from ledger.replay.differences import (
     first_events,
     generation_differences,
 )
-from ledger.replay.fast.replay import Compared, compared, written
+from ledger.replay.fast.replay import FAST_FROM, Progress
+from ledger.replay.fast.views import Comparison, compare_views, write_views
 from ledger.rows import Key, MemoryRows, Row, all_rows, key_of, row_text, state_hash
-
-Progress = Callable[[int], None]
-"""Called now and then with the number of events done since the last call."""
-
-
-COLUMNS_FROM: Final = 5_000
-"""Logs of so many events are verified and rebuilt by the column road alone, shorter ones verified by both roads."""
 
 
 def verify_portfolio(
@@ -77,15 +70,15 @@ def verify_portfolio(
         length = head.position if head else 0
         told = _Told(progress, length)
         found = read_checkpoint(own, portfolio_id)
-        columns = compared(own, portfolio_id, found.generation if found else None, told)
-        if columns is not None and length >= COLUMNS_FROM and not thorough:
-            result = _by_columns(own, portfolio_id, columns)
+        fast = compare_views(own, portfolio_id, found.generation if found else None, told)
+        if fast is not None and length >= FAST_FROM and not thorough:
+            result = _fast_result(own, portfolio_id, fast)
             if result is not None:
                 return result
-        plain = _by_plain_fold(own, portfolio_id, told)
-        if columns is None or plain.broken or plain.differences:
+        plain = _event_by_event(own, portfolio_id, told)
+        if fast is None or plain.broken or plain.differences:
             return plain
-        return replace(plain, differences=tuple(_disagreement(columns, plain)))
+        return replace(plain, differences=tuple(_disagreement(fast, plain)))
 
 
 class _Told:
@@ -100,34 +93,34 @@ class _Told:
         self._left -= min(events, self._left)
 
 
-def _by_columns(connection: Raw, portfolio_id: UUID, columns: Compared) -> PortfolioReplay | None:
+def _fast_result(connection: Raw, portfolio_id: UUID, fast: Comparison) -> PortfolioReplay | None:
     """The result of the column road, or None when anything is amiss."""
-    replay = columns.replay
+    replay = fast.replay
     try:
-        check_head(connection, portfolio_id, replay.last, replay.recorded_at)
+        check_head(connection, portfolio_id, replay.head, replay.recorded_at)
     except BrokenLog:
         return None
-    events = replay.last.position
+    events = replay.head.position
     differences = [
         *checkpoint_differences(connection, portfolio_id, events, None),
         *generation_differences(connection, portfolio_id),
     ]
-    if differences or columns.differing or replay.broken_invariants:
+    if differences or fast.differing or replay.broken_invariants():
         return None
-    return PortfolioReplay(portfolio_id, replay.name, events, replay.trades, columns.state_hash, ())
+    return PortfolioReplay(portfolio_id, replay.name, events, replay.trades, fast.state_hash, ())
 
 
-def _disagreement(columns: Compared, plain: PortfolioReplay) -> Iterator[Difference]:
+def _disagreement(fast: Comparison, plain: PortfolioReplay) -> Iterator[Difference]:
     """The plain road found nothing amiss: what the column road says otherwise."""
-    if columns.state_hash != plain.state_hash:
-        yield Difference(plain.portfolio_id, "column road: state hash", columns.state_hash, plain.state_hash, None)
-    for table in columns.differing:
+    if fast.state_hash != plain.state_hash:
+        yield Difference(plain.portfolio_id, "column road: state hash", fast.state_hash, plain.state_hash, None)
+    for table in fast.differing:
         yield Difference(plain.portfolio_id, f"column road: {table}", "other rows", "as stored", None)
-    for name, left, right in columns.replay.broken_invariants:
+    for name, left, right in fast.replay.broken_invariants():
         yield Difference(plain.portfolio_id, f"column road: {name}", left, right, None)
 
 
-def _by_plain_fold(connection: Raw, portfolio_id: UUID, progress: Progress) -> PortfolioReplay:
+def _event_by_event(connection: Raw, portfolio_id: UUID, progress: Progress) -> PortfolioReplay:
     rows, counter = MemoryRows(recorded=partial(read_event, connection, portfolio_id)), _Counter(progress)
     try:
         stopped = _fold_checked(connection, portfolio_id, rows, counter)
@@ -210,14 +203,14 @@ def rebuild_portfolio(engine: Engine, portfolio_id: UUID, progress: Progress = l
         generation = before.generation + 1 if before else 1
         told = _Told(progress, head.position)
         replay = None
-        if head.position >= COLUMNS_FROM:
+        if head.position >= FAST_FROM:
             with snapshot(engine) as reading:
-                replay = written(reading, own, portfolio_id, generation, told)
+                replay = write_views(reading, own, portfolio_id, generation, told)
         if replay is not None:
-            checkpoint = ViewCheckpoint(generation, replay.last.position, versions_text())
+            checkpoint = ViewCheckpoint(generation, replay.head.position, versions_text())
             rows: MemoryRows | StoredRows = StoredRows(portfolio_id, generation).within(own)
         else:
-            rows, checkpoint = _written_plainly(own, portfolio_id, generation, told)
+            rows, checkpoint = _write_event_by_event(own, portfolio_id, generation, told)
         in_haste(own)
         lock_head(own, portfolio_id)
         if checkpoint.stopped is None:
@@ -225,7 +218,7 @@ def rebuild_portfolio(engine: Engine, portfolio_id: UUID, progress: Progress = l
         write_checkpoint(own, portfolio_id, checkpoint)
     with engine.begin() as connection:
         drop_older_generations(raw(connection), portfolio_id, generation, row_kinds())
-    if checkpoint.position >= COLUMNS_FROM:
+    if checkpoint.position >= FAST_FROM:
         _count_anew(engine)
     return checkpoint.position
 
@@ -237,7 +230,7 @@ def _count_anew(engine: Engine) -> None:
             raw(connection).execute(f"analyze {kind.table}")
 
 
-def _written_plainly(
+def _write_event_by_event(
     connection: Raw, portfolio_id: UUID, generation: int, progress: Progress
 ) -> tuple[MemoryRows, ViewCheckpoint]:
     rows, counter = MemoryRows(recorded=partial(read_event, connection, portfolio_id)), _Counter(progress)

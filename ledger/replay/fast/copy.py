@@ -59,14 +59,14 @@ def has_late(connection: Raw, portfolio_id: UUID, types: Sequence[str]) -> bool:
     return row is not None and bool(row[0])
 
 
-def reversed_ids(connection: Raw, portfolio_id: UUID) -> frozenset[str]:
-    """The ids of the events that reversals name, as far as that can be told from outside."""
+def reversed_ids(connection: Raw, portfolio_id: UUID, last: int) -> frozenset[bytes]:
+    """The ids of the events that reversals up to position `last` name, found without decoding them."""
     rows = connection.execute(
         """select distinct substring(payload from '"reverses":"([0-9a-f-]{36})"') from events"""
-        " where portfolio_id = %s and type = %s",
-        (portfolio_id, TradeReversed.type),
+        " where portfolio_id = %s and type = %s and position <= %s",
+        (portfolio_id, TradeReversed.type, last),
     )
-    return frozenset(str(id_) for (id_,) in rows if id_ is not None)
+    return frozenset(bytes.fromhex(id_.replace("-", "")) for (id_,) in rows if id_ is not None)
 
 
 def write_lines(connection: Raw, portfolio_id: UUID, generation: int, kind: type[Row], lines: Sequence[str]) -> None:

@@ -44,10 +44,20 @@ def type_of(raw: RawEvent) -> str:
     return raw[71 : 71 + int.from_bytes(raw[67:71], "big")].decode()
 
 
-def id_of(raw: RawEvent) -> str:
-    """The event's id."""
-    name = raw[51:67].hex()
-    return f"{name[:8]}-{name[8:12]}-{name[12:16]}-{name[16:20]}-{name[20:]}"
+def position_of(raw: RawEvent) -> int:
+    """The event's position in the log."""
+    return int.from_bytes(raw[39:47], "big")
+
+
+def id_of(raw: RawEvent) -> bytes:
+    """The 16 bytes of the event's id."""
+    return raw[51:67]
+
+
+def occurred_us(raw: RawEvent) -> int:
+    """The time of occurrence in microseconds since 1970-01-01 UTC."""
+    place = 81 + int.from_bytes(raw[67:71], "big")
+    return int.from_bytes(raw[place : place + 8], "big", signed=True)
 
 
 def envelope_of(raw: RawEvent) -> Envelope:
@@ -144,10 +154,10 @@ def plain_trade(raw: RawEvent) -> PlainTrade | None:
         return None
     if fee_asset not in (None, base, quote) or (fee_asset == base and fee_units >= quantity_units):
         return None
-    occurred_at = int.from_bytes(raw[94:102], "big", signed=True)
+    occurred_at, name = occurred_us(raw), id_of(raw).hex()
     return PlainTrade(
-        int.from_bytes(raw[39:47], "big"),
-        id_of(raw),
+        position_of(raw),
+        f"{name[:8]}-{name[8:12]}-{name[12:16]}-{name[16:20]}-{name[20:]}",
         occurred_at,
         time_of(occurred_at),
         account,

@@ -104,7 +104,7 @@ class _Cash:
             self.expenses -= quantity
 
 
-class ColumnFold:
+class FastFold:
     """Folds one portfolio. `lines` holds, by kind, what was written since it was last taken away."""
 
     def __init__(self, base_currency: str) -> None:
@@ -162,11 +162,14 @@ class ColumnFold:
             views = [row for row in rows if isinstance(row, TradeView)]
             self.lines[TradeView] += [line_of(replaced(view, reversed=undone)) for view in views]
 
-    def finish(self) -> Iterator[Row]:
-        """The holdings and balances; the lines of lots that are still open are written."""
+    def open_lots(self) -> list[str]:
+        """The lines of the lots that are still open."""
+        return [lot.whole_line() for position in self._positions.values() for lot in position.lots]
+
+    def current_rows(self) -> Iterator[Row]:
+        """The holdings and balances."""
         zero = _decimal(0)
         for asset, position in self._positions.items():
-            self.lines[Lot] += [lot.whole_line() for lot in position.lots]
             yield _holding(asset, position)
             for account, quantity in position.accounts.items():
                 if quantity:

@@ -86,6 +86,11 @@ def escaped(text: str) -> str:
     return text.translate(_ESCAPES)
 
 
+def unescaped(field: str) -> str:
+    """The text of a field: the reverse of `escaped`."""
+    return _ESCAPE.sub(lambda found: _ESCAPED.get(found.group(), found.group()[1:]), field) if "\\" in field else field
+
+
 def text_of(kind: type[Row], line: str) -> str:
     """What `row_text` gives for the row of `line`."""
     pattern = _PATTERNS.get(kind) or _PATTERNS.setdefault(kind, _pattern(kind))
@@ -158,9 +163,7 @@ def _json_inside(field: str) -> str:
     """The text of a field as it stands between the quotes of JSON."""
     if field == NULL:
         return field
-    if "\\" in field:
-        field = _ESCAPE.sub(lambda found: _ESCAPED.get(found.group(), found.group()[1:]), field)
-    return json.dumps(field, ensure_ascii=False)[1:-1]
+    return json.dumps(unescaped(field), ensure_ascii=False)[1:-1]
 
 
 def _field_text(value: object) -> str:

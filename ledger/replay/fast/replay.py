@@ -1,19 +1,17 @@
-"""A portfolio's log folded by the column road: proven, folded and told as lines, a few megabytes at a time."""
+"""A portfolio's log folded by the fast replay: verified, folded and emitted as lines, a few megabytes at a time."""
 
-from collections import deque
-from collections.abc import Callable, Generator, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
-from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID
 
+from ledger.booking.lots import Lot
 from ledger.events import SplitRecorded, TradeExecuted, TradeReversed
 from ledger.log.envelope import Envelope
 from ledger.log.hash_chain import Head, genesis_hash
+from ledger.log.point_in_time import AsOfFilter
 from ledger.postgres.log import Raw
-from ledger.postgres.views import row_kinds
 from ledger.projections import PROJECTIONS
 from ledger.projections.book import attempt_fold
 from ledger.projections.holdings import HoldingsProjection
@@ -22,211 +20,221 @@ from ledger.projections.portfolio import PortfolioView
 from ledger.projections.reversals import ReversalsProjection
 from ledger.projections.signals import OpinionsProjection, OpinionView
 from ledger.projections.trades import TradesProjection
-from ledger.replay.fast.copy import Tally, has_late, raw_events, reversed_ids, stored_lines, write_lines
-from ledger.replay.fast.decode import PlainTrade, RawEvent, Unproven, envelope_of, id_of, plain_trade, proven, type_of
-from ledger.replay.fast.fold import FOLDED, LINES, ORDERED, ColumnFold, Unusual
-from ledger.replay.fast.lines import line_of, text_of
-from ledger.replay.fast.reversals import ColumnReversals
-from ledger.rows import MemoryRows, Row, all_rows, state_hash
+from ledger.replay.fast.copy import ENDLESS, has_late, raw_events, reversed_ids
+from ledger.replay.fast.decode import (
+    PlainTrade,
+    RawEvent,
+    envelope_of,
+    id_of,
+    occurred_us,
+    plain_trade,
+    position_of,
+    proven,
+    type_of,
+)
+from ledger.replay.fast.fold import FOLDED, LINES, ORDERED, FastFold, Unusual
+from ledger.replay.fast.lines import line_of
+from ledger.replay.fast.reversals import FastReversals
+from ledger.rows import MemoryRows, Projection, Row, all_rows
 
 CHUNK: Final = 20_000
-"""After so many events the lines so far are handed on."""
+"""Lines are handed on after this many events."""
 
-AHEAD: Final = 8
-"""So many lists of lines may wait to be written."""
+FAST_FROM: Final = 5_000
+"""Logs of at least this many events are folded by the fast replay; for shorter ones it gains nothing."""
 
 Progress = Callable[[int], None]
+"""Called now and then with the number of events done since the last call."""
+
 Lines = tuple[type[Row], list[str]]
 
-_IN_COLUMNS: Final = (HoldingsProjection, ReversalsProjection, TradesProjection)
-_OTHERS: Final = tuple(one for one in PROJECTIONS if not isinstance(one, _IN_COLUMNS))
-_ALL_TRADES_CONCERN_OTHERS: Final = any(
-    TradeExecuted in one.events and not isinstance(one, OrdersProjection | OpinionsProjection) for one in _OTHERS
-)
+_FAST: Final = (HoldingsProjection, ReversalsProjection, TradesProjection)
 _FOLDED_TYPES: Final = frozenset(kind.type for kind in FOLDED)
+_PROJECTED_TYPES: Final = frozenset(kind.type for one in PROJECTIONS for kind in one.events)
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class ColumnReplay:
-    """One replay of one log. What it found is known when its `chunks` are exhausted."""
+class FastReplay:
+    """One replay of the log up to position `last`, of the events that count at `moment` (None: all of them).
 
-    def __init__(self, connection: Raw, portfolio_id: UUID, progress: Progress = lambda _: None) -> None:
-        self.last = Head(0, genesis_hash(portfolio_id))
+    Value events become lines. All other projections fold their events into `rows`. `head` and everything below it are
+    complete once `closed_lines` or `lines` is exhausted.
+    """
+
+    def __init__(
+        self,
+        connection: Raw,
+        portfolio_id: UUID,
+        progress: Progress = lambda _: None,
+        *,
+        rows: MemoryRows | None = None,
+        last: int = ENDLESS,
+        moment: datetime | None = None,
+        projections: tuple[Projection, ...] = PROJECTIONS,
+    ) -> None:
+        self.head = Head(0, genesis_hash(portfolio_id))
         self.recorded_at: datetime | None = None
-        self.name = ""
-        self.trades = 0
-        self.broken_invariants: list[tuple[str, str, str]] = []
+        self.as_of = AsOfFilter(moment)
         self._connection = connection
         self._portfolio_id = portfolio_id
         self._progress = progress
-        self._others = MemoryRows()
-        self._reversals = ColumnReversals(frozenset())
-        self._fold: ColumnFold | None = None
+        self._last = last
+        self._rows = MemoryRows() if rows is None else rows
+        self._others = tuple(one for one in projections if not isinstance(one, _FAST))
+        self._skipped = _PROJECTED_TYPES - {kind.type for one in self._others for kind in one.events}
+        self._all_trades_concern_others = any(
+            TradeExecuted in one.events and not isinstance(one, OrdersProjection | OpinionsProjection)
+            for one in self._others
+        )
+        self._late = False
+        self._reversals = FastReversals(frozenset())
+        self._opened_fold: FastFold | None = None
 
-    def chunks(self) -> Generator[Lines, None, None]:
-        """The lines of all rows that follow from the log, by kind, in no order.
+    @property
+    def name(self) -> str:
+        """The portfolio's name."""
+        return next((view.name for view in self._rows.where(PortfolioView)), "")
 
-        Raises Unusual for what this road does not know and Unproven when the chain does not hold: then nothing that was
-        told counts, and the plain road has to say what there is.
-        The connection belongs to this until it is exhausted or closed; it has to see one moment throughout.
+    @property
+    def trades(self) -> int:
+        """The number of trades, reversed ones included."""
+        return self._fold.trades
+
+    def broken_invariants(self) -> list[tuple[str, str, str]]:
+        """Violated invariants as (name, left side, right side)."""
+        return list(self._fold.broken_invariants())
+
+    def lines(self) -> Generator[Lines, None, None]:
+        """The lines of all rows, by kind, in no order; otherwise as `closed_lines`."""
+        yield from self.closed_lines()
+        yield Lot, self.open_lots()
+        by_kind: dict[type[Row], list[str]] = {}
+        others = all_rows(self._rows, (kind for one in self._others for kind in one.rows))
+        for row in (*others, *self.current_rows()):
+            by_kind.setdefault(type(row), []).append(line_of(row))
+        yield from by_kind.items()
+
+    def closed_lines(self) -> Generator[Lines, None, None]:
+        """The lines of rows that no later event changes, by kind, in no order.
+
+        The connection must not be used for anything else until this is exhausted or closed, and must see a single
+        snapshot throughout.
+
+        Raises:
+            Unusual: the log holds something that only the event-by-event replay folds.
+            Unproven: the hash chain does not hold.
+        In both cases discard all lines and use the event-by-event replay.
         """
-        late = has_late(self._connection, self._portfolio_id, [kind.type for kind in ORDERED])
-        self._reversals = ColumnReversals(reversed_ids(self._connection, self._portfolio_id))
-        last = b""
-        with closing(raw_events(self._connection, self._portfolio_id)) as raws:
+        self._late = has_late(self._connection, self._portfolio_id, [kind.type for kind in ORDERED])
+        self._reversals = FastReversals(reversed_ids(self._connection, self._portfolio_id, self._last))
+        raw: RawEvent = b""
+        with closing(raw_events(self._connection, self._portfolio_id, last=self._last)) as raws:
             for number, raw in enumerate(proven(self._portfolio_id, raws), start=1):
-                self._take(raw, late=late)
-                last = raw
+                self._take(raw)
                 if number % CHUNK == 0:
                     self._progress(CHUNK)
-                    yield from self._told()
-        if last:
-            envelope = envelope_of(last)
-            self.last, self.recorded_at = Head(envelope.position, envelope.hash), envelope.recorded_at
+                    yield from self._new_lines()
+        if raw:
+            envelope = envelope_of(raw)
+            self.head, self.recorded_at = Head(envelope.position, envelope.hash), envelope.recorded_at
             self._progress(envelope.position % CHUNK)
-        if late:
-            yield from self._late()
-        yield from self._end()
+        if self._late:
+            yield from self._fold_by_time()
+        yield from self._new_lines()
 
-    def _take(self, raw: RawEvent, *, late: bool) -> None:
-        trade = plain_trade(raw)
-        if trade is not None and self._fold is not None:
-            undone = self._reversals.meet(trade.event_id)
-            if not late and not self._fold.add_trade(trade, undone=undone):
-                self._fold.add_event(envelope_of(raw), undone=undone)
-            if self._concerns_others(trade):
-                self._offer(envelope_of(raw))
-            return
+    def open_lots(self) -> list[str]:
+        """The lines of the open lots."""
+        return self._fold.open_lots()
+
+    def current_rows(self) -> Iterator[Row]:
+        """Holdings, balances and reversals."""
+        yield from self._reversals.rows()
+        yield from self._fold.current_rows()
+
+    def _take(self, raw: RawEvent) -> None:
         kind = type_of(raw)
-        if kind == SplitRecorded.type:
-            raise Unusual(kind)
-        envelope = envelope_of(raw)
-        if kind == TradeReversed.type:
-            self._reversals.add(envelope)
+        if not _counts(self.as_of, kind, raw):
             return
-        self._offer(envelope)
-        if self._fold is None:
-            self._open()
-        elif kind in _FOLDED_TYPES:
-            undone = self._reversals.meet(str(envelope.event_id))
-            if not late:
-                self._fold.add_event(envelope, undone=undone)
+        if kind == TradeExecuted.type:
+            self._take_trade(raw)
+        elif kind == TradeReversed.type:
+            self._reversals.add(envelope_of(raw))
+        elif kind == SplitRecorded.type:
+            raise Unusual(kind)
+        elif kind in _FOLDED_TYPES or kind not in self._skipped:
+            envelope = envelope_of(raw)
+            if kind not in self._skipped:
+                self._offer(envelope)
+            if kind in _FOLDED_TYPES:
+                undone = self._reversals.meet(id_of(raw))
+                if not self._late:
+                    self._fold.add_event(envelope, undone=undone)
+
+    def _take_trade(self, raw: RawEvent) -> None:
+        undone = self._reversals.meet(id_of(raw))
+        # A late log is folded in a second pass; here its trades matter only to the other projections.
+        trade = plain_trade(raw) if not self._late or b'"bot:' in raw else None
+        if self._concerns_others(raw, trade):
+            self._offer(envelope_of(raw))
+        if not self._late:
+            self._add_trade(raw, trade, undone=undone)
+
+    def _add_trade(self, raw: RawEvent, trade: PlainTrade | None, *, undone: bool) -> None:
+        if trade is None or not self._fold.add_trade(trade, undone=undone):
+            self._fold.add_event(envelope_of(raw), undone=undone)
+
+    def _fold_by_time(self) -> Iterator[Lines]:
+        """Fold the value events again in order of occurrence, as sorted by the database; the chain is already verified."""
+        types = sorted(_FOLDED_TYPES)
+        with closing(raw_events(self._connection, self._portfolio_id, last=self._last, by_time=types)) as raws:
+            for number, raw in enumerate(raws, start=1):
+                if self.as_of.moment is None or not self.as_of.leaves_out(UUID(bytes=id_of(raw))):
+                    self._add_trade(raw, plain_trade(raw), undone=self._reversals.undoes(id_of(raw)))
+                if number % CHUNK == 0:
+                    yield from self._new_lines()
 
     def _offer(self, envelope: Envelope) -> None:
-        changes, failure = attempt_fold(self._others, envelope, _OTHERS)
+        changes, failure = attempt_fold(self._rows, envelope, self._others)
         if failure is not None:
             raise Unusual(failure)
-        self._others.apply(changes)
+        self._rows.apply(changes)
 
-    def _open(self) -> None:
-        portfolio = next(self._others.where(PortfolioView), None)
-        if portfolio is None or portfolio.allow_short:
-            raise Unusual("no opening" if portfolio is None else "short selling")
-        self.name = portfolio.name
-        self._fold = ColumnFold(portfolio.base_currency)
-
-    def _concerns_others(self, trade: PlainTrade) -> bool:
-        """Whether the trade fills an order of ours or answers an opinion, which is why those folds look at trades."""
-        if trade.order_id is not None or _ALL_TRADES_CONCERN_OTHERS:
+    def _concerns_others(self, raw: RawEvent, trade: PlainTrade | None) -> bool:
+        """Return True if the trade fills one of our orders or follows an opinion: other projections read such trades."""
+        if self._all_trades_concern_others or b'"order_id"' in raw:
             return True
+        if trade is None:
+            return b'"bot:' in raw
         source = trade.triggered_by
         if source is None or not source.startswith("bot:"):
             return False
-        return self._others.get(OpinionView, source[4:], f"{trade.base}-{trade.quote}") is not None
+        return self._rows.get(OpinionView, source[4:], f"{trade.base}-{trade.quote}") is not None
 
-    def _late(self) -> Iterator[Lines]:
-        """Everything of value once more, in the order in which it occurred: the database sorts what the chain has proven."""
-        assert self._fold is not None
-        types = sorted(_FOLDED_TYPES)
-        with closing(raw_events(self._connection, self._portfolio_id, by_time=types)) as raws:
-            for number, raw in enumerate(raws, start=1):
-                trade, undone = plain_trade(raw), self._reversals.undoes(id_of(raw))
-                if trade is None or not self._fold.add_trade(trade, undone=undone):
-                    self._fold.add_event(envelope_of(raw), undone=undone)
-                if number % CHUNK == 0:
-                    yield from self._told()
+    @property
+    def _fold(self) -> FastFold:
+        """The fold of value events. Raises Unusual for a portfolio that only the event-by-event replay folds."""
+        if self._opened_fold is None:
+            portfolio = next(self._rows.where(PortfolioView), None)
+            if portfolio is None or portfolio.allow_short:
+                raise Unusual("no opening" if portfolio is None else "short selling")
+            self._opened_fold = FastFold(portfolio.base_currency)
+        return self._opened_fold
 
-    def _told(self) -> Iterator[Lines]:
-        assert self._fold is not None
+    def _new_lines(self) -> Iterator[Lines]:
         for kind in LINES:
             lines = self._fold.lines[kind]
             if lines:
                 yield kind, lines
                 self._fold.lines[kind] = []
 
-    def _end(self) -> Iterator[Lines]:
-        """The rows that were kept until now: lots still open, holdings, balances, and those of the other folds."""
-        found = [*all_rows(self._others, (kind for one in _OTHERS for kind in one.rows)), *self._reversals.rows()]
-        if self._fold is not None:
-            found += self._fold.finish()
-            yield from self._told()
-            self.broken_invariants = list(self._fold.broken_invariants())
-            self.trades = self._fold.trades
-        by_kind: dict[type[Row], list[str]] = {}
-        for row in found:
-            by_kind.setdefault(type(row), []).append(line_of(row))
-        yield from by_kind.items()
 
-
-@dataclass(frozen=True, slots=True)
-class Compared:
-    """What replaying by the column road and comparing every stored row gave; `differing` names tables."""
-
-    replay: ColumnReplay
-    state_hash: str
-    differing: tuple[str, ...]
-
-
-def compared(connection: Raw, portfolio_id: UUID, generation: int | None, progress: Progress) -> Compared | None:
-    """The log against the stored rows of a generation (none: against no rows); None when only the plain road can tell.
-
-    Runs in the caller's transaction, which has to see one moment throughout and is as it was afterwards.
-    """
-    replay = ColumnReplay(connection, portfolio_id, progress)
-    replayed = {kind: Tally() for kind in row_kinds()}
-
-    def texts() -> Iterator[str]:
-        with closing(replay.chunks()) as chunks:
-            for kind, lines in chunks:
-                replayed[kind].add(lines)
-                for line in lines:
-                    yield text_of(kind, line)
-
-    try:
-        with connection.transaction():
-            found = state_hash(texts())
-    except (Unusual, Unproven):
-        return None
-    return Compared(replay, found, tuple(_differing(connection, portfolio_id, generation, replayed)))
-
-
-def _differing(
-    connection: Raw, portfolio_id: UUID, generation: int | None, replayed: Mapping[type[Row], Tally]
-) -> Iterator[str]:
-    for kind, tally in replayed.items():
-        stored = Tally()
-        if generation is not None:
-            with closing(stored_lines(connection, portfolio_id, generation, kind)) as lines:
-                stored.add(lines)
-        if stored != tally:
-            yield kind.table
-
-
-def written(reading: Raw, writing: Raw, portfolio_id: UUID, generation: int, progress: Progress) -> ColumnReplay | None:
-    """The rows of a new generation are written; None, and nothing is written, when only the plain road can do it.
-
-    Reads one moment on one connection and writes in the transaction of another, in a thread of its own: while the
-    database stores a part, the next one is folded.
-    """
-    replay = ColumnReplay(reading, portfolio_id, progress)
-    try:
-        with writing.transaction(), ThreadPoolExecutor(1) as writer, closing(replay.chunks()) as chunks:
-            waiting: deque[Future[None]] = deque()
-            for kind, lines in chunks:
-                waiting.append(writer.submit(write_lines, writing, portfolio_id, generation, kind, lines))
-                if len(waiting) > AHEAD:
-                    waiting.popleft().result()
-            for one in waiting:
-                one.result()
-    except (Unusual, Unproven):
-        return None
-    return replay
+def _counts(as_of: AsOfFilter, kind: str, raw: RawEvent) -> bool:
+    """`as_of.counts` of the event, which is decoded only if more than its time decides."""
+    if as_of.moment is None:
+        return True
+    if kind != TradeExecuted.type or b'"order_id"' in raw:
+        return as_of.counts(envelope_of(raw))
+    if _EPOCH + timedelta(microseconds=occurred_us(raw)) <= as_of.moment:
+        return True
+    as_of.leave_out(UUID(bytes=id_of(raw)), position_of(raw))
+    return False

@@ -8,23 +8,23 @@ from ledger.projections.reversals import Reversal
 from ledger.replay.fast.fold import Unusual
 
 
-class ColumnReversals:
+class FastReversals:
     """The reversals of one log. `undone` are the ids that they name; the events of value pass by before their reversals.
 
     An event that is taken back leaves the rows of value as if it had never been, in whatever order both arrived: that is
     what `ledger/projections/holdings.py` gives when it folds again without it.
     """
 
-    def __init__(self, undone: frozenset[str]) -> None:
+    def __init__(self, undone: frozenset[bytes]) -> None:
         self._undone = undone
-        self._met: set[str] = set()
-        self._rows: dict[str, Reversal] = {}
+        self._met: set[bytes] = set()
+        self._rows: dict[bytes, Reversal] = {}
 
-    def undoes(self, event_id: str) -> bool:
+    def undoes(self, event_id: bytes) -> bool:
         """Whether a reversal takes the event back, here or later in the log."""
         return event_id in self._undone
 
-    def meet(self, event_id: str) -> bool:
+    def meet(self, event_id: bytes) -> bool:
         """The same of an event of value that passes by."""
         if event_id not in self._undone:
             return False
@@ -38,7 +38,7 @@ class ColumnReversals:
         except (BadEvent, UnknownEvent) as error:
             raise Unusual(str(error)) from error
         assert isinstance(event, TradeReversed)
-        target = str(event.reverses)
+        target = event.reverses.bytes
         if target not in self._met:
             raise Unusual(f"position {envelope.position} reverses nothing of value before it")
         known = self._rows.get(target)

@@ -1,13 +1,12 @@
 """Rows of a cut in memory: they can be paged like stored ones, and what is history may wait in lines of text."""
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from decimal import Decimal
 from typing import Final, get_args, get_type_hints
 from uuid import UUID
 
-from ledger.replay.fast.lines import NULL
+from ledger.replay.fast.lines import NULL, unescaped
 from ledger.rows import Change, Deleted, MemoryRows, R, Recorded, Row, field_names, key_of
 
 
@@ -98,15 +97,9 @@ def _conversion(kind: object) -> Callable[[str], object]:
     if inner:
         convert = _conversion(inner[0])
         return lambda field: None if field == NULL else convert(field)
-    return _CONVERSIONS.get(kind, _plain_text)
+    return _CONVERSIONS.get(kind, unescaped)
 
 
-def _plain_text(field: str) -> str:
-    return _ESCAPE.sub(lambda found: _ESCAPED.get(found.group(), found.group()[1:]), field) if "\\" in field else field
-
-
-_ESCAPE: Final = re.compile(r"\\.", re.DOTALL)
-_ESCAPED: Final = {r"\b": "\b", r"\f": "\f", r"\n": "\n", r"\r": "\r", r"\t": "\t", r"\v": "\v"}
 _CONVERSIONS: Final[Mapping[object, Callable[[str], object]]] = {
     bool: lambda field: field == "t",
     int: int,

@@ -21,11 +21,11 @@ from ledger.log.event_log import MemoryLog
 from ledger.postgres.log import PostgresLog, raw
 from ledger.postgres.views import row_kinds
 from ledger.projections.invariants import broken_invariants
-from ledger.replay.fast import fold as column_fold
+from ledger.replay.fast import fold as fast_fold
 from ledger.replay.fast.fold import Unusual
 from ledger.replay.fast.lines import decimal_of, line_of, rounded, text_of, time_of, units_in, units_of
-from ledger.replay.fast.replay import ColumnReplay
-from ledger.replay.fast.reversals import ColumnReversals
+from ledger.replay.fast.replay import FastReplay
+from ledger.replay.fast.reversals import FastReversals
 from ledger.rows import MemoryRows, Row, all_rows, row_text
 from ledger.values import Asset, Instrument, Side, decimal_text, round18
 from tests.support.events import MOVES, Step, SteppingClock, Story, batches_of, fold_log, realistic_batches, steps
@@ -60,22 +60,22 @@ def plain_rows(portfolio_id: UUID, events: Sequence[NewEvent]) -> list[Row]:
     return list(all_rows(rows, row_kinds()))
 
 
-def column_lines(engine: Engine, portfolio_id: UUID, events: Sequence[NewEvent]) -> list[tuple[type[Row], str]]:
+def fast_lines(engine: Engine, portfolio_id: UUID, events: Sequence[NewEvent]) -> list[tuple[type[Row], str]]:
     """What the column road makes of them once they are stored."""
     PostgresLog(engine, SteppingClock()).append(portfolio_id, events)
     with engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
-        replay = ColumnReplay(raw(connection), portfolio_id)
-        with closing(replay.chunks()) as chunks:
+        replay = FastReplay(raw(connection), portfolio_id)
+        with closing(replay.lines()) as chunks:
             found = [(kind, line) for kind, lines in chunks for line in lines]
-    assert replay.broken_invariants == []
-    assert replay.last.position == len(events)
+    assert replay.broken_invariants() == []
+    assert replay.head.position == len(events)
     return found
 
 
 def check_same(engine: Engine, portfolio_id: UUID, events: Sequence[NewEvent]) -> None:
     """Both roads make the same rows, as lines and as texts."""
     rows = plain_rows(portfolio_id, events)
-    lines = column_lines(engine, portfolio_id, events)
+    lines = fast_lines(engine, portfolio_id, events)
     assert Counter(lines) == Counter((type(row), line_of(row)) for row in rows)
     assert Counter(text_of(kind, line) for kind, line in lines) == Counter(map(row_text, rows))
 
@@ -100,7 +100,7 @@ def test_what_is_unknown_here_is_left_to_the_plain_road(engine: Engine) -> None:
     events = [new for batch in realistic_batches(story, 400) for new in batch]
 
     with pytest.raises(Unusual):
-        column_lines(engine, story.portfolio_id, events)
+        fast_lines(engine, story.portfolio_id, events)
 
 
 # --- numbers and texts ------------------------------------------------------------------------------------------------
@@ -206,7 +206,7 @@ def test_a_planted_mistake_in_the_fold_is_found(
     events = [OPENED, *(fact(number, one, number) for number, one in enumerate(EXAMPLES, start=1))]
     check_same(engine, PORTFOLIO, events)
 
-    monkeypatch.setattr(column_fold, place, planted)
+    monkeypatch.setattr(fast_fold, place, planted)
     with pytest.raises(AssertionError):
         check_same(engine, UUID(int=10**6), events)
 
@@ -244,7 +244,7 @@ def test_a_fold_that_takes_the_newest_lot_is_found(engine: Engine, monkeypatch: 
 
     sides = (trade(Side.BUY, "1", "100"), trade(Side.BUY, "1", "200"), trade(Side.SELL, "1", "300"))
     events = [OPENED, *(fact(number, one, number) for number, one in enumerate(sides, start=1))]
-    monkeypatch.setattr(column_fold, "deque", Backwards)
+    monkeypatch.setattr(fast_fold, "deque", Backwards)
 
     with pytest.raises(AssertionError):
         check_same(engine, PORTFOLIO, events)
@@ -255,8 +255,8 @@ def test_a_reversal_that_is_overlooked_is_found(engine: Engine, monkeypatch: pyt
     events = reversed_purchase(UUID(int=1001))
     check_same(engine, PORTFOLIO, events)
 
-    meet = ColumnReversals.meet
-    monkeypatch.setattr(ColumnReversals, "meet", lambda self, event_id: meet(self, event_id) and False)
+    meet = FastReversals.meet
+    monkeypatch.setattr(FastReversals, "meet", lambda self, event_id: meet(self, event_id) and False)
     with pytest.raises(AssertionError):
         check_same(engine, UUID(int=10**6), events)
 
@@ -265,7 +265,7 @@ def test_a_reversal_that_is_overlooked_is_found(engine: Engine, monkeypatch: pyt
 def test_a_reversal_of_nothing_is_left_to_the_plain_road(engine: Engine, target: UUID) -> None:
     """What moved no value, stands behind its reversal or is not there cannot be taken back: columns do not guess."""
     with pytest.raises(Unusual):
-        column_lines(engine, PORTFOLIO, reversed_purchase(target))
+        fast_lines(engine, PORTFOLIO, reversed_purchase(target))
 
 
 def reversed_purchase(target: UUID) -> list[NewEvent]:

@@ -18,7 +18,7 @@ from ledger.postgres.views import row_kinds
 from ledger.projections import PROJECTIONS, VALUE_PROJECTIONS
 from ledger.projections.book import MemoryBook, attempt_fold
 from ledger.replay import history as past
-from ledger.replay.fast import history as column_cut
+from ledger.replay.fast import replay as fast_replay
 from ledger.replay.fast.lines import line_of
 from ledger.replay.fast.rows import row_reader
 from ledger.replay.history import History, replay_at
@@ -37,7 +37,7 @@ STEP = timedelta(seconds=40)
 def roads(*, columns: bool, earlier: bool) -> Iterator[None]:
     """Whether columns fold every log, and whether every cut goes on from an earlier one where there is one."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(past, "COLUMNS_FROM", 0 if columns else 10**9)
+        patch.setattr(past, "FAST_FROM", 0 if columns else 10**9)
         patch.setattr(past, "TIMES_SLOWER", 0 if earlier else 10**9)
         yield
 
@@ -142,7 +142,7 @@ def _adds_nothing(asked: AsOfFilter, moment: datetime | None, _more: Iterable[An
 
 @pytest.mark.parametrize(
     ("place", "name", "planted"),
-    [(column_cut, "_counts", _counts_all), (point_in_time.AsOfFilter, "later", _adds_nothing)],
+    [(fast_replay, "_counts", _counts_all), (point_in_time.AsOfFilter, "later", _adds_nothing)],
     ids=["columns that forget the time", "an earlier cut taken for the later one"],
 )
 def test_a_road_that_goes_astray_is_found(

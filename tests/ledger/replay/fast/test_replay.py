@@ -16,8 +16,8 @@ from ledger.postgres.log import lock_head, raw
 from ledger.postgres.views import row_kinds
 from ledger.replay import verify as replay
 from ledger.replay.differences import PortfolioReplay
-from ledger.replay.fast import fold as column_fold
-from ledger.replay.fast import replay as column_replay
+from ledger.replay.fast import fold as fast_fold
+from ledger.replay.fast import replay as fast_replay
 from ledger.replay.verify import rebuild_portfolio, verify_portfolio
 from tests.support.events import Step, SteppingClock, Story, record_all
 
@@ -56,17 +56,17 @@ def traded(story: Story, steps: int, minutes_late: int = 45, moves: Sequence[str
 
 
 @pytest.fixture
-def only_columns(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+def only_fast(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
     """Every log counts as long, and the plain road is closed."""
 
     def closed(*_: object, **__: object) -> Any:
         raise PlainRoadTaken
 
     with monkeypatch.context() as patch:
-        patch.setattr(replay, "COLUMNS_FROM", 0)
-        patch.setattr(column_replay, "CHUNK", 7)
-        patch.setattr(replay, "_by_plain_fold", closed)
-        patch.setattr(replay, "_written_plainly", closed)
+        patch.setattr(replay, "FAST_FROM", 0)
+        patch.setattr(fast_replay, "CHUNK", 7)
+        patch.setattr(replay, "_event_by_event", closed)
+        patch.setattr(replay, "_write_event_by_event", closed)
         yield patch
 
 
@@ -83,11 +83,11 @@ def thorough(engine: Engine, portfolio_id: UUID) -> PortfolioReplay:
     return verify_portfolio(engine, portfolio_id, thorough=True)
 
 
-def test_columns_verify_what_grew_step_by_step(engine: Engine, story: Story, only_columns: pytest.MonkeyPatch) -> None:
+def test_columns_verify_what_grew_step_by_step(engine: Engine, story: Story, only_fast: pytest.MonkeyPatch) -> None:
     """Rows that were written event by event are what the column road expects, and its report is the plain road's."""
     told: list[int] = []
     report = verify_portfolio(engine, story.portfolio_id, told.append)
-    only_columns.undo()
+    only_fast.undo()
 
     assert report == thorough(engine, story.portfolio_id)
     assert (report.broken, report.differences, report.events) == (None, (), len(story.told))
@@ -96,7 +96,7 @@ def test_columns_verify_what_grew_step_by_step(engine: Engine, story: Story, onl
 
 
 def test_columns_rebuild_what_the_plain_road_verifies(
-    engine: Engine, story: Story, only_columns: pytest.MonkeyPatch
+    engine: Engine, story: Story, only_fast: pytest.MonkeyPatch
 ) -> None:
     """Rows rebuilt in columns are those of the plain road, and the story goes on from them."""
     before = verify_portfolio(engine, story.portfolio_id)
@@ -106,7 +106,7 @@ def test_columns_rebuild_what_the_plain_road_verifies(
     assert rebuild_portfolio(engine, story.portfolio_id, told.append) == len(story.told)
     assert verify_portfolio(engine, story.portfolio_id) == before
     assert sum(told) == len(story.told)
-    only_columns.undo()
+    only_fast.undo()
     assert thorough(engine, story.portfolio_id) == before
 
     book = PostgresBook(engine, SteppingClock())
@@ -116,7 +116,7 @@ def test_columns_rebuild_what_the_plain_road_verifies(
 
 
 def test_what_was_appended_while_columns_were_folded_is_caught_up(
-    engine: Engine, story: Story, only_columns: pytest.MonkeyPatch
+    engine: Engine, story: Story, only_fast: pytest.MonkeyPatch
 ) -> None:
     """Events that arrive between the reading and the taking into use are folded before the swap."""
     book = PostgresBook(engine, SteppingClock())
@@ -126,9 +126,9 @@ def test_what_was_appended_while_columns_were_folded_is_caught_up(
             book.record(portfolio_id, story.play(step))
         lock_head(connection, portfolio_id)
 
-    only_columns.setattr(replay, "lock_head", append_and_lock)
+    only_fast.setattr(replay, "lock_head", append_and_lock)
     assert rebuild_portfolio(engine, story.portfolio_id) == len(story.told)
-    only_columns.undo()
+    only_fast.undo()
     assert thorough(engine, story.portfolio_id).differences == ()
 
 
@@ -152,7 +152,7 @@ def test_columns_see_every_change_of_a_row(
     engine: Engine, story: Story, superuser: Superuser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever is changed in a view shows by the column road too, the plain fold names it, and a rebuild repairs it."""
-    monkeypatch.setattr(replay, "COLUMNS_FROM", 0)
+    monkeypatch.setattr(replay, "FAST_FROM", 0)
     for name, statement in _TAMPERINGS.items():
         assert superuser.execute(statement).rowcount > 0, name
         report = verify_portfolio(engine, story.portfolio_id)
@@ -167,7 +167,7 @@ def test_columns_build_nothing_on_a_broken_log(
     engine: Engine, story: Story, superuser: Superuser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A log that does not hold together is named as by the plain road, and the old rows stay."""
-    monkeypatch.setattr(replay, "COLUMNS_FROM", 0)
+    monkeypatch.setattr(replay, "FAST_FROM", 0)
     superuser.execute("alter table events disable trigger refuse_change")
     superuser.execute("update events set actor = 'x' where position = 67")
 
@@ -189,8 +189,8 @@ def test_an_unusual_log_is_rebuilt_and_verified_all_the_same(
     engine: Engine, story: Story, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A log with something in it that columns do not know goes the plain road from its beginning."""
-    monkeypatch.setattr(replay, "COLUMNS_FROM", 0)
-    monkeypatch.setattr(column_replay, "CHUNK", 7)
+    monkeypatch.setattr(replay, "FAST_FROM", 0)
+    monkeypatch.setattr(fast_replay, "CHUNK", 7)
     book = PostgresBook(engine, SteppingClock())
     book.record(story.portfolio_id, story.play(Step("split", pick=1, quantity=Decimal(2))))
 
@@ -206,7 +206,7 @@ def test_the_plain_road_finds_out_a_column_road_that_miscounts(
     engine: Engine, story: Story, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """When the two roads disagree, a short log and a thorough verification say so."""
-    monkeypatch.setattr(column_fold, "rounded", lambda product: product // 10**18 + 1)
+    monkeypatch.setattr(fast_fold, "rounded", lambda product: product // 10**18 + 1)
     found = [one.what for one in verify_portfolio(engine, story.portfolio_id).differences]
 
     assert any(what.startswith("column road: ") for what in found), found
@@ -217,8 +217,8 @@ def test_rows_built_by_a_column_road_that_miscounts_are_found(
     engine: Engine, story: Story, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Rows that a mistaken column road has built agree with it; the thorough verification finds them."""
-    monkeypatch.setattr(replay, "COLUMNS_FROM", 0)
-    monkeypatch.setattr(column_fold, "decimal_of", whole_part)
+    monkeypatch.setattr(replay, "FAST_FROM", 0)
+    monkeypatch.setattr(fast_fold, "decimal_of", whole_part)
     rebuild_portfolio(engine, story.portfolio_id)
 
     assert verify_portfolio(engine, story.portfolio_id).differences == ()
