@@ -1,1 +1,1 @@
-"""How the outside reaches us: HTTP, the command line, and the wiring of the rooms."""
+"""How do people and programs reach Daybook? HTTP, the command line, and the running system."""

@@ -1,1 +1,1 @@
-"""How fast: our roads beside the raw limits of the same machine, in the same run."""
+"""How fast is Daybook, compared with the raw limits of the same machine?"""

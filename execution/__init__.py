@@ -1,1 +1,1 @@
-"""What do we do about it? Review, orders, venues."""
+"""Which orders follow from signals and requests? Review, the order protocol, exits, exchanges, backtests."""

@@ -1,1 +1,1 @@
-"""What happened, and what follows from it."""
+"""What happened, and what follows from it?"""

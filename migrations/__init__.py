@@ -1,1 +1,1 @@
-"""How the schema grows, and how old data becomes ours."""
+"""How does the schema change, and how are older systems imported?"""

@@ -1,1 +1,1 @@
-"""What do the bots think? Reads closed candles, answers with signals; holds no key and places no order."""
+"""What do bots recommend? Closed candles in, signals out; no keys and no orders."""

@@ -1,7 +1,7 @@
-"""The rules of the house, read from the tree itself, so that no one has to remember them.
+"""House rules, checked on the source tree.
 
-Every rule is a function from a source text (or a list of files) to what breaks it. It is tried twice: on the tree,
-which must be clean, and on a planted mistake, which must be found.
+A rule is a function from a source text, or a list of files, to its violations. Each is tested twice: the tree has no violation,
+and a planted violation is found.
 """
 
 import ast
@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 
@@ -21,6 +22,7 @@ MONEY_ROOMS = ("ledger", "execution")
 
 LONGEST_FILE = 400
 LONGEST_FUNCTION = 60
+MOST_FILES = 20
 EMPTY_NAMES = {"utils.py", "helpers.py", "common.py", "manager.py", "base.py"}
 
 CLOCK_AND_IDS = PurePosixPath("ledger/values.py")
@@ -34,8 +36,8 @@ SQL_PLACES = {
     "api/http/errors.py",
 }
 
-# Foreign code may raise anything: a fold that fails must not lose the event, a bot that fails must not stop the others,
-# and a venue's client that fails must not be taken for the venue's answer.
+# Foreign code may raise anything. A failing fold must not lose the event, a failing bot must not stop the others, and an error of
+# a venue's client must not be mistaken for the venue's answer.
 FOREIGN_CODE = {"ledger/projections/book.py", "signals/sandbox/guard.py", "execution/exchanges/ccxt/calling.py"}
 
 WALL_CLOCKS = {
@@ -51,17 +53,17 @@ SEEDED = {"random.Random", "numpy.random.default_rng", "numpy.random.Generator",
 Check = Callable[[str], list[str]]
 
 
-# ── what breaks a rule ───────────────────────────────────────────────────────────────────────────────────────────────
+# ── violations ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def long_file(text: str) -> list[str]:
-    """One entry when the text has more lines than a file may have."""
+    """One entry if the text has more than `LONGEST_FILE` lines."""
     lines = len(text.splitlines())
     return [f"{lines} lines"] if lines > LONGEST_FILE else []
 
 
 def long_functions(text: str) -> list[str]:
-    """The functions of the text that have more lines than a function may have."""
+    """The functions of the text with more than `LONGEST_FUNCTION` lines."""
     return [
         f"line {node.lineno}: {node.name}"
         for node in ast.walk(ast.parse(text))
@@ -71,7 +73,7 @@ def long_functions(text: str) -> list[str]:
 
 
 def blind_handlers(text: str) -> list[str]:
-    """The places that catch or suppress everything, or Exception."""
+    """The handlers that catch or suppress every exception."""
     found = []
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.ExceptHandler):
@@ -86,7 +88,7 @@ def blind_handlers(text: str) -> list[str]:
 
 
 def float_calls(text: str) -> list[str]:
-    """The places that convert something to a float: a call of float, or float handed to map."""
+    """The conversions to float: calls of `float`, or `float` as argument of `map`."""
     return [
         f"line {node.lineno}: {ast.unparse(node)}"
         for node in ast.walk(ast.parse(text))
@@ -99,7 +101,7 @@ def float_calls(text: str) -> list[str]:
 
 
 def clocks_and_chance(text: str) -> list[str]:
-    """The places that read the wall clock, make a random id or use chance without a seed."""
+    """The uses of the wall clock, of random ids, and of random numbers without a seed."""
     tree = ast.parse(text)
     names = imported_names(tree)
     seeded = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call) and (node.args or node.keywords)}
@@ -132,12 +134,24 @@ def sql_imports(text: str) -> list[str]:
 
 
 def empty_names(paths: Iterator[Path] | list[Path]) -> list[str]:
-    """The paths whose file name says nothing."""
+    """The paths with a meaningless file name."""
     return [path.as_posix() for path in paths if path.name in EMPTY_NAMES]
 
 
+def crowded_folders(paths: Iterator[Path] | list[Path]) -> list[str]:
+    """The folders with more than `MOST_FILES` Python files."""
+    folders = Counter(path.parent.as_posix() for path in paths)
+    return [f"{folder}: {files} files" for folder, files in sorted(folders.items()) if files > MOST_FILES]
+
+
+def unanswered(text: str) -> list[str]:
+    """One entry unless the text, that of a package, begins with the question that the package answers."""
+    first = (ast.get_docstring(ast.parse(text)) or "").partition("\n")[0]
+    return [] if "?" in first else [f"no question: {first}"]
+
+
 def places_in(path: Path) -> Iterator[str]:
-    """The lines of a text file that hold a registry's address or a machine's path; nothing for a binary file."""
+    """The lines of a text file with the address of a package registry or a path of a machine; none for a binary file."""
     hosts = [("pypi", "org"), ("pythonhosted", "org"), ("npmjs", "org"), ("yarnpkg", "com"), ("debian", "org/debian")]
     folders = ("work", "root", "farm", "tmp/lab", "opt", r"home/[a-z]\w*", r"Users/\w+")
     registry = "|".join(r"\b" + r"\.".join(parts) + r"\b" for parts in hosts)
@@ -152,57 +166,67 @@ def places_in(path: Path) -> Iterator[str]:
 
 
 def broken_contracts(root: Path) -> str:
-    """What import-linter has to say against the tree in `root`; nothing when every contract is kept."""
+    """The report of import-linter on the tree in `root`; empty if every contract is kept."""
     tool = Path(sys.executable).with_name("lint-imports")
     answer = subprocess.run([tool, "--no-logo", "--no-cache"], cwd=root, capture_output=True, text=True, check=False)
     return "" if answer.returncode == 0 else answer.stdout + answer.stderr
 
 
-# ── the rules, on the tree ───────────────────────────────────────────────────────────────────────────────────────────
+# ── the source tree ───────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_no_file_is_longer_than_can_be_read_at_once() -> None:
-    """A product file has at most 400 lines."""
+def test_files_have_at_most_400_lines() -> None:
     assert broken_in(ROOMS, long_file) == []
 
 
-def test_no_function_is_longer_than_a_screen() -> None:
-    """A product function has at most 60 lines."""
+def test_functions_have_at_most_60_lines() -> None:
     assert broken_in(ROOMS, long_functions) == []
 
 
-def test_every_file_name_says_something() -> None:
+def test_file_names_are_meaningful() -> None:
     """No product file is called utils, helpers, common, manager or base."""
     assert empty_names(path.relative_to(ROOT) for path in sources(ROOMS)) == []
 
 
-def test_no_failure_is_swallowed_unnamed() -> None:
-    """Product code catches named failures only, except at the doors where foreign code becomes a value."""
+def test_folders_have_at_most_20_files() -> None:
+    """Migrations of the schema excepted: their number only grows."""
+    files = [path.relative_to(ROOT) for path in sources((*ROOMS, "bench"))]
+
+    assert crowded_folders([path for path in files if path.parent != Path("migrations/versions")]) == []
+
+
+def test_packages_begin_with_the_question_they_answer() -> None:
+    """The first line of every `__init__.py` of the product is that question."""
+    packages = [path for path in sources(ROOMS) if path.name == "__init__.py"]
+
+    assert [f"{path.relative_to(ROOT)}: {fault}" for path in packages for fault in unanswered(path.read_text())] == []
+
+
+def test_exceptions_are_caught_by_name() -> None:
+    """Except where the result of foreign code becomes a value."""
     assert broken_in(ROOMS, blind_handlers, allowed=FOREIGN_CODE) == []
 
 
-def test_money_never_becomes_a_float() -> None:
-    """Nothing in ledger and execution is converted to a float."""
+def test_ledger_and_execution_never_convert_to_float() -> None:
     assert broken_in(MONEY_ROOMS, float_calls) == []
 
 
-def test_deciding_code_is_handed_time_and_chance() -> None:
-    """Deciding code reads no clock, makes no random id and rolls no unseeded dice; ledger/values.py makes the clock."""
+def test_clock_ids_and_random_numbers_are_parameters() -> None:
+    """Deciding code reads no clock, creates no random id and uses no unseeded generator; ledger/values.py creates the clock."""
     assert broken_in(DECIDING_ROOMS, clocks_and_chance, allowed={str(CLOCK_AND_IDS)}) == []
 
 
-def test_only_the_store_speaks_sql() -> None:
-    """SQLAlchemy and psycopg are imported by the store, the migrations, the wiring and the error map only."""
+def test_only_storage_imports_sql_libraries() -> None:
+    """SQLAlchemy and psycopg are imported only by storage, migrations, wiring and the table of HTTP errors."""
     assert broken_in(("ledger", "signals", "execution", "api"), sql_imports, allowed=SQL_PLACES) == []
 
 
-def test_no_file_names_a_registry_or_a_machine() -> None:
-    """No file of the project holds the address of a package registry or a path of somebody's machine."""
+def test_no_file_contains_a_registry_address_or_a_machine_path() -> None:
     assert [f"{path.relative_to(ROOT)}: {place}" for path in project_files() for place in places_in(path)] == []
 
 
-def test_rooms_enter_only_the_rooms_they_may(tmp_path: Path) -> None:
-    """Every import contract in pyproject.toml is kept; a room that is not built yet counts as empty."""
+def test_import_contracts_are_kept(tmp_path: Path) -> None:
+    """Every import contract in pyproject.toml is kept."""
     plant_rooms(tmp_path)
     for source in sources(ROOMS):
         copy = tmp_path / source.relative_to(ROOT)
@@ -212,7 +236,7 @@ def test_rooms_enter_only_the_rooms_they_may(tmp_path: Path) -> None:
     assert broken_contracts(tmp_path) == ""
 
 
-# ── the rules, on planted mistakes ───────────────────────────────────────────────────────────────────────────────────
+# ── planted violations ───────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize(
@@ -237,13 +261,15 @@ def test_rooms_enter_only_the_rooms_they_may(tmp_path: Path) -> None:
         (clocks_and_chance, "import random\ndice = random.Random()\n"),
         (clocks_and_chance, "import numpy as np\nsteps = np.random.normal(size=9)\n"),
         (clocks_and_chance, "from numpy.random import default_rng\ndice = default_rng()\n"),
+        (unanswered, '"""Venues, one small file each."""\n'),
+        (unanswered, "import ccxt\n"),
         (sql_imports, "import sqlalchemy as sa\n"),
         (sql_imports, "from psycopg.rows import tuple_row\n"),
         (sql_imports, "def f() -> None:\n    from sqlalchemy import text\n"),
     ],
 )
-def test_a_planted_mistake_is_found(check: Check, text: str) -> None:
-    """Each rule about source text finds the mistake it is there for, once."""
+def test_check_finds_a_planted_violation(check: Check, text: str) -> None:
+    """Each check of a source text finds its violation once."""
     assert len(check(text)) == 1
 
 
@@ -261,21 +287,26 @@ def test_a_planted_mistake_is_found(check: Check, text: str) -> None:
         (sql_imports, "from ledger.postgres.log import PostgresLog\n"),
     ],
 )
-def test_honest_code_is_left_alone(check: Check, text: str) -> None:
-    """No rule about source text takes offence at code that keeps it."""
+def test_check_accepts_correct_code(check: Check, text: str) -> None:
     assert check(text) == []
 
 
-def test_a_planted_empty_name_is_found() -> None:
-    """A file that would gather everything is found by its name, in any folder."""
+def test_empty_names_finds_a_planted_file() -> None:
     assert empty_names([Path("ledger/booking/lots.py"), Path("api/controllers/utils.py")]) == [
         "api/controllers/utils.py"
     ]
 
 
+def test_crowded_folders_finds_a_planted_folder() -> None:
+    files = [
+        Path(f"api/{folder}/{number}.py") for folder, many in (("cli", 21), ("http", 20)) for number in range(many)
+    ]
+
+    assert crowded_folders(files) == ["api/cli: 21 files"]
+
+
 @pytest.mark.parametrize("host", [("pypi", "org"), ("files", "pythonhosted", "org"), ("registry", "npmjs", "org")])
-def test_a_planted_registry_is_found(host: tuple[str, ...], tmp_path: Path) -> None:
-    """The address of a registry is found wherever it stands in a file."""
+def test_places_in_finds_a_planted_registry_address(host: tuple[str, ...], tmp_path: Path) -> None:
     lock = tmp_path / "requirements.lock"
     lock.write_text(f"# fine\n--index-url https://{'.'.join(host)}/simple\n", encoding="utf-8")
 
@@ -283,8 +314,8 @@ def test_a_planted_registry_is_found(host: tuple[str, ...], tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("folder", ["work", "root", "farm", "tmp/lab", "opt/wheels", "home/someone"])
-def test_a_planted_machine_path_is_found(folder: str, tmp_path: Path) -> None:
-    """A path of somebody's machine is found, a path inside the project is not."""
+def test_places_in_finds_a_planted_machine_path(folder: str, tmp_path: Path) -> None:
+    """A path inside the project is no violation."""
     page = tmp_path / "page.md"
     page.write_text(f"see docs/{folder}/x and frame{folder}/y\nsee {'/' + folder}/main\n", encoding="utf-8")
 
@@ -313,8 +344,7 @@ def test_import_contracts_find_a_planted_import(place: str, line: str, tmp_path:
     assert place.removesuffix(".py").replace("/", ".") in broken_contracts(tmp_path)
 
 
-def test_the_doors_to_the_markets_stand_open(tmp_path: Path) -> None:
-    """ccxt may be imported by the market feed and by the exchanges."""
+def test_import_contracts_allow_ccxt_in_feeds_and_exchanges(tmp_path: Path) -> None:
     plant_rooms(tmp_path)
     for place in ("signals/market/ccxt.py", "execution/exchanges/ccxt/exchange.py"):
         (tmp_path / place).write_text("import ccxt\n", encoding="utf-8")
@@ -322,17 +352,17 @@ def test_the_doors_to_the_markets_stand_open(tmp_path: Path) -> None:
     assert broken_contracts(tmp_path) == ""
 
 
-# ── reading the tree ─────────────────────────────────────────────────────────────────────────────────────────────────
+# ── reading the source tree ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def sources(rooms: tuple[str, ...]) -> Iterator[Path]:
-    """The Python files of these rooms, in a steady order."""
+    """The Python files of these packages, sorted."""
     for room in rooms:
         yield from sorted((ROOT / room).rglob("*.py"))
 
 
 def broken_in(rooms: tuple[str, ...], check: Check, allowed: set[str] | None = None) -> list[str]:
-    """What the check finds in these rooms, as path and finding; `allowed` paths are not read."""
+    """The violations in these packages, each with its path; `allowed` paths are not read."""
     return [
         f"{path.relative_to(ROOT)}: {finding}"
         for path in sources(rooms)
@@ -342,7 +372,7 @@ def broken_in(rooms: tuple[str, ...], check: Check, allowed: set[str] | None = N
 
 
 def project_files() -> list[Path]:
-    """The files git holds or would take in; without git, every file outside hidden and made folders."""
+    """The files tracked or trackable by git; without git, every file outside hidden and generated folders."""
     try:
         listing = subprocess.run(
             ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
@@ -358,13 +388,13 @@ def project_files() -> list[Path]:
 
 
 def hidden_or_made(folder: str) -> bool:
-    """Whether a folder of this name is not written by hand."""
+    """True for names of hidden and generated folders."""
     made = {"node_modules", "__pycache__", "build", "dist"}
     return folder in made or folder.endswith(".egg-info") or (folder.startswith(".") and folder != ".ci")
 
 
 def imported_names(tree: ast.Module) -> dict[str, str]:
-    """What each imported name stands for: `dt` -> `datetime`, `now` -> `time.time`."""
+    """Map each imported name to its origin: `dt` -> `datetime`, `now` -> `time.time`."""
     names = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -378,7 +408,7 @@ def imported_names(tree: ast.Module) -> dict[str, str]:
 
 
 def full_name(node: ast.expr, names: dict[str, str]) -> str | None:
-    """The dotted name behind an expression such as `dt.datetime.now`, or None when it does not start at an import."""
+    """The dotted origin of an expression such as `dt.datetime.now`; None if it does not start at an import."""
     if isinstance(node, ast.Name):
         return names.get(node.id)
     if isinstance(node, ast.Attribute) and (owner := full_name(node.value, names)) is not None:
@@ -387,7 +417,7 @@ def full_name(node: ast.expr, names: dict[str, str]) -> str | None:
 
 
 def plant_rooms(root: Path) -> None:
-    """Plant every product module, empty, under the project's own import contracts."""
+    """Copy the tree of product modules, each empty, with the import contracts of the project."""
     (root / "pyproject.toml").write_text((ROOT / "pyproject.toml").read_text(encoding="utf-8"), encoding="utf-8")
     for path in sources(ROOMS):
         planted = root / path.relative_to(ROOT)

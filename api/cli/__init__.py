@@ -1,4 +1,4 @@
-"""How do people reach Daybook from a terminal? Exit codes: 0 done · 1 failure · 2 usage · 3 difference · 4 broken chain."""
+"""How do people use Daybook from a terminal? Exit codes: 0 done · 1 failure · 2 usage · 3 difference · 4 broken chain."""
 
 from importlib import import_module
 from typing import Final

@@ -1,1 +1,1 @@
-"""Venues, one small file each."""
+"""Where are orders executed? The port `Exchange` and its implementations."""

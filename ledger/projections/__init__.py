@@ -1,4 +1,4 @@
-"""Pure folds of the log, one file each."""
+"""Which rows follow from the log? Pure folds, one file each."""
 
 from typing import Final
 

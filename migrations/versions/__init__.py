@@ -1,1 +1,1 @@
-"""The steps of the schema, in order."""
+"""Which steps lead to the present schema? In order."""

@@ -1,1 +1,1 @@
-"""The built-in bots, one small file each."""
+"""Which bots are built in? One file each."""

@@ -1,4 +1,4 @@
-"""Market data: candles, quotes, the feed port that delivers them, and `open_feed`, which reads DAYBOOK_FEED."""
+"""Where do prices come from? Candles, quotes, the port `CandleFeed`, and `open_feed`, which reads DAYBOOK_FEED."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -1,1 +1,1 @@
-"""Venues that are not there: real HTTP servers on this machine that behave, and misbehave, as venues do."""
+"""How does an exchange behave, faults included? HTTP servers on this machine that simulate exchanges."""

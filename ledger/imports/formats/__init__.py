@@ -1,1 +1,1 @@
-"""What exchanges let their customers download, one small file for each exchange, recognised by its header."""
+"""Which export does a file hold, and which facts does it state? One file per exchange, recognised by the header."""

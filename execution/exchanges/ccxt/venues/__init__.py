@@ -1,4 +1,4 @@
-"""The venues whose facts are declared. Every other venue is for paper only."""
+"""At which exchanges may real orders be placed? Those with declared facts; all others are for paper trading only."""
 
 from typing import Final
 
