@@ -33,7 +33,7 @@ from ledger.log.envelope import NewEvent
 from ledger.processes import worker_processes
 from ledger.projections.book import MemoryBook
 from ledger.values import Instrument, derived_id
-from signals.market import Candle
+from signals.market.candle import Candle
 from signals.market.playback import PlayedFeed
 from signals.market.recorded import RecordedTape
 from signals.market.simulated import simulated_candles

@@ -1,4 +1,4 @@
-"""How fast bots are asked: window by window as live, bar by bar on streaming handles, and a whole series at once."""
+"""How fast bots are asked: window by window as live, and a whole series at once."""
 
 import time
 from collections.abc import Callable
@@ -16,7 +16,6 @@ from signals.bot import Bot, Needs, Parameters, Signal, Vectorised, Window, bars
 from signals.indicators import last, macd, rsi, sma
 from signals.market.simulated import simulated_candles
 from signals.registry import BUILT_IN
-from signals.streaming import MacdStream, RsiStream, SmaStream
 
 BTC = Instrument("BTC-USD")
 MINUTE = timedelta(minutes=1)
@@ -45,7 +44,6 @@ class FourIndicators:
 def measure_bots(evaluations: int = 2_000) -> list[Figure]:
     """Bars a second on one core, by the processor's own time: four indicators each way, then every built-in bot."""
     bars = bars_of(list(islice(simulated_candles(7, BTC, MINUTE), SERIES)))
-    close = bars["close"].tolist()
     limit = _rate(
         "four TA-Lib calls on 250 bars", 10 * evaluations, lambda: _called(bars["close"][:250], 10 * evaluations)
     )
@@ -53,7 +51,6 @@ def measure_bots(evaluations: int = 2_000) -> list[Figure]:
     figures = [
         limit,
         Figure("four indicators on windows (contract)", contract, "bars/s", limit),
-        _rate("four indicators on streaming handles", len(close), lambda: _streamed(close)),
     ]
     for kind, bot in BUILT_IN.items():
         # A smart-money window takes as long as a hundred others.
@@ -82,15 +79,6 @@ def _called(close: NDArray[np.float64], count: int) -> None:
         talib.MACD(window, 12, 26, 9)
         talib.SMA(window, 10)
         talib.SMA(window, 20)
-
-
-def _streamed(close: list[float]) -> None:
-    index, trend, fast, slow = RsiStream(), MacdStream(), SmaStream(10), SmaStream(20)
-    for price in close:
-        index.update(price)
-        trend.update(price)
-        fast.update(price)
-        slow.update(price)
 
 
 def _rate(name: str, count: int, work: Callable[[], object]) -> Figure:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ledger.events.fields import Name, Text
 from ledger.values import Instrument, Price
-from signals.market import Candle
+from signals.market.candle import Candle
 
 
 class Bot(Protocol):

@@ -17,7 +17,7 @@ from ledger.projections.bots import BotView
 from ledger.projections.policy import SignalPolicy
 from ledger.values import derived_id, time_text
 from signals.bot import Bot, Part, Signal, Window, bars_of
-from signals.market import Candle, timeframe_of, timeframe_text
+from signals.market.candle import Candle, timeframe_of, timeframe_text
 from signals.registry import NO_BOTS, bot_of, settings_of
 from signals.sandbox.guard import Failure, answer_of
 

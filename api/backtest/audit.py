@@ -19,7 +19,7 @@ from ledger.events import BotRegistered, SignalEmitted
 from ledger.log.envelope import Envelope
 from ledger.values import time_text
 from signals.bot import Bot, Signal, Window
-from signals.market import Candle
+from signals.market.candle import Candle
 from signals.registry import NO_BOTS, bot_of, parameters_of
 from signals.sandbox.guard import answer_of
 

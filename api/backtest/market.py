@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from api.backtest.bars import BarSeries
 from ledger.values import Instrument, decimal_text, time_text
 from signals.bot import bars_of
-from signals.market import Candle, timeframe_text
+from signals.market.candle import Candle, timeframe_text
 from signals.market.recorded import recorded_candles
 
 

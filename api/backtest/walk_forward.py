@@ -12,7 +12,7 @@ from execution.backtest.walk_forward import Fold, folds
 from ledger.replay.parallel import NewExecutor, run_all
 from ledger.reports.metrics import total_return
 from ledger.values import ZERO
-from signals.market import Candle
+from signals.market.candle import Candle
 
 Key = TypeVar("Key", bound=Hashable)
 Progress = Callable[[int, int], None]

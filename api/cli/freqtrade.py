@@ -8,8 +8,8 @@ import rich_click as click
 
 from api.runtime.settings import BadSettings, FreqtradeSettings, load_settings
 from ledger.values import time_text
-from signals.inbound.freqtrade_rest import FreqtradeRest, FreqtradeUnavailable
-from signals.market import timeframe_text
+from signals.inbound.freqtrade.rest import FreqtradeRest, FreqtradeUnavailable
+from signals.market.candle import timeframe_text
 
 
 @click.group()
@@ -103,7 +103,7 @@ def _wrong(settings: FreqtradeSettings) -> Iterator[str]:
         return
     for pair in unseen:
         yield f"freqtrade does not look at {pair}: add it to its pair_whitelist, or take it out of pairs"
-    from signals.inbound.freqtrade_listener import refused_by, websocket_of
+    from signals.inbound.freqtrade.listener import refused_by, websocket_of
 
     refused = refused_by(websocket_of(settings.url, settings.ws_token.get_secret_value()))
     if refused:

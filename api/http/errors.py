@@ -28,7 +28,7 @@ from ledger.postgres.database import DATABASE_GONE
 from ledger.postgres.leadership import NotLeader
 from ledger.reports.lot_methods import BadChoice
 from signals.inbound.errors import SignalDiffers
-from signals.market import FeedUnavailable
+from signals.market.candle import FeedUnavailable
 from signals.registry import BadParameters, UnknownBotKind
 from signals.sandbox.discovery import BotUnusable
 from signals.sandbox.process import BotRaised

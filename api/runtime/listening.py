@@ -17,9 +17,9 @@ from ledger.errors import CannotRecord
 from ledger.log.event_log import Conflict
 from ledger.postgres.database import DATABASE_GONE
 from ledger.values import Instrument
-from signals.inbound.freqtrade_edges import Edge
-from signals.inbound.freqtrade_listener import Emitted, FreqtradeListener, Source, websocket_of
-from signals.inbound.freqtrade_rest import FreqtradeRest
+from signals.inbound.freqtrade.edges import Edge
+from signals.inbound.freqtrade.listener import Emitted, FreqtradeListener, Source, websocket_of
+from signals.inbound.freqtrade.rest import FreqtradeRest
 
 log = structlog.get_logger()
 

@@ -22,7 +22,8 @@ from ledger.projections.valuation import Mark
 from ledger.rows import Rows
 from ledger.values import Instrument, derived_id
 from signals.bot import Bot
-from signals.market import Candle, CandleFeed, FeedUnavailable, Quote
+from signals.market.candle import Candle, FeedUnavailable, Quote
+from signals.market.feed import CandleFeed
 from signals.market.playback import PlayedFeed
 from signals.registry import NO_BOTS
 from signals.runner import ClosedCandles, Evaluation, evaluate, signal_id

@@ -12,7 +12,7 @@ from ledger.postgres.book import PostgresBook
 from ledger.postgres.venue_credentials import VenueCredentials, credentials_of
 from ledger.projections.portfolio import PortfolioView, portfolio_id_of
 from ledger.values import system_clock
-from signals.market import CandleFeed, open_feed
+from signals.market.feed import CandleFeed, open_feed
 from signals.market.playback import PlayedFeed
 
 

@@ -32,7 +32,8 @@ from ledger.projections.portfolio import portfolio_id_of
 from ledger.replay.history import History
 from ledger.replay.verify import rebuild_outdated
 from ledger.values import Clock, new_id, system_clock
-from signals.market import BadCandle, BadFeed, CandleFeed, FeedUnavailable, open_feed, timeframe_text
+from signals.market.candle import BadCandle, BadFeed, FeedUnavailable, timeframe_text
+from signals.market.feed import CandleFeed, open_feed
 from signals.sandbox.bots import ForeignBots
 
 log = structlog.get_logger()

@@ -11,7 +11,7 @@ from signals.bots.ma_cross import MovingAverageCrossBot
 from signals.bots.vectorised import only_warm
 from signals.bots.weighing import Component, mean_of, mean_scores, something_counts
 from signals.indicators import Array
-from signals.market import timeframe_text
+from signals.market.candle import timeframe_text
 
 
 class SlowComponent(Component):

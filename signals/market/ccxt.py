@@ -10,7 +10,7 @@ import ccxt
 import stamina
 
 from ledger.values import Clock, Instrument
-from signals.market import BadFeed, Candle, FeedUnavailable, Quote, decimal_of, in_order, timeframe_text
+from signals.market.candle import BadFeed, Candle, FeedUnavailable, Quote, decimal_of, in_order, timeframe_text
 from signals.market.playback import BURST, KEPT, with_older
 
 T = TypeVar("T")

@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Final, Protocol
 
 from ledger.values import Instrument
-from signals.market import Candle, Quote
+from signals.market.candle import Candle, Quote
 
 BURST: Final = 50
 """The most candles one poll releases."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from ledger.values import Instrument, decimal_text, utc_time
-from signals.market import BadCandle, BadFeed, Candle, decimal_of, in_order, timeframe_of
+from signals.market.candle import BadCandle, BadFeed, Candle, decimal_of, in_order, timeframe_of
 from signals.market.playback import Cut, PlayedFeed
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ledger.values import Instrument, decimal_text
-from signals.market import DEFAULT_INSTRUMENTS, Candle
+from signals.market.candle import DEFAULT_INSTRUMENTS, Candle
 from signals.market.playback import Cut, PlayedFeed
 
 BEGINS_AT: Final = datetime(2025, 1, 1, tzinfo=UTC)

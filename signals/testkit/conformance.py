@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from ledger.log.envelope import canonical_json
 from ledger.values import time_text
 from signals.bot import Bot, Parameters, Signal, Window, first_fault
-from signals.market import Candle
+from signals.market.candle import Candle
 from signals.sandbox.discovery import BotUnusable
 from signals.sandbox.guard import Failure, answer_of
 from signals.sandbox.process import BotRaised

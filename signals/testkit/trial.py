@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from ledger.values import Instrument
 from signals.bot import Bot, Parameters, first_fault
-from signals.market import Candle
+from signals.market.candle import Candle
 from signals.market.simulated import simulated_candles
 from signals.registry import BUILT_IN
 from signals.sandbox.bots import ForeignBot

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from ledger.values import time_text
 from signals.bot import Bot, Parameters, Window
-from signals.market import Candle
+from signals.market.candle import Candle
 from signals.sandbox.guard import Failure, answer_of
 from signals.testkit.markets import poisoned as poisoned_bars
 

@@ -17,7 +17,7 @@ from ledger.projections.bots import BotView
 from ledger.projections.policy import SignalPolicy
 from ledger.values import Instrument
 from signals.bot import Bot, Needs, Parameters, Part, Signal, Window
-from signals.market import Candle
+from signals.market.candle import Candle
 from signals.market.simulated import simulated_candles
 from signals.registry import NO_BOTS, parameters_hash
 from signals.runner import Evaluation, evaluate, signal_id

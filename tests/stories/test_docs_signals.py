@@ -18,8 +18,8 @@ from api.runtime.keys import Keys
 from api.runtime.scopes import SCOPES
 from api.runtime.settings import FreqtradeSettings, load_settings
 from ledger.values import Instrument, time_text
-from signals.inbound import freqtrade_edges, freqtrade_listener
-from signals.inbound.freqtrade_frames import SIDES
+from signals.inbound.freqtrade import edges, listener
+from signals.inbound.freqtrade.frames import SIDES
 from tests.support.api_system import Daybook, open_daybook
 
 DOCS: Final = Path(__file__).resolve().parents[2] / "docs"
@@ -119,7 +119,7 @@ def test_the_settings_are_taken_as_they_are_written(tmp_path: Path, monkeypatch:
 def test_every_reason_in_the_page_is_one_of_the_program() -> None:
     """Each count that the page names is counted under that name."""
     found = re.findall(r"`(\w+)`", FREQTRADE[FREQTRADE.index("by reason:") :].split("\n\n", 1)[0])
-    program = "".join(Path(module.__file__ or "").read_text() for module in (freqtrade_edges, freqtrade_listener))
+    program = "".join(Path(module.__file__ or "").read_text() for module in (edges, listener))
 
     assert len(found) == 11
     assert [name for name in found if f'"{name}"' not in program] == []

@@ -14,7 +14,8 @@ from api.cli import Deferred, cli
 from api.cli.replay import BROKEN, DIFFERENT, VERIFIED
 from api.runtime.settings import PREFIX, Settings
 from ledger.values import system_clock
-from signals.market import BadFeed, open_feed
+from signals.market.candle import BadFeed
+from signals.market.feed import open_feed
 from tests.support.api_system import TOKEN, Daybook, open_daybook
 from tests.support.generated import check_generated
 from tests.support.market_files import write_market

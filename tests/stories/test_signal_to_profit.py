@@ -30,7 +30,7 @@ from ledger.projections.holdings import Holding
 from ledger.projections.invariants import broken_invariants
 from ledger.projections.portfolio import Balance, cash_of
 from ledger.values import ZERO, Asset, Instrument, decimal_text, derived_id
-from signals.market import Candle
+from signals.market.candle import Candle
 
 STORY = Path(__file__).resolve().parents[1] / "scenarios" / "signal_to_profit.txt"
 PORTFOLIO = derived_id("signal-to-profit")

@@ -23,7 +23,7 @@ from httpx import Response
 from ledger.events import EVENTS
 from ledger.projections.book import MemoryBook
 from tests.migrations.test_legacy_commands import write_sample
-from tests.signals.inbound.test_freqtrade_listener import environment
+from tests.signals.inbound.freqtrade.test_listener import environment
 from tests.stories.test_whole_flow import Flow, hash_of
 from tests.support.api_system import BUY, Daybook, open_daybook
 from tests.support.commands import ROOT, Command

@@ -14,7 +14,7 @@ from api.backtest.market import Market
 from api.backtest.run import BacktestSpec, BotSpec
 from execution.exchanges.paper.exchange import PaperTerms
 from signals.bot import Needs, Parameters, Signal, Window
-from signals.market import Candle
+from signals.market.candle import Candle
 from signals.market.simulated import BEGINS_AT, simulated_candles
 from tests.support.trading import BTC
 

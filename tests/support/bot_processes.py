@@ -10,7 +10,7 @@ import psutil
 from ledger.projections.bots import BotView
 from ledger.projections.policy import SignalPolicy
 from signals.bot import Bot
-from signals.market import Candle
+from signals.market.candle import Candle
 from signals.runner import Evaluation, evaluate
 from signals.sandbox.bots import ForeignBot, ForeignBots
 from signals.sandbox.discovery import BotCode

@@ -5,7 +5,7 @@ from itertools import islice
 from pathlib import Path
 
 from ledger.values import Instrument, decimal_text, time_text
-from signals.market import timeframe_of
+from signals.market.candle import timeframe_of
 from signals.market.simulated import simulated_candles
 
 HEADER = ("timestamp", "open", "high", "low", "close", "volume")

@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import Final
 
 from ledger.values import Instrument
-from signals.market import Candle
+from signals.market.candle import Candle
 from tests.support.trading import BTC, NOON
 
 MINUTE: Final = timedelta(minutes=1)

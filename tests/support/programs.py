@@ -19,7 +19,7 @@ from ledger.log.envelope import Envelope, NewEvent
 from ledger.postgres.book import PostgresBook
 from ledger.projections.book import Book
 from ledger.values import Asset, derived_id
-from signals.market import Candle
+from signals.market.candle import Candle
 from signals.market.playback import PlayedFeed
 from signals.market.recorded import RecordedTape
 from signals.market.simulated import simulated_candles

@@ -24,7 +24,7 @@ from ledger.projections.bots import BotView, EnabledBotKind, mode_of
 from ledger.rows import Rows
 from ledger.values import Instrument, Money, UtcTime
 from signals.bot import Bot
-from signals.market import timeframe_text
+from signals.market.candle import timeframe_text
 from signals.registry import BUILT_IN, bot_of, parameters_schema
 from signals.runner import Evaluation
 from signals.sandbox.discovery import BotUnusable

@@ -12,8 +12,8 @@ from api.http.schemas import Answer
 from api.runtime.listening import rest_of
 from api.runtime.settings import FreqtradeSettings
 from ledger.values import UtcTime
-from signals.inbound.freqtrade_listener import FreqtradeListener
-from signals.inbound.freqtrade_rest import FreqtradeRest, FreqtradeUnavailable
+from signals.inbound.freqtrade.listener import FreqtradeListener
+from signals.inbound.freqtrade.rest import FreqtradeRest, FreqtradeUnavailable
 
 
 class FreqtradeAnswer(Answer):

@@ -11,7 +11,7 @@ from api.http.schemas import Answer
 from ledger.postgres.database import DATABASE_GONE, database_problems
 from ledger.projections.orders import OrderView
 from ledger.projections.policy import halt_reason
-from signals.market import FeedUnavailable
+from signals.market.candle import FeedUnavailable
 
 
 class HealthAnswer(Answer):

@@ -37,7 +37,7 @@ from ledger.projections.orders import OrderView
 from ledger.projections.policy import SignalPolicy
 from ledger.values import derived_id
 from signals.bot import Bot
-from signals.market import Candle, timeframe_text
+from signals.market.candle import Candle, timeframe_text
 from signals.market.recorded import recorded_candles
 from signals.registry import BUILT_IN
 from tests.support.backtest_bots import AT_ONCE, TERMS, Saying, market_of_prices, simulated_market, spec_of

@@ -9,7 +9,7 @@ import pytest
 
 from api.runtime.scheduler import Scheduler
 from ledger.events import TradingHalted
-from signals.market import Candle, FeedUnavailable
+from signals.market.candle import Candle, FeedUnavailable
 from tests.support.api_system import BUY, Daybook, open_daybook, problem_of
 from tests.support.events import Story
 from tests.support.market_files import write_market

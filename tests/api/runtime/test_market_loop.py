@@ -33,7 +33,7 @@ from ledger.projections.orders import OrderView
 from ledger.projections.policy import signal_policy
 from ledger.values import Instrument, derived_id
 from signals.bot import Needs, Parameters, Signal, Window
-from signals.market import Candle, FeedUnavailable, Quote
+from signals.market.candle import Candle, FeedUnavailable, Quote
 from signals.registry import BUILT_IN
 from signals.runner import evaluate, signal_id
 from tests.support.events import SteppingClock

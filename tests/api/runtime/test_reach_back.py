@@ -13,7 +13,7 @@ from ledger.events import SignalEmitted
 from ledger.projections.book import MemoryBook
 from ledger.projections.bots import BotView
 from ledger.values import Instrument, derived_id
-from signals.market import FeedUnavailable, in_order
+from signals.market.candle import FeedUnavailable, in_order
 from signals.market.playback import KEPT, PlayedFeed
 from signals.market.simulated import BEGINS_AT, simulated_candles, simulated_feed
 from tests.signals.market.test_market import NOON, Kraken, Live, kraken  # noqa: F401 - a fixture

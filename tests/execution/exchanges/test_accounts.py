@@ -30,7 +30,7 @@ from ledger.postgres.book import PostgresBook
 from ledger.postgres.database import connected
 from ledger.projections.portfolio import portfolio_id_of
 from ledger.values import Instrument, Side, derived_id, system_clock
-from signals.market import BadFeed, FeedUnavailable
+from signals.market.candle import BadFeed, FeedUnavailable
 from tests.support.api_system import API, open_daybook, problem_of
 
 FEED = "ccxt:binance?instrument=BTC-USDT"

@@ -15,7 +15,7 @@ from execution.exchanges.paper import exchange as paper_module
 from execution.exchanges.paper.exchange import PaperExchange, PaperTerms
 from execution.exchanges.paper.prices import LOT, tick_of, worse
 from ledger.values import ZERO, Instrument, Side
-from signals.market import Candle, Quote
+from signals.market.candle import Candle, Quote
 from tests.support.paper_market import MINUTE, bar
 from tests.support.trading import ACCOUNT, BTC, NOON, HandClock
 

@@ -20,7 +20,7 @@ from ledger.projections.book import MemoryBook
 from ledger.projections.orders import OrderView
 from ledger.projections.portfolio import Balance
 from ledger.values import ZERO, Asset, Instrument, Side, derived_id
-from signals.market import Candle
+from signals.market.candle import Candle
 from tests.support.events import SteppingClock
 from tests.support.paper_market import MINUTE
 from tests.support.trading import ACCOUNT, BTC, NOON, Room

@@ -45,7 +45,7 @@ from ledger.projections.invariants import broken_invariants
 from ledger.projections.orders import OrderView
 from ledger.values import ZERO, Side, derived_id
 from signals.bot import Needs, Parameters, Signal, Window
-from signals.market import Candle, Quote
+from signals.market.candle import Candle, Quote
 from signals.registry import BUILT_IN
 from tests.support.api_system import Daybook, open_daybook, problem_of
 from tests.support.events import SteppingClock

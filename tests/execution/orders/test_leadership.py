@@ -21,7 +21,7 @@ from ledger.postgres.book import PostgresBook
 from ledger.postgres.leadership import NotLeader, PostgresLeadership
 from ledger.projections.book import Book, MemoryBook
 from ledger.values import ZERO, derived_id
-from signals.market import Quote
+from signals.market.candle import Quote
 from tests.support.events import SteppingClock
 from tests.support.trading import (
     ACCOUNT,

@@ -26,7 +26,7 @@ from signals.bots.combined import CombinedBot, CombinedComponent, CombinedParams
 from signals.bots.ma_cross import MovingAverageCrossBot, MovingAverageCrossParams
 from signals.bots.macd import MacdBot, MacdParams
 from signals.bots.rsi import RsiBot, RsiParams
-from signals.market import Candle
+from signals.market.candle import Candle
 from signals.market.simulated import simulated_candles
 from signals.registry import (
     BUILT_IN,

@@ -20,19 +20,18 @@ from requests import PreparedRequest, Response
 from requests.adapters import HTTPAdapter
 
 from ledger.values import Instrument
-from signals.market import (
+from signals.market.candle import (
     BadCandle,
     BadFeed,
     Candle,
-    CandleFeed,
     FeedUnavailable,
     Quote,
     in_order,
-    open_feed,
     timeframe_of,
     timeframe_text,
 )
 from signals.market.ccxt import CcxtFeed
+from signals.market.feed import CandleFeed, open_feed
 from signals.market.playback import BURST, PlayedFeed
 from signals.market.recorded import RecordedTape, read_candles
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from ledger.projections.bots import BotView
 from ledger.projections.policy import SignalPolicy
 from ledger.values import Instrument
-from signals.market import Candle, in_order
+from signals.market.candle import Candle, in_order
 from signals.market.simulated import BEGINS_AT, BLOCK, simulated_candles, simulated_feed
 from signals.registry import bot_kinds
 from signals.runner import evaluate

@@ -10,8 +10,8 @@ import httpx
 
 from ledger.errors import DaybookError
 from ledger.values import utc_time
-from signals.inbound.freqtrade_frames import BadFrame, Frame, frame_of_candles, printable, read_json
-from signals.market import timeframe_of, timeframe_text
+from signals.inbound.freqtrade.frames import BadFrame, Frame, frame_of_candles, printable, read_json
+from signals.market.candle import timeframe_of, timeframe_text
 
 TIMEOUT_S: Final = 5.0
 LARGEST_ANSWER: Final = 16 * 1024 * 1024

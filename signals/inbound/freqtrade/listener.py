@@ -17,9 +17,9 @@ from websockets.exceptions import InvalidStatus, WebSocketException
 from websockets.sync.client import connect
 
 from ledger.values import Clock, Instrument
-from signals.inbound.freqtrade_edges import Edge, Edges, Strategy
-from signals.inbound.freqtrade_frames import BadFrame, Frame, frame_of_message, read_json
-from signals.inbound.freqtrade_rest import FreqtradeRest, FreqtradeUnavailable, Shown
+from signals.inbound.freqtrade.edges import Edge, Edges, Strategy
+from signals.inbound.freqtrade.frames import BadFrame, Frame, frame_of_message, read_json
+from signals.inbound.freqtrade.rest import FreqtradeRest, FreqtradeUnavailable, Shown
 
 BACKFILL: Final = 100
 """So many of the newest rows are asked for: more than any signal may be old."""

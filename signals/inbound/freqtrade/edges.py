@@ -15,8 +15,8 @@ from ledger.events import SignalEmitted
 from ledger.events.fields import SignalPart
 from ledger.log.envelope import canonical_json
 from ledger.values import ZERO, Instrument, time_text
-from signals.inbound.freqtrade_frames import SIDES, Frame, Row
-from signals.market import timeframe_text
+from signals.inbound.freqtrade.frames import SIDES, Frame, Row
+from signals.market.candle import timeframe_text
 
 KEPT: Final = 5000
 """So many of the newest rows of a pair are remembered."""

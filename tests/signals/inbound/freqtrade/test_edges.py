@@ -12,9 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ledger.values import Instrument
-from signals.inbound import freqtrade_edges
-from signals.inbound.freqtrade_edges import Edge, Edges, Strategy
-from signals.inbound.freqtrade_frames import BadFrame, Frame, Row, frame_of_candles, frame_of_message, read_json
+from signals.inbound.freqtrade.edges import Edge, Edges, Strategy
+from signals.inbound.freqtrade.frames import BadFrame, Frame, Row, frame_of_candles, frame_of_message, read_json
 from signals.runner import signal_id
 from tests.support.freqtrade_double import PAIR, cells, five_minutes, message, split_json
 
@@ -101,7 +100,7 @@ def test_a_forgotten_edge_would_be_noticed(monkeypatch: pytest.MonkeyPatch) -> N
         before = known.rows.get(opened_at - timeframe)
         return self._standing_sides(known.rows[opened_at]) if before is not None else frozenset()
 
-    monkeypatch.setattr(freqtrade_edges.Edges, "_sides", hasty)
+    monkeypatch.setattr(Edges, "_sides", hasty)
     assert set(heard(backwards, five_minutes(9))) != wanted(tables)
 
 

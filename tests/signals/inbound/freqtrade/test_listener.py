@@ -18,9 +18,9 @@ from api.cli import cli
 from api.runtime.listening import rest_of
 from api.runtime.settings import BadSettings, FreqtradeSettings, load_settings
 from ledger.values import Instrument, time_text
-from signals.inbound.freqtrade_edges import Edge
-from signals.inbound.freqtrade_listener import QUIET_S, Emitted, FreqtradeListener, Source, websocket_of
-from signals.inbound.freqtrade_rest import FreqtradeUnavailable
+from signals.inbound.freqtrade.edges import Edge
+from signals.inbound.freqtrade.listener import QUIET_S, Emitted, FreqtradeListener, Source, websocket_of
+from signals.inbound.freqtrade.rest import FreqtradeUnavailable
 from signals.runner import signal_id
 from tests.support.api_system import Daybook, open_daybook, problem_of
 from tests.support.freqtrade_double import (

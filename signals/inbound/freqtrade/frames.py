@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from ledger.errors import DaybookError
 from ledger.values import utc_time
-from signals.market import timeframe_of
+from signals.market.candle import timeframe_of
 
 SIDES: Final[Mapping[str, int]] = {"enter_long": 1, "exit_long": -1, "enter_short": -1, "exit_short": 1}
 """The columns that say something, and which way: +1 is buy."""
