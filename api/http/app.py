@@ -1,14 +1,18 @@
-"""The HTTP application."""
+"""What does the HTTP application consist of? Routes, guards, the OpenAPI document, the status page and shared state."""
 
 import base64
 import hashlib
 import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from http import HTTPStatus
 from importlib.metadata import version
 from pathlib import Path
+from threading import Thread
 from typing import Any, Final
 
 from litestar import Litestar, MediaType, Response, Router, get
+from litestar.concurrency import sync_to_thread
 from litestar.datastructures import MutableScopeHeaders, State
 from litestar.exceptions import NotFoundException
 from litestar.openapi import OpenAPIConfig
@@ -40,8 +44,8 @@ from api.http.routes.trading import TradingController
 from api.http.routes.webhooks import WebhookController
 from api.http.webhooks import Webhooks
 from api.runtime.keys import Keys, installation_key
-from api.runtime.listening import listener_of, while_running
-from api.runtime.notifying import notifier_of, while_notifying
+from api.runtime.listening import listener_of
+from api.runtime.notifying import notifier_of
 from api.runtime.scheduler import Scheduler
 from api.runtime.wiring import System
 
@@ -71,18 +75,19 @@ OWNED: Final = (
     JournalController,
     TradingHealthController,
 )
-"""What asks for the owner's token, or a key with the scope."""
+"""Controllers that require the owner's token or a key with a scope."""
 FILL_PATIENCE_S: Final = 3.0
-"""How long an order is waited for before it is answered as it is."""
+"""Longest wait for an order to end before it is answered in its state by then."""
+ENDS_WITHIN_S: Final = 3.0
+"""Longest wait for each background thread to end."""
 
 
 def create_app(system: System, scheduler: Scheduler, fill_patience_s: float = FILL_PATIENCE_S) -> Litestar:
-    """The application on a running system. All but the status page, /health/live, /health/ready and the OpenAPI
-    document, which hold no data, is for the owner and for keys with the scope that the route asks for; webhooks are for
-    whoever signs."""
-    pepper = installation_key(system.settings.data_dir)
-    listener = listener_of(system, system.settings.freqtrade) if system.settings.freqtrade else None
-    notifier = notifier_of(system, system.settings.notify) if system.settings.notify else None
+    """The application on a running system.
+
+    Everything requires the owner's token or a key with the operation's scope, except the status page, /health/live,
+    /health/ready and the OpenAPI document, which hold no data, and webhooks, which are authorised by a signature.
+    """
     owned = Router(
         "/",
         route_handlers=OWNED,
@@ -106,39 +111,60 @@ def create_app(system: System, scheduler: Scheduler, fill_patience_s: float = FI
         middleware=[LocalHostsOnly()],
         logging_config=None,
         request_max_body_size=BODY_LIMIT,
-        state=State(
-            {
-                "system": system,
-                "token_hash": system.token_hash,
-                "api_keys": Keys(system.book, pepper, system.clock),
-                "webhooks": Webhooks(system.book, pepper, system.clock),
-                "in_progress": InProgress(),
-                "freqtrade": listener,
-                "scheduler": scheduler,
-                "notifier": notifier,
-                "fill_patience_s": fill_patience_s,
-            }
-        ),
-        lifespan=[while_running(listener), while_notifying(notifier)],
+        state=app_state(system, scheduler, fill_patience_s),
+        lifespan=[background_threads],
         debug=False,
     )
 
 
+def app_state(system: System, scheduler: Scheduler, fill_patience_s: float) -> State:
+    """All that handlers reach through the application."""
+    pepper, settings = installation_key(system.settings.data_dir), system.settings
+    return State(
+        {
+            "system": system,
+            "token_hash": system.token_hash,
+            "api_keys": Keys(system.book, pepper, system.clock),
+            "webhooks": Webhooks(system.book, pepper, system.clock),
+            "in_progress": InProgress(),
+            "freqtrade": listener_of(system, settings.freqtrade) if settings.freqtrade else None,
+            "scheduler": scheduler,
+            "notifier": notifier_of(system, settings.notify) if settings.notify else None,
+            "fill_patience_s": fill_patience_s,
+        }
+    )
+
+
+@asynccontextmanager
+async def background_threads(app: Litestar) -> AsyncIterator[None]:
+    """Run the freqtrade listener and the notifier, each in a thread of its own, while the application runs."""
+    workers = [one for one in (app.state.freqtrade, app.state.notifier) if one is not None]
+    threads = [Thread(target=one.run, name=type(one).__name__, daemon=True) for one in workers]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        for worker, thread in zip(workers, threads, strict=True):
+            await sync_to_thread(worker.stop)
+            await sync_to_thread(thread.join, ENDS_WITHIN_S)
+
+
 @get("/", media_type=MediaType.HTML, include_in_schema=False, sync_to_thread=False)
 def status_page() -> Response[str]:
-    """The status page. It holds no data: what it shows it fetches with the token its reader gives."""
+    """The status page. Contains no data: it fetches them with the token entered by its reader."""
     return Response(PAGE, media_type=MediaType.HTML, headers=PAGE_HEADERS)
 
 
 def or_nothing(response: Response[Any]) -> Response[Any]:
-    """The answer, or our own 404 in place of Litestar's page."""
+    """The response, or our own 404 instead of Litestar's page."""
     if response.status_code == HTTPStatus.NOT_FOUND:
         raise NotFoundException
     return response
 
 
 async def add_headers(message: Message, scope: Scope) -> None:
-    """Every answer says how it may be used, and the log position it was computed at, where it was."""
+    """Add the security headers, and the log position that the answer was computed at as its ETag."""
     if message["type"] != "http.response.start":
         return
     headers = MutableScopeHeaders.from_message(message)
@@ -150,7 +176,7 @@ async def add_headers(message: Message, scope: Scope) -> None:
 
 
 def _only(kind: str, tag: str) -> str:
-    """The policy that lets exactly the page's own script or style through, by its hash."""
+    """Content security policy that admits exactly the page's own script or style, by hash."""
     found = re.findall(rf"<{tag}>(.*?)</{tag}>", PAGE, re.DOTALL)
     hashes = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in found)
     return " ".join([kind, *(f"'sha256-{one}'" for one in hashes)])

@@ -1,14 +1,8 @@
 """freqtrade, where it is configured: listened to for as long as the application runs."""
 
-import threading
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import timedelta
-from typing import Final
 
 import structlog
-from litestar import Litestar
-from litestar.concurrency import sync_to_thread
 
 from api.runtime.emitting import emit, longest_age, not_yet, price_of
 from api.runtime.settings import FreqtradeSettings
@@ -22,8 +16,6 @@ from signals.inbound.freqtrade.listener import Emitted, FreqtradeListener, Sourc
 from signals.inbound.freqtrade.rest import FreqtradeRest
 
 log = structlog.get_logger()
-
-ENDS_WITHIN_S: Final = 3.0
 
 
 def rest_of(settings: FreqtradeSettings) -> FreqtradeRest:
@@ -47,27 +39,6 @@ def listener_of(system: System, settings: FreqtradeSettings) -> FreqtradeListene
             return None
 
     return FreqtradeListener(source, rest_of(settings), connect, emit_edge, system.market_clock, longest)
-
-
-def while_running(
-    listener: FreqtradeListener | None,
-) -> Callable[[Litestar], AbstractAsyncContextManager[None]]:
-    """As long as the application runs the listener does, in a thread of its own."""
-
-    @asynccontextmanager
-    async def running(_app: Litestar) -> AsyncIterator[None]:
-        if listener is None:
-            yield
-            return
-        thread = threading.Thread(target=listener.run, name="freqtrade", daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            await sync_to_thread(listener.stop)
-            await sync_to_thread(thread.join, ENDS_WITHIN_S)
-
-    return running
 
 
 def _emitted(system: System, edge: Edge, instrument: Instrument) -> Emitted:

@@ -5,14 +5,11 @@ those are counted, logged and shown at /health/ready.
 """
 
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Callable, Sequence
 from typing import Final
 from uuid import UUID
 
 import structlog
-from litestar import Litestar
-from litestar.concurrency import sync_to_thread
 
 from api.runtime.settings import BadSettings, NotifySettings
 from api.runtime.wiring import System
@@ -36,7 +33,6 @@ PAUSE_S: Final = 1.0
 TRIES: Final = 3
 MOST_WAITING: Final = 100
 """When more wait, the oldest are dropped: a person cannot read them any more."""
-ENDS_WITHIN_S: Final = 3.0
 
 Send = Callable[[str, str], bool]
 """Sends a title and a text; whether every target took them."""
@@ -139,22 +135,3 @@ def through_apprise(urls: Sequence[str]) -> Send:
         return bool(targets.notify(title=title, body=text))
 
     return send
-
-
-def while_notifying(notifier: Notifier | None) -> Callable[[Litestar], AbstractAsyncContextManager[None]]:
-    """As long as the application runs the notifier does, in a thread of its own."""
-
-    @asynccontextmanager
-    async def running(_app: Litestar) -> AsyncIterator[None]:
-        if notifier is None:
-            yield
-            return
-        thread = threading.Thread(target=notifier.run, name="notifications", daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            notifier.stop()
-            await sync_to_thread(thread.join, ENDS_WITHIN_S)
-
-    return running

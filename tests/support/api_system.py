@@ -17,7 +17,7 @@ from litestar import Litestar
 from litestar.testing import TestClient
 from pydantic import SecretStr
 
-from api.http.app import create_app
+from api.http.app import app_state, create_app
 from api.runtime.logs import configure_logs
 from api.runtime.scheduler import Scheduler
 from api.runtime.settings import FreqtradeSettings, Settings
@@ -29,6 +29,8 @@ BASE: Final = "http://127.0.0.1:8321"
 API: Final = "/api/v1"
 BUY: Final = {"product_id": "BTC-USD", "side": "buy", "quote_size": "50", "type": "market"}
 PROBLEM: Final = "urn:daybook:problem:"
+_idle: Final[list[Litestar]] = []
+"""The application, while no Daybook of this process runs: making one takes longer than all else of a Daybook."""
 _documents: Final[list[dict[str, Any]]] = []
 
 
@@ -86,7 +88,7 @@ def open_daybook(
     freqtrade: FreqtradeSettings | None = None,
     portfolio: str | None = None,
 ) -> Iterator[Daybook]:
-    """A Daybook on the database; its settings are these alone, whatever the environment says."""
+    """A Daybook on the database with these settings alone, regardless of the environment."""
     moved = [0.0]
     settings = Settings(
         data_dir=folder,
@@ -98,9 +100,17 @@ def open_daybook(
         freqtrade=freqtrade,
     )
     with open_system(settings, elapsed=lambda: moved[0]) as system:
-        app = create_app(system, Scheduler(system.loop, 1.0), patience_s)
+        scheduler = Scheduler(system.loop, 1.0)
+        if _idle:
+            app = _idle.pop()
+            app.state.update(app_state(system, scheduler, patience_s))
+        else:
+            app = create_app(system, scheduler, patience_s)
+        routes = len(app.routes)
         with TestClient(app, base_url=BASE) as client:
             yield Daybook(system, client, moved)
+        if len(app.routes) == routes:  # else the test has added routes of its own
+            _idle.append(app)
 
 
 @contextmanager
