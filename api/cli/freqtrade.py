@@ -118,6 +118,6 @@ def _settings() -> FreqtradeSettings:
 
 
 def _rest(settings: FreqtradeSettings) -> FreqtradeRest:
-    from api.runtime.listening import rest_of  # which is slow to load
+    from api.runtime.freqtrade_listener import rest_of  # which is slow to load
 
     return rest_of(settings)

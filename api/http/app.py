@@ -43,8 +43,8 @@ from api.http.routes.trades import TradeController
 from api.http.routes.trading import TradingController
 from api.http.routes.webhooks import WebhookController
 from api.http.webhooks import Webhooks
+from api.runtime.freqtrade_listener import listener_of
 from api.runtime.keys import Keys, installation_key
-from api.runtime.listening import listener_of
 from api.runtime.notifying import notifier_of
 from api.runtime.scheduler import Scheduler
 from api.runtime.wiring import System

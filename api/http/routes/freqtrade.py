@@ -9,7 +9,7 @@ from api.http.commands import Commands
 from api.http.errors import Problem
 from api.http.requests import AnyRequest, system_of
 from api.http.schemas import Answer
-from api.runtime.listening import rest_of
+from api.runtime.freqtrade_listener import rest_of
 from api.runtime.settings import FreqtradeSettings
 from ledger.values import UtcTime
 from signals.inbound.freqtrade.listener import FreqtradeListener

@@ -12,7 +12,7 @@ from api.http.commands import Commands
 from api.http.errors import Problem
 from api.http.requests import AnyRequest, Paging, Snapshot, story_of
 from api.http.schemas import Answer, EventAnswer, NewSignal, Page, Request
-from api.runtime.emitting import emit, price_of
+from api.runtime.inbound_signals import emit, price_of
 from api.runtime.wiring import System
 from ledger.events import SignalEmitted
 from ledger.events.fields import Text

@@ -8,7 +8,7 @@ from litestar.params import FromPath, HeaderParameter, RawBody
 from api.http.requests import AnyRequest, system_of
 from api.http.routes.signals import SignalAnswer, external_signal, signal_answer
 from api.http.webhooks import Webhooks
-from api.runtime.emitting import emit
+from api.runtime.inbound_signals import emit
 from signals.runner import signal_id
 
 Timestamp = Annotated[str | None, HeaderParameter(name="X-Daybook-Timestamp", required=False)]

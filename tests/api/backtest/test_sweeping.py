@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from distributed import LocalCluster
 
 from api.backtest import sweep as sweeping
 from api.backtest.run import BacktestResult, BacktestSpec, BadBacktest, BotSpec, run_backtest
@@ -60,14 +59,25 @@ def test_every_combination_is_its_own_backtest(spec: BacktestSpec, alone: sweepi
     assert (by_itself.run_id, by_itself.log_hash) == (alone.trials[0].run_id, alone.trials[0].log_hash)
 
 
-@pytest.mark.parametrize("pool", [processes(1), Workers(2).executor, processes(4)])
-def test_every_number_of_workers_says_the_same(spec: BacktestSpec, alone: sweeping.Sweep, pool: NewExecutor) -> None:
-    """Processes change nothing: the same trials, the same hashes. Two are started as `--workers` starts them."""
+@pytest.mark.parametrize(
+    "pool",
+    [
+        processes(2),
+        *(pytest.param(one, marks=pytest.mark.campaign) for one in (processes(1), Workers(2).executor, processes(4))),
+    ],
+)
+def test_sweep_is_the_same_at_every_number_of_workers(
+    spec: BacktestSpec, alone: sweeping.Sweep, pool: NewExecutor
+) -> None:
+    """Worker processes change no trial and no hash. `Workers` starts them as `--workers` does."""
     assert sweep(spec, AXES, pool) == alone
 
 
-def test_a_cluster_says_the_same(spec: BacktestSpec, alone: sweeping.Sweep) -> None:
-    """So do the workers of a Dask cluster."""
+@pytest.mark.campaign
+def test_sweep_is_the_same_on_a_dask_cluster(spec: BacktestSpec, alone: sweeping.Sweep) -> None:
+    """The workers of a Dask cluster change nothing either."""
+    from distributed import LocalCluster  # slow to load
+
     with LocalCluster(
         n_workers=1, threads_per_worker=2, processes=False, protocol="tcp", dashboard_address=None
     ) as cluster:
@@ -102,7 +112,7 @@ def results(spec: BacktestSpec, tmp_path_factory: pytest.TempPathFactory) -> byt
     return (folder / RESULTS).read_bytes()
 
 
-@pytest.mark.parametrize("cut", [0, 2, 300, 1500])
+@pytest.mark.parametrize("cut", [300, *(pytest.param(one, marks=pytest.mark.campaign) for one in (0, 2, 1500))])
 def test_a_sweep_goes_on_where_it_stood(
     spec: BacktestSpec,
     alone: sweeping.Sweep,

@@ -1,4 +1,4 @@
-"""The installed `daybook` script itself, started as a shell starts it: other tests fork theirs from a warm process."""
+"""The installed `daybook` script itself, started as a shell starts it: other tests fork it from a warm process."""
 
 import json
 import signal
@@ -27,7 +27,7 @@ def home(database_url: str) -> Iterator[Home]:
 
 
 def started(home: Home, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
-    """What the script said and how it ended."""
+    """Run the script as a shell does."""
     return subprocess.run(
         [DAYBOOK, *arguments],
         cwd=home.folder,
@@ -42,14 +42,14 @@ def started(home: Home, *arguments: str, **settings: str) -> subprocess.Complete
     ("arguments", "code"),
     [
         (("--version",), 0),
-        (("export", "--help"), 0),
-        (("no-such-command",), 2),
         (("lots", "none.csv"), 1),
-        (("replay", "--portfolio", "none"), 1),
+        pytest.param(("export", "--help"), 0, marks=pytest.mark.campaign),
+        pytest.param(("no-such-command",), 2, marks=pytest.mark.campaign),
+        pytest.param(("replay", "--portfolio", "none"), 1, marks=pytest.mark.campaign),
     ],
 )
-def test_it_says_what_a_forked_one_says(home: Home, arguments: tuple[str, ...], code: int) -> None:
-    """Done, failed or used wrongly: exit code, output and errors are the same."""
+def test_installed_command_matches_a_forked_one(home: Home, arguments: tuple[str, ...], code: int) -> None:
+    """Exit code, output and errors are the same after success, failure and wrong use."""
     real, forked = started(home, *arguments), home.run(*arguments)
 
     assert (forked.returncode, forked.stdout, forked.stderr) == (real.returncode, real.stdout, real.stderr)
@@ -57,8 +57,9 @@ def test_it_says_what_a_forked_one_says(home: Home, arguments: tuple[str, ...], 
     assert "Traceback" not in real.stderr
 
 
-def test_it_serves_until_it_is_asked_to_stop(home: Home) -> None:
-    """It says its version, becomes ready, trades on the database that it is given, and ends with 0 on SIGTERM."""
+@pytest.mark.campaign
+def test_installed_command_serves_until_sigterm(home: Home) -> None:
+    """It prints its version, becomes ready, trades on the given database, and ends with 0 on SIGTERM."""
     assert started(home, "--version").stdout == f"daybook, version {version('daybook')}\n"
     serving = subprocess.Popen(
         [DAYBOOK, "serve"], cwd=home.folder, env=home.environment(), stdout=subprocess.PIPE, text=True
@@ -71,8 +72,8 @@ def test_it_serves_until_it_is_asked_to_stop(home: Home) -> None:
     assert started(home, "replay", "--verify").returncode == 0
 
 
-def told_under(home: Home, seed: str, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> dict[str, Any]:
-    """The object that a command prints when Python hashes texts, and so orders sets of them, as the seed says."""
+def printed_under(home: Home, seed: str, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> dict[str, Any]:
+    """The object that a command prints with this seed of text hashes, which decides the order of sets."""
     monkeypatch.setenv("PYTHONHASHSEED", seed)
     done = started(home, *arguments, "--json")
     assert done.returncode == 0, done.stderr
@@ -80,13 +81,13 @@ def told_under(home: Home, seed: str, monkeypatch: pytest.MonkeyPatch, *argument
     return found
 
 
-def test_no_state_hash_hangs_on_the_order_of_sets(
+def test_state_hash_does_not_depend_on_the_order_of_sets(
     home: Home, postgres_book: PostgresBook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A story that is replayed under two hash seeds has one state hash, which is that of its views, made under a third."""
+    """A log replayed under two hash seeds has one state hash, that of its views, which were made under a third seed."""
     story = Story("seeded")
     record_all(postgres_book, story, realistic_batches(story, 60))
-    one, other = (told_under(home, seed, monkeypatch, "replay", "--verify") for seed in SEEDS)
+    one, other = (printed_under(home, seed, monkeypatch, "replay", "--verify") for seed in SEEDS)
 
     assert (one["events"], one["verified"], other["verified"]) == (len(story.told), True, True)
     assert one["state_hash"] == other["state_hash"]
@@ -99,17 +100,18 @@ values.derived_id = lambda *parts: steady(*parts, hash("a text"))
 """
 
 
-def test_no_id_of_a_backtest_hangs_on_the_order_of_sets(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Under two hash seeds a backtest is the same to the last id of its log; planted, with ids from hashes, it is not."""
+@pytest.mark.campaign
+def test_backtest_ids_do_not_depend_on_the_order_of_sets(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under two hash seeds a backtest has the same log. Planted: ids derived from hashes give another."""
     terms = ("--fee", "0.001", "--half-spread", "0", "--limit", "confirmation_minutes=0")
     arguments = ("backtest", "run", "--candles", str(write_market(home.folder, 200)), "--bot", "ma_cross", *terms)
-    one, other = (told_under(home, seed, monkeypatch, *arguments) for seed in SEEDS)
+    one, other = (printed_under(home, seed, monkeypatch, *arguments) for seed in SEEDS)
     assert one["trades"] > 0
     assert one == other
 
     (home.folder / "sitecustomize.py").write_text(DRIFTS)
     monkeypatch.setenv("PYTHONPATH", str(home.folder))
-    one, other = (told_under(home, seed, monkeypatch, *arguments) for seed in SEEDS)
+    one, other = (printed_under(home, seed, monkeypatch, *arguments) for seed in SEEDS)
     assert one["log_hash"] != other["log_hash"]
 
 
@@ -135,8 +137,8 @@ atexit.register(print, "the end")
         ("sys.stdout.close(); sys.exit(4)", 4),
     ],
 )
-def test_whatever_ends_it_a_forked_script_ends_as_a_started_one(home: Home, last: str, code: int) -> None:
-    """Folder, arguments, environment, open files, what is said until the last moment, and the exit code are the same."""
+def test_forked_script_ends_like_a_started_one(home: Home, last: str, code: int) -> None:
+    """Folder, arguments, environment, open files, output up to the end and exit code are the same."""
     script = home.folder / "script"
     script.write_text(SPEAKS_AND_ENDS + last)
     forked = Command([str(script), "one", "two"], home.folder, home.environment())

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from api.runtime import emitting
+from api.runtime import inbound_signals
 from api.runtime.keys import Keys
 from ledger.events import SignalEmitted
 from ledger.values import time_text, utc_time
@@ -144,7 +144,7 @@ def test_without_the_check_of_time_a_stale_signal_would_come_in(
     daybook: Daybook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Planted: a check that finds everything timely lets yesterday's opinion into the log."""
-    monkeypatch.setattr(emitting, "untimely", lambda *_: None)
+    monkeypatch.setattr(inbound_signals, "untimely", lambda *_: None)
     asof = time_text(daybook.system.market_clock() - timedelta(days=1))
 
     answer = daybook.post("signals", opinion(daybook, asof=asof), "one", **key(daybook))

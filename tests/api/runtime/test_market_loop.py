@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from decimal import Decimal
+from functools import cache
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -58,7 +59,8 @@ def memory() -> MemoryBook:
     return MemoryBook(SteppingClock())
 
 
-def in_one_go() -> list[Any]:
+@cache
+def clean_story() -> list[Any]:
     """The story of the tape, a candle at a time and without interruption."""
     book = memory()
     program = Program(book, portfolio(book, ""), TAPE)
@@ -67,12 +69,9 @@ def in_one_go() -> list[Any]:
     return story_of(book, derived_id("program"))
 
 
-CLEAN = in_one_go()
-
-
 def test_the_tape_is_worth_testing_with() -> None:
     """The clean story has many signals, verdicts of two kinds, and closed trades."""
-    types = [told[1] for told in CLEAN]
+    types = [told[1] for told in clean_story()]
 
     assert types.count("SignalEmitted") >= 40
     assert types.count("SignalApproved") >= 2
@@ -98,16 +97,24 @@ def in_pieces(book: Book, pieces: list[tuple[int, bool]], name: str = "", **opti
     return story_of(book, portfolio_id)
 
 
-@settings(max_examples=15)
+@settings(max_examples=8)
 @given(ticks)
 def test_bursts_and_restarts_change_nothing(pieces: list[tuple[int, bool]]) -> None:
     """One candle a tick or fifty, in one run or in many: every event, its time and its place in the log are the same."""
-    assert in_pieces(memory(), pieces) == CLEAN
+    assert in_pieces(memory(), pieces) == clean_story()
+
+
+@pytest.mark.campaign
+@settings(max_examples=30)
+@given(ticks)
+def test_many_bursts_and_restarts_change_nothing(pieces: list[tuple[int, bool]]) -> None:
+    """The same with more examples."""
+    assert in_pieces(memory(), pieces) == clean_story()
 
 
 def test_bursts_and_restarts_change_nothing_in_the_database(book: Book) -> None:
     """The same holds for every kind of book."""
-    assert in_pieces(book, [(7, True), (60, False), (1, True)]) == CLEAN
+    assert in_pieces(book, [(7, True), (60, False), (1, True)]) == clean_story()
 
 
 class SeesAhead(MarketLoop):
@@ -127,13 +134,14 @@ class FeedsClock(MarketClock):
 @pytest.mark.parametrize("planted", [{"loop": SeesAhead}, {"clock": FeedsClock}])
 def test_a_loop_that_runs_ahead_of_itself_is_found(planted: dict[str, Any]) -> None:
     """Planted: what depends on how many candles came at once gives another story."""
-    assert in_pieces(memory(), [(50, False), (50, False)], **planted) != CLEAN
+    assert in_pieces(memory(), [(50, False), (50, False)], **planted) != clean_story()
 
 
 # --- whatever interrupts it -------------------------------------------------------------------------------------------
 
 
-def effects_of_the_tape() -> list[str]:
+@cache
+def effects() -> list[str]:
     """Every recording and call to the venue on the tape, each before and after."""
     seen: list[str] = []
 
@@ -146,9 +154,10 @@ def effects_of_the_tape() -> list[str]:
     return seen
 
 
-EFFECTS = effects_of_the_tape()
-OF_ORDERS = [number for number, effect in enumerate(EFFECTS, 1) if "Signal" not in effect and "Mark" not in effect]
-"""The numbers of the effects that concern orders, counted from 1."""
+@cache
+def of_orders() -> list[int]:
+    """The numbers of the effects that concern orders, counted from 1."""
+    return [number for number, effect in enumerate(effects(), 1) if "Signal" not in effect and "Mark" not in effect]
 
 
 class Broken(Exception):
@@ -172,20 +181,23 @@ def failing_once(number: int) -> list[Any]:
     return story_of(book, derived_id("program"))
 
 
-def test_a_tick_that_fails_is_repeated_without_doubling() -> None:
+@pytest.mark.parametrize("every", [6, pytest.param(1, marks=pytest.mark.campaign)])
+def test_a_tick_that_fails_is_repeated_without_doubling(every: int) -> None:
     """Whatever fails in a tick, when it is called again the same events come out, each once.
 
-    An attempt that fails before it is sent is the exception: nobody knows that, so it is asked about and never sent.
+    The exception is an attempt that fails before it is sent: its outcome is unknown, so it is looked up and never sent.
     """
-    others = sorted(set(range(1, len(EFFECTS) + 1)) - set(OF_ORDERS))
-    for number in (*OF_ORDERS[:24], *OF_ORDERS[24::5], *others[:: len(others) // 12]):
+    orders = of_orders()
+    others = sorted(set(range(1, len(effects()) + 1)) - set(orders))
+    for number in [*orders[:24], *orders[24::5], *others[:: len(others) // 12]][::every]:
         told = failing_once(number)
-        if EFFECTS[number - 1] in ("after OrderSubmitted", "before submit"):
+        if effects()[number - 1] in ("after OrderSubmitted", "before submit"):
             assert "not_placed" in str(told)
         else:
-            assert told == CLEAN, f"failed at {number}: {EFFECTS[number - 1]}"
+            assert told == clean_story(), f"failed at {number}: {effects()[number - 1]}"
 
 
+@cache
 def opinions_on_the_tape() -> tuple[set[UUID], set[UUID]]:
     """The ids of the signals in which a bot's opinion changes, and of all that a bot could tell: worked out from candles alone."""
     book, changes, all_told = memory(), set(), set()
@@ -204,9 +216,6 @@ def opinions_on_the_tape() -> tuple[set[UUID], set[UUID]]:
     return changes, all_told
 
 
-CHANGES, OPINIONS = opinions_on_the_tape()
-
-
 def finished_after(numbers: set[int], book: Book, name: str, loop: type[MarketLoop] = MarketLoop) -> list[str]:
     """What is wrong when the program is killed at these effects and started again each time."""
     portfolio_id, hook = portfolio(book, name), KillAt(numbers)
@@ -220,8 +229,9 @@ def finished_after(numbers: set[int], book: Book, name: str, loop: type[MarketLo
             pass
     envelopes = list(book.log.read(portfolio_id))
     signals = {one.event_id for one in envelopes if isinstance(one.event, SignalEmitted)}
-    faults = [f"{len(CHANGES - signals)} changes of opinion are missing"] if CHANGES - signals else []
-    faults += [f"{len(signals - OPINIONS)} signals are no bot's opinion"] if signals - OPINIONS else []
+    changes, opinions = opinions_on_the_tape()
+    faults = [f"{len(changes - signals)} changes of opinion are missing"] if changes - signals else []
+    faults += [f"{len(signals - opinions)} signals are no bot's opinion"] if signals - opinions else []
     judged = [one.event.signal_id for one in envelopes if isinstance(one.event, VERDICTS)]
     if sorted(judged) != sorted(signals):
         faults.append("not one verdict for each signal")
@@ -231,8 +241,11 @@ def finished_after(numbers: set[int], book: Book, name: str, loop: type[MarketLo
     return faults
 
 
-@settings(max_examples=25)
-@given(st.sets(st.one_of(st.integers(1, len(EFFECTS)), st.sampled_from(OF_ORDERS)), min_size=1, max_size=4))
+numbers_of_effects = st.deferred(lambda: st.one_of(st.integers(1, len(effects())), st.sampled_from(of_orders())))
+
+
+@settings(max_examples=12)
+@given(st.sets(numbers_of_effects, min_size=1, max_size=4))
 def test_a_program_killed_anywhere_misses_no_signal(numbers: set[int]) -> None:
     """Killed at any effects and started again, every change of opinion is there once, judged once, and the books balance.
 
@@ -241,9 +254,18 @@ def test_a_program_killed_anywhere_misses_no_signal(numbers: set[int]) -> None:
     assert finished_after(numbers, memory(), "") == []
 
 
-def test_a_program_killed_anywhere_misses_no_signal_in_the_database(book: Book) -> None:
+@pytest.mark.campaign
+@settings(max_examples=50)
+@given(st.sets(numbers_of_effects, min_size=1, max_size=4))
+def test_a_program_killed_in_many_places_misses_no_signal(numbers: set[int]) -> None:
+    """The same with more examples."""
+    assert finished_after(numbers, memory(), "") == []
+
+
+@pytest.mark.parametrize("places", [1, pytest.param(4, marks=pytest.mark.campaign)])
+def test_a_program_killed_anywhere_misses_no_signal_in_the_database(book: Book, places: int) -> None:
     """The same for every kind of book, at effects all along the tape."""
-    for number in OF_ORDERS[3 :: len(OF_ORDERS) // 3]:
+    for number in of_orders()[3 :: len(of_orders()) // 3][:places]:
         assert finished_after({number, number + 4}, book, str(number)) == []
 
 
@@ -259,7 +281,8 @@ def test_a_program_that_resumes_behind_the_last_event_is_found(monkeypatch: pyte
         return None if at is None else at + timedelta(microseconds=1)
 
     monkeypatch.setattr(programs, "last_market_time", behind)
-    assert any(finished_after({number}, memory(), "") for number in range(1, len(EFFECTS), 3))
+    before_signals = [number for number, effect in enumerate(effects(), 1) if effect.startswith("before SignalEmitted")]
+    assert any(finished_after({number}, memory(), "") for number in before_signals)
 
 
 # --- bots -------------------------------------------------------------------------------------------------------------
@@ -312,7 +335,7 @@ def test_a_bot_that_raises_is_recorded_and_stops_nobody(monkeypatch: pytest.Monk
     assert (failure.bot_id, failure.asof) == ("a-test", TAPE[WARMUP + 2].closed_at)
     assert "broken inside" in failure.error
     others = [one for one in events(book, portfolio_id, SignalEmitted) if one.bot_id != "a-test"]
-    assert len(others) == len([told for told in CLEAN if told[1] == "SignalEmitted"])
+    assert len(others) == len([told for told in clean_story() if told[1] == "SignalEmitted"])
 
 
 def test_a_bot_that_contradicts_itself_fails_and_does_not_stop_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -71,7 +71,10 @@ def test_a_day_of_trading(home: Home) -> None:
     assert home.postmaster() is None
 
 
-@pytest.mark.parametrize("request_to_stop", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "request_to_stop",
+    [signal.SIGTERM, *(pytest.param(one, marks=pytest.mark.campaign) for one in (signal.SIGINT, signal.SIGHUP))],
+)
 def test_a_request_to_stop_ends_everything(lodging: Home, request_to_stop: signal.Signals) -> None:
     """Each way of asking ends the program with 0 and without a word, also while a client holds on."""
     with serving(lodging) as running, httpx.Client() as client:
@@ -82,7 +85,7 @@ def test_a_request_to_stop_ends_everything(lodging: Home, request_to_stop: signa
     assert "".join(running.err) == ""
 
 
-@pytest.mark.parametrize("stage", [1, 3])
+@pytest.mark.parametrize("stage", [1, pytest.param(3, marks=pytest.mark.campaign)])
 def test_a_request_to_stop_while_it_starts_is_heard(home: Home, stage: int) -> None:
     """Asked while its first start makes or starts the database, it ends with 0, says nothing ugly, and leaves no server."""
     with serving(home) as running:
@@ -204,9 +207,10 @@ def all_items(running: Serving, path: str) -> list[dict[str, Any]]:
     return [*found, *page["items"]]
 
 
-def test_kills_at_any_moment_lose_nothing_and_do_nothing_twice(home: Home) -> None:
+@pytest.mark.parametrize("kills", [2, pytest.param(5, marks=pytest.mark.campaign)])
+def test_kills_at_any_moment_lose_nothing_and_do_nothing_twice(home: Home, kills: int) -> None:
     """Killed again and again, from its very first start on, Daybook comes back sound, settled and without doubles."""
-    kill_campaign(home, kills=5, seed=7)
+    kill_campaign(home, kills, seed=7)
 
 
 @pytest.mark.nightly

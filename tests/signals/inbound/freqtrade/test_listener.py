@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 from pydantic import SecretStr
 
 from api.cli import cli
-from api.runtime.listening import rest_of
+from api.runtime.freqtrade_listener import rest_of
 from api.runtime.settings import BadSettings, FreqtradeSettings, load_settings
 from ledger.values import Instrument, time_text
 from signals.inbound.freqtrade.edges import Edge

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import structlog
 
-from api.runtime.emitting import emit, longest_age, not_yet, price_of
+from api.runtime.inbound_signals import emit, longest_age, not_yet, price_of
 from api.runtime.settings import FreqtradeSettings
 from api.runtime.wiring import System
 from ledger.errors import CannotRecord
