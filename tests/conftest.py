@@ -1,4 +1,4 @@
-"""What the tests of storage stand on: the real embedded PostgreSQL, and a fresh migrated database for each test."""
+"""Fixtures: the embedded PostgreSQL, a fresh migrated database per test, books and logs of every kind."""
 
 import shutil
 import tempfile
@@ -25,15 +25,15 @@ from ledger.projections.book import Book, MemoryBook
 from ledger.values import Clock
 from tests.support.events import SteppingClock, Story
 
-# Examples share the test's database and differ by portfolio, so a fixture that outlives an example does no harm.
-# Machines are loaded unevenly: how long an example takes says nothing about whether it holds.
+# Examples share the database of their test and differ by portfolio, so fixtures may outlive an example.
+# The load of machines varies, so there are no deadlines.
 _EASED = (HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large)
 settings.register_profile("default", deadline=None, max_examples=25, print_blob=True, suppress_health_check=_EASED)
 
 settings.register_profile("nightly", settings.get_profile("default"), max_examples=1500)
 settings.load_profile("default")
 
-# Tests kill processes, not machines: what the kernel has is enough, and the disk need not be waited for.
+# Tests kill processes, not machines, so nothing has to reach the disk.
 _FAST = "-c fsync=off -c full_page_writes=off -c synchronous_commit=off -c max_connections=200 -c shared_buffers=64MB"
 _TEMPLATE = "daybook_template"
 _MEMORY = Path("/dev/shm")
@@ -44,31 +44,31 @@ BookMaker = Callable[[], Book]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Real candles for the nightly comparison of a live run with its backtest."""
+    """Add `--candles`: recorded candles for the nightly comparison of a live run with its backtest."""
     parser.addoption(
         "--candles", type=Path, help="a CSV file such as coinbase-BTC-USD-1h.csv, instead of simulated ones"
     )
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """The nightly tests draw the nightly number of examples, unless a profile is named."""
+    """Use the nightly profile for nightly tests unless another is given."""
     if config.getoption("markexpr") == "nightly" and not config.getoption("--hypothesis-profile"):
         settings.load_profile("nightly")
 
 
 @pytest.fixture(autouse=True)
 def own_arithmetic() -> Iterator[None]:
-    """What is called here leaves the thread's decimal context alone: every figure is computed in it."""
+    """Fail if a test changes the decimal context of its thread, in which every figure is calculated."""
     with localcontext() as context:
         prec, rounding, traps = context.prec, context.rounding, dict(context.traps)
         yield
         left = getcontext()
-        assert (left.prec, left.rounding, left.traps) == (prec, rounding, traps), "the arithmetic was changed"
+        assert (left.prec, left.rounding, left.traps) == (prec, rounding, traps), "the decimal context was changed"
 
 
 @contextmanager
 def server_folder() -> Iterator[Path]:
-    """An empty folder that the server's own user can reach (pytest's own are closed to it), removed afterwards."""
+    """An empty folder readable by the system user of the server, unlike those of pytest; removed afterwards."""
     folder = Path(tempfile.mkdtemp(prefix="daybook-test-", dir=_memory()))
     folder.chmod(0o755)
     try:
@@ -78,20 +78,20 @@ def server_folder() -> Iterator[Path]:
 
 
 def _memory() -> Path | None:
-    """A file system in memory, where there is one: a database is made there in a quarter of the time."""
+    """A file system in memory, if available: creating a database there takes a quarter of the time."""
     return _MEMORY if _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free >= _ENOUGH_MEMORY else None
 
 
 @pytest.fixture(scope="session")
 def cluster_url() -> Iterator[str]:
-    """The superuser's URL of a server that runs as long as the tests do."""
+    """The superuser's URL of a server for the whole session."""
     with server_folder() as folder, embedded_postgres(folder, _FAST) as url:
         yield url
 
 
 @pytest.fixture(scope="session")
 def template(cluster_url: str) -> str:
-    """The name of a migrated database that others are copied from."""
+    """The name of a migrated database, the template of all others."""
     _administer(cluster_url, f"create database {_TEMPLATE}")
     migrate(database_at(cluster_url, _TEMPLATE))
     return _TEMPLATE
@@ -114,7 +114,7 @@ def database_url(cluster_url: str, template: str) -> Iterator[str]:
 
 @pytest.fixture
 def engine(database_url: str) -> Iterator[Engine]:
-    """Connections to the fresh database as the writing role, as Daybook itself has them."""
+    """Connections to the fresh database with the role of Daybook itself."""
     engine = engine_for(database_url, WRITER)
     yield engine
     engine.dispose()
@@ -122,7 +122,7 @@ def engine(database_url: str) -> Iterator[Engine]:
 
 @pytest.fixture
 def superuser(database_url: str) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
-    """A connection to the fresh database that may do everything, each statement its own transaction."""
+    """A superuser's connection to the fresh database with autocommit."""
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("set time zone 'UTC'")
         yield connection
@@ -152,7 +152,7 @@ def book(request: pytest.FixtureRequest) -> Book:
 
 @pytest.fixture(params=["memory", "postgres", "postgres in bulk"])
 def make_log(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> LogMaker:
-    """Makes a log of each kind in turn, on the clock handed in; the last one sends every batch the road of large ones."""
+    """A factory for each kind of log; 'postgres in bulk' appends every batch in the way of large ones."""
     if request.param == "memory":
         return MemoryLog
     engine: Engine = request.getfixturevalue("engine")
@@ -168,18 +168,18 @@ def log(make_log: LogMaker, clock: Clock) -> EventLog:
 
 @pytest.fixture
 def new_story() -> Callable[[], Story]:
-    """Starts a story of a portfolio that no other one shares."""
+    """A factory for stories, each of a portfolio of its own."""
     numbers = count(1)
     return lambda: Story(f"story {next(numbers)}")
 
 
 def database_at(cluster_url: str, name: str) -> str:
-    """The URL of the database called `name` on the same server."""
+    """The URL of database `name` on the same server."""
     return make_url(cluster_url).set(database=name).render_as_string(hide_password=False)
 
 
 def wait_until_blocked(database_url: str, work: "Future[Any]") -> None:
-    """Some connection to the database waits for a lock. Fails when `work`, which should be waiting, has ended."""
+    """Wait until a connection to the database waits for a lock. Fails if `work`, which should wait, has ended."""
     statement = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
     with psycopg.connect(database_url, autocommit=True) as connection:
         while connection.execute(statement).fetchone() == (0,):
@@ -188,7 +188,7 @@ def wait_until_blocked(database_url: str, work: "Future[Any]") -> None:
 
 def _database(cluster_url: str, template: str) -> Iterator[str]:
     name = f"daybook_test_{next(_numbers)}"
-    # Files are copied as files: nothing goes through the server's own memory and its log.
+    # Copying files bypasses the buffers and the write-ahead log of the server.
     _administer(cluster_url, f"create database {name} template {template} strategy file_copy")
     try:
         yield database_at(cluster_url, name)

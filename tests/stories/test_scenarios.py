@@ -1,4 +1,4 @@
-"""The texts in `scenarios`: stories with figures a trader can check by hand, run through the real folds."""
+"""Scenarios with figures that a trader can check by hand, in `tests/scenarios`, run through the real folds."""
 
 import re
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ SCENARIOS = sorted(
     path
     for path in (Path(__file__).resolve().parents[1] / "scenarios").glob("*.txt")
     if path.stem != "signal_to_profit"
-)  # that one tells of signals and orders as well: test_signal_to_profit.py runs it
+)  # test_signal_to_profit.py runs that one, which has signals and orders too
 BLOCKS = ("there", "applied", "booked", "unmatched", "remains", "totals")
 PORTFOLIO = UUID(int=1)
 START = datetime(2024, 1, 1, tzinfo=UTC)
@@ -38,20 +38,20 @@ APPLIED = re.compile(
 
 @dataclass
 class Round:
-    """One round of a story: the lines of each block, spaces evened out."""
+    """One round of a scenario: the lines of each block, with single spaces."""
 
     blocks: dict[str, list[str]] = field(default_factory=dict)
 
 
 @pytest.mark.parametrize("path", SCENARIOS, ids=lambda path: path.stem)
-def test_a_scenario_comes_out_as_written(path: Path) -> None:
-    """Every line below `there`, `booked`, `unmatched`, `remains` and `totals` is what the ledger says, and no other."""
+def test_ledger_agrees_with_scenario(path: Path) -> None:
+    """The lines below `there`, `booked`, `unmatched`, `remains` and `totals` are those of the ledger."""
     assert differences(path.read_text(encoding="utf-8")) == []
 
 
 @pytest.mark.parametrize("path", SCENARIOS, ids=lambda path: path.stem)
-def test_a_changed_figure_is_found(path: Path) -> None:
-    """Adding a unit to the last figure of any expected line makes the scenario fail."""
+def test_differences_finds_a_changed_figure(path: Path) -> None:
+    """Planted: one is added to the last figure of each expected line."""
     lines = path.read_text(encoding="utf-8").splitlines()
     block = ""
     for number, line in enumerate(lines):
@@ -71,14 +71,13 @@ def test_a_changed_figure_is_found(path: Path) -> None:
         "booked\n  x",
     ],
 )
-def test_a_scenario_that_cannot_be_read_fails(text: str) -> None:
-    """A story without a round, or with a line that says nothing, is not taken for one that holds."""
+def test_differences_fails_when_the_scenario_is_malformed(text: str) -> None:
     with pytest.raises(AssertionError):
         assert differences(text) == []
 
 
 def differences(text: str) -> list[tuple[str, list[str], list[str]]]:
-    """The blocks that are not as written: block, lines of the story, lines of the ledger."""
+    """The differing blocks, each with the lines of the scenario and those of the ledger."""
     book = MemoryBook(lambda: START)
     opened = PortfolioOpened(name="scenario", base_currency=Asset("USD"))
     book.record(PORTFOLIO, [NewEvent(opened, PORTFOLIO, START, "test", PORTFOLIO)])
@@ -95,7 +94,7 @@ def differences(text: str) -> list[tuple[str, list[str], list[str]]]:
 
 
 def rounds(text: str) -> list[Round]:
-    """The rounds of the story; each begins with the block that the first one began with."""
+    """The rounds of the scenario; each begins with the same block as the first."""
     found: list[Round] = []
     block: list[str] | None = None
     first = ""
@@ -104,12 +103,12 @@ def rounds(text: str) -> list[Round]:
             first = first or line
             if line == first:
                 found.append(Round())
-            assert line not in found[-1].blocks, f"the block {line} stands twice in one round"
+            assert line not in found[-1].blocks, f"the block {line} occurs twice in one round"
             block = found[-1].blocks[line] = []
         elif block is not None and line.strip() and not line.lstrip().startswith("#"):
             block.append(" ".join(line.split()))
     assert found, "a scenario needs at least one round"
-    assert all("applied" in one.blocks for one in found), "nothing is applied in a round"
+    assert all("applied" in one.blocks for one in found), "a round without the block applied"
     return found
 
 
@@ -119,7 +118,7 @@ def compared(
     with book.reading(PORTFOLIO) as reading:
         assert reading.stopped is None, reading.stopped
         assert list(broken_invariants(reading.rows)) == []
-        told = {
+        actual = {
             "there": list(open_lots(reading.rows, names)),
             "booked": list(matches(reading.rows, names)),
             "unmatched": list(unmatched(reading.rows, names)),
@@ -127,14 +126,14 @@ def compared(
             "totals": list(totals(reading.rows)),
         }
     return [
-        (block, one.blocks[block], told[block] or ["nothing"])
+        (block, one.blocks[block], actual[block] or ["nothing"])
         for block in blocks
-        if block in one.blocks and sorted(one.blocks[block]) != sorted(told[block] or ["nothing"])
+        if block in one.blocks and sorted(one.blocks[block]) != sorted(actual[block] or ["nothing"])
     ]
 
 
 def applied(line: str) -> NewEvent:
-    """The trade that a line below `applied` says."""
+    """The trade of a line below `applied`."""
     words = APPLIED.fullmatch(line)
     assert words is not None, f"not a trade: {line}"
     worth = Decimal(words["worth"]) if words["worth"] else None

@@ -1,4 +1,4 @@
-"""The story of the program, told in `scenarios/signal_to_profit.txt`, run through review, trade service and ledger."""
+"""The scenario `scenarios/signal_to_profit.txt`, run through review, trade service and ledger."""
 
 import re
 from dataclasses import dataclass
@@ -32,53 +32,52 @@ from ledger.projections.portfolio import Balance, cash_of
 from ledger.values import ZERO, Asset, Instrument, decimal_text, derived_id
 from signals.market.candle import Candle
 
-STORY = Path(__file__).resolve().parents[1] / "scenarios" / "signal_to_profit.txt"
+SCENARIO = Path(__file__).resolve().parents[1] / "scenarios" / "signal_to_profit.txt"
 PORTFOLIO = derived_id("signal-to-profit")
 BITCOIN = Instrument("BTC-USD")
 DAY = datetime(2024, 1, 1, tzinfo=UTC)
 CANDLE = re.compile(r"(\d\d):00 candle opens at (\S+) closes at (\S+)")
-SAYS = re.compile(r"(\d\d):00 (\w+) says (\S+)")
+SIGNAL = re.compile(r"(\d\d):00 (\w+) says (\S+)")
 
 
-def test_the_story_comes_out_as_written() -> None:
-    """Every event, every price and every figure of the story is what the program makes of its candles and signals."""
-    assert told(STORY.read_text(encoding="utf-8")) == STORY.read_text(encoding="utf-8")
+def test_program_agrees_with_scenario() -> None:
+    """Events, prices and figures follow from the scenario's candles and signals."""
+    assert run(SCENARIO.read_text(encoding="utf-8")) == SCENARIO.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("figure", ["fee 0.54", "cash 909.46", "realised 14.01", "rejected: confirmed", "0.75 BTC at"])
-def test_a_changed_figure_is_found(figure: str) -> None:
-    """A story with one changed figure is not what the program tells."""
-    text = STORY.read_text(encoding="utf-8")
+def test_run_finds_a_changed_figure(figure: str) -> None:
+    text = SCENARIO.read_text(encoding="utf-8")
     changed = text.replace(figure, figure.replace("4", "5").replace("7", "8").replace("confirmed", "warm_enough"), 1)
 
     assert changed != text
-    assert told(changed) != changed
+    assert run(changed) != changed
 
 
-def told(text: str) -> str:
-    """The story with what the program says in place of every line that begins with an arrow or an equals sign."""
+def run(text: str) -> str:
+    """The scenario with the program's output in the lines that begin with an arrow or an equals sign."""
     world, lines = World(), []
-    said: list[str] = []
+    news: list[str] = []
     for line in text.splitlines():
-        happening = CANDLE.fullmatch(line) or SAYS.fullmatch(line)
+        happening = CANDLE.fullmatch(line) or SIGNAL.fullmatch(line)
         if happening:
-            assert said == [], f"the story leaves out: {said}"
-            said = world.candle(happening) if happening.re is CANDLE else world.signal(happening)
+            assert news == [], f"missing in the scenario: {news}"
+            news = world.candle(happening) if happening.re is CANDLE else world.signal(happening)
             lines.append(line)
         elif line.startswith("    ->"):
-            lines.append(f"    -> {said.pop(0)}" if said else "    -> nothing more")
+            lines.append(f"    -> {news.pop(0)}" if news else "    -> nothing more")
         elif line.startswith("    ="):
             lines.append(f"    = {world.figures()}")
         else:
             lines.append(line)
-    assert said == [], f"the story leaves out: {said}"
+    assert news == [], f"missing in the scenario: {news}"
     assert world.broken() == []
     return "\n".join(lines) + "\n"
 
 
 @dataclass
 class World:
-    """A paper account with 1000 USD at a venue without spread, and a clock that the story sets."""
+    """A paper account with 1000 USD at a venue without spread, and a clock set by the scenario."""
 
     now: datetime = DAY
 
@@ -145,14 +144,14 @@ class World:
         self.book.record(PORTFOLIO, [NewEvent(event, event_id, self.now, "story", event_id)])
 
     def news(self) -> list[str]:
-        """What the log says since it was last asked, but for the signals themselves."""
+        """The events since the last call, without signals, in the words of the scenario."""
         fresh = list(self.book.log.read(PORTFOLIO, self.seen))
         self.seen += len(fresh)
         return [sentence for envelope in fresh if (sentence := sentence_of(envelope.event))]
 
 
 def sentence_of(event: Event) -> str:
-    """The event in the words of the story."""
+    """The event in the words of the scenario."""
     match event:
         case SignalRejected():
             return f"rejected: {', '.join(rule.rule for rule in event.rules if not rule.passed)}"

@@ -1,4 +1,4 @@
-"""The whole flow: simulated candles in, bots, review, orders, fills, and a log from which everything follows again."""
+"""The whole flow: simulated candles, bots, review, orders, fills, and a log that replays to the same state."""
 
 from collections.abc import Iterable
 from decimal import Decimal
@@ -38,7 +38,7 @@ KINDS: Final = tuple(kind for projection in PROJECTIONS for kind in projection.r
 
 
 class Flow:
-    """Three bots on simulated minute candles, moved by hand."""
+    """Three bots on simulated minute candles, with a manual clock."""
 
     def __init__(self, seed: int, book: Book | None = None) -> None:
         self.seconds = 0.0
@@ -75,7 +75,7 @@ def replayed(envelopes: Iterable[Envelope]) -> str:
 
 @pytest.fixture(scope="module")
 def flow() -> Flow:
-    """A few hundred candles later."""
+    """A flow after `CANDLES` candles."""
     flow = Flow(7)
     flow.play()
     return flow
@@ -85,8 +85,8 @@ def of(flow: Flow, *kinds: type) -> list[Envelope]:
     return [envelope for envelope in flow.envelopes() if isinstance(envelope.event, kinds)]
 
 
-def test_bots_trade(flow: Flow) -> None:
-    """At least three trades come from bots, on both sides, and every one of them can be traced to its signal."""
+def test_trades_are_traced_to_signals_of_bots(flow: Flow) -> None:
+    """At least three trades, on both sides."""
     trades = [one.event for one in of(flow, TradeExecuted) if isinstance(one.event, TradeExecuted)]
     signals = {one.event_id for one in of(flow, SignalEmitted)}
     orders = {one.event_id: one.event for one in of(flow, OrderRequested) if isinstance(one.event, OrderRequested)}
@@ -101,7 +101,7 @@ def test_bots_trade(flow: Flow) -> None:
 
 
 def test_every_signal_has_one_verdict(flow: Flow) -> None:
-    """Each signal is judged exactly once; approvals and rejections both occur, and each rejection names its rule."""
+    """Approvals and rejections both occur, and each rejection names its rule."""
     verdicts = of(flow, SignalApproved, SignalRejected, SignalExpired)
     judged = [one.event.signal_id for one in verdicts]  # type: ignore[attr-defined]
 
@@ -113,7 +113,7 @@ def test_every_signal_has_one_verdict(flow: Flow) -> None:
 
 
 def test_each_order_is_requested_before_it_is_submitted_before_it_fills(flow: Flow) -> None:
-    """In the log every order's life runs forward, in position and in market time."""
+    """In log position and in market time."""
     for order_id in {one.event_id for one in of(flow, OrderRequested)}:
         about = [
             one
@@ -124,23 +124,20 @@ def test_each_order_is_requested_before_it_is_submitted_before_it_fills(flow: Fl
         assert [one.occurred_at for one in about] == sorted(one.occurred_at for one in about)
 
 
-def test_the_books_balance_and_follow_from_the_log(flow: Flow) -> None:
-    """Identities hold, the chain is whole, and a replay of the log gives the same state to the last digit."""
+def test_replay_gives_the_same_state_and_invariants_hold(flow: Flow) -> None:
     with flow.book.reading(flow.portfolio_id) as reading:
         assert reading.stopped is None
         assert list(broken_invariants(reading.rows)) == []
         assert replayed(verified(flow.portfolio_id, flow.envelopes())) == hash_of(reading.rows)
 
 
-def test_a_replay_that_leaves_something_out_is_found(flow: Flow) -> None:
-    """Planted: a log without its last trade gives another state."""
+def test_replay_differs_when_a_trade_is_missing(flow: Flow) -> None:
     last = of(flow, TradeExecuted)[-1]
     with flow.book.reading(flow.portfolio_id) as reading:
         assert replayed(one for one in flow.envelopes() if one is not last) != hash_of(reading.rows)
 
 
-def test_profit_is_what_came_out_less_what_went_in(flow: Flow) -> None:
-    """Cash, computed from the trades by hand, agrees with the ledger; realised profit with what the lots say."""
+def test_cash_and_profit_agree_with_trades_added_by_hand(flow: Flow) -> None:
     with flow.book.reading(flow.portfolio_id) as reading:
         holding = reading.rows.get(Holding, "BTC")
         orders = list(reading.rows.history(OrderView))
@@ -160,8 +157,8 @@ def test_profit_is_what_came_out_less_what_went_in(flow: Flow) -> None:
     assert all(order.status == "closed" for order in orders if order.expires_at < flow.loop._clock())
 
 
-def test_the_same_seed_tells_the_same_story() -> None:
-    """Two runs on one seed write the same events at the same market times; another seed writes others."""
+def test_flow_is_reproducible_from_its_seed() -> None:
+    """Equal seeds give equal events at equal market times; another seed gives others."""
     stories = []
     for seed in (7, 7, 8):
         flow = Flow(seed)
