@@ -1,4 +1,4 @@
-"""From nothing to a signal: the commands of docs/tutorial-bot.md, run in order, with a package that pip really installs."""
+"""The commands of docs/tutorial-bot.md, run in order, with a package installed by pip."""
 
 import os
 import re
@@ -23,34 +23,34 @@ FEED = "simulated?seed=7&speed=60"
 
 
 class Reader:
-    """Somebody who does what the page says, in a folder of their own, where packages go that they install."""
+    """Runs the commands of the page in a folder, into which packages are installed."""
 
     def __init__(self, home: Path) -> None:
         self.home = home
         self.packages = home / "packages"
         self.daybook: Daybook | None = None
 
-    def does(self, command: str) -> str | Response:
-        """What the command prints, or what a curl was answered."""
+    def run(self, command: str) -> str | Response:
+        """Run a command; return its output, or the response to a curl."""
         words = shlex.split(command.replace("$DAYBOOK_OWNER_TOKEN", TOKEN))
         match words[0]:
             case "daybook":
-                return self.runs(*words[1:])
+                return self.run_daybook(*words[1:])
             case "pip":
                 own = [sys.executable, "-m", "pip", *words[1:], "--no-index", "--target", str(self.packages)]
                 done = subprocess.run(own, cwd=self.home, capture_output=True, text=True, check=False)
                 assert done.returncode == 0, done.stderr
                 return done.stdout
             case _:
-                return self.asks(words[1:])
+                return self.request(words[1:])
 
-    def runs(self, *words: str) -> str:
-        """What `daybook` prints, which must go well."""
+    def run_daybook(self, *words: str) -> str:
+        """Run a `daybook` command that must succeed; return its output."""
         done = CliRunner().invoke(cli, list(words))
         assert done.exit_code == 0, done.output
         return done.stdout
 
-    def asks(self, words: list[str]) -> Response:
+    def request(self, words: list[str]) -> Response:
         assert self.daybook is not None
         options = dict(pairwise(words))
         headers = dict(line.split(": ", 1) for word, line in pairwise(words) if word == "-H")
@@ -62,7 +62,7 @@ class Reader:
 
 @pytest.fixture
 def reader(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Reader]:
-    """In an empty folder, with the settings of the Daybook that will run."""
+    """A reader in an empty folder, with the settings of the running Daybook."""
     for name in [name for name in os.environ if name.startswith("DAYBOOK_")]:
         monkeypatch.delenv(name)
     settings = {"DATABASE_URL": database_url, "FEED": FEED, "DATA_DIR": str(tmp_path / "data")}
@@ -80,7 +80,7 @@ def reader(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def commands() -> list[tuple[str, str | None]]:
-    """Every command of the page, and what the page says that it prints."""
+    """The commands of the page, each with its documented output."""
     found = []
     for block, printed in re.findall(r"```sh\n(.*?)```\n(?:\n```text\n(.*?)```)?", PAGE, re.DOTALL):
         lines = block.replace("\\\n", " ").splitlines()
@@ -88,30 +88,30 @@ def commands() -> list[tuple[str, str | None]]:
     return found
 
 
-def test_the_tutorial_leads_to_a_signal(reader: Reader, database_url: str) -> None:
-    """The package is written, tested, installed by pip, enabled, registered and started, and its SignalEmitted is in the log."""
+def test_tutorial_leads_to_a_signal(reader: Reader, database_url: str) -> None:
+    """The package is written, tested, installed, enabled, registered and started, and emits a signal."""
     with open_daybook(database_url, reader.home / "data", FEED) as daybook:
         reader.daybook = daybook
         answers: list[Response] = []
         for command, printed in commands():
             if command.startswith("curl http"):
                 daybook.pass_seconds(3)
-            said = reader.does(command)
-            if isinstance(said, Response):
-                assert said.is_success, said.text
-                answers.append(said)
+            result = reader.run(command)
+            if isinstance(result, Response):
+                assert result.is_success, result.text
+                answers.append(result)
             elif printed is not None:
-                assert said == printed
+                assert result == printed
         events = [one.event for one in daybook.system.book.log.read(daybook.system.portfolio_id)]
         kinds = {kind["kind"]: kind for kind in daybook.read("bots/kinds")}
 
     (enabled,) = [event for event in events if isinstance(event, BotKindEnabled)]
     (registered,) = [event for event in events if isinstance(event, BotRegistered) and event.kind == "momentum"]
-    spoken = [event for event in events if isinstance(event, SignalEmitted) and event.bot_id == "momentum-btc"]
+    emitted = [event for event in events if isinstance(event, SignalEmitted) and event.bot_id == "momentum-btc"]
     assert (enabled.distribution, enabled.distribution_version) == ("momentum-bot", "0.1.0")
     assert registered.parameters == '{"length":10}'
-    assert spoken
-    assert re.fullmatch(r"[+-]\d\.\d\d% in 10 bars", spoken[0].note)
+    assert emitted
+    assert re.fullmatch(r"[+-]\d\.\d\d% in 10 bars", emitted[0].note)
     assert not [event for event in events if isinstance(event, BotFailed)]
     assert answers[-1].json()["status"] == "running"
     assert answers[-1].json()["last_evaluation"]["outcome"] in ("signal", "unchanged")
@@ -119,9 +119,9 @@ def test_the_tutorial_leads_to_a_signal(reader: Reader, database_url: str) -> No
     assert (kinds["momentum"]["distribution"], kinds["momentum"]["problem"]) == ("momentum-bot", None)
 
 
-def test_the_bot_on_the_page_is_the_one_that_is_written(reader: Reader) -> None:
-    """The page shows the very file, which has at most twelve lines of code; and the package's own tests pass."""
-    reader.runs("bot", "new", "momentum")
+def test_tutorial_shows_the_generated_bot(reader: Reader) -> None:
+    """The file has at most twelve lines of code, and the tests of the package pass."""
+    reader.run_daybook("bot", "new", "momentum")
     (shown,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     own = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
 

@@ -1,4 +1,4 @@
-"""What docs/bots-built-in.md says of the built-in bots is so."""
+"""docs/bots-built-in.md agrees with the program."""
 
 import json
 import re
@@ -15,15 +15,14 @@ def rows(first: str, heading: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
 
 
-def test_the_table_names_every_bot_with_its_parameters() -> None:
-    """Every built-in kind is in the table with exactly its parameters, and in the table of what they earn."""
+def test_bots_page_lists_every_bot_with_its_parameters() -> None:
+    """In the table of parameters and in the table of results."""
     documented = {row[0].strip("`"): re.findall(r"`(\w+)`", row[1]) for row in rows("kind", "parameters")}
     assert documented == {kind: list(bot.Params.model_fields) for kind, bot in BUILT_IN.items()}
     assert {row[0].strip("`") for row in rows("kind", "random walks, no costs")} == set(BUILT_IN)
 
 
-def test_the_example_is_understood() -> None:
-    """The parameters in the page are those of a combined bot."""
+def test_example_of_bots_page_is_valid() -> None:
     examples = re.findall(r"```json\n(.+?)```", PAGE, re.DOTALL)
     assert len(examples) == 1
     for text in examples:
@@ -31,8 +30,7 @@ def test_the_example_is_understood() -> None:
         assert json.loads(text)
 
 
-def test_every_parameter_has_a_description() -> None:
-    """The form of every built-in bot says what each field means."""
+def test_parameters_of_built_in_bots_have_descriptions() -> None:
     for bot in BUILT_IN.values():
         for schema in (found := bot.Params.model_json_schema(), *found.get("$defs", {}).values()):
             for name, field in schema.get("properties", {}).items():

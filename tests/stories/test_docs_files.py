@@ -1,4 +1,4 @@
-"""What docs/files.md says of files is true: its columns and exports are those of the program, its example goes in."""
+"""docs/files.md agrees with the program: columns, exports and the example."""
 
 import re
 from pathlib import Path
@@ -16,21 +16,21 @@ PAGE: Final = (Path(__file__).resolve().parents[2] / "docs" / "files.md").read_t
 
 
 def table(first: str) -> list[list[str]]:
-    """The rows of the table whose first heading is this, without heading and line."""
+    """The rows of the table with this first heading."""
     lines = PAGE[PAGE.index(f"| {first} |") :].split("\n\n", 1)[0].splitlines()[2:]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
 
 
-def test_the_columns_are_those_of_the_program() -> None:
-    """Every column is in the table, in the program's order where they are needed, and no other."""
+def test_files_page_lists_every_column() -> None:
+    """Required columns are in the order of the program."""
     rows = table("column")
 
     assert {row[0].strip("`") for row in rows} == set(COLUMNS)
     assert [row[0].strip("`") for row in rows if row[1] == "yes"] == list(REQUIRED)
 
 
-def test_the_exports_are_those_of_the_program() -> None:
-    """Every export is in the table by its name, and told by columns that are its own."""
+def test_files_page_lists_every_export() -> None:
+    """Each with columns that the export has."""
     rows = {row[0]: re.findall(r"`([^`]+)`", row[1]) for row in table("export")}
 
     assert set(rows) == {export.name for export in EXPORTS}
@@ -38,8 +38,8 @@ def test_the_exports_are_those_of_the_program() -> None:
         assert {name.lower() for name in rows[export.name]} <= export.columns
 
 
-def test_the_example_goes_in_as_it_is_written() -> None:
-    """Every row of the example is a new event of a portfolio in dollars."""
+def test_example_of_files_page_is_imported() -> None:
+    """Into a portfolio in dollars, without changes."""
     (example,) = re.findall(r"```csv\n(.*?)```", PAGE, re.DOTALL)
     content = example.encode()
     entries = FileEntries(table_of(Path("trades.csv"), content), UUID(int=1), Asset("USD"), content, lambda _: None)

@@ -1,4 +1,4 @@
-"""The table of rules in docs/review.md is that of the program: every rule, its limits, and a sentence as it is printed."""
+"""docs/review.md lists every rule of the program with its limits and an example of its reason."""
 
 import re
 from collections.abc import Callable
@@ -152,11 +152,11 @@ EXAMPLES: Final[dict[Callable[..., Any], Example]] = {
     bias_checks.herd: ((), _three_bots, {}),
     bias_checks.anchoring: ((), _same_price, {}),
 }
-"""For each rule, weigher and check: the limits it compares with, and a room in which it has something to say."""
+"""For each rule, target and check: the limits it compares, and a situation in which it gives a reason."""
 
 
 def row(rule: Callable[..., Any]) -> str:
-    """The rule's line of the table."""
+    """The row of a rule."""
     limits, story, changed = EXAMPLES[rule]
     room = room_with()
     room.signal()
@@ -191,8 +191,7 @@ def test_review_page_lists_every_rule_with_its_limits_and_an_example() -> None:
         check_generated(PAGE, rows, table(rules))
 
 
-def test_every_limit_of_a_rule_is_on_the_page() -> None:
-    """No limit of the policy is left out of the page."""
+def test_review_page_names_every_limit() -> None:
     page = PAGE.read_text(encoding="utf-8")
 
     assert [name for name in LIMITS if f"`{name}`" not in page] == []

@@ -1,4 +1,4 @@
-"""What docs/webhooks.md and docs/freqtrade.md say is true: their examples are run as they are written."""
+"""docs/webhooks.md and docs/freqtrade.md agree with the program; their examples are run."""
 
 import json
 import re
@@ -29,7 +29,7 @@ FREQTRADE: Final = (DOCS / "freqtrade.md").read_text(encoding="utf-8")
 
 @pytest.fixture
 def daybook(database_url: str, tmp_path: Path) -> Iterator[Daybook]:
-    """A new Daybook whose market has moved for a few minutes."""
+    """A new Daybook, a few minutes of market time later."""
     with open_daybook(database_url, tmp_path) as running:
         running.pass_seconds(3)
         yield running
@@ -40,7 +40,7 @@ def blocks(page: str, kind: str) -> list[str]:
 
 
 def names(page: str, first: str) -> set[str]:
-    """What stands in backquotes in the first column of the table with this first heading."""
+    """The names in backquotes in the first column of the table with this first heading."""
     lines = page[page.index(f"| {first} |") :].split("\n\n", 1)[0].splitlines()[2:]
     return {name for line in lines for name in re.findall(r"`([^`]+)`", line.strip("|").split("|")[0])}
 
@@ -49,8 +49,8 @@ def now(daybook: Daybook) -> str:
     return time_text(daybook.system.market_clock())
 
 
-def test_the_signal_is_taken_as_it_is_written(daybook: Daybook) -> None:
-    """The curl command emits the signal with a key that has the scope; its fields are those of the program."""
+def test_signal_example_is_accepted(daybook: Daybook) -> None:
+    """With a key of the documented scope; the tables list every field and scope."""
     keys: Keys = daybook.client.app.state.api_keys
     token = keys.issue("model", ("signal:emit",), None)[0]
     (example,) = blocks(WEBHOOKS, "sh")
@@ -66,8 +66,7 @@ def test_the_signal_is_taken_as_it_is_written(daybook: Daybook) -> None:
     assert names(WEBHOOKS, "scope") == set(SCOPES)
 
 
-def test_the_signature_is_made_as_it_is_written(daybook: Daybook, tmp_path: Path) -> None:
-    """The function in the page signs a body that the webhook believes."""
+def test_signature_example_is_accepted(daybook: Daybook, tmp_path: Path) -> None:
     (example,) = blocks(WEBHOOKS, "python")
     (tmp_path / "signing.py").write_text(example, encoding="utf-8")
     spec = spec_from_file_location("signing", tmp_path / "signing.py")
@@ -84,8 +83,8 @@ def test_the_signature_is_made_as_it_is_written(daybook: Daybook, tmp_path: Path
     assert answer.status_code == 201, answer.text
 
 
-def test_the_alert_is_taken_as_it_is_written(daybook: Daybook) -> None:
-    """The message of the alert, its placeholders filled in as TradingView does, is a signal."""
+def test_tradingview_example_is_accepted(daybook: Daybook) -> None:
+    """With the placeholders replaced as TradingView does."""
     hooks: Webhooks = daybook.client.app.state.webhooks
     secret = hooks.add("chart", "tradingview", {"BTCUSD": Instrument("BTC-USD")}, passphrase=True)
     (example,) = blocks(WEBHOOKS, "json")
@@ -97,8 +96,8 @@ def test_the_alert_is_taken_as_it_is_written(daybook: Daybook) -> None:
     assert (answer.status_code, answer.json()["score"]) == (201, "-1")
 
 
-def test_the_settings_are_taken_as_they_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """daybook.toml of the page is read, agrees with freqtrade's configuration beside it, and the table has every field."""
+def test_freqtrade_examples_agree_with_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """daybook.toml is read, agrees with freqtrade's configuration, and the table lists every field."""
     (toml,), (config,) = blocks(FREQTRADE, "toml"), blocks(FREQTRADE, "json")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "daybook.toml").write_text(toml, encoding="utf-8")
@@ -116,8 +115,7 @@ def test_the_settings_are_taken_as_they_are_written(tmp_path: Path, monkeypatch:
     assert tomllib.loads(toml)["feed"].startswith("ccxt:")
 
 
-def test_every_reason_in_the_page_is_one_of_the_program() -> None:
-    """Each count that the page names is counted under that name."""
+def test_freqtrade_page_lists_only_reasons_of_the_program() -> None:
     found = re.findall(r"`(\w+)`", FREQTRADE[FREQTRADE.index("by reason:") :].split("\n\n", 1)[0])
     program = "".join(Path(module.__file__ or "").read_text() for module in (edges, listener))
 

@@ -1,4 +1,4 @@
-"""What docs/venues.md says of venues is true: its tables are those of the program, its example runs."""
+"""docs/venues.md agrees with the program: facts, faults, routes and the example."""
 
 import re
 from pathlib import Path
@@ -17,13 +17,13 @@ PAGE: Final = (Path(__file__).resolve().parents[2] / "docs" / "venues.md").read_
 
 
 def table(first: str) -> list[list[str]]:
-    """The rows of the table whose first heading is this, without heading and line."""
+    """The rows of the table with this first heading."""
     lines = PAGE[PAGE.index(f"| {first} |") :].split("\n\n", 1)[0].splitlines()[2:]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
 
 
 def row_of(facts: VenueFacts) -> list[str]:
-    """The facts as the page shows them."""
+    """The row of a venue."""
     return [
         facts.venue,
         f"`{facts.client_id_parameter}`",
@@ -37,19 +37,17 @@ def row_of(facts: VenueFacts) -> list[str]:
     ]
 
 
-def test_the_facts_are_those_of_the_program() -> None:
-    """Every declared venue is in the table with its facts, and no other."""
+def test_venues_page_lists_every_declared_venue() -> None:
     assert table("venue") == [row_of(facts) for facts in DECLARED.values()]
 
 
-def test_the_faults_and_routes_are_those_of_the_program() -> None:
-    """Every fault of the simulated venue is in its table with what happens, every control route in the other."""
+def test_venues_page_lists_every_fault_and_control_route() -> None:
     assert table("fault") == [[f"`{name}`", text] for name, text in FAULTS.items()]
     assert {row[0].strip("`") for row in table("route")} == {f"{method} {route}" for method, route in ROUTES}
 
 
-def test_the_example_runs_and_says_what_is_written_beside_it(capsys: pytest.CaptureFixture[str]) -> None:
-    """The page's program, against a venue on a free port, prints the comments that stand behind it."""
+def test_example_of_venues_page_prints_its_comments(capsys: pytest.CaptureFixture[str]) -> None:
+    """Against a simulated venue on a free port."""
     (example,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     venue = SimulatedVenue("binance", system_clock)
     try:
@@ -60,6 +58,6 @@ def test_the_example_runs_and_says_what_is_written_beside_it(capsys: pytest.Capt
 
 
 def run(program: str) -> None:
-    """Runs the page's own program."""
+    """Run the program of the page."""
     code = compile(program, "docs/venues.md", "exec")
     exec(code, {})  # noqa: S102

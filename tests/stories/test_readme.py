@@ -31,20 +31,20 @@ PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")
 
 @pytest.fixture
 def daybook(database_url: str, tmp_path: Path) -> Iterator[Daybook]:
-    """A new Daybook whose market has moved for a minute."""
+    """A new Daybook, a minute of market time later."""
     with open_daybook(database_url, tmp_path) as running:
         running.pass_seconds(2)
         yield running
 
 
 def table(first: str) -> list[list[str]]:
-    """The rows of the README's table whose first heading is this, without heading and line."""
+    """The rows of the README's table with this first heading."""
     lines = README[README.index(f"| {first} |") :].split("\n\n", 1)[0].splitlines()[2:]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
 
 
 def test_readme_lists_every_setting_with_its_default() -> None:
-    """Every setting is in the table, with its default where that is a value, and no other."""
+    """And no other setting."""
     documented = {row[0].strip("`"): row[1] for row in table("setting")}
 
     assert set(documented) == {PREFIX + name.upper() for name in Settings.model_fields}
@@ -54,7 +54,7 @@ def test_readme_lists_every_setting_with_its_default() -> None:
 
 
 def test_open_feed_accepts_every_documented_form(tmp_path: Path) -> None:
-    """Each form of DAYBOOK_FEED in the table is understood."""
+    """Planted: an unknown form is rejected."""
     market = write_market(tmp_path, candles=100)
     for row in table("feed"):
         spec = row[0].strip("`").replace("PATH", str(market))
@@ -64,13 +64,12 @@ def test_open_feed_accepts_every_documented_form(tmp_path: Path) -> None:
 
 
 def test_readme_lists_every_exit_code_of_replay() -> None:
-    """The table of exit codes names each that replay gives."""
     assert [int(row[0]) for row in table("exit code")] == sorted({VERIFIED, 1, 2, DIFFERENT, BROKEN})
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_documents_name_only_commands_that_exist(page: Path) -> None:
-    """Each `daybook …` and `make …` in a document is a command with these options, or a target."""
+    """Each `daybook …` is a command with these options, each `make …` a target."""
     text = page.read_text(encoding="utf-8")
     for name, below, options in re.findall(r"`(?:\.venv/bin/)?daybook ([a-z]+)(?: ([a-z]+))?((?: [^`]*)?)`", text):
         assert name in cli.commands, f"{page.name}: daybook {name}"
@@ -88,7 +87,7 @@ def test_documents_name_only_commands_that_exist(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_documents_link_only_to_files_that_exist(page: Path) -> None:
-    """Each link to a file of the project, and each path in backquotes that looks like one, is there."""
+    """Links to files of the project, and paths in backquotes."""
     text = page.read_text(encoding="utf-8")
     for target in re.findall(r"\]\((?!https?:)([^)#]+)", text):
         assert (page.parent / target).exists(), f"{page.name}: {target}"
@@ -98,7 +97,7 @@ def test_documents_link_only_to_files_that_exist(page: Path) -> None:
 
 
 def test_first_trade_example_buys_once(daybook: Daybook) -> None:
-    """The curl command of docs/first-trade.md buys; sent again it gives the first answer and trades nothing."""
+    """Sent again, the command of docs/first-trade.md returns the first answer."""
     (example, *_) = re.findall(r"```sh\n(curl .*?)```", FIRST_TRADE, re.DOTALL)
     words = shlex.split(example.replace("$DAYBOOK_OWNER_TOKEN", TOKEN))
     options = dict(pairwise(words))
@@ -134,7 +133,7 @@ def test_lots_example_prints_the_documented_output(tmp_path: Path, monkeypatch: 
 
 
 def test_documented_paths_answer(daybook: Daybook) -> None:
-    """Every path of the interface that the pages on the first trade and on operation name is there."""
+    """Those of the pages on the first trade and on operation."""
     paths = set(re.findall(r"`(/(?:health|api)/[\w./-]+)`", FIRST_TRADE + OPERATE))
 
     assert len(paths) >= 3

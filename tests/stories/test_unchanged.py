@@ -1,8 +1,8 @@
-"""The program as it was recorded: its logs, its HTTP interface, its commands and all names that programs parse.
+"""Logs, HTTP answers, commands and all names that programs parse agree with recorded ones.
 
-A difference means that a change is visible from outside. Where that is intended, `RECORD=1 pytest tests/stories/test_unchanged.py`
-writes `tests/samples/unchanged/*.json` anew. Sentences for people are no part of the comparison, except in
-`exact_*.json`, whose hashes are those of whole events.
+A difference means that a change is visible from outside. If it is intended, `RECORD=1 pytest tests/stories/test_unchanged.py`
+records `tests/samples/unchanged/*.json` again. Sentences for humans are not compared, except in `exact_*.json`, whose hashes cover
+whole events.
 """
 
 import csv
