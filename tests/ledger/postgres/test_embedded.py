@@ -4,10 +4,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import psutil
 import psycopg
@@ -16,6 +20,7 @@ import sqlalchemy
 
 from ledger.events import TradingHalted
 from ledger.log.hash_chain import verified
+from ledger.postgres import embedded
 from ledger.postgres.database import connected
 from ledger.postgres.embedded import DatabaseUnavailable, embedded_postgres
 from ledger.postgres.log import PostgresLog
@@ -237,6 +242,41 @@ def test_several_starts_at_one_moment_give_one_server(data_dir: Path) -> None:
     assert not any(is_up(server) for server in servers)
 
 
+def test_starts_at_once_on_a_new_machine_create_the_system_user_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """useradd fails if another one runs or if the user exists."""
+    created: list[str] = []
+    running = threading.Lock()
+
+    def getpwnam(name: str) -> Any:
+        if name not in created:
+            raise KeyError(name)
+        return name
+
+    def useradd(command: list[str], **_: object) -> None:
+        assert running.acquire(blocking=False), "two useradd at once"
+        time.sleep(0.05)
+        assert command[-1] not in created, "useradd of an existing user"
+        created.append(command[-1])
+        running.release()
+
+    monkeypatch.setattr(embedded, "pwd", SimpleNamespace(getpwnam=getpwnam))
+    monkeypatch.setattr(subprocess, "run", useradd)
+    with ThreadPoolExecutor(4) as pool:
+        starts = [pool.submit(embedded._system_user) for _ in range(8)]
+    for start in starts:
+        start.result()
+    assert created == [embedded._SYSTEM_USER]
+
+
+def test_a_system_user_that_cannot_be_created_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error names the user and the failed command."""
+    monkeypatch.setattr(embedded, "_SYSTEM_USER", "no such name")
+    monkeypatch.setenv("PATH", "")
+
+    with pytest.raises(DatabaseUnavailable, match=r"cannot create the system user no such name: .*useradd"):
+        embedded._system_user()
+
+
 # --- places -----------------------------------------------------------------------------------------------------------
 
 
@@ -307,7 +347,7 @@ def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
 
     with (
-        pytest.raises(DatabaseUnavailable, match=r"the data folder .*file.* cannot be made: "),
+        pytest.raises(DatabaseUnavailable, match=r"cannot create the data folder .*file.*: "),
         embedded_postgres(tmp_path / "file" / "data"),
     ):
         pass
