@@ -1,4 +1,4 @@
-"""Moving in: a long legacy database planned, run, checked and rolled back, and how much memory that took."""
+"""Legacy import of a long database: seconds and memory of plan, run, check and rollback."""
 
 import tempfile
 import time
@@ -21,11 +21,11 @@ from migrations.legacy.rollback import roll_back
 from tests.support.legacy_databases import make_legacy
 
 ROWS_PER_EXECUTION: Final = 1.83
-"""What a generated database of the last generation has in rows of trades, on average."""
+"""Rows of trades per execution in a generated database of the last generation, on average."""
 
 
 def measure_legacy(engine: Engine, trades: int) -> list[Figure]:
-    """A database of about so many rows of trades, with as many fills and half as many signals."""
+    """Measure the import of about `trades` rows, with as many fills and half as many signals."""
     name = f"bench legacy {trades}"
     with tempfile.TemporaryDirectory(prefix="daybook-bench-legacy-") as folder:
         made = make_legacy(Path(folder) / "legacy.db", 7, int(trades / ROWS_PER_EXECUTION), generation=5)
@@ -36,18 +36,18 @@ def measure_legacy(engine: Engine, trades: int) -> list[Figure]:
 
         def plan() -> None:
             with prepared(store, wanted) as found:
-                assert len(list(plan_lines(found))) > 0, "there is a plan"
+                assert len(list(plan_lines(found))) > 0, "the plan has lines"
 
         def run() -> None:
             with prepared(store, wanted, origins=True) as found:
                 run_import(store, found)
 
         def check() -> None:
-            with prepared(store, wanted, sightings=True) as found:
-                assert check_import(store, found).ok, "the import is proven"
+            with prepared(store, wanted, comparison=True) as found:
+                assert check_import(store, found).ok, "the import is verified"
 
         def rollback() -> None:
-            assert roll_back(store, portfolio_id, name, system_clock()).closed, "nothing else was in it"
+            assert roll_back(store, portfolio_id, name, system_clock()).closed, "the portfolio has no other events"
 
         figures = [Figure("memory before a legacy import", peak_memory_mb(), "MB")]
         took = {step.__name__: _seconds(step) for step in (plan, run, check)}
@@ -64,7 +64,7 @@ def measure_legacy(engine: Engine, trades: int) -> list[Figure]:
 
 
 def _seconds(step: Callable[[], None]) -> tuple[float, float]:
-    """How long the step took, and how much was computed in that time, server not included."""
+    """Return wall-clock and processor seconds of a step, server not included."""
     start, computed = time.perf_counter(), processor_seconds()
     step()
     return time.perf_counter() - start, processor_seconds() - computed

@@ -120,10 +120,10 @@ def run(options: Options) -> None:
             done = run_import(store, found, advance)
         lines += [
             f"{counted(done.imported, 'event')} imported into {options.portfolio}",
-            *([f"{counted(done.taken_back, 'trade')} of an earlier run reversed"] if done.taken_back else []),
+            *([f"{counted(done.reversed, 'trade')} of an earlier run reversed"] if done.reversed else []),
             f"the source as it was is kept in {done.archive.name}",
         ]
-        more = {"imported": done.imported, "taken_back_now": done.taken_back, "archive": str(done.archive)}
+        more = {"imported": done.imported, "taken_back_now": done.reversed, "archive": str(done.archive)}
         _print(options, lambda: {**plan_report(found), **more}, lines, "Migration")
 
 
@@ -136,7 +136,7 @@ def check(options: Options) -> None:
 
     Example: daybook import legacy check trading.db --portfolio mine --json
     """
-    with _prepared(options, sightings=True) as (store, found):
+    with _prepared(options, comparison=True) as (store, found):
         checked = check_import(store, found)
         lines = list(check_lines(checked))
         _print(options, lambda: check_report(checked), lines, f"Check of the migration of {found.source.label}")
@@ -191,7 +191,7 @@ def export_legacy(file: Path, portfolio: str, as_json: bool) -> None:
 
 
 @contextmanager
-def _prepared(options: Options, *, origins: bool = False, sightings: bool = False) -> Iterator[tuple[Store, Prepared]]:
+def _prepared(options: Options, *, origins: bool = False, comparison: bool = False) -> Iterator[tuple[Store, Prepared]]:
     if options.report is not None:
         _refuse_database(options.report)
     decisions = UNDECIDED if options.decisions is None else read_decisions(options.decisions)
@@ -202,7 +202,7 @@ def _prepared(options: Options, *, origins: bool = False, sightings: bool = Fals
         wanted = Wanted(options.source_url, options.portfolio, portfolio_id, folder, decisions, base)
         with ExitStack() as stack:
             with progress_bar("reading", None, shown=not options.as_json) as advance:
-                found = stack.enter_context(prepared(store, wanted, advance, origins=origins, sightings=sightings))
+                found = stack.enter_context(prepared(store, wanted, advance, origins=origins, comparison=comparison))
             yield store, found
 
 

@@ -1,1 +1,1 @@
-"""How does a portfolio move in from the bot-coupled system, and back? `read`, `translate`, `load`, `check`, in this order."""
+"""How is a portfolio imported from the bot-coupled system? `read`, `translate`, `load`, `check`, in this order."""

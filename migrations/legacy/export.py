@@ -1,4 +1,4 @@
-"""Writing a portfolio back as the old tables, so that the old system can start again: what was imported, and what came later."""
+"""Exports a portfolio to the legacy tables: the imported rows and later trades, so that the old system can continue."""
 
 import json
 import shutil
@@ -19,7 +19,7 @@ from ledger.log.envelope import Envelope
 from ledger.values import Side, decimal_text, time_text
 from migrations.legacy.load.logged import MARK, MOVES
 from migrations.legacy.load.run import newest_archive
-from migrations.legacy.read.source import quoted
+from migrations.legacy.read.schema import quoted
 
 RAW_TRADES: Final = (
     "create table if not exists raw_trades (id integer primary key, fill_id varchar(100) not null unique,"
@@ -36,9 +36,9 @@ TRADES: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What is in the file: the tables of the import as they were, and how many later trades were added to them.
+    """Rows by table, and the number of later trades among them.
 
-    `left_out` counts later movements that the old tables have no form for (deposits, income and the like).
+    `left_out` counts later movements that the legacy tables cannot represent, such as deposits and income.
     """
 
     tables: Mapping[str, int]
@@ -47,16 +47,15 @@ class Exported:
 
 
 def export_legacy(store: Store, portfolio_id: UUID, name: str, folder: Path, target: Path) -> Exported:
-    """The file is a SQLite database of the old form: the archived tables byte for byte, later trades behind them.
+    """Write a legacy SQLite database: the archived tables unchanged, followed by later trades.
 
-    A later trade is a row of raw_trades (the truth) and one of trades, filled, in base units, its side in upper case.
-    Imported trades that were taken back stay as they were there. Raises NoSuchPortfolio, and WrongPortfolio without an
-    archive of this import.
+    A later trade is a row of raw_trades and one of trades: filled, in base units, side in upper case. Rows of reversed
+    imported trades stay. Raises NoSuchPortfolio, and WrongPortfolio without an archive of this import.
     """
     store.book.log.head(portfolio_id)
     archive = newest_archive(folder)
     if archive is None:
-        raise WrongPortfolio(f"there is no archive of an import into {name!r} in {folder}: nothing can be written back")
+        raise WrongPortfolio(f"no archive of an import into {name!r} in {folder}")
     shutil.copyfile(archive, target)
     with closing(sqlite3.connect(target)) as connection, connection:
         later = left_out = 0
@@ -77,12 +76,14 @@ def export_legacy(store: Store, portfolio_id: UUID, name: str, folder: Path, tar
 
 
 def _later(store: Store, portfolio_id: UUID) -> Iterator[Envelope]:
-    """What moved value and was not imported, without what was taken back again, in the order of the log."""
+    """Yield value events that were neither imported nor reversed, in log order."""
     log = store.book.log
-    gone = {json.loads(one.payload)["reverses"] for one in log.read(portfolio_id) if one.type == TradeReversed.type}
+    reversed_ = {
+        json.loads(one.payload)["reverses"] for one in log.read(portfolio_id) if one.type == TradeReversed.type
+    }
     for envelope in log.read(portfolio_id):
         ours = envelope.actor == ACTOR and MARK in envelope.metadata
-        if not ours and envelope.type in MOVES and str(envelope.event_id) not in gone:
+        if not ours and envelope.type in MOVES and str(envelope.event_id) not in reversed_:
             yield envelope
 
 
@@ -113,14 +114,14 @@ def _add(connection: sqlite3.Connection, envelope: Envelope, trade: TradeExecute
 
 
 def _insert(connection: sqlite3.Connection, table: str, row: Mapping[str, object]) -> None:
-    """The row, in those columns that this generation of the table has; its id follows the last one."""
-    there = {str(column[1]) for column in connection.execute(f"pragma table_info({quoted(table)})")}
+    """Insert a row with the next id, in the columns that the table has."""
+    existing = {str(column[1]) for column in connection.execute(f"pragma table_info({quoted(table)})")}
     (last,) = connection.execute(f"select coalesce(max(id), 0) from {quoted(table)}").fetchone()
-    values = {"id": last + 1, **{name: value for name, value in row.items() if name in there}}
+    values = {"id": last + 1, **{name: value for name, value in row.items() if name in existing}}
     columns, marks = ", ".join(map(quoted, values)), ", ".join("?" * len(values))
     connection.execute(f"insert into {quoted(table)} ({columns}) values ({marks})", tuple(values.values()))
 
 
 def _number(value: Decimal) -> float:
-    """The old tables hold binary numbers."""
+    """Convert to a float, the type of the legacy columns."""
     return float(decimal_text(value))

@@ -1,4 +1,4 @@
-"""Reports of what was found, done and proven: as values for JSON, as lines of text, and as one page of HTML."""
+"""Reports of plan and check: as values for JSON, as lines of text, and as an HTML page."""
 
 import json
 from collections import Counter
@@ -16,7 +16,7 @@ from migrations.legacy.load.run import Prepared
 from migrations.legacy.read.schema import TRANSLATED
 
 SHOWN: Final = 10
-"""So many rows with one and the same reason are named in a report that people read."""
+"""Maximum number of rows listed per reason in a text report."""
 
 CENT: Final = Decimal("0.01")
 
@@ -24,7 +24,7 @@ Report = dict[str, Any]
 
 
 def plan_report(found: Prepared) -> Report:
-    """What was found and what would become of it; every row of the translated tables with its fate."""
+    """Report the plan, with the fate of each row of the translated tables."""
     source = found.source
     tables = {
         name: {
@@ -58,7 +58,7 @@ def plan_report(found: Prepared) -> Report:
 
 
 def check_report(checked: Checked) -> Report:
-    """What the check found; all figures as text, differences as ledger - legacy."""
+    """Report the check; figures are text, differences are ledger - legacy."""
     return {
         "rows": {
             name: {
@@ -78,7 +78,7 @@ def check_report(checked: Checked) -> Report:
 
 
 def plan_lines(found: Prepared) -> Iterator[str]:
-    """The plan as people read it."""
+    """Format the plan as text."""
     source = found.source
     yield f"{source.label}: {source.generation}"
     yield f"  sha256 {source.sha256}"
@@ -86,21 +86,21 @@ def plan_lines(found: Prepared) -> Iterator[str]:
     yield f"  {'table':<28}{'rows':>9}{'imported':>10}{'merged':>9}{'archived':>10}{'quarantined':>13}"
     counts = _counts(found)
     for name, table in source.tables.items():
-        told = counts.get(name, {"archived": table.rows})
-        figures = "".join(f"{told.get(word, 0):>{width}}" for word, width in _WIDTHS)
+        of_table = counts.get(name, {"archived": table.rows})
+        figures = "".join(f"{of_table.get(word, 0):>{width}}" for word, width in _WIDTHS)
         yield f"  {name:<28}{table.rows:>9}{figures}"
         if table.unknown:
-            yield f"    unknown columns, kept in the archive: {', '.join(table.unknown)}"
+            yield f"    unknown columns, archived: {', '.join(table.unknown)}"
     yield ""
     yield from _reasons(found)
     yield from _totals_lines(found)
     stale = sum(map(len, found.stale.values()))
     if stale:
-        yield f"{stale} trades of an earlier run would be taken back: the source tells something else now"
+        yield f"{stale} trades of an earlier run would be reversed: the source changed"
 
 
 def check_lines(checked: Checked) -> Iterator[str]:
-    """The check as people read it."""
+    """Format the check as text."""
     yield f"  {'table':<28}{'source':>9}{'imported':>10}{'merged':>9}{'quarantined':>13}{'unaccounted':>13}"
     for name, one in checked.rows.items():
         yield f"  {name:<28}{one.source:>9}{one.imported:>10}{one.merged:>9}{one.quarantined:>13}{one.unaccounted:>13}"
@@ -115,7 +115,7 @@ def check_lines(checked: Checked) -> Iterator[str]:
 
 
 def html_page(title: str, lines: Iterator[str] | list[str]) -> str:
-    """One page that stands by itself."""
+    """Return a self-contained HTML page."""
     text = escape("\n".join(lines))
     style = "body{font:14px/1.5 ui-monospace,monospace;margin:2rem;max-width:110ch}h1{font-size:1.2rem}"
     return (
@@ -149,17 +149,17 @@ def _new(found: Prepared, portfolio_id: str) -> int:
 
 
 def _reasons(found: Prepared) -> Iterator[str]:
-    """What somebody should look at, by table and reason, the first rows of each named."""
+    """List flagged, merged and quarantined rows by table and reason, with the first row keys."""
     counts: Counter[tuple[str, str, str]] = Counter()
     first: dict[tuple[str, str, str], list[str]] = {}
     for table, key, word, reason, flags in _fates(found):
-        told = [(table, "flagged", flag) for flag in json.loads(flags)]
+        notices = [(table, "flagged", flag) for flag in json.loads(flags)]
         if word in ("quarantined", "merged"):
-            told.append((table, word, reason))
-        for what in told:
-            counts[what] += 1
-            if counts[what] <= SHOWN:
-                first.setdefault(what, []).append(key)
+            notices.append((table, word, reason))
+        for notice in notices:
+            counts[notice] += 1
+            if counts[notice] <= SHOWN:
+                first.setdefault(notice, []).append(key)
     for table, word, reason in sorted(counts):
         keys, count = first[table, word, reason], counts[table, word, reason]
         yield f"{word} in {table}: {reason}"
@@ -225,7 +225,7 @@ def _causes(one: Difference) -> Mapping[str, str]:
 
 
 def _pnl_lines(name: str, product: ProductPnl) -> Iterator[str]:
-    """A column for each formula: what it said, what takes it to the ledger's figure, and that figure."""
+    """Format a product: a column per formula with its legacy figure, the causes, and the ledger's figure."""
     columns = list(product.formulas.items())
     yield f"  {name:<18}" + "".join(f"{formula:>18}" for formula, _ in columns)
     yield f"  {'as recorded':<18}" + "".join(f"{one.legacy:>18,.2f}" for _, one in columns)
@@ -237,7 +237,7 @@ def _pnl_lines(name: str, product: ProductPnl) -> Iterator[str]:
 
 
 def _change(value: Decimal) -> str:
-    """With its sign, to the cent; what is smaller than that shows its size, nothing shows nothing."""
+    """Format a change with its sign, to the cent, smaller ones in scientific notation; "" for 0."""
     if not value:
         return ""
     return f"{value:+,.2f}" if abs(value) >= CENT else f"{value:+.0e}"

@@ -1,4 +1,4 @@
-"""Undoing an import as one act: every imported movement of value is taken back; nothing is deleted."""
+"""Rolls back an import in one transaction: reverses all imported trades. Nothing is deleted."""
 
 import json
 from dataclasses import dataclass, field
@@ -18,9 +18,9 @@ REASON: Final = "the import was rolled back"
 
 @dataclass(frozen=True, slots=True)
 class RolledBack:
-    """What a rollback did: trades taken back now, trades that were taken back before, later movements left as they are.
+    """Result of a rollback: trades reversed now and `before`, and `later` value events, which stay.
 
-    `closed` says whether the portfolio was closed: it is when nothing but the import was in it.
+    `closed` is True if the portfolio was closed, as it is without later value events.
     """
 
     reversed: int
@@ -30,14 +30,14 @@ class RolledBack:
 
 
 def roll_back(store: Store, portfolio_id: UUID, name: str, now: datetime) -> RolledBack:
-    """No imported trade counts any more, in one transaction; what came later stands as it is.
+    """Reverse all imported trades in one transaction; later events stay. Repeating it has no effect.
 
-    Repeated, it takes back nothing more. Raises NoSuchPortfolio, and WrongPortfolio for one that no import opened.
+    Raises NoSuchPortfolio, and WrongPortfolio for a portfolio that no import opened.
     """
-    found = _looked_at(store, portfolio_id, name)
+    found = _scan(store, portfolio_id, name)
     story = derived_id("legacy rollback", portfolio_id)
-    left = [(at, position, id_) for id_, (at, position) in found.trades.items() if id_ not in found.gone]
-    # The newest first: what is taken back then has only later events of other origin behind it to fold again.
+    left = [(at, position, id_) for id_, (at, position) in found.trades.items() if id_ not in found.reversed]
+    # Newest first, so that each reversal refolds only later events that were not imported.
     events = [
         _encoded(story, derived_id("legacy rollback", id_), at, TradeReversed(reverses=id_, reason=REASON))
         for at, _, id_ in sorted(left, reverse=True)
@@ -52,24 +52,24 @@ def roll_back(store: Store, portfolio_id: UUID, name: str, now: datetime) -> Rol
 
 
 @dataclass(slots=True)
-class _Looked:
-    """The imported trades by id with their time and position, what was taken back, and what else moved value."""
+class _Scan:
+    """Imported trades by id with time and position, reversed ids, and the number of other value events."""
 
     trades: dict[UUID, tuple[datetime, int]] = field(default_factory=dict)
-    gone: set[UUID] = field(default_factory=set)
+    reversed: set[UUID] = field(default_factory=set)
     later: int = 0
     closed: bool = False
 
 
-def _looked_at(store: Store, portfolio_id: UUID, name: str) -> _Looked:
+def _scan(store: Store, portfolio_id: UUID, name: str) -> _Scan:
     store.book.log.head(portfolio_id)
-    found = _Looked()
+    found = _Scan()
     for envelope in store.book.log.read(portfolio_id):
         ours = envelope.actor == ACTOR and MARK in envelope.metadata
         if envelope.position == 1 and not ours:
-            raise WrongPortfolio(f"{name!r} was not opened by an import: daybook reverse takes back single events")
+            raise WrongPortfolio(f"{name!r} was not opened by an import: use daybook reverse for single events")
         if envelope.type == TradeReversed.type:
-            found.gone.add(UUID(json.loads(envelope.payload)["reverses"]))
+            found.reversed.add(UUID(json.loads(envelope.payload)["reverses"]))
         elif ours and envelope.type == TradeExecuted.type:
             found.trades[envelope.event_id] = (envelope.occurred_at, envelope.position)
         elif envelope.type in MOVES:

@@ -1,4 +1,4 @@
-"""`daybook import legacy` and `daybook export legacy` as a person calls them."""
+"""`daybook import legacy` and `daybook export legacy` on the command line."""
 
 import json
 import sqlite3
@@ -28,7 +28,7 @@ SAMPLE = (Path(__file__).resolve().parents[1] / "samples" / "legacy" / "evening.
 
 @pytest.fixture
 def home(database_url: str) -> Iterator[Home]:
-    """A home with an empty ledger and the old system's file in it."""
+    """A home with an empty ledger and the legacy file."""
     with new_home(candles=100, database_url=database_url) as made:
         write_sample(made.folder / "trading.db")
         yield made
@@ -40,13 +40,13 @@ def write_sample(path: Path) -> None:
 
 
 def call(home: Home, *arguments: str) -> Result:
-    """The command, in this process: a process of its own costs a second more."""
+    """Run the command in this process, which saves a second."""
     with pytest.MonkeyPatch.context() as context:
         context.chdir(home.folder)
         return CliRunner().invoke(cli, list(arguments), env=home.environment(), prog_name="daybook")
 
 
-def told(home: Home, verb: str, *options: str, code: int = 0) -> dict[str, Any]:
+def result_of(home: Home, verb: str, *options: str, code: int = 0) -> dict[str, Any]:
     done = call(home, "import", "legacy", verb, "trading.db", "--portfolio", "mine", "--json", *options)
     assert done.exit_code == code, done.output
     found: dict[str, Any] = json.loads(done.stdout)
@@ -54,7 +54,7 @@ def told(home: Home, verb: str, *options: str, code: int = 0) -> dict[str, Any]:
 
 
 def plan_reason(plan: dict[str, Any]) -> str:
-    """Why the one quarantined row is."""
+    """Return the reason of the one quarantined row."""
     (reason,) = [str(row["reason"]) for row in plan["rows"] if row["fate"] == "quarantined"]
     return reason
 
@@ -64,24 +64,24 @@ def portfolios(engine: Engine) -> int:
         return len(portfolio_ids(raw(connection)))
 
 
-def test_the_evening_from_plan_to_rollback(home: Home, engine: Engine) -> None:
-    """Planned, nothing is there; run, all of it is; checked, it is proven with exit code 0; rolled back, it is gone."""
+def test_import_from_plan_to_rollback(home: Home, engine: Engine) -> None:
+    """The plan writes nothing, the run imports all, the check verifies it with exit code 0, the rollback reverses it."""
     before = file_hash(home.folder / "trading.db")
-    plan = told(home, "plan")
+    plan = result_of(home, "plan")
     assert portfolios(engine) == 0
     assert plan["fates"]["trades"] == {"archived": 1, "imported": 3, "merged": 2, "quarantined": 1}
-    assert plan_reason(plan).startswith("size_usd is missing")
+    assert plan_reason(plan).startswith("size_usd and fills are missing")
 
-    assert told(home, "check", code=3)["ok"] is False, "nothing is imported yet"
-    assert told(home, "run")["imported"] == plan["new_events"] + plan["new_paper_events"]
-    checked = told(home, "check")
+    assert result_of(home, "check", code=3)["ok"] is False, "nothing is imported yet"
+    assert result_of(home, "run")["imported"] == plan["new_events"] + plan["new_paper_events"]
+    checked = result_of(home, "check")
     assert checked["ok"] is True
     assert checked["rows"]["trades"] == {"source": 7, "imported": 4, "merged": 2, "quarantined": 1, "unaccounted": 0}
     assert set(checked["pnl"]) == {"BTC-USD"}
     assert set(checked["pnl"]["BTC-USD"]) >= {"legacy", "ledger", "difference", "causes"}
-    assert told(home, "run")["imported"] == 0
+    assert result_of(home, "run")["imported"] == 0
 
-    done = told(home, "rollback")
+    done = result_of(home, "rollback")
     assert done == {
         "mine": {"reversed": 3, "before": 0, "later": 0, "closed": True},
         "mine paper": {"reversed": 1, "before": 0, "later": 0, "closed": True},
@@ -93,34 +93,31 @@ def test_the_evening_from_plan_to_rollback(home: Home, engine: Engine) -> None:
     assert file_hash(home.folder / "trading.db") == before
 
 
-def test_the_causes_of_each_product_add_up(home: Home) -> None:
-    """As text, exactly, for the headline and for each formula."""
-    told(home, "run")
-    for product in told(home, "check")["pnl"].values():
+def test_check_report_causes_add_up_for_each_formula(home: Home) -> None:
+    result_of(home, "run")
+    for product in result_of(home, "check")["pnl"].values():
         for one in (product, *product["formulas"].values()):
             assert sum(map(Decimal, one["causes"].values())) == Decimal(one["difference"])
         assert Decimal(product["ledger"]) - Decimal(product["legacy"]["fifo"]) == Decimal(product["difference"])
 
 
-def test_a_decision_is_taken_from_its_file(home: Home) -> None:
-    """The quarantined row goes in; the decision is remembered by the check."""
-    told(home, "run")
+def test_decisions_file_is_applied_and_remembered(home: Home) -> None:
+    result_of(home, "run")
     (home.folder / "decisions.json").write_text('{"trades": {"6": {"unit": "base"}}}', encoding="utf-8")
-    assert told(home, "run", "--decisions", "decisions.json")["imported"] == 1
-    assert told(home, "check")["rows"]["trades"]["quarantined"] == 0
+    assert result_of(home, "run", "--decisions", "decisions.json")["imported"] == 1
+    assert result_of(home, "check")["rows"]["trades"]["quarantined"] == 0
 
 
-def test_a_report_is_a_page_of_its_own(home: Home) -> None:
-    """It says what the command printed."""
+def test_report_page_contains_the_printed_lines(home: Home) -> None:
     done = call(home, "import", "legacy", "plan", "trading.db", "--portfolio", "mine", "--report", "plan.html")
     page = (home.folder / "plan.html").read_text(encoding="utf-8")
     assert page.startswith("<!doctype html>")
     assert all(line.replace("'", "&#x27;") in page for line in done.stdout.splitlines())
 
 
-def test_the_old_system_can_start_again(home: Home, engine: Engine) -> None:
-    """Exported, the old tables are there row by row as they were, with later trades behind them; these can be read again."""
-    told(home, "run")
+def test_export_writes_the_old_rows_and_later_trades(home: Home, engine: Engine) -> None:
+    """The exported file can be imported again."""
+    result_of(home, "run")
     move = move_of(engine, home.folder / "trading.db", home.folder, "mine")
     untouched = call(home, "export", "legacy", "again.db", "--portfolio", "mine")
     assert untouched.exit_code == 0, untouched.output
@@ -138,9 +135,9 @@ def test_the_old_system_can_start_again(home: Home, engine: Engine) -> None:
     assert json.loads(again.stdout)["fates"]["raw_trades"] == {"imported": 3}
 
 
-def test_no_database_is_ever_replaced(home: Home) -> None:
-    """Neither an export nor a report takes the place of the old system's file."""
-    told(home, "run")
+def test_existing_database_is_never_replaced(home: Home) -> None:
+    """Neither by an export nor by a report."""
+    result_of(home, "run")
     before = (home.folder / "trading.db").read_bytes()
     for arguments in (
         ("export", "legacy", "trading.db", "--portfolio", "mine"),
@@ -148,7 +145,7 @@ def test_no_database_is_ever_replaced(home: Home) -> None:
     ):
         done = call(home, *arguments)
         assert (done.exit_code, done.stdout, done.stderr.count("\n")) == (1, "", 1)
-        assert "is a database, and none is ever replaced" in done.stderr
+        assert "is a database, which is never replaced" in done.stderr
     assert (home.folder / "trading.db").read_bytes() == before
 
 
@@ -158,17 +155,17 @@ def dump(path: Path) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
-        (b"only text that is no database, and long enough to be one" * 20, "is not a SQLite database"),
-        (b"", "holds none of the legacy system's tables"),
-        (None, "there is no file"),
+        (b"only text that is no database, and long enough to be one" * 20, "is not a readable SQLite database"),
+        (b"", "contains none of the legacy tables"),
+        (None, "no such file"),
     ],
 )
-def test_a_source_that_cannot_be_used_is_one_sentence(
-    content: bytes | None, said: str, home: Home, engine: Engine
+def test_unusable_source_is_reported_in_one_line(
+    content: bytes | None, message: str, home: Home, engine: Engine
 ) -> None:
-    """Exit code 1, one line, and nothing is written."""
+    """With exit code 1, and nothing is written."""
     path = home.folder / "trading.db"
     path.unlink()
     if content is not None:
@@ -176,13 +173,13 @@ def test_a_source_that_cannot_be_used_is_one_sentence(
     for verb in ("plan", "run", "check"):
         done = call(home, "import", "legacy", verb, "trading.db", "--portfolio", "mine")
         assert (done.exit_code, done.stdout) == (1, "")
-        assert said in done.stderr
+        assert message in done.stderr
         assert done.stderr.count("\n") == 1
     assert portfolios(engine) == 0
 
 
-def test_a_locked_source_is_one_sentence(home: Home, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is written while another program holds the file."""
+def test_locked_source_is_reported_in_one_line(home: Home, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is written."""
     monkeypatch.setattr(source, "BUSY_SECONDS", 0.01)
     with closing(sqlite3.connect(home.folder / "trading.db", isolation_level=None)) as holder:
         holder.execute("begin exclusive")
@@ -193,22 +190,20 @@ def test_a_locked_source_is_one_sentence(home: Home, engine: Engine, monkeypatch
     assert portfolios(engine) == 0
 
 
-def test_rolling_back_what_never_was_is_said(home: Home) -> None:
-    """There is no such portfolio."""
+def test_rollback_of_an_unknown_import_is_reported(home: Home) -> None:
     done = call(home, "import", "legacy", "rollback", "trading.db", "--portfolio", "mine")
     assert (done.exit_code, done.stderr.count("\n")) == (1, 1)
 
 
-def test_a_name_that_no_portfolio_can_have_is_said_before_anything_is_planned(home: Home) -> None:
-    """Not only when the import is run."""
+def test_plan_reports_an_invalid_portfolio_name(home: Home) -> None:
     done = call(home, "import", "legacy", "plan", "trading.db", "--portfolio", "")
     assert (done.exit_code, done.stdout, done.stderr.count("\n")) == (1, "", 1)
-    assert "cannot be a portfolio's name" in done.stderr
+    assert "invalid portfolio name" in done.stderr
 
 
 @pytest.mark.nightly
-def test_a_run_that_is_killed_for_real_goes_on(database_url: str, empty_database_url: str) -> None:
-    """Killed by the system at twenty moments, told by how far the log has come, the run ends as one that was left alone."""
+def test_killed_run_ends_in_the_state_of_an_undisturbed_one(database_url: str, empty_database_url: str) -> None:
+    """Killed at twenty positions of the log."""
     with new_home(candles=100, database_url=database_url) as home, connections(database_url) as engine:
         legacy = make_legacy(home.folder / "trading.db", 77, 6000, 5)
         move = move_of(engine, legacy, home.folder / "check", "mine")
@@ -218,21 +213,21 @@ def test_a_run_that_is_killed_for_real_goes_on(database_url: str, empty_database
             process = subprocess.Popen(command, cwd=home.folder, env=home.environment(), stdout=subprocess.DEVNULL)
             wanted = 1 + turn * 900
 
-            def come_far(running: subprocess.Popen[bytes] = process, wanted: int = wanted) -> bool:
+            def reached(running: subprocess.Popen[bytes] = process, wanted: int = wanted) -> bool:
                 with engine.connect() as connection:
                     head = head_record(raw(connection), move.portfolio_id)
                 return running.poll() is not None or (head is not None and head.position >= wanted)
 
-            until(come_far, "the import to come so far")
+            until(reached, "the import to reach the position")
             kills += process.poll() is None
             process.kill()
             process.wait()
         assert kills > 3
         assert home.run("import", "legacy", "run", "trading.db", "--portfolio", "mine").returncode == 0
         assert home.run("import", "legacy", "check", "trading.db", "--portfolio", "mine").returncode == 0
-        killed = move.proven()
+        killed = move.verified_state()
     with new_home(candles=100, database_url=empty_database_url) as home:
         make_legacy(home.folder / "trading.db", 77, 6000, 5)
         assert home.run("import", "legacy", "run", "trading.db", "--portfolio", "mine").returncode == 0
         with connections(empty_database_url) as engine:
-            assert move_of(engine, home.folder / "trading.db", home.folder, "mine").proven() == killed
+            assert move_of(engine, home.folder / "trading.db", home.folder, "mine").verified_state() == killed

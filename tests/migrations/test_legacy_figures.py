@@ -1,4 +1,4 @@
-"""The figures of the legacy system: reproduced to the last digit, and taken to the ledger's cause by cause."""
+"""Figures of the legacy system: reproduced exactly, with each difference to the ledger explained by cause."""
 
 import sqlite3
 from contextlib import closing
@@ -16,7 +16,7 @@ from tests.support.legacy_imports import move_of
 
 
 def as_the_old_system(path: Path) -> dict[str, dict[str, float]]:
-    """The five figures of each product, computed as the old system did: plain loops over its own rows, in binary numbers."""
+    """Calculate the five figures of each product as the old system did: loops over its rows, in floats."""
     with closing(sqlite3.connect(path)) as connection:
         connection.row_factory = sqlite3.Row
         rows = [dict(row) for row in connection.execute("select * from trades where status in ('completed', 'filled')")]
@@ -50,7 +50,7 @@ def figures_of(rows: list[dict[str, Any]]) -> dict[str, float]:
         fee = number(row.get("commission")) or number(row.get("fee"))
         cash = cash - usd - fee if row["side"].upper() == "BUY" else cash + usd - fee
         if row["status"] != "filled" or row["side"] not in ("BUY", "SELL"):
-            continue  # only the cash flow counted those
+            continue  # counted by the cash flow only
         last = price
         if row["side"] == "BUY":
             net, bought, bought_usd, prices, buys = (
@@ -99,8 +99,8 @@ def imported_figures(engine: Engine, folder: Path, seed: int, generation: int) -
 
 
 @pytest.mark.parametrize("generation", [1, 3, 5])
-def test_each_old_figure_is_reproduced_to_the_last_digit(generation: int, engine: Engine, tmp_path: Path) -> None:
-    """What the old system's own loops give in binary numbers is what the report calls recorded, digit for digit."""
+def test_legacy_figures_are_reproduced_exactly(generation: int, engine: Engine, tmp_path: Path) -> None:
+    """Equal to the old system's loops, digit for digit."""
     path, pnl = imported_figures(engine, tmp_path, 70 + generation, generation)
     wanted = as_the_old_system(path)
     assert len(wanted) >= 4
@@ -109,10 +109,8 @@ def test_each_old_figure_is_reproduced_to_the_last_digit(generation: int, engine
         assert found == {name: Decimal(repr(value)) for name, value in figures.items()}, product
 
 
-def test_a_figure_that_is_only_nearly_reproduced_is_found(
-    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Planted: a lot that is sold whole counts with its price instead of its USD value."""
+def test_nearly_reproduced_figure_is_found(engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planted: a lot sold whole counts with its price instead of its USD value."""
     monkeypatch.setattr(Formulas, "_sell", sell_at_price)
     path, pnl = imported_figures(engine, tmp_path, 75, 5)
     wanted = as_the_old_system(path)
@@ -135,7 +133,7 @@ ROWS = "insert into trades (id, product_id, side, size, price, size_usd, commiss
 
 
 def causes_of(engine: Engine, folder: Path, *statements: str, formula: str = "fifo") -> dict[str, str]:
-    """The causes that are not 0, of one formula of BTC-USD."""
+    """Return the causes of one formula of BTC-USD that are not 0."""
     legacy = make_legacy(folder / "legacy.db", 1, 0, 5)
     with closing(sqlite3.connect(legacy.path)) as connection, connection:
         for statement in statements:
@@ -154,10 +152,10 @@ FILL = (
 )
 
 
-def test_an_execution_in_two_rows_is_a_duplicate(engine: Engine, tmp_path: Path) -> None:
-    """By hand: 1 bought at 100 with a fee of 1, as the bot's row and as the sync's. The cash flow says -201; the second
-    time is taken off (+100), the fee too (+1), and what is left is the price of a coin that is still there (+100)."""
-    said = causes_of(
+def test_cause_is_duplicate_when_one_execution_has_two_rows(engine: Engine, tmp_path: Path) -> None:
+    """By hand: 1 bought at 100 with a fee of 1, in rows of the bot and of the sync. The cash flow is -201: 100 for the
+    duplicate, 1 for the fee, and 100 for the coin still owned."""
+    causes = causes_of(
         engine,
         tmp_path,
         ROWS + "(1, 'BTC-USD', 'BUY', 1.0, 100.0, 100.0, null, 'o1', 'completed', 1, '2025-09-20 10:00:00')",
@@ -165,64 +163,64 @@ def test_an_execution_in_two_rows_is_a_duplicate(engine: Engine, tmp_path: Path)
         FILL + "(1, 'f1', 'o1', 'BTC-USD', 'BUY', 1.0, 0, 100.0, 1.0, '2025-09-20T10:00:01Z')",
         formula="cash_flow",
     )
-    assert said == {"duplicate": "1E+2", "fee": "1", "average_cost": "1E+2"}
+    assert causes == {"duplicate": "1E+2", "fee": "1", "average_cost": "1E+2"}
 
 
-def test_fees_are_a_cause(engine: Engine, tmp_path: Path) -> None:
-    """By hand: bought 1 at 100 (fee 1), sold it at 150 (fee 2): the old FIFO says 50, the ledger 47."""
-    said = causes_of(
+def test_cause_is_fee_when_the_formula_omits_fees(engine: Engine, tmp_path: Path) -> None:
+    """By hand: bought 1 at 100 (fee 1), sold at 150 (fee 2): the old FIFO gives 50, the ledger 47."""
+    causes = causes_of(
         engine,
         tmp_path,
         ROWS + "(1, 'BTC-USD', 'BUY', 1.0, 100.0, 100.0, 1.0, 'o1', 'filled', 1, '2025-09-20 10:00:00')",
         ROWS + "(2, 'BTC-USD', 'SELL', 1.0, 150.0, 150.0, 2.0, 'o2', 'filled', 1, '2025-09-21 10:00:00')",
     )
-    assert said == {"fee": "-3"}
+    assert causes == {"fee": "-3"}
 
 
-def test_a_sale_of_more_than_was_bought_is_oversell(engine: Engine, tmp_path: Path) -> None:
-    """By hand: bought 1 at 100, sold 3 at 200. The cash flow says +500; 400 of it are proceeds of what nobody bought."""
-    said = causes_of(
+def test_cause_is_oversell_when_more_is_sold_than_bought(engine: Engine, tmp_path: Path) -> None:
+    """By hand: bought 1 at 100, sold 3 at 200. The cash flow is +500, of which 400 are unmatched proceeds."""
+    causes = causes_of(
         engine,
         tmp_path,
         ROWS + "(1, 'BTC-USD', 'BUY', 1.0, 100.0, 100.0, 0, 'o1', 'filled', 1, '2025-09-20 10:00:00')",
         ROWS + "(2, 'BTC-USD', 'SELL', 3.0, 200.0, 600.0, 0, 'o2', 'filled', 1, '2025-09-21 10:00:00')",
         formula="cash_flow",
     )
-    assert said == {"oversell": "-4E+2"}
+    assert causes == {"oversell": "-4E+2"}
 
 
-def test_a_price_when_sending_is_told_from_that_of_the_fill(engine: Engine, tmp_path: Path) -> None:
-    """By hand: sent at 100 and filled at 101, sold at 200: the old FIFO says 100, the ledger 99."""
-    said = causes_of(
+def test_cause_is_price_when_the_fill_has_another_price(engine: Engine, tmp_path: Path) -> None:
+    """By hand: sent at 100 and filled at 101, sold at 200: the old FIFO gives 100, the ledger 99."""
+    causes = causes_of(
         engine,
         tmp_path,
         ROWS + "(1, 'BTC-USD', 'BUY', 1.0, 100.0, 100.0, 0, 'o1', 'filled', 1, '2025-09-20 10:00:00')",
         FILL + "(1, 'f1', 'o1', 'BTC-USD', 'BUY', 1.0, 0, 101.0, 0, '2025-09-20T10:00:01Z')",
         ROWS + "(2, 'BTC-USD', 'SELL', 1.0, 200.0, 200.0, 0, 'o2', 'filled', 1, '2025-09-21 10:00:00')",
     )
-    assert said == {"price": "-1"}
+    assert causes == {"price": "-1"}
 
 
-def test_paper_trades_never_reach_real_figures(engine: Engine, tmp_path: Path) -> None:
-    """A mock trade that the old FIFO counted is a cause, and stands in a paper account of a portfolio of its own."""
-    said = causes_of(
+def test_cause_is_paper_when_a_mock_trade_was_counted(engine: Engine, tmp_path: Path) -> None:
+    """The mock trade is imported into the paper portfolio."""
+    causes = causes_of(
         engine,
         tmp_path,
         ROWS + "(1, 'BTC-USD', 'BUY', 1.0, 100.0, 100.0, 0, 'o1', 'filled', 1, '2025-09-20 10:00:00')",
         ROWS
         + "(2, 'BTC-USD', 'SELL', 1.0, 900.0, 900.0, 0, 'mock-1757000000-0a1b2c3d', 'filled', 1, '2025-09-21 10:00:00')",
     )
-    assert said == {"paper": "-8E+2"}
+    assert causes == {"paper": "-8E+2"}
     paper = move_of(engine, tmp_path / "legacy.db", tmp_path, "mine paper")
     assert paper.trades() == {("BTC-USD", "sell", "1", "900", "0"): 1}
 
 
-def test_the_size_in_quote_is_a_unit(engine: Engine, tmp_path: Path) -> None:
-    """By hand: 100 dollars at 50 are 2 coins, of which the old net made 100 coins: 5,000 at the average price."""
-    said = causes_of(
+def test_cause_is_unit_when_a_size_in_quote_was_read_as_base(engine: Engine, tmp_path: Path) -> None:
+    """By hand: 100 dollars at 50 are 2 coins; the old net size counted 100 coins, 5,000 at the average price."""
+    causes = causes_of(
         engine,
         tmp_path,
         ROWS + "(1, 'BTC-USD', 'BUY', 100.0, 50.0, 100.0, 0, 'o1', 'filled', 1, '2025-09-20 10:00:00')",
         formula="sql_net",
     )
-    assert said == {"unit": "-4.9E+3"}
+    assert causes == {"unit": "-4.9E+3"}

@@ -1,4 +1,4 @@
-"""Moving in: dirty legacy databases of every generation go in whole, once, provably, and come out again."""
+"""Imports of dirty legacy databases of every generation: complete, idempotent, verified, and reversible."""
 
 import random
 import sqlite3
@@ -38,14 +38,14 @@ Alter = Callable[..., object]
 
 @pytest.fixture
 def other_engine(empty_database_url: str) -> Iterator[Engine]:
-    """A second database, in which the same portfolio has the same ids."""
+    """A second database, so that the same portfolio can have the same ids."""
     migrate(empty_database_url)
     with connections(empty_database_url) as engine:
         yield engine
 
 
-def must_hold(move: Move, legacy: Legacy) -> Checked:
-    """The whole promise after a run: nothing lost, nothing invented, all explained, the source as it was."""
+def checked_import(move: Move, legacy: Legacy) -> Checked:
+    """Check an import: nothing lost, nothing invented, all differences explained."""
     checked = move.check()
     assert checked.wrong == ()
     assert all(one.unaccounted == 0 for one in checked.rows.values())
@@ -57,37 +57,37 @@ def must_hold(move: Move, legacy: Legacy) -> Checked:
     return checked
 
 
-def live_through(engine: Engine, folder: Path, seed: int, executions: int) -> None:
-    """One database, from its making to the rollback of its import."""
+def check_life(engine: Engine, folder: Path, seed: int, executions: int) -> None:
+    """Import a generated database, repeat the import, trade on, and roll it back."""
     legacy = make_legacy(folder / f"{seed}.db", seed, executions)
     before = file_hash(legacy.path)
     move = move_of(engine, legacy, folder, f"legacy {seed}")
 
     first = move.run()
-    must_hold(move, legacy)
+    checked_import(move, legacy)
     if not first.imported:
         return
     assert move.trades() == legacy.happened
-    state, length = move.proven(), move.events()
+    state, length = move.verified_state(), move.events()
     assert [move.run().imported for _ in range(2)] == [0, 0]
-    assert (move.proven(), move.events()) == (state, length)
+    assert (move.verified_state(), move.events()) == (state, length)
 
     trade_later(move)
-    must_hold(move, legacy)
+    checked_import(move, legacy)
     done = move.roll_back()
     assert done.reversed == sum(legacy.happened.values())
     assert move.worth() == LATER_WORTH
-    move.proven()
+    move.verified_state()
     assert move.roll_back().reversed == 0
     assert file_hash(legacy.path) == before
 
 
 LATER_WORTH = ("1050", {"BTC": "100"})
-"""Cash and gains of what `trade_later` does, had nothing else ever happened."""
+"""Cash and gains of `trade_later` alone."""
 
 
 def trade_later(move: Move, times: int = 1) -> None:
-    """After the import the portfolio goes on: money comes in, a coin is bought and half of it sold, `times` in all."""
+    """Deposit after the import, then buy two coins and sell one, `times` times."""
     at, account = datetime(2026, 3, 1, tzinfo=UTC), "legacy"
     events: list[NewEvent] = []
 
@@ -115,37 +115,36 @@ def trade_later(move: Move, times: int = 1) -> None:
 
 
 @pytest.mark.parametrize("seed", [0, 5, 19, 24])
-def test_whatever_is_dirty_goes_in_whole_and_comes_out_again(seed: int, engine: Engine, tmp_path: Path) -> None:
-    """Each row is accounted for, each execution stands once, each difference is explained, three runs are one, and a
-    rollback leaves what came later as if nothing else had been; the replay is clean throughout and the source untouched."""
-    live_through(engine, tmp_path, seed, executions=30)
+def test_dirty_database_is_imported_completely_and_rolled_back(seed: int, engine: Engine, tmp_path: Path) -> None:
+    """Rows are accounted for, executions imported once, differences explained, runs idempotent, the source unchanged; the
+    rollback leaves later trades as if nothing else had happened."""
+    check_life(engine, tmp_path, seed, executions=30)
 
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("seeds", [range(start, start + 25) for start in range(100, 500, 25)], ids=str)
-def test_hundreds_of_dirty_databases_go_in_whole(seeds: range, engine: Engine, tmp_path: Path) -> None:
-    """The same for four hundred databases of up to a few hundred rows."""
+def test_hundreds_of_dirty_databases_are_imported_completely(seeds: range, engine: Engine, tmp_path: Path) -> None:
+    """Four hundred databases of up to a few hundred rows."""
     for seed in seeds:
-        live_through(engine, tmp_path, seed, executions=random.Random(seed).choice([0, 1, 5, 40, 120]))
+        check_life(engine, tmp_path, seed, executions=random.Random(seed).choice([0, 1, 5, 40, 120]))
 
 
 @pytest.mark.parametrize("generation", range(GENERATIONS))
-def test_every_generation_goes_in(generation: int, engine: Engine, tmp_path: Path) -> None:
-    """A database of each generation is imported; what a generation did not write down is asked for, not guessed."""
+def test_each_generation_is_imported(generation: int, engine: Engine, tmp_path: Path) -> None:
+    """Values that a generation did not store need a decision; they are not guessed."""
     legacy = make_legacy(tmp_path / "legacy.db", 1000 + generation, 40, generation)
     move = move_of(engine, legacy, tmp_path, "mine")
     move.run()
-    checked = must_hold(move, legacy)
+    checked = checked_import(move, legacy)
     if generation < 3:
         assert checked.rows["trades"].quarantined > 0
         move.run({"trades": {"*": {"unit": "base"}}})
-        decided = must_hold(move, legacy)
+        decided = checked_import(move, legacy)
         assert decided.rows["trades"].quarantined < checked.rows["trades"].quarantined
         assert decided.rows["trades"].imported > checked.rows["trades"].imported
 
 
-def test_an_empty_database_goes_in(engine: Engine, tmp_path: Path) -> None:
-    """With no row there is nothing to import, nothing to explain, and no portfolio to roll back."""
+def test_empty_database_creates_no_portfolio(engine: Engine, tmp_path: Path) -> None:
     legacy = make_legacy(tmp_path / "legacy.db", 3, 0, 0)
     move = move_of(engine, legacy, tmp_path, "mine")
     assert move.run().imported == 0
@@ -155,14 +154,14 @@ def test_an_empty_database_goes_in(engine: Engine, tmp_path: Path) -> None:
 
 
 class Death(BaseException):
-    """The process is gone."""
+    """Stands for a killed process."""
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_a_killed_run_goes_on_to_the_same_end(
+def test_interrupted_run_ends_in_the_state_of_an_undisturbed_one(
     seed: int, engine: Engine, other_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Killed again and again, before a batch or after it was stored, a run ends in the state of one that was left alone."""
+    """Interrupted at random, before a batch or after it was stored."""
     dice = random.Random(seed)
     legacy = make_legacy(tmp_path / "legacy.db", 50 + seed, 25, 5)
     alone = move_of(other_engine, legacy, tmp_path / "alone", "mine")
@@ -192,12 +191,12 @@ def test_a_killed_run_goes_on_to_the_same_end(
 
     assert deaths > 0
     assert move.run().imported == 0
-    must_hold(move, legacy)
-    assert move.proven() == alone.proven()
+    checked_import(move, legacy)
+    assert move.verified_state() == alone.verified_state()
 
 
-def test_what_was_written_during_the_import_goes_in_with_the_next_run(engine: Engine, tmp_path: Path) -> None:
-    """Rows that came in meanwhile are imported; a bot's row whose fill is synced later is taken back for the fill."""
+def test_next_run_imports_rows_written_since(engine: Engine, tmp_path: Path) -> None:
+    """The trade of a bot's row is reversed and replaced once its fill is synced."""
     legacy = make_legacy(tmp_path / "legacy.db", 4, 0, 5)
     write(
         legacy.path,
@@ -216,16 +215,15 @@ def test_what_was_written_during_the_import_goes_in_with_the_next_run(engine: En
     assert not move.check().ok
 
     done = move.run()
-    assert (done.taken_back, move.check().wrong) == (1, ())
-    held = move.check().pnl["BTC-USD"]
-    assert (held.open_quantity, held.fees) == (Decimal("0.4"), Decimal("0.3"))
-    assert held.realized == Decimal(12) - (Decimal("0.5") * 101 + Decimal("0.3")) / 5
+    assert (done.reversed, move.check().wrong) == (1, ())
+    figures = move.check().pnl["BTC-USD"]
+    assert (figures.open_quantity, figures.fees) == (Decimal("0.4"), Decimal("0.3"))
+    assert figures.realized == Decimal(12) - (Decimal("0.5") * 101 + Decimal("0.3")) / 5
     assert move.run() == run.Done(0, 0, done.archive)
-    move.proven()
+    move.verified_state()
 
 
-def test_a_row_that_changes_is_asked_about(engine: Engine, tmp_path: Path) -> None:
-    """An id that says something else than when it was imported is quarantined; what was imported stands until replaced."""
+def test_changed_row_is_quarantined_until_a_decision_replaces_its_trade(engine: Engine, tmp_path: Path) -> None:
     legacy = make_legacy(tmp_path / "legacy.db", 4, 0, 5)
     write(
         legacy.path,
@@ -240,18 +238,17 @@ def test_a_row_that_changes_is_asked_about(engine: Engine, tmp_path: Path) -> No
     assert (checked.ok, checked.rows["trades"].quarantined) == (True, 1)
     assert checked.pnl["BTC-USD"].open_cost == Decimal(200)
 
-    assert move.run({"trades": {"1": {"action": "replace"}}}).taken_back == 1
+    assert move.run({"trades": {"1": {"action": "replace"}}}).reversed == 1
     checked = move.check()
     assert (checked.ok, checked.rows["trades"].quarantined) == (True, 0)
     assert checked.pnl["BTC-USD"].open_cost == Decimal(180)
     assert move.run().imported == 0
     write(legacy.path, "delete from trades")
-    assert move.run().taken_back == 0, "a row that is gone is no reason to forget what happened"
-    move.proven()
+    assert move.run().reversed == 0, "trades of deleted rows stay"
+    move.verified_state()
 
 
-def test_decisions_bring_quarantined_rows_in(engine: Engine, tmp_path: Path) -> None:
-    """What no arithmetic can tell is decided in a file, remembered, and shown in the event."""
+def test_quarantined_rows_are_imported_after_decisions(engine: Engine, tmp_path: Path) -> None:
     legacy = make_legacy(tmp_path / "legacy.db", 4, 0, 5)
     rows = (
         "(1, 'BTC-USD', null, 2.0, 100.0, 200.0, 'filled')",
@@ -267,52 +264,51 @@ def test_decisions_bring_quarantined_rows_in(engine: Engine, tmp_path: Path) -> 
     checked = move.check()
     assert (checked.ok, checked.rows["trades"].quarantined) == (True, 0)
     assert move.trades() == {("BTC-USD", "sell", "2", "100", "0"): 1, ("BTC-USD", "buy", "1", "100", "0"): 2}
-    # The archived one is taken back; at one time the row with the smaller id comes first, so the sale found nothing.
+    # The archived one is reversed. Simultaneous rows are ordered by id, so the sale comes first and finds no lot.
     assert checked.pnl["BTC-USD"].open_quantity == Decimal(1)
     assert checked.pnl["BTC-USD"].unmatched_proceeds == Decimal(200)
 
 
-def test_a_rollback_leaves_a_thousand_later_trades(engine: Engine, tmp_path: Path) -> None:
-    """After the rollback only what came after the import counts, as if nothing else had ever been there."""
+def test_rollback_keeps_later_trades(engine: Engine, tmp_path: Path) -> None:
+    """Their figures are those without the import."""
     legacy = make_legacy(tmp_path / "legacy.db", 9, 25, 5)
     move = move_of(engine, legacy, tmp_path, "mine")
     move.run()
     trade_later(move, times=100)
     done = move.roll_back()
     assert (done.later, done.closed) == (201, False)
-    # Each turn buys two at 50 and sells one at 150; first in, first out, every one sold had cost 50.
+    # Each turn buys two at 50 and sells one at 150; by FIFO, each sold one cost 50.
     assert move.worth() == ("6000", {"BTC": "10000"})
-    move.proven()
+    move.verified_state()
     with pytest.raises(WrongPortfolio, match="rolled back"):
         move.run()
 
 
-def test_a_rollback_without_anything_later_closes_the_portfolio(engine: Engine, tmp_path: Path) -> None:
-    """Nothing is left of it but its history."""
+def test_rollback_closes_the_portfolio_when_no_later_events_exist(engine: Engine, tmp_path: Path) -> None:
     legacy = make_legacy(tmp_path / "legacy.db", 9, 20, 5)
     move = move_of(engine, legacy, tmp_path, "mine")
     move.run()
     assert move.roll_back().closed
     assert move.worth() == ("0", {})
     assert move.roll_back().closed is False
-    move.proven()
+    move.verified_state()
 
 
-def test_a_portfolio_that_no_import_opened_is_left_alone(engine: Engine, tmp_path: Path) -> None:
-    """An import needs a portfolio of its own, and a rollback touches no other."""
+def test_portfolio_not_opened_by_an_import_is_refused(engine: Engine, tmp_path: Path) -> None:
+    """By the import and by the rollback."""
     legacy = make_legacy(tmp_path / "legacy.db", 9, 5, 5)
     move = move_of(engine, legacy, tmp_path, "mine")
     story = Story("mine")
     story.portfolio_id = move.portfolio_id
     move.store.book.record(move.portfolio_id, story.opened())
-    with pytest.raises(WrongPortfolio, match="own"):
+    with pytest.raises(WrongPortfolio, match="choose a new name"):
         move.run()
     with pytest.raises(WrongPortfolio, match="not opened by an import"):
         move.roll_back()
 
 
 def write(path: Path, *statements: str) -> None:
-    """The legacy system writes to its file."""
+    """Change the file as the legacy system does."""
     with closing(sqlite3.connect(path)) as connection, connection:
         for statement in statements:
             connection.execute(statement)
@@ -322,7 +318,7 @@ def write(path: Path, *statements: str) -> None:
 
 
 def planted(engine: Engine, folder: Path) -> Checked:
-    """A database with every quirk, imported under a mistake and checked by what a test looks at."""
+    """Import a database with every quirk, and check it as the tests do."""
     legacy = make_legacy(folder / "legacy.db", 24, 60, 5)
     move = move_of(engine, legacy, folder, "mine")
     move.run()
@@ -332,15 +328,15 @@ def planted(engine: Engine, folder: Path) -> Checked:
     return checked
 
 
-def test_without_a_planted_mistake_all_is_well(engine: Engine, tmp_path: Path) -> None:
-    """The database that the mistakes below are planted into is imported whole, and its figures differ in every way."""
+def test_planted_database_is_correct_without_a_planted_mistake(engine: Engine, tmp_path: Path) -> None:
+    """Its figures differ for each cause."""
     formulas = planted(engine, tmp_path).total.formulas.values()
-    told = {name for one in formulas for name, value in one.causes.items() if value}
-    assert told >= set(CAUSES) - {"order", "unexplained"}
+    causes = {name for one in formulas for name, value in one.causes.items() if value}
+    assert causes >= set(CAUSES) - {"order", "unexplained"}
 
 
 @pytest.mark.parametrize(
-    ("room", "name", "mistake"),
+    ("module", "name", "mistake"),
     [
         (rows, "_near", lambda one, other: one <= other),  # units are guessed
         (orders, "_same_execution", lambda _bot_row, _synced: []),  # one execution twice
@@ -349,17 +345,17 @@ def test_without_a_planted_mistake_all_is_well(engine: Engine, tmp_path: Path) -
     ],
     ids=["unit", "duplicate", "fee", "ledger"],
 )
-def test_a_planted_mistake_is_found(
-    room: object, name: str, mistake: Alter, engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_planted_mistake_is_found(
+    module: object, name: str, mistake: Alter, engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever is decided wrongly, forgotten or left unexplained, the check or the truth does not agree."""
-    monkeypatch.setattr(room, name, mistake)
+    """By the check, or by comparison with the generated executions."""
+    monkeypatch.setattr(module, name, mistake)
     with pytest.raises(AssertionError):
         planted(engine, tmp_path)
 
 
-def test_a_lost_event_is_found(engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Planted: one trade of the import never reaches the log; a row is unaccounted for and its worth unexplained."""
+def test_lost_event_is_found(engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planted: one trade never reaches the log. A row is unaccounted for and a difference unexplained."""
     legacy = make_legacy(tmp_path / "legacy.db", 24, 60, 5)
     move = move_of(engine, legacy, tmp_path, "mine")
 
@@ -376,10 +372,8 @@ def test_a_lost_event_is_found(engine: Engine, tmp_path: Path, monkeypatch: pyte
     assert not checked.ok
 
 
-def test_an_id_that_is_fresh_each_time_is_found(
-    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Planted: event ids do not derive from the rows; the second run imports everything once more."""
+def test_unstable_event_ids_are_found(engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planted: ids differ in the second run, which imports everything again."""
     legacy = make_legacy(tmp_path / "legacy.db", 24, 20, 5)
     move = move_of(engine, legacy, tmp_path, "mine")
     move.run()
@@ -387,8 +381,8 @@ def test_an_id_that_is_fresh_each_time_is_found(
     assert move.run().imported > 0
 
 
-def test_a_rollback_that_forgets_is_found(engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Planted: the rollback takes the last of its events not along; cash and gains are not those of what came later."""
+def test_incomplete_rollback_is_found(engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planted: the rollback omits its last event. Cash and gains are not those of the later trades."""
     legacy = make_legacy(tmp_path / "legacy.db", 9, 25, 5)
     move = move_of(engine, legacy, tmp_path, "mine")
     move.run()

@@ -1,4 +1,4 @@
-"""Row by row: each quirk of the old system, and what is made of it."""
+"""Translation of single rows, quirk by quirk."""
 
 import json
 from datetime import UTC, datetime
@@ -82,8 +82,8 @@ def origin(found: Translation) -> dict[str, Any]:
     return legacy
 
 
-def test_a_sound_row_is_one_trade_and_says_where_it_comes_from() -> None:
-    """Quantity, price, fee and time are those of the row to the last digit; the row itself and its hash stay beside it."""
+def test_trade_row_becomes_one_trade_with_its_origin() -> None:
+    """Quantity, price, fee and time are exact; the metadata contains the row and its hash."""
     found = alone()
     made = event(found)
     assert (made.quantity, made.price, made.fees[0].amount) == (Decimal("0.5"), Decimal(100), Decimal("0.3"))
@@ -99,73 +99,72 @@ def test_a_sound_row_is_one_trade_and_says_where_it_comes_from() -> None:
     [
         ({"size": 0.5, "size_usd": 50.0}, "0.5", ()),
         ({"size": 50.0, "size_usd": 50.0}, "0.5", ()),
-        ({"size": 50.0, "size_usd": 50.0, "price": 1.004}, "50", ("both units fit: taken as base",)),
+        ({"size": 50.0, "size_usd": 50.0, "price": 1.004}, "50", ("both units are possible: base is used",)),
         ({"size": 0.1 + 0.2, "size_usd": 30.0}, "0.30000000000000004", ()),
         ({"size": 100.0, "size_usd": 100.0, "price": 3.0}, "33.333333333333333333", ()),
         ({"size": "0.5"}, "0.5", ()),
     ],
 )
-def test_the_unit_is_told_by_arithmetic(cells: dict[str, Any], quantity: str, flags: tuple[str, ...]) -> None:
-    """Base when size times price gives size_usd, quote when size does; near a price of 1 both fit: base, and flagged."""
+def test_size_unit_follows_from_size_usd(cells: dict[str, Any], quantity: str, flags: tuple[str, ...]) -> None:
+    """Base if size * price equals size_usd, quote if size does; near a price of 1 both do: base, flagged."""
     found = alone(**cells)
     assert event(found).quantity == Decimal(quantity)
     assert found.fates[0].flags == flags
 
 
 @pytest.mark.parametrize(
-    ("cells", "said"),
+    ("cells", "reason"),
     [
-        ({"side": None}, "side is missing: whether it was a buy or a sell is open"),
+        ({"side": None}, "side is missing"),
         ({"side": "hold"}, "side: 'hold' is neither buy nor sell"),
-        ({"size_usd": None}, "size_usd is missing and no fill is known: whether the size is in base or quote is open"),
-        ({"size_usd": 7.0}, "the size fits size_usd neither as base (size * price) nor as quote: its unit is open"),
-        ({"size": 0.0}, "size: 0.0 moves nothing: it must be greater than 0"),
+        ({"size_usd": None}, "size_usd and fills are missing: the size may be in base or quote"),
+        (
+            {"size_usd": 7.0},
+            "size_usd is neither size * price (base) nor size (quote): the size may be in base or quote",
+        ),
+        ({"size": 0.0}, "size: 0.0 must be greater than 0"),
         ({"size": "many"}, "size: 'many' is not a number"),
         ({"price": float("inf")}, "price: inf is not a number"),
         ({"price": None}, "price is missing"),
         ({"fee": "none"}, "fee: 'none' is not a number"),
         ({"filled_at": "yesterday"}, "filled_at: 'yesterday' is not a time"),
-        ({"filled_at": None, "created_at": None}, "filled_at and created_at: no time is told"),
-        ({"filled_at": "0001-01-01"}, "filled_at: '0001-01-01' lies before the year 1900"),
-        ({"product_id": "BTC"}, "product_id: 'BTC' is no instrument such as BTC-USD"),
-        ({"status": None}, "status is missing: whether it happened is open"),
-        ({"deleted_at": "2025-10-01"}, "deleted_at marks the row as deleted: whether it happened is open"),
-        ({"fee_currency": "BNB"}, "commission: paid in BNB, and what it was worth is not told"),
+        ({"filled_at": None, "created_at": None}, "filled_at and created_at: no time"),
+        ({"filled_at": "0001-01-01"}, "filled_at: '0001-01-01' is before 1900"),
+        ({"product_id": "BTC"}, "product_id: 'BTC' is not an instrument such as BTC-USD"),
+        ({"status": None}, "status is missing: the trade may not have been executed"),
+        ({"deleted_at": "2025-10-01"}, "deleted_at marks the row as deleted: it may not have happened"),
+        ({"fee_currency": "BNB"}, "commission: paid in BNB, without its value in the quote currency"),
         (
             {"product_id": "BTC-EUR"},
-            "priced in EUR, and this portfolio is kept in USD: import into another portfolio with --base EUR",
+            "priced in EUR, not in the portfolio's USD: import into another portfolio with --base EUR",
         ),
     ],
 )
-def test_what_nobody_can_tell_is_quarantined_in_one_sentence(cells: dict[str, Any], said: str) -> None:
-    """No event is made of it; it stays countable, with its reason."""
+def test_ambiguous_row_is_quarantined_with_a_reason(cells: dict[str, Any], reason: str) -> None:
     found = alone(**cells)
-    assert (found.staged, fate(found)) == ([], ("quarantined", said))
+    assert (found.staged, fate(found)) == ([], ("quarantined", reason))
 
 
 @pytest.mark.parametrize("name", ["size", "price", "side", "status", "product_id", "size_usd"])
-def test_a_column_that_is_missing_is_no_other_than_an_empty_cell(name: str) -> None:
-    """The row is quarantined: no column is ever taken for granted."""
+def test_row_is_quarantined_when_a_column_is_missing(name: str) -> None:
     row = {column: cell for column, cell in TRADE.items() if column != name}
     found = translated_cluster(CONTEXT, [trade_of("17", row, {})])
     assert (found.staged, fate(found)[0]) == ([], "quarantined")
 
 
 @pytest.mark.parametrize("status", ["failed", "pending", "expired", "queued", "CANCELLED", "unknown"])
-def test_what_never_happened_is_history(status: str) -> None:
-    """Kept in the archive, without effect."""
+def test_unexecuted_order_is_archived(status: str) -> None:
     found = alone(status=status)
     assert (found.staged, fate(found)[0]) == ([], "archived")
 
 
-def test_paper_trades_go_to_the_paper_account() -> None:
-    """Another portfolio, another account: never a real lot."""
+def test_paper_trade_goes_to_the_paper_portfolio_and_account() -> None:
     found = alone(order_id="mock-1757000000-0a1b2c3d")
     assert (found.staged[0].portfolio_id, event(found).account) == (CONTEXT.paper_id, "legacy-paper")
 
 
-def test_fills_are_what_happened_and_rows_merge_into_them() -> None:
-    """A bot's row, the sync's row and the fill are one trade: at the fill's price, with the fee that the row tells."""
+def test_rows_of_bot_and_sync_merge_into_the_fill() -> None:
+    """The trade has the fill's price and the row's fee."""
     found = translated_order(CONTEXT, [fill()], [trade("1", status="completed"), trade("2", order_id="f1")])
     made = event(found)
     assert (made.price, made.quantity, made.venue_trade_id) == (Decimal(101), Decimal("0.5"), "f1")
@@ -179,8 +178,7 @@ def test_fills_are_what_happened_and_rows_merge_into_them() -> None:
     assert origin(found)["triggered_by_confidence"] == "0.95"
 
 
-def test_an_order_in_several_fills_shares_the_fee_of_its_row() -> None:
-    """The shares add up to what the row says, to the last digit."""
+def test_fee_of_an_order_row_is_shared_exactly_among_its_fills() -> None:
     fills = [fill("5", fill_id="f1", size=0.1), fill("6", fill_id="f2", size=0.2), fill("7", fill_id="f3", size=0.2)]
     found = translated_order(CONTEXT, fills, [trade("1", status="completed", commission=0.1)])
     events = [decode(one.ready.type, one.ready.version, one.ready.payload) for one in found.staged]
@@ -195,33 +193,31 @@ def test_an_order_in_several_fills_shares_the_fee_of_its_row() -> None:
         ({"fee": None, "commission": None}, ("0.25", "raw_trades.commission")),
     ],
 )
-def test_the_fee_is_the_first_that_is_told(cells: dict[str, Any], source: tuple[str, str]) -> None:
-    """The row's fee, then its commission, then that of the fill; which one it was is written beside the trade."""
+def test_fee_is_taken_from_fee_then_commission_then_fill(cells: dict[str, Any], source: tuple[str, str]) -> None:
+    """The metadata names the source."""
     found = translated_order(CONTEXT, [fill()], [trade("2", order_id="f1", **cells)])
     assert (str(event(found).fees[0].amount), origin(found)["fee_source"]) == source
 
 
-def test_a_fill_in_quote_is_turned_into_base() -> None:
-    """Of a fill the exchange itself says in which unit its size is."""
+def test_fill_in_quote_is_converted_to_base() -> None:
     assert fill(size=202.0, size_in_quote=1).quantity == Decimal(2)
 
 
-def test_without_fills_one_execution_is_found_by_time_and_quantity_and_flagged() -> None:
-    """The bot's row merges into the synced one, never silently; two rows of the sync never merge."""
+def test_rows_without_fills_merge_by_time_and_quantity_and_are_flagged() -> None:
+    """The bot's row merges into the synced one; two rows of the sync never merge."""
     rows = [
         trade("1", status="completed", filled_at="2025-09-20 10:00:00"),
         trade("2", filled_at="2025-09-20 10:00:20", order_id="x"),
     ]
     found = translated_cluster(CONTEXT, rows)
     assert (len(found.staged), fate(found, key="2")[0], fate(found, key="1")[0]) == (1, "imported", "merged")
-    assert next(one.flags for one in found.fates if one.key == "1") == ("merged by time and quantity: no fill tells",)
+    assert next(one.flags for one in found.fates if one.key == "1") == ("merged by time and quantity, without a fill",)
     both = translated_cluster(CONTEXT, [trade("1", order_id="x"), trade("2", order_id="y")])
     assert len(both.staged) == 2
-    assert "looks like row 1" in both.fates[1].flags[0]
+    assert "similar to row 1" in both.fates[1].flags[0]
 
 
-def test_a_decision_keeps_what_would_have_merged() -> None:
-    """`import` says that it happened beside the other."""
+def test_import_decision_prevents_a_merge() -> None:
     rows = [trade("1", {"action": "import"}, status="completed"), trade("2", order_id="x")]
     assert len(translated_cluster(CONTEXT, rows).staged) == 2
 
@@ -236,10 +232,8 @@ def test_a_decision_keeps_what_would_have_merged() -> None:
         ({"status": "completed"}, "bot:legacy-1", "0.95"),
     ],
 )
-def test_who_triggered_it_is_told_with_how_sure_that_is(
-    cells: dict[str, Any], source: str | None, confidence: str
-) -> None:
-    """A bot is believed only where the row holds its score; the sync attached everything to the first bot of a pair."""
+def test_trigger_has_a_confidence(cells: dict[str, Any], source: str | None, confidence: str) -> None:
+    """A bot counts only if the row contains its score: the sync assigned every row to the first bot of a pair."""
     found = alone(**cells)
     assert (event(found).triggered_by, origin(found)["triggered_by_confidence"]) == (source, confidence)
 
@@ -256,8 +250,8 @@ SIGNAL: dict[str, Any] = {
 }
 
 
-def test_a_signal_is_turned_round_and_has_expired() -> None:
-    """Negative meant buy: every score is negated, which is written beside it; nobody is to trade it any more."""
+def test_signal_is_negated_and_expired() -> None:
+    """Negative meant buy: each score is negated, as the metadata records."""
     found = translated_signal(CONTEXT, "3", SIGNAL, {})
     signal, expired = (decode(one.ready.type, one.ready.version, one.ready.payload) for one in found.staged)
     assert isinstance(signal, SignalEmitted)
@@ -271,25 +265,23 @@ def test_a_signal_is_turned_round_and_has_expired() -> None:
     assert origin(found)["score_negated"] is True
 
 
-def test_a_word_that_contradicts_the_score_is_flagged() -> None:
-    """The word is kept, and so is the score."""
+def test_signal_is_flagged_when_action_and_score_contradict() -> None:
     found = translated_signal(CONTEXT, "3", {**SIGNAL, "action": "sell"}, {})
-    assert found.fates[0].flags[0] == "its action says sell, its score turned round 0.456789"
+    assert found.fates[0].flags[0] == "action sell contradicts the negated score 0.456789"
 
 
 @pytest.mark.parametrize(
-    ("cells", "said"),
+    ("cells", "reason"),
     [
-        ({"bot_id": 99}, "the bot 99 is gone, and the row does not name its product"),
+        ({"bot_id": 99}, "bot 99 no longer exists, and the row has no product_id"),
         ({"combined_score": "high"}, "combined_score: 'high' is not a number"),
         ({"combined_score": 3.0}, "score: Input should be greater than or equal to -1"),
-        ({"price": None, "timestamp": None}, "timestamp and price: missing"),
+        ({"price": None, "timestamp": None}, "missing: timestamp, price"),
     ],
 )
-def test_a_signal_that_says_too_little_is_quarantined(cells: dict[str, Any], said: str) -> None:
-    """In one sentence."""
+def test_incomplete_signal_is_quarantined_with_a_reason(cells: dict[str, Any], reason: str) -> None:
     found = translated_signal(CONTEXT, "3", {**SIGNAL, **cells}, {})
-    assert (found.staged, fate(found, "bot_signal_history", "3")) == ([], ("quarantined", said))
+    assert (found.staged, fate(found, "bot_signal_history", "3")) == ([], ("quarantined", reason))
 
 
 @pytest.mark.parametrize(
@@ -297,17 +289,17 @@ def test_a_signal_that_says_too_little_is_quarantined(cells: dict[str, Any], sai
     [
         (None, None),
         ("{broken", "signal_config: '{broken' is not valid JSON: the defaults are used"),
-        ("[1]", "signal_config: '[1]' is no JSON object: the defaults are used"),
-        ('{"rsi": {"period": 900}}', "rsi: period 900 is no whole number from 2 to 100: 14 is used"),
+        ("[1]", "signal_config: '[1]' is not a JSON object: the defaults are used"),
+        ('{"rsi": {"period": 900}}', "rsi: period 900 is not a whole number from 2 to 100: 14 is used"),
         ('{"MACD": {"fast": 30}}', "macd: fast 30 is not below slow 26: 12 and 26 are used"),
         (
             '{"rsi": {"enabled": false}, "ma": {"enabled": false}, "macd": {"enabled": false}}',
-            "no part was enabled: all are, and the bot is stopped",
+            "no component was enabled: all are, and the bot is stopped",
         ),
     ],
 )
-def test_a_bot_becomes_one_of_ours_and_is_stopped(config: str | None, note: str | None) -> None:
-    """Its parameters are those of a combined bot, complete; a configured 0 is what the old system made of it."""
+def test_bot_becomes_a_combined_bot_with_complete_parameters(config: str | None, note: str | None) -> None:
+    """A configured 0 becomes the value that the legacy system used instead."""
     row: dict[str, Any] = {
         "id": 1,
         "pair": "btc-usd",
@@ -331,17 +323,16 @@ def test_a_bot_becomes_one_of_ours_and_is_stopped(config: str | None, note: str 
 
 
 @pytest.mark.parametrize(
-    ("file", "said"),
+    ("file", "message"),
     [
         ([], "must be a JSON object"),
-        ({"orders": {}}, "none of the tables"),
+        ({"orders": {}}, "unknown table 'orders'"),
         ({"trades": {"1": "buy"}}, "trades 1 must be a JSON object"),
         ({"trades": {"1": {"size": 1.5}}}, "size must be text in quotes"),
-        ({"trades": {"1": {"unit": "coins"}}}, "unit is 'coins', but must be one of base, quote"),
-        ({"trades": {"*": {"side": "buy"}}}, "can only say its unit, not side"),
+        ({"trades": {"1": {"unit": "coins"}}}, "unit must be one of base, quote, not 'coins'"),
+        ({"trades": {"*": {"side": "buy"}}}, "only unit can be set for all rows, not side"),
     ],
 )
-def test_a_file_of_decisions_that_makes_no_sense_is_said(file: object, said: str) -> None:
-    """Where, and what is allowed there."""
-    with pytest.raises(BadDecisions, match=said):
+def test_invalid_decisions_are_reported_with_their_place(file: object, message: str) -> None:
+    with pytest.raises(BadDecisions, match=message):
         checked(file, "decisions.json")

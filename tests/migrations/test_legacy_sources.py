@@ -1,4 +1,4 @@
-"""Reading a legacy database: it is never written to, and what cannot be read is said in one sentence."""
+"""Legacy sources: never written to; unreadable ones are reported in one sentence."""
 
 import shutil
 import sqlite3
@@ -21,14 +21,14 @@ from tests.support.legacy_databases import Legacy, make_legacy
 from tests.support.legacy_imports import move_of
 
 
-def test_a_file_is_opened_for_reading_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its bytes, its time and its folder are as before, and the connection to it could not have written."""
+def test_source_file_is_opened_read_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bytes, modification time and folder are unchanged, and the connection refuses writes."""
     legacy = make_legacy(tmp_path / "legacy.db", 2, 30, 5)
     before = (file_hash(legacy.path), legacy.path.stat().st_mtime_ns, sorted(tmp_path.iterdir()))
     opened: list[sqlite3.Connection] = []
     connect = sqlite3.connect
 
-    def noted(name: object, **options: object) -> sqlite3.Connection:
+    def checked_connect(name: object, **options: object) -> sqlite3.Connection:
         connection = connect(name, **options)  # type: ignore[call-overload]
         if "mode=ro" in str(name):
             opened.append(connection)
@@ -37,7 +37,7 @@ def test_a_file_is_opened_for_reading_only(tmp_path: Path, monkeypatch: pytest.M
         assert isinstance(connection, sqlite3.Connection)
         return connection
 
-    monkeypatch.setattr(sqlite3, "connect", noted)
+    monkeypatch.setattr(sqlite3, "connect", checked_connect)
     with open_source(str(legacy.path)) as found:
         assert found.sha256 == before[0]
         assert sum(1 for _ in found.rows("trades")) == legacy.rows["trades"]
@@ -45,8 +45,8 @@ def test_a_file_is_opened_for_reading_only(tmp_path: Path, monkeypatch: pytest.M
     assert (file_hash(legacy.path), legacy.path.stat().st_mtime_ns, sorted(tmp_path.iterdir())) == before
 
 
-def test_a_write_to_the_source_is_found(tmp_path: Path) -> None:
-    """Planted: one value of the source is another one afterwards; the hash shows it."""
+def test_file_hash_finds_a_write_to_the_source(tmp_path: Path) -> None:
+    """Planted: one changed value."""
     legacy = make_legacy(tmp_path / "legacy.db", 2, 30, 5)
     before = file_hash(legacy.path)
     with closing(sqlite3.connect(legacy.path)) as connection, connection:
@@ -55,7 +55,7 @@ def test_a_write_to_the_source_is_found(tmp_path: Path) -> None:
 
 
 def in_postgres(legacy: Legacy, url: str) -> None:
-    """The tables of the file, in PostgreSQL with types of its own."""
+    """Copy the tables of the file to PostgreSQL, with its types."""
     kinds = {
         "float": "double precision",
         "real": "double precision",
@@ -67,11 +67,11 @@ def in_postgres(legacy: Legacy, url: str) -> None:
         for (table,) in old.execute("select name from sqlite_master where type = 'table'").fetchall():
             described = old.execute(f"pragma table_info({table})").fetchall()
             columns = [(row[1], str(row[2]).lower()) for row in described]
-            told = ", ".join(
+            definition = ", ".join(
                 f"{name} {kinds.get(kind, 'text' if kind.startswith('varchar') or not kind else kind)}"
                 for name, kind in columns
             )
-            new.execute(f"create table {table} ({told})")
+            new.execute(f"create table {table} ({definition})")
             marks = ", ".join(["%s"] * len(columns))
             for row in old.execute(f"select * from {table}"):
                 cells = [
@@ -82,7 +82,7 @@ def in_postgres(legacy: Legacy, url: str) -> None:
 
 
 def clean(path: Path) -> Legacy:
-    """A database in which no cell holds what its type does not allow: PostgreSQL would refuse it."""
+    """Make a database in which each cell fits its column's type, as PostgreSQL requires."""
     legacy = make_legacy(path, 12, 40, 5)
     with closing(sqlite3.connect(path)) as connection, connection:
         for table, column in (
@@ -99,10 +99,10 @@ def clean(path: Path) -> Legacy:
     return legacy
 
 
-def test_a_copy_in_postgresql_gives_the_same(
+def test_postgresql_source_gives_the_same_import_as_a_file(
     engine: Engine, empty_database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The same rows, fates and figures come out of a server as out of a file; there nothing could have been written."""
+    """Rows, fates and figures are equal, and the server is read in a read-only transaction."""
     legacy = clean(tmp_path / "legacy.db")
     in_postgres(legacy, empty_database_url)
     tried: list[str] = []
@@ -128,10 +128,9 @@ def test_a_copy_in_postgresql_gives_the_same(
     assert other.pnl == one.pnl
 
 
-def test_a_server_that_cannot_be_read_is_said_without_its_password() -> None:
-    """One sentence, in which no password stands."""
+def test_unreachable_server_is_reported_without_its_password() -> None:
     with (
-        pytest.raises(BadSource, match="cannot be read") as failure,
+        pytest.raises(BadSource, match="cannot read the database") as failure,
         open_source("postgresql://me:secret@127.0.0.1:1/x"),
     ):
         pass
@@ -164,40 +163,37 @@ def broken(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("make", "said"),
+    ("make", "message"),
     [
-        (plain_file, "is not a SQLite database"),
-        (empty_file, "holds none of the legacy system's tables"),
-        (other_tables, "holds none of the legacy system's tables"),
-        (without_id, "the table trades has no column id"),
-        (broken, "is a damaged SQLite database|is not a SQLite database that can be read"),
+        (plain_file, "is not a readable SQLite database"),
+        (empty_file, "contains none of the legacy tables"),
+        (other_tables, "contains none of the legacy tables"),
+        (without_id, "table trades has no id column"),
+        (broken, "is a damaged SQLite database|is not a readable SQLite database"),
     ],
     ids=["text", "empty", "other tables", "no ids", "broken"],
 )
-def test_what_is_no_legacy_database_is_said(make: Callable[[Path], None], said: str, tmp_path: Path) -> None:
-    """One sentence that names the file and says what is wrong."""
+def test_unusable_source_is_reported_with_its_name(make: Callable[[Path], None], message: str, tmp_path: Path) -> None:
     path = tmp_path / "legacy.db"
     make(path)
-    with pytest.raises(BadSource, match=said) as failure, open_source(str(path)):
+    with pytest.raises(BadSource, match=message) as failure, open_source(str(path)):
         pass
     assert "legacy.db" in str(failure.value)
 
 
-def test_a_file_that_is_not_there_is_said(tmp_path: Path) -> None:
-    """It is not made either."""
-    with pytest.raises(BadSource, match="there is no file"), open_source(str(tmp_path / "legacy.db")):
+def test_missing_file_is_reported_and_not_created(tmp_path: Path) -> None:
+    with pytest.raises(BadSource, match="no such file"), open_source(str(tmp_path / "legacy.db")):
         pass
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_is_said(tmp_path: Path) -> None:
-    """It is not taken for a file that is missing."""
+def test_folder_as_source_is_reported(tmp_path: Path) -> None:
     with pytest.raises(BadSource, match="is a folder"), open_source(str(tmp_path)):
         pass
 
 
 def logged(path: Path) -> sqlite3.Connection:
-    """The database keeps a write-ahead log, in which one row stands that is not in the file yet."""
+    """Leave a write-ahead log with one row that is not in the file yet."""
     connection = sqlite3.connect(path, isolation_level=None)
     connection.execute("pragma journal_mode = wal")
     connection.execute("pragma wal_autocheckpoint = 0")
@@ -206,7 +202,7 @@ def logged(path: Path) -> sqlite3.Connection:
 
 
 def died_within_a_transaction(path: Path) -> sqlite3.Connection:
-    """The file holds a part of what was never committed, and the journal beside it what stood there before."""
+    """Leave uncommitted rows in the file, and a journal with its previous pages."""
     connection = sqlite3.connect(path, isolation_level=None)
     connection.execute("pragma cache_size = 1")
     connection.execute("begin")
@@ -216,19 +212,21 @@ def died_within_a_transaction(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def put_away(path: Path) -> sqlite3.Connection:
-    """The database keeps a write-ahead log, and all of it is in the file."""
+def checkpointed(path: Path) -> sqlite3.Connection:
+    """Leave a file in WAL mode with all of its log in the file."""
     logged(path).close()
     return sqlite3.connect(":memory:")
 
 
 @pytest.mark.parametrize(
-    ("leave", "more"), [(logged, 1), (died_within_a_transaction, 0), (put_away, 1)], ids=["log", "journal", "closed"]
+    ("leave", "more"),
+    [(logged, 1), (died_within_a_transaction, 0), (checkpointed, 1)],
+    ids=["log", "journal", "closed"],
 )
-def test_what_a_dead_program_left_beside_its_file_is_read_and_stays(
+def test_log_of_a_dead_program_is_read_and_stays(
     leave: Callable[[Path], sqlite3.Connection], more: int, tmp_path: Path
 ) -> None:
-    """What was committed is there, what was not is not, and not even SQLite's own files beside the source change."""
+    """Committed rows are read, uncommitted ones are not, and no file beside the source changes."""
     legacy = make_legacy(tmp_path / "alive.db", 2, 30, 5)
     folder = tmp_path / "copied"
     folder.mkdir()
@@ -242,25 +240,23 @@ def test_what_a_dead_program_left_beside_its_file_is_read_and_stays(
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
-def test_a_file_that_its_program_has_open_is_read(tmp_path: Path) -> None:
-    """A write-ahead log that is in use is read where it stands, with all that was committed."""
+def test_source_is_read_while_its_program_has_it_open(tmp_path: Path) -> None:
+    """All committed rows of its write-ahead log are read."""
     legacy = make_legacy(tmp_path / "legacy.db", 2, 30, 5)
     with closing(logged(legacy.path)), open_source(str(legacy.path)) as found:
         assert found.tables["trades"].rows == legacy.rows["trades"] + 1
 
 
-def test_a_disk_that_is_full_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One sentence, and not a word of SQLite's."""
+def test_full_disk_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     legacy = make_legacy(tmp_path / "legacy.db", 2, 30, 5)
     monkeypatch.setattr(staging, "_ORDERS", "pragma max_page_count = 1;" + staging._ORDERS)
     with open_source(str(legacy.path)) as found:
         context = staging.context_of(found, UUID(int=1), UUID(int=2), Asset("USD"), {})
-        with pytest.raises(BadSource, match="no room"), staging.staged(found, context):
+        with pytest.raises(BadSource, match="no space in"), staging.staged(found, context):
             pass
 
 
-def test_a_locked_file_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another program holds it: one sentence says so, and with the lock gone it is read."""
+def test_locked_file_is_reported_and_read_once_unlocked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(source, "BUSY_SECONDS", 0.01)
     path = make_legacy(tmp_path / "legacy.db", 5, 5, 5).path
     with closing(sqlite3.connect(path, isolation_level=None)) as holder:
@@ -272,8 +268,8 @@ def test_a_locked_file_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         assert found.tables
 
 
-def test_ids_that_repeat_are_told_apart(tmp_path: Path) -> None:
-    """Where a table has lost its primary key, each row still has a name of its own."""
+def test_repeated_ids_get_distinct_keys(tmp_path: Path) -> None:
+    """Even in a table without a primary key."""
     path = tmp_path / "legacy.db"
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("create table trades (id integer, side text)")
@@ -287,8 +283,7 @@ def test_ids_that_repeat_are_told_apart(tmp_path: Path) -> None:
         ]
 
 
-def test_tables_without_numbers_of_their_own_are_read_and_accounted_for(engine: Engine, tmp_path: Path) -> None:
-    """SQLite can be told not to number the rows of a table: they go in like others, and are missed like others."""
+def test_tables_without_rowid_are_read_and_accounted_for(engine: Engine, tmp_path: Path) -> None:
     path = tmp_path / "legacy.db"
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("create table trades (id integer primary key, status text) without rowid")
@@ -301,7 +296,7 @@ def test_tables_without_numbers_of_their_own_are_read_and_accounted_for(engine: 
     assert {name: one.imported for name, one in move.check().rows.items()} == {"notes": 3, "trades": 2}
 
 
-def test_a_row_becomes_json_whatever_it_holds() -> None:
-    """Bytes in hex, numbers that are not finite as text, no NUL."""
+def test_plain_converts_any_row_to_json() -> None:
+    """Bytes as hex, infinite numbers as text, NUL escaped."""
     row: Row = {"a": b"\x00\xff", "b": float("inf"), "c": "x\x00y", "d": None, "e": 1.5}
     assert plain(row) == {"a": "00ff", "b": "inf", "c": "x\\x00y", "d": None, "e": 1.5}

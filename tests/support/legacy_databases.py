@@ -1,6 +1,6 @@
-"""Dirty legacy databases: every generation of the old system and everything that went wrong in it, made from a seed.
+"""Dirty legacy databases of every generation, generated from a seed.
 
-The generator knows what really happened, so that a test can ask whether the import found it out.
+The generator records the real executions, so that tests can compare the import with them.
 """
 
 import json
@@ -21,7 +21,7 @@ PRICES: Final = {"BTC-USD": 64000.0, "ETH-USD": 2500.0, "DOGE-USD": 0.25, "USDT-
 GENERATIONS: Final = 6
 
 Happened = tuple[str, str, str, str, str]
-"""An execution that the ledger must hold: product, side, quantity, price, fee as text."""
+"""An execution expected in the ledger: product, side, quantity, price, fee as text."""
 
 BASE: Final = {
     "trades": "id integer primary key, product_id varchar(20), side varchar(10), size float, price float, fee float,"
@@ -64,7 +64,7 @@ STATUSES: Final = ("failed", "pending", "expired", "queued", "cancelled", "unkno
 
 @dataclass(slots=True)
 class Legacy:
-    """A legacy database that was made: where it is, what really happened, and how many rows it has by table."""
+    """A generated legacy database: path, real executions, and number of rows by table."""
 
     path: Path
     generation: int
@@ -74,7 +74,7 @@ class Legacy:
 
 
 def make_legacy(path: Path, seed: int, executions: int, generation: int | None = None) -> Legacy:
-    """The database of this seed; `executions` counts what happened or was tried, not rows."""
+    """Generate the database of this seed. `executions` counts executions and attempts, not rows."""
     dice = random.Random(seed)
     chosen = dice.randrange(GENERATIONS) if generation is None else generation
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
@@ -170,7 +170,7 @@ class _Maker:
     # --- trades -------------------------------------------------------------------------------------------------------
 
     def _execution(self) -> None:
-        """One thing that happened, or was tried, in one of the ways in which the old system wrote it down."""
+        """Add an execution or attempt in one of the forms in which the old system stored it."""
         self.now += timedelta(seconds=self.dice.randrange(300, 3000), microseconds=self.dice.randrange(10**6))
         product = self.dice.choices(list(PRICES), (40, 30, 15, 10, 5))[0]
         side = "buy" if self.dice.random() < 0.55 else "sell"
@@ -185,7 +185,7 @@ class _Maker:
         self.dice.choice(ways)(product, side, size, price)
 
     def _solo(self, product: str, side: str, size: float, price: float) -> None:
-        """One row, from a bot or from the sync, in base or in quote; the older generations do not say what it was worth."""
+        """Add one row of a bot or the sync, in base or quote. Older generations do not store its value."""
         status = self.dice.choice(["completed", "filled"])
         in_quote = self.dice.random() < 0.4
         usd = round(size * price, 6)
@@ -203,7 +203,7 @@ class _Maker:
         self._happened(product, side, quantity, price, next((one for one in fee.values() if one), 0.0))
 
     def _with_fills(self, product: str, side: str, size: float, price: float) -> None:
-        """An order of a bot with one to three fills; its own row, the sync's rows, or both."""
+        """Add a bot's order with one to three fills, and the bot's row, the sync's rows, or both."""
         order, parts = f"order-{self.dice.getrandbits(64):x}", self._parts(size)
         rows = self.dice.choice(["bot", "sync", "both", "both"])
         fees = [self._commission(part, price) for part in parts]
@@ -215,30 +215,30 @@ class _Maker:
         for part, fee in zip(parts, fees, strict=True):
             fill = self._raw(product, side, part, price, order, fee)
             if rows != "bot":
-                usd_told = None if self.dice.random() < 0.3 else round(part * price, 6)
+                usd_stored = None if self.dice.random() < 0.3 else round(part * price, 6)
                 self._trade(
-                    product, side, part, price, status="filled", size_usd=usd_told, order_id=fill, commission=fee
+                    product, side, part, price, status="filled", size_usd=usd_stored, order_id=fill, commission=fee
                 )
 
     def _fills_only(self, product: str, side: str, size: float, price: float) -> None:
-        """Fills that no row of trades tells of, some of them in quote."""
+        """Add a fill without a row of trades, in base or quote."""
         in_quote = self.dice.random() < 0.5
         fee = self._commission(size, price)
         self._raw(product, side, size, price, f"order-{self.dice.getrandbits(64):x}", fee, in_quote=in_quote)
 
     def _fill_twice(self, product: str, side: str, size: float, price: float) -> None:
-        """The same fill, synced twice."""
+        """Add the same fill twice."""
         fee, order = self._commission(size, price), f"order-{self.dice.getrandbits(64):x}"
         fill = self._raw(product, side, size, price, order, fee)
         self._raw(product, side, size, price, order, fee, again=fill)
 
     def _at_once(self, product: str, side: str, size: float, price: float) -> None:
-        """Several orders at one moment: the order of equal times decides what FIFO matches."""
+        """Add simultaneous orders: their order decides the FIFO matches."""
         for turn in range(3):
             self._with_fills(product, side if turn else "buy", size, round(price * (1 + turn / 50), 8))
 
     def _twice(self, product: str, side: str, size: float, price: float) -> None:
-        """One execution as a bot's row and a synced row, and no fill to tell."""
+        """Add one execution as a bot's row and a synced row, without a fill."""
         usd = round(size * price, 6)
         fee = self._fee(size, price)
         self._trade(product, side, size, price, status="completed", size_usd=usd, order_id=self._order())
@@ -247,11 +247,10 @@ class _Maker:
         self._happened(product, side, _exact(size), price, next((one for one in fee.values() if one), 0.0))
 
     def _retried(self, product: str, side: str, size: float, price: float) -> None:
-        """The same row written again by a retry."""
+        """Add the same row twice, as after a retry."""
         order, usd, at = f"{self.dice.getrandbits(64):016x}", round(size * price, 6), self._naive(self.now)
         for _ in range(2):
-            told = {"size_usd": usd, "order_id": order, "filled_at": at}
-            self._trade(product, side, size, price, status="completed", **told)
+            self._trade(product, side, size, price, status="completed", size_usd=usd, order_id=order, filled_at=at)
         self._happened(product, side, _exact(size), price, 0.0)
 
     def _failed(self, product: str, side: str, size: float, price: float) -> None:
@@ -263,7 +262,7 @@ class _Maker:
         self._trade(product, side, size, price, status=status, size_usd=round(size * price, 6), order_id=name)
 
     def _open_question(self, product: str, side: str, size: float, price: float) -> None:
-        """A row that nobody can decide."""
+        """Add an ambiguous row."""
         row: dict[str, Any] = {"status": "filled", "size_usd": round(size * price, 6), "order_id": self._order()}
         broken: tuple[tuple[str, Any], ...] = (
             ("side", None),
@@ -343,7 +342,7 @@ class _Maker:
         return fill
 
     def _happened(self, product: str, side: str, quantity: Decimal, price: float, fee: float) -> None:
-        """It did: the ledger must hold it, unless it is priced in another currency."""
+        """Record an execution expected in the ledger, unless it is priced in another currency."""
         if not product.endswith("-USD"):
             self.legacy.open_questions += 1
             return

@@ -1,4 +1,4 @@
-"""Imports of legacy databases in tests: what the commands do, without a process for each."""
+"""Legacy imports in tests, without a process per command."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ from tests.support.legacy_databases import Happened, Legacy
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """One legacy database on its way into one portfolio."""
+    """The import of one legacy database into one portfolio."""
 
     engine: Engine
     url: str
@@ -50,32 +50,29 @@ class Move:
         return Wanted(self.url, self.name, self.portfolio_id, self.folder / self.name, decisions, base)
 
     def run(self, decisions: Decisions = UNDECIDED) -> Done:
-        """Runs the import."""
         with prepared(self.store, self.wanted(decisions), origins=True) as found:
             return run_import(self.store, found)
 
     def check(self) -> Checked:
-        """Checks the import."""
-        with prepared(self.store, self.wanted(), sightings=True) as found:
+        with prepared(self.store, self.wanted(), comparison=True) as found:
             return check_import(self.store, found)
 
     def roll_back(self) -> RolledBack:
-        """Rolls the import back."""
         return roll_back(self.store, self.portfolio_id, self.name, self.clock())
 
-    def proven(self) -> str:
-        """The state hash of the portfolio; its replay is clean."""
+    def verified_state(self) -> str:
+        """Verify the portfolio by replay and return its state hash."""
         found = verify_portfolio(self.engine, self.portfolio_id)
         assert found.broken is None
         assert found.differences == ()
         return found.state_hash
 
     def events(self) -> int:
-        """How long the portfolio's log is."""
+        """Length of the portfolio's log."""
         return self.store.book.log.head(self.portfolio_id).position
 
     def trades(self) -> Counter[Happened]:
-        """The trades in the portfolio's log."""
+        """Trades in the portfolio's log."""
         found: Counter[Happened] = Counter()
         for envelope in self.store.book.log.read(self.portfolio_id):
             event = envelope.event
@@ -95,14 +92,14 @@ class Move:
 
 
 def move_of(engine: Engine, legacy: Legacy | Path | str, folder: Path, name: str) -> Move:
-    """The database, on its way into a portfolio of this name."""
+    """Return the import of a database into the portfolio of this name."""
     url = str(legacy.path if isinstance(legacy, Legacy) else legacy)
     return Move(engine, url, name, folder, SteppingClock())
 
 
 @contextmanager
 def connections(database_url: str) -> Iterator[Engine]:
-    """An engine of a process of its own."""
+    """Provide an engine like that of a separate process."""
     engine = engine_for(database_url, WRITER)
     try:
         yield engine

@@ -1,1 +1,1 @@
-"""Is every row accounted for, and every difference between the legacy figures and the ledger explained?"""
+"""Is every row accounted for, and every difference between legacy figures and the ledger explained?"""

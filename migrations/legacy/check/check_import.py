@@ -1,4 +1,4 @@
-"""The check: every row of the source accounted for, every figure explained, the stored figures those of the events."""
+"""Checks an import: all rows accounted for, all differences explained, stored figures equal to the events."""
 
 from collections import Counter
 from contextlib import closing
@@ -13,13 +13,13 @@ from ledger.values import ZERO
 from migrations.legacy.check.pnl import ProductPnl, compared, explained, total_of
 from migrations.legacy.load.run import Prepared, newest_archive
 from migrations.legacy.load.stage import Stage
-from migrations.legacy.read.schema import TRANSLATED
-from migrations.legacy.read.source import columns_of, quoted
+from migrations.legacy.read.schema import TRANSLATED, quoted
+from migrations.legacy.read.source import columns_of
 
 
 @dataclass(frozen=True, slots=True)
 class Accounted:
-    """The rows of a table. `imported` counts those kept in the archive too; the last four add up to `source`."""
+    """Rows of a table. `imported` includes archived ones. The last three and `unaccounted` add up to `source`."""
 
     source: int
     imported: int
@@ -33,7 +33,7 @@ class Accounted:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """`wrong` are sentences about what does not hold; the import is proven when there are none."""
+    """Result of a check. `wrong` lists failures; the import is verified if it is empty."""
 
     rows: dict[str, Accounted]
     pnl: dict[str, ProductPnl]
@@ -46,21 +46,21 @@ class Checked:
 
 
 def check_import(store: Store, found: Prepared) -> Checked:
-    """What the log, the archive and the views hold of the source, against the source itself. Nothing is written."""
-    assert found.stage.context.sightings, "the figures are compared by what the legacy system saw"
+    """Compare the log, the archive and the views with the source. Nothing is written."""
+    assert found.stage.context.comparison, "the comparison needs the trades as the legacy figures counted them"
     rows = _accounted(found)
     pnl = compared(found.stage, found.wanted.portfolio_id, found.base)
     wrong = [
-        f"{name}: {one.unaccounted} of {one.source} rows are accounted for nowhere"
+        f"{name}: {one.unaccounted} of {one.source} rows are unaccounted for"
         for name, one in rows.items()
         if one.unaccounted
     ]
     wrong += [f"{name}: the causes do not add up to the difference" for name, one in pnl.items() if not explained(one)]
     stale = sum(map(len, found.stale.values()))
-    wrong += [f"{stale} imported trades are no longer called for: run the import again"] if stale else []
+    wrong += [f"{stale} imported trades are no longer in the source: run the import again"] if stale else []
     for portfolio_id in (found.wanted.portfolio_id, found.wanted.paper_id):
         wrong += control_totals_differing(found.stage, portfolio_id)
-    wrong += _stored_otherwise(store, found, pnl)
+    wrong += _differing_holdings(store, found, pnl)
     return Checked(rows, pnl, total_of(pnl), tuple(wrong))
 
 
@@ -69,29 +69,29 @@ Totals = dict[tuple[str, str, str], tuple[int, Decimal, Decimal, Decimal]]
 
 
 def control_totals(stage: Stage, portfolio_id: UUID, *, of_log: bool) -> Totals:
-    """The totals of the staged trades, or of those in the log."""
-    table, standing = ("log", "and reversed_by is null") if of_log else ("events", "")
+    """Return the totals of the staged trades, or of those in the log."""
+    table, condition = ("log", "and reversed_by is null") if of_log else ("events", "")
     found: Totals = {}
     with closing(stage.connection.cursor()) as cursor:
         cursor.execute(
             "select product, json_extract(payload, '$.side'), date(at / 1000000, 'unixepoch'),"
             " json_extract(payload, '$.quantity'), json_extract(payload, '$.price'),"
-            f" json_extract(payload, '$.fees[0].amount') from {table} where portfolio = ? and type = ? {standing}",
+            f" json_extract(payload, '$.fees[0].amount') from {table} where portfolio = ? and type = ? {condition}",
             (str(portfolio_id), TradeExecuted.type),
         )
         for product, side, day, quantity_text, price, fee in cursor:
             count, quantity, notional, fees = found.get((product, side, day), (0, ZERO, ZERO, ZERO))
             size = Decimal(quantity_text)
-            told = (count + 1, quantity + size, notional + size * Decimal(price), fees + Decimal(fee or "0"))
-            found[(product, side, day)] = told
+            notional += size * Decimal(price)
+            found[(product, side, day)] = (count + 1, quantity + size, notional, fees + Decimal(fee or "0"))
     return found
 
 
 def control_totals_differing(stage: Stage, portfolio_id: UUID) -> list[str]:
-    """A sentence for each product, side and day whose totals in the log are not those of the source."""
+    """Describe each product, side and day whose totals differ between log and source."""
     wanted, found = (control_totals(stage, portfolio_id, of_log=of_log) for of_log in (False, True))
     return [
-        f"{' '.join(name)}: the control totals of the log are not those of the source"
+        f"{' '.join(name)}: the control totals of log and source differ"
         for name in sorted(wanted.keys() | found.keys())
         if wanted.get(name) != found.get(name)
     ]
@@ -110,10 +110,10 @@ def _accounted(found: Prepared) -> dict[str, Accounted]:
 
 
 def _counted(stage: Stage, table: str, lost: set[str]) -> Counter[str]:
-    """The fates of a table's rows, as far as the log and the archive bear them out."""
+    """Count the fates of a table's rows that the log and the archive confirm."""
     counts: Counter[str] = Counter()
     with closing(stage.connection.cursor()) as cursor:
-        # An id that no staged event with a position has is in no log.
+        # Only staged events with a position are in the log.
         cursor.execute(
             "select key, word, (select count(*) from json_each(fates.events) one where not exists"
             " (select 1 from events where events.id = one.value and position is not null)) from fates where tbl = ?",
@@ -128,7 +128,7 @@ def _counted(stage: Stage, table: str, lost: set[str]) -> Counter[str]:
 
 
 def _not_archived(found: Prepared, table: str) -> set[str]:
-    """The ids (or places) of rows that the newest archive does not hold just so."""
+    """Return the ids (or row numbers) of rows missing or different in the newest archive."""
     connection, archive = found.source.connection, newest_archive(found.wanted.folder)
     named = "id" if "id" in found.source.tables[table].columns else "row_number() over ()"
     everything = f"select {named} from main.{quoted(table)}"
@@ -151,11 +151,11 @@ def _not_archived(found: Prepared, table: str) -> set[str]:
         connection.execute("detach archive")
 
 
-def _stored_otherwise(store: Store, found: Prepared, pnl: dict[str, ProductPnl]) -> list[str]:
-    """Where nothing else moved value in the portfolio, its stored holdings say what the comparison says."""
+def _differing_holdings(store: Store, found: Prepared, pnl: dict[str, ProductPnl]) -> list[str]:
+    """Compare the stored holdings with the comparison, unless the portfolio has later value events."""
     portfolio_id = found.wanted.portfolio_id
-    held = found.held[portfolio_id]
-    if not held.exists or held.later:
+    log = found.logs[portfolio_id]
+    if not log.exists or log.later:
         return []
     with store.book.reading(portfolio_id) as reading:
         if reading.stopped is not None:
@@ -164,8 +164,8 @@ def _stored_otherwise(store: Store, found: Prepared, pnl: dict[str, ProductPnl])
     wrong = []
     for name in sorted(pnl.keys() | stored.keys()):
         one, holding = pnl.get(name), stored.get(name)
-        told = (one.realized, one.open_cost) if one else (ZERO, ZERO)
-        there = (holding.realized_pnl, holding.cost_basis) if holding else (ZERO, ZERO)
-        if told != there:
-            wrong.append(f"{name}: the stored holding is not what the imported events give")
+        expected = (one.realized, one.open_cost) if one else (ZERO, ZERO)
+        actual = (holding.realized_pnl, holding.cost_basis) if holding else (ZERO, ZERO)
+        if expected != actual:
+            wrong.append(f"{name}: the stored holding differs from the imported events")
     return wrong

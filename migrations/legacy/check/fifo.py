@@ -1,4 +1,4 @@
-"""First in, first out over the trades of one product as they go by, with the ledger's own legs and booking."""
+"""FIFO over a stream of one product's trades, with the ledger's own legs and booking."""
 
 from decimal import Decimal
 
@@ -12,7 +12,7 @@ from migrations.legacy.check.formulas import Measure
 
 
 class Fifo:
-    """The book of one product, fed with its trades in order of time. Holds the open lots and running totals alone."""
+    """The FIFO book of one product, fed with its trades in order of time. Keeps open lots and running totals only."""
 
     def __init__(self, base: Asset, *, fees: bool = True) -> None:
         self._base = base
@@ -22,7 +22,7 @@ class Fifo:
         self.realized = self.paid_fees = self.unmatched_proceeds = ZERO
 
     def add(self, envelope: Envelope) -> Decimal:
-        """Book the next trade and return the quantity that found no lot."""
+        """Book the next trade and return its unmatched quantity."""
         trade = envelope.event
         assert isinstance(trade, TradeExecuted), "only trades are booked here"
         self.paid_fees += total_fees(trade)
@@ -37,7 +37,7 @@ class Fifo:
         return missing
 
     def figure(self, measure: Measure) -> Decimal:
-        """The ledger's figure; open lots are valued at the price of the last trade."""
+        """Return the ledger's figure, with open lots at the price of the last trade."""
         unrealized = round18(self.open_quantity * self._last_price) - self.open_cost
         match measure:
             case "realized":

@@ -1,6 +1,6 @@
-"""The figures that the legacy system computed, side by side, each reproduced as it was (`docs/migrate.md` has the formulas).
+"""The five profit figures of the legacy system, reproduced exactly (`docs/migrate.md` lists the formulas).
 
-They run over binary numbers as they did there, and over exact decimals, to tell how much of a difference was rounding.
+They are calculated in floats, as there, and in decimals, which isolates rounding.
 """
 
 from collections import deque
@@ -17,13 +17,13 @@ MEASURES: Final[dict[str, Measure]] = {
     "tranches": "total",
     "sql_net": "open_cost",
 }
-"""Each formula, and which of the ledger's figures says what it meant to say."""
+"""Each formula, and the corresponding figure of the ledger."""
 HEADLINE: Final = "fifo"
-"""The one that the legacy system showed as profit."""
+"""The formula that the legacy system displayed as profit."""
 
 
 class Trade(NamedTuple, Generic[N]):
-    """A trade as a formula reads it. `usd` is its value; `bot` says whether it belongs to one."""
+    """Input of the formulas. `usd` is the value of the trade; `bot` is True if a bot owns it."""
 
     buy: bool
     size: N
@@ -34,20 +34,19 @@ class Trade(NamedTuple, Generic[N]):
 
 
 class Formulas(Generic[N]):
-    """All formulas at once over one product's trades, in the order given.
+    """All formulas over one product's trades, in the given order.
 
-    cash_flow: sells - buys - fees of every row that was completed or filled, its side in any case. The others count only
-    rows whose status is `filled` and whose side is in upper case, just so. fifo: no fees; a lot that is sold whole counts
-    with its USD value, a part with price * size; what is sold beyond known buys vanishes. fifo_unrealized: what is open,
-    at the last price less the average of all buys. tranches: sells - buys of trades that belong to bots, and what is left
-    at the last price. sql_net: the net size at the average price of the buys.
+    cash_flow: sells - buys - fees of all completed or filled rows. The others count only rows with status `filled` and an
+    upper-case side. fifo: without fees; whole lots at their USD value, parts at price * size; sales beyond known buys are
+    dropped. fifo_unrealized: open size * (last price - average of all buys). tranches: sells - buys of bot trades, plus the
+    rest at the last price. sql_net: net size * average buy price.
     """
 
     def __init__(self, zero: N, *, botless: bool = False) -> None:
         self._botless = botless
         self._lots: deque[Trade[N]] = deque()
         self._zero: N = zero
-        self._head_size: N = zero  # what is left of the first lot
+        self._head_size: N = zero  # open part of the first lot
         self._head_usd: N = zero
         self._cash: N = zero
         self._realized: N = zero
@@ -61,7 +60,7 @@ class Formulas(Generic[N]):
         self._buys = 0
 
     def add(self, trade: Trade[N], *, strict: bool = True) -> None:
-        """The next trade; only the cash flow counts it unless it is written as the strict figures want it."""
+        """Add the next trade. Unless `strict`, only the cash flow counts it."""
         sign = 1 if trade.buy else -1
         self._cash = self._cash - sign * trade.usd - trade.fee
         if not strict:
@@ -82,7 +81,7 @@ class Formulas(Generic[N]):
             self._sell(trade)
 
     def results(self) -> dict[str, N]:
-        """Each formula's figure after all trades."""
+        """Return the figure of each formula."""
         average = self._bought_usd / self._bought if self._bought else self._zero
         mean = self._prices / self._buys if self._buys else self._zero
         return {
@@ -99,7 +98,7 @@ class Formulas(Generic[N]):
         self._lots.append(trade)
 
     def _open(self) -> N:
-        """What is left, lot by lot."""
+        """Return the open size, summed lot by lot as the legacy system did."""
         left = self._zero
         for place, lot in enumerate(self._lots):
             left = left + (lot.size if place else self._head_size)

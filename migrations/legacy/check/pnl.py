@@ -1,4 +1,4 @@
-"""The three-way comparison: what the legacy system said, what the ledger says, and the difference by cause, to the last digit."""
+"""Compares legacy figures with the ledger's and explains each difference by cause, exactly."""
 
 import sqlite3
 from collections.abc import Generator, Mapping
@@ -20,12 +20,12 @@ from migrations.legacy.translate.comparison import BOTS, CAUSES, ORDERED
 from migrations.legacy.translate.outcomes import EPOCH
 
 BY_STAGE: Final = CAUSES[1:ORDERED]
-"""The causes that the stages take away one by one, before the events themselves are looked at."""
+"""Causes removed by the stages, before the events are compared."""
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One legacy figure against the ledger's. The causes add up to `ledger` - `legacy` exactly."""
+    """A legacy figure and the ledger's. The causes add up to `ledger` - `legacy` exactly."""
 
     legacy: Decimal
     ledger: Decimal
@@ -38,7 +38,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class ProductPnl:
-    """One product (or the total): each formula's difference, and what the ledger holds."""
+    """One product (or the total): the difference by formula, and the ledger's figures."""
 
     formulas: Mapping[str, Difference]
     realized: Decimal
@@ -54,7 +54,7 @@ class ProductPnl:
 
 
 def compared(stage: Stage, portfolio_id: UUID, base: Asset) -> dict[str, ProductPnl]:
-    """Every product in the source or in the log, by name. The log has been read into the stage (`load/logged.py`)."""
+    """Compare each product of the source or the log, by name. Needs the log in the stage (`load/logged.py`)."""
     names = stage.connection.execute(
         "select product from seen union select product from events where type = ? and portfolio = ? order by 1",
         (TradeExecuted.type, str(portfolio_id)),
@@ -63,7 +63,7 @@ def compared(stage: Stage, portfolio_id: UUID, base: Asset) -> dict[str, Product
 
 
 def total_of(products: Mapping[str, ProductPnl]) -> ProductPnl:
-    """The sums over all products."""
+    """Sum over all products."""
     parts = list(products.values())
     formulas = {
         name: Difference(
@@ -85,7 +85,7 @@ def total_of(products: Mapping[str, ProductPnl]) -> ProductPnl:
 
 
 def explained(product: ProductPnl) -> bool:
-    """Whether nothing is left over, and the causes add up."""
+    """Return True if the causes add up and none is unexplained."""
     return all(
         one.causes["unexplained"] == 0 and sum(one.causes.values(), ZERO) == one.difference
         for one in product.formulas.values()
@@ -119,7 +119,7 @@ def _of_product(work: sqlite3.Connection, portfolio_id: UUID, base: Asset, produ
 
 
 NAMED: Final = ("rounding", *BY_STAGE, "order", "oversell", "fee", "average_cost", "fee", "unexplained")
-"""What each step takes away. Fees go in two: those that a figure took off, then those that the ledger takes off."""
+"""Cause removed by each step. Fees take two: those deducted by the formula, then those deducted by the ledger."""
 
 
 def _causes(legacy: Decimal, steps: list[Decimal]) -> dict[str, Decimal]:
@@ -132,7 +132,7 @@ def _causes(legacy: Decimal, steps: list[Decimal]) -> dict[str, Decimal]:
 
 
 def _recorded(work: sqlite3.Connection, product: str) -> tuple[dict[str, float], list[dict[str, Decimal]]]:
-    """The formulas in binary numbers over what they saw, and in decimals at each stage before the events."""
+    """Return the formulas in floats over the rows they counted, and in decimals for each stage before the events."""
     binary = Formulas(0.0)
     exact = [Formulas(ZERO, botless=number >= BOTS) for number in range(ORDERED)]
     with closing(work.cursor()) as cursor:
@@ -147,19 +147,19 @@ def _recorded(work: sqlite3.Connection, product: str) -> tuple[dict[str, float],
             for number in range(first, last):
                 exact[number].add(trade, strict=number >= strict)
             if first == 0:
-                binary.add(_binary(trade, told=usd_text is not None), strict=strict == 0)
+                binary.add(_binary(trade, stored=usd_text is not None), strict=strict == 0)
     return binary.results(), [one.results() for one in exact]
 
 
-def _binary(trade: Trade[Decimal], *, told: bool) -> Trade[float]:
-    """The same in the numbers that the legacy system computed with; a value that is not told is a product of those."""
+def _binary(trade: Trade[Decimal], *, stored: bool) -> Trade[float]:
+    """Convert a trade to floats. A value that was not `stored` is the product of floats, as in the legacy system."""
     size, price = float(trade.size), float(trade.price)
-    return Trade(trade.buy, size, float(trade.usd) if told else size * price, price, float(trade.fee), trade.bot)
+    return Trade(trade.buy, size, float(trade.usd) if stored else size * price, price, float(trade.fee), trade.bot)
 
 
 @dataclass(frozen=True, slots=True)
 class _Expected:
-    """The staged events: the formulas over them in the ledger's order, cut to what was held, without fees; then FIFO."""
+    """Figures of the staged events: formulas in the ledger's order, then without oversold quantity, then without fees; FIFO."""
 
     formulas: list[dict[str, Decimal]]
     bare: Fifo
@@ -167,7 +167,7 @@ class _Expected:
 
 
 def _expected(work: sqlite3.Connection, portfolio_id: UUID, base: Asset, product: str) -> _Expected:
-    ordered, cut, free = (Formulas(ZERO, botless=True) for _ in range(3))
+    ordered, covered, free = (Formulas(ZERO, botless=True) for _ in range(3))
     bare, full = Fifo(base, fees=False), Fifo(base)
     for envelope, fee in _staged(work, portfolio_id, product):
         full.add(envelope)
@@ -175,11 +175,11 @@ def _expected(work: sqlite3.Connection, portfolio_id: UUID, base: Asset, product
         trade = envelope.event
         assert isinstance(trade, TradeExecuted), "only trades are staged for a product"
         buy, price = trade.side is Side.BUY, trade.price
-        whole, held = trade.quantity, trade.quantity - missing
+        whole, matched = trade.quantity, trade.quantity - missing
         ordered.add(Trade(buy, whole, round18(whole * price), price, fee, bot=True))
-        cut.add(Trade(buy, held, round18(held * price), price, fee, bot=True))
-        free.add(Trade(buy, held, round18(held * price), price, ZERO, bot=True))
-    return _Expected([ordered.results(), cut.results(), free.results()], bare, full)
+        covered.add(Trade(buy, matched, round18(matched * price), price, fee, bot=True))
+        free.add(Trade(buy, matched, round18(matched * price), price, ZERO, bot=True))
+    return _Expected([ordered.results(), covered.results(), free.results()], bare, full)
 
 
 def _stored_as_staged(work: sqlite3.Connection, portfolio_id: UUID, product: str) -> bool:
@@ -193,7 +193,7 @@ def _stored_as_staged(work: sqlite3.Connection, portfolio_id: UUID, product: str
 def _staged(
     work: sqlite3.Connection, portfolio_id: UUID, product: str
 ) -> Generator[tuple[Envelope, Decimal], None, None]:
-    """The staged trades with their legacy fees, in the ledger's order: by time, then by position where the log has one."""
+    """Yield the staged trades with their legacy fees in the ledger's order: by time, then by position if imported."""
     with closing(work.cursor()) as cursor:
         cursor.execute(
             "select id, at, version, payload, fee from events where portfolio = ? and product = ? and type = ?"
@@ -205,7 +205,7 @@ def _staged(
 
 
 def _in_log(work: sqlite3.Connection, portfolio_id: UUID, product: str) -> Generator[Envelope, None, None]:
-    """The imported trades of the product that are in the log and not reversed."""
+    """Yield the imported trades of the product that are not reversed."""
     with closing(work.cursor()) as cursor:
         cursor.execute(
             "select id, at, version, payload from log where portfolio = ? and product = ? and reversed_by is null"
@@ -217,7 +217,7 @@ def _in_log(work: sqlite3.Connection, portfolio_id: UUID, product: str) -> Gener
 
 
 def _envelope(portfolio_id: UUID, number: int, id_: str, at: int, version: int, payload: str) -> Envelope:
-    """A trade as booking reads it. `number` counts the trades of its product; what booking ignores is empty."""
+    """Build the envelope of a trade for booking; fields that booking ignores are empty. `number` counts its product's trades."""
     time, event_id = EPOCH + timedelta(microseconds=at), UUID(id_)
     story = (time, time, "", event_id, None)
     return Envelope(portfolio_id, number, event_id, TradeExecuted.type, version, *story, payload, "{}", b"")

@@ -1,1 +1,1 @@
-"""What goes into the log, and what does it already hold? Staging, comparison with the log, and the import itself."""
+"""Which events are missing in the log? `staging` translates, `logged` compares with the log, `run` imports."""

@@ -1,4 +1,4 @@
-"""What a portfolio's log holds of an import, beside what the source calls for now."""
+"""Compares the imported events in a portfolio's log with those staged from the source."""
 
 import json
 from collections.abc import Iterable
@@ -22,10 +22,10 @@ MOVES: Final = frozenset(kind.type for kind in MOVING)
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
-    """What the log says of the import: `later` events of value are not of it; `rolled_back` when it was undone.
+class LogState:
+    """State of an import in the log. `later` counts value events that were not imported.
 
-    `mapping` is that of the import that opened the portfolio, None for a portfolio that no import opened.
+    `mapping` is the version of the import that opened the portfolio, None if no import opened it.
     """
 
     exists: bool = False
@@ -36,8 +36,8 @@ class Held:
     closed: bool = False
 
 
-def read_log(stage: Stage, log: EventLog, portfolio_id: UUID) -> Held:
-    """The imported events of the log are in the stage's table `log`; staged events that stand there know their position."""
+def read_log(stage: Stage, log: EventLog, portfolio_id: UUID) -> LogState:
+    """Read the imported events of a log into the stage's table `log`."""
     exists, mapping, imported, later, rolled_back, closed = False, None, 0, 0, False, False
     rows: list[tuple[object, ...]] = []
     reversals: list[tuple[str, str]] = []
@@ -61,14 +61,14 @@ def read_log(stage: Stage, log: EventLog, portfolio_id: UUID) -> Held:
             rows = []
     _insert(stage, rows)
     stage.connection.executemany("update log set reversed_by = ? where id = ?", reversals)
-    return Held(exists, mapping, imported, later, rolled_back, closed)
+    return LogState(exists, mapping, imported, later, rolled_back, closed)
 
 
 def reconcile(stage: Stage, portfolio_id: UUID) -> list[str]:
-    """The stage as the log makes it; returns the ids of imported trades that the source no longer calls for.
+    """Adjust the staged events to the log and return the ids of imported trades no longer in the source, to be reversed.
 
-    An event taken back before gets its next id. A row that says something else than when it was imported is quarantined,
-    and its event stays as it is, until somebody decides to replace it.
+    An event that was reversed gets its next id. A row that changed since its import is quarantined and keeps its event
+    until a decision replaces it.
     """
     portfolio = str(portfolio_id)
     _entered_again(stage, portfolio)
@@ -78,7 +78,7 @@ def reconcile(stage: Stage, portfolio_id: UUID) -> list[str]:
         (portfolio,),
     )
     with closing(stage.connection.cursor()) as cursor:
-        # Rows that are gone from the source are no reason: it may have been cut.
+        # Trades of rows missing in the source stay: it may have been truncated.
         cursor.execute(
             "select log.id from log join fates on fates.tbl = log.tbl and fates.key = log.key left join events on"
             " events.id = log.id where log.portfolio = ? and log.type = ? and log.reversed_by is null"
@@ -90,7 +90,7 @@ def reconcile(stage: Stage, portfolio_id: UUID) -> list[str]:
 
 
 def _entered_again(stage: Stage, portfolio: str) -> None:
-    """Staged events whose id was taken back have the next id that is free or stands."""
+    """Give staged events whose id was reversed the next id that is unused or not reversed."""
     connection = stage.connection
     found = connection.execute(
         "select events.id from events join log on log.id = events.id where events.portfolio = ? and reversed_by is not null",
@@ -106,7 +106,7 @@ def _entered_again(stage: Stage, portfolio: str) -> None:
 
 
 def _changed(stage: Stage, portfolio: str) -> list[str]:
-    """Rows whose event stands in the log with other content; returns the ids of those that are to be replaced."""
+    """Handle rows whose event in the log differs; return the ids of the events to replace."""
     connection = stage.connection
     found = connection.execute(
         "select events.id, events.type, log.payload, log.at, log.tbl, log.key from events join log on log.id = events.id"
@@ -118,24 +118,24 @@ def _changed(stage: Stage, portfolio: str) -> list[str]:
         decided = decision_of(stage.context.decisions, table, key).get("action") == "replace"
         if decided and kind == TradeExecuted.type:
             replaced.append(id_)
-            _rename(stage, id_, str(derived_id("entered again", id_, taken_back_id(UUID(id_)))))
+            _rename(stage, id_, str(derived_id("entered again", id_, reversal_id(UUID(id_)))))
             continue
         connection.execute("update events set payload = ?, at = ? where id = ?", (payload, at, id_))
         if kind == TradeExecuted.type or table == "bot_signal_history":
-            why = "the row says something else than when it was imported: what was imported stands until it is replaced"
+            why = "the row changed since its import: the imported event stays until a decision replaces it"
             connection.execute(
                 "update fates set word = 'quarantined', reason = ? where tbl = ? and key = ?", (why, table, key)
             )
     return replaced
 
 
-def taken_back_id(event_id: UUID) -> UUID:
-    """The id of the reversal of an imported event that the source no longer calls for."""
+def reversal_id(event_id: UUID) -> UUID:
+    """Return the id of the reversal of an imported event that the source no longer contains."""
     return derived_id("legacy taken back", event_id)
 
 
 def _rename(stage: Stage, before: str, after: str) -> None:
-    """The staged event has another id, also where fates name it."""
+    """Change the id of a staged event, in fates too."""
     connection = stage.connection
     connection.execute("update events set id = ? where id = ?", (after, before))
     connection.execute(
@@ -145,7 +145,7 @@ def _rename(stage: Stage, before: str, after: str) -> None:
 
 def _row(envelope: Envelope, portfolio_id: UUID) -> tuple[object, ...]:
     origin = json.loads(envelope.metadata)["legacy"]
-    # No text inside the payload can look like that: its quotes would be escaped.
+    # Unambiguous: quotes within texts of the payload are escaped.
     _, _, rest = envelope.payload.partition('"instrument":"') if envelope.type == TradeExecuted.type else ("", "", "")
     product = rest.partition('"')[0]
     return (

@@ -1,9 +1,9 @@
-"""Running an import: what the source calls for and the log does not hold goes in, and nothing goes in twice."""
+"""Runs an import: appends the events of the source that the log does not contain yet."""
 
 import json
 import os
 import shutil
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -19,9 +19,9 @@ from ledger.imports.pending import PendingEvent, pending_event
 from ledger.imports.run import Store, WrongPortfolio, append_many
 from ledger.log.envelope import canonical_json
 from ledger.values import Asset, derived_id
-from migrations.legacy.load.logged import Held, read_log, reconcile, taken_back_id
+from migrations.legacy.load.logged import LogState, read_log, reconcile, reversal_id
 from migrations.legacy.load.stage import Stage
-from migrations.legacy.load.staging import Progress, context_of, staged
+from migrations.legacy.load.staging import Progress, context_of, counted, staged
 from migrations.legacy.read.schema import MAPPING
 from migrations.legacy.read.source import Source, open_source
 from migrations.legacy.translate.decisions import UNDECIDED, Decisions, checked, merged
@@ -31,9 +31,9 @@ from migrations.legacy.translate.outcomes import EPOCH
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What is asked for. `folder` is where archives and decisions of this portfolio are kept.
+    """A requested import. `folder` keeps archives and decisions of the portfolio.
 
-    `base` is checked against the portfolio's; a new one is opened with it, else with what most trades are priced in.
+    `base` must match the base currency of an existing portfolio. A new one gets it, else the most common quote currency.
     """
 
     url: str
@@ -54,59 +54,63 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A source, translated, beside what the logs of its portfolios hold. `stale` are trades to take back, by portfolio."""
+    """A translated source and the state of its portfolios' logs. `stale` are trades to reverse, by portfolio."""
 
     wanted: Wanted
     source: Source
     stage: Stage
     base: Asset
-    held: dict[UUID, Held]
+    logs: dict[UUID, LogState]
     stale: dict[UUID, list[str]]
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What a run did: how many events are new, and how many trades were taken back because the source changed."""
+    """Result of a run: new events, and trades reversed because the source changed."""
 
     imported: int
-    taken_back: int
+    reversed: int
     archive: Path
 
 
 @contextmanager
 def prepared(
-    store: Store, wanted: Wanted, progress: Progress = lambda _: None, *, origins: bool = False, sightings: bool = False
+    store: Store,
+    wanted: Wanted,
+    progress: Progress = lambda _: None,
+    *,
+    origins: bool = False,
+    comparison: bool = False,
 ) -> Iterator[Prepared]:
-    """The source is read, translated and held against the log; nothing is written.
+    """Read and translate the source and compare it with the log. Nothing is written.
 
-    To be run it needs `origins`, to be checked `sightings`.
-
-    Raises BadSource, BadDecisions, and WrongPortfolio for a portfolio that is not this import's own.
+    `run_import` needs `origins`, `check_import` needs `comparison`. Raises BadSource, BadDecisions, and WrongPortfolio for a
+    portfolio that was not opened by this import.
     """
     decisions = merged(kept_decisions(wanted.folder), wanted.decisions)
     with open_source(wanted.url) as source:
         base = _base(store, wanted, source)
         _portfolio(wanted.name, base)
         context = context_of(
-            source, wanted.portfolio_id, wanted.paper_id, base, decisions, origins=origins, sightings=sightings
+            source, wanted.portfolio_id, wanted.paper_id, base, decisions, origins=origins, comparison=comparison
         )
         with staged(source, context, progress) as stage:
             ids = (wanted.portfolio_id, wanted.paper_id)
-            held = {one: read_log(stage, store.book.log, one) for one in ids}
-            for one in held.values():
+            logs = {one: read_log(stage, store.book.log, one) for one in ids}
+            for one in logs.values():
                 _must_be_own(wanted.name, one)
             stale = {one: reconcile(stage, one) for one in ids}
-            yield Prepared(wanted, source, stage, base, held, stale)
+            yield Prepared(wanted, source, stage, base, logs, stale)
 
 
 def run_import(store: Store, found: Prepared, progress: Progress = lambda _: None) -> Done:
-    """Everything that the source calls for is in the logs and in their views; the archive holds the source as it was.
+    """Append all missing events, update the views and archive the source.
 
-    Killed anywhere, the next run does the rest. Raises WrongPortfolio when the import was rolled back.
+    The next run completes an interrupted one. Raises WrongPortfolio if the import was rolled back.
     """
     wanted = found.wanted
-    assert found.stage.context.origins, "events say where they come from"
-    if any(one.rolled_back for one in found.held.values()):
+    assert found.stage.context.origins, "events need their origin"
+    if any(one.rolled_back for one in found.logs.values()):
         raise WrongPortfolio(f"the import into {wanted.name!r} was rolled back: import into another portfolio")
     archive = _archived(found)
     imported = 0
@@ -115,32 +119,32 @@ def run_import(store: Store, found: Prepared, progress: Progress = lambda _: Non
         (wanted.paper_id, wanted.paper_name, AccountOpened(account=PAPER_ACCOUNT, venue=VENUE, mode="paper")),
     ):
         opening = _opening(found, portfolio_id, name, account)
-        if not opening and not found.held[portfolio_id].exists:
+        if not opening and not found.logs[portfolio_id].exists:
             continue
-        # Closed here, so that a run that dies half-way leaves no cursor behind.
+        # Closed here, so that a failing run leaves no cursor open.
         with (
             closing(found.stage.events(portfolio_id, "position is null")) as events,
-            closing(_told(chain(opening, events, _taken_back(found, portfolio_id)), progress)) as new,
+            closing(counted(chain(opening, events, _reversals(found, portfolio_id)), progress)) as new,
         ):
             imported += append_many(store, portfolio_id, new) - len(opening)
-    taken_back = sum(map(len, found.stale.values()))
-    return Done(imported - taken_back, taken_back, archive)
+    reversed_ = sum(map(len, found.stale.values()))
+    return Done(imported - reversed_, reversed_, archive)
 
 
 def kept_decisions(folder: Path) -> Decisions:
-    """What was decided in earlier runs. Raises BadDecisions."""
+    """Return the decisions of earlier runs. Raises BadDecisions."""
     path = folder / "decisions.json"
     return checked(json.loads(path.read_text(encoding="utf-8")), str(path)) if path.exists() else UNDECIDED
 
 
 def newest_archive(folder: Path) -> Path | None:
-    """The copy of the source that the last run kept."""
+    """Return the source as archived by the last run."""
     found = sorted(folder.glob("*.sqlite"), key=lambda path: path.stat().st_mtime_ns)
     return found[-1] if found else None
 
 
 def _archived(found: Prepared) -> Path:
-    """The source as it was read, and all decisions, are in the folder; each file appears whole or not at all."""
+    """Keep the source as it was read, and all decisions, in the folder. Each file is written atomically."""
     folder = found.wanted.folder
     folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps(found.stage.context.decisions, indent=2, ensure_ascii=False)
@@ -158,12 +162,12 @@ def _whole(path: Path, write: Callable[[Path], object]) -> None:
     draft.replace(path)
 
 
-def _must_be_own(name: str, held: Held) -> None:
-    if held.exists and held.mapping is None:
-        raise WrongPortfolio(f"the portfolio {name!r} holds other things: an import needs a portfolio of its own")
-    if held.mapping not in (None, MAPPING):
+def _must_be_own(name: str, log: LogState) -> None:
+    if log.exists and log.mapping is None:
+        raise WrongPortfolio(f"portfolio {name!r} was not opened by an import: choose a new name")
+    if log.mapping not in (None, MAPPING):
         raise WrongPortfolio(
-            f"{name!r} was imported by translation {held.mapping}, this is {MAPPING}: import into another portfolio"
+            f"{name!r} was imported by translation {log.mapping}, this is {MAPPING}: import into another portfolio"
         )
 
 
@@ -173,7 +177,7 @@ def _base(store: Store, wanted: Wanted, source: Source) -> Asset:
         event = opened.event
         assert isinstance(event, PortfolioOpened)
         if wanted.base not in (None, event.base_currency):
-            raise WrongPortfolio(f"the portfolio {wanted.name!r} is kept in {event.base_currency}: leave --base out")
+            raise WrongPortfolio(f"the base currency of {wanted.name!r} is {event.base_currency}: omit --base")
         return event.base_currency
     return wanted.base or _most_common_quote(source)
 
@@ -196,8 +200,8 @@ def _most_common_quote(source: Source) -> Asset:
 
 
 def _opening(found: Prepared, portfolio_id: UUID, name: str, account: AccountOpened) -> list[PendingEvent]:
-    """The portfolio and its account, as of the first event; nothing where it exists or nothing goes in."""
-    if found.held[portfolio_id].exists:
+    """Open the portfolio and its account at the time of the first event; empty if it exists or there are no events."""
+    if found.logs[portfolio_id].exists:
         return []
     (first,) = found.stage.connection.execute(
         "select min(at) from events where portfolio = ?", (str(portfolio_id),)
@@ -218,25 +222,18 @@ def _portfolio(name: str, base: Asset) -> PortfolioOpened:
     try:
         return PortfolioOpened(name=name, base_currency=base)
     except ValidationError as error:
-        raise WrongPortfolio(f"{name[:100]!r} cannot be a portfolio's name: {sentences(error)}") from None
+        raise WrongPortfolio(f"invalid portfolio name {name[:100]!r}: {sentences(error)}") from None
 
 
-def _taken_back(found: Prepared, portfolio_id: UUID) -> Iterator[PendingEvent]:
-    """The reversals of trades that the source no longer calls for, the newest first, which costs least."""
+def _reversals(found: Prepared, portfolio_id: UUID) -> Iterator[PendingEvent]:
+    """Reverse the trades no longer in the source, newest first, which refolds least."""
     for id_ in found.stale[portfolio_id]:
         table, key, at = found.stage.connection.execute("select tbl, key, at from log where id = ?", (id_,)).fetchone()
-        reason = f"the source tells something else of {table} {key} now"
+        reason = f"{table} {key} changed in the source"
         metadata = canonical_json({"legacy": {"mapping": MAPPING, "row": f"{table} {key}"}})
         event = TradeReversed(reverses=UUID(id_), reason=reason)
-        yield _ready(event, taken_back_id(UUID(id_)), EPOCH + timedelta(microseconds=at), metadata)
+        yield _ready(event, reversal_id(UUID(id_)), EPOCH + timedelta(microseconds=at), metadata)
 
 
 def _ready(event: Event, id_: UUID, at: datetime, metadata: str) -> PendingEvent:
     return pending_event(event, id_, at, metadata, 0, "")
-
-
-def _told(events: Iterable[PendingEvent], progress: Progress) -> Generator[PendingEvent, None, None]:
-    for count, one in enumerate(events, start=1):
-        yield one
-        if count % 1000 == 0:
-            progress(1000)

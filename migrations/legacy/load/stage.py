@@ -1,4 +1,4 @@
-"""The work file of an import: the translated source in SQLite, so that memory stays flat however long the source is."""
+"""Work file of an import: the translated source in SQLite, for constant memory."""
 
 import json
 import sqlite3
@@ -14,7 +14,7 @@ from migrations.legacy.read.source import Source
 from migrations.legacy.translate.outcomes import EPOCH, RANKS, Context, Fate, Seen, Staged, Translation, micros
 
 BATCH: Final = 1_000
-"""Translations written at once."""
+"""Translations per insert."""
 
 TABLES: Final = """
 create table fates (tbl, key, word, reason, flags, events, primary key (tbl, key)) without rowid;
@@ -33,7 +33,7 @@ _Values = tuple[object, ...]
 
 
 class Stage:
-    """The work file of one source. Its content follows from the source, the decisions and the context alone."""
+    """The work file of one source. Its content depends only on the source, the decisions and the context."""
 
     def __init__(self, connection: sqlite3.Connection, source: Source, context: Context) -> None:
         self.connection = connection
@@ -51,7 +51,7 @@ class Stage:
             self._insert("seen", 12, (_seen_row(seen) for one in some for seen in one.seen))
 
     def events(self, portfolio_id: UUID, where: str = "1") -> Generator[PendingEvent, None, None]:
-        """The staged events of a portfolio in the order in which they go into its log."""
+        """Yield the staged events of a portfolio in the order of their import."""
         with closing(self.connection.cursor()) as cursor:
             cursor.execute(
                 "select id, type, version, at, payload, metadata, rank, named from events where portfolio = ?"

@@ -1,8 +1,8 @@
-"""Translates a whole source into its work file: bots, fills with the rows about their orders, other rows, signals."""
+"""Translates a source into its work file: bots, fills with the rows on their orders, other rows, signals."""
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import timedelta
 from itertools import chain, groupby
@@ -22,14 +22,14 @@ from migrations.legacy.translate.rows import RawRow, TradeRow, place_of, raw_of,
 
 _encode: Final = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 LARGEST_CLUSTER: Final = 200
-"""At most so many rows without fills are compared with one another."""
+"""Maximum number of rows without fills compared with one another."""
 _WINDOW: Final = WINDOW // timedelta(microseconds=1)
 
 Progress = Callable[[int], None]
 """Receives the number of rows read since the last call."""
 One = TypeVar("One")
 
-# Every order has a turn. A row of `trades` that names it, or one of its fills, has the first turn that it names.
+# Orders are numbered (`turn`). A row of `trades` gets the lowest number among the orders and fills whose id it contains.
 _ORDERS: Final = """
 create table orders (order_ref primary key, turn integer) without rowid;
 insert into orders select order_ref, row_number() over (order by min(place), order_ref) from fills group by order_ref;
@@ -45,7 +45,7 @@ create index events_by_time on events (portfolio, at, rank, number, sub);
 
 
 class Placed(NamedTuple):
-    """A row of `trades` in the work file: product and side, time in microseconds since 1970 (None if unknown), cells."""
+    """A row of `trades` in the work file. `at` is in microseconds since 1970, None if unknown."""
 
     traded: tuple[str, str]
     at: int | None
@@ -55,12 +55,12 @@ class Placed(NamedTuple):
 
 @contextmanager
 def staged(source: Source, context: Context, progress: Progress = lambda _: None) -> Iterator[Stage]:
-    """Translate the source into a work file, deleted with the source's copy. Raises BadSource when the disk is full."""
+    """Translate the source into a work file, deleted with the source's copy. Raises BadSource if the disk is full."""
     path = source.path.with_name("work.sqlite")
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         stage = Stage(connection, source, context)
         try:
-            # The file lives only as long as this process needs it, so it need not survive a power cut.
+            # Temporary: it need not survive a crash.
             connection.executescript("pragma journal_mode = off; pragma synchronous = off;" + TABLES)
             connection.execute("begin")
             _translate(stage, progress)
@@ -68,7 +68,7 @@ def staged(source: Source, context: Context, progress: Progress = lambda _: None
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode != sqlite3.SQLITE_FULL:
                 raise
-            raise BadSource(f"there is no room to work in {path.parent.parent}: make some, and try again") from None
+            raise BadSource(f"no space in {path.parent.parent}: free some, then retry") from None
         yield stage
 
 
@@ -80,14 +80,14 @@ def context_of(
     decisions: Decisions,
     *,
     origins: bool = True,
-    sightings: bool = True,
+    comparison: bool = True,
 ) -> Context:
-    """The context of a source, with the bots that it still has."""
+    """Return the context of a source, with its existing bots."""
     bots = {}
     for key, row in source.rows("bots"):
         decided = decision_of(decisions, "bots", key)
         bots[str(row.get("id"))] = product_of_bot({**row, **decided})
-    return Context(portfolio_id, paper_id, base, bots, decisions, origins, sightings)
+    return Context(portfolio_id, paper_id, base, bots, decisions, origins, comparison)
 
 
 def _translate(stage: Stage, progress: Progress) -> None:
@@ -100,7 +100,7 @@ def _translate(stage: Stage, progress: Progress) -> None:
     stage.write(chain(_orders(stage), _clusters(stage), _signals(stage, progress)))
     connection.executescript(_INDEXES)
     connection.execute("begin")
-    # What repeats a row that cannot be used cannot be used either.
+    # Rows merged into a quarantined row are quarantined too.
     connection.execute(
         "update fates set word = 'quarantined', reason = reason || ', which is quarantined', events = '[]'"
         " where word = 'merged' and not exists (select 1 from events where id = json_extract(fates.events, '$[0]'))"
@@ -114,12 +114,12 @@ def _bots(stage: Stage) -> Iterator[Translation]:
 
 def _signals(stage: Stage, progress: Progress) -> Iterator[Translation]:
     table = "bot_signal_history"
-    for key, row in _counted(stage.source.rows(table), progress):
+    for key, row in counted(stage.source.rows(table), progress):
         yield translated_signal(stage.context, key, row, _decided(stage, table, key))
 
 
 def _unusable_fills(stage: Stage) -> Iterator[Translation]:
-    """Put the fills into the work file; yields the fates of rows that are no usable fill or repeat another one."""
+    """Store the fills in the work file; yield the fates of unusable and repeated rows."""
     for key, row in stage.source.rows("raw_trades"):
         decided = _decided(stage, "raw_trades", key)
         fate: Fate | None = None
@@ -134,7 +134,7 @@ def _unusable_fills(stage: Stage) -> Iterator[Translation]:
 
 
 def _place_fill(stage: Stage, row: Row, fill: RawRow) -> Fate | None:
-    """Put the fill into the work file; returns its fate if another fill has its fill_id."""
+    """Store a fill in the work file; return its fate if another fill has its fill_id."""
     content = repr((fill.order_id, fill.product, fill.side, fill.quantity, fill.price, fill.commission, fill.at))
     # A fill without an order is an order of its own.
     ref = f"order {fill.order_id}" if fill.order_id else f"fill {fill.key}"
@@ -142,19 +142,19 @@ def _place_fill(stage: Stage, row: Row, fill: RawRow) -> Fate | None:
     if stage.connection.execute("insert or ignore into fills values (?, ?, ?, ?, ?, ?, ?)", values).rowcount:
         return None
     find = "select key, content from fills where fill_id = ?"
-    first, stated = stage.connection.execute(find, (fill.fill_id,)).fetchone()
-    if stated == content:
+    first, existing = stage.connection.execute(find, (fill.fill_id,)).fetchone()
+    if existing == content:
         kept = event_id(stage.context.portfolio_id, "raw_trades", first)
-        return Fate("raw_trades", fill.key, "merged", f"says the same as row {first}", events=(kept,))
-    why = f"row {first} says something else under the same fill_id: correct or archive one of them"
+        return Fate("raw_trades", fill.key, "merged", f"equal to row {first}", events=(kept,))
+    why = f"row {first} has the same fill_id and differs: correct or archive one of them"
     return Fate("raw_trades", fill.key, "quarantined", why)
 
 
 def _place_trades(stage: Stage, progress: Progress) -> None:
-    """Put the rows of `trades` into the work file, to be found by their order and in order of time."""
+    """Store the rows of `trades` in the work file, to find them by order and by time."""
 
     def placed() -> Iterator[tuple[object, ...]]:
-        for key, row in _counted(stage.source.rows("trades"), progress):
+        for key, row in counted(stage.source.rows("trades"), progress):
             ref, product, side, at = place_of(row, _decided(stage, "trades", key))
             yield key, _packed(row), ref or None, product, side, None if at is None else micros(at)
 
@@ -163,7 +163,7 @@ def _place_trades(stage: Stage, progress: Progress) -> None:
 
 
 def _orders(stage: Stage) -> Iterator[Translation]:
-    """Every order with known fills, together with the rows about it or one of its fills."""
+    """Translate each order with known fills together with the rows on it or its fills."""
     turn_of = itemgetter(0)
     with closing(stage.connection.cursor()) as fills, closing(stage.connection.cursor()) as rows:
         fills.execute("select turn, key, cells from fills join orders using (order_ref) order by turn, place, key")
@@ -179,13 +179,13 @@ def _orders(stage: Stage) -> Iterator[Translation]:
 
 
 def _clusters(stage: Stage) -> Iterator[Translation]:
-    """The rows without known fills, those that may be about one execution together."""
+    """Translate the rows without known fills, those that may be one execution together."""
     for cluster in _close_rows(stage.connection):
         yield translated_cluster(stage.context, [_trade(stage, one.key, one.cells) for one in cluster])
 
 
 def _close_rows(connection: sqlite3.Connection) -> Iterator[Sequence[Placed]]:
-    """Rows of one product and side without known fills, in order of time, none far from the one before."""
+    """Group rows without known fills by product and side, in order of time, split at gaps."""
     cluster: list[Placed] = []
     with closing(connection.cursor()) as cursor:
         cursor.execute(
@@ -210,7 +210,7 @@ def _together(before: Placed, after: Placed) -> bool:
 
 
 def _widest_gap(cluster: Sequence[Placed]) -> int:
-    """Where to split a long cluster: at the widest gap in its second half."""
+    """Return where to split a long cluster: at the widest gap in its second half."""
 
     def gap(place: int) -> int:
         return (cluster[place].at or 0) - (cluster[place - 1].at or 0)
@@ -218,8 +218,8 @@ def _widest_gap(cluster: Sequence[Placed]) -> int:
     return max(range(len(cluster) // 2, len(cluster)), key=gap)
 
 
-def _counted(rows: Iterator[One], progress: Progress) -> Iterator[One]:
-    """The rows; `progress` is called every thousand."""
+def counted(rows: Iterable[One], progress: Progress) -> Generator[One, None, None]:
+    """Yield the rows, calling `progress` after each thousand."""
     for count, one in enumerate(rows, start=1):
         yield one
         if count % 1000 == 0:
@@ -231,7 +231,7 @@ def _decided(stage: Stage, table: str, key: str) -> Decided:
 
 
 def _packed(row: Row) -> str:
-    """The cells of a row as JSON, bytes in hex; the columns are those of its table."""
+    """Encode the cells of a row as JSON, bytes as hex, in the order of its table's columns."""
     return _encode([cell.hex() if isinstance(cell, bytes) else cell for cell in row.values()])
 
 

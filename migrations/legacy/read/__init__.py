@@ -1,1 +1,1 @@
-"""What does the legacy database hold? One consistent copy of it, its tables and its cells."""
+"""Which data does the legacy database contain? `source` copies it, `schema` lists its tables, `cells` parses values."""

@@ -1,4 +1,4 @@
-"""Cells of a legacy row, read leniently: what a cell says, or one sentence about why it cannot be used."""
+"""Lenient parsing of legacy cells: a value, or one sentence on why the cell is unusable."""
 
 import hashlib
 import json
@@ -18,19 +18,19 @@ Cell = None | int | float | str | bytes
 Row = Mapping[str, Cell]
 
 LARGEST: Final = Decimal(10) ** 14
-"""No figure of a legacy row is larger: sums of a million such rows still fit into a decimal."""
+"""Upper limit of a figure; sums of a million such rows still fit into a decimal."""
 EARLIEST_YEAR: Final = 1900
 _NUMBER: Final = re.compile(r"[+-]?(\d{1,40}(\.\d{0,40})?|\.\d{1,40})([eE][+-]?\d{1,2})?", re.ASCII)
 
 
 class Unreadable(DaybookError):
-    """A cell cannot be used; the text says which and why."""
+    """An unusable cell. The text names its column and the reason."""
 
 
 def number(row: Row, column: str) -> Decimal | None:
-    """The exact decimal of a cell, None where there is none. A float is read by its shortest round-trip text.
+    """Return the exact decimal of a cell, None if it is empty. A float is read by its shortest round-trip text.
 
-    Raises Unreadable for text that is no number, for what is not finite and for what is absurdly large.
+    Raises Unreadable for text that is no number, for infinite values, NaN, and values of LARGEST or more.
     """
     cell = row.get(column)
     if cell is None or cell == "":
@@ -40,12 +40,12 @@ def number(row: Row, column: str) -> Decimal | None:
     except ValueError:
         raise Unreadable(f"{column}: {shown(cell)} is not a number") from None
     if abs(value) >= LARGEST:
-        raise Unreadable(f"{column}: {shown(cell)} is larger than anything that was traded")
+        raise Unreadable(f"{column}: {shown(cell)} is too large (limit: {LARGEST:.0e})")
     return value
 
 
 def moment(row: Row, column: str) -> datetime | None:
-    """The time of a cell in UTC, None where there is none. A time without a zone is UTC. Raises Unreadable."""
+    """Return the time of a cell in UTC, None if it is empty. A time without a zone is UTC. Raises Unreadable."""
     cell = row.get(column)
     if cell is None or cell == "":
         return None
@@ -58,12 +58,12 @@ def moment(row: Row, column: str) -> datetime | None:
     if found is None:
         raise Unreadable(f"{column}: {shown(cell)} is not a time")
     if found.year < EARLIEST_YEAR:
-        raise Unreadable(f"{column}: {shown(cell)} lies before the year {EARLIEST_YEAR}")
+        raise Unreadable(f"{column}: {shown(cell)} is before {EARLIEST_YEAR}")
     return found
 
 
 def word(row: Row, column: str) -> str:
-    """The text of a cell without blanks around it, "" where there is none."""
+    """Return the stripped text of a cell, "" if it is empty."""
     cell = row.get(column)
     if cell is None:
         return ""
@@ -73,26 +73,26 @@ def word(row: Row, column: str) -> str:
 
 
 def truth(row: Row, column: str) -> bool:
-    """Whether a cell says yes."""
+    """Parse a cell as a boolean; anything unknown is False."""
     return word(row, column).lower() in {"1", "1.0", "true", "t", "yes"}
 
 
 def json_object(row: Row, column: str) -> tuple[dict[str, object], str]:
-    """The JSON object in a cell and a note, which is empty unless the cell holds something else."""
+    """Return the JSON object in a cell and a note, empty unless the cell contains something else."""
     text = word(row, column)
     if text in ("", "null", "{}"):
         return {}, ""
     try:
         found = json.loads(text)
-        if isinstance(found, str):  # written twice
+        if isinstance(found, str):  # encoded twice
             found = json.loads(found)
     except (ValueError, RecursionError):
         return {}, f"{column}: {shown(text)} is not valid JSON"
-    return (found, "") if isinstance(found, dict) else ({}, f"{column}: {shown(text)} is no JSON object")
+    return (found, "") if isinstance(found, dict) else ({}, f"{column}: {shown(text)} is not a JSON object")
 
 
 def decimal_in(value: object) -> Decimal | None:
-    """The decimal of a number inside JSON, None for anything else."""
+    """Return the decimal of a number inside JSON, None for anything else."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
@@ -102,26 +102,26 @@ def decimal_in(value: object) -> Decimal | None:
 
 
 def shown(cell: object) -> str:
-    """The cell as a sentence shows it."""
+    """Format a cell for a message."""
     return repr(cell)[:60]
 
 
 def plain(row: Row) -> dict[str, object]:
-    """The row as JSON can hold it: bytes in hex, numbers that are not finite as text, no NUL."""
+    """Convert a row to JSON values: bytes as hex, infinite numbers and NaN as text, NUL escaped."""
     return {name: _plain(cell) for name, cell in row.items()}
 
 
 def row_hash(row: Row) -> str:
-    """The sha256 of the row as canonical JSON, which tells whether it has changed."""
+    """Return the sha256 of the row as canonical JSON, to detect changes."""
     return hash_of(plain(row))
 
 
-def hash_of(told: Mapping[str, object]) -> str:
-    """The same of what `plain` gave for the row."""
-    return hashlib.sha256(canonical_json(told).encode("utf-8", "backslashreplace")).hexdigest()
+def hash_of(values: Mapping[str, object]) -> str:
+    """Return the `row_hash` of the row that `plain` converted to these values."""
+    return hashlib.sha256(canonical_json(values).encode("utf-8", "backslashreplace")).hexdigest()
 
 
-# A row is read several times over (its place, its figures, what the old formulas saw), and 1 and 1.0 are not the same text.
+# Each row is parsed several times. `typed`, because 1 and 1.0 give different decimals.
 @lru_cache(maxsize=10_000, typed=True)
 def _value(cell: Cell) -> Decimal:
     if isinstance(cell, float):

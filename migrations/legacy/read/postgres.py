@@ -1,4 +1,4 @@
-"""A legacy database that lives in PostgreSQL: read in one snapshot that refuses writes, into a SQLite copy."""
+"""Copies a legacy database from PostgreSQL to SQLite, in one read-only snapshot."""
 
 import hashlib
 import json
@@ -15,6 +15,7 @@ from psycopg import sql
 from ledger.errors import DaybookError
 from ledger.log.envelope import canonical_json
 from migrations.legacy.read.cells import Cell, plain
+from migrations.legacy.read.schema import quoted
 
 PAGE: Final = 5_000
 CONNECT_SECONDS: Final = 10
@@ -27,11 +28,11 @@ Connection = psycopg.Connection[tuple[Any, ...]]
 
 
 class CannotRead(DaybookError):
-    """The server or its database cannot be read; the text says why."""
+    """The server or its database cannot be read. The text gives the reason."""
 
 
 def copy_postgres(url: str, copy: Path) -> str:
-    """All tables of the connection's own schema are in the file; returns the sha256 of their rows. Raises CannotRead."""
+    """Copy all tables of the connection's current schema to a SQLite file; return the sha256 of their rows. Raises CannotRead."""
     try:
         with psycopg.connect(url, connect_timeout=CONNECT_SECONDS) as source, closing(sqlite3.connect(copy)) as target:
             source.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
@@ -42,8 +43,8 @@ def copy_postgres(url: str, copy: Path) -> str:
             target.commit()
             source.rollback()
     except psycopg.Error as error:
-        said = str(error).strip().splitlines()
-        raise CannotRead(f"the database cannot be read ({said[0] if said else type(error).__name__})") from None
+        lines = str(error).strip().splitlines()
+        raise CannotRead(f"cannot read the database ({lines[0] if lines else type(error).__name__})") from None
     return found.hexdigest()
 
 
@@ -63,9 +64,9 @@ def _copy_table(source: Connection, target: sqlite3.Connection, table: str, foun
     ).fetchall()
     names = [str(row[0]) for row in described]
     kinds = [_KINDS.get(str(row[1]), "TEXT") for row in described]
-    columns = ", ".join(f"{_quoted(name)} {kind}" for name, kind in zip(names, kinds, strict=True))
-    target.execute(f"create table {_quoted(table)} ({columns})")
-    insert = f"insert into {_quoted(table)} values ({', '.join('?' * len(names))})"
+    columns = ", ".join(f"{quoted(name)} {kind}" for name, kind in zip(names, kinds, strict=True))
+    target.execute(f"create table {quoted(table)} ({columns})")
+    insert = f"insert into {quoted(table)} values ({', '.join('?' * len(names))})"
     order = sql.SQL(" order by id") if "id" in names else sql.SQL("")
     with source.cursor(name="legacy") as cursor:
         cursor.itersize = PAGE
@@ -78,7 +79,7 @@ def _copy_table(source: Connection, target: sqlite3.Connection, table: str, foun
 
 
 def _cell(value: object) -> Cell:
-    """The value as the SQLite form of the same schema would hold it."""
+    """Convert a value to its SQLite form."""
     match value:
         case None | float() | str() | bytes():
             return value
@@ -92,7 +93,3 @@ def _cell(value: object) -> Cell:
             return json.dumps(value, ensure_ascii=False)
         case _:
             return str(value)
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'

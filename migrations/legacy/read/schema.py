@@ -1,10 +1,10 @@
-"""The tables of the legacy system, in all the forms that it had. Every column but the ids may be missing."""
+"""Tables of the legacy system in all its generations. Every column except the ids may be missing."""
 
 from collections.abc import Iterable, Mapping
 from typing import Final
 
 MAPPING: Final = 1
-"""The version of the translation. Another version gives other event ids and needs a portfolio of its own."""
+"""Version of the translation. Another version gives other event ids and needs a new portfolio."""
 
 COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
     "bots": (
@@ -24,17 +24,8 @@ COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
         *("evaluation_metadata", "price"),
     ),
     "market_data": (
-        *(
-            "id",
-            "product_id",
-            "timestamp",
-            "timeframe",
-            "open_price",
-            "high_price",
-            "low_price",
-            "close_price",
-            "volume",
-        ),
+        *("id", "product_id", "timestamp", "timeframe"),
+        *("open_price", "high_price", "low_price", "close_price", "volume"),
     ),
     "raw_trades": (
         *("id", "fill_id", "order_id", "product_id", "side", "size", "size_in_quote", "price", "commission"),
@@ -64,10 +55,10 @@ COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
         *("id", "signal_id", "product_id", "timestamp", "score", "action", "confidence", "signal_metadata"),
     ),
 }
-"""What each table is known to hold."""
+"""Known columns by table, of all generations."""
 
 TRANSLATED: Final = ("bots", "raw_trades", "trades", "bot_signal_history")
-"""The tables whose rows become events. The rows of all others are kept in the archive as they are."""
+"""Tables whose rows become events. Rows of all others are only archived."""
 
 GENERATIONS: Final[tuple[tuple[str, str, str], ...]] = (
     ("trades", "size_in_quote", "2025-09-13 or later: fills, commissions, sizes in either unit"),
@@ -77,12 +68,17 @@ GENERATIONS: Final[tuple[tuple[str, str, str], ...]] = (
     ("bots", "trade_step_pct", "2025-09-02, later: steps and cooldowns"),
     ("trades", "bot_id", "2025-09-02: trades that belong to bots"),
 )
-"""Which column tells which generation, the newest first."""
+"""Table, column added by a generation, and description of that generation, newest first."""
 
 
 def generation_of(tables: Mapping[str, Iterable[str]]) -> str:
-    """The newest change that the columns of a database show."""
-    for table, column, told in GENERATIONS:
+    """Describe the generation of a database by the newest of its columns."""
+    for table, column, description in GENERATIONS:
         if column in tables.get(table, ()):
-            return told
+            return description
     return "2025-09-02, first form: no bots, signals in tables of their own"
+
+
+def quoted(name: str) -> str:
+    """Quote a name for SQL."""
+    return '"' + name.replace('"', '""') + '"'

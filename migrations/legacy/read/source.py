@@ -1,4 +1,4 @@
-"""Reading the legacy database: one consistent copy is taken, and the source itself is never written to."""
+"""Consistent copies of a legacy database. The source itself is never written to."""
 
 import hashlib
 import shutil
@@ -16,20 +16,20 @@ from ledger.errors import DaybookError
 from ledger.postgres.database import shown_url
 from migrations.legacy.read.cells import Row, word
 from migrations.legacy.read.postgres import CannotRead, copy_postgres
-from migrations.legacy.read.schema import COLUMNS, TRANSLATED, generation_of
+from migrations.legacy.read.schema import COLUMNS, TRANSLATED, generation_of, quoted
 
 BUSY_SECONDS: Final = 5.0
-"""So long another program may hold the file before the source counts as locked."""
+"""How long to wait for a lock of another program, in seconds."""
 NTH: Final = "daybook_nth"
 
 
 class BadSource(DaybookError):
-    """The source cannot be used; the text says why and what to do."""
+    """An unusable source. The text gives the reason and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table as it was found. `unknown` are columns nobody knows, `missing` those that another generation had."""
+    """A table of the source. `unknown` columns are of no generation, `missing` ones of another generation."""
 
     name: str
     columns: tuple[str, ...]
@@ -46,7 +46,7 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A copy of a legacy database at one moment. `sha256` is that of the source's bytes (of its rows in PostgreSQL)."""
+    """A copy of a legacy database at one moment. `sha256` is of the source's bytes (of its rows in PostgreSQL)."""
 
     label: str
     path: Path
@@ -59,7 +59,7 @@ class Source:
         return generation_of({name: table.columns for name, table in self.tables.items()})
 
     def rows(self, table: str) -> Iterator[tuple[str, Row]]:
-        """The rows of a table under their ids, in that order. An id that repeats gets a number behind it."""
+        """Yield the rows of a table with their keys, in order of id. The key is the id, with `#2`, `#3`… when it repeats."""
         if table not in self.tables:
             return
         columns = self.tables[table].columns
@@ -76,10 +76,10 @@ class Source:
 
 @contextmanager
 def open_source(url: str) -> Iterator[Source]:
-    """A copy of the database at `url`: a SQLite file (a path or sqlite:///PATH) or a PostgreSQL URL.
+    """Copy the database at `url`: a SQLite file (a path or sqlite:///PATH) or a PostgreSQL URL.
 
-    A file is opened with mode=ro and copied in one read transaction, a server read in one repeatable-read snapshot that
-    refuses writes. The copy is gone afterwards. Raises BadSource.
+    A file is opened with mode=ro and copied in one read transaction; a server is read in one read-only, repeatable-read
+    transaction. The copy is deleted on exit. Raises BadSource.
     """
     with tempfile.TemporaryDirectory(prefix="daybook-legacy-") as folder:
         copy = Path(folder) / "source.sqlite"
@@ -97,7 +97,7 @@ def open_source(url: str) -> Iterator[Source]:
 
 
 def file_hash(path: Path) -> str:
-    """The sha256 of the file, and of the write-ahead log beside it."""
+    """Return the sha256 of the file and its write-ahead log."""
     found = hashlib.sha256()
     for part in (path, _beside(path, "-wal")):
         if part.exists():
@@ -108,7 +108,7 @@ def file_hash(path: Path) -> str:
 
 
 def has_rowid(connection: sqlite3.Connection, table: str) -> bool:
-    """Whether SQLite numbers the rows of the table itself; a table can be made without that."""
+    """Return False for tables created `without rowid`."""
     try:
         connection.execute(f"select rowid from {quoted(table)} limit 0")
     except sqlite3.OperationalError:
@@ -117,32 +117,27 @@ def has_rowid(connection: sqlite3.Connection, table: str) -> bool:
 
 
 def columns_of(connection: sqlite3.Connection, table: str) -> tuple[str, ...]:
-    """The columns that reading the table gives, computed ones too, in that order. `table` is as SQL writes it."""
+    """Return the columns of `select *`, computed ones included. `table` is quoted already."""
     return tuple(column[0] for column in connection.execute(f"select * from {table} limit 0").description)
-
-
-def quoted(name: str) -> str:
-    """The name as SQL writes it."""
-    return '"' + name.replace('"', '""') + '"'
 
 
 def _copied_file(path: Path, copy: Path) -> str:
     if path.is_dir():
-        raise BadSource(f"{path} is a folder: name the SQLite file in it")
+        raise BadSource(f"{path} is a folder: pass the path of the SQLite file in it")
     if not path.is_file():
-        raise BadSource(f"there is no file {path}: name the legacy system's SQLite file or a PostgreSQL URL")
+        raise BadSource(f"no such file: {path} (expected the legacy system's SQLite file or a PostgreSQL URL)")
     try:
         sha256 = _copied_aside(path, copy) if _needs_its_log(path) else _copied_in_place(path, copy)
         with closing(sqlite3.connect(copy)) as target:
             (sound,) = target.execute("pragma quick_check(1)").fetchone()
             target.execute("pragma journal_mode = delete")
     except sqlite3.DatabaseError as error:
-        said = str(error)
-        if "locked" in said or "busy" in said:
-            raise BadSource(f"{path} is locked by another program: stop the legacy system, then try again") from None
-        if "full" in said:
-            raise BadSource(f"there is no room for a copy of {path} in {copy.parent.parent}: make some") from None
-        raise BadSource(f"{path} is not a SQLite database that can be read ({said}): name the right file") from None
+        text = str(error)
+        if "locked" in text or "busy" in text:
+            raise BadSource(f"{path} is locked by another program: stop the legacy system, then retry") from None
+        if "full" in text:
+            raise BadSource(f"no space for a copy of {path} in {copy.parent.parent}: free some, then retry") from None
+        raise BadSource(f"{path} is not a readable SQLite database ({text}): check the path") from None
     if sound != "ok":
         raise BadSource(f"{path} is a damaged SQLite database ({str(sound).splitlines()[-1][:80]}): restore it first")
     return sha256
@@ -155,13 +150,13 @@ def _copied_in_place(path: Path, copy: Path) -> str:
     ):
         source.isolation_level = None
         try:
-            # Held until the copy is made: a writer waits, and a lock that another holds shows here and not half-way.
+            # Open until the copy is complete: writers wait, and the lock of another program raises here, not halfway.
             source.execute("begin")
             source.execute("select count(*) from sqlite_master").fetchone()
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode != sqlite3.SQLITE_READONLY_ROLLBACK:
                 raise
-            # Its program died within a transaction, which has to be rolled back before anybody can read.
+            # A hot journal: its program died within a transaction, which must be rolled back before reading.
             return _copied_aside(path, copy)
         sha256 = file_hash(path)
         source.backup(target)
@@ -170,21 +165,21 @@ def _copied_in_place(path: Path, copy: Path) -> str:
 
 
 def _needs_its_log(path: Path) -> bool:
-    """Whether the file keeps a write-ahead log that no program has open: even a reader would have to write beside it."""
+    """Return True for a file in WAL mode that no program has open: even a reader would create files beside it."""
     with path.open("rb") as stream:
         header = stream.read(20)
     return header[18:20] == b"\x02\x02" and not _beside(path, "-shm").exists()
 
 
 def _copied_aside(path: Path, copy: Path) -> str:
-    """The file and its logs are copied as they are, for nobody has them open, and put in order in the copy."""
+    """Copy the file and its logs as they are, since no program has them open, and recover the copy."""
     aside = copy.with_name("aside.sqlite")
     for end in ("", "-wal", "-journal"):
         if _beside(path, end).exists():
             shutil.copyfile(_beside(path, end), _beside(aside, end))
     sha256 = file_hash(aside)
     if sha256 != file_hash(path):
-        raise BadSource(f"{path} is being written to by another program: stop the legacy system, then try again")
+        raise BadSource(f"{path} is being written by another program: stop the legacy system, then retry")
     with closing(sqlite3.connect(aside)) as source, closing(sqlite3.connect(copy)) as target:
         source.backup(target)
     aside.unlink()
@@ -197,7 +192,7 @@ def _beside(path: Path, end: str) -> Path:
 
 def _opened(copy: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(copy)
-    # A hand may have written text that is not UTF-8; the archive keeps the bytes as they are.
+    # Text may not be UTF-8; the archive keeps the original bytes.
     connection.text_factory = partial(str, encoding="utf-8", errors="backslashreplace")
     return connection
 
@@ -209,13 +204,13 @@ def _tables(connection: sqlite3.Connection, label: str) -> dict[str, Table]:
     found = {name: _table(connection, label, name) for (name,) in names.fetchall()}
     if not any(name in COLUMNS for name in found):
         wanted = ", ".join(TRANSLATED)
-        raise BadSource(f"{label} holds none of the legacy system's tables ({wanted} …): name the right database")
+        raise BadSource(f"{label} contains none of the legacy tables ({wanted}, …): check which database it is")
     return found
 
 
 def _table(connection: sqlite3.Connection, label: str, name: str) -> Table:
     columns = columns_of(connection, quoted(name))
     if name in COLUMNS and "id" not in columns:
-        raise BadSource(f"{label}: the table {name} has no column id, so its rows cannot be told apart: give it one")
+        raise BadSource(f"{label}: table {name} has no id column, so its rows cannot be distinguished: add one")
     (rows,) = connection.execute(f"select count(*) from {quoted(name)}").fetchone()
     return Table(name, columns, rows)

@@ -1,1 +1,1 @@
-"""What does each legacy row become? Pure functions from rows to events, with a fate for every row."""
+"""Which events follow from each legacy row? Pure functions from rows to events, with a fate for every row."""

@@ -1,4 +1,4 @@
-"""The settings of a legacy bot as those of a combined bot of ours: the same parts, the same weights, the sign turned."""
+"""Converts the settings of a legacy bot to those of a combined bot: same components and weights, inverted sign."""
 
 from collections.abc import Mapping
 from decimal import Decimal
@@ -9,35 +9,35 @@ from migrations.legacy.read.cells import Row, Unreadable, decimal_in, json_objec
 
 WEIGHTS: Final[Mapping[str, float]] = {"rsi": 0.33, "macd": 0.34, "ma_cross": 0.33}
 NAMES: Final[Mapping[str, str]] = {"rsi": "rsi", "macd": "macd", "moving_average": "ma_cross", "ma": "ma_cross"}
-"""What the legacy system called each part, in any case, and what it is called here."""
+"""Legacy name of each component (in any case) and its name here."""
 FIGURES: Final = (
     *("position_size_usd", "trade_size_usd", "max_positions", "stop_loss_pct", "take_profit_pct"),
     *("trade_step_pct", "confirmation_minutes", "cooldown_minutes"),
 )
 SWITCHES: Final = ("skip_signals_on_low_balance", "use_trend_detection", "use_position_sizing")
 ZERO_MEANT: Final[Mapping[str, str]] = {"confirmation_minutes": "5", "cooldown_minutes": "15"}
-"""What the legacy system made of a configured 0."""
+"""The value with which the legacy system replaced a configured 0."""
 THRESHOLDS: Final[Mapping[str, str]] = {"buy_threshold": "-0.05", "sell_threshold": "0.05"}
 
 
 def bot_settings(row: Row) -> tuple[str, dict[str, str], list[str]]:
-    """The parameters of the combined bot as canonical JSON, all other settings as text, and notes on what was done.
+    """Return the parameters of the combined bot as canonical JSON, all other settings as text, and notes.
 
-    What is missing or unusable is the legacy system's default, with a note. Thresholds are negated as scores are.
+    Missing values get the legacy system's defaults; so do unusable ones, with a note. Thresholds are negated like scores.
     """
     config, fault = json_object(row, "signal_config")
     notes = [f"{fault}: the defaults are used"] if fault else []
-    parts = {NAMES[name.lower()]: given for name, given in config.items() if name.lower() in NAMES}
-    given = {kind: found if isinstance(found := parts.get(kind), dict) else {} for kind in WEIGHTS}
+    known = {NAMES[name.lower()]: given for name, given in config.items() if name.lower() in NAMES}
+    given = {kind: found if isinstance(found := known.get(kind), dict) else {} for kind in WEIGHTS}
     components = [_component(kind, given[kind], notes) for kind in WEIGHTS]
     if not any(one["enabled"] and one["weight"] for one in components):
-        notes.append("no part was enabled: all are, and the bot is stopped")
+        notes.append("no component was enabled: all are, and the bot is stopped")
         components = [{**one, "enabled": True, "weight": WEIGHTS[str(one["kind"])]} for one in components]
     settings = _figures(row, notes) | {name: str(truth(row, name)).lower() for name in SWITCHES if name in row}
     thresholds = config.get("trading_thresholds")
-    told = thresholds if isinstance(thresholds, dict) else {}
+    configured = thresholds if isinstance(thresholds, dict) else {}
     for name, default in THRESHOLDS.items():
-        value = decimal_in(told.get(name))
+        value = decimal_in(configured.get(name))
         settings[name] = format(-(Decimal(default) if value is None else value), "f")
     return canonical_json({"components": components}), settings, notes
 
@@ -45,7 +45,7 @@ def bot_settings(row: Row) -> tuple[str, dict[str, str], list[str]]:
 def _component(kind: str, given: Mapping[str, object], notes: list[str]) -> dict[str, object]:
     weight = decimal_in(given.get("weight"))
     if weight is not None and not 0 <= weight <= 1:
-        notes.append(f"{kind}: a weight of {weight} is not between 0 and 1: {WEIGHTS[kind]} is used")
+        notes.append(f"{kind}: weight {weight} is not between 0 and 1: {WEIGHTS[kind]} is used")
         weight = None
     return {
         "enabled": given.get("enabled", True) not in (False, 0, "false", "0"),
@@ -61,7 +61,7 @@ def _params(kind: str, given: Mapping[str, object], notes: list[str]) -> dict[st
         if value is None:
             return default
         if value != int(value) or not low <= value <= high:
-            notes.append(f"{kind}: {names[0]} {value} is no whole number from {low} to {high}: {default} is used")
+            notes.append(f"{kind}: {names[0]} {value} is not a whole number from {low} to {high}: {default} is used")
             return default
         return int(value)
 
@@ -104,7 +104,7 @@ def _figures(row: Row, notes: list[str]) -> dict[str, str]:
             notes.append(str(error))
             continue
         if value == 0 and name in ZERO_MEANT:
-            notes.append(f"{name}: a configured 0 meant {ZERO_MEANT[name]} there")
+            notes.append(f"{name}: 0 was used as {ZERO_MEANT[name]} by the legacy system")
             found[name] = ZERO_MEANT[name]
         elif value is not None:
             found[name] = format(value, "f")

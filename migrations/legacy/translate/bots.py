@@ -1,4 +1,4 @@
-"""Bots and their signal history: registered and configured bots, stopped, and signals that nobody trades any more. Pure."""
+"""Translates bots (registered, configured, stopped) and their signals (expired at once). Pure."""
 
 from datetime import datetime
 from decimal import ROUND_HALF_EVEN, Decimal
@@ -14,44 +14,42 @@ from migrations.legacy.read.cells import Row, Unreadable, decimal_in, json_objec
 from migrations.legacy.translate.bot_settings import NAMES, WEIGHTS, bot_settings
 from migrations.legacy.translate.decisions import Decided
 from migrations.legacy.translate.outcomes import Context, Fate, Staged, Translation, event_id, event_of_row, origin
-from migrations.legacy.translate.rows import Undecided
+from migrations.legacy.translate.rows import Undecided, instrument_of
 
 KIND: Final = "combined"
 BOT_VERSION: Final = "1"
 TIMEFRAME: Final = "1m"
-"""The legacy system asked its bots every minute and kept no timeframe."""
+"""The legacy system evaluated its bots every minute and stored no timeframe."""
 PLACES: Final = Decimal("0.000001")
+# Not to be reworded: a repeated import compares the stored payloads.
 EXPIRED: Final = RuleChecked(
     rule="imported", passed=False, reason="told before the move: history is never traded", numbers={}
 )
 
 
 def bot_name(legacy_id: str) -> str:
-    """What the bot is called here."""
+    """Return the id of the imported bot."""
     return f"legacy-{legacy_id[:60]}"
 
 
 def product_of_bot(row: Row) -> str:
-    """The product that the bot trades, "" where it cannot be told."""
+    """Return the product that the bot trades, "" if unknown."""
     text = (word(row, "product_id") or word(row, "pair")).upper()
-    try:
-        return str(Instrument(text))
-    except ValueError:
-        return ""
+    return text if instrument_of(text) else ""
 
 
 def translated_bot(context: Context, key: str, given: Row, decided: Decided) -> Translation:
-    """The bot, registered when it was made and configured when it was last changed. It is not started."""
+    """Translate a bot: registered when it was created, configured when it was last changed, not started."""
     row: Row = {**given, **decided}
     if decided.get("action") == "archive":
-        return Translation([Fate("bots", key, "archived", "decided: not to be registered")])
+        return Translation([Fate("bots", key, "archived", "decided: not registered")])
     try:
         product = product_of_bot(row)
         if not product:
-            raise Undecided(f"pair: {shown(row.get('pair'))} is no instrument such as BTC-USD")
+            raise Undecided(f"pair: {shown(row.get('pair'))} is not an instrument such as BTC-USD")
         made = moment(row, "created_at") or moment(row, "updated_at")
         if made is None:
-            raise Undecided("created_at and updated_at: no time is told")
+            raise Undecided("created_at and updated_at are missing")
         changed = max(moment(row, "updated_at") or made, made)
         parameters, settings, notes = bot_settings(row)
         registered = BotRegistered(
@@ -68,7 +66,7 @@ def translated_bot(context: Context, key: str, given: Row, decided: Decided) -> 
     except ValidationError as error:
         return Translation([Fate("bots", key, "quarantined", sentences(error))])
     if word(row, "status").upper() == "RUNNING":
-        notes.append("it was running: imported stopped")
+        notes.append("the bot was running: imported stopped")
     metadata = origin(
         context, "bots", key, given, settings=settings, notes=notes, score_negated=True, decided=dict(decided)
     )
@@ -87,7 +85,7 @@ def translated_bot(context: Context, key: str, given: Row, decided: Decided) -> 
 
 
 def translated_signal(context: Context, key: str, given: Row, decided: Decided) -> Translation:
-    """What a bot said once, the sign turned; it has expired, so that nobody trades it."""
+    """Translate a past signal: score negated, expired at once so that it is never traded."""
     table = "bot_signal_history"
     row: Row = {**given, **decided}
     if decided.get("action") == "archive":
@@ -108,8 +106,8 @@ def translated_signal(context: Context, key: str, given: Row, decided: Decided) 
     return Translation(
         [Fate(table, key, "imported", flags=tuple(notes), events=(id_, expired_id))],
         [
-            Staged(table, key, number_of, context.portfolio_id, "", event_of_row(one, one_id, asof, told, table, key))
-            for one, one_id, told in ((event, id_, metadata), (expired, expired_id, origin_only))
+            Staged(table, key, number_of, context.portfolio_id, "", event_of_row(one, one_id, asof, about, table, key))
+            for one, one_id, about in ((event, id_, metadata), (expired, expired_id, origin_only))
         ],
     )
 
@@ -119,9 +117,9 @@ def _signal(context: Context, row: Row) -> tuple[SignalEmitted, datetime, list[s
     bot = word(row, "bot_id")
     product = word(row, "product_id").upper() or context.bots.get(bot, "")
     if not bot:
-        raise Undecided("bot_id is missing: whose opinion it was is open")
+        raise Undecided("bot_id is missing")
     if not product:
-        raise Undecided(f"the bot {bot[:20]} is gone, and the row does not name its product")
+        raise Undecided(f"bot {bot[:20]} no longer exists, and the row has no product_id")
     asof, price, combined = moment(row, "timestamp"), number(row, "price"), number(row, "combined_score")
     if asof is None or price is None or combined is None:
         missing = [
@@ -129,20 +127,19 @@ def _signal(context: Context, row: Row) -> tuple[SignalEmitted, datetime, list[s
             for name, value in (("timestamp", asof), ("price", price), ("combined_score", combined))
             if value is None
         ]
-        raise Undecided(f"{' and '.join(missing)}: missing")
+        raise Undecided(f"missing: {', '.join(missing)}")
     score = (-combined).quantize(PLACES, rounding=ROUND_HALF_EVEN) or ZERO
     action = word(row, "action").lower()
     if (action == "buy" and score <= 0) or (action == "sell" and score >= 0):
-        notes.append(f"its action says {action}, its score turned round {score}")
+        notes.append(f"action {action} contradicts the negated score {score}")
     confidence = number(row, "confidence")
     if confidence is None:
-        notes.append("no confidence is told")
+        notes.append("confidence is missing: imported as 0")
     parts, fault = _parts(row)
     notes += [fault] if fault else []
-    try:
-        instrument = Instrument(product)
-    except ValueError:
-        raise Undecided(f"product_id: {shown(product)} is no instrument such as BTC-USD") from None
+    instrument = instrument_of(product)
+    if instrument is None:
+        raise Undecided(f"product_id: {shown(product)} is not an instrument such as BTC-USD")
     event = SignalEmitted(
         bot_id=bot_name(bot),
         bot_version=BOT_VERSION,
@@ -159,15 +156,15 @@ def _signal(context: Context, row: Row) -> tuple[SignalEmitted, datetime, list[s
 
 
 def _parts(row: Row) -> tuple[tuple[SignalPart, ...], str]:
-    """The parts of the score that can be read, each negated, and what was not readable."""
+    """Return the readable components of the score, each negated, and a note on unreadable ones."""
     given, fault = json_object(row, "signal_scores")
     found = []
-    for name, said in given.items():
-        score = decimal_in(said.get("score") if isinstance(said, dict) else said)
-        weight = decimal_in(said.get("weight")) if isinstance(said, dict) else None
+    for name, entry in given.items():
+        score = decimal_in(entry.get("score") if isinstance(entry, dict) else entry)
+        weight = decimal_in(entry.get("weight")) if isinstance(entry, dict) else None
         kind = NAMES.get(name.lower(), name.lower())
         if score is None or (weight is not None and weight < 0):
-            fault = fault or f"signal_scores: {shown(name)} holds no score"
+            fault = fault or f"signal_scores: {shown(name)} has no score"
             continue
         default = Decimal(repr(WEIGHTS.get(kind, 0.0)))
         found.append(

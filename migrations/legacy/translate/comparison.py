@@ -1,4 +1,4 @@
-"""The stages between a legacy figure and the ledger's, each of which removes one cause of difference, and rows at each stage."""
+"""Stages between a legacy figure and the ledger's. Each removes one cause of difference; trades are recorded per stage."""
 
 from collections.abc import Sequence
 from decimal import Decimal
@@ -19,7 +19,7 @@ UNRECORDED: Final = 7
 IN_BASE: Final = 8
 PRICED: Final = 9
 ORDERED: Final = 10
-"""From here on the events themselves are looked at, in the ledger's order."""
+"""From here on the events are compared, in the ledger's order."""
 
 NEVER: Final = 99
 
@@ -40,18 +40,17 @@ CAUSES: Final = (
     "fee",
     "unexplained",
 )
-"""What takes a legacy figure to the ledger's, in the order in which the stages take it away.
+"""Causes of difference, in the order in which the stages remove them.
 
-rounding: binary floating point · paper: simulated trades among real ones · quarantined: rows that nobody could decide ·
-status: executed rows that were not counted · side_case: sides not written in upper case · no_bot: trades of no bot, which
-the per-bot figure left out · duplicate: one execution in several rows · unrecorded_fill: fills without a row ·
-unit: sizes in quote read as base · price: the price when sending, against that of the fills · order: which of two trades
-at one time came first · oversell: what was sold without a known purchase · average_cost: averages and lots at other values,
-against FIFO · fee · unexplained: must be 0.
+rounding: binary floating point · paper: simulated trades among real ones · quarantined: undecided rows · status: executed
+rows not counted because of their status · side_case: sides not in upper case · no_bot: trades without a bot, left out of
+the per-bot figure · duplicate: one execution in several rows · unrecorded_fill: fills without a row · unit: sizes in quote
+read as base · price: price at sending instead of the fills' · order: order of simultaneous trades · oversell: sales without
+a known purchase · average_cost: averages, and lots at other values, instead of FIFO · fee · unexplained: must be 0.
 """
 
 AS_WRITTEN: Final = ("BUY", "SELL")
-"""The sides that the legacy system's figures knew, in just this case."""
+"""The sides that the legacy figures counted, case-sensitive."""
 
 
 def seen_trade(
@@ -61,12 +60,11 @@ def seen_trade(
     fills: Sequence[tuple[Decimal, Decimal]] = (),
     until: int | None = None,
 ) -> list[Seen]:
-    """The row up to the stage `until` (None: to the end), and from which stage on the strict figures count it.
+    """Return the row as each stage before `until` (None: each stage) sees it; empty unless the context has `comparison`.
 
-    First with the figures it has; then with its base `quantity`; then as its `fills`, quantity and price each. Nothing
-    where the context has no `sightings`.
+    First with the row's own figures, then with its base `quantity`, then as its `fills` (quantity and price).
     """
-    if not context.sightings:
+    if not context.comparison:
         return []
     side = word(trade.row, "side")
     if side.lower() not in ("buy", "sell") or (trade.status != COUNTED and not trade.success):
@@ -74,7 +72,7 @@ def seen_trade(
     strict = STATUSES if word(trade.row, "status") != COUNTED else 0
     strict = max(strict, SIDES) if side not in AS_WRITTEN else strict
     if strict and until is not None:
-        strict = NEVER  # it never counted there, and never will
+        strict = NEVER  # never counted by the strict figures
     end = ORDERED if until is None else until
     size, price, usd = _figure(trade.row, "size"), _figure(trade.row, "price"), _known(trade.row, "size_usd")
     at, side = trade.at or EPOCH, side.lower()
@@ -93,8 +91,8 @@ def seen_trade(
 
 
 def seen_as_fill(context: Context, fill: RawRow) -> list[Seen]:
-    """A fill that no row of `trades` told of."""
-    if not context.sightings:
+    """Return a fill without a row in `trades`, as the stages from UNRECORDED on see it."""
+    if not context.comparison:
         return []
     quantity, price, place = fill.quantity, fill.price, (fill.at, fill.id, "", fill.side.value)
     figures = (quantity, round18(quantity * price), price, ZERO)
@@ -106,7 +104,7 @@ def _figure(row: Row, column: str) -> Decimal:
 
 
 def _known(row: Row, column: str) -> Decimal | None:
-    """What the legacy system would have computed with: what is no number counted as none."""
+    """The number the legacy system used: None for anything unreadable."""
     try:
         return number(row, column)
     except Unreadable:

@@ -1,11 +1,11 @@
-"""Decisions: a small JSON file that says what no arithmetic can tell.
+"""Decisions of the user on ambiguous rows, a JSON file.
 
     {"trades": {"17": {"unit": "base"}, "18": {"side": "BUY"}, "19": {"action": "archive"}}}
 
-Under the key of a row stand values for its columns, as text; `unit` (base or quote) says what its size is in, `action`
-import (it happened, and is no duplicate), archive (it did not: keep the row, without effect) or replace (it was imported
-before it changed: take that back and enter it as it is now). The row "*" says a `unit` for all rows of the table that
-leave theirs open, such as those of a generation that did not write size_usd.
+Each row key maps to corrected columns, as text; to `unit`, the unit of its size (base or quote); and to `action`: import
+(it happened and is no duplicate), archive (it did not happen: keep the row, without effect) or replace (the row changed
+after its import: reverse the old trade and import the new one). The key "*" sets the `unit` of all rows of the table for
+which it is ambiguous, such as those of generations that did not store size_usd.
 """
 
 import json
@@ -25,48 +25,48 @@ ALLOWED: Final[Mapping[str, tuple[str, ...]]] = {"unit": ("base", "quote"), "act
 
 EVERY: Final = "*"
 ELSE: Final = "unit_else"
-"""What a row's decision says where only its table has one."""
+"""Key of the table-wide unit in the decision on a row."""
 
 
 class BadDecisions(DaybookError):
-    """The file of decisions cannot be used; the text says where and why."""
+    """An unusable file of decisions. The text gives the place and the reason."""
 
 
 def read_decisions(path: Path) -> Decisions:
-    """The decisions in the file. Raises BadDecisions."""
+    """Read the decisions in a file. Raises BadDecisions."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise BadDecisions(f"{path} cannot be read: {error.strerror}") from None
+        raise BadDecisions(f"cannot read {path}: {error.strerror}") from None
     except ValueError as error:
         raise BadDecisions(f"{path} is not valid JSON ({error}): correct it") from None
     return checked(found, str(path))
 
 
 def checked(found: object, name: str) -> Decisions:
-    """The value of a file of decisions. Raises BadDecisions."""
+    """Validate the content of a file of decisions; `name` is used in messages. Raises BadDecisions."""
     for table, rows in _object(found, name).items():
         if table not in TRANSLATED:
-            raise BadDecisions(f"{name}: {table!r} is none of the tables {', '.join(TRANSLATED)}")
+            raise BadDecisions(f"{name}: unknown table {table!r} (allowed: {', '.join(TRANSLATED)})")
         for key, fields in _object(rows, f"{name}: {table}").items():
             for field, value in _object(fields, f"{name}: {table} {key}").items():
                 if not isinstance(value, str):
                     raise BadDecisions(f"{name}: {table} {key}: {field} must be text in quotes")
                 if key == EVERY and field != "unit":
-                    raise BadDecisions(f"{name}: {table}: a decision for every row can only say its unit, not {field}")
+                    raise BadDecisions(f"{name}: {table} {EVERY}: only unit can be set for all rows, not {field}")
                 if field in ALLOWED and value not in ALLOWED[field]:
                     wanted = ", ".join(ALLOWED[field])
-                    raise BadDecisions(f"{name}: {table} {key}: {field} is {value!r}, but must be one of {wanted}")
-    return dict(_object(found, name))  # type: ignore[arg-type]  # its shape was looked at just now
+                    raise BadDecisions(f"{name}: {table} {key}: {field} must be one of {wanted}, not {value!r}")
+    return dict(_object(found, name))  # type: ignore[arg-type]  # its shape was checked above
 
 
 def merged(earlier: Decisions, later: Decisions) -> Decisions:
-    """Both; a row that both decide is as `later` says."""
+    """Merge two sets of decisions; `later` wins."""
     return {table: {**earlier.get(table, {}), **later.get(table, {})} for table in {**earlier, **later}}
 
 
 def decision_of(decisions: Decisions, table: str, key: str) -> Decided:
-    """What was decided for the row."""
+    """Return the decision on a row."""
     of_table = decisions.get(table, NOTHING_OF_TABLE)
     found = of_table.get(key, NOTHING)
     return {ELSE: of_table[EVERY]["unit"], **found} if EVERY in of_table else found
@@ -77,5 +77,5 @@ NOTHING_OF_TABLE: Final[Mapping[str, Decided]] = {}
 
 def _object(found: object, name: str) -> dict[str, object]:
     if not isinstance(found, dict):
-        raise BadDecisions(f"{name} must be a JSON object: tables, keys of rows, and what is decided for them")
+        raise BadDecisions(f"{name} must be a JSON object of tables, row keys and decisions")
     return found

@@ -1,4 +1,4 @@
-"""Trades and fills become TradeExecuted: one for each fill, and one for each row of which no fill is known. Pure."""
+"""Translates executions to TradeExecuted: one per fill, and one per row without a known fill. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ VENUE: Final = "legacy"
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """What happened, as far as it is known: `name` is what its venue calls it."""
+    """An execution. `name` is its id at the venue."""
 
     product: str
     side: Side
@@ -47,27 +47,26 @@ class Execution:
 
 @dataclass(frozen=True, slots=True)
 class Attribution:
-    """Who triggered a trade, and how far that can be trusted (0 … 1); `why` says what it rests on."""
+    """Who triggered a trade, with a confidence (0 to 1) and its reason."""
 
     triggered_by: str | None
     confidence: str
     why: str
     bot: str
 
-    def told(self) -> dict[str, str]:
-        """What the metadata says of it."""
+    def metadata(self) -> dict[str, str]:
         return {"triggered_by_confidence": self.confidence, "triggered_by_why": self.why, "bot_id": self.bot}
 
 
 def translated_alone(
     context: Context, trade: TradeRow, twins: Sequence[TradeRow] = (), flags: tuple[str, ...] = ()
 ) -> Translation:
-    """A row of which no fill is known: an event of its own. `twins` are rows about the same execution, merged into it."""
+    """Translate a row without a known fill to an event. `twins` are rows on the same execution, merged into it."""
     if trade.decided.get("action") == "archive":
         fate = Fate("trades", trade.key, "archived", "decided: it did not happen")
         return Translation([fate], seen=seen_trade(context, trade, until=PAPER if trade.paper else QUARANTINED))
     if trade.status and not trade.success:
-        return Translation([Fate("trades", trade.key, "archived", f"status {trade.status[:20]}: kept as history")])
+        return Translation([Fate("trades", trade.key, "archived", f"status {trade.status[:20]}: not executed")])
     try:
         return _own_event(context, trade, twins, flags)
     except Undecided as undecided:
@@ -82,9 +81,9 @@ def translated_alone(
 
 def _own_event(context: Context, trade: TradeRow, twins: Sequence[TradeRow], flags: tuple[str, ...]) -> Translation:
     if not trade.status:
-        raise Undecided("status is missing: whether it happened is open")
+        raise Undecided("status is missing: the trade may not have been executed")
     if trade.problem or trade.side is None or trade.at is None:
-        raise Undecided(trade.problem or "the row says too little")
+        raise Undecided(trade.problem or "side or time is missing")
     quantity, unit, more = quantity_of(trade)
     about = [trade, *twins]
     fee, fee_source = next(((one.fee, one.fee_source) for one in about if one.fee), (ZERO, "none"))
@@ -104,7 +103,7 @@ def _own_event(context: Context, trade: TradeRow, twins: Sequence[TradeRow], fla
         flags=flags,
         decided=dict(trade.decided),
         merged=merged,
-        **attribution.told(),
+        **attribution.metadata(),
     )
     portfolio_id = context.paper_id if trade.paper else context.portfolio_id
     id_ = event_id(portfolio_id, "trades", trade.key)
@@ -115,21 +114,21 @@ def _own_event(context: Context, trade: TradeRow, twins: Sequence[TradeRow], fla
         seen_trade(context, trade, quantity, [(quantity, trade.price)], until=PAPER if trade.paper else None),
     )
     for twin in twins:
-        why, flag = f"taken for the same execution as row {trade.key}", "merged by time and quantity: no fill tells"
+        why, flag = f"same execution as row {trade.key}", "merged by time and quantity, without a fill"
         found.fates.append(Fate("trades", twin.key, "merged", why, (flag,), (id_,)))
         found.seen += seen_trade(context, twin, until=PAPER if trade.paper else DUPLICATE)
     return found
 
 
 def event_for(context: Context, done: Execution, attribution: Attribution, *, paper: bool = False) -> TradeExecuted:
-    """The event of the execution. Raises Undecided for one that this portfolio cannot hold."""
+    """Return the event of the execution. Raises Undecided if this portfolio cannot contain it."""
     try:
         instrument = instrument_of(done.product)
         if instrument is None:
-            raise Undecided(f"{done.product} is no instrument such as BTC-USD")
+            raise Undecided(f"{done.product} is not an instrument such as BTC-USD")
         if instrument.quote != context.base:
             raise Undecided(
-                f"priced in {instrument.quote}, and this portfolio is kept in {context.base}:"
+                f"priced in {instrument.quote}, not in the portfolio's {context.base}:"
                 f" import into another portfolio with --base {instrument.quote}"
             )
         event = TradeExecuted(
@@ -147,26 +146,26 @@ def event_for(context: Context, done: Execution, attribution: Attribution, *, pa
     except ValidationError as error:
         raise Undecided(sentences(error)) from None
     if gross_value(event) >= LARGEST:
-        raise Undecided("size times price is larger than anything that was traded")
+        raise Undecided(f"size * price is too large (limit: {LARGEST:.0e})")
     return event
 
 
 def attributed(about: Sequence[TradeRow], context: Context) -> Attribution:
-    """Who triggered an execution that these rows tell of. A bot is believed only where a row holds its score."""
+    """Determine who triggered the execution of these rows. A bot counts only if a row contains its score."""
     with_bot = [one for one in about if one.bot_id]
     scored = [one for one in with_bot if one.scored]
     if not about:
-        return Attribution("sync", "0", "only the exchange tells of it", "")
+        return Attribution("sync", "0", "known from the exchange only", "")
     if not with_bot:
-        return Attribution(None, "1", "the row names no bot", "")
+        return Attribution(None, "1", "the row has no bot", "")
     if not scored:
-        return Attribution("sync", "0", "the row names a bot but holds no score of it", with_bot[0].bot_id)
+        return Attribution("sync", "0", "the row has a bot, but no score of it", with_bot[0].bot_id)
     bot = next((one for one in scored if one.status == "completed"), scored[0])
     source, bots = f"bot:legacy-{bot.bot_id[:60]}", {one.bot_id for one in scored}
     if len(bots) > 1:
-        return Attribution(source, "0.3", "rows of several bots tell of it", ",".join(sorted(bots)))
+        return Attribution(source, "0.3", "several bots have rows of it", ",".join(sorted(bots)))
     if bot.bot_id not in context.bots:
-        return Attribution(source, "0.5", "the bot is gone", bot.bot_id)
+        return Attribution(source, "0.5", "the bot no longer exists", bot.bot_id)
     if bot.status == "completed":
         return Attribution(source, "0.95", "the bot's own order with its score", bot.bot_id)
     return Attribution(source, "0.6", "synced to the first bot of the pair, with a score", bot.bot_id)

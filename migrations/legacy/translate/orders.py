@@ -1,4 +1,4 @@
-"""Executions that several rows tell of: by their fills where those are known, else by time and quantity. Pure."""
+"""Merges the rows of one execution: by fills where they are known, else by time and quantity. Pure."""
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -22,21 +22,21 @@ from migrations.legacy.translate.outcomes import (
 from migrations.legacy.translate.rows import RawRow, TradeRow, Undecided, quantity_of, same_quantity
 
 WINDOW: Final = timedelta(seconds=120)
-"""Where no fill tells, rows about one execution lie no further apart."""
+"""Maximum time between rows of one execution without fills."""
 SAME_PRICE: Final = Decimal("0.02")
-"""And their prices differ by no larger share."""
+"""Maximum relative difference of their prices."""
 
 ALONE: Final = ("import", "archive")
-"""What can be decided about a row so that it merges with no other."""
+"""Decided actions that keep a row from being merged."""
 
 Fees = Mapping[str, tuple[Decimal, str]]
 
 
 def translated_order(context: Context, fills: Sequence[RawRow], trades: Sequence[TradeRow]) -> Translation:
-    """An order of which fills are known: they are what happened, and the rows of `trades` about it merge into them.
+    """Translate an order with known fills; the rows of `trades` on it are merged into them.
 
-    A row whose order_id is a fill's id is about that fill (the sync wrote it), one with the order's id about all of them
-    (the bot wrote it). Rows that are unsound, never happened or are paper stand alone.
+    A row with the id of a fill as order_id (written by the sync) is merged into that fill, one with the id of the order
+    (written by the bot) into all of them. Unusable, failed and paper rows are translated alone.
     """
     about = [one for one in trades if _merges(one)]
     of_fill = {fill.key: [one for one in about if one.order_id == fill.fill_id] for fill in fills}
@@ -60,7 +60,7 @@ def translated_order(context: Context, fills: Sequence[RawRow], trades: Sequence
         elif not of_order or any(of_fill.values()):
             found.seen += seen_as_fill(context, fill)
         found.seen += [seen for one in rows[1:] for seen in seen_trade(context, one, until=DUPLICATE)]
-    _merge_into(context, found, sound, of_order, told=any(of_fill.values()))
+    _merge_into(context, found, sound, of_order, counted=any(of_fill.values()))
     for one in trades:
         if not _merges(one):
             _add(found, translated_alone(context, one))
@@ -89,7 +89,7 @@ def _translated_fill(
         flags=flags,
         decided=dict(fill.decided),
         merged=merged_into(context, [(one.key, one.row) for one in about]),
-        **attribution.told(),
+        **attribution.metadata(),
     )
     id_ = event_id(context.portfolio_id, "raw_trades", fill.key)
     ready = event_of_row(event, id_, fill.at, metadata, "raw_trades", fill.key)
@@ -104,22 +104,22 @@ def _translated_fill(
 
 
 def _merge_into(
-    context: Context, found: Translation, fills: Sequence[RawRow], of_order: Sequence[TradeRow], *, told: bool
+    context: Context, found: Translation, fills: Sequence[RawRow], of_order: Sequence[TradeRow], *, counted: bool
 ) -> None:
-    """The rows about the whole order are merged into its fills. The first stands for them where no other row does."""
+    """Merge the rows on the whole order into its fills. The first is compared with them unless rows on fills are (`counted`)."""
     ids = tuple(event_id(context.portfolio_id, "raw_trades", fill.key) for fill in fills)
     total = sum((fill.quantity for fill in fills), ZERO)
     for number, one in enumerate(of_order):
         if not fills:
-            found.fates.append(Fate("trades", one.key, "quarantined", "none of its fills can be used"))
+            found.fates.append(Fate("trades", one.key, "quarantined", "none of its fills is usable"))
             found.seen += seen_trade(context, one, until=QUARANTINED)
             continue
-        flags = () if not number else ("several rows tell of this order",)
-        quantity = _quantity(one, total)
+        flags = () if not number else ("several rows are on this order",)
+        quantity = _readable(one) or total
         if not same_quantity(quantity, total):
             flags = (*flags, "its fills add up to another quantity")
         found.fates.append(Fate("trades", one.key, "merged", "its fills are known", flags, ids))
-        if told or number:
+        if counted or number:
             found.seen += seen_trade(context, one, until=DUPLICATE)
             continue
         found.seen += seen_trade(context, one, quantity, [(fill.quantity, fill.price) for fill in fills])
@@ -127,27 +127,17 @@ def _merge_into(
 
 
 def _set_legacy_fee(found: Translation, fee: Decimal) -> None:
-    """The fee of the row about the whole order stands with its first event, as it does at the stage before."""
+    """Set the fee of the order's row on its first event, as at the stage before."""
     for place, staged in enumerate(found.staged):
         if staged.table == "raw_trades":
-            found.staged[place] = Staged(
-                staged.table, staged.key, staged.id, staged.portfolio_id, staged.product, staged.ready, fee
-            )
+            found.staged[place] = staged._replace(fee=fee)
             return
 
 
-def _quantity(trade: TradeRow, known: Decimal) -> Decimal:
-    """The base quantity that the row tells, that of its fills where it cannot be told."""
-    try:
-        return quantity_of(trade)[0]
-    except Undecided:
-        return known
-
-
 def _fees(fills: Sequence[RawRow], of_fill: Mapping[str, Sequence[TradeRow]], of_order: Sequence[TradeRow]) -> Fees:
-    """The fee of each fill and where it was found: the row's fee, its commission, then that of the fill itself.
+    """Return fee and fee source by fill: the fee of its row, that row's commission, or the fill's own commission.
 
-    What a row says of the whole order is shared over its fills by quantity, to the last digit.
+    The fee of a row on the whole order is shared among the fills by quantity, exactly.
     """
     whole = next((one for one in of_order if one.fee), None) if not any(of_fill.values()) else None
     total = sum((fill.quantity for fill in fills), ZERO)
@@ -171,11 +161,11 @@ def _flags(fill: RawRow, about: Sequence[TradeRow]) -> tuple[str, ...]:
     flags = []
     try:
         if moment(fill.row, "synced_at") == fill.at:
-            flags.append("its time is that of the sync")
+            flags.append("its time is the time of the sync")
     except Unreadable:
-        flags.append("synced_at is no time")
+        flags.append("synced_at is not a time")
     if any(one.product != fill.product or one.side != fill.side for one in about):
-        flags.append("a row tells another side or product: the fill is believed")
+        flags.append("a row has another side or product: the fill is used")
     return tuple(flags)
 
 
@@ -183,11 +173,11 @@ def _flags(fill: RawRow, about: Sequence[TradeRow]) -> tuple[str, ...]:
 
 
 def translated_cluster(context: Context, trades: Sequence[TradeRow]) -> Translation:
-    """Rows of one product and side that lie close together, in order of time, of which no fill is known.
+    """Translate rows without fills: of one product and side, close together, in order of time.
 
-    One execution in several rows is one `completed` row and the `filled` rows that the sync wrote: the quantity of one, or
-    of all within the window, is that of the completed row, at about its price. So are rows that repeat another in
-    everything with the same order id. What merges is flagged: nothing but arithmetic says so.
+    Rows are one execution if the quantity of a `filled` row (written by the sync), or of all within the window, equals that
+    of a `completed` row (written by the bot) at about its price; or if they are equal and have the same order id. Merged
+    rows are flagged, since only arithmetic supports it.
     """
     found = Translation()
     left = list(trades)
@@ -205,7 +195,7 @@ def translated_cluster(context: Context, trades: Sequence[TradeRow]) -> Translat
             left = [one for one in left if one.key not in taken]
     for place, one in enumerate(left):
         like = next((two for two in left[:place] if _alike(one, two)), None)
-        flags = (f"looks like row {like.key}, but nothing says that it is the same",) if like else ()
+        flags = (f"similar to row {like.key}, but not proven to be the same",) if like else ()
         _add(found, translated_alone(context, one, twins.get(one.key, ()), flags))
     return found
 
@@ -220,21 +210,21 @@ def _sound(trade: TradeRow) -> bool:
 
 
 def _repeats(trades: Sequence[TradeRow]) -> dict[str, list[TradeRow]]:
-    """Rows that say the same as an earlier one under the same order id, by the earlier one's key."""
+    """Return rows equal to an earlier one with the same order id, by the earlier one's key."""
     first: dict[tuple[object, ...], TradeRow] = {}
     found: dict[str, list[TradeRow]] = {}
     for one in trades:
         if not _sound(one) or not one.order_id:
             continue
-        said = (one.order_id, one.status, one.product, one.side, one.size, one.price, one.usd, one.at)
-        earlier = first.setdefault(said, one)
+        content = (one.order_id, one.status, one.product, one.side, one.size, one.price, one.usd, one.at)
+        earlier = first.setdefault(content, one)
         if earlier is not one:
             found.setdefault(earlier.key, []).append(one)
     return found
 
 
 def _same_execution(bot_row: TradeRow, synced: Sequence[TradeRow]) -> Sequence[TradeRow]:
-    """Those of the synced rows that tell of the bot's order; none when none do."""
+    """Return the synced rows of the bot's order, empty if there are none."""
     wanted = _readable(bot_row)
     quantities = [(_readable(one) or ZERO, one) for one in synced]
     if wanted is None or not quantities:

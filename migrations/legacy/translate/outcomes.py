@@ -1,4 +1,4 @@
-"""What a translation gives: what becomes of each row, the events, and each trade as the legacy figures saw it."""
+"""Result of a translation: the fate of each row, the events, and trades as the legacy figures counted them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,10 +25,10 @@ EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """Where the rows go: the portfolio of the real trades, that of the paper trades, the currency both are kept in.
+    """Target of a translation: the portfolios of real and of paper trades, and their base currency.
 
-    `bots` are the products of the bots that are still there, by the bots' ids. Without `origins` the events do not say
-    where they come from, without `sightings` nothing is kept for the comparison of figures: both take their time.
+    `bots` are the products of the existing bots by bot id. `origins` adds each event's source to its metadata, `comparison`
+    records trades for the comparison of figures; both take time.
     """
 
     portfolio_id: UUID
@@ -37,13 +37,13 @@ class Context:
     bots: Mapping[str, str] = field(default_factory=dict)
     decisions: Decisions = field(default_factory=dict)
     origins: bool = True
-    sightings: bool = True
+    comparison: bool = True
 
 
 class Fate(NamedTuple):
-    """What becomes of a row: imported as events, merged into other rows' events, archived, or quarantined with a reason.
+    """Result for a row: imported as events, merged into other rows' events, archived, or quarantined with a reason.
 
-    `events` are the ids of the events that stand for it. `flags` are what somebody should look at.
+    `events` are the ids of its events. `flags` need the user's attention.
     """
 
     table: str
@@ -55,7 +55,7 @@ class Fate(NamedTuple):
 
 
 class Staged(NamedTuple):
-    """An event on its way, and the row it comes from. `fee` is what the legacy figures took as its fee."""
+    """An event to import and its row. `fee` is its fee in the legacy figures."""
 
     table: str
     key: str
@@ -67,10 +67,10 @@ class Staged(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """A trade as the stages from `first` up to (not with) `last` of the comparison see it (`comparison.py`).
+    """A trade as counted by the stages of the comparison from `first` to before `last` (see `comparison.py`).
 
-    The figures that count only what is written just so see it from stage `strict` on. `usd` is its value, None where the
-    row does not tell it; `at` and `id` are its place in the legacy order; `bot` is "" for a trade that belongs to none.
+    The case-sensitive figures count it from stage `strict` on. `usd` is its value, None if the row has none; `at` and `id`
+    are its place in the legacy order; `bot` is "" for a trade without a bot.
     """
 
     product: str
@@ -89,7 +89,7 @@ class Seen(NamedTuple):
 
 @dataclass(slots=True)
 class Translation:
-    """What some rows became."""
+    """Fates, events and counted trades of some rows."""
 
     fates: list[Fate] = field(default_factory=list)
     staged: list[Staged] = field(default_factory=list)
@@ -97,29 +97,28 @@ class Translation:
 
 
 def event_id(portfolio_id: UUID, table: str, key: str, *what: str) -> UUID:
-    """The id of what a row becomes; the same whenever and however often it is imported into this portfolio."""
-    # What derived_id gives, in a third of its time.
+    """Return the id of an event of a row; the same for each import into this portfolio."""
+    # The same as derived_id, three times as fast.
     parts = ("legacy", portfolio_id, table, key, MAPPING, *what)
     return UUID(int=uuid_utils.uuid5(_IDS, "\x1f".join(map(str, parts))).int)
 
 
 def origin(context: Context, table: str, key: str, row: Row, **more: object) -> str:
-    """Canonical JSON about where an event comes from: the row as it was, its hash, and what was done with it."""
+    """Return an event's source as canonical JSON: the unchanged row, its hash, and details of its translation."""
     if not context.origins:
         return "{}"
-    told = {name: value for name, value in more.items() if value not in (None, "", (), [], {})}
-    as_it_was = plain(row)
-    legacy = {"table": table, "key": key, "row": as_it_was, "hash": hash_of(as_it_was), "mapping": MAPPING, **told}
+    details = {name: value for name, value in more.items() if value not in (None, "", (), [], {})}
+    values = plain(row)
+    legacy = {"table": table, "key": key, "row": values, "hash": hash_of(values), "mapping": MAPPING, **details}
     return canonical_json({"legacy": legacy}).encode("utf-8", "backslashreplace").decode()
 
 
 def merged_into(context: Context, rows: Sequence[tuple[str, Row]]) -> list[dict[str, str]]:
-    """What an event's origin says of the rows of `trades`, by their keys, that merged into it."""
+    """List the rows of `trades` merged into an event, for its origin."""
     return [{"table": "trades", "key": key, "hash": row_hash(row)} for key, row in rows] if context.origins else []
 
 
 def event_of_row(event: Event, id_: UUID, at: datetime, metadata: str, table: str, key: str) -> PendingEvent:
-    """The event on its way."""
     return pending_event(event, id_, at, metadata, RANKS.get(table, 0), f"{table} {key}")
 
 

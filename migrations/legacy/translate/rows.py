@@ -1,4 +1,4 @@
-"""Rows of `trades` and `raw_trades` as values: what each says, and the first reason why it cannot be used."""
+"""Parses rows of `trades` and `raw_trades`, with the first reason why a row is unusable."""
 
 import re
 from collections.abc import Mapping
@@ -15,26 +15,26 @@ from migrations.legacy.translate.decisions import ELSE
 
 SUCCESS: Final = frozenset(("completed", "filled"))
 COUNTED: Final = "filled"
-"""The one status that the legacy system's own figures counted, written just so."""
+"""The one status counted by the legacy figures, case-sensitive."""
 SIDES: Final[Mapping[str, Side]] = {"buy": Side.BUY, "sell": Side.SELL}
 MOCK: Final = re.compile(r"mock-\d+-[0-9a-f]{8}", re.IGNORECASE)
 PAPER_MODES: Final = frozenset(("paper", "mock", "simulation", "simulated", "test"))
 DELETED: Final = ("deleted_at", "is_deleted", "deleted")
-"""Columns of no known generation in which hands marked rows as deleted."""
+"""Columns of no known generation that mark rows as deleted by hand."""
 TOLERANCE: Final = Decimal("0.01")
-"""How far two figures of one row may lie apart, as a share, and still say the same."""
+"""Relative difference up to which two figures of a row are equal."""
 
 
 class Undecided(DaybookError):
-    """A row cannot be translated without somebody's decision; the text says why."""
+    """A row that needs the user's decision. The text gives the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class TradeRow:
-    """A row of `trades`. `problem` says why it cannot be used; the figures of such a row mean nothing.
+    """A row of `trades`. With a `problem` it is unusable and its figures are invalid.
 
-    `size` is in the unit that `unit` names once it is decided; `usd` is size_usd. `fee` and `fee_source` follow the order
-    fee, commission. `decided` is what a decision changed.
+    `size` is in base or quote (see `quantity_of`); `usd` is size_usd. `fee` is the column fee, else commission, as in
+    `fee_source`. `decided` is the decision on the row.
     """
 
     key: str
@@ -61,7 +61,7 @@ class TradeRow:
 
     @property
     def legacy_fee(self) -> Decimal:
-        """What the legacy figures took as the fee: the commission, or else the fee."""
+        """The fee in the legacy figures: the commission, else the fee."""
         try:
             return number(self.row, "commission") or number(self.row, "fee") or ZERO
         except Unreadable:
@@ -69,7 +69,7 @@ class TradeRow:
 
     @property
     def scored(self) -> bool:
-        """Whether the row holds a bot's score: only then is its bot more than a guess of the sync."""
+        """`True` if the row contains a bot's score. Without one its bot is a guess of the sync."""
         score = self.row.get("combined_signal_score")
         return (isinstance(score, int | float) and score != 0) or bool(json_object(self.row, "signal_scores")[0])
 
@@ -94,7 +94,7 @@ class RawRow:
 
 
 def trade_of(key: str, given: Row, decided: Mapping[str, str]) -> TradeRow:
-    """The row, with what was decided in the place of what it says."""
+    """Parse a row of `trades` after applying the decision on it."""
     row = with_decided(given, decided)
     product, order_id = word(row, "product_id").upper(), word(row, "order_id")
     side, size, price, usd, fee, source = None, ZERO, ZERO, None, ZERO, "none"
@@ -129,25 +129,25 @@ def trade_of(key: str, given: Row, decided: Mapping[str, str]) -> TradeRow:
 
 
 def with_decided(given: Row, decided: Mapping[str, str]) -> Row:
-    """The row, with what was decided in the place of what it says."""
+    """Replace columns of the row by those decided."""
     return {**given, **{name: text for name, text in decided.items() if name not in PSEUDO}} if decided else given
 
 
 def place_of(row: Row, decided: Mapping[str, str]) -> tuple[str, str, str, datetime | None]:
-    """The order id of a row of `trades`, its product, its side and its time, as far as they can be read: where it stands."""
+    """Return order id, product, side and time of a row of `trades`, as far as they are readable."""
     row = with_decided(row, decided)
     return word(row, "order_id"), word(row, "product_id").upper(), word(row, "side").lower(), _or_none(row)
 
 
 def raw_of(key: str, given: Row, decided: Mapping[str, str]) -> RawRow | str:
-    """The fill, or why the row is none. Its flag says in which unit its size is: the exchange's own word."""
+    """Parse a row of `raw_trades` to a fill, or return why it is unusable. The exchange's own flag gives the unit of its size."""
     row = with_decided(given, decided)
     try:
         size, price = _positive(row, "size"), _positive(row, "price")
         side = _side(row)
         fill_id = word(row, "fill_id")
         if not fill_id:
-            raise Undecided("fill_id is missing: the fill cannot be told from others")
+            raise Undecided("fill_id is missing: the fill cannot be distinguished from others")
         return RawRow(
             key=key,
             row=row,
@@ -167,12 +167,12 @@ def raw_of(key: str, given: Row, decided: Mapping[str, str]) -> RawRow | str:
 
 
 PSEUDO: Final = frozenset(("action", "unit", ELSE))
-"""What a decision may say that is no column."""
+"""Keys of a decision that are not columns."""
 
 
 @lru_cache(maxsize=10_000)
 def instrument_of(text: str) -> Instrument | None:
-    """The instrument of this name, None where it is no name of one."""
+    """Parse an instrument; None if the text is not one."""
     try:
         return Instrument(text)
     except ValueError:
@@ -180,9 +180,9 @@ def instrument_of(text: str) -> Instrument | None:
 
 
 def quantity_of(trade: TradeRow) -> tuple[Decimal, str, tuple[str, ...]]:
-    """The base quantity of the row, the unit of its size, and flags. Raises Undecided.
+    """Return base quantity, unit of the size, and flags. Raises Undecided.
 
-    Both readings are tried against size_usd: base when size * price gives it, quote when size itself does.
+    The unit is base if size * price equals size_usd, and quote if size does.
     """
     unit = trade.decided.get("unit")
     flags: tuple[str, ...] = ()
@@ -190,15 +190,15 @@ def quantity_of(trade: TradeRow) -> tuple[Decimal, str, tuple[str, ...]]:
         if trade.usd is None or trade.usd <= 0:
             unit = trade.decided.get(ELSE)
             if unit is None:
-                raise Undecided(
-                    "size_usd is missing and no fill is known: whether the size is in base or quote is open"
-                )
-            return _in_base(trade, unit), unit, ("its unit was decided for all such rows",)
+                raise Undecided("size_usd and fills are missing: the size may be in base or quote")
+            return _in_base(trade, unit), unit, ("unit decided for all rows of the table",)
         in_base, in_quote = _near(trade.size * trade.price, trade.usd), _near(trade.size, trade.usd)
         if not in_base and not in_quote:
-            raise Undecided("the size fits size_usd neither as base (size * price) nor as quote: its unit is open")
+            raise Undecided(
+                "size_usd is neither size * price (base) nor size (quote): the size may be in base or quote"
+            )
         unit = "base" if in_base else "quote"
-        flags = ("both units fit: taken as base",) if in_base and in_quote else ()
+        flags = ("both units are possible: base is used",) if in_base and in_quote else ()
     return _in_base(trade, unit), unit, flags
 
 
@@ -207,7 +207,7 @@ def _in_base(trade: TradeRow, unit: str) -> Decimal:
 
 
 def same_quantity(one: Decimal, other: Decimal) -> bool:
-    """Whether two quantities are the same but for rounding."""
+    """Compare two quantities within the tolerance."""
     return _near(one, other)
 
 
@@ -223,7 +223,7 @@ def _id(row: Row) -> int:
 def _side(row: Row) -> Side:
     text = word(row, "side")
     if not text:
-        raise Undecided("side is missing: whether it was a buy or a sell is open")
+        raise Undecided("side is missing")
     side = SIDES.get(text.lower())
     if side is None:
         raise Undecided(f"side: {shown(text)} is neither buy nor sell")
@@ -235,20 +235,20 @@ def _positive(row: Row, column: str) -> Decimal:
     if value is None:
         raise Undecided(f"{column} is missing")
     if value <= 0:
-        raise Undecided(f"{column}: {shown(row.get(column))} moves nothing: it must be greater than 0")
+        raise Undecided(f"{column}: {shown(row.get(column))} must be greater than 0")
     return _not_nothing(round18(value)) if value != round18(value) else value
 
 
 def _not_nothing(value: Decimal) -> Decimal:
     if not value:
-        raise Undecided("the quantity is smaller than a ledger keeps (18 places)")
+        raise Undecided("the quantity rounds to 0 at 18 decimal places")
     return value
 
 
 def _product(row: Row) -> str:
     text = word(row, "product_id").upper()
     if instrument_of(text) is None:
-        raise Undecided(f"product_id: {shown(text)} is no instrument such as BTC-USD")
+        raise Undecided(f"product_id: {shown(text)} is not an instrument such as BTC-USD")
     return text
 
 
@@ -258,7 +258,7 @@ def _fee(row: Row, product: str) -> tuple[Decimal, str]:
         value = number(row, column)
         if value:
             if currency and currency != product.rpartition("-")[2]:
-                raise Undecided(f"{column}: paid in {currency[:20]}, and what it was worth is not told")
+                raise Undecided(f"{column}: paid in {currency[:20]}, without its value in the quote currency")
             return round18(value), column
     return ZERO, "none"
 
@@ -268,7 +268,7 @@ def _time(row: Row, *columns: str) -> datetime:
         found = moment(row, column)
         if found is not None:
             return found
-    raise Undecided(f"{' and '.join(columns)}: no time is told")
+    raise Undecided(f"{' and '.join(columns)}: no time")
 
 
 def _or_none(row: Row) -> datetime | None:
@@ -285,5 +285,5 @@ def _or_none(row: Row) -> datetime | None:
 def _deleted(row: Row) -> str:
     for column in DELETED:
         if word(row, column).lower() not in ("", "0", "false", "f", "no"):
-            return f"{column} marks the row as deleted: whether it happened is open"
+            return f"{column} marks the row as deleted: it may not have happened"
     return ""
