@@ -53,7 +53,7 @@ def verified_log(path: str) -> dict[str, list[bytes]]:
             known = hashes.setdefault(event["portfolio_id"], [])
             where = f"portfolio {event['portfolio_id']}, position {len(known) + 1}"
             if event["position"] != len(known) + 1:
-                raise Broken(f"{where}: the event is missing (the next one stands at {event['position']})")
+                raise Broken(f"{where}: the event is missing (the next one is at {event['position']})")
             previous = known[-1] if known else hashlib.sha256(TAG + UUID(event["portfolio_id"]).bytes).digest()
             if event_hash(previous, event) != bytes.fromhex(event["hash"]):
                 raise Broken(f"{where}: the event does not match its hash")

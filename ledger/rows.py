@@ -1,7 +1,7 @@
-"""Rows: what a projection keeps. A fold reads keyed rows and returns the rows that changed.
+"""Rows: the state of a projection. A fold reads keyed rows and returns the rows that changed.
 
 The same fold runs over dictionaries in memory and over tables in PostgreSQL, so a stored view can be compared
-with a replay row by row, and appending costs what the touched rows cost, however long the log is.
+with a replay row by row, and the cost of an append depends on the rows it touches, not on the length of the log.
 """
 
 import dataclasses
@@ -22,16 +22,14 @@ from ledger.values import decimal_text, time_text
 @dataclass_transform(frozen_default=True)
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of a view: a frozen dataclass that names its table and key.
-
-    `live` says whether the row can still change or be read by a fold; rows that cannot are history.
-    """
+    """One line of a view: a frozen dataclass that names its table and key."""
 
     table: ClassVar[str]
     key: ClassVar[tuple[str, ...]]
 
     @property
     def live(self) -> bool:
+        """True while a fold may still read or change this row; other rows are history."""
         return True
 
 
@@ -40,40 +38,40 @@ Key = tuple[Any, ...]
 
 
 class Rows(Protocol):
-    """What a fold may read of one portfolio's rows."""
+    """Rows of one portfolio, as a fold reads them. Iterators are in key order."""
 
     def get(self, kind: type[R], *key: object) -> R | None:
         """The row with this key, or None."""
 
     def where(self, kind: type[R], *prefix: object) -> Iterator[R]:
-        """The *live* rows whose keys begin with `prefix`, in order of their keys."""
+        """The *live* rows whose keys begin with `prefix`."""
 
     def history(self, kind: type[R], *prefix: object) -> Iterator[R]:
-        """All rows whose keys begin with `prefix`, live or not, in order of their keys."""
+        """All rows whose keys begin with `prefix`, live or not."""
 
     def since(self, kind: type[R], *start: object) -> Iterator[R]:
-        """All rows, live or not, that share the first part of the key `start` and do not stand before it, in order."""
+        """All rows with the first field of the key `start` and a key at or after it, live or not."""
 
     def before(self, kind: type[R], *start: object) -> R | None:
-        """The last of the rows that share the first part of the key `start` and stand before it."""
+        """The last row with the first field of the key `start` and a key before it."""
 
     def recorded(self, event_id: UUID) -> Envelope | None:
-        """The event with this id, if the log holds it (also later than what is being folded)."""
+        """The event with this id, or None. The log is searched to its end, also past the event being folded."""
 
 
 class PagedRows(Rows, Protocol):
-    """Rows that can be asked for by other things than their keys, for showing them."""
+    """Rows that can also be queried by other columns, for display."""
 
     def naming(self, kind: type[R], event_id: UUID, *columns: str) -> list[R]:
-        """The rows, in order of their keys, that name the event in one of these columns."""
+        """The rows with this event id in one of these columns, in key order."""
 
     def newest(self, kind: type[R], before: int | None, limit: int, **equal: object) -> list[R]:
-        """The newest rows of a kind that has a position, below `before`, whose fields equal these (None: any)."""
+        """The newest rows with a position below `before` and these field values (None: any), newest first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Deleted:
-    """Says that the row of `kind` with `key` is no more."""
+    """Deletes the row of `kind` with `key`."""
 
     kind: type[Row]
     key: Key
@@ -83,7 +81,7 @@ Change = Row | Deleted
 
 
 class Projection(Protocol):
-    """A named, versioned pure fold of the events of some types. `rows` are the kinds of row that it alone writes."""
+    """A named, versioned pure fold over some event types. `rows` lists the kinds of row that only it writes."""
 
     name: str
     version: int
@@ -91,11 +89,11 @@ class Projection(Protocol):
     rows: tuple[type[Row], ...]
 
     def fold(self, rows: Rows, envelope: Envelope) -> list[Change]:
-        """The rows that `envelope` changes, given the rows before it. Reads nothing else and changes nothing."""
+        """Return the changes that `envelope` makes to `rows`. Pure: reads nothing else, changes nothing."""
 
 
 def key_of(row: Row) -> Key:
-    """The values of the row's key fields, in their order."""
+    """Return the values of the row's key fields, in order."""
     names = row.key
     if len(names) == 1:
         return (getattr(row, names[0]),)
@@ -106,7 +104,7 @@ def key_of(row: Row) -> Key:
 
 
 def field_names(kind: type[Row]) -> tuple[str, ...]:
-    """The names of the row's fields, in the order they were declared."""
+    """Return the names of the row's fields, in declaration order."""
     known = _FIELD_NAMES.get(kind)
     if known is None:
         known = _FIELD_NAMES[kind] = tuple(field.name for field in fields(kind))
@@ -118,14 +116,11 @@ _FIELD_NAMES: Final[dict[type[Row], tuple[str, ...]]] = {}
 
 
 Recorded = Callable[[UUID], Envelope | None]
-"""Finds an event by its id."""
+"""Finds an event by id."""
 
 
 class MemoryRows:
-    """Rows of one portfolio in dictionaries. With `keep_history=False` rows that are no longer live are let go.
-
-    `recorded` finds an event of the portfolio's log by its id.
-    """
+    """Rows of one portfolio in dictionaries. `keep_history=False` drops rows that are no longer live."""
 
     def __init__(self, *, keep_history: bool = True, recorded: Recorded = lambda _: None) -> None:
         self._keep_history = keep_history
@@ -154,7 +149,7 @@ class MemoryRows:
         return group.before(kind, start) if group else None
 
     def apply(self, changes: Iterable[Change]) -> None:
-        """The rows as they are after these changes."""
+        """Store these changes."""
         for change in changes:
             if isinstance(change, Deleted):
                 self._drop(change.kind, change.key, from_table=True)
@@ -177,7 +172,7 @@ class MemoryRows:
 
 
 def _group(key: Key) -> object:
-    """Rows with longer keys stand together by the first part of it (mostly the asset)."""
+    """Return the group of a key: rows with longer keys are grouped by its first field, usually the asset."""
     return key[0] if len(key) > 1 else None
 
 
@@ -193,7 +188,7 @@ def _matching(groups: Mapping[object, "_Sorted"], kind: type[R], prefix: Key) ->
 
 
 class _Sorted:
-    """Rows by key, read in key order. Keys mostly arrive in order, so sorting is put off until one does not."""
+    """Rows by key, read in key order. Keys usually arrive sorted, so sorting is deferred until one does not."""
 
     __slots__ = ("_last", "_sorted", "rows")
 
@@ -216,7 +211,7 @@ class _Sorted:
                 yield row
 
     def since(self, kind: type[R], start: Key) -> list[R]:
-        """The rows that do not stand before `start`, last first."""
+        """The rows with keys at or after `start`, last first."""
         found: list[R] = []
         for key, row in reversed(self._in_order().items()):
             if key < start:
@@ -241,7 +236,7 @@ class _Sorted:
 
 
 class Overlay:
-    """Rows as they are after some changes that are not in them yet."""
+    """Rows with pending changes on top."""
 
     def __init__(self, rows: Rows) -> None:
         self._rows = rows
@@ -253,7 +248,7 @@ class Overlay:
             self._changed.setdefault(kind, {})[key] = change
 
     def changes(self) -> list[Change]:
-        """All changes, of several to one row the last."""
+        """The last change of each changed row."""
         return [change for changed in self._changed.values() for change in changed.values()]
 
     def get(self, kind: type[R], *key: object) -> R | None:
@@ -290,20 +285,18 @@ class Overlay:
 
 
 def row_text(row: Row) -> str:
-    """What the row says, as canonical JSON with its table: equal rows give equal text, on every machine.
+    """Return the row and its table as canonical JSON: equal rows give equal text, on every machine.
 
-    Where in the log it was said is left out (fields called position or ending so): the order in which facts arrived is
-    no part of them.
+    Log positions (fields whose names end in "position") are left out: arrival order is not part of the state.
     """
-    said = {name: _plain(getattr(row, name)) for name in field_names(type(row)) if not name.endswith("position")}
-    return canonical_json([row.table, said])
+    values = {name: _plain(getattr(row, name)) for name in field_names(type(row)) if not name.endswith("position")}
+    return canonical_json([row.table, values])
 
 
 def state_hash(lines: Iterable[str]) -> str:
-    """sha256 in hex over the number of texts and the sum of their SHA-256 (modulo 2^256), whatever their order.
+    """Return the SHA-256, in hex, of the number of lines and the sum of their SHA-256 (modulo 2^256), in any order.
 
-    A sum, so that the texts of millions of rows pass by one at a time. It tells two states apart; that nobody changed
-    the log is what the chain proves.
+    A sum, so that millions of rows can be streamed. It compares two states; the hash chain protects the log.
     """
     count, total = 0, 0
     for line in lines:
@@ -313,13 +306,13 @@ def state_hash(lines: Iterable[str]) -> str:
 
 
 def all_rows(rows: Rows, kinds: Iterable[type[Row]]) -> Iterator[Row]:
-    """Every row of these kinds, kind by kind."""
+    """Yield every row of these kinds, kind by kind."""
     for kind in kinds:
         yield from rows.history(kind)
 
 
 def replaced(row: R, **values: object) -> R:
-    """The row with these fields changed."""
+    """Return the row with these fields changed."""
     return dataclasses.replace(row, **values)
 
 

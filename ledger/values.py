@@ -1,7 +1,4 @@
-"""The values everything is made of: decimals, times, assets, instruments, ids, clocks.
-
-Each of them refuses a wrong value where it is made, so nothing behind it has to ask again.
-"""
+"""Decimals, times, assets, instruments, ids and clocks. Each is validated where it is created, and nowhere after."""
 
 import decimal
 import re
@@ -23,8 +20,7 @@ SMALLEST: Final = Decimal(1).scaleb(-DECIMAL_PLACES)
 _LIMIT: Final = Decimal(10) ** INTEGER_DIGITS
 _PLAIN_DECIMAL: Final = re.compile(r"[+-]?(\d{1,60}(\.\d{0,60})?|\.\d{1,60})", re.ASCII)
 
-# Products of two 38-digit numbers and 18 more places are exact at this precision; a float that reaches a Decimal
-# raises.
+# At this precision products of two 38-digit numbers with 18 more places are exact. Mixing a float with a Decimal raises.
 # The default context serves threads that start later, the current one serves this thread.
 for _context in (decimal.DefaultContext, decimal.getcontext()):
     _context.prec = 120
@@ -32,19 +28,19 @@ for _context in (decimal.DefaultContext, decimal.getcontext()):
 
 
 def exact_decimal(value: object) -> Decimal:
-    """The decimal that `value` (a Decimal or its text) says: finite, at most 20 + 18 digits, never rounded.
+    """Parse a Decimal or its text: finite, at most 20 + 18 digits, never rounded.
 
-    Raises ValueError for floats and whole numbers (a JSON number has already been through binary floating point),
-    for text that is not a plain decimal, and for numbers outside 38 digits with 18 places.
+    Raises ValueError for floats and ints (a JSON number has already been through binary floating point), for text that
+    is not a plain decimal, and for numbers with more than 20 integer digits or 18 decimal places.
     """
     if isinstance(value, bool | int | float):
         raise ValueError(f"{value!r} is a number: write it as text in quotes, so that no digit is lost")
     if isinstance(value, str):
         if not _PLAIN_DECIMAL.fullmatch(value):
-            raise ValueError(f"{_told(value)} is not a plain decimal number")
+            raise ValueError(f"{_shortened(value)} is not a plain decimal number")
         value = Decimal(value)
     if not isinstance(value, Decimal):
-        raise ValueError(f"a decimal number is needed, not {type(value).__name__}")
+        raise ValueError(f"expected a decimal number, got {type(value).__name__}")
     if not value.is_finite():
         raise ValueError(f"{value} is not a finite number")
     if abs(value) >= _LIMIT or value != value.quantize(SMALLEST):
@@ -52,13 +48,13 @@ def exact_decimal(value: object) -> Decimal:
     return value if value else ZERO
 
 
-def _told(text: str) -> str:
-    """The text in quotes; of a long one the beginning and its length."""
+def _shortened(text: str) -> str:
+    """Quote the text; a long one by its beginning and length."""
     return repr(text) if len(text) <= 60 else f"{text[:60]!r}… ({len(text)} characters)"
 
 
 def decimal_text(value: Decimal) -> str:
-    """The one way a decimal is written: plain digits, no exponent, no trailing zeros, no minus zero."""
+    """Format a decimal canonically: plain digits, no exponent, no trailing zeros, no minus zero."""
     text = format(value, "f")
     if "." in text:
         text = text.rstrip("0").rstrip(".")
@@ -66,7 +62,7 @@ def decimal_text(value: Decimal) -> str:
 
 
 def round18(value: Decimal) -> Decimal:
-    """`value` at 18 decimal places, half to even: how a product of quantity and price becomes money, once."""
+    """Round half to even at 18 decimal places: applied once, when quantity times price becomes money."""
     return value.quantize(SMALLEST, rounding=ROUND_HALF_EVEN)
 
 
@@ -76,9 +72,9 @@ def floor18(value: Decimal) -> Decimal:
 
 
 def share18(total: Decimal, part: Decimal, whole: Decimal) -> Decimal:
-    """What the first `part` of `whole` carries of `total`: floor18(total * part / whole), exactly `total` at the end.
+    """Return the share of `total` for the first `part` of `whole`: floor18(total * part / whole), `total` at the end.
 
-    Taking differences of two such numbers splits `total` without losing a digit, whatever the steps.
+    Differences of such shares split `total` without losing a digit, whatever the steps.
     """
     if part == whole:
         return total
@@ -108,17 +104,17 @@ Amount = Annotated[Decimal, BeforeValidator(lambda v: _not_negative(exact_decima
 
 
 def utc_time(value: object) -> datetime:
-    """The same instant in UTC. Raises ValueError for a time without a zone and for anything but a datetime or its text."""
+    """Convert a datetime or its ISO-8601 text to UTC. Raises ValueError, also for a time without a zone."""
     if isinstance(value, str):
         value = _parsed_time(value)
     if not isinstance(value, datetime):
-        raise ValueError(f"a time is needed as ISO-8601 text, not {type(value).__name__}")
+        raise ValueError(f"expected an ISO-8601 timestamp, got {type(value).__name__}")
     if value.tzinfo is None or value.utcoffset() is None:
-        raise ValueError(f"the time {value.isoformat()} has no zone: add Z for UTC, or an offset")
+        raise ValueError(f"the time {value.isoformat()} has no zone: append Z for UTC, or an offset")
     try:
         return value.astimezone(UTC)
     except OverflowError:
-        raise ValueError(f"the time {value.isoformat()} lies outside the years 1 to 9999 in UTC") from None
+        raise ValueError(f"the time {value.isoformat()} is outside the years 1 to 9999 in UTC") from None
 
 
 def _parsed_time(text: str) -> datetime:
@@ -129,7 +125,7 @@ def _parsed_time(text: str) -> datetime:
 
 
 def time_text(value: datetime) -> str:
-    """ISO-8601 in UTC with Z; microseconds only where there are any."""
+    """Format a time as ISO-8601 in UTC with Z; microseconds only when not 0."""
     return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
@@ -137,7 +133,7 @@ UtcTime = Annotated[datetime, BeforeValidator(utc_time), PlainSerializer(time_te
 
 
 class _CheckedText(str):
-    """Text that matches a pattern, checked where it is made; in JSON it is plain text."""
+    """Text validated against a pattern; plain text in JSON."""
 
     __slots__ = ()
     _pattern: re.Pattern[str]
@@ -162,7 +158,7 @@ class Asset(_CheckedText):
 
 
 class Instrument(_CheckedText):
-    """What is traded against what: "BTC-USD" is BTC (the base) priced in USD (the quote)."""
+    """A trading pair: "BTC-USD" is BTC (the base) priced in USD (the quote)."""
 
     __slots__ = ()
     _pattern = re.compile(r"([A-Z0-9][A-Z0-9.]{0,19})-([A-Z0-9][A-Z0-9.]{0,19})")
@@ -176,7 +172,7 @@ class Instrument(_CheckedText):
 
     @property
     def base(self) -> Asset:
-        return str.__new__(Asset, self.partition("-")[0])  # checked with the whole
+        return str.__new__(Asset, self.partition("-")[0])  # validated as part of the pair
 
     @property
     def quote(self) -> Asset:
@@ -189,24 +185,24 @@ class Side(StrEnum):
 
 
 Clock = Callable[[], datetime]
-"""Handed in wherever "now" is needed; the answer is an aware UTC time."""
+"""Returns the current time, aware and in UTC."""
 
 NewId = Callable[[], UUID]
-"""Handed in wherever a fresh id is needed."""
+"""Returns a new unique id."""
 
 NAMESPACE: Final = UUID("6d1f3f0a-5c52-5d0e-9a3a-1f0c8f1c8b27")
 
 
 def system_clock() -> datetime:
-    """Now, in UTC, by the machine's clock."""
+    """Return the current time in UTC by the machine's clock."""
     return datetime.now(UTC)
 
 
 def new_id() -> UUID:
-    """A fresh UUIDv7: ids made later sort later."""
+    """Return a new UUIDv7: later ids sort later."""
     return uuid7()
 
 
 def derived_id(*parts: object) -> UUID:
-    """The UUIDv5 that always belongs to these parts, so that repeating an act repeats its id."""
+    """Return the UUIDv5 of these parts, so that a repeated request gets the same id."""
     return uuid5(NAMESPACE, "\x1f".join(str(part) for part in parts))

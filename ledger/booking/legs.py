@@ -1,6 +1,6 @@
-"""An event as legs: what came in, what went out, and what it was worth in the portfolio's base currency.
+"""Movements of assets in an event, valued in the portfolio's base currency.
 
-Per trade the legs balance: cost of what came in + change of cash = proceeds of what went out.
+The movements of a trade balance: cost of assets in + change of cash = proceeds of assets out.
 """
 
 from dataclasses import dataclass, replace
@@ -24,7 +24,7 @@ from ledger.events.fields import Fee
 from ledger.values import ZERO, Asset, Side, round18
 
 LegKind = Literal["trade", "fee", "deposit", "opening", "income", "withdrawal", "transfer", "expense", "split"]
-"""Why something moved: "fee" is a fee inside a trade paid in a third asset, "expense" one outside any trade."""
+"""The reason of a movement: "fee" is a trade's fee paid in a third asset, "expense" a fee outside any trade."""
 
 MOVING: Final = (
     CashDeposited,
@@ -37,19 +37,19 @@ MOVING: Final = (
     TransferRecorded,
     FeeCharged,
 )
-"""The events that have moves."""
+"""The events that move assets."""
 
 
 class UnvaluedLeg(DaybookError):
-    """An event moves an asset whose worth in base currency it does not state."""
+    """An event moves an asset without stating its value in base currency."""
 
 
 @dataclass(frozen=True, slots=True)
 class AssetMove:
-    """`quantity` of `asset` in (+) or out (-) of `account`.
+    """`quantity` of `asset` into (+) or out of (-) `account`.
 
-    `value` is in base currency: the cost of what came in, the proceeds of what went out, with `fee` inside it. It is 0
-    for what moves at its cost (transfers, withdrawals of coins) and for what came in at a cost that is not known.
+    `value` is in base currency: the cost of assets in, the proceeds of assets out, including `fee`. It is 0 for
+    movements at cost (transfers, withdrawals of assets) and for assets of unknown cost.
     """
 
     account: str
@@ -62,7 +62,7 @@ class AssetMove:
 
 
 def moves_of(event: Event, base_currency: str) -> tuple[AssetMove, ...]:
-    """What `event` moves; of a trade the quote first. Empty for an event that moves nothing. Raises UnvaluedLeg."""
+    """Return the movements of `event`, the quote of a trade first; empty if it moves nothing. Raises UnvaluedLeg."""
     match event:
         case TradeExecuted():
             return _trade_moves(event, base_currency)
@@ -94,12 +94,12 @@ def moves_of(event: Event, base_currency: str) -> tuple[AssetMove, ...]:
 
 
 def gross_value(trade: TradeExecuted) -> Decimal:
-    """quantity * price in base currency, rounded once (half to even, 18 places)."""
+    """Return quantity * price in base currency, rounded once (half to even, 18 places)."""
     return round18(trade.quantity * trade.price * trade.quote_rate)
 
 
 def fee_value(trade: TradeExecuted, fee: Fee) -> Decimal:
-    """What `fee` is worth in base currency by the trade's price and rate, or its stated value. Raises UnvaluedLeg."""
+    """Return the value of `fee` in base currency, by the trade's price and rate or as stated. Raises UnvaluedLeg."""
     if fee.asset == trade.instrument.quote:
         return round18(fee.amount * trade.quote_rate)
     if fee.asset == trade.instrument.base:
@@ -108,7 +108,7 @@ def fee_value(trade: TradeExecuted, fee: Fee) -> Decimal:
 
 
 def total_fees(trade: TradeExecuted) -> Decimal:
-    """All fees of the trade in base currency."""
+    """Return the sum of the trade's fees in base currency."""
     return sum((fee_value(trade, fee) for fee in trade.fees), ZERO)
 
 
@@ -133,7 +133,7 @@ def _transfer_moves(event: TransferRecorded, base_currency: str) -> tuple[AssetM
 
 
 def _expense_moves(account: str, fee: Fee, base_currency: str) -> tuple[AssetMove, ...]:
-    """The fee leaves (or, a rebate, comes in) at its value."""
+    """Move the fee out (a rebate: in) at its value."""
     if not fee.amount:
         return ()
     value = fee.amount if fee.asset == base_currency else _stated_value(fee)
@@ -141,10 +141,11 @@ def _expense_moves(account: str, fee: Fee, base_currency: str) -> tuple[AssetMov
 
 
 def _trade_moves(trade: TradeExecuted, base_currency: str) -> tuple[AssetMove, ...]:
-    """Fees in the quote or a third asset join the cost of a buy or reduce the proceeds of a sale.
+    """Return the movements of a trade with its fees.
 
-    Fees in the base asset change the quantity that moves and leave its value alone. A fee in a third asset that is not
-    cash is itself a disposal at its value. Cash that brings nothing at all, because fees took it, is an expense.
+    Fees in the quote or a third asset add to the cost of a buy and reduce the proceeds of a sale. Fees in the base asset
+    change the quantity but not its value. A fee in a third asset other than cash is itself a disposal at its value.
+    Cash that buys nothing, because fees took all of it, is an expense.
     """
     base, quote = trade.instrument.base, trade.instrument.quote
     if quote == base_currency and trade.quote_rate != 1:
@@ -154,21 +155,21 @@ def _trade_moves(trade: TradeExecuted, base_currency: str) -> tuple[AssetMove, .
     paid = -sign * round18(trade.quantity * trade.price) - _fees_in(trade, quote)
     third = _third_asset_fees(trade, base_currency)
     lost = sum((move.value if move.quantity < 0 else -move.value for move in third), ZERO)
-    # One side of the pair has a worth of its own, the other is worth what balances it: so no digit is lost in between.
-    paid_worth = lost - moved if base == base_currency else round18(paid * trade.quote_rate)
+    # Only one side of the pair is valued; the other gets the value that balances it, so no digit is lost.
+    paid_value = lost - moved if base == base_currency else round18(paid * trade.quote_rate)
     if base == base_currency and not paid:
         cash = AssetMove(trade.account, base, moved, abs(moved), kind="expense")
         return (cash, *(replace(move, kind="expense") for move in third))
     return (
-        _valued(trade.account, quote, paid, paid_worth),
-        _valued(trade.account, base, moved, lost - paid_worth, total_fees(trade)),
+        _valued(trade.account, quote, paid, paid_value),
+        _valued(trade.account, base, moved, lost - paid_value, total_fees(trade)),
         *third,
     )
 
 
-def _valued(account: str, asset: Asset, quantity: Decimal, worth: Decimal, fee: Decimal = ZERO) -> AssetMove:
-    """The move of `quantity`, whose `worth` has the sign of a change of wealth."""
-    return AssetMove(account, asset, quantity, worth if quantity > 0 else -worth, fee)
+def _valued(account: str, asset: Asset, quantity: Decimal, change: Decimal, fee: Decimal = ZERO) -> AssetMove:
+    """Return the movement of `quantity`, which changes the portfolio's value by `change`."""
+    return AssetMove(account, asset, quantity, change if quantity > 0 else -change, fee)
 
 
 def _fees_in(trade: TradeExecuted, asset: Asset) -> Decimal:
@@ -176,7 +177,7 @@ def _fees_in(trade: TradeExecuted, asset: Asset) -> Decimal:
 
 
 def _third_asset_fees(trade: TradeExecuted, base_currency: str) -> list[AssetMove]:
-    """For each asset in which fees were paid beside the pair one disposal, and for rebates in it one acquisition."""
+    """Return one disposal for the fees in each asset outside the pair, and one acquisition for the rebates in it."""
     moves: list[AssetMove] = []
     for asset in sorted({fee.asset for fee in trade.fees} - {trade.instrument.base, trade.instrument.quote}):
         for sign in (1, -1):

@@ -1,9 +1,9 @@
-"""Lots and matches: what was bought, what it cost, and which sale closed it. Pure; FIFO is the order of the keys.
+"""Lots, and matches of disposals with lots. Pure functions; FIFO is the order of the keys.
 
-A lot keeps its total cost C and quantity Q, never a rounded unit cost. The first x units carry floor18(C*x/Q), all of
-them exactly C, and a match takes the difference of two such numbers; the proceeds of a sale are shared over its matches
-by the same rule. So matched + open = bought to the last digit, whatever the path. A short lot is the same thing turned
-round: what its sale brought stands where a lot has its cost, and buying closes it.
+A lot has a total cost C and a quantity Q, never a rounded unit cost. Its first x units cost floor18(C*x/Q), all Q units
+exactly C, and the cost of a match is the difference of two such values. The proceeds of a disposal are divided among
+its matches by the same rule. So matched + open = bought to the last digit, in any order of disposals. A short lot is
+the mirror image: opened by a sale, with its proceeds in place of the cost, and closed by buying.
 """
 
 from collections.abc import Iterable, Iterator
@@ -19,11 +19,10 @@ from ledger.values import SMALLEST, ZERO, round18, share18
 
 @dataclass(frozen=True, slots=True)
 class Leg(Row):
-    """One movement of an asset that is not cash: `quantity` in (+) or out (-), worth `value` in base currency.
+    """One movement of an asset other than cash: `quantity` in (+) or out (-), at `value` in base currency.
 
-    For what came in `value` is its cost, for what went out its proceeds, fees inside; 0 for what moves at its cost or
-    at one that is not known. `fee` is the part of it that was fees, `kind` why it moved (`ledger/booking/legs.py`; "split" is
-    what a split added to or took from an account). The key is the order in which lots open and close.
+    `value` and `fee` are those of `AssetMove`. `kind` is its reason (`LegKind`); "split" is the adjustment of an account
+    by a split. The key is the order in which lots open and close.
     """
 
     table: ClassVar[str] = "legs"
@@ -49,7 +48,7 @@ class Leg(Row):
 
 @dataclass(frozen=True, slots=True)
 class Split(Row):
-    """Every `denominator` units that were open became `numerator` units."""
+    """Every `denominator` open units became `numerator` units."""
 
     table: ClassVar[str] = "splits"
     key: ClassVar[tuple[str, ...]] = ("asset", "occurred_at", "position")
@@ -65,16 +64,16 @@ class Split(Row):
         return False
 
     def ratio_of(self, quantity: Decimal) -> Decimal:
-        """What became of `quantity`, rounded half to even at 18 places."""
+        """Return `quantity` in units after the split, rounded half to even at 18 places."""
         return round18(quantity * self.numerator / self.denominator)
 
 
 @dataclass(frozen=True, slots=True)
 class Lot(Row):
-    """What one acquisition brought: `quantity` units for `cost` in all, of which `closed_quantity` units are gone again.
+    """`quantity` units acquired at once for a total `cost`; `closed_quantity` of them are closed.
 
-    After a split `quantity` and `cost` are those of the units that were open, at their new number. Of a short lot
-    `quantity` is what is owed and `cost` what selling it brought. `cost` is 0 while `cost_known` is false.
+    A split resets `quantity` and `cost` to those of the open units, in new units. For a short lot `quantity` is the
+    quantity owed and `cost` the proceeds of its sale. `cost` is 0 while `cost_known` is false.
     """
 
     table: ClassVar[str] = "lots"
@@ -106,10 +105,10 @@ class Lot(Row):
 
 @dataclass(frozen=True, slots=True)
 class Match(Row):
-    """`quantity` units of a lot closed by a disposal: what they cost, what they brought, and the difference.
+    """`quantity` units of a lot closed by a disposal: cost basis, proceeds and realised P&L.
 
-    `kind` is why the closing leg moved; a withdrawal brings what the units cost, so nothing is gained. Where the cost is
-    not known, `cost_basis` and `realized_pnl` are 0 and mean nothing. A `short` match was opened by a sale.
+    `kind` is that of the closing leg; the proceeds of a withdrawal are its cost basis, so its P&L is 0. `cost_basis` and
+    `realized_pnl` are 0 and meaningless unless `cost_known`. A `short` match was opened by a sale.
     """
 
     table: ClassVar[str] = "matches"
@@ -147,9 +146,9 @@ class Match(Row):
 
 @dataclass(frozen=True, slots=True)
 class UnmatchedDisposal(Row):
-    """`quantity` units that went out although no lot held them: no gain is invented, `proceeds` stay out of realised P&L.
+    """`quantity` units disposed of without a lot. The `proceeds` are not part of realised P&L.
 
-    Units are counted as they are after later splits.
+    `quantity` is in units after later splits.
     """
 
     table: ClassVar[str] = "unmatched_disposals"
@@ -170,7 +169,7 @@ class UnmatchedDisposal(Row):
 
 @dataclass(frozen=True, slots=True)
 class Booking:
-    """What one leg did: lots as they are now, matches made, and what found no lot."""
+    """The result of booking one leg: changed and new lots, new matches, and the unmatched rest."""
 
     lots: tuple[Lot, ...]
     matches: tuple[Match, ...] = ()
@@ -178,11 +177,11 @@ class Booking:
 
 
 def book_leg(leg: Leg, open_lots: Iterable[Lot], *, allow_short: bool = False) -> Booking:
-    """The booking of `leg` against `open_lots`, taken in the order given (FIFO: the order of their keys).
+    """Book `leg` against `open_lots` in the order given (FIFO: the order of their keys).
 
-    Lots of the other direction are closed first. What is left of an acquisition opens a lot; what is left of a trade's
-    disposal opens a short lot if that is allowed, and is unmatched otherwise. So the open lots of an asset never face
-    both ways, and the first tells for all.
+    Lots of the opposite direction are closed first. The rest of an acquisition opens a lot; the rest of a disposal opens
+    a short lot if it is a trade and shorts are allowed, and is unmatched otherwise. So all open lots of an asset are
+    either long or short.
     """
     if leg.kind == "transfer":
         return Booking(())
@@ -194,21 +193,21 @@ def book_leg(leg: Leg, open_lots: Iterable[Lot], *, allow_short: bool = False) -
     short = leg.quantity < 0
     if not short or (allow_short and leg.kind == "trade"):
         return Booking((*lots, _opened(leg, moved - matched, value, short=short)), matches)
-    missing = UnmatchedDisposal(
+    unmatched = UnmatchedDisposal(
         leg.asset, leg.occurred_at, leg.position, leg.leg, leg.event_id, moved - matched, leg.kind, value
     )
-    return Booking(lots, matches, missing)
+    return Booking(lots, matches, unmatched)
 
 
 def split_lot(lot: Lot, split: Split) -> Lot:
-    """The open rest of `lot` at its new number of units (never none: its cost must stay somewhere), for what it cost."""
+    """Return the open rest of `lot` in units after the split, at unchanged cost. Never 0 units: they carry the cost."""
     quantity = max(split.ratio_of(lot.open_quantity), SMALLEST)
     return replaced(lot, quantity=quantity, cost=lot.open_cost, closed_quantity=ZERO)
 
 
-def split_missing(missing: UnmatchedDisposal, split: Split) -> UnmatchedDisposal:
-    """What no lot held, at its new number of units (never none, for its proceeds stay)."""
-    return replaced(missing, quantity=max(split.ratio_of(missing.quantity), SMALLEST))
+def split_unmatched(unmatched: UnmatchedDisposal, split: Split) -> UnmatchedDisposal:
+    """Return the unmatched disposal in units after the split. Never 0 units: they carry the proceeds."""
+    return replaced(unmatched, quantity=max(split.ratio_of(unmatched.quantity), SMALLEST))
 
 
 def _opened(leg: Leg, quantity: Decimal, value: Decimal, *, short: bool) -> Lot:
@@ -228,7 +227,7 @@ def _opened(leg: Leg, quantity: Decimal, value: Decimal, *, short: bool) -> Lot:
 
 
 def _closed(leg: Leg, open_lots: Iterator[Lot]) -> tuple[tuple[Lot, ...], tuple[Match, ...], Decimal]:
-    """The lots after `leg` closed what it could of them, the matches, and how much of the leg they cover."""
+    """Close lots with `leg`; return the changed lots, the matches, and the matched quantity."""
     moved = abs(leg.quantity)
     matched = ZERO
     lots: list[Lot] = []
@@ -271,5 +270,5 @@ def _match(leg: Leg, lot: Lot, already_matched: Decimal, quantity: Decimal) -> M
 
 
 def _between(total: Decimal, start: Decimal, quantity: Decimal, whole: Decimal) -> Decimal:
-    """What the units after the first `start` carry of `total`, for `quantity` units."""
+    """Return the share of `total` for `quantity` units after the first `start` of `whole`."""
     return share18(total, start + quantity, whole) - share18(total, start, whole)

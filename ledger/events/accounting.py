@@ -1,4 +1,4 @@
-"""Events of value: portfolios, accounts, what came in, what went out, what was traded."""
+"""Events of value: portfolios, accounts, deposits, withdrawals, income, fees and trades."""
 
 from typing import Annotated, Literal, Self
 from uuid import UUID
@@ -10,7 +10,7 @@ from ledger.values import ZERO, Amount, Asset, Instrument, Price, Quantity, Side
 
 
 class PortfolioOpened(Event):
-    """All worth is told in `base_currency`. With `allow_short` a sale of more than is held opens short lots."""
+    """Values are in `base_currency`. With `allow_short`, selling more than the position opens short lots."""
 
     type = "PortfolioOpened"
     version = 2
@@ -20,14 +20,14 @@ class PortfolioOpened(Event):
 
 
 class PortfolioClosed(Event):
-    """The portfolio is at rest: nothing more is meant to be traded in it. What was recorded stays true."""
+    """No further trading is intended in the portfolio. Everything recorded before remains valid."""
 
     type = "PortfolioClosed"
     reason: Text
 
 
 class AccountOpened(Event):
-    """A place where assets are held. `mode` is paper (simulated fills) or live."""
+    """An account at a venue. `mode` is paper (simulated fills) or live."""
 
     type = "AccountOpened"
     account: Name
@@ -52,7 +52,7 @@ class CashWithdrawn(Event):
 
 
 class AssetDeposited(Event):
-    """`quantity` of an asset arrived from outside, as one lot. `cost` is what it cost in base currency, None if unknown."""
+    """`quantity` of an asset arrived from outside, as one lot. `cost` is its cost in base currency, None if unknown."""
 
     type = "AssetDeposited"
     account: Name
@@ -62,7 +62,7 @@ class AssetDeposited(Event):
 
 
 class AssetWithdrawn(Event):
-    """`quantity` of an asset left for outside: its oldest lots go with it at their cost, and nothing is gained or lost."""
+    """`quantity` of an asset left for outside: closes its oldest lots at cost, without gain or loss."""
 
     type = "AssetWithdrawn"
     account: Name
@@ -71,7 +71,7 @@ class AssetWithdrawn(Event):
 
 
 class OpeningLotRecorded(Event):
-    """A lot from before the record begins, acquired when the event occurred. `cost` is None if unknown."""
+    """A lot acquired before the records begin, at the event's time of occurrence. `cost` is None if unknown."""
 
     type = "OpeningLotRecorded"
     account: Name
@@ -81,7 +81,7 @@ class OpeningLotRecorded(Event):
 
 
 class IncomeReceived(Event):
-    """`quantity` of an asset came in as income worth `value` in base currency, which is what the new lot costs."""
+    """`quantity` of an asset received as income worth `value` in base currency, which is the cost of the new lot."""
 
     type = "IncomeReceived"
     account: Name
@@ -92,7 +92,7 @@ class IncomeReceived(Event):
 
 
 class SplitRecorded(Event):
-    """Every `denominator` units of the asset became `numerator` units; what they cost stays the same."""
+    """Every `denominator` units of the asset became `numerator` units; their total cost is unchanged."""
 
     type = "SplitRecorded"
     asset: Asset
@@ -101,9 +101,9 @@ class SplitRecorded(Event):
 
 
 class TransferRecorded(Event):
-    """`quantity` left one account of the portfolio and arrived in another; lots stay as they are.
+    """`quantity` moved from one account of the portfolio to another; lots are unchanged.
 
-    A network `fee` left `from_account` on top of it: a disposal of what paid it, and an expense.
+    A network `fee` left `from_account` in addition: a disposal of the asset that paid it, and an expense.
     """
 
     type = "TransferRecorded"
@@ -116,12 +116,12 @@ class TransferRecorded(Event):
     @model_validator(mode="after")
     def _between_two(self) -> Self:
         if self.from_account == self.to_account:
-            raise ValueError(f"a transfer needs two accounts, not {self.from_account!r} twice")
+            raise ValueError(f"a transfer needs two different accounts, got {self.from_account!r} twice")
         return self
 
 
 class FeeCharged(Event):
-    """A fee outside any trade (custody, funding, a fee told late): an expense. `trade_id` may name the trade it was for."""
+    """A fee outside any trade (custody, funding, a late fee): an expense. `trade_id` may name the trade it belongs to."""
 
     type = "FeeCharged"
     account: Name
@@ -131,10 +131,10 @@ class FeeCharged(Event):
 
 
 class TradeExecuted(Event):
-    """One fill at a venue. `quantity` of the instrument's base at `price` in its quote, fees beside it.
+    """One fill at a venue: `quantity` of the base asset at `price` in the quote asset, before fees.
 
-    `quote_rate` is the worth of one unit of quote in the portfolio's base currency at execution (1 when they are the
-    same), so that a replay never looks a price up. (venue, account, instrument, venue_trade_id) is unique.
+    `quote_rate` is the value of one unit of quote in the portfolio's base currency at execution (1 when they are the
+    same), so that a replay needs no price lookup. (venue, account, instrument, venue_trade_id) is unique.
     """
 
     type = "TradeExecuted"
@@ -154,12 +154,12 @@ class TradeExecuted(Event):
     def _something_moves(self) -> Self:
         in_base = sum((fee.amount for fee in self.fees if fee.asset == self.instrument.base), ZERO)
         if self.quantity <= abs(in_base):
-            raise ValueError(f"fees of {in_base} {self.instrument.base} reach the whole quantity of {self.quantity}")
+            raise ValueError(f"fees of {in_base} {self.instrument.base} must be less than the quantity {self.quantity}")
         return self
 
 
 class TradeReversed(Event):
-    """The trade, or other movement of value, whose event id is `reverses` never happened; it occurred when that did."""
+    """Voids the trade, or other movement of value, with event id `reverses`. Occurs at the time of that event."""
 
     type = "TradeReversed"
     reverses: UUID

@@ -1,4 +1,4 @@
-"""Events of bots: which ones run, with which settings, and whether their signals are traded."""
+"""Events of bots: registration, settings, starts and stops, modes, and permission to run third-party code."""
 
 from typing import Annotated, Literal
 
@@ -38,7 +38,7 @@ class BotStopped(Event):
 
 
 class BotFailed(Event):
-    """An evaluation raised; the bot is not asked again until it is started."""
+    """An evaluation raised; the bot is not evaluated until it is started again."""
 
     type = "BotFailed"
     bot_id: Name
@@ -50,9 +50,9 @@ BotMode = Literal["automatic", "ask", "off"]
 
 
 class BotModeSet(Event):
-    """What becomes of the bot's signals from now on: they are traded, a person is asked first, or they are not traded.
+    """Sets whether the bot's signals trade automatically, need approval, or are ignored.
 
-    `bot_id` may also be a source outside, under the name that its signals bear.
+    `bot_id` may also be the name of an external signal source.
     """
 
     type = "BotModeSet"
@@ -61,7 +61,7 @@ class BotModeSet(Event):
 
 
 class BotKindEnabled(Event):
-    """The code that `distribution` has installed for bots of this `kind` may run, with files of this hash and no others."""
+    """Code that `distribution` installed for bots of this `kind` may run while the hash of its files is `sha256`."""
 
     type = "BotKindEnabled"
     kind: Name

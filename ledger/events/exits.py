@@ -1,4 +1,4 @@
-"""Events of exits: the stops and targets that guard what is held, from being armed to having sold it."""
+"""Events of exits: stops and targets of positions, from arming to the sale."""
 
 from typing import Literal
 from uuid import UUID
@@ -8,11 +8,11 @@ from ledger.values import Amount, Instrument, Price, Quantity
 
 
 class ExitArmed(Event):
-    """`quantity` (base units; None: all that the account holds) is sold when the price reaches `stop` or `target`.
+    """Sell `quantity` (base units; None: the account's whole position) when the price reaches `stop` or `target`.
 
-    `order_id` is the purchase that it guards, `bought` how much of that has been taken into account; a person's exit has
-    none. With a `trail` (a fraction of the price) the stop follows the highest price at that distance. Recorded again
-    when an exit order ended with something left to sell.
+    `order_id` is the buy order it protects, `bought` the filled quantity taken into account so far; manual exits have
+    no order. With a `trail` (a fraction of the price) the stop follows the highest price at that distance. Recorded
+    again when an exit order ended with a remainder to sell.
     """
 
     type = "ExitArmed"
@@ -28,7 +28,7 @@ class ExitArmed(Event):
 
 
 class ExitChanged(Event):
-    """The exit stands so from now on: a person moved it, its stop trailed, or its size followed what is held."""
+    """New levels and size of the exit: set by a person, by the trailing stop, or by a change of the position."""
 
     type = "ExitChanged"
     exit_id: UUID
@@ -40,7 +40,7 @@ class ExitChanged(Event):
 
 
 class ExitTriggered(Event):
-    """The price reached the level: `order_id` is the one order that sells for this arming. `price` is what was seen."""
+    """The price reached the level; `order_id` is the only sell order of this arming. `price` is the observed price."""
 
     type = "ExitTriggered"
     exit_id: UUID
@@ -50,7 +50,7 @@ class ExitTriggered(Event):
 
 
 class ExitDisarmed(Event):
-    """The exit guards nothing more."""
+    """The exit no longer applies."""
 
     type = "ExitDisarmed"
     exit_id: UUID

@@ -1,4 +1,4 @@
-"""What events are made of: bounded texts, and the values that stand inside an event."""
+"""Types of event fields: bounded texts, and values nested in events."""
 
 from typing import Annotated, ClassVar, Final, Literal, Self
 
@@ -15,20 +15,20 @@ Source = Annotated[
     str,
     StringConstraints(strict=True, pattern=r"^(bot:[^\x00-\x1f]{1,100}|manual|sync|import|exit:[^\x00-\x1f]{1,60})$"),
 ]
-"""Who triggered an order or a trade: attribution only, it never decides how P&L is computed."""
+"""The trigger of an order or a trade: attribution only, without effect on how P&L is computed."""
 
 OrderKind = Literal["market", "limit", "stop"]
-"""A stop order rests until the price touches its stop price, and is a market order from then on."""
+"""A stop order rests until the price touches its stop price, then becomes a market order."""
 
 TimeInForce = Literal["gtc", "ioc", "fok"]
-"""How long a limit order may rest: until it is cancelled or expires, not at all, or not at all and only as a whole."""
+"""Time in force of a limit order: good till cancelled or expired, immediate or cancel, fill or kill."""
 
 LARGEST_COUNT: Final = 2**31 - 1
-"""Whole numbers in events stay below this, so that every view can hold them."""
+"""Limit of integers in events: the largest 4-byte integer column value."""
 
 
 class Event(BaseModel):
-    """What every event shares: frozen, strict, and known by a stored type name and version."""
+    """Base of all events: frozen, strict, identified by a stored type name and version."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
     type: ClassVar[str]
@@ -36,13 +36,13 @@ class Event(BaseModel):
 
 
 class Part(BaseModel):
-    """A value inside an event."""
+    """A value nested in an event."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
 class Fee(Part):
-    """A fee (a rebate when negative) in any asset; `value` in base currency is needed when the trade does not tell it."""
+    """A fee (a rebate when negative) in any asset. `value` in base currency is required unless the trade implies it."""
 
     asset: Asset
     amount: Money
@@ -51,12 +51,12 @@ class Fee(Part):
     @model_validator(mode="after")
     def _worth_its_sign(self) -> Self:
         if self.value and self.value * self.amount <= 0:
-            raise ValueError(f"a fee of {self.amount} {self.asset} cannot be worth {self.value}: the signs differ")
+            raise ValueError(f"fee {self.amount} {self.asset} and its value {self.value} must have the same sign")
         return self
 
 
 class SignalPart(Part):
-    """One component of a score: what it said, how much it weighed, and the value it looked at (or None)."""
+    """One component of a score: its own score, its weight, and the indicator value behind it (or None)."""
 
     name: Name
     score: Money
@@ -65,7 +65,7 @@ class SignalPart(Part):
 
 
 class RuleChecked(Part):
-    """One rule's answer: did it pass, in one sentence, and the numbers it looked at (decimals and times as text)."""
+    """The result of one rule: passed or not, the reason as a sentence, and its inputs (decimals and times as text)."""
 
     rule: Name
     passed: bool
@@ -74,7 +74,7 @@ class RuleChecked(Part):
 
 
 def fault_text(fault: ErrorDetails) -> str:
-    """What is wrong with one field, in words; a pattern is none."""
+    """Return the validation error as a sentence, without regular expressions."""
     if fault["type"] == "string_pattern_mismatch" and fault.get("ctx", {}).get("pattern") == _NAME_PATTERN:
-        return "it holds a line break or another control character: write it without"
+        return "must not contain line breaks or other control characters"
     return str(fault["msg"]).removeprefix("Value error, ")

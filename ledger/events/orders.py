@@ -1,4 +1,4 @@
-"""Events of orders: the intent, the attempts, the venue's replies, and what reconciliation found."""
+"""Events of orders: intent, attempts, venue replies, and differences found by reconciliation."""
 
 from typing import Annotated, Literal
 from uuid import UUID
@@ -14,7 +14,7 @@ class OrderRequested(Event):
 
     A limit order has a `limit_price` and may have a time in force, a stop order has a `stop_price`.
 
-    `rules` is what review checked for an order without a signal (a manual one); the event id is the order id.
+    `rules` are the review results of an order without a signal (a manual one). The event id is the order id.
     """
 
     type = "OrderRequested"
@@ -37,7 +37,7 @@ class OrderRequested(Event):
 
 
 class OrderSubmitted(Event):
-    """The attempt, stored before any byte leaves. From here until an outcome is stored the outcome is unknown."""
+    """The attempt, stored before any byte is sent. Until an outcome is stored, the outcome is unknown."""
 
     type = "OrderSubmitted"
     order_id: UUID
@@ -52,7 +52,7 @@ class OrderAccepted(Event):
 
 
 class OrderRefused(Event):
-    """The venue said no: nothing was placed."""
+    """The venue refused the order: nothing was placed."""
 
     type = "OrderRefused"
     order_id: UUID
@@ -61,7 +61,7 @@ class OrderRefused(Event):
 
 
 class OutcomeUnknown(Event):
-    """We do not know whether the venue has the order: it must be asked about, never repeated."""
+    """The venue may or may not have the order: it must be looked up, never sent again."""
 
     type = "OutcomeUnknown"
     order_id: UUID
@@ -70,7 +70,7 @@ class OutcomeUnknown(Event):
 
 
 class CancelRequested(Event):
-    """Somebody wants the order to end. What became of it the venue tells: it may have filled meanwhile."""
+    """A request to end the order. The outcome comes from the venue: the order may have filled meanwhile."""
 
     type = "CancelRequested"
     order_id: UUID
@@ -78,7 +78,7 @@ class CancelRequested(Event):
 
 
 class OutcomeResolved(Event):
-    """A person says what became of an order of unknown outcome, and how they know. Fills that come all the same count."""
+    """A person settles an order of unknown outcome, with a reason. Fills that arrive later still count."""
 
     type = "OutcomeResolved"
     order_id: UUID
@@ -87,7 +87,7 @@ class OutcomeResolved(Event):
 
 
 class OrderClosed(Event):
-    """Nothing more will come of the order. `filled` is the base quantity of its fills."""
+    """The order is final. `filled` is the base quantity of its fills."""
 
     type = "OrderClosed"
     order_id: UUID
@@ -99,7 +99,7 @@ class OrderClosed(Event):
 
 
 class ExternalOrderSeen(Event):
-    """The venue has an order of the account that is none of ours. `filled` is in base units, as it was seen first."""
+    """The venue has an order of the account that Daybook did not place. `filled` is in base units, when first seen."""
 
     type = "ExternalOrderSeen"
     account: Name
@@ -114,7 +114,7 @@ class ExternalOrderSeen(Event):
 
 
 class DifferenceFound(Event):
-    """Ledger and venue do not agree about `subject` of the account. Nothing is mended by itself: the account is halted."""
+    """Ledger and venue disagree about `subject` of the account. Nothing is corrected automatically; the account halts."""
 
     type = "DifferenceFound"
     account: Name
@@ -125,7 +125,7 @@ class DifferenceFound(Event):
 
 
 class DifferenceResolved(Event):
-    """The difference is explained or acknowledged. `difference_id` is the event id of what was found."""
+    """The difference is explained or acknowledged. `difference_id` is the event id of its `DifferenceFound`."""
 
     type = "DifferenceResolved"
     difference_id: UUID

@@ -1,4 +1,4 @@
-"""Events of policy: limits, halts, the owner's targets, and the prices that all of them are measured by."""
+"""Events of policy: marks, limits, halts, and the owner's targets."""
 
 from typing import Literal, Self
 
@@ -9,7 +9,7 @@ from ledger.values import Amount, Asset, Instrument, Price
 
 
 class MarkRecorded(Event):
-    """A price used to value or to size. `source` names where it was seen; simulated sources say so."""
+    """A price used to value or to size. `source` names its origin, including whether it is simulated."""
 
     type = "MarkRecorded"
     instrument: Instrument
@@ -18,7 +18,7 @@ class MarkRecorded(Event):
 
 
 class LimitSet(Event):
-    """`value` is now in force for the limit called `limit` (see `ledger/projections/policy.py` for the names)."""
+    """Sets the limit named `limit` (names: `ledger/projections/policy.py`) to `value`."""
 
     type = "LimitSet"
     limit: Name
@@ -40,11 +40,10 @@ Period = Literal["day", "week", "month"]
 
 
 class TargetSet(Event):
-    """The owner wants this from now on, instead of what was set before for the same kind, asset and period.
+    """A target of the owner; replaces the one of the same kind, asset and period.
 
-    `value` is in base currency: what the portfolio is to be worth ("value"), what is to be gained in each `period`
-    ("income"), what cash is to be left alone ("reserve"); for "allocation" it is what share of the portfolio's worth
-    `asset` is to be, in percent.
+    `value` in base currency is the portfolio value to reach ("value"), the gain wanted in each `period` ("income") or
+    the cash to keep out of trading ("reserve"); for "allocation", the share of `asset` in the portfolio, in percent.
     """
 
     type = "TargetSet"
@@ -57,12 +56,12 @@ class TargetSet(Event):
     def _about_one_thing(self) -> Self:
         check_target(self.kind, self.asset, self.period)
         if self.kind == "allocation" and self.value > 100:
-            raise ValueError(f"an allocation is a share in percent: {self.value} is more than 100")
+            raise ValueError(f"an allocation is a share in percent: {self.value} is above 100")
         return self
 
 
 class TargetRemoved(Event):
-    """The owner wants this no more."""
+    """The target no longer applies."""
 
     type = "TargetRemoved"
     kind: TargetKind
@@ -76,7 +75,7 @@ class TargetRemoved(Event):
 
 
 def check_target(kind: TargetKind, asset: Asset | None, period: Period | None) -> None:
-    """Raises ValueError unless just an allocation names an asset and just an income names a period."""
+    """Check that only an allocation names an asset and only an income names a period. Raises ValueError."""
     if (asset is not None) != (kind == "allocation"):
         raise ValueError(f"a target of {kind} {'needs' if asset is None else 'has no'} asset")
     if (period is not None) != (kind == "income"):

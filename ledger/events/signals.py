@@ -1,4 +1,4 @@
-"""Events of signals: what a bot emitted, and the verdict of review."""
+"""Events of signals: emitted signals and the verdicts of review."""
 
 from typing import Annotated, Literal
 from uuid import UUID
@@ -12,7 +12,7 @@ from ledger.values import Amount, Instrument, Money, Price, Quantity, Side, UtcT
 class SignalEmitted(Event):
     """A bot's opinion at the close of a candle (`asof`). score: -1 sell … +1 buy; confidence: 0 … 1; both at 6 places.
 
-    `horizon_s` is how far the opinion reaches, in seconds. The event id is the signal id.
+    `horizon_s` is the horizon of the opinion in seconds. The event id is the signal id.
     """
 
     type = "SignalEmitted"
@@ -37,7 +37,7 @@ class SignalEmitted(Event):
 
 
 class SignalApproved(Event):
-    """Review said yes: `quote_size` of `side` may be ordered."""
+    """Review approved an order of `quote_size` on `side`."""
 
     type = "SignalApproved"
     signal_id: UUID
@@ -47,7 +47,7 @@ class SignalApproved(Event):
 
 
 class ApprovalRequested(Event):
-    """Review has nothing against the bot's signal but that a person is to agree: `quote_size` of `side` would be ordered."""
+    """All rules passed, but a person has to approve the order of `quote_size` on `side`."""
 
     type = "ApprovalRequested"
     signal_id: UUID
@@ -59,9 +59,9 @@ class ApprovalRequested(Event):
 
 
 class SignalRejected(Event):
-    """Review said no; at least one of `rules` did not pass.
+    """Review rejected the signal; at least one of `rules` failed.
 
-    `not_yet` says that nothing but time or circumstances stood against it: the bot is to say the same again.
+    `not_yet`: only time or circumstances were against it, so the bot should repeat the signal.
     """
 
     type = "SignalRejected"
@@ -72,7 +72,7 @@ class SignalRejected(Event):
 
 
 class SignalExpired(Event):
-    """The signal went stale before review could use it."""
+    """The signal became too old before review could use it."""
 
     type = "SignalExpired"
     signal_id: UUID

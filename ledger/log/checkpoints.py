@@ -1,7 +1,7 @@
-"""Signed checkpoints: where every portfolio's log stood at a moment, kept outside the database.
+"""Signed checkpoints: position and hash of every portfolio's log at one time, kept outside the database.
 
-A chain alone does not notice a cut tail, and one chain cannot see another log vanish. A checkpoint names all portfolios
-with position and hash, and is signed with Ed25519, so that nobody without the key can make one for a log of their own.
+A hash chain alone does not reveal events removed from its end, nor a missing log. A checkpoint lists all portfolios and
+is signed with Ed25519, so that it cannot be forged without the key.
 """
 
 import json
@@ -25,7 +25,7 @@ Hex = Annotated[str, StringConstraints(strict=True, pattern=r"^[0-9a-f]+$")]
 
 
 class BadCheckpoint(DaybookError):
-    """A checkpoint cannot be used: not readable, changed after it was signed, or signed by somebody else."""
+    """A checkpoint is unusable: unreadable, changed after signing, or signed with another key."""
 
 
 class LoggedPosition(BaseModel):
@@ -39,7 +39,7 @@ class LoggedPosition(BaseModel):
 
 
 class Checkpoint(BaseModel):
-    """What all logs were at `made_at` (UTC), signed. `public_key` and `signature` are Ed25519, in hex."""
+    """The heads of all logs at `made_at` (UTC), signed. `public_key` and `signature` are Ed25519, in hex."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -50,12 +50,12 @@ class Checkpoint(BaseModel):
     signature: Annotated[Hex, Field(max_length=128)] = ""
 
     def signed_text(self) -> str:
-        """What the signature covers: everything but itself, as canonical JSON."""
+        """The signed text: all other fields as canonical JSON."""
         return canonical_json(self.model_dump(mode="json", exclude={"signature"}))
 
 
 def make_checkpoint(heads: Iterable[tuple[UUID, Head]], made_at: UtcTime, key: Ed25519PrivateKey) -> Checkpoint:
-    """A signed checkpoint of these logs."""
+    """Return a signed checkpoint of these logs."""
     positions = [LoggedPosition(portfolio_id=one, position=head.position, hash=head.hash.hex()) for one, head in heads]
     ordered = tuple(sorted(positions, key=lambda one: str(one.portfolio_id)))
     unsigned = Checkpoint(made_at=made_at, portfolios=ordered, public_key=key.public_key().public_bytes_raw().hex())
@@ -63,14 +63,14 @@ def make_checkpoint(heads: Iterable[tuple[UUID, Head]], made_at: UtcTime, key: E
 
 
 def checkpoint_text(checkpoint: Checkpoint) -> str:
-    """The checkpoint as it is kept: one JSON object, readable by people."""
+    """Return the content of a checkpoint file: one indented JSON object."""
     return json.dumps(checkpoint.model_dump(mode="json"), indent=2) + "\n"
 
 
 def read_checkpoint_file(path: Path, trusted_key: str | None) -> Checkpoint:
-    """The checkpoint in the file, its signature proven. Raises BadCheckpoint with one sentence that says what is wrong.
+    """Read a checkpoint file and verify its signature. Raises BadCheckpoint.
 
-    `trusted_key` is the public key in hex that must have signed it; None takes the one the file names.
+    `trusted_key` is the public key, in hex, that must have signed it; None accepts the key in the file.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -78,12 +78,12 @@ def read_checkpoint_file(path: Path, trusted_key: str | None) -> Checkpoint:
     except OSError as error:
         raise BadCheckpoint(f"the checkpoint {path} cannot be read: {error.strerror}") from None
     except (ValidationError, UnicodeDecodeError):
-        raise BadCheckpoint(f"{path} is not a checkpoint: it must be a file that `daybook checkpoint` wrote") from None
+        raise BadCheckpoint(f"{path} is not a checkpoint file written by `daybook checkpoint`") from None
     if trusted_key is not None and checkpoint.public_key != trusted_key:
         raise BadCheckpoint(f"the checkpoint {path} was signed with another key than this installation's")
     changed = BadCheckpoint(f"the checkpoint {path} was changed after it was signed")
     if json.loads(text) != checkpoint.model_dump(mode="json"):
-        raise changed  # it says the same in other words, a time with a blank in it, say: nobody signed those
+        raise changed  # equal values in another notation, which the signature does not cover
     try:
         key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(checkpoint.public_key))
         key.verify(bytes.fromhex(checkpoint.signature), checkpoint.signed_text().encode())
@@ -95,18 +95,18 @@ def read_checkpoint_file(path: Path, trusted_key: str | None) -> Checkpoint:
 def behind_checkpoint(
     portfolio_id: UUID, head: Head | None, at_position: bytes | None, wanted: Head
 ) -> BrokenLog | None:
-    """What is wrong with a log that once stood at `wanted`, or None. `at_position` is its hash at that position now."""
+    """Return the error if the log no longer contains `wanted`, else None. `at_position` is its hash there today."""
     if head is None or head.position < wanted.position:
-        reason = f"events are missing at the end: the checkpoint saw position {wanted.position}"
+        reason = f"events are missing at the end: the checkpoint has position {wanted.position}"
         return BrokenLog(portfolio_id, 1 if head is None else head.position + 1, reason)
     if at_position != wanted.hash:
-        reason = "the log was rewritten at or before this position, which the checkpoint saw with another hash"
+        reason = "the log was rewritten at or before this position: the checkpoint has another hash"
         return BrokenLog(portfolio_id, wanted.position, reason)
     return None
 
 
 def signing_key(data_dir: Path) -> Ed25519PrivateKey:
-    """The installation's key, made at first use; only its user can read the file. Raises BadCheckpoint for a broken one."""
+    """Return the installation's key, created on first use in a file only its user can read. Raises BadCheckpoint."""
     path = data_dir / KEY_FILE
     if not path.exists():
         draft = path.with_suffix(".new")
@@ -118,14 +118,14 @@ def signing_key(data_dir: Path) -> Ed25519PrivateKey:
         return Ed25519PrivateKey.from_private_bytes(bytes.fromhex(path.read_text(encoding="ascii").strip()))
     except ValueError:
         reason = f"the key {path} cannot be read"
-        raise BadCheckpoint(f"{reason}: restore it from a backup, or remove it to make another") from None
+        raise BadCheckpoint(f"{reason}: restore it from a backup, or remove it to create a new one") from None
 
 
 def known_public_key(data_dir: Path) -> str | None:
-    """The installation's public key in hex, or None when it has made no key yet."""
+    """Return the installation's public key in hex, or None before a key exists."""
     return signing_key(data_dir).public_key().public_bytes_raw().hex() if (data_dir / KEY_FILE).exists() else None
 
 
 def positions_of(checkpoint: Checkpoint) -> Sequence[tuple[UUID, Head]]:
-    """The heads that the checkpoint names."""
+    """Return the heads in the checkpoint."""
     return [(one.portfolio_id, Head(one.position, bytes.fromhex(one.hash))) for one in checkpoint.portfolios]

@@ -1,4 +1,4 @@
-"""What surrounds an event: position, ids, times, actor, cause. Encoding, decoding, and lifting of old versions."""
+"""Envelopes of events: position, ids, times, actor, cause. Encoding, decoding, and upgrades of old versions."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -16,18 +16,18 @@ from ledger.values import time_text, utc_time
 
 
 class UnknownEvent(DaybookError):
-    """The log holds an event this program does not know: it was written by a newer one. Nothing is guessed."""
+    """The log contains an event type or version unknown to this program: a newer one wrote it."""
 
 
 class BadEvent(DaybookError):
-    """A stored payload does not have the shape its type and version promise."""
+    """A stored payload does not match its type and version."""
 
 
 @dataclass(frozen=True, slots=True)
 class NewEvent:
-    """An event that is not in the log yet. `correlation_id` names the story it belongs to, `causation_id` its direct cause.
+    """An event to append. `correlation_id` groups the events of one story, `causation_id` is the direct cause.
 
-    `metadata` is canonical JSON text about where the event came from; it is part of the chain and of no rule.
+    `metadata` is canonical JSON about the origin of the event: covered by the hash chain, ignored by all rules.
     """
 
     event: Event
@@ -42,11 +42,11 @@ class NewEvent:
         object.__setattr__(self, "occurred_at", utc_time(self.occurred_at))
         for name, text in (("actor", self.actor), ("metadata", self.metadata)):
             if "\x00" in text or not _is_unicode(text):
-                raise ValueError(f"the {name} {text[:40]!r} holds a character that cannot be stored")
+                raise ValueError(f"the {name} {text[:40]!r} contains a character that cannot be stored")
 
 
 def _is_unicode(text: str) -> bool:
-    """Whether the text has a UTF-8 form: half a surrogate pair has none."""
+    """Return whether the text can be encoded in UTF-8: a lone surrogate cannot."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -56,9 +56,9 @@ def _is_unicode(text: str) -> bool:
 
 @dataclass(frozen=True)
 class Envelope:
-    """An event as the log holds it. `payload` and `metadata` are the exact stored texts; `hash` chains it to the one before.
+    """A stored event. `payload` and `metadata` are the exact stored texts; `hash` covers them and the previous hash.
 
-    `occurred_at` is when it was true, `recorded_at` when we learnt it (it never runs backwards along positions).
+    `occurred_at` is the time of the fact, `recorded_at` the time of storage, which never decreases along positions.
     """
 
     portfolio_id: UUID
@@ -77,12 +77,12 @@ class Envelope:
 
     @cached_property
     def event(self) -> Event:
-        """The decoded event, lifted to the newest version of its type. Raises UnknownEvent or BadEvent."""
+        """The decoded event, upgraded to the newest version of its type. Raises UnknownEvent or BadEvent."""
         return decode(self.type, self.version, self.payload)
 
 
 def canonical_json(value: object) -> str:
-    """JSON with sorted keys, no spaces and no NaN: equal values give equal text. Money enters it as text."""
+    """Return JSON with sorted keys, no spaces and no NaN: equal values give equal text. Money must be text already."""
     return _encoder.encode(value)
 
 
@@ -90,7 +90,7 @@ _encoder: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure
 
 
 def encode(event: Event) -> str:
-    """The stored text of an event: canonical JSON, decimals and times as text, absent optional values left out."""
+    """Return the stored text of an event: canonical JSON, decimals and times as text, None values left out."""
     return canonical_json(event.model_dump(mode="json", exclude_none=True))
 
 
@@ -100,13 +100,13 @@ LIFTS: Final[dict[tuple[str, int], Lift]] = {
     ("PortfolioOpened", 1): lambda payload: {**payload, "allow_short": False},
     ("SignalRejected", 1): lambda payload: {**payload, "not_yet": False},
 }
-"""How a payload of (type, version) becomes one of (type, version + 1)."""
+"""Upgrade of a payload from (type, version) to (type, version + 1)."""
 
 
 def decode(type_name: str, version: int, payload: str) -> Event:
-    """The event a stored payload says, at the newest version of its type.
+    """Decode a stored payload into the newest version of its event type.
 
-    Raises UnknownEvent for a type or version this program does not know, BadEvent for a payload of another shape.
+    Raises UnknownEvent for an unknown type or version, BadEvent for a payload that does not match it.
     """
     lift = LIFTS.get((type_name, version))
     if lift is not None:
@@ -141,7 +141,7 @@ class EncodedEvent(NamedTuple):
     metadata: str = "{}"
 
     def at(self, portfolio_id: UUID, position: int, recorded_at: datetime, hash_: bytes) -> Envelope:
-        """The envelope of this event at its place in the portfolio's log."""
+        """Return the envelope of this event at its position in the portfolio's log."""
         return Envelope(
             portfolio_id=portfolio_id,
             position=position,
@@ -160,7 +160,7 @@ class EncodedEvent(NamedTuple):
 
 
 def encoded(new: NewEvent) -> EncodedEvent:
-    """The event in its stored form."""
+    """Return the event in its stored form."""
     return EncodedEvent(
         new.event_id,
         new.event.type,

@@ -1,4 +1,4 @@
-"""The log: the port every store fulfils, and the one in memory."""
+"""The event log: the port of all stores, and the one in memory."""
 
 import threading
 from collections.abc import Iterator, Sequence
@@ -14,43 +14,45 @@ from ledger.values import Clock
 
 
 class Conflict(DaybookError):
-    """The log already says something else: another event under this id, or another position than expected."""
+    """The log contradicts an append: another event has this id, or the position is not the expected one."""
 
 
 class PositionConflict(Conflict):
-    """The log stands elsewhere than the caller expected: look again, and decide anew from what it says now."""
+    """The log is not at the position the caller expected: read it and decide again."""
 
 
 class NoSuchPortfolio(DaybookError):
-    """No portfolio with this id was ever opened."""
+    """No portfolio with this id exists."""
 
 
 class EventLog(Protocol):
-    """An append-only, gapless, chained log for each portfolio."""
+    """An append-only, gapless, hash-chained log for each portfolio."""
 
     def append(
         self, portfolio_id: UUID, events: Sequence[NewEvent], expected_position: int | None = None
     ) -> list[Envelope]:
-        """All of `events` are stored, in this order and at consecutive positions, or none is.
+        """Store all of `events`, in this order and at consecutive positions, or none; return their envelopes.
 
-        An event whose id and content are already stored is answered with its old envelope and not stored again.
-        Raises Conflict for a known id with other content, PositionConflict when the head is not at
-        `expected_position` (asked only when something new is stored), and NoSuchPortfolio unless the first event ever
-        is PortfolioOpened.
+        An event already stored with the same id and content is not stored again; its existing envelope is returned.
+
+        Raises:
+            Conflict: an id is already stored with other content.
+            PositionConflict: the head is not at `expected_position`. Checked only when there is something new to store.
+            NoSuchPortfolio: the log is empty and the first event is not PortfolioOpened.
         """
 
     def read(self, portfolio_id: UUID, after: int = 0, limit: int | None = None) -> Iterator[Envelope]:
-        """The stored envelopes at positions above `after`, in order, at most `limit`."""
+        """Yield at most `limit` stored envelopes at positions above `after`, in order."""
 
     def head(self, portfolio_id: UUID) -> Head:
-        """Where the log ends now. Raises NoSuchPortfolio."""
+        """The last position and its hash. Raises NoSuchPortfolio."""
 
     def portfolios(self) -> list[UUID]:
-        """The ids of all portfolios, in order of their text."""
+        """The ids of all portfolios, sorted as text."""
 
 
 class MemoryLog:
-    """A log in memory, with the same rules and the same chain as the stored one. Safe to use from several threads."""
+    """A log in memory with the same rules and hash chain as the stored one. Thread-safe."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -87,7 +89,7 @@ class MemoryLog:
             yield log[index]
 
     def find(self, portfolio_id: UUID, event_id: UUID) -> Envelope | None:
-        """The event with this id, if the log holds it."""
+        """The event with this id, or None."""
         position = self._positions.get(portfolio_id, {}).get(event_id)
         return None if position is None else self._logs[portfolio_id][position - 1]
 
@@ -108,7 +110,7 @@ class MemoryLog:
 
 
 def _same_content(stored: Envelope, event: EncodedEvent) -> bool:
-    """Whether appending `event` again would store what is stored (the time of recording aside)."""
+    """Return whether `event` equals the stored one, apart from the time of recording."""
     return (
         stored.type == event.type
         and stored.version == event.version
@@ -121,7 +123,7 @@ def _same_content(stored: Envelope, event: EncodedEvent) -> bool:
 
 def _extend(log: list[Envelope], portfolio_id: UUID, new: NewEvent, event: EncodedEvent, recorded_at: datetime) -> None:
     envelope = event.at(portfolio_id, len(log) + 1, recorded_at, b"")
-    # Before anyone has seen it: the hash covers the rest, and the event is what decoding its own text would give again.
+    # The envelope is not shared yet. The cached event equals what decoding its payload would return.
     previous = log[-1].hash if log else genesis_hash(portfolio_id)
     object.__setattr__(envelope, "hash", event_hash(previous, envelope))
     if EVENTS.get((event.type, event.version)) is type(new.event):

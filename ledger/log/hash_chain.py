@@ -1,4 +1,4 @@
-"""The hash chain: each event's hash covers its header, its exact stored texts, and the hash before it."""
+"""The hash chain: each event's hash covers its header, its exact stored texts, and the previous hash."""
 
 import hashlib
 from collections.abc import Iterable, Iterator
@@ -15,7 +15,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class BrokenLog(DaybookError):
-    """The log is not what was written. `position` is the first one at which that shows."""
+    """The log is not as it was written. `position` is the first position at which that shows."""
 
     def __init__(self, portfolio_id: UUID, position: int, reason: str) -> None:
         super().__init__(f"portfolio {portfolio_id}, position {position}: {reason}")
@@ -24,27 +24,27 @@ class BrokenLog(DaybookError):
         self.reason = reason
 
     def __reduce__(self) -> tuple[type["BrokenLog"], tuple[UUID, int, str]]:
-        """Says how it is made anew when it travels from one process to another."""
+        # Lets the exception cross process borders; the default would pass the message to __init__.
         return BrokenLog, (self.portfolio_id, self.position, self.reason)
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """Where a portfolio's log ends: its last position and hash (position 0 and the genesis hash when empty)."""
+    """The end of a portfolio's log: its last position and hash (position 0 and the genesis hash when empty)."""
 
     position: int
     hash: bytes
 
 
 def genesis_hash(portfolio_id: UUID) -> bytes:
-    """The hash that stands before position 1."""
+    """Return the previous hash of position 1."""
     return hashlib.sha256(FORMAT_TAG + portfolio_id.bytes).digest()
 
 
 def event_hash(previous: bytes, envelope: Envelope) -> bytes:
-    """sha256(previous ‖ header ‖ payload ‖ metadata), every field behind its length as a 4-byte big-endian number.
+    """Return sha256(previous ‖ header ‖ payload ‖ metadata), each field prefixed by its length (4 bytes, big-endian).
 
-    The database computes the same in `append_events`; times enter as microseconds since 1970 in UTC.
+    Times are microseconds since 1970 in UTC. The database function `append_events` computes the same hash.
     """
     causation = envelope.causation_id.bytes if envelope.causation_id else b""
     fields = (
@@ -67,12 +67,12 @@ def event_hash(previous: bytes, envelope: Envelope) -> bytes:
 
 
 def verified(portfolio_id: UUID, envelopes: Iterable[Envelope], start: Head | None = None) -> Iterator[Envelope]:
-    """The same envelopes, each proven to follow the one before it without a gap. Raises BrokenLog at the first that does not."""
+    """Yield the same envelopes after verifying hash and position of each. Raises BrokenLog at the first mismatch."""
     position, previous = (start.position, start.hash) if start else (0, genesis_hash(portfolio_id))
     for envelope in envelopes:
         if envelope.position != position + 1:
             raise BrokenLog(
-                portfolio_id, position + 1, f"the event is missing (the next one stands at {envelope.position})"
+                portfolio_id, position + 1, f"the event is missing (the next one is at {envelope.position})"
             )
         if event_hash(previous, envelope) != envelope.hash:
             raise BrokenLog(portfolio_id, envelope.position, "the stored event does not match its hash")

@@ -1,4 +1,4 @@
-"""Which rows follow from the log? Pure folds, one file each."""
+"""Which rows follow from the log? Pure folds, one file a subject."""
 
 from typing import Final
 
@@ -33,7 +33,7 @@ PROJECTIONS: Final[tuple[Projection, ...]] = (
     ExitsProjection(),
     DifferencesProjection(),
 )
-"""Every fold of the system, in the order they are run."""
+"""All projections, in the order they run."""
 
 VALUE_PROJECTIONS: Final[tuple[Projection, ...]] = (
     PortfolioProjection(),
@@ -42,4 +42,4 @@ VALUE_PROJECTIONS: Final[tuple[Projection, ...]] = (
     TradesProjection(),
     MarksProjection(),
 )
-"""The folds that tell what is held and what it is worth: they look at none of what bots and review say."""
+"""The projections that value the portfolio. They ignore all events of bots, signals and review."""

@@ -1,4 +1,4 @@
-"""A book: a log and its projections, kept together. Whoever records an event finds its consequences in the rows."""
+"""Books: a log and its projections, updated together, so that readers see the effects of every recorded event."""
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -17,7 +17,7 @@ from ledger.values import Clock
 
 @dataclass(frozen=True, slots=True)
 class Stopped:
-    """A portfolio's views stand still before `position`, because folding the event there failed with `reason`."""
+    """A portfolio's views stopped before `position`, because folding the event there failed with `reason`."""
 
     position: int
     reason: str
@@ -25,7 +25,7 @@ class Stopped:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """Rows of one portfolio as they are at `position`; `stopped` says whether and why they fell behind the log."""
+    """Rows of one portfolio as of `position`. `stopped` is set when a failed fold keeps them behind the log."""
 
     position: int
     stopped: Stopped | None
@@ -33,16 +33,16 @@ class Reading:
 
 
 class Book(Protocol):
-    """What the trading rooms know of storage."""
+    """Storage, as trading sees it."""
 
     log: EventLog
 
     def record(
         self, portfolio_id: UUID, events: Sequence[NewEvent], expected_position: int | None = None
     ) -> list[Envelope]:
-        """`events` are in the log and their consequences in the rows, both or neither; raises what `EventLog.append` raises.
+        """Append `events` and update the rows, both or neither. Raises the errors of `EventLog.append`.
 
-        When a fold fails the events are stored all the same, and the portfolio's rows stop before the failing one.
+        If a fold fails, the events are stored nevertheless, and the portfolio's rows stop before the failing one.
         """
 
     def reading(self, portfolio_id: UUID) -> AbstractContextManager[Reading]:
@@ -103,18 +103,18 @@ def decide_and_record(
 
 
 def changes_of(rows: Rows, envelope: Envelope, projections: Iterable[Projection] = PROJECTIONS) -> list[Change]:
-    """What `envelope` changes in all projections, each given the rows before it."""
-    concerned = _concerned(tuple(projections), type(envelope.event))
-    return [change for projection in concerned for change in projection.fold(rows, envelope)]
+    """Return the changes that `envelope` makes in all projections, each given the rows before it."""
+    subscribed = _subscribed(tuple(projections), type(envelope.event))
+    return [change for projection in subscribed for change in projection.fold(rows, envelope)]
 
 
 @lru_cache(maxsize=1000)
-def _concerned(projections: tuple[Projection, ...], kind: type[Event]) -> tuple[Projection, ...]:
+def _subscribed(projections: tuple[Projection, ...], kind: type[Event]) -> tuple[Projection, ...]:
     return tuple(projection for projection in projections if kind in projection.events)
 
 
 class MemoryBook:
-    """A book in memory: for backtests, for files of trades, and as the model the stored one is tested against."""
+    """A book in memory: for backtests, trade files, and as the reference model of the stored one."""
 
     def __init__(self, clock: Clock, projections: Iterable[Projection] = PROJECTIONS) -> None:
         self._memory = MemoryLog(clock)
@@ -156,10 +156,9 @@ class MemoryBook:
 def attempt_fold(
     rows: Rows, envelope: Envelope, projections: Iterable[Projection] = PROJECTIONS
 ) -> tuple[list[Change], str | None]:
-    """The changes and None, or no changes and the reason why folding failed.
+    """Return the changes and None, or no changes and the reason of the failure.
 
-    A fold that raises, whatever it raises, must not lose the event that came in: the log is the truth, the rows are
-    not.
+    Any exception of a fold is caught, because it must not keep the event out of the log.
     """
     try:
         return changes_of(rows, envelope, projections), None

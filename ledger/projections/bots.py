@@ -1,4 +1,4 @@
-"""Bots as the log knows them: what they are, whether they run, and what they last said."""
+"""Bots: registration, status and last signal; modes; and third-party kinds allowed to run."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -29,9 +29,9 @@ from ledger.rows import Change, Deleted, Row, Rows, replaced
 class BotView(Row):
     """A bot. `status` is stopped, running or failed; `parameters` is the canonical JSON text of its settings.
 
-    `last_asof`, `last_score` and `last_confidence` are of its newest signal, None before the first. `repeats` says that
-    an opinion which stands is to be told at the next close although it has not changed: review answered the newest
-    signal with "not yet" or too late, or the bot was started or configured since.
+    `last_asof`, `last_score` and `last_confidence` are those of its newest signal, None before the first. With `repeats`
+    the bot emits its opinion at the next close even if it is unchanged: review rejected the newest signal with "not
+    yet" or let it expire, or the bot was started or configured since.
     """
 
     table: ClassVar[str] = "bots"
@@ -71,24 +71,24 @@ class BotsProjection:
         if isinstance(event, BotRegistered):
             return [_registered(event, envelope)]
         if isinstance(event, SignalRejected | SignalExpired):
-            return _answered(rows, event)
+            return _judged(rows, event)
         if not isinstance(event, BotConfigured | BotStarted | BotStopped | BotFailed | SignalEmitted):
             return []
         bot = rows.get(BotView, event.bot_id)
         if bot is None:
-            # Signals may come from bots that were never registered here (imported history); they have no card.
+            # Imported history may contain signals of bots that were never registered here.
             return []
         match event:
             case BotConfigured():
                 return [replaced(bot, parameters=event.parameters, repeats=True)]
             case SignalEmitted():
-                return [_said(bot, event)]
+                return [_with_last_signal(bot, event)]
             case BotStarted():
-                return [replaced(_turned(bot, "running", "", envelope), repeats=True)]
+                return [replaced(_with_status(bot, "running", "", envelope), repeats=True)]
             case BotStopped():
-                return [_turned(bot, "stopped", event.reason, envelope)]
+                return [_with_status(bot, "stopped", event.reason, envelope)]
             case BotFailed():
-                return [_turned(bot, "failed", event.error, envelope)]
+                return [_with_status(bot, "failed", event.error, envelope)]
 
 
 def _registered(event: BotRegistered, envelope: Envelope) -> BotView:
@@ -109,18 +109,18 @@ def _registered(event: BotRegistered, envelope: Envelope) -> BotView:
     )
 
 
-def _turned(bot: BotView, status: str, reason: str, envelope: Envelope) -> BotView:
+def _with_status(bot: BotView, status: str, reason: str, envelope: Envelope) -> BotView:
     return replaced(bot, status=status, status_reason=reason, status_since=envelope.occurred_at)
 
 
-def _said(bot: BotView, event: SignalEmitted) -> BotView:
+def _with_last_signal(bot: BotView, event: SignalEmitted) -> BotView:
     if bot.last_asof is not None and event.asof < bot.last_asof:
         return bot
     return replaced(bot, last_asof=event.asof, last_score=event.score, last_confidence=event.confidence, repeats=False)
 
 
-def _answered(rows: Rows, event: SignalRejected | SignalExpired) -> list[Change]:
-    """The bot's newest signal was judged: one that came too late or too soon is worth telling again."""
+def _judged(rows: Rows, event: SignalRejected | SignalExpired) -> list[Change]:
+    """Let the bot repeat its newest signal if it expired or was rejected with "not yet"."""
     signal = rows.get(SignalView, event.signal_id)
     bot = rows.get(BotView, signal.bot_id) if signal else None
     if signal is None or bot is None or signal.asof != bot.last_asof:
@@ -132,12 +132,12 @@ def _answered(rows: Rows, event: SignalRejected | SignalExpired) -> list[Change]
 
 
 AUTOMATIC: Final[BotMode] = "automatic"
-"""Holds for every bot of which nothing else was said."""
+"""The default mode of every bot."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mode(Row):
-    """The mode of a bot, or of a source outside, that was set: automatic, ask or off."""
+    """The mode set for a bot or an external signal source: automatic, ask or off."""
 
     table: ClassVar[str] = "bot_modes"
     key: ClassVar[tuple[str, ...]] = ("bot_id",)
@@ -161,7 +161,7 @@ class ModesProjection:
 
 
 def mode_of(rows: Rows, bot_id: str) -> str:
-    """The mode in force."""
+    """Return the mode in force."""
     row = rows.get(Mode, bot_id)
     return AUTOMATIC if row is None else row.mode
 
@@ -171,7 +171,7 @@ def mode_of(rows: Rows, bot_id: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class EnabledBotKind(Row):
-    """A kind whose code may run when its files still have this `sha256`. A kind without a row may not."""
+    """A third-party bot kind whose code may run while its files have this `sha256`."""
 
     table: ClassVar[str] = "bot_kinds"
     key: ClassVar[tuple[str, ...]] = ("kind",)

@@ -1,4 +1,4 @@
-"""Exits: which stops and targets guard what is held."""
+"""Exits: the stops and targets of positions."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,10 +13,10 @@ from ledger.rows import Change, Row, Rows, replaced
 
 @dataclass(frozen=True, slots=True)
 class ExitView(Row):
-    """An exit. `status`: armed → triggered → armed again or disarmed. `quantity` None is all that the account holds.
+    """An exit. `status`: armed → triggered → armed again or disarmed. `quantity` None: the account's whole position.
 
-    `sale_id` is the order of the last triggering; `changes` counts the exit's events, `position` is that of the first;
-    `reason` says why it ended.
+    `sale_id` is the sell order of the last trigger, `changes` the number of the exit's events, `position` that of the
+    first, `reason` the reason of its end.
     """
 
     table: ClassVar[str] = "exits"
@@ -43,7 +43,7 @@ class ExitView(Row):
 
     @property
     def source(self) -> str:
-        """Who triggered the exit's orders, as orders and trades name it."""
+        """The `triggered_by` of the exit's orders and trades."""
         return f"exit:{self.exit_id}"
 
 
@@ -68,7 +68,7 @@ class ExitsProjection:
             case _:
                 return []
         known = rows.get(ExitView, event.exit_id)
-        assert known is not None, f"an event names exit {event.exit_id}, which was never armed"
+        assert known is not None, f"event for exit {event.exit_id}, which was never armed"
         return [replaced(known, **changed, changes=known.changes + 1)]
 
 

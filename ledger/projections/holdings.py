@@ -1,7 +1,7 @@
-"""Holdings: balances, positions, lots and realised P&L in one fold, so they cannot disagree.
+"""Holdings: balances, positions, lots and realised P&L in one fold, so that they cannot disagree.
 
-One position per asset, whoever triggered the trades. Arrival order never changes the result: what is older than
-something already folded, and what is taken back, has its asset folded again in the order of occurrence.
+One position per asset, whatever triggered the trades. Arrival order does not change the result: after a late event or a
+reversal, the movements of the asset are folded again in order of occurrence.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,7 +12,7 @@ from typing import ClassVar, Final
 from uuid import UUID
 
 from ledger.booking.legs import MOVING, AssetMove, UnvaluedLeg, moves_of
-from ledger.booking.lots import Booking, Leg, Lot, Match, Split, UnmatchedDisposal, book_leg, split_lot, split_missing
+from ledger.booking.lots import Booking, Leg, Lot, Match, Split, UnmatchedDisposal, book_leg, split_lot, split_unmatched
 from ledger.events import Event, SplitRecorded, TradeExecuted, TradeReversed
 from ledger.log.envelope import Envelope
 from ledger.projections.portfolio import Balance, PortfolioView, cash_changes, portfolio_of
@@ -23,13 +23,13 @@ from ledger.values import ZERO
 
 @dataclass(frozen=True, slots=True)
 class Holding(Row):
-    """A position: what is held, what the open lots cost, what closing others brought (all in base currency).
+    """The position in one asset. All amounts are in base currency.
 
-    `quantity` and `cost_basis` are below 0 for a short position. `fees` are those inside costs and proceeds;
-    `unmatched_*` tell of disposals that no lot covered, `unknown_cost_proceeds` of those whose lots have no known cost:
-    neither is part of `realized_pnl`. `unknown_cost_quantity` is held at such a cost. `contributed` is the cost of what
-    came in from outside less the cost of what went out, `income` the worth of what came in as income, `expenses` that
-    of fees paid outside trades. `last_*` is the key of the newest leg folded.
+    `quantity` and the `cost_basis` of open lots are below 0 for a short position. `fees` are included in costs and
+    proceeds. `unmatched_*` sum the disposals without a lot, `unknown_cost_proceeds` those of lots with unknown cost;
+    neither is part of `realized_pnl`. `unknown_cost_quantity` is the open quantity of unknown cost. `contributed` is the
+    cost of deposits less that of withdrawals, `income` the value of income, `expenses` the value of fees outside trades.
+    `last_*` is the place of the newest leg folded.
     """
 
     table: ClassVar[str] = "holdings"
@@ -68,24 +68,24 @@ class HoldingsProjection:
         legs = legs_of(envelope, moves, portfolio.base_currency)
         if len({leg.asset for leg in legs}) == len(legs):
             return changes + [change for leg in legs for change in _fold_item(rows, portfolio, leg)]
-        # A later leg of the same asset has to see what the earlier one changed.
-        seen = Overlay(rows)
+        # A later leg of the same asset has to see the changes of the earlier one.
+        pending = Overlay(rows)
         for leg in legs:
-            seen.apply(_fold_item(seen, portfolio, leg))
-        return changes + seen.changes()
+            pending.apply(_fold_item(pending, portfolio, leg))
+        return changes + pending.changes()
 
 
 Item = Leg | Split
-"""What changes the lots of one asset."""
+"""A row that changes the lots of one asset."""
 
 Place = tuple[datetime, int, int]
-"""Time of occurrence, position, number of the leg."""
+"""Time of occurrence, log position, number of the leg."""
 
 BEGINNING: Final = (datetime.min.replace(tzinfo=UTC), 0, 0)
 
 
 def legs_of(envelope: Envelope, moves: Sequence[AssetMove], base_currency: str) -> list[Leg]:
-    """The moves of the envelope's event that are not cash, as legs numbered by their place among the moves."""
+    """Return the movements of assets other than cash as legs, numbered by their index in `moves`."""
     event = envelope.event
     trade = event if isinstance(event, TradeExecuted) else None
     return [
@@ -110,7 +110,7 @@ def legs_of(envelope: Envelope, moves: Sequence[AssetMove], base_currency: str) 
 
 
 def split_of(envelope: Envelope, event: SplitRecorded, base_currency: str) -> Split:
-    """The split as a row. Raises UnvaluedLeg for the base currency, by which all else is measured."""
+    """Return the split as a row. Raises UnvaluedLeg for the base currency."""
     if event.asset == base_currency:
         raise UnvaluedLeg(f"{event.asset} is the base currency: it cannot split")
     return Split(
@@ -140,7 +140,7 @@ def _fold_item(rows: Rows, portfolio: PortfolioView, item: Item) -> list[Change]
 
 
 def _place(item: Item) -> Place:
-    """Where the item stands in the order of occurrence. What a split gave to the accounts stands with the split."""
+    """Return the item's place in the order of occurrence. The legs of a split share the place of the split."""
     return (item.occurred_at, item.position, item.leg if isinstance(item, Leg) and item.kind != "split" else 0)
 
 
@@ -149,14 +149,14 @@ def _last(holding: Holding) -> Place:
 
 
 def empty_holding(item: Item) -> Holding:
-    """A holding of the asset before its first leg or split."""
+    """Return the holding of an asset before its first leg or split."""
     occurred_at, position, leg = _place(item)
     nothing = (ZERO, ZERO, ZERO, ZERO, ZERO, ZERO, ZERO, ZERO, ZERO, ZERO, ZERO)
     return Holding(item.asset, *nothing, occurred_at, position, leg)
 
 
 def after_booking(holding: Holding, leg: Leg, booking: Booking, sign: int = 1) -> Holding:
-    """The holding after `booking` of `leg`; with `sign` -1 as it was before it (but for the key of the newest leg)."""
+    """Return the holding after `booking` of `leg`; with `sign` -1 the one before, except for `last_*`."""
     opened = [lot for lot in booking.lots if lot.event_id == leg.event_id and lot.leg == leg.leg]
     cost_in = sum((-lot.cost if lot.short else lot.cost for lot in opened), ZERO)
     cost_out = sum((-match.proceeds if match.short else match.cost_basis for match in booking.matches), ZERO)
@@ -164,9 +164,9 @@ def after_booking(holding: Holding, leg: Leg, booking: Booking, sign: int = 1) -
     unknown_in = sum((lot.quantity for lot in opened if not lot.cost_known), ZERO)
     unknown_out = sum((match.quantity for match in unknown if not match.short), ZERO)
     unmatched = booking.unmatched
-    worth = leg.value if leg.quantity > 0 else -leg.value
+    change = leg.value if leg.quantity > 0 else -leg.value
     if leg.kind == "withdrawal":
-        worth = -sum((match.cost_basis for match in booking.matches), ZERO)
+        change = -sum((match.cost_basis for match in booking.matches), ZERO)
     added = {
         "quantity": leg.quantity,
         "cost_basis": cost_in - cost_out,
@@ -176,9 +176,9 @@ def after_booking(holding: Holding, leg: Leg, booking: Booking, sign: int = 1) -
         "unmatched_proceeds": unmatched.proceeds if unmatched else ZERO,
         "unknown_cost_quantity": unknown_in - unknown_out,
         "unknown_cost_proceeds": sum((match.proceeds for match in unknown), ZERO),
-        "contributed": worth if leg.kind in ("deposit", "opening", "withdrawal") else ZERO,
-        "income": worth if leg.kind == "income" else ZERO,
-        "expenses": -worth if leg.kind == "expense" else ZERO,
+        "contributed": change if leg.kind in ("deposit", "opening", "withdrawal") else ZERO,
+        "income": change if leg.kind == "income" else ZERO,
+        "expenses": -change if leg.kind == "expense" else ZERO,
     }
     sums = {name: getattr(holding, name) + sign * value for name, value in added.items()}
     place = _place(leg) if sign == 1 else _last(holding)
@@ -186,7 +186,7 @@ def after_booking(holding: Holding, leg: Leg, booking: Booking, sign: int = 1) -
 
 
 def _moved(rows: Rows, leg: Leg) -> Change:
-    """The balance of the leg's account after it; one that says nothing is gone."""
+    """Return the balance of the leg's account after it; delete an empty one."""
     before = rows.get(Balance, leg.asset, leg.account) or Balance(leg.asset, leg.account, ZERO, ZERO, ZERO, ZERO)
     after = replaced(before, quantity=before.quantity + leg.quantity)
     return after if after.quantity else Deleted(Balance, key_of(after))
@@ -200,38 +200,38 @@ def _changes(booking: Booking) -> Iterator[Change]:
 
 
 def _split(rows: Rows, portfolio: PortfolioView, holding: Holding, split: Split) -> list[Change]:
-    """Open lots, and what is missing for disposals without one, at their new numbers, and each account as well.
+    """Convert open lots, unmatched disposals and account balances to units after the split.
 
-    The last account takes what rounding leaves of the whole; where all are empty, that is the account of the last leg.
+    The last account gets the rounding difference; if all are empty, the account of the last leg.
     """
     before = list(rows.where(Lot, split.asset))
     lots = [split_lot(lot, split) for lot in before]
     legs: list[Leg] = []
-    missing = list(rows.history(UnmatchedDisposal, split.asset))
-    owed = [split_missing(one, split) for one in missing]
-    left = _owned(lots) - _owned(before) + _missing(missing) - _missing(owed)
-    held = {balance.account: balance.quantity for balance in rows.where(Balance, split.asset)}
-    if not held and (last_leg := rows.before(Leg, split.asset, *_place(split))) is not None:
-        held = {last_leg.account: ZERO}
-    for number, (account, quantity) in enumerate(held.items()):
-        is_last = number == len(held) - 1
-        gained = left if is_last else split.ratio_of(quantity) - quantity
-        left -= gained
-        if gained:
-            legs.append(_split_leg(portfolio, split, number, account, gained))
+    unmatched_before = list(rows.history(UnmatchedDisposal, split.asset))
+    unmatched = [split_unmatched(one, split) for one in unmatched_before]
+    rest = _owned(lots) - _owned(before) + _total(unmatched_before) - _total(unmatched)
+    quantities = {balance.account: balance.quantity for balance in rows.where(Balance, split.asset)}
+    if not quantities and (last_leg := rows.before(Leg, split.asset, *_place(split))) is not None:
+        quantities = {last_leg.account: ZERO}
+    for number, (account, quantity) in enumerate(quantities.items()):
+        is_last = number == len(quantities) - 1
+        change = rest if is_last else split.ratio_of(quantity) - quantity
+        rest -= change
+        if change:
+            legs.append(_split_leg(portfolio, split, number, account, change))
     after = replaced(
         holding,
         quantity=holding.quantity + sum((leg.quantity for leg in legs), ZERO),
-        unmatched_quantity=_missing(owed),
+        unmatched_quantity=_total(unmatched),
         unknown_cost_quantity=sum((lot.quantity for lot in lots if not lot.cost_known), ZERO),
         last_occurred_at=split.occurred_at,
         last_position=split.position,
         last_leg=0,
     )
-    return [split, *lots, *owed, *legs, *(_moved(rows, leg) for leg in legs), after]
+    return [split, *lots, *unmatched, *legs, *(_moved(rows, leg) for leg in legs), after]
 
 
-def _missing(disposals: Iterable[UnmatchedDisposal]) -> Decimal:
+def _total(disposals: Iterable[UnmatchedDisposal]) -> Decimal:
     return sum((one.quantity for one in disposals), ZERO)
 
 
@@ -239,7 +239,7 @@ def _owned(lots: Iterable[Lot]) -> Decimal:
     return sum((-lot.open_quantity if lot.short else lot.open_quantity for lot in lots), ZERO)
 
 
-def _split_leg(portfolio: PortfolioView, split: Split, number: int, account: str, gained: Decimal) -> Leg:
+def _split_leg(portfolio: PortfolioView, split: Split, number: int, account: str, change: Decimal) -> Leg:
     return Leg(
         asset=split.asset,
         occurred_at=split.occurred_at,
@@ -248,7 +248,7 @@ def _split_leg(portfolio: PortfolioView, split: Split, number: int, account: str
         event_id=split.event_id,
         account=account,
         instrument=f"{split.asset}-{portfolio.base_currency}",
-        quantity=gained,
+        quantity=change,
         value=ZERO,
         fee=ZERO,
         kind="split",
@@ -258,7 +258,7 @@ def _split_leg(portfolio: PortfolioView, split: Split, number: int, account: str
 
 
 def _fold_reversal(rows: Rows, portfolio: PortfolioView, envelope: Envelope) -> list[Change]:
-    """Cash goes back, and each asset that moved is folded again without what is reversed."""
+    """Undo the movements of cash, and fold every other moved asset again without the reversed event."""
     target = newly_reversed(rows, envelope)
     if target is None:
         return []
@@ -281,28 +281,28 @@ def _fold_again(
     late: Item | None = None,
     without: UUID | None = None,
 ) -> list[Change]:
-    """What differs from the asset's rows when all that stands at `start` and later is folded again in its order.
+    """Fold the asset's legs and splits from `start` again, in order of occurrence, and return the changed rows.
 
-    `late` is one more of it; what belongs to the event `without` is left out. A split cannot be undone from what it
-    left, and a late one reaches back to disposals before it: with either, everything is folded again from the beginning.
+    Adds the item `late` and leaves out those of the event `without`. A split at or after `start` cannot be undone, and
+    a late split also changes disposals before it: in both cases everything is folded again from the beginning.
     """
     if isinstance(late, Split) or any(rows.since(Split, asset, *start[:2])):
         start = BEGINNING
     later: list[Item] = [leg for leg in rows.since(Leg, asset, *start) if leg.kind != "split"]
     later += rows.since(Split, asset, *start[:2])
     items = [item for item in [*later, *([late] if late else [])] if item.event_id != without]
-    fresh, replaced_rows = MemoryRows(), _made_since(rows, asset, start)
-    fresh.apply(_undone(rows, asset, start, replaced_rows))
+    fresh, old = MemoryRows(), _rows_touched_since(rows, asset, start)
+    fresh.apply(_undone(rows, asset, start, old))
     for item in sorted(items, key=_place):
         fresh.apply(_fold_item(fresh, portfolio, item))
-    before = {(type(row), key_of(row)): row for row in replaced_rows}
+    before = {(type(row), key_of(row)): row for row in old}
     after = {(kind, key_of(row)): row for kind in HoldingsProjection.rows for row in fresh.history(kind, asset)}
-    gone = [Deleted(kind, key) for kind, key in before.keys() - after.keys()]
-    return gone + [row for name, row in after.items() if before.get(name) != row]
+    deleted = [Deleted(kind, key) for kind, key in before.keys() - after.keys()]
+    return deleted + [row for name, row in after.items() if before.get(name) != row]
 
 
-def _made_since(rows: Rows, asset: str, start: Place) -> list[Row]:
-    """Every row of the asset that what stands at `start` and later has made or changed."""
+def _rows_touched_since(rows: Rows, asset: str, start: Place) -> list[Row]:
+    """Return every row of the asset that legs and splits from `start` on created or changed."""
     matches = list(rows.since(Match, asset, *start))
     touched = {(one.opened_at, one.opening_position, one.opening_leg) for one in matches}
     lots = {key_of(lot): lot for lot in (*rows.where(Lot, asset), *rows.since(Lot, asset, *start))}
@@ -318,19 +318,19 @@ def _made_since(rows: Rows, asset: str, start: Place) -> list[Row]:
     ]
 
 
-def _undone(rows: Rows, asset: str, start: Place, made: Sequence[Row]) -> list[Row]:
-    """The lots, holding and balances of the asset as they were before `start`; nothing at the beginning."""
+def _undone(rows: Rows, asset: str, start: Place, touched: Sequence[Row]) -> list[Row]:
+    """Return the asset's lots, holding and balances as they were before `start`; none at the beginning."""
     last, holding = _last_before(rows, asset, start), rows.get(Holding, asset)
     if last is None or holding is None:
         return []
-    lots = {key_of(row)[1:]: row for row in made if isinstance(row, Lot)}
-    balances = {row.account: row for row in made if isinstance(row, Balance)}
-    bookings = _bookings_of(made)
-    for leg in (row for row in made if isinstance(row, Leg)):
+    lots = {key_of(row)[1:]: row for row in touched if isinstance(row, Lot)}
+    balances = {row.account: row for row in touched if isinstance(row, Balance)}
+    bookings = _bookings_of(touched)
+    for leg in (row for row in touched if isinstance(row, Leg)):
         holding = after_booking(holding, leg, bookings.get(_place(leg), Booking(())), -1)
         balance = balances.get(leg.account) or Balance(asset, leg.account, ZERO, ZERO, ZERO, ZERO)
         balances[leg.account] = replaced(balance, quantity=balance.quantity - leg.quantity)
-    for match in (row for row in made if isinstance(row, Match)):
+    for match in (row for row in touched if isinstance(row, Match)):
         key = (match.opened_at, match.opening_position, match.opening_leg)
         lots[key] = replaced(lots[key], closed_quantity=lots[key].closed_quantity - match.quantity)
     holding = replaced(holding, last_occurred_at=last[0], last_position=last[1], last_leg=last[2])
@@ -338,10 +338,10 @@ def _undone(rows: Rows, asset: str, start: Place, made: Sequence[Row]) -> list[R
     return [holding, *earlier, *(balance for balance in balances.values() if balance.quantity)]
 
 
-def _bookings_of(made: Sequence[Row]) -> dict[Place, Booking]:
-    """What each leg did, told from the rows it made."""
+def _bookings_of(created: Sequence[Row]) -> dict[Place, Booking]:
+    """Reconstruct the booking of each leg from the rows it created."""
     found: dict[Place, Booking] = {}
-    for row in made:
+    for row in created:
         match row:
             case Lot():
                 known = found.get(place := (row.opened_at, row.position, row.leg), Booking(()))
@@ -356,6 +356,6 @@ def _bookings_of(made: Sequence[Row]) -> dict[Place, Booking]:
 
 
 def _last_before(rows: Rows, asset: str, start: Place) -> Place | None:
-    """The place of the newest leg or split before `start`."""
+    """Return the place of the newest leg or split before `start`."""
     found = (rows.before(Leg, asset, *start), rows.before(Split, asset, *start[:2]))
     return max((_place(item) for item in found if item is not None), default=None)

@@ -1,4 +1,4 @@
-"""The identities that hold between rows whatever happened: money is neither made nor lost by bookkeeping."""
+"""Accounting invariants: identities between rows that hold after any sequence of events."""
 
 from collections.abc import Iterable, Iterator
 from decimal import Decimal
@@ -10,15 +10,15 @@ from ledger.rows import Rows
 from ledger.values import ZERO, decimal_text
 
 Identity = tuple[str, Decimal, Decimal]
-"""Its name and its two sides."""
+"""Name, left side, right side."""
 
 
 def broken_invariants(rows: Rows) -> Iterator[tuple[str, str, str]]:
-    """Each identity that does not hold, as (name, left side, right side); none when the books balance.
+    """Yield each violated identity as (name, left side, right side); nothing when the books balance.
 
-    Open lots less unmatched disposals are the position, and so is the sum of all that moved, in the portfolio and in
-    each account; every unit bought is open or matched, every unit sold matched or unmatched; what came in from outside
-    + income + realised P&L + proceeds that are no gains - expenses = cash + cost of open lots.
+    Open lots less unmatched disposals equal the position, and so does the sum of legs, in the portfolio and in each
+    account. Every unit bought is open or matched, every unit sold matched or unmatched. Net deposits + income + realised
+    P&L + proceeds without P&L - expenses = cash + cost of open lots.
     """
     portfolio = next(iter(rows.where(PortfolioView)), None)
     if portfolio is None:
@@ -34,14 +34,14 @@ def broken_invariants(rows: Rows) -> Iterator[tuple[str, str, str]]:
     right = cash_of(rows, portfolio.base_currency) + sum((one.cost_basis for one in holdings), ZERO)
     if left != right:
         yield (
-            "what came in + income + realised P&L + proceeds that are no gains - expenses = cash + cost of open lots",
+            "net deposits + income + realised P&L + proceeds without P&L - expenses = cash + cost of open lots",
             decimal_text(left),
             decimal_text(right),
         )
 
 
 def net_inflow(rows: Rows, currency: str) -> Decimal:
-    """Cash and, at their cost, other assets from outside, less what went out again; plus income, less expenses."""
+    """Return deposits less withdrawals of cash and, at cost, of other assets, plus income, less expenses."""
     cash = sum((one.deposited + one.income - one.expenses for one in rows.where(Balance, currency)), ZERO)
     return cash + sum((one.contributed + one.income - one.expenses for one in rows.where(Holding)), ZERO)
 
@@ -52,10 +52,10 @@ def _of_holding(rows: Rows, holding: Holding) -> Iterator[Identity]:
     legs = list(rows.history(Leg, holding.asset))
     unmatched = list(rows.history(UnmatchedDisposal, holding.asset))
     balances = list(rows.where(Balance, holding.asset))
-    missing = _sum(one.quantity for one in unmatched)
+    unmatched_quantity = _sum(one.quantity for one in unmatched)
     yield (
         "open lots - unmatched = position",
-        _sum(_signed(lot, lot.open_quantity) for lot in lots) - missing,
+        _sum(_signed(lot, lot.open_quantity) for lot in lots) - unmatched_quantity,
         holding.quantity,
     )
     yield "sum of legs = position", _sum(leg.quantity for leg in legs), holding.quantity
@@ -75,24 +75,24 @@ def _of_holding(rows: Rows, holding: Holding) -> Iterator[Identity]:
     yield "fees of legs", _sum(leg.fee for leg in legs), holding.fees
     yield "proceeds unmatched", _sum(one.proceeds for one in unmatched), holding.unmatched_proceeds
     if not any(leg.kind == "split" for leg in legs):
-        yield from _of_units(legs, lots, matches, missing)
-    yield from _of_worth(legs, matches, unmatched, holding)
+        yield from _of_units(legs, lots, matches, unmatched_quantity)
+    yield from _of_values(legs, matches, unmatched, holding)
 
 
-def _of_units(legs: list[Leg], lots: list[Lot], matches: list[Match], missing: Decimal) -> Iterator[Identity]:
-    """Every unit that came in or went out is matched, open or unmatched, while no split has changed what a unit is."""
+def _of_units(legs: list[Leg], lots: list[Lot], matches: list[Match], unmatched: Decimal) -> Iterator[Identity]:
+    """Every unit in or out is matched, open or unmatched. Holds for assets without a split."""
     moved = [leg for leg in legs if leg.kind != "transfer"]
     matched = _sum(match.quantity for match in matches)
-    for name, sign, short, rest in (("bought", 1, False, ZERO), ("sold", -1, True, missing)):
+    for name, sign, short, rest in (("bought", 1, False, ZERO), ("sold", -1, True, unmatched)):
         open_quantity = _sum(lot.open_quantity for lot in lots if lot.short == short)
         all_units = _sum(abs(leg.quantity) for leg in moved if leg.quantity * sign > 0)
         yield f"matched + open + unmatched = {name}", matched + open_quantity + rest, all_units
 
 
-def _of_worth(
+def _of_values(
     legs: list[Leg], matches: list[Match], unmatched: list[UnmatchedDisposal], holding: Holding
 ) -> Iterator[Identity]:
-    """What was paid is the cost of matches and of open lots; what was got is the proceeds of matches and the rest."""
+    """All costs are in matches and open lots; all proceeds are in matches and unmatched disposals."""
     paid = _sum(leg.value for leg in legs if leg.quantity > 0)
     got = _sum(leg.value for leg in legs if leg.quantity < 0)
     at_cost = _sum(match.cost_basis for match in matches if match.kind == "withdrawal")

@@ -29,8 +29,8 @@ ENDED = ("refused", "closed")
 class OrderView(Row):
     """An order. `status`: requested → submitted → accepted | refused | unknown → closed.
 
-    `filled_quantity` is in base units, `filled_value` in the portfolio's base currency; `reason` says why it ended.
-    `cancel_requested_at` is when somebody last wanted it to end.
+    `filled_quantity` is in base units, `filled_value` in the portfolio's base currency; `reason` is the reason of its
+    end, `cancel_requested_at` the time of the last cancel request.
     """
 
     table: ClassVar[str] = "orders"
@@ -107,9 +107,9 @@ class OrdersProjection:
 
 
 def order_of(rows: Rows, order_id: UUID) -> OrderView:
-    """The order, which must have been requested."""
+    """Return the order, which must have been requested."""
     order = rows.get(OrderView, order_id)
-    assert order is not None, f"an event names order {order_id}, which was never requested"
+    assert order is not None, f"event for order {order_id}, which was never requested"
     return order
 
 

@@ -43,9 +43,9 @@ LIMITS: Final[dict[str, Decimal]] = {
     "halt_daily_loss": Decimal(0),
     "halt_differences": Decimal(1),
 }
-"""Every limit by name with the value that holds until an event sets another. Sizes are in base currency;
-scores and confidence are compared with |score| and confidence as stored; 0 minutes means none; pct is percent. Beyond
-those called halt_ trading halts by itself; there 0 means never. `docs/review.md` says what each is for."""
+"""All limits by name, with their defaults. Sizes are in base currency; score limits apply to |score|; 0 minutes means
+none; pct is percent. Exceeding a halt_ limit halts trading automatically; 0 there means never. `docs/review.md`
+explains each limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class Limit(Row):
 
 @dataclass(frozen=True, slots=True)
 class TradingState(Row):
-    """Whether trading is halted in `scope` ("portfolio"), since when, and why."""
+    """The trading state of `scope` ("portfolio"): halted or not, since when, and why."""
 
     table: ClassVar[str] = "trading_states"
     key: ClassVar[tuple[str, ...]] = ("scope",)
@@ -87,44 +87,44 @@ class PolicyProjection:
 
 
 def limit_of(rows: Rows, name: str) -> Decimal:
-    """The value in force for the limit called `name`."""
+    """Return the value in force for the limit `name`."""
     row = rows.get(Limit, name)
     return LIMITS[name] if row is None else row.value
 
 
 @dataclass(frozen=True, slots=True)
 class SignalPolicy:
-    """What makes an opinion news. `edges`: the scores (without sign, rising) between which review sees no difference.
+    """Decides which opinions are worth a signal. Scores between two `edges` (ascending, unsigned) are equal to review.
 
-    An opinion older than `longest` is traded no more, and so not worth telling.
+    Opinions older than `longest` are no longer traded.
     """
 
     edges: tuple[Decimal, ...]
     longest: timedelta
 
     def band(self, score: Decimal) -> int:
-        """How many edges |score| has reached, below 0 for a sell: 0 is hold, and equal bands are one opinion."""
+        """Return the number of edges that |score| reaches, negative for a sell; 0 is hold."""
         reached = sum(1 for edge in self.edges if abs(score) >= edge)
         return reached if score >= 0 else -reached
 
 
 def signal_policy(rows: Rows) -> SignalPolicy:
-    """What the limits in force say about signals."""
+    """Return the signal policy of the limits in force."""
     edges = {limit_of(rows, name) for name in ("cool_score", "warm_score", "hot_score", "action_score")}
     return SignalPolicy(tuple(sorted(edges)), minutes(limit_of(rows, "signal_maximum_age_minutes")))
 
 
 LONGEST: Final = timedelta(days=3650)
-"""No window is longer, so that adding one to a time always gives a time."""
+"""Cap on limits in minutes, so that adding one to a time cannot overflow."""
 
 
 def minutes(limit: Decimal) -> timedelta:
-    """A limit in minutes as a duration, to the microsecond; at most `LONGEST`."""
+    """Convert a limit in minutes to a duration, to the microsecond; at most `LONGEST`."""
     microseconds = min(limit * 60_000_000, Decimal(LONGEST // timedelta(microseconds=1)))
     return timedelta(microseconds=int(microseconds))
 
 
 def halt_reason(rows: Rows) -> str | None:
-    """Why trading is halted, or None when it is not."""
+    """Return the reason of the halt, or None when trading is open."""
     state = rows.get(TradingState, "portfolio")
     return state.reason if state is not None and state.halted else None

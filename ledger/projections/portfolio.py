@@ -61,17 +61,17 @@ class PortfolioProjection:
 
 
 def portfolio_of(rows: Rows) -> PortfolioView:
-    """The portfolio. Its first event opens it, so every later one finds it."""
+    """Return the portfolio. Its first event opens it, so every later one finds it."""
     return next(rows.where(PortfolioView))
 
 
 def base_currency_of(rows: Rows) -> str:
-    """The portfolio's base currency."""
+    """Return the portfolio's base currency."""
     return portfolio_of(rows).base_currency
 
 
 def portfolio_id_of(name: str) -> UUID:
-    """A portfolio's id derives from its name, so no two portfolios share one."""
+    """Return the id of the portfolio with this name; names are unique because ids are."""
     return derived_id("portfolio", name)
 
 
@@ -82,8 +82,8 @@ def portfolio_id_of(name: str) -> UUID:
 class Balance(Row):
     """`quantity` of `asset` in `account`.
 
-    `deposited` is the cash that came in from outside less what went out again, `income` what cash came in as income and
-    `expenses` what cash went for fees outside trades. They are 0 for other assets, whose holdings tell it at its worth.
+    For cash, `deposited` is deposits less withdrawals, `income` cash received as income, `expenses` cash paid for fees
+    outside trades. They are 0 for other assets: see `Holding`.
     """
 
     table: ClassVar[str] = "balances"
@@ -97,7 +97,7 @@ class Balance(Row):
 
 
 def cash_changes(rows: Rows, moves: Sequence[AssetMove], *, undone: bool = False) -> list[Change]:
-    """The balances that these moves of cash change, or that taking them back changes; one that says nothing is gone."""
+    """Return the balances after these movements of cash, or after undoing them; empty ones are deleted."""
     changed: dict[tuple[str, str], Balance] = {}
     sign = -1 if undone else 1
     for move in moves:
@@ -111,16 +111,17 @@ def cash_changes(rows: Rows, moves: Sequence[AssetMove], *, undone: bool = False
             income=before.income + (quantity if move.kind == "income" else ZERO),
             expenses=before.expenses - (quantity if move.kind == "expense" else ZERO),
         )
-    return [_kept(balance) for balance in changed.values()]
+    return [_unless_empty(balance) for balance in changed.values()]
 
 
-def _kept(balance: Balance) -> Change:
-    says_something = balance.quantity or balance.deposited or balance.income or balance.expenses
-    return balance if says_something else Deleted(Balance, key_of(balance))
+def _unless_empty(balance: Balance) -> Change:
+    if balance.quantity or balance.deposited or balance.income or balance.expenses:
+        return balance
+    return Deleted(Balance, key_of(balance))
 
 
 def cash_of(rows: Rows, currency: str) -> Decimal:
-    """All cash in `currency`, over all accounts."""
+    """Return the cash in `currency` over all accounts."""
     return sum((balance.quantity for balance in rows.where(Balance, currency)), ZERO)
 
 
@@ -129,7 +130,7 @@ def cash_of(rows: Rows, currency: str) -> Decimal:
 
 @dataclass(frozen=True, slots=True)
 class DifferenceView(Row):
-    """A difference. `status`: found → resolved; `reason` says how it was explained."""
+    """A difference found by reconciliation. `status`: found → resolved; `reason` is the explanation."""
 
     table: ClassVar[str] = "differences"
     key: ClassVar[tuple[str, ...]] = ("difference_id",)
@@ -177,10 +178,10 @@ class DifferencesProjection:
 
 
 def differences_of(rows: Rows, account: str) -> list[DifferenceView]:
-    """What nobody has explained yet in the account, oldest first."""
+    """Return the account's unresolved differences, oldest first."""
     return sorted((one for one in unexplained(rows) if one.account == account), key=lambda one: one.position)
 
 
 def unexplained(rows: Rows) -> Iterator[DifferenceView]:
-    """What nobody has explained yet, in all accounts."""
+    """Return the unresolved differences of all accounts."""
     return (one for one in rows.where(DifferenceView) if one.status == "found")

@@ -1,4 +1,4 @@
-"""Reversals: which events were declared never to have happened, and why."""
+"""Reversals: events declared void, with the reason."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -12,14 +12,14 @@ from ledger.rows import Change, Row, Rows
 
 
 class NothingToReverse(DaybookError):
-    """A reversal names no movement of value that stands before it in the log."""
+    """A reversal names no movement of value before it in the log."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reversal(Row):
-    """The event `event_id` counts for nothing since the event `reversed_by` said so.
+    """The event `event_id` is void because of the event `reversed_by`.
 
-    Where several said so it is the one with the smallest id: the order in which they came is no part of the facts.
+    Of several reversals the one with the smallest id counts, so that arrival order does not matter.
     """
 
     table: ClassVar[str] = "reversals"
@@ -52,7 +52,7 @@ class ReversalsProjection:
 
 
 def newly_reversed(rows: Rows, envelope: Envelope) -> Envelope | None:
-    """What the reversal in `envelope` takes back; None when that was taken back before. Raises NothingToReverse."""
+    """Return the event that the reversal in `envelope` voids, or None if it is void already. Raises NothingToReverse."""
     event = envelope.event
     assert isinstance(event, TradeReversed)
     if rows.get(Reversal, event.reverses) is not None:
@@ -61,10 +61,10 @@ def newly_reversed(rows: Rows, envelope: Envelope) -> Envelope | None:
     if target is None or target.position >= envelope.position:
         raise NothingToReverse(f"there is no earlier event {event.reverses} to reverse")
     if not reversible(target):
-        raise NothingToReverse(f"{target.type} {event.reverses} moves no value: there is nothing to reverse")
+        raise NothingToReverse(f"{target.type} {event.reverses} moves no value: nothing to reverse")
     return target
 
 
 def reversible(envelope: Envelope) -> bool:
-    """Whether the event moves value, so that it can be taken back."""
+    """Return whether the event moves value, so that it can be reversed."""
     return isinstance(envelope.event, (*MOVING, SplitRecorded))

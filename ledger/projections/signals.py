@@ -1,4 +1,4 @@
-"""Signals with their verdicts; and the opinion that a bot has held since, from which review reads confirmation and cooldown."""
+"""Signals with their verdicts, and current opinions of bots, the basis of confirmation and cooldown."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,10 +24,9 @@ from ledger.rows import Change, Row, Rows, replaced
 
 @dataclass(frozen=True, slots=True)
 class SignalView(Row):
-    """A signal. `status` is emitted until review has spoken, then approved, rejected or expired for good; between them it is
-    asked where a person is to agree first.
+    """A signal. `status`: emitted → asked (while a person has to approve it) → approved, rejected or expired.
 
-    `failed_rules` names the rules that said no (comma-separated), `reason` is the first one's sentence.
+    `failed_rules` lists the failed rules, separated by commas; `reason` is that of the first.
     """
 
     table: ClassVar[str] = "signals"
@@ -120,9 +119,9 @@ def _undecided(rows: Rows, signal_id: UUID) -> SignalView:
 
 @dataclass(frozen=True, slots=True)
 class OpinionView(Row):
-    """What `bot_id` says about `instrument`: `action` buy, sell or hold, said at `bars` closes in a row since `since`.
+    """The opinion of `bot_id` on `instrument`: `action` buy, sell or hold, at `bars` consecutive closes since `since`.
 
-    A trade attempt, good or bad, clears it (hold, 0 bars). `traded_at` is the time of the bot's last fill.
+    Every trade attempt resets it (hold, 0 bars). `traded_at` is the time of the bot's last fill.
     """
 
     table: ClassVar[str] = "opinions"
@@ -145,7 +144,7 @@ class OpinionsProjection:
     def fold(self, rows: Rows, envelope: Envelope) -> list[Change]:
         event = envelope.event
         if isinstance(event, SignalEmitted):
-            return _said(rows, event)
+            return _opinion_after(rows, event)
         if not isinstance(event, OrderRequested | TradeExecuted) or not (event.triggered_by or "").startswith("bot:"):
             return []
         opinion = rows.get(OpinionView, str(event.triggered_by).removeprefix("bot:"), str(event.instrument))
@@ -158,13 +157,13 @@ class OpinionsProjection:
 
 
 def action_of(score: Decimal, threshold: Decimal) -> str:
-    """buy or sell when |score| reaches the threshold, else hold."""
+    """Return buy or sell when |score| reaches the threshold, else hold."""
     if abs(score) < threshold:
         return "hold"
     return "buy" if score > 0 else "sell"
 
 
-def _said(rows: Rows, signal: SignalEmitted) -> list[Change]:
+def _opinion_after(rows: Rows, signal: SignalEmitted) -> list[Change]:
     action = action_of(signal.score, limit_of(rows, "action_score"))
     before = rows.get(OpinionView, signal.bot_id, str(signal.instrument))
     if before is not None and signal.asof <= before.asof:

@@ -1,4 +1,4 @@
-"""Targets: what the owner wants of the portfolio."""
+"""Targets: the owner's goals for the portfolio."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,7 +12,7 @@ from ledger.rows import Change, Deleted, Row, Rows
 
 @dataclass(frozen=True, slots=True)
 class Target(Row):
-    """A target in force, as `TargetSet` tells it; `target` is its name: value, reserve, income-month, allocation-BTC."""
+    """A target in force, as in `TargetSet`; `target` is its name: value, reserve, income-month, allocation-BTC."""
 
     table: ClassVar[str] = "targets"
     key: ClassVar[tuple[str, ...]] = ("target",)
@@ -42,6 +42,6 @@ class TargetsProjection:
 
 
 def target_name(event: TargetSet | TargetRemoved) -> str:
-    """What the target is called: its kind, and what it is about where that can differ."""
+    """Return the target's name: its kind, followed by its asset or period if it has one."""
     about = event.asset or event.period
     return event.kind if about is None else f"{event.kind}-{about}"

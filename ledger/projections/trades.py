@@ -1,4 +1,4 @@
-"""Trades: one line for each fill, in the words of the log."""
+"""Trades: one row per fill."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,7 +16,7 @@ from ledger.rows import Change, Row, Rows, replaced
 class TradeView(Row):
     """A fill: `value` is quantity * price and `fees` all its fees, both in the portfolio's base currency.
 
-    One that is `reversed` never happened: it is shown for the record and counts for nothing.
+    `reversed` trades stay visible but are excluded from all totals.
     """
 
     table: ClassVar[str] = "trades"

@@ -1,4 +1,4 @@
-"""Marks, the last recorded prices, and what holdings are worth at them. A holding without a mark has no price, not a price of 0."""
+"""Marks (the last recorded prices) and the valuation of holdings at them. A holding without a mark has no value, not 0."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -45,7 +45,7 @@ class MarksProjection:
 
 @dataclass(frozen=True, slots=True)
 class DayClosing(Row):
-    """The last mark of `instrument` on a UTC day before that of its newest mark; what is seen at 24:00 is of the day."""
+    """The last mark of `instrument` on a UTC day before that of its newest mark; 24:00 belongs to the day it ends."""
 
     table: ClassVar[str] = "day_closings"
     key: ClassVar[tuple[str, ...]] = ("instrument",)
@@ -76,29 +76,28 @@ class RiskProjection:
 
 
 def day_of(at: datetime) -> datetime:
-    """00:00 of the UTC day that `at` belongs to; 24:00 is the last moment of a day."""
+    """Return 00:00 of the UTC day of `at`; 24:00 is the last moment of a day."""
     return (at - timedelta(microseconds=1)).replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 def price_before(rows: Rows, instrument: str, day: datetime) -> Decimal | None:
-    """The last price seen up to `day`, which is 00:00 of the newest day; None when none is known."""
+    """Return the last price up to `day`, 00:00 of the newest day; None when unknown."""
     newest, closing = rows.get(Mark, instrument), rows.get(DayClosing, instrument)
     if newest is not None and newest.observed_at <= day:
         return newest.price
     return None if closing is None else closing.price
 
 
-# --- worth ---
+# --- valuation ---
 
 
 @dataclass(frozen=True, slots=True)
 class PositionValuation:
-    """One position in base currency. `price` and what follows from it are None while no mark is known.
+    """One position in base currency. `price` and all that depends on it are None without a mark.
 
-    `average_cost` is cost per open unit, rounded down at 18 places, None when no lot is open; `unrealized_pnl_pct` in
-    percent. Where a part of the position has no known cost, neither cost, average cost nor unrealised P&L is told.
-    What went out although no lot held it (`unmatched_quantity`) is not owed to anybody: worth is that of the open lots.
-    A price from before a split is told in the units of today.
+    `average_cost` is per open unit, rounded down at 18 places, None without open lots. `cost_basis`, `average_cost` and
+    unrealised P&L are None when part of the position has unknown cost. `current_value` is that of the open lots:
+    `unmatched_quantity`, disposed of without a lot, is not owed. A price from before a split is converted to new units.
     """
 
     product_id: str
@@ -120,9 +119,9 @@ class PositionValuation:
 
 @dataclass(frozen=True, slots=True)
 class PortfolioValuation:
-    """A whole portfolio. `total_value` and `unrealized_pnl` are None while a held position has no price (or no cost).
+    """A portfolio in base currency. `expenses` are fees outside trades.
 
-    `income` and `expenses` are what came in as income and went for fees outside trades.
+    `total_value` is None while an open position has no price, `unrealized_pnl` also while one has no cost.
     """
 
     base_currency: str
@@ -137,7 +136,7 @@ class PortfolioValuation:
 
 
 def value_portfolio(rows: Rows) -> PortfolioValuation:
-    """The portfolio valued at the marks in its own rows."""
+    """Value the portfolio at the marks in its rows."""
     base_currency = base_currency_of(rows)
     holdings = list(rows.where(Holding))
     positions = tuple(value_holding(rows, holding, base_currency) for holding in holdings)
@@ -151,7 +150,7 @@ def value_portfolio(rows: Rows) -> PortfolioValuation:
         positions=positions,
         realized_pnl=sum((holding.realized_pnl for holding in holdings), ZERO),
         unrealized_pnl=_sum_known(gains),
-        total_value=None if (held := _sum_known(values)) is None else cash + held,
+        total_value=None if (invested := _sum_known(values)) is None else cash + invested,
         fees=sum((holding.fees for holding in holdings), ZERO),
         income=sum((one.income for one in sources), ZERO),
         expenses=sum((one.expenses for one in sources), ZERO),
@@ -159,7 +158,7 @@ def value_portfolio(rows: Rows) -> PortfolioValuation:
 
 
 def value_holding(rows: Rows, holding: Holding, base_currency: str) -> PositionValuation:
-    """One holding at its last mark."""
+    """Value one holding at its last mark."""
     product_id = f"{holding.asset}-{base_currency}"
     mark = rows.get(Mark, product_id)
     price = None if mark is None else price_today(mark, rows.history(Split, holding.asset))
@@ -187,7 +186,7 @@ def value_holding(rows: Rows, holding: Holding, base_currency: str) -> PositionV
 
 
 def price_today(mark: Mark, splits: Iterable[Split]) -> Decimal:
-    """The price of one unit as it is after the splits that came behind the mark; one at its very moment is in it."""
+    """Return the mark's price in units after the splits since; a split at the mark's own time is already in it."""
     price = mark.price
     for split in splits:
         if split.occurred_at > mark.observed_at:
@@ -202,6 +201,6 @@ def _value(quantity: Decimal, price: Decimal | None) -> Decimal | None:
 
 
 def _sum_known(values: list[Decimal | None]) -> Decimal | None:
-    """The sum, or None when one of them is unknown."""
+    """Return the sum, or None when a value is unknown."""
     known = [value for value in values if value is not None]
     return sum(known, ZERO) if len(known) == len(values) else None

@@ -15,7 +15,7 @@ from typing import Final
 from uuid import UUID
 
 from ledger.booking.legs import MOVING, AssetMove, gross_value, moves_of
-from ledger.booking.lots import Leg, Match, Split, UnmatchedDisposal, split_missing
+from ledger.booking.lots import Leg, Match, Split, UnmatchedDisposal, split_unmatched
 from ledger.events import MarkRecorded, SplitRecorded, TradeExecuted, TradeReversed
 from ledger.log.envelope import Envelope
 from ledger.projections.portfolio import base_currency_of
@@ -286,7 +286,7 @@ class _Walk:
     def _split(self, asset: str, event_id: UUID) -> None:
         """Open lots at their new number of units. What is missing in the accounts was split too, but was never held."""
         split, missing = self._splits[event_id], self._missing.get(asset, [])
-        self._missing[asset] = [split_missing(one, split) for one in missing]
+        self._missing[asset] = [split_unmatched(one, split) for one in missing]
         more_missing = sum((one.quantity for one in self._missing[asset]), ZERO) - sum(one.quantity for one in missing)
         self._move(asset, self._split_gains.get(event_id, ZERO) + more_missing)
         self._splits_made[asset] = self._splits_made.get(asset, 0) + 1

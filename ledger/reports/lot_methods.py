@@ -13,7 +13,7 @@ from fractions import Fraction
 from typing import Final, Literal
 from uuid import UUID
 
-from ledger.booking.lots import Booking, Leg, Lot, Match, Split, UnmatchedDisposal, book_leg, split_lot, split_missing
+from ledger.booking.lots import Booking, Leg, Lot, Match, Split, UnmatchedDisposal, book_leg, split_lot, split_unmatched
 from ledger.errors import DaybookError
 from ledger.projections.holdings import Item
 from ledger.projections.portfolio import portfolio_of
@@ -101,7 +101,7 @@ def what_if(
     unmatched: list[UnmatchedDisposal] = []
     for item, booking in bookings(items, shelf, choices or {}, allow_short=allow_short):
         if isinstance(item, Split):
-            unmatched = [split_missing(one, item) for one in unmatched]
+            unmatched = [split_unmatched(one, item) for one in unmatched]
         matches += booking.matches
         unmatched += [booking.unmatched] if booking.unmatched else []
     return Matched(shelf.lots(), tuple(matches), tuple(unmatched))

@@ -1,4 +1,4 @@
-"""A machine that lives through anything: after every step the stored book is the one in memory, and the log proves it."""
+"""A state machine of book operations: after every step the stored book equals the one in memory and a replay of the log."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -33,7 +33,7 @@ books = st.sampled_from((0, 1))
 
 
 class BookMachine(RuleBasedStateMachine):
-    """Two stored books on one database, written in turn, beside one in memory that serves as the model."""
+    """Two stored books on one database, written in turn, and a book in memory as the model."""
 
     def __init__(self, engine: Engine, new_story: StoryMaker) -> None:
         super().__init__()
@@ -55,29 +55,29 @@ class BookMachine(RuleBasedStateMachine):
     def open(self, book: int) -> None:
         self.record(self.story.opened(), book)
 
-    # Money decides: trades come up more often than the rest.
+    # Movements of money come up more often than the rest.
     @rule(step=steps("buy", "sell", "import", "deposit", "withdraw"), book=books)
     def money_moves(self, step: Step, book: int) -> None:
         self.record(self.story.play(step), book)
 
     @rule(step=steps("asset_in", "asset_out", "transfer", "split", "expense", "reverse", "reverse"), book=books)
-    def value_moves_otherwise(self, step: Step, book: int) -> None:
+    def value_moves_without_a_trade(self, step: Step, book: int) -> None:
         self.record(self.story.play(step), book)
 
     @rule(step=steps("bot", "signal", "approve", "reject", "expire"), book=books)
-    def a_bot_speaks_or_is_answered(self, step: Step, book: int) -> None:
+    def a_signal_is_emitted_or_judged(self, step: Step, book: int) -> None:
         self.record(self.story.play(step), book)
 
     @rule(step=steps("order", "order_event", "order_and_fill"), book=books)
-    def an_order_goes_on(self, step: Step, book: int) -> None:
+    def an_order_progresses(self, step: Step, book: int) -> None:
         self.record(self.story.play(step), book)
 
     @rule(step=steps("account", "mark", "limit", "halt"), book=books)
-    def the_rest_goes_on(self, step: Step, book: int) -> None:
+    def accounts_marks_and_limits_change(self, step: Step, book: int) -> None:
         self.record(self.story.play(step), book)
 
     @rule(several=st.lists(steps(), min_size=2, max_size=6), book=books)
-    def much_happens_in_one_batch(self, several: list[Step], book: int) -> None:
+    def a_batch_has_several_steps(self, several: list[Step], book: int) -> None:
         self.record([new for step in several for new in self.story.play(step)], book)
 
     @rule(book=books)
@@ -85,13 +85,13 @@ class BookMachine(RuleBasedStateMachine):
         self.record(self.last, book)
 
     @rule(book=books)
-    def a_conflict_is_refused(self, book: int) -> None:
+    def a_conflict_is_rejected(self, book: int) -> None:
         for one in (self.memory, self.stored[book]):
             with pytest.raises(Conflict):
                 one.record(self.portfolio_id, [replace(self.last[-1], actor="somebody else")])
 
     @rule(step=steps("buy", "sell", "mark"), book=books)
-    def another_was_quicker(self, step: Step, book: int) -> None:
+    def an_outdated_position_is_rejected(self, step: Step, book: int) -> None:
         position = self.memory.log.head(self.portfolio_id).position
         batch = self.story.play(step)
         for one in (self.memory, self.stored[book]):
@@ -110,7 +110,7 @@ class BookMachine(RuleBasedStateMachine):
 
     @invariant()
     @precondition(lambda self: self.last)
-    def stored_is_replayed_is_remembered(self) -> None:
+    def stored_rows_equal_replayed_and_memory_rows(self) -> None:
         report = verify_portfolio(self.engine, self.portfolio_id)
         rows = self.memory_rows()
         assert report.broken is None
@@ -131,7 +131,7 @@ class BookMachine(RuleBasedStateMachine):
 
 
 def run(engine: Engine, new_story: StoryMaker, **values: Any) -> None:
-    """Lives through many lives on this database."""
+    """Run the machine on this database."""
 
     class Bound(BookMachine):
         def __init__(self) -> None:
@@ -141,47 +141,47 @@ def run(engine: Engine, new_story: StoryMaker, **values: Any) -> None:
 
 
 @pytest.mark.parametrize("lives", [4, pytest.param(25, marks=pytest.mark.campaign)])
-def test_the_stored_book_is_the_remembered_one(engine: Engine, new_story: StoryMaker, lives: int) -> None:
-    """Whatever happens, stored rows = replayed rows = rows in memory, the identities hold, and the chain is whole."""
+def test_stored_book_equals_the_memory_book(engine: Engine, new_story: StoryMaker, lives: int) -> None:
+    """Stored rows = replayed rows = rows in memory, the invariants hold, and the chain is valid."""
     run(engine, new_story, max_examples=lives)
 
 
 @pytest.mark.nightly
-def test_the_stored_book_is_the_remembered_one_for_long(engine: Engine, new_story: StoryMaker) -> None:
-    """The same, over many and long lives."""
+def test_stored_book_equals_the_memory_book_for_long(engine: Engine, new_story: StoryMaker) -> None:
+    """The same over many long runs."""
     run(engine, new_story, max_examples=400, stateful_step_count=60)
+
+
+@pytest.mark.parametrize("lives", [3, pytest.param(15, marks=pytest.mark.campaign)])
+def test_stored_book_equals_the_memory_book_with_short_selling(engine: Engine, lives: int) -> None:
+    """The same in portfolios that allow short lots."""
+    numbers = count(1)
+    run(engine, lambda: Story(f"short {next(numbers)}", allow_short=True), max_examples=lives)
 
 
 # --- planted bugs -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("lives", [3, pytest.param(15, marks=pytest.mark.campaign)])
-def test_a_book_that_may_sell_short_is_the_remembered_one(engine: Engine, lives: int) -> None:
-    """The same holds where a sale of more than is held opens short lots."""
-    numbers = count(1)
-    run(engine, lambda: Story(f"short {next(numbers)}", allow_short=True), max_examples=lives)
-
-
-def forget_what_is_unwritten(self: StoredRows, changes: list[Change]) -> None:
+def forget_pending_changes(self: StoredRows, changes: list[Change]) -> None:
     for change in changes:
         if not isinstance(change, Deleted):
             self._absent.discard((type(change), key_of(change)))
         self._kept.apply([change])
 
 
-def never_notice_others(_self: ViewCheckpoint, _other: object) -> bool:
+def ignore_other_writers(_self: ViewCheckpoint, _other: object) -> bool:
     return True
 
 
 @pytest.mark.parametrize(
     ("owner", "name", "planted"),
-    [(StoredRows, "apply", forget_what_is_unwritten), (ViewCheckpoint, "__eq__", never_notice_others)],
+    [(StoredRows, "apply", forget_pending_changes), (ViewCheckpoint, "__eq__", ignore_other_writers)],
     ids=["batches see stale rows", "rows kept too long"],
 )
-def test_the_machine_finds_a_planted_bug(
+def test_machine_finds_a_planted_bug(
     engine: Engine, new_story: StoryMaker, monkeypatch: pytest.MonkeyPatch, owner: type, name: str, planted: Any
 ) -> None:
-    """Planted: a book that overlooks its own batch, or what another process wrote, does not live through the machine."""
+    """Planted: a book that ignores its own batch, or the events of another process, fails."""
     monkeypatch.setattr(owner, name, planted)
 
     with pytest.raises(AssertionError):

@@ -55,7 +55,7 @@ def test_what_is_told_again_after_a_cut_commit_is_stored_once(
     cutting, through = way
     story = told(cutting, book := PostgresBook(through, SteppingClock()), cuts)
 
-    assert [one.event_id for one in book.log.read(story.portfolio_id)] == [one.event_id for one in story.told]
+    assert [one.event_id for one in book.log.read(story.portfolio_id)] == [one.event_id for one in story.events]
     proven = verify_portfolio(engine, story.portfolio_id)
     assert (proven.differences, proven.broken) == ((), None)
 

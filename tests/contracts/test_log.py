@@ -1,4 +1,4 @@
-"""One contract for every log: what `EventLog` promises, asked of the one in memory and of the one in PostgreSQL."""
+"""The contract of `EventLog`, tested with the log in memory and the one in PostgreSQL."""
 
 import json
 import multiprocessing
@@ -41,12 +41,12 @@ _examples = count(1)
 
 
 def stored(log: EventLog, portfolio_id: UUID) -> list[Envelope]:
-    """The whole log of a portfolio, proven."""
+    """Return the verified log of a portfolio."""
     return list(verified(portfolio_id, log.read(portfolio_id)))
 
 
 def opened(log: EventLog, story: Story) -> Story:
-    """The story, its first batch being in the log."""
+    """Append the first batch of the story and return the story."""
     log.append(story.portfolio_id, story.opened())
     return story
 
@@ -59,25 +59,25 @@ def halted(story: Story, reason: str, **surroundings: str) -> NewEvent:
 
 
 @given(moves=st.lists(steps(), max_size=12))
-def test_positions_are_gapless_and_order_is_kept(make_log: LogMaker, moves: list[Step]) -> None:
-    """Whatever is appended stands at positions 1, 2, 3 … in the order given, unchanged, under a chain that holds."""
+def test_append_keeps_order_without_gaps(make_log: LogMaker, moves: list[Step]) -> None:
+    """Appended events are at positions 1, 2, 3 … in the order given, unchanged, in a valid chain."""
     story = Story(f"order {next(_examples)}")
     log = make_log(SteppingClock())
     answers = [envelope for batch in batches_of(story, moves) for envelope in log.append(story.portfolio_id, batch)]
 
     found = stored(log, story.portfolio_id)
     assert found == answers
-    assert [one.position for one in found] == list(range(1, len(story.told) + 1))
-    assert [one.event_id for one in found] == [one.event_id for one in story.told]
-    assert [one.event for one in found] == [one.event for one in story.told]
+    assert [one.position for one in found] == list(range(1, len(story.events) + 1))
+    assert [one.event_id for one in found] == [one.event_id for one in story.events]
+    assert [one.event for one in found] == [one.event for one in story.events]
     assert [(one.occurred_at, one.actor, one.metadata) for one in found] == [
-        (one.occurred_at, one.actor, one.metadata) for one in story.told
+        (one.occurred_at, one.actor, one.metadata) for one in story.events
     ]
 
 
 @given(moves=st.lists(steps(), max_size=12))
-def test_both_logs_give_the_same_hashes(engine: Engine, moves: list[Step]) -> None:
-    """The same events at the same times get the same envelopes, hash for hash, in memory and in PostgreSQL."""
+def test_both_logs_compute_the_same_hashes(engine: Engine, moves: list[Step]) -> None:
+    """The same events at the same times get equal envelopes, including hashes, in memory and in PostgreSQL."""
     story = Story(f"hash {next(_examples)}")
     memory, postgres = MemoryLog(SteppingClock()), PostgresLog(engine, SteppingClock())
 
@@ -88,10 +88,8 @@ def test_both_logs_give_the_same_hashes(engine: Engine, moves: list[Step]) -> No
 
 
 @given(moves=st.lists(steps(), max_size=12), repeats=st.booleans())
-def test_encoded_events_are_stored_as_if_they_had_been_made_here(
-    engine: Engine, moves: list[Step], repeats: bool
-) -> None:
-    """Events handed over as texts get the same envelopes as events, and those already there are not stored again."""
+def test_append_encoded_equals_append(engine: Engine, moves: list[Step], repeats: bool) -> None:
+    """Encoded events get the same envelopes as events, and stored ones are not stored again."""
     story = Story(f"encoded {next(_examples)}")
     memory, postgres = MemoryLog(SteppingClock()), PostgresLog(engine, SteppingClock())
 
@@ -106,14 +104,14 @@ def test_encoded_events_are_stored_as_if_they_had_been_made_here(
     assert memory.head(story.portfolio_id) == postgres.head(story.portfolio_id)
 
 
-def test_encoded_events_follow_the_same_rules(engine: Engine, new_story: StoryMaker) -> None:
-    """A clash, a wrong position, an id given twice and an unknown portfolio are refused on the road of texts too."""
+def test_append_encoded_rejects_like_append(engine: Engine, new_story: StoryMaker) -> None:
+    """A conflicting id, a wrong position, a repeated id and an unknown portfolio raise as in `append`."""
     log = PostgresLog(engine, SteppingClock())
     with pytest.raises(NoSuchPortfolio):
         log.append_encoded(UUID(int=5), [encoded(halted(new_story(), "nowhere"))])
     story = opened(log, new_story())
     before = stored(log, story.portfolio_id)
-    new, clash = encoded(halted(story, "new")), encoded(replace(story.told[1], actor="somebody else"))
+    new, clash = encoded(halted(story, "new")), encoded(replace(story.events[1], actor="somebody else"))
 
     with pytest.raises(Conflict, match=str(clash.event_id)):
         log.append_encoded(story.portfolio_id, [new, clash])
@@ -123,15 +121,15 @@ def test_encoded_events_follow_the_same_rules(engine: Engine, new_story: StoryMa
         log.append_encoded(story.portfolio_id, [new, new])
     assert stored(log, story.portfolio_id) == before
     assert log.append_encoded(story.portfolio_id, [], expected_position=7) == 0
-    assert log.append_encoded(story.portfolio_id, [encoded(story.told[1]), new], expected_position=3) == 1
+    assert log.append_encoded(story.portfolio_id, [encoded(story.events[1]), new], expected_position=3) == 1
     assert [one.position for one in stored(log, story.portfolio_id)] == [1, 2, 3, 4]
 
 
 @pytest.mark.parametrize(
     "limit", [None, 0, *(pytest.param(one, marks=pytest.mark.campaign) for one in (1, 4999, 5000, 5001, 20000))]
 )
-def test_reading_gives_what_was_asked_for(log: EventLog, new_story: StoryMaker, limit: int | None) -> None:
-    """A reader gets the events above `after`, at most `limit`, however many pages that takes."""
+def test_read_respects_after_and_limit(log: EventLog, new_story: StoryMaker, limit: int | None) -> None:
+    """A reader gets at most `limit` events above `after`, over any number of pages."""
     story = opened(log, new_story())
     log.append(story.portfolio_id, [halted(story, "again") for _ in range(5200)])
 
@@ -140,8 +138,8 @@ def test_reading_gives_what_was_asked_for(log: EventLog, new_story: StoryMaker, 
         assert [one.position for one in log.read(story.portfolio_id, after, limit)] == wanted
 
 
-def test_two_portfolios_are_independent(log: EventLog, new_story: StoryMaker) -> None:
-    """The same event ids in two portfolios are two stories, each with its own positions and its own chain."""
+def test_portfolios_are_independent(log: EventLog, new_story: StoryMaker) -> None:
+    """The same event ids in two portfolios do not conflict; each has its own positions and chain."""
     one, other = new_story(), new_story()
     for mine, theirs in zip(realistic_batches(one, 20), realistic_batches(other, 20), strict=True):
         log.append(one.portfolio_id, mine)
@@ -149,7 +147,7 @@ def test_two_portfolios_are_independent(log: EventLog, new_story: StoryMaker) ->
     before = stored(log, other.portfolio_id)
     log.append(one.portfolio_id, [halted(one, "only here")])
 
-    assert [envelope.event_id for envelope in before] == [new.event_id for new in one.told[:-1]]
+    assert [envelope.event_id for envelope in before] == [new.event_id for new in one.events[:-1]]
     assert stored(log, other.portfolio_id) == before
     assert len(stored(log, one.portfolio_id)) == len(before) + 1
     assert {one.portfolio_id, other.portfolio_id} <= set(log.portfolios())
@@ -159,11 +157,11 @@ def test_two_portfolios_are_independent(log: EventLog, new_story: StoryMaker) ->
 # --- atomic, idempotent, optimistic -----------------------------------------------------------------------------------
 
 
-def test_a_refused_batch_leaves_nothing(log: EventLog, new_story: StoryMaker) -> None:
-    """When one event of a batch is refused none is stored, and the next append finds no hole."""
+def test_rejected_batch_stores_nothing(log: EventLog, new_story: StoryMaker) -> None:
+    """When one event of a batch is rejected none is stored, and the next append leaves no gap."""
     story = opened(log, new_story())
     before = stored(log, story.portfolio_id)
-    clash = replace(story.told[1], actor="somebody else")
+    clash = replace(story.events[1], actor="somebody else")
 
     with pytest.raises(Conflict, match=str(clash.event_id)):
         log.append(story.portfolio_id, [halted(story, "first"), clash, halted(story, "last")])
@@ -172,13 +170,13 @@ def test_a_refused_batch_leaves_nothing(log: EventLog, new_story: StoryMaker) ->
 
 
 @given(data=st.data())
-def test_repeating_gives_the_old_answer(make_log: LogMaker, data: st.DataObject) -> None:
-    """A batch sent again, in part and mixed with new events, is answered with the old envelopes and stored once."""
+def test_repeated_append_returns_the_stored_envelopes(make_log: LogMaker, data: st.DataObject) -> None:
+    """Events appended again, in part and mixed with new ones, return the stored envelopes and are stored once."""
     story = Story(f"repeat {next(_examples)}")
     log = make_log(SteppingClock())
     log.append(story.portfolio_id, story.opened())
     first = log.append(story.portfolio_id, [halted(story, f"number {number}") for number in range(4)])
-    repeated: list[NewEvent] = data.draw(st.lists(st.sampled_from(story.told), unique_by=lambda new: new.event_id))
+    repeated: list[NewEvent] = data.draw(st.lists(st.sampled_from(story.events), unique_by=lambda new: new.event_id))
     fresh = [halted(story, f"fresh {number}") for number in range(data.draw(st.integers(0, 3)))]
     mixed: list[NewEvent] = data.draw(st.permutations([*repeated, *fresh]))
     before = stored(log, story.portfolio_id)
@@ -202,10 +200,10 @@ def test_repeating_gives_the_old_answer(make_log: LogMaker, data: st.DataObject)
     ],
     ids=["payload", "time", "actor", "metadata"],
 )
-def test_the_same_id_with_other_content_is_a_conflict(
+def test_append_raises_conflict_for_an_id_with_other_content(
     log: EventLog, new_story: StoryMaker, change: Callable[[NewEvent], NewEvent]
 ) -> None:
-    """An event id that is taken by other content is refused, whatever the difference."""
+    """Any difference to the stored event of the same id is a conflict."""
     story = opened(log, new_story())
     new = halted(story, "as it was")
     log.append(story.portfolio_id, [new])
@@ -218,14 +216,14 @@ def test_the_same_id_with_other_content_is_a_conflict(
 
 
 @given(expected=st.integers(-2, 9), events=st.integers(0, 3), repeats=st.booleans())
-def test_an_expected_position_is_asked_of_new_events_only(
+def test_expected_position_is_checked_only_for_new_events(
     make_log: LogMaker, expected: int, events: int, repeats: bool
 ) -> None:
-    """An append that expects another position stores nothing; one that has nothing new to store is never refused."""
+    """With a wrong expected position nothing is stored; without new events it is not checked."""
     story = Story(f"expected {next(_examples)}")
     log = make_log(SteppingClock())
     log.append(story.portfolio_id, story.opened())
-    batch = [*(story.told[1:3] if repeats else []), *(halted(story, "now") for _ in range(events))]
+    batch = [*(story.events[1:3] if repeats else []), *(halted(story, "now") for _ in range(events))]
     before = stored(log, story.portfolio_id)
 
     if events and expected != len(before):
@@ -237,8 +235,8 @@ def test_an_expected_position_is_asked_of_new_events_only(
         assert len(stored(log, story.portfolio_id)) == len(before) + events
 
 
-def test_one_id_twice_in_a_batch_is_a_mistake(log: EventLog, new_story: StoryMaker) -> None:
-    """A batch that names one event twice is refused before anything is stored."""
+def test_append_rejects_a_batch_with_a_repeated_id(log: EventLog, new_story: StoryMaker) -> None:
+    """A batch with the same event twice raises ValueError and stores nothing."""
     story = opened(log, new_story())
     twice = halted(story, "twice")
 
@@ -247,8 +245,8 @@ def test_one_id_twice_in_a_batch_is_a_mistake(log: EventLog, new_story: StoryMak
     assert len(stored(log, story.portfolio_id)) == 3
 
 
-def test_a_portfolio_begins_with_its_opening(log: EventLog, new_story: StoryMaker) -> None:
-    """Nothing is stored for a portfolio that was never opened, and no failed beginning leaves a trace."""
+def test_first_event_must_open_the_portfolio(log: EventLog, new_story: StoryMaker) -> None:
+    """Without an opening nothing is stored, and a failed first append leaves no trace."""
     story = new_story()
     opening = story.opened()
 
@@ -270,8 +268,8 @@ def test_a_portfolio_begins_with_its_opening(log: EventLog, new_story: StoryMake
 
 
 @given(seconds=st.lists(st.integers(-100, 100), min_size=1, max_size=8), empty=st.booleans())
-def test_recording_times_never_run_backwards(make_log: LogMaker, seconds: list[int], empty: bool) -> None:
-    """The time of recording is the clock's or that of the event before, whichever is later; nothing else moves it."""
+def test_recorded_at_never_decreases(make_log: LogMaker, seconds: list[int], empty: bool) -> None:
+    """The time of recording is the later of the clock's and the previous event's."""
     story = Story(f"clock {next(_examples)}")
     times = [START + timedelta(seconds=second) for second in seconds]
     log = make_log(ListedClock([START, START + timedelta(days=1), *times] if empty else [START, *times]))
@@ -290,8 +288,8 @@ def test_recording_times_never_run_backwards(make_log: LogMaker, seconds: list[i
 @example(time=datetime(1969, 12, 31, 23, 59, 59, 999999, UTC))
 @example(time=datetime(1, 1, 1, tzinfo=UTC))
 @example(time=datetime(9999, 12, 31, 23, 59, 59, 999999, UTC))
-def test_every_time_is_kept_to_the_microsecond(make_log: LogMaker, time: datetime) -> None:
-    """Times long before 1970 and long after now come back to the microsecond, under a chain that holds."""
+def test_times_are_stored_to_the_microsecond(make_log: LogMaker, time: datetime) -> None:
+    """Times from year 1 to 9999 come back to the microsecond, in a valid chain."""
     story = Story(f"time {next(_examples)}")
     log = make_log(ListedClock([time]))
     log.append(story.portfolio_id, story.opened())
@@ -311,8 +309,8 @@ TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"
 @example(reason="Жить 生活 🜚 e\u0301 \u202eback\ufeff\uffff\U0010ffff", actor="%s $1 ;--", metadata="\\\\x00")
 @example(reason="line\r\nbreak\tand\x7f\x01control", actor="", metadata="")
 @example(reason="€" * 2000, actor="a" * 100_000, metadata='"' * 100_000)
-def test_every_text_is_kept_exactly(engine: Engine, reason: str, actor: str, metadata: str) -> None:
-    """Any text comes back letter for letter, and both logs agree on its hash."""
+def test_texts_are_stored_exactly(engine: Engine, reason: str, actor: str, metadata: str) -> None:
+    """Any text comes back unchanged, and both logs compute the same hash."""
     story = Story(f"text {next(_examples)}")
     memory, postgres = MemoryLog(SteppingClock()), PostgresLog(engine, SteppingClock())
     batch = [*story.opened(), halted(story, reason, actor=actor, metadata=metadata)]
@@ -327,9 +325,9 @@ def rejected(rule: RuleChecked) -> SignalRejected:
     return SignalRejected(signal_id=UUID(int=1), rules=(rule,), not_yet=False)
 
 
-@pytest.mark.parametrize("character", ["\0", "\ud800"], ids=["nul", "half a pair"])
-def test_a_character_that_cannot_be_stored_is_refused_at_the_event(new_story: StoryMaker, character: str) -> None:
-    """NUL and half a surrogate pair are refused where the event is made, so that no log ever meets them."""
+@pytest.mark.parametrize("character", ["\0", "\ud800"], ids=["nul", "lone surrogate"])
+def test_events_reject_characters_that_cannot_be_stored(new_story: StoryMaker, character: str) -> None:
+    """NUL and lone surrogates are rejected when the event is created, before any log sees them."""
     story, text = new_story(), f"a{character}b"
     trade = story.buy(Step("buy"))[0].event
     makers: tuple[Callable[[], Event], ...] = (
@@ -356,7 +354,7 @@ WRITERS, BATCHES = 4, 40
 
 
 def deposits(writer: int, number: int) -> list[NewEvent]:
-    """A batch of one to three events that belongs to this writer alone."""
+    """Return a batch of one to three events of this writer."""
     return [
         NewEvent(
             event=CashDeposited(account="main", asset=Asset("USD"), amount=Decimal(1 + part)),
@@ -370,7 +368,7 @@ def deposits(writer: int, number: int) -> list[NewEvent]:
 
 
 def write(log: EventLog, portfolio_id: UUID, writer: int) -> list[tuple[UUID, int]]:
-    """All batches of one writer, each sent twice; gives the ids and positions acknowledged."""
+    """Append all batches of one writer, each twice; return the acknowledged ids and positions."""
     answers: list[Envelope] = []
     for number in range(BATCHES):
         answers += log.append(portfolio_id, deposits(writer, number))
@@ -387,10 +385,7 @@ def write_in_process(url: str, portfolio_id: UUID, writer: int) -> list[tuple[UU
 
 
 def tail(pages: Callable[[int], Sequence[Envelope]], finished: Callable[[], bool]) -> list[Envelope]:
-    """What a reader sees that asks for everything above the last position it saw, until the writers have finished.
-
-    A jump means that it has missed something for ever.
-    """
+    """Read all events above the last position seen until the writers have finished. A gap means a lost event."""
     seen: list[Envelope] = []
     while True:
         last_round = finished()
@@ -402,7 +397,7 @@ def tail(pages: Callable[[int], Sequence[Envelope]], finished: Callable[[], bool
 
 
 def check_history(found: Sequence[Envelope], acknowledged: Sequence[tuple[UUID, int]]) -> None:
-    """Every acknowledged event is there once, where it was acknowledged, and every batch lies together."""
+    """Check that every acknowledged event is stored once, at its position, and that batches are contiguous."""
     wanted = sorted(acknowledged, key=lambda one: one[1])
     assert [(one.event_id, one.position) for one in found[3:]] == wanted
     assert len(wanted) == WRITERS * sum(1 + number % 3 for number in range(BATCHES))
@@ -413,8 +408,8 @@ def check_history(found: Sequence[Envelope], acknowledged: Sequence[tuple[UUID, 
             assert [places[event_id] - places[ids[0]] for event_id in ids] == list(range(len(ids)))
 
 
-def test_threads_lose_and_double_nothing(log: EventLog, new_story: StoryMaker) -> None:
-    """Threads that write at once lose and double nothing, and a reader that follows them sees all of it in order."""
+def test_concurrent_threads_lose_and_duplicate_nothing(log: EventLog, new_story: StoryMaker) -> None:
+    """With several writing threads every event is stored once, and a following reader sees all of them in order."""
     story = opened(log, new_story())
     with ThreadPoolExecutor(WRITERS + 1) as pool:
         writers = [pool.submit(write, log, story.portfolio_id, writer) for writer in range(WRITERS)]
@@ -428,8 +423,10 @@ def test_threads_lose_and_double_nothing(log: EventLog, new_story: StoryMaker) -
     assert reader.result() == stored(log, story.portfolio_id)
 
 
-def test_processes_lose_and_double_nothing(database_url: str, engine: Engine, new_story: StoryMaker) -> None:
-    """The same holds for separate processes, which share nothing but the database."""
+def test_concurrent_processes_lose_and_duplicate_nothing(
+    database_url: str, engine: Engine, new_story: StoryMaker
+) -> None:
+    """The same with processes that share only the database."""
     log = PostgresLog(engine, SteppingClock())
     story = opened(log, new_story())
     with ProcessPoolExecutor(WRITERS, multiprocessing.get_context("spawn")) as pool:
@@ -443,8 +440,8 @@ def test_processes_lose_and_double_nothing(database_url: str, engine: Engine, ne
     assert seen == stored(log, story.portfolio_id)
 
 
-def test_of_many_writers_expecting_one_position_one_wins(log: EventLog, new_story: StoryMaker) -> None:
-    """When many want the same next position one gets it and all others are told of the conflict, round after round."""
+def test_one_of_many_writers_wins_an_expected_position(log: EventLog, new_story: StoryMaker) -> None:
+    """Of several writers expecting the same position one succeeds and all others get a conflict, in every round."""
     story = opened(log, new_story())
     start = threading.Barrier(8)
 
@@ -464,8 +461,8 @@ def test_of_many_writers_expecting_one_position_one_wins(log: EventLog, new_stor
     assert [one.position for one in stored(log, story.portfolio_id)] == list(range(1, 29))
 
 
-def test_an_append_rolled_back_leaves_no_hole(database_url: str, engine: Engine, new_story: StoryMaker) -> None:
-    """A transaction that is given up after its append leaves no hole, and the writer that waited takes its place."""
+def test_rolled_back_append_leaves_no_gap(database_url: str, engine: Engine, new_story: StoryMaker) -> None:
+    """After a rollback the waiting writer gets the position."""
     log = PostgresLog(engine, SteppingClock())
     story = opened(log, new_story())
     given_up, kept = halted(story, "given up"), halted(story, "kept")
@@ -482,8 +479,8 @@ def test_an_append_rolled_back_leaves_no_hole(database_url: str, engine: Engine,
     assert [one.event_id for one in stored(log, story.portfolio_id)][3:] == [kept.event_id]
 
 
-def test_the_check_on_readers_finds_a_log_in_identity_order(database_url: str) -> None:
-    """Planted: order by an identity column lets a reader pass over an event whose transaction commits late."""
+def test_reader_check_finds_a_log_in_identity_order(database_url: str) -> None:
+    """Planted: with order by an identity column a reader misses an event whose transaction commits late."""
     story = Story("identity")
     pattern = MemoryLog(SteppingClock()).append(story.portfolio_id, story.opened())[0]
     with psycopg.connect(database_url) as slow, psycopg.connect(database_url, autocommit=True) as quick:

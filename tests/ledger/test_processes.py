@@ -1,4 +1,4 @@
-"""Processes that work for another one end with it, and leave it to speak."""
+"""Worker processes end with their parent and leave interrupts to it."""
 
 import os
 import signal
@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 WAITING = """
 import operator, os, signal, sys
 from ledger import processes
-signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever started the tests may have it ignored
+signal.signal(signal.SIGINT, signal.default_int_handler)  # SIGINT may be ignored where the tests run
 {planted}
 with processes.worker_processes(2) as executor:
     seen = set()
@@ -26,12 +26,12 @@ with processes.worker_processes(2) as executor:
 """
 
 
-PLANTED = pytest.mark.parametrize("planted", ["", "processes._end_with_parent = int"], ids=["as they are", "planted"])
+PLANTED = pytest.mark.parametrize("planted", ["", "processes._end_with_parent = int"], ids=["unchanged", "planted"])
 
 
 @PLANTED
-def test_they_end_with_the_one_that_was_killed(planted: str) -> None:
-    """A killed command leaves no process behind; the planted ones go on waiting for their next part."""
+def test_workers_end_when_the_parent_is_killed(planted: str) -> None:
+    """Planted workers keep waiting for their next item."""
     with started(planted) as (program, workers):
         program.kill()
     _, left = psutil.wait_procs(workers, timeout=1 if planted else 60)
@@ -42,18 +42,18 @@ def test_they_end_with_the_one_that_was_killed(planted: str) -> None:
 
 
 @PLANTED
-def test_an_interrupt_is_told_once(planted: str) -> None:
-    """Ctrl-C reaches them all; only the one in front says so. The planted ones print where they stood."""
+def test_interrupt_is_reported_once(planted: str) -> None:
+    """Ctrl-C reaches all processes; only the parent prints a traceback. Planted workers print theirs as well."""
     with started(planted) as (program, workers):
         os.killpg(program.pid, signal.SIGINT)
-        _, said = program.communicate()
+        _, errors = program.communicate()
     psutil.wait_procs(workers)
-    assert said.count("KeyboardInterrupt") == (3 if planted else 1)
+    assert errors.count("KeyboardInterrupt") == (3 if planted else 1)
 
 
 @contextmanager
 def started(planted: str) -> Iterator[tuple["subprocess.Popen[str]", list[psutil.Process]]]:
-    """A program whose two workers have done their work and wait for more."""
+    """Start a program whose two workers have done their work and wait for more."""
     command = [sys.executable, "-c", WAITING.format(planted=planted)]
     with subprocess.Popen(
         command,

@@ -1,4 +1,4 @@
-"""The values everything is made of refuse what is wrong where it is made, and lose no digit."""
+"""Decimals, times, assets, instruments and ids: wrong values are rejected, and no digit is lost."""
 
 import math
 from datetime import UTC, datetime, timedelta, timezone
@@ -31,7 +31,7 @@ NUMBERS = st.integers(-WIDEST, WIDEST).map(lambda units: Decimal(units).scaleb(-
 
 
 def floor_of(value: Fraction) -> Fraction:
-    """The largest multiple of 1e-18 that is not above `value`."""
+    """Return the largest multiple of 1e-18 not above `value`."""
     return math.floor(value / UNIT) * UNIT
 
 
@@ -76,15 +76,15 @@ def floor_of(value: Fraction) -> Fraction:
         "9" * 5000,
     ],
 )
-def test_what_is_not_an_exact_decimal_is_refused(value: object) -> None:
-    """Floats, whole numbers, exponents, NaN and more than 20 + 18 digits are refused with a sentence."""
+def test_exact_decimal_rejects_inexact_values(value: object) -> None:
+    """Floats, ints, exponents, NaN and more than 20 + 18 digits raise ValueError with a sentence."""
     with pytest.raises(ValueError, match=r"\w+ \w+"):
         exact_decimal(value)
 
 
 @given(value=NUMBERS)
-def test_a_decimal_survives_its_text(value: Decimal) -> None:
-    """Whatever fits 38 digits with 18 places comes back from its text, digit for digit."""
+def test_decimal_text_round_trips(value: Decimal) -> None:
+    """All decimals of 38 digits with 18 places come back from their text, digit for digit."""
     text = decimal_text(value)
 
     assert exact_decimal(text) == exact_decimal(value) == value
@@ -95,13 +95,13 @@ def test_a_decimal_survives_its_text(value: Decimal) -> None:
     ("text", "plain"),
     [("1.50", "1.5"), ("-0.00", "0"), ("+7.", "7"), (".5", "0.5"), ("100", "100"), ("0.000000000000000001",) * 2],
 )
-def test_a_decimal_has_one_text(text: str, plain: str) -> None:
-    """Equal decimals are written equally: no exponent, no trailing zeros, no minus zero."""
+def test_decimal_text_is_canonical(text: str, plain: str) -> None:
+    """Equal decimals have equal texts: no exponent, no trailing zeros, no minus zero."""
     assert decimal_text(exact_decimal(text)) == plain
 
 
-def test_a_float_never_meets_a_decimal() -> None:
-    """Making a Decimal of a float and ordering it against one raise, in this thread and in later ones."""
+def test_mixing_floats_and_decimals_raises() -> None:
+    """Converting a float to Decimal and comparing them raises, in this thread and in later ones."""
     caught: list[type[BaseException]] = []
     binary = 0.1
 
@@ -124,8 +124,8 @@ def test_a_float_never_meets_a_decimal() -> None:
 
 
 @given(total=NUMBERS, part=st.integers(0, WIDEST), whole=st.integers(1, WIDEST))
-def test_a_share_is_the_floor_of_the_exact_fraction(total: Decimal, part: int, whole: int) -> None:
-    """share18 is floor18(total * part / whole) for every total, negative ones too."""
+def test_share18_is_the_floor_of_the_exact_fraction(total: Decimal, part: int, whole: int) -> None:
+    """share18 is floor18(total * part / whole) for every total, including negative ones."""
     assume(part < whole)
 
     share = share18(total, Decimal(part).scaleb(-18), Decimal(whole).scaleb(-18))
@@ -133,7 +133,7 @@ def test_a_share_is_the_floor_of_the_exact_fraction(total: Decimal, part: int, w
 
 
 @given(total=NUMBERS, steps=st.lists(st.integers(1, 10**25), min_size=1, max_size=12))
-def test_shares_split_a_total_without_loss(total: Decimal, steps: list[int]) -> None:
+def test_share18_splits_a_total_without_loss(total: Decimal, steps: list[int]) -> None:
     """Differences of shares add up to the total, whatever the steps."""
     whole = Decimal(sum(steps)).scaleb(-18)
     ends = [Decimal(sum(steps[:count])).scaleb(-18) for count in range(len(steps) + 1)]
@@ -152,8 +152,8 @@ def test_shares_split_a_total_without_loss(total: Decimal, steps: list[int]) -> 
     ],
     ids=["no floor", "half even", "toward zero"],
 )
-def test_a_wrong_share_is_not_the_floor(planted: object) -> None:
-    """The law above tells the floor from no rounding, from another rounding, and from cutting toward zero."""
+def test_share18_check_finds_wrong_rounding(planted: object) -> None:
+    """No rounding, half-even rounding and truncation toward zero fail the property above."""
     assert callable(planted)
     cases = [(Decimal(total), Decimal(2), Decimal(3)) for total in (-1, 1)]
 
@@ -164,8 +164,8 @@ def test_a_wrong_share_is_not_the_floor(planted: object) -> None:
 
 
 @given(numerator=st.integers(-(10**60), 10**60))
-def test_rounding_is_to_the_nearest_unit(numerator: int) -> None:
-    """round18 is at most half a unit away, floor18 never above and less than a unit below."""
+def test_round18_is_nearest_and_floor18_is_below(numerator: int) -> None:
+    """round18 is at most half a unit away; floor18 is the floor."""
     value = Decimal(numerator).scaleb(-36)
 
     assert abs(Fraction(round18(value)) - Fraction(value)) <= UNIT / 2
@@ -182,15 +182,15 @@ def test_rounding_is_to_the_nearest_unit(numerator: int) -> None:
         "2024-01-01",
         "soon",
         "",
-        datetime(2024, 1, 1),  # noqa: DTZ001 - the naive time that must be refused
+        datetime(2024, 1, 1),  # noqa: DTZ001 - a naive time, which must be rejected
         1704067200,
         None,
         "0001-01-01T00:00:00+05:00",
         "9999-12-31T23:59:59-05:00",
     ],
 )
-def test_a_time_without_a_zone_is_refused(value: object) -> None:
-    """Naive times, numbers, and times that UTC cannot say are refused with a sentence."""
+def test_utc_time_rejects_naive_times(value: object) -> None:
+    """Naive times, numbers, and times that UTC cannot represent raise ValueError with a sentence."""
     with pytest.raises(ValueError, match=r"\w+ \w+"):
         utc_time(value)
 
@@ -199,8 +199,8 @@ def test_a_time_without_a_zone_is_refused(value: object) -> None:
     time=st.datetimes(min_value=datetime(1900, 1, 1), max_value=datetime(2200, 1, 1)),  # noqa: DTZ001 - hypothesis adds the zone
     minutes=st.integers(-1439, 1439),
 )
-def test_a_time_is_the_same_instant_in_utc(time: datetime, minutes: int) -> None:
-    """Whatever the offset, the instant stays, the zone is UTC, and the text says it again."""
+def test_utc_time_keeps_the_instant(time: datetime, minutes: int) -> None:
+    """For every offset the instant is unchanged, the zone is UTC, and the text round-trips."""
     given_time = time.replace(tzinfo=timezone(timedelta(minutes=minutes)))
     made = utc_time(given_time)
 
@@ -214,21 +214,21 @@ def test_a_time_is_the_same_instant_in_utc(time: datetime, minutes: int) -> None
 
 
 @pytest.mark.parametrize("text", ["", "usd", "US D", "A" * 21, "É", ".A", "USD\n", "A-B"])
-def test_a_wrong_asset_is_refused(text: str) -> None:
+def test_asset_rejects_wrong_symbols(text: str) -> None:
     """An asset is 1 to 20 upper-case letters, digits and dots."""
     with pytest.raises(ValueError, match="is not an asset symbol"):
         Asset(text)
 
 
 @pytest.mark.parametrize("text", ["", "BTC", "BTC/USD", "btc-usd", "A-B-C", "BTC-", "-USD", "USD-USD", "BTC-USD\n"])
-def test_a_wrong_instrument_is_refused(text: str) -> None:
-    """An instrument is two different assets with a dash between."""
+def test_instrument_rejects_wrong_pairs(text: str) -> None:
+    """An instrument is two different assets joined by a dash."""
     with pytest.raises(ValueError, match=r"instrument|itself"):
         Instrument(text)
 
 
-def test_an_instrument_knows_its_assets() -> None:
-    """Base and quote are assets, the one before and the one after the dash."""
+def test_instrument_has_base_and_quote() -> None:
+    """Base and quote are the assets before and after the dash."""
     instrument = Instrument("BRK.B-USD")
 
     assert (instrument.base, instrument.quote) == (Asset("BRK.B"), Asset("USD"))
@@ -236,7 +236,7 @@ def test_an_instrument_knows_its_assets() -> None:
 
 
 def test_ids_repeat_only_when_derived() -> None:
-    """The same parts have the same id, other parts another; fresh ids differ and sort by their making."""
+    """The same parts give the same id, other parts another; new ids differ and sort by creation."""
     assert derived_id("a", 1) == derived_id("a", "1")
     assert derived_id("a", "b") != derived_id("ab")
     fresh = [new_id() for _ in range(100)]

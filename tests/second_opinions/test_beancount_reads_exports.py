@@ -19,7 +19,7 @@ from ledger.rows import Rows
 from tests.second_opinions.asking import PYTHON, ask
 from tests.support.events import MOVES, START, Step, SteppingClock, Story, batches_of, record_all
 from tests.support.lots_comparison import near
-from tests.support.random_lives import assets_of, lives, told_to_a_book
+from tests.support.random_lives import assets_of, fold_facts, lives
 
 pytestmark = pytest.mark.nightly
 STORIES = 60
@@ -50,7 +50,7 @@ def test_bean_check_accepts_any_story_and_books_the_same(allow_short: bool, fold
 @settings(max_examples=150)
 def test_beancount_books_any_life_as_we_do(facts: list[NewEvent], folder: Path) -> None:
     """Whatever the figures, beancount computing with enough digits books the same lots, matches and gains."""
-    rows, log = told_to_a_book(facts)
+    rows, log = fold_facts(facts)
     try:
         text = text_of(rows, log)
     except CannotExport:

@@ -1,7 +1,7 @@
-"""Realistic events for tests: the same ids and times in every run, and stories that hold together.
+"""Realistic, consistent events for tests, with the same ids and times in every run.
 
-A `Story` is one portfolio whose life goes on step by step: it knows its bots, its undecided signals and its orders,
-so that what it tells could have happened. A `Step` is one move of such a life as data that Hypothesis can shrink.
+A `Story` generates the events of one portfolio step by step. It keeps track of bots, undecided signals and orders, so
+that every event is possible. A `Step` is one move as data that Hypothesis can shrink.
 """
 
 import random
@@ -14,50 +14,9 @@ from uuid import UUID
 
 from hypothesis import strategies as st
 
+from ledger import events
 from ledger.booking.legs import MOVING
-from ledger.events import (
-    AccountOpened,
-    ApprovalRequested,
-    AssetDeposited,
-    AssetWithdrawn,
-    BotConfigured,
-    BotFailed,
-    BotKindDisabled,
-    BotKindEnabled,
-    BotModeSet,
-    BotRegistered,
-    BotStarted,
-    BotStopped,
-    CashDeposited,
-    CashWithdrawn,
-    DifferenceFound,
-    Event,
-    ExitArmed,
-    FeeCharged,
-    IncomeReceived,
-    LimitSet,
-    MarkRecorded,
-    OpeningLotRecorded,
-    OrderAccepted,
-    OrderClosed,
-    OrderRefused,
-    OrderRequested,
-    OrderSubmitted,
-    OutcomeUnknown,
-    PortfolioClosed,
-    PortfolioOpened,
-    SignalApproved,
-    SignalEmitted,
-    SignalExpired,
-    SignalRejected,
-    SplitRecorded,
-    TargetSet,
-    TradeExecuted,
-    TradeReversed,
-    TradingHalted,
-    TradingResumed,
-    TransferRecorded,
-)
+from ledger.events import Event
 from ledger.events.fields import Fee, RuleChecked, SignalPart
 from ledger.log.envelope import Envelope, NewEvent, canonical_json
 from ledger.projections import PROJECTIONS
@@ -77,7 +36,7 @@ FeeKind = Literal["none", "quote", "base", "third", "rebate"]
 
 
 class SteppingClock:
-    """A clock that is asked, not awaited: each look is `step` later than the one before."""
+    """A clock that advances by `step` at each reading."""
 
     def __init__(self, start: datetime = START, step: timedelta = timedelta(seconds=1)) -> None:
         self._now = start
@@ -89,7 +48,7 @@ class SteppingClock:
 
 
 class ListedClock:
-    """A clock that tells the given times one after the other, and the last one for ever."""
+    """A clock that returns the given times one after the other, then the last one forever."""
 
     def __init__(self, times: Iterable[datetime]) -> None:
         self._times = list(times)
@@ -100,7 +59,7 @@ class ListedClock:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One move of a story. `pick` chooses among what there is; `minutes_late` sets a trade back in time."""
+    """One move of a story. `pick` selects among the possibilities; `minutes_late` dates the event back."""
 
     what: str
     pick: int = 0
@@ -110,7 +69,7 @@ class Step:
 
 
 class Story:
-    """A portfolio's life. Every method gives the events of one batch, an empty one when the move is impossible."""
+    """The history of a portfolio. Methods return the events of one batch, empty when the move is impossible."""
 
     def __init__(self, name: str = "story", *, allow_short: bool = False) -> None:
         self.name = name
@@ -119,8 +78,8 @@ class Story:
         self.now = START
         self.bots: list[str] = []
         self.signals: list[NewEvent] = []
-        self.orders: dict[UUID, OrderRequested] = {}
-        self.told: list[NewEvent] = []
+        self.orders: dict[UUID, events.OrderRequested] = {}
+        self.events: list[NewEvent] = []
 
     def new(
         self,
@@ -131,9 +90,9 @@ class Story:
         metadata: str = "{}",
         cause: NewEvent | None = None,
     ) -> NewEvent:
-        """`event` with its surroundings: the id follows from how many were told before it, never from the portfolio."""
+        """Wrap `event`. Its id derives from the number of events before it, not from the portfolio."""
         self.now += timedelta(seconds=61, microseconds=13)
-        event_id = derived_id("event", len(self.told))
+        event_id = derived_id("event", len(self.events))
         made = NewEvent(
             event=event,
             event_id=event_id,
@@ -143,35 +102,35 @@ class Story:
             causation_id=cause.event_id if cause else None,
             metadata=metadata,
         )
-        self.told.append(made)
+        self.events.append(made)
         return made
 
     def play(self, step: Step) -> list[NewEvent]:
-        """The events of the next move; none when there is nothing to judge, fill or close."""
+        """Return the events of the next move; none when there is nothing to judge, fill or close."""
         return _MOVES[step.what](self, step)
 
     # --- portfolio and money -----------------------------------------------------------------------------------------
 
     def opened(self) -> list[NewEvent]:
-        """The first batch of every story: the portfolio, an account and its money."""
+        """Return the first batch of every story: portfolio, account and deposit."""
         return [
             self.new(
-                PortfolioOpened(
+                events.PortfolioOpened(
                     name=f"The {self.name} portfolio", base_currency=Asset("USD"), allow_short=self.allow_short
                 )
             ),
-            self.new(AccountOpened(account=ACCOUNT, venue=VENUE, mode="paper")),
+            self.new(events.AccountOpened(account=ACCOUNT, venue=VENUE, mode="paper")),
             *self.deposit(Step("deposit", quantity=Decimal(100000))),
         ]
 
     def account(self, step: Step) -> list[NewEvent]:
-        return [self.new(AccountOpened(account=f"account {step.pick}", venue=VENUE, mode="paper"))]
+        return [self.new(events.AccountOpened(account=f"account {step.pick}", venue=VENUE, mode="paper"))]
 
     def deposit(self, step: Step) -> list[NewEvent]:
-        return [self.new(CashDeposited(account=ACCOUNT, asset=Asset("USD"), amount=step.quantity))]
+        return [self.new(events.CashDeposited(account=ACCOUNT, asset=Asset("USD"), amount=step.quantity))]
 
     def withdraw(self, step: Step) -> list[NewEvent]:
-        return [self.new(CashWithdrawn(account=ACCOUNT, asset=Asset("USD"), amount=step.quantity))]
+        return [self.new(events.CashWithdrawn(account=ACCOUNT, asset=Asset("USD"), amount=step.quantity))]
 
     # --- trades ------------------------------------------------------------------------------------------------------
 
@@ -182,17 +141,17 @@ class Story:
         return [self.trade(Side.SELL, step)]
 
     def import_batch(self, step: Step) -> list[NewEvent]:
-        """Three trades in one batch, the last of them older than the others."""
+        """Three trades in one batch, the last older than the others."""
         late = Step(step.what, step.pick, step.quantity, step.price, step.minutes_late + 10)
         return [self.trade(Side.BUY, step), self.trade(Side.SELL, step), self.trade(Side.BUY, late)]
 
     def trade(self, side: Side, step: Step, order: UUID | None = None) -> NewEvent:
         instrument = Instrument(INSTRUMENTS[step.pick % len(INSTRUMENTS)])
         return self.new(
-            TradeExecuted(
+            events.TradeExecuted(
                 account=ACCOUNT,
                 venue=VENUE,
-                venue_trade_id=f"T{len(self.told)}",
+                venue_trade_id=f"T{len(self.events)}",
                 instrument=instrument,
                 side=side,
                 quantity=step.quantity,
@@ -206,55 +165,65 @@ class Story:
             ),
             at=self.now - timedelta(minutes=step.minutes_late) if step.minutes_late else None,
             actor="sync",
-            metadata=canonical_json({"source": "simulated", "line": len(self.told)}),
+            metadata=canonical_json({"source": "simulated", "line": len(self.events)}),
         )
 
     # --- everything else that moves value -------------------------------------------------------------------------------
 
     def asset_in(self, step: Step) -> list[NewEvent]:
-        """Coins from outside, a lot from before, or income: with or without a known cost."""
+        """A deposit, an opening lot, or income, with or without a known cost."""
         asset, account = Asset(ASSETS[step.pick % len(ASSETS)]), ACCOUNTS[step.pick % 2]
         cost = None if step.pick % 5 == 0 else step.price
         choices: tuple[Event, ...] = (
-            AssetDeposited(account=account, asset=asset, quantity=step.quantity, cost=cost),
-            OpeningLotRecorded(account=account, asset=asset, quantity=step.quantity, cost=cost),
-            IncomeReceived(account=account, asset=asset, quantity=step.quantity, value=step.price, kind="staking"),
-            IncomeReceived(account=account, asset=Asset("USD"), quantity=step.price, value=step.price, kind="interest"),
+            events.AssetDeposited(account=account, asset=asset, quantity=step.quantity, cost=cost),
+            events.OpeningLotRecorded(account=account, asset=asset, quantity=step.quantity, cost=cost),
+            events.IncomeReceived(
+                account=account, asset=asset, quantity=step.quantity, value=step.price, kind="staking"
+            ),
+            events.IncomeReceived(
+                account=account, asset=Asset("USD"), quantity=step.price, value=step.price, kind="interest"
+            ),
         )
         return [self._dated(choices[step.pick % len(choices)], step)]
 
     def asset_out(self, step: Step) -> list[NewEvent]:
         asset = Asset(ASSETS[step.pick % len(ASSETS)])
-        return [self._dated(AssetWithdrawn(account=ACCOUNTS[step.pick % 2], asset=asset, quantity=step.quantity), step)]
+        return [
+            self._dated(
+                events.AssetWithdrawn(account=ACCOUNTS[step.pick % 2], asset=asset, quantity=step.quantity), step
+            )
+        ]
 
     def transfer(self, step: Step) -> list[NewEvent]:
-        """Coins or cash from one account to the other, the network paid in the asset itself or in another."""
+        """A transfer of an asset or cash, with a network fee in the same asset or another, or none."""
         asset, ends = Asset((*ASSETS, "USD")[step.pick % (len(ASSETS) + 1)]), ACCOUNTS[:: 1 if step.pick % 2 else -1]
         paid_in = asset if step.pick % 3 else Asset("ETH")
         value = step.quantity / 1000 if paid_in == "USD" else step.price / 1000
-        fee = Fee(asset=paid_in, amount=cut(step.quantity / 1000), value=cut(value)) if step.pick % 4 else None
-        moved = TransferRecorded(from_account=ends[0], to_account=ends[1], asset=asset, quantity=step.quantity, fee=fee)
+        fee = Fee(asset=paid_in, amount=at12(step.quantity / 1000), value=at12(value)) if step.pick % 4 else None
+        moved = events.TransferRecorded(
+            from_account=ends[0], to_account=ends[1], asset=asset, quantity=step.quantity, fee=fee
+        )
         return [self._dated(moved, step)]
 
     def split(self, step: Step) -> list[NewEvent]:
         asset, parts = Asset(ASSETS[step.pick % len(ASSETS)]), ((2, 1), (1, 10), (7, 3))[step.pick % 3]
-        return [self._dated(SplitRecorded(asset=asset, numerator=parts[0], denominator=parts[1]), step)]
+        return [self._dated(events.SplitRecorded(asset=asset, numerator=parts[0], denominator=parts[1]), step)]
 
     def expense(self, step: Step) -> list[NewEvent]:
         paid_in = Asset(("USD", *ASSETS)[step.pick % (len(ASSETS) + 1)])
-        charged = Fee(asset=paid_in, amount=cut(step.quantity / 100), value=cut(step.quantity / 100))
-        return [self._dated(FeeCharged(account=ACCOUNTS[step.pick % 2], fee=charged, note="custody"), step)]
+        charged = Fee(asset=paid_in, amount=at12(step.quantity / 100), value=at12(step.quantity / 100))
+        return [self._dated(events.FeeCharged(account=ACCOUNTS[step.pick % 2], fee=charged, note="custody"), step)]
 
     def reverse(self, step: Step) -> list[NewEvent]:
-        """Something that moved value never happened; now and then it was taken back already."""
-        movements = [one for one in self.told if isinstance(one.event, (*MOVING, SplitRecorded))]
+        """A reversal of an event of value, sometimes of one already reversed."""
+        movements = [one for one in self.events if isinstance(one.event, (*MOVING, events.SplitRecorded))]
         if not movements:
             return []
         target = movements[step.pick * 7 % len(movements)]
-        return [self.new(TradeReversed(reverses=target.event_id, reason="a mistake"), at=target.occurred_at)]
+        return [self.new(events.TradeReversed(reverses=target.event_id, reason="a mistake"), at=target.occurred_at)]
 
     def close(self, step: Step) -> list[NewEvent]:
-        return [self.new(PortfolioClosed(reason=f"reason {step.pick}"))]
+        return [self.new(events.PortfolioClosed(reason=f"reason {step.pick}"))]
 
     def _dated(self, event: Event, step: Step) -> NewEvent:
         return self.new(event, at=self.now - timedelta(minutes=step.minutes_late) if step.minutes_late else None)
@@ -262,11 +231,11 @@ class Story:
     # --- bots, signals, review ---------------------------------------------------------------------------------------
 
     def bot(self, step: Step) -> list[NewEvent]:
-        """A new bot is registered and started, or a known one is configured, stopped, fails or starts again."""
+        """A new bot is registered and started, or a known one is configured, stopped, failed, restarted or disabled."""
         bot_id = f"rsi-{step.pick % 3}"
         if bot_id not in self.bots:
             self.bots.append(bot_id)
-            registered = BotRegistered(
+            registered = events.BotRegistered(
                 bot_id=bot_id,
                 kind="rsi",
                 bot_version="1",
@@ -274,15 +243,17 @@ class Story:
                 timeframe="5m",
                 parameters='{"period":14}',
             )
-            code = BotKindEnabled(kind=bot_id, distribution="a-bot", distribution_version="1.0", sha256="0f" * 32)
-            mode = BotModeSet(bot_id=bot_id, mode="ask" if step.pick % 2 else "automatic")
-            return [self.new(registered), self.new(BotStarted(bot_id=bot_id)), self.new(code), self.new(mode)]
+            code = events.BotKindEnabled(
+                kind=bot_id, distribution="a-bot", distribution_version="1.0", sha256="0f" * 32
+            )
+            mode = events.BotModeSet(bot_id=bot_id, mode="ask" if step.pick % 2 else "automatic")
+            return [self.new(registered), self.new(events.BotStarted(bot_id=bot_id)), self.new(code), self.new(mode)]
         choices: tuple[Event, ...] = (
-            BotConfigured(bot_id=bot_id, parameters=canonical_json({"period": step.pick})),
-            BotStopped(bot_id=bot_id, reason="asked to"),
-            BotFailed(bot_id=bot_id, asof=self.now, error="ValueError: the window is «too short»"),
-            BotStarted(bot_id=bot_id),
-            BotKindDisabled(kind="rsi-1"),
+            events.BotConfigured(bot_id=bot_id, parameters=canonical_json({"period": step.pick})),
+            events.BotStopped(bot_id=bot_id, reason="asked to"),
+            events.BotFailed(bot_id=bot_id, asof=self.now, error="ValueError: the window is «too short»"),
+            events.BotStarted(bot_id=bot_id),
+            events.BotKindDisabled(kind="rsi-1"),
         )
         return [self.new(choices[step.pick % len(choices)])]
 
@@ -290,7 +261,7 @@ class Story:
         bot_id = self.bots[step.pick % len(self.bots)] if self.bots else "imported"
         score = Decimal(step.pick % 21 - 10) / 10
         emitted = self.new(
-            SignalEmitted(
+            events.SignalEmitted(
                 bot_id=bot_id,
                 bot_version="1",
                 parameters_hash="0f3a",
@@ -314,7 +285,7 @@ class Story:
         if not self.signals:
             return []
         signal = self.signals.pop(step.pick % len(self.signals))
-        verdict = SignalApproved(
+        verdict = events.SignalApproved(
             signal_id=signal.event_id, side=Side.BUY, quote_size=Decimal(50), rules=(rule("confidence", passed=True),)
         )
         return [self.new(verdict, actor="review", cause=signal), self._order(step, signal)]
@@ -326,18 +297,18 @@ class Story:
         rules = (rule("cooldown", passed=False), rule("confidence", passed=True), rule("halt", passed=False))
         return [
             self.new(
-                SignalRejected(signal_id=signal.event_id, rules=rules, not_yet=step.pick % 2 == 0),
+                events.SignalRejected(signal_id=signal.event_id, rules=rules, not_yet=step.pick % 2 == 0),
                 actor="review",
                 cause=signal,
             )
         ]
 
     def ask(self, step: Step) -> list[NewEvent]:
-        """A question to a person."""
+        """A request for a person's approval."""
         if not self.signals:
             return []
         signal = self.signals[step.pick % len(self.signals)]
-        question = ApprovalRequested(
+        question = events.ApprovalRequested(
             signal_id=signal.event_id,
             bot_id="one",
             instrument=Instrument(INSTRUMENTS[0]),
@@ -352,7 +323,7 @@ class Story:
             return []
         signal = self.signals.pop(step.pick % len(self.signals))
         rules = (rule("age", passed=False),)
-        return [self.new(SignalExpired(signal_id=signal.event_id, rules=rules), actor="review", cause=signal)]
+        return [self.new(events.SignalExpired(signal_id=signal.event_id, rules=rules), actor="review", cause=signal)]
 
     # --- orders ------------------------------------------------------------------------------------------------------
 
@@ -360,20 +331,20 @@ class Story:
         return [self._order(step, None)]
 
     def order_and_fill(self, step: Step) -> list[NewEvent]:
-        """A whole order in one batch, and a fill that comes in after it was closed."""
+        """An order from request to close in one batch, and a fill after the close."""
         requested = self._order(step, None)
         return [
             requested,
-            self.new(OrderSubmitted(order_id=requested.event_id, attempt=1, deadline=self.now)),
+            self.new(events.OrderSubmitted(order_id=requested.event_id, attempt=1, deadline=self.now)),
             self.trade(Side.BUY, step, requested.event_id),
-            self.new(OrderClosed(order_id=requested.event_id, reason="filled", filled=step.quantity)),
+            self.new(events.OrderClosed(order_id=requested.event_id, reason="filled", filled=step.quantity)),
             self.trade(Side.BUY, step, requested.event_id),
         ]
 
     def _order(self, step: Step, signal: NewEvent | None) -> NewEvent:
-        by_bot = signal is not None and isinstance(signal.event, SignalEmitted)
-        requested = OrderRequested(
-            client_order_id=f"C{len(self.told)}",
+        by_bot = signal is not None and isinstance(signal.event, events.SignalEmitted)
+        requested = events.OrderRequested(
+            client_order_id=f"C{len(self.events)}",
             account=ACCOUNT,
             venue=VENUE,
             instrument=Instrument(INSTRUMENTS[step.pick % len(INSTRUMENTS)]),
@@ -392,18 +363,18 @@ class Story:
         return made
 
     def order_event(self, step: Step) -> list[NewEvent]:
-        """What happens next to one of the orders; orders may be closed twice or filled late, as at real venues."""
+        """The next event of an order; orders may be closed twice or filled late, as at real venues."""
         if not self.orders:
             return []
         order_id = list(self.orders)[step.pick % len(self.orders)]
         choices: tuple[Callable[[], Event], ...] = (
-            lambda: OrderSubmitted(
+            lambda: events.OrderSubmitted(
                 order_id=order_id, attempt=1 + step.pick % 2, deadline=self.now + timedelta(seconds=30)
             ),
-            lambda: OrderAccepted(order_id=order_id, venue_order_id=f"V{step.pick}"),
-            lambda: OrderRefused(order_id=order_id, code="FUNDS", text="not enough funds"),
-            lambda: OutcomeUnknown(order_id=order_id, code="TIMEOUT", text="no answer in 30 s"),
-            lambda: OrderClosed(order_id=order_id, reason="expired", filled=Decimal(0)),
+            lambda: events.OrderAccepted(order_id=order_id, venue_order_id=f"V{step.pick}"),
+            lambda: events.OrderRefused(order_id=order_id, code="FUNDS", text="not enough funds"),
+            lambda: events.OutcomeUnknown(order_id=order_id, code="TIMEOUT", text="no answer in 30 s"),
+            lambda: events.OrderClosed(order_id=order_id, reason="expired", filled=Decimal(0)),
         )
         number = int(step.price) % (len(choices) + 1)
         if number == len(choices):
@@ -415,39 +386,52 @@ class Story:
     def mark(self, step: Step) -> list[NewEvent]:
         instrument = Instrument(INSTRUMENTS[step.pick % len(INSTRUMENTS)])
         at = self.now - timedelta(minutes=step.minutes_late) if step.minutes_late else None
-        return [self.new(MarkRecorded(instrument=instrument, price=step.price, source="simulated"), at=at)]
+        return [self.new(events.MarkRecorded(instrument=instrument, price=step.price, source="simulated"), at=at)]
 
     def limit(self, step: Step) -> list[NewEvent]:
         names = sorted(LIMITS)
         value = Decimal(step.pick) / 20
-        return [self.new(LimitSet(limit=names[step.pick % len(names)], value=value))]
+        return [self.new(events.LimitSet(limit=names[step.pick % len(names)], value=value))]
 
     def guard(self, step: Step) -> list[NewEvent]:
-        """What the owner wants, a price of the day before, an exit that guards, and a difference that somebody found."""
+        """A target, a mark of the day before, an exit, and a difference."""
         instrument = Instrument(INSTRUMENTS[step.pick % len(INSTRUMENTS)])
-        yesterday = MarkRecorded(instrument=instrument, price=step.price, source="simulated")
-        armed = ExitArmed(
-            exit_id=derived_id("exit", len(self.told)),
+        yesterday = events.MarkRecorded(instrument=instrument, price=step.price, source="simulated")
+        armed = events.ExitArmed(
+            exit_id=derived_id("exit", len(self.events)),
             account=ACCOUNT,
             instrument=instrument,
             bought=Decimal(0),
             stop=step.price,
         )
-        found = DifferenceFound(
+        found = events.DifferenceFound(
             account=ACCOUNT, venue=VENUE, subject="balance of BTC", ledger="1", venue_says=str(step.quantity)
         )
-        target: Event = TargetSet(kind="reserve", value=Decimal(step.pick))
-        told = (target, armed, found)
-        return [*map(self.new, told), self.new(yesterday, at=self.now - timedelta(days=1))]
+        target: Event = events.TargetSet(kind="reserve", value=Decimal(step.pick))
+        return [*map(self.new, (target, armed, found)), self.new(yesterday, at=self.now - timedelta(days=1))]
 
     def halt(self, step: Step) -> list[NewEvent]:
         if step.pick % 2:
-            return [self.new(TradingResumed(reason="looked into it"))]
-        return [self.new(TradingHalted(reason="daily loss of 5 % reached"))]
+            return [self.new(events.TradingResumed(reason="looked into it"))]
+        return [self.new(events.TradingHalted(reason="daily loss of 5 % reached"))]
+
+
+def btc_trade(side: Side, quantity: str, price: str) -> events.TradeExecuted:
+    """Return a trade of BTC-USD without fees in account "a"."""
+    return events.TradeExecuted(
+        account="a",
+        venue="v",
+        venue_trade_id="1",
+        instrument=Instrument("BTC-USD"),
+        side=side,
+        quantity=Decimal(quantity),
+        price=Decimal(price),
+        quote_rate=Decimal(1),
+    )
 
 
 def fees_of(kind: FeeKind, instrument: Instrument, quantity: Decimal, price: Decimal) -> tuple[Fee, ...]:
-    """A fee of about a thousandth, in the asset that `kind` names; a rebate is a negative one."""
+    """Return a fee of about a thousandth in the asset that `kind` names; a rebate is negative."""
     in_quote = (quantity * price / 1000).quantize(Decimal("1e-12"))
     match kind:
         case "none":
@@ -462,13 +446,13 @@ def fees_of(kind: FeeKind, instrument: Instrument, quantity: Decimal, price: Dec
             return (Fee(asset=instrument.quote, amount=-in_quote),)
 
 
-def cut(value: Decimal) -> Decimal:
-    """The value at 12 places, never nothing."""
+def at12(value: Decimal) -> Decimal:
+    """Round to 12 places, at least one unit of the last."""
     return max(value.quantize(Decimal("1e-12")), Decimal("1e-12"))
 
 
 def rule(name: str, *, passed: bool) -> RuleChecked:
-    """One rule's answer, with a sentence and numbers."""
+    """Return one rule's result, with a reason and numbers."""
     reason = f"{name} is fine" if passed else f"{name} says no"
     return RuleChecked(rule=name, passed=passed, reason=reason, numbers={"limit": "0.2", "at": time_text(START)})
 
@@ -508,7 +492,7 @@ MOVES: Final = tuple(_MOVES)
 
 
 def quantities() -> st.SearchStrategy[Decimal]:
-    """What is traded: mostly 8 places, sometimes all 18, from dust to a thousand."""
+    """Traded quantities, from dust to a thousand: mostly 8 decimal places, sometimes 18."""
     return st.one_of(
         st.decimals(Decimal("0.00000001"), 1000, places=8),
         st.decimals(Decimal("0.001"), 10, places=18),
@@ -517,12 +501,12 @@ def quantities() -> st.SearchStrategy[Decimal]:
 
 
 def prices() -> st.SearchStrategy[Decimal]:
-    """What it is traded at, from a fraction of a cent to a hundred thousand."""
+    """Prices from a fraction of a cent to a hundred thousand."""
     return st.one_of(st.decimals(Decimal("0.01"), 100000, places=2), st.decimals(Decimal("0.001"), 3, places=18))
 
 
 def steps(*moves: str) -> st.SearchStrategy[Step]:
-    """One step of any of these moves (of all when none is named)."""
+    """Steps of these moves (default: of all)."""
     return st.builds(
         Step,
         what=st.sampled_from(moves or MOVES),
@@ -534,12 +518,12 @@ def steps(*moves: str) -> st.SearchStrategy[Step]:
 
 
 def batches_of(story: Story, moves: Iterable[Step]) -> list[list[NewEvent]]:
-    """The batches of a whole life: the opening and every possible step."""
+    """Return the opening batch and the batch of every possible step."""
     return [story.opened(), *(batch for step in moves if (batch := story.play(step)))]
 
 
 def realistic_batches(story: Story, length: int, seed: int = 7) -> list[list[NewEvent]]:
-    """A life of `length` steps that is the same in every run and touches every kind of row."""
+    """Return the batches of `length` steps, the same in every run, that touch every kind of row."""
     dice = random.Random(seed)
     chosen = [
         Step(
@@ -556,7 +540,7 @@ def realistic_batches(story: Story, length: int, seed: int = 7) -> list[list[New
 
 
 def record_all(book: Book, story: Story, batches: Iterable[list[NewEvent]]) -> None:
-    """Every batch is in the book."""
+    """Record all batches in the book."""
     for batch in batches:
         book.record(story.portfolio_id, batch)
 
@@ -574,7 +558,7 @@ def fold_log(
 
 
 def altered(value: Any) -> Any:
-    """A fitting value that is not `value`."""
+    """Return another value of the same type."""
     match value:
         case bool():
             return not value

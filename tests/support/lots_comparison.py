@@ -1,4 +1,4 @@
-"""How a report of lots is held against the oracle of exact fractions."""
+"""Comparison of a lots report with the oracle of exact fractions."""
 
 import csv
 import io
@@ -13,7 +13,7 @@ from tests.support.oracle import TOLERANCE, OracleBook, OracleSell, TradeRow, ma
 
 
 def check_against_oracle(rows: list[TradeRow], report: LotsReport) -> None:
-    """The report says what the oracle says by the same method: money to 1e-12, quantities exactly."""
+    """Check that the report equals the oracle's by the same method: money to 1e-12, quantities exactly."""
     books = matched_by(report.method, rows)
     assert set(report.totals) == set(books)
     for instrument, book in books.items():

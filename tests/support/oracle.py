@@ -1,6 +1,6 @@
-"""A second opinion on lots: matched in exact fractions, naive on purpose, sharing no code with the ledger.
+"""An independent lot matcher in exact fractions, naive on purpose, without code of the ledger; and random trades for it.
 
-Beside it stand the generators of random trades. A trade is a row of a trade file: column names to texts.
+A trade is a row of a trade file: column names to texts.
 """
 
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ TOLERANCE = Fraction(1, 10**12)
 
 @dataclass
 class OracleLot:
-    """What is left of a purchase, unit for unit at one exact price."""
+    """The open rest of a purchase at an exact unit cost."""
 
     lot_id: str
     quantity: Fraction
@@ -44,7 +44,7 @@ class OracleSell:
 
 @dataclass
 class OracleBook:
-    """Everything about one instrument."""
+    """Lots, sales and sums of one instrument."""
 
     lots: list[OracleLot] = field(default_factory=list)
     sells: list[OracleSell] = field(default_factory=list)
@@ -53,9 +53,9 @@ class OracleBook:
 
 
 def matched_by(method: str, rows: list[TradeRow]) -> dict[str, OracleBook]:
-    """The books of all instruments after the rows, taken in order of time (equal times as they stand).
+    """Return the books of all instruments after the rows, in order of time (equal times: in the order given).
 
-    fifo closes the oldest lot first, lifo the newest, hifo the one with the highest unit cost, the older of equals.
+    fifo closes the oldest lot first, lifo the newest, hifo the one with the highest unit cost (of equals, the oldest).
     """
     books: dict[str, OracleBook] = {}
     for row in sorted(rows, key=lambda one: one["time"]):
@@ -65,7 +65,7 @@ def matched_by(method: str, rows: list[TradeRow]) -> dict[str, OracleBook]:
 
 def _take(book: OracleBook, row: TradeRow, method: str) -> None:
     quantity, price, fee = Fraction(row["quantity"]), Fraction(row["price"]), Fraction(row["fee"])
-    worth = round(quantity * price, 18)  # half to even: the one rounding that a ledger of 18 places cannot do without
+    worth = round(quantity * price, 18)  # half to even: the only rounding that 18 decimal places require
     sign = 1 if row["side"] == "buy" else -1
     if row["fee_asset"] and row["instrument"].startswith(row["fee_asset"]):
         moved, book.fees = quantity - sign * fee, book.fees + fee * price
@@ -92,17 +92,14 @@ def _sell(book: OracleBook, sell: OracleSell, unit_proceeds: Fraction, method: s
 
 
 def _next(lots: list[OracleLot], method: str) -> OracleLot:
-    """The lot to close; max finds the first of equals, which is the oldest."""
+    """Return the lot to close. Of equals max returns the first, which is the oldest."""
     if method == "hifo":
         return max(lots, key=lambda lot: lot.unit_cost)
     return lots[-1] if method == "lifo" else lots[0]
 
 
 def plain_rows(seed: int, count: int) -> list[TradeRow]:
-    """Trades as other tools take them: one instrument, ten days apart, 8 decimals, fees of either kind but no rebate.
-
-    The first is a purchase and no sale gives more than is held.
-    """
+    """Return trades that other tools accept: one instrument, ten days apart, 8 decimals, fees but no rebates, no oversells."""
     dice = Random(seed)
     held, rows = Fraction(0), list[TradeRow]()
     for number in range(count):
@@ -126,7 +123,7 @@ def plain_rows(seed: int, count: int) -> list[TradeRow]:
 
 
 def noon_after(days: int) -> str:
-    """Noon of so many days after the first."""
+    """Return noon of the day `days` after 2020-01-01."""
     return f"{(date(2020, 1, 1) + timedelta(days=days)).isoformat()}T12:00:00Z"
 
 
@@ -135,10 +132,7 @@ def _worth_less_than_its_fee(row: TradeRow) -> bool:
 
 
 def random_rows(seed: int, count: int, *, oversells: bool = True) -> list[TradeRow]:
-    """`count` trades that follow from the seed: several instruments, fees of every kind, many shared timestamps.
-
-    Quantities have up to 18 decimals. Without `oversells` no sale gives more than is held.
-    """
+    """Return `count` trades by seed: several instruments, fees of every kind, many shared timestamps, up to 18 decimals."""
     dice = Random(seed)
     held = dict.fromkeys(INSTRUMENTS, Fraction(0))
     rows: list[TradeRow] = []
@@ -173,7 +167,7 @@ def _random_row(dice: Random, number: int, instrument: str) -> TradeRow:
 
 
 def _part(dice: Random, units: int, places: int) -> str:
-    """A fee in the traded asset: less than a tenth of the quantity, now and then a rebate."""
+    """Return a fee in the traded asset of at most a tenth of the quantity, or a rebate."""
     return decimal(dice.randrange(-(units // 20), units // 10 + 1), places)
 
 
@@ -187,14 +181,14 @@ def asset_of(instrument: str) -> str:
 
 
 def decimal(units: int, places: int) -> str:
-    """`units` of the last decimal place as plain text: decimal(-5, 2) is -0.05."""
+    """Format `units` of the last decimal place as plain text: decimal(-5, 2) is -0.05."""
     digits = str(abs(units)).rjust(places + 1, "0")
     text = f"{digits[: len(digits) - places]}.{digits[len(digits) - places :]}" if places else digits
     return f"-{text}" if units < 0 else text
 
 
 def trade_rows(maximum: int = 30) -> st.SearchStrategy[list[TradeRow]]:
-    """Lists of trades that shrink: few instruments, few moments, awkward quantities, oversells among them."""
+    """Lists of trades that shrink: few instruments, few times, awkward quantities, some oversells."""
     return st.lists(_one_trade(), min_size=1, max_size=maximum).map(_numbered)
 
 

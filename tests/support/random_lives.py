@@ -1,4 +1,4 @@
-"""Whole random lives of a portfolio in memory: every kind of value event, late ones and reversals among them."""
+"""Random histories of a portfolio in memory: value events of every kind, including late ones and reversals."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -14,16 +14,16 @@ from ledger.projections.holdings import Holding
 from ledger.rows import Rows
 from ledger.values import Asset
 from tests.support.random_trades import BASE
-from tests.support.random_values import told, value_events
+from tests.support.random_values import as_facts, value_events
 
 PORTFOLIO: Final = UUID(int=1)
 NOON: Final = datetime(2024, 1, 1, 12, tzinfo=UTC)
 
 
 def lives(most: int = 14, minutes: int = 6) -> st.SearchStrategy[list[NewEvent]]:
-    """The facts of a life in the order in which they are told; with and without short selling."""
+    """Histories in arrival order, with and without short selling."""
     found = st.lists(st.tuples(st.none() | value_events(), st.integers(0, minutes)), min_size=1, max_size=most)
-    return st.builds(lambda short, facts: [_opening(short=short), *told(facts, NOON, 1001)], st.booleans(), found)
+    return st.builds(lambda short, facts: [_opening(short=short), *as_facts(facts, NOON, 1001)], st.booleans(), found)
 
 
 def _opening(*, short: bool) -> NewEvent:
@@ -31,8 +31,8 @@ def _opening(*, short: bool) -> NewEvent:
     return NewEvent(opened, UUID(int=1000), NOON, "test", UUID(int=1000))
 
 
-def told_to_a_book(facts: list[NewEvent]) -> tuple[Rows, list[Envelope]]:
-    """The rows after the facts, and the log."""
+def fold_facts(facts: list[NewEvent]) -> tuple[Rows, list[Envelope]]:
+    """Return the rows after the events, and the log."""
     book = MemoryBook(lambda: NOON)
     book.record(PORTFOLIO, facts)
     with book.reading(PORTFOLIO) as reading:

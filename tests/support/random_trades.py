@@ -1,4 +1,4 @@
-"""Random trades as events: any pair, fees and rebates in any asset, for the properties of legs and folds."""
+"""Random trades as events: any pair, fees and rebates in any asset, for property tests of legs and folds."""
 
 from decimal import Decimal
 
@@ -14,15 +14,15 @@ INSTRUMENTS = ("BTC-USD", "ETH-BTC", "BTC-EUR", "USD-EUR", "AAPL-USD")
 
 
 def trades() -> st.SearchStrategy[TradeExecuted]:
-    """Trades with up to four fees in the base, the quote, a third asset or cash, in a portfolio kept in USD.
+    """Trades with up to four fees in the base, the quote, a third asset or cash, in a USD portfolio.
 
-    Left out are trades of the base currency itself against an amount that rounds to nothing: they are expenses.
+    Excludes sales of USD for an amount that rounds to 0, which are booked as expenses.
     """
     return any_trades().filter(lambda trade: trade.instrument.base != BASE or moves_of(trade, BASE)[0].kind == "trade")
 
 
 def decimals(lowest: int, highest: int) -> st.SearchStrategy[Decimal]:
-    """Decimals of `lowest` to `highest` units of a decimal place that may be the 18th."""
+    """Decimals of `lowest` to `highest` units of decimal place 0, 2, 8 or 18."""
     return st.builds(
         lambda units, places: Decimal(units).scaleb(-places),
         st.integers(lowest, highest),
@@ -32,7 +32,7 @@ def decimals(lowest: int, highest: int) -> st.SearchStrategy[Decimal]:
 
 @st.composite
 def any_trades(draw: st.DrawFn) -> TradeExecuted:
-    """Those too."""
+    """Trades including those that `trades` excludes."""
     instrument = Instrument(draw(st.sampled_from(INSTRUMENTS)))
     quantity = draw(decimals(1, 10**15))
     fees = [
@@ -54,7 +54,7 @@ def any_trades(draw: st.DrawFn) -> TradeExecuted:
 
 
 def _fee(draw: st.DrawFn, asset: Asset, quantity: Decimal) -> Fee:
-    """A fee of at most a fifth of the quantity (the base asset may be the one it is in); a rebate when negative."""
+    """A fee of at most a fifth of the quantity, so that it can be paid in the base asset; a rebate when negative."""
     most = int(quantity.scaleb(18)) // 5
     amount = Decimal(draw(st.integers(-most, most))).scaleb(-18)
     worth = amount if asset == BASE else amount * draw(st.integers(0, 1000))

@@ -1,4 +1,4 @@
-"""Random events that move value, of every kind, and the reversals that take them back: for the properties of folds."""
+"""Random events of value of every kind, and their reversals, for property tests of folds."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -30,13 +30,13 @@ ACCOUNTS: Final = ("a", "b")
 
 
 def value_events() -> st.SearchStrategy[Event]:
-    """Trades more often than the rest; every other kind of value event among them."""
+    """Value events of every kind, mostly trades."""
     return st.one_of(any_trades(), any_trades(), any_trades(), movements())
 
 
 @st.composite
 def movements(draw: st.DrawFn) -> Event:
-    """Value that moves without a trade."""
+    """Movements of value other than trades."""
     account, asset, quantity = draw(st.sampled_from(ACCOUNTS)), Asset(draw(st.sampled_from(ASSETS))), draw(_quantities)
     worth = draw(decimals(0, 10**12))
     kind = draw(st.integers(0, 8))
@@ -65,17 +65,17 @@ def movements(draw: st.DrawFn) -> Event:
             return FeeCharged(account=account, fee=draw(_fees()))
 
 
-def told(found: Sequence[tuple[Event | None, int]], start: datetime, first_id: int) -> list[NewEvent]:
-    """The events as facts that were true some minutes after `start`; None takes back one of those told before."""
+def as_facts(found: Sequence[tuple[Event | None, int]], start: datetime, first_id: int) -> list[NewEvent]:
+    """Return the events as new events, some minutes after `start`; None reverses an earlier one."""
     facts: list[NewEvent] = []
     for number, (event, minute) in enumerate(found):
         event_id = UUID(int=first_id + number)
         if event is not None:
             facts.append(NewEvent(event, event_id, start + timedelta(minutes=minute), "test", event_id))
-        elif movements_before := [one for one in facts if not isinstance(one.event, TradeReversed)]:
-            target = movements_before[minute % len(movements_before)]
-            undone = TradeReversed(reverses=target.event_id, reason="wrong")
-            facts.append(NewEvent(undone, event_id, target.occurred_at, "test", event_id))
+        elif earlier := [one for one in facts if not isinstance(one.event, TradeReversed)]:
+            target = earlier[minute % len(earlier)]
+            reversal = TradeReversed(reverses=target.event_id, reason="wrong")
+            facts.append(NewEvent(reversal, event_id, target.occurred_at, "test", event_id))
     return facts
 
 
@@ -84,7 +84,7 @@ _quantities = decimals(1, 10**15)
 
 @st.composite
 def _fees(draw: st.DrawFn) -> Fee:
-    """A fee or a rebate with its worth."""
+    """A fee or a rebate with its value."""
     asset = Asset(draw(st.sampled_from((*ASSETS, "BNB", BASE))))
     amount = draw(decimals(-(10**6), 10**9))
     return Fee(asset=asset, amount=amount, value=amount if asset == BASE else amount * draw(st.integers(1, 500)))

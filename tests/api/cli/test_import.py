@@ -125,7 +125,7 @@ def test_an_id_over_two_lines_is_told_in_one(home: Home) -> None:
 
     named, nothing = done.stderr.splitlines()
     assert named.startswith("daybook: line 4 (x 1): ")
-    assert named.endswith("it holds a line break or another control character: write it without")
+    assert named.endswith("must not contain line breaks or other control characters")
     assert (done.returncode, "nothing was imported" in nothing) == (1, True)
 
 

@@ -33,7 +33,7 @@ def test_the_command_prints_the_answer_of_the_interface(
     daybook: Daybook, story: Story, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """With --json it is the same object, now and as of a time; without, every figure of it stands in a line."""
-    middle = story.told[len(story.told) // 2].occurred_at
+    middle = story.events[len(story.events) // 2].occurred_at
     for point, asked in ((PointInTime(), {}), (PointInTime(as_of=middle), {"as_of": time_text(middle)})):
         answer = daybook.read("portfolio/performance", portfolio="told", **asked)
         print_performance(daybook.system.settings, "told", point, as_json=True)

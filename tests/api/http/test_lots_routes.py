@@ -77,7 +77,7 @@ def test_the_totals_are_those_of_the_positions(daybook: Daybook) -> None:
 
 def test_the_past_has_its_own_lots(daybook: Daybook, story: Story) -> None:
     """As of a time in the middle of the story only what had happened by then is there."""
-    middle = story.told[len(story.told) // 2].occurred_at
+    middle = story.events[len(story.events) // 2].occurred_at
 
     then = lots(daybook, as_of=middle.isoformat())
 

@@ -1,4 +1,4 @@
-"""Legs: per trade, what came in is worth what went out, in whatever assets the fees were paid."""
+"""Movements of trades balance, whatever assets the fees are paid in."""
 
 from collections.abc import Callable
 from decimal import Decimal
@@ -18,7 +18,7 @@ def d(text: str) -> Decimal:
 
 
 def imbalance(moves: tuple[AssetMove, ...]) -> Decimal:
-    """Cost of what came in + change of cash - proceeds of what went out."""
+    """Return cost of assets in + change of cash - proceeds of assets out."""
     rest = Decimal(0)
     for move in moves:
         if move.asset == BASE:
@@ -29,14 +29,14 @@ def imbalance(moves: tuple[AssetMove, ...]) -> Decimal:
 
 
 @given(trade=trades())
-def test_the_legs_of_a_trade_balance(trade: TradeExecuted) -> None:
-    """Cost in + change of cash = proceeds out, to the last digit, for every pair and every form of fee."""
+def test_trade_moves_balance(trade: TradeExecuted) -> None:
+    """Cost in + change of cash = proceeds out, to the last digit, for every pair and every kind of fee."""
     assert imbalance(moves_of(trade, BASE)) == 0
 
 
 @given(trade=trades())
-def test_every_unit_of_a_trade_moves(trade: TradeExecuted) -> None:
-    """The quantities of all legs are what was bought or sold, paid or received, less the fees, asset by asset."""
+def test_trade_moves_every_unit(trade: TradeExecuted) -> None:
+    """For each asset the moved quantity is that bought or sold, paid or received, less fees."""
     sign = 1 if trade.side is Side.BUY else -1
     expected = {str(trade.instrument.base): sign * trade.quantity}
     expected[str(trade.instrument.quote)] = -sign * round18(trade.quantity * trade.price)
@@ -57,10 +57,10 @@ def test_every_unit_of_a_trade_moves(trade: TradeExecuted) -> None:
         lambda move: AssetMove(move.account, move.asset, move.quantity, move.value + d("1e-18"), move.fee),
         lambda move: AssetMove(move.account, move.asset, -move.quantity, move.value, move.fee),
     ],
-    ids=["one unit too much", "wrong way"],
+    ids=["one unit too much", "wrong sign"],
 )
-def test_a_wrong_leg_is_out_of_balance(plant: Callable[[AssetMove], AssetMove]) -> None:
-    """The balance above is broken by one unit in the last place, and by a leg with the wrong sign."""
+def test_balance_check_finds_a_wrong_move(plant: Callable[[AssetMove], AssetMove]) -> None:
+    """One unit in the last place, or a wrong sign, breaks the balance."""
     paid, moved = moves_of(trade_of("BTC-USD", Side.BUY), BASE)
 
     assert imbalance((paid, moved)) == 0
@@ -68,7 +68,7 @@ def test_a_wrong_leg_is_out_of_balance(plant: Callable[[AssetMove], AssetMove]) 
 
 
 FORMS = [
-    # pair, side, fees: then quantity and value of each leg, quote first
+    # pair, side, fees; then quantity and value of each movement, quote first
     ("BTC-USD", Side.BUY, [("USD", "1", None)], [("USD", "-201", "201"), ("BTC", "2", "201")]),
     ("BTC-USD", Side.SELL, [("USD", "1", None)], [("USD", "199", "199"), ("BTC", "-2", "199")]),
     ("BTC-USD", Side.BUY, [("USD", "-1", None)], [("USD", "-199", "199"), ("BTC", "2", "199")]),
@@ -101,15 +101,15 @@ FORMS = [
 
 
 @pytest.mark.parametrize(("pair", "side", "fees", "expected"), FORMS)
-def test_each_form_of_fee_is_booked_as_written(
+def test_trade_moves_book_each_kind_of_fee(
     pair: str,
     side: Side,
     fees: list[tuple[str, str, str | None]],
     expected: list[tuple[str, str, str]],
 ) -> None:
-    """Quote fees are in the value, base fees in the quantity, third-asset fees are disposals at their value.
+    """Quote fees change the value, base fees the quantity; third-asset fees are disposals at their value.
 
-    The trade is 2 units at 100; a unit of a foreign quote is worth 10 USD.
+    Each trade is 2 units at 100; one unit of a foreign quote is worth 10 USD.
     """
     trade = trade_of(pair, side, *fees)
 
@@ -120,16 +120,16 @@ def test_each_form_of_fee_is_booked_as_written(
     assert imbalance(moves) == 0
 
 
-def test_the_fee_of_a_trade_is_told_in_base_currency() -> None:
-    """The leg of the traded asset carries the worth of all fees, whatever asset they were paid in."""
+def test_trade_moves_have_fees_in_base_currency() -> None:
+    """The movement of the traded asset has the value of all fees, whatever asset they were paid in."""
     trade = trade_of("ETH-BTC", Side.BUY, ("BTC", "1", None), ("ETH", "0.1", None), ("BNB", "0.5", "150"))
 
     fees = {str(move.asset): move.fee for move in moves_of(trade, BASE)}
     assert fees == {"BTC": 0, "ETH": d("10") + d("100") + d("150"), "BNB": 0}
 
 
-def test_what_states_no_value_is_not_guessed() -> None:
-    """A third-asset fee without a value, a rate between equal currencies and foreign cash raise UnvaluedLeg."""
+def test_moves_of_raises_for_missing_values() -> None:
+    """A third-asset fee without a value, a rate other than 1 for the base currency, and foreign cash raise UnvaluedLeg."""
     unvalued = trade_of("BTC-USD", Side.BUY, ("BNB", "0.5", None))
     odd_rate = trade_of("BTC-USD", Side.BUY).model_copy(update={"quote_rate": d("1.1")})
     foreign = CashDeposited(account="a", asset=Asset("EUR"), amount=d("1"))
@@ -139,8 +139,8 @@ def test_what_states_no_value_is_not_guessed() -> None:
             moves_of(event, BASE)
 
 
-def test_an_event_without_value_moves_nothing() -> None:
-    """Opinions, orders and policy have no legs."""
+def test_moves_of_is_empty_for_events_without_value() -> None:
+    """Signals, orders and policy move nothing."""
     assert moves_of(TradingHalted(reason="a pause"), BASE) == ()
 
 
@@ -166,8 +166,8 @@ def trade_of(pair: str, side: Side, *fees: tuple[str, str, str | None]) -> Trade
     )
 
 
-def test_cash_that_brings_nothing_is_an_expense() -> None:
-    """A sale of the base currency whose fee takes all that it brings is told as what it is, in every digit."""
+def test_sale_of_cash_consumed_by_its_fee_is_an_expense() -> None:
+    """A sale of the base currency whose fee takes all proceeds is an expense."""
     trade = TradeExecuted(
         account="a",
         venue="v",
@@ -183,8 +183,8 @@ def test_cash_that_brings_nothing_is_an_expense() -> None:
     assert moves_of(trade, BASE) == (AssetMove("a", Asset(BASE), d("-10"), d("10"), kind="expense"),)
 
 
-def test_a_rebate_is_not_netted_with_a_fee() -> None:
-    """A fee and a rebate in the same third asset are two movements, each at its own worth."""
+def test_rebate_is_not_netted_with_a_fee() -> None:
+    """A fee and a rebate in the same third asset are two movements, each at its own value."""
     fees = (
         Fee(asset=Asset("BNB"), amount=d("2"), value=d("20")),
         Fee(asset=Asset("BNB"), amount=d("-1"), value=d("-300")),

@@ -1,4 +1,4 @@
-"""Lots and matches, one leg at a time: nothing is lost, nothing invented, the oldest goes first."""
+"""Booking of lots and matches: no unit or cent is lost or invented, and the oldest lot closes first."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -18,7 +18,7 @@ NOON = datetime(2024, 1, 1, 12, tzinfo=UTC)
 
 
 def leg(position: int, quantity: Decimal, value: Decimal) -> Leg:
-    """The leg of the event at `position`, `position` minutes after noon."""
+    """Return a leg at `position`, `position` minutes after noon."""
     time = NOON + timedelta(minutes=position)
     return Leg("BTC", time, position, 0, UUID(int=position), "a", "BTC-USD", quantity, value, ZERO, "trade", True, None)
 
@@ -33,7 +33,7 @@ def amounts(lowest: int) -> st.SearchStrategy[Decimal]:
 
 @st.composite
 def histories(draw: st.DrawFn) -> list[Leg]:
-    """Legs in order: acquisitions and disposals, values of either sign (a rebate may outweigh a price)."""
+    """Acquisitions and disposals in order, with values of either sign (a rebate may exceed the price)."""
     found: list[Leg] = []
     for position in range(1, draw(st.integers(1, 12)) + 1):
         quantity = draw(amounts(1))
@@ -62,8 +62,8 @@ def sums(values: list[Decimal]) -> Decimal:
 
 
 @given(history=histories())
-def test_no_unit_and_no_cent_is_lost(history: list[Leg]) -> None:
-    """After every leg matched + open = bought and matched + unmatched = sold, in quantity and money, to the digit."""
+def test_book_leg_loses_no_unit_and_no_cent(history: list[Leg]) -> None:
+    """After every leg matched + open = bought and matched + unmatched = sold, in quantity and money, exactly."""
     state = Folded()
     for count, one in enumerate(history, start=1):
         state.book(one)
@@ -82,8 +82,8 @@ def test_no_unit_and_no_cent_is_lost(history: list[Leg]) -> None:
 
 
 @given(history=histories())
-def test_a_match_is_never_empty_and_never_too_much(history: list[Leg]) -> None:
-    """Every match takes something, no lot gives more than it has, and realised P&L is proceeds less cost."""
+def test_matches_are_positive_and_within_the_lot(history: list[Leg]) -> None:
+    """No match is empty, no lot closes more than its quantity, and realised P&L is proceeds less cost."""
     state = Folded()
     for one in history:
         state.book(one)
@@ -95,8 +95,8 @@ def test_a_match_is_never_empty_and_never_too_much(history: list[Leg]) -> None:
 
 
 @given(history=histories())
-def test_nothing_is_unmatched_while_a_lot_is_open(history: list[Leg]) -> None:
-    """A disposal is unmatched only for what it exceeds all open lots."""
+def test_disposals_are_unmatched_only_beyond_open_lots(history: list[Leg]) -> None:
+    """Nothing is unmatched while a lot is open."""
     state = Folded()
     for one in history:
         state.book(one)
@@ -105,13 +105,13 @@ def test_nothing_is_unmatched_while_a_lot_is_open(history: list[Leg]) -> None:
 
 
 @given(history=histories())
-def test_the_oldest_lot_goes_first(history: list[Leg]) -> None:
-    """No lot is touched while an older one is open."""
+def test_oldest_lot_closes_first(history: list[Leg]) -> None:
+    """No lot is closed while an older one is open."""
     assert oldest_first(history, book_leg)
 
 
-def test_last_in_first_out_is_found() -> None:
-    """The law above fails when the newest lot goes first."""
+def test_fifo_check_finds_lifo() -> None:
+    """The check above fails when the newest lot closes first."""
     history = [leg(1, Decimal(1), Decimal(10)), leg(2, Decimal(1), Decimal(20)), leg(3, Decimal(-1), Decimal(30))]
 
     assert oldest_first(history, book_leg)
@@ -130,8 +130,8 @@ def oldest_first(history: list[Leg], booked: Callable[..., Booking]) -> bool:
 
 
 @given(parts=st.lists(st.integers(1, 10**20), min_size=1, max_size=8), cost=amounts(0))
-def test_selling_in_parts_costs_what_selling_at_once_costs(parts: list[int], cost: Decimal) -> None:
-    """However a lot is sold off, the parts cost what the lot cost, and each is within a unit of its exact share."""
+def test_partial_sales_sum_to_the_cost_of_the_lot(parts: list[int], cost: Decimal) -> None:
+    """In any partition the costs add up to that of the lot, and each is within one unit of its exact share."""
     whole = Decimal(sum(parts)).scaleb(-18)
     state = Folded()
     state.book(leg(1, whole, cost))
@@ -143,8 +143,8 @@ def test_selling_in_parts_costs_what_selling_at_once_costs(parts: list[int], cos
         assert abs(match.cost_basis - cost * match.quantity / whole) <= Decimal("1e-18")
 
 
-def test_shares_rounded_one_by_one_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The sums above break when each share is rounded for itself instead of as a difference."""
+def test_sum_check_finds_individually_rounded_shares(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sums break when each share is rounded individually instead of as a difference."""
     lot = Folded()
     lot.book(leg(1, Decimal(3), Decimal(100)))
     monkeypatch.setattr(

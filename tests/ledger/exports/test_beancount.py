@@ -14,11 +14,11 @@ from ledger.exports import beancount as beancount_export
 from ledger.exports.beancount import CannotExport, Posting, beancount_text, commodity
 from ledger.log.envelope import NewEvent
 from ledger.values import ZERO
-from tests.support.random_lives import assets_of, lives, told_to_a_book
+from tests.support.random_lives import assets_of, fold_facts, lives
 
 
 def text_of(facts: list[NewEvent]) -> str:
-    rows, log = told_to_a_book(facts)
+    rows, log = fold_facts(facts)
     try:
         return "\n".join(beancount_text(rows, log))
     except CannotExport:  # a lot that cost less than nothing: a rebate above the price
@@ -61,7 +61,7 @@ def test_a_gain_written_wrongly_is_found(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def check_gains(facts: list[NewEvent]) -> None:
     written = re.findall(r"^  Income:Gains  (\S+) USD$", text_of(facts), re.MULTILINE)
-    rows, _ = told_to_a_book(facts)
+    rows, _ = fold_facts(facts)
     matches = [match for asset in assets_of(rows) for match in rows.history(Match, asset)]
     gains = [one.realized_pnl for one in matches if one.cost_known and one.kind != "withdrawal"]
     assert sorted(-Decimal(one) for one in written) == sorted(gains)

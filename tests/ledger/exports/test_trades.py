@@ -19,7 +19,7 @@ from ledger.log.envelope import NewEvent
 from ledger.reports.lots import lots_report, portfolio_lots_report
 from ledger.values import Asset, Side, decimal_text
 from tests.support.lots_comparison import read
-from tests.support.random_lives import NOON, told_to_a_book
+from tests.support.random_lives import NOON, fold_facts
 from tests.support.random_trades import BASE, trades
 
 ASSETS = ("BTC", "AAPL")
@@ -89,7 +89,7 @@ def _traded() -> TradeExecuted:
 
 
 def exported(found: list[TradeExecuted], minutes: list[int]) -> list[tuple[str, ...]]:
-    _, log = told_to_a_book(facts_of(found, minutes))
+    _, log = fold_facts(facts_of(found, minutes))
     return list(trade_lines(log, BASE))
 
 
@@ -105,7 +105,7 @@ def facts_of(found: list[TradeExecuted], minutes: list[int]) -> list[NewEvent]:
 
 
 def check_round_trip(found: list[TradeExecuted], minutes: list[int], folder: Path) -> None:
-    rows, log = told_to_a_book(facts_of(found, minutes))
+    rows, log = fold_facts(facts_of(found, minutes))
     file = io.StringIO()
     csv.writer(file, lineterminator="\n").writerows(trade_lines(log, BASE))
     again = read(folder, file.getvalue())

@@ -1,4 +1,4 @@
-"""Signed checkpoints and the stand-alone verifier: what a chain alone cannot notice."""
+"""Signed checkpoints and the standalone verifier: they find changes that a hash chain alone does not."""
 
 import json
 import subprocess
@@ -43,7 +43,7 @@ def story() -> Story:
 
 @pytest.fixture
 def home(database_url: str, postgres_book: PostgresBook, story: Story) -> Iterator[Home]:
-    """A home whose ledger holds a story, with a checkpoint of it in seen.json and its log in log.jsonl."""
+    """A home whose ledger contains a story, with a checkpoint in seen.json and the exported log in log.jsonl."""
     record_all(postgres_book, story, realistic_batches(story, 40))
     with new_home(candles=100, database_url=database_url) as made:
         assert made.run("checkpoint", "seen.json").returncode == 0
@@ -55,8 +55,8 @@ def made_checkpoint() -> Checkpoint:
     return make_checkpoint(SEEN, datetime(2026, 1, 31, 12, tzinfo=UTC), KEY)
 
 
-def test_a_checkpoint_says_what_it_saw(tmp_path: Path) -> None:
-    """What is read from the file is what was signed, portfolios in the order of their ids."""
+def test_checkpoint_file_round_trips(tmp_path: Path) -> None:
+    """The file contains the signed heads, sorted by portfolio id."""
     path = tmp_path / "seen.json"
     path.write_text(checkpoint_text(made_checkpoint()), encoding="utf-8")
 
@@ -66,8 +66,8 @@ def test_a_checkpoint_says_what_it_saw(tmp_path: Path) -> None:
 
 
 @given(data=st.data())
-def test_a_changed_checkpoint_is_refused(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
-    """Whatever character of the file is changed, it is not taken for what was signed."""
+def test_changed_checkpoint_is_rejected(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+    """Changing any character of the file invalidates it."""
     text = checkpoint_text(made_checkpoint())
     place = data.draw(st.sampled_from([place for place, sign in enumerate(text) if sign.isalnum()]))
     sign = data.draw(st.sampled_from("0123456789abcdefXYZ").filter(lambda one: one.lower() != text[place].lower()))
@@ -78,8 +78,8 @@ def test_a_changed_checkpoint_is_refused(tmp_path_factory: pytest.TempPathFactor
         read_checkpoint_file(path, None)
 
 
-def test_a_checkpoint_of_another_key_is_refused(tmp_path: Path) -> None:
-    """A log rewritten together with a checkpoint of its own does not pass: the installation knows its key."""
+def test_checkpoint_of_another_key_is_rejected(tmp_path: Path) -> None:
+    """A rewritten log with a new checkpoint fails, because the installation knows its own key."""
     path = tmp_path / "seen.json"
     path.write_text(checkpoint_text(made_checkpoint()), encoding="utf-8")
     own = signing_key(tmp_path).public_key().public_bytes_raw().hex()
@@ -88,16 +88,16 @@ def test_a_checkpoint_of_another_key_is_refused(tmp_path: Path) -> None:
         read_checkpoint_file(path, own)
 
 
-def test_the_key_is_made_once_and_for_its_user_only(tmp_path: Path) -> None:
-    """The same key signs ever after, and nobody else can read its file."""
+def test_signing_key_is_created_once_and_private(tmp_path: Path) -> None:
+    """Later calls return the same key, and only its user can read the file."""
     first = signing_key(tmp_path).private_bytes_raw()
 
     assert signing_key(tmp_path).private_bytes_raw() == first
     assert [oct(path.stat().st_mode & 0o777) for path in tmp_path.iterdir()] == ["0o600"]
 
 
-def test_a_log_that_went_on_holds_what_was_seen() -> None:
-    """A longer log is sound; a shorter one, one with another hash, and none at all are broken where that begins."""
+def test_behind_checkpoint_finds_the_first_bad_position() -> None:
+    """A longer log passes; a shorter one, one with another hash, and a missing one fail at the first bad position."""
     portfolio, wanted = SEEN[0]
     later = Head(9, b"\x09" * 32)
 
@@ -108,9 +108,9 @@ def test_a_log_that_went_on_holds_what_was_seen() -> None:
         assert broken.position == position
 
 
-def test_a_cut_tail_shows_only_beside_a_checkpoint(home: Home, story: Story, superuser: Superuser) -> None:
-    """Somebody who cuts the end off and mends head and views leaves a chain that holds; the checkpoint names the place."""
-    kept = len(story.told) - 5
+def test_truncated_log_is_found_only_with_a_checkpoint(home: Home, story: Story, superuser: Superuser) -> None:
+    """After truncating the log and repairing head and views the chain is valid; the checkpoint reveals the position."""
+    kept = len(story.events) - 5
     superuser.execute("alter table events disable trigger all")
     superuser.execute("delete from events where position > %s", (kept,))
     superuser.execute(
@@ -128,8 +128,8 @@ def test_a_cut_tail_shows_only_beside_a_checkpoint(home: Home, story: Story, sup
     assert found["differences"][0]["what"] == f"events[position {kept + 1}]"
 
 
-def test_a_log_that_vanished_shows_beside_a_checkpoint(home: Home, superuser: Superuser) -> None:
-    """A portfolio that is gone altogether, views and head and all, is missed by its checkpoint."""
+def test_missing_log_is_found_with_a_checkpoint(home: Home, superuser: Superuser) -> None:
+    """A portfolio deleted with its views and head is found by the checkpoint."""
     superuser.execute("alter table events disable trigger all")
     tables = superuser.execute(
         "select relname from pg_class where relkind in ('r', 'p') and not relispartition and relname in"
@@ -142,25 +142,25 @@ def test_a_log_that_vanished_shows_beside_a_checkpoint(home: Home, superuser: Su
     assert home.replay("--checkpoint", "seen.json")[0] == 4
 
 
-def test_a_sound_log_holds_what_was_seen(home: Home) -> None:
-    """With nothing changed the replay beside the checkpoint ends as without it; a missing file is one sentence."""
+def test_unchanged_log_passes_with_a_checkpoint(home: Home) -> None:
+    """An unchanged log passes; a missing checkpoint file is reported in one line."""
     assert home.replay("--checkpoint", "seen.json")[0] == 0
     done = home.run("replay", "--checkpoint", "none.json")
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
 
 
 def verified(home: Home, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """The verifier run by a bare Python: no package of ours or anybody else's is in reach."""
+    """Run the verifier with an isolated Python, without any installed packages."""
     command = [sys.executable, "-I", "-S", str(VERIFIER), *arguments]
     return subprocess.run(command, cwd=home.folder, capture_output=True, text=True, check=False)
 
 
-def test_the_stand_alone_verifier_proves_an_exported_log(home: Home, story: Story) -> None:
-    """With the standard library alone an exported log and its checkpoint are proven."""
+def test_standalone_verifier_accepts_an_exported_log(home: Home, story: Story) -> None:
+    """The standard library is enough to verify an exported log and its checkpoint."""
     done = verified(home, "log.jsonl", "seen.json")
 
     assert (done.returncode, done.stderr) == (0, "")
-    assert f"{len(story.told)} events" in done.stdout
+    assert f"{len(story.events)} events" in done.stdout
     assert "OK: checkpoint" in done.stdout
 
 
@@ -185,10 +185,10 @@ def _inserted(events: list[dict[str, Any]]) -> None:
 
 
 @pytest.mark.parametrize("tamper", [_changed_payload, _removed, _swapped, _later, _inserted])
-def test_the_stand_alone_verifier_names_the_first_bad_place(
+def test_standalone_verifier_reports_the_first_bad_position(
     home: Home, tamper: Callable[[list[dict[str, Any]]], None]
 ) -> None:
-    """An edited, removed, reordered or inserted event is found at its position (an inserted twin just behind it)."""
+    """An edited, removed, reordered or inserted event is found at its position (an inserted duplicate, right after it)."""
     path = home.folder / "log.jsonl"
     events = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     tamper(events)
@@ -200,8 +200,8 @@ def test_the_stand_alone_verifier_names_the_first_bad_place(
     assert f"position {11 if tamper is _inserted else 10}:" in done.stdout
 
 
-def test_the_stand_alone_verifier_misses_a_cut_tail_only_without_the_checkpoint(home: Home, story: Story) -> None:
-    """A shorter log is a sound chain; beside the checkpoint the first missing position is named."""
+def test_standalone_verifier_finds_a_truncated_log_with_the_checkpoint(home: Home, story: Story) -> None:
+    """A truncated log is a valid chain; the checkpoint reveals the first missing position."""
     path = home.folder / "log.jsonl"
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
     path.write_text("".join(lines[:-3]), encoding="utf-8")
@@ -209,11 +209,11 @@ def test_the_stand_alone_verifier_misses_a_cut_tail_only_without_the_checkpoint(
     assert verified(home, "log.jsonl").returncode == 0
     done = verified(home, "log.jsonl", "seen.json")
     assert done.returncode == 4
-    assert f"position {len(story.told) - 2}" in done.stdout
+    assert f"position {len(story.events) - 2}" in done.stdout
 
 
-def test_the_stand_alone_verifier_refuses_a_changed_checkpoint(home: Home) -> None:
-    """Its own Ed25519 refuses what the signature does not cover."""
+def test_standalone_verifier_rejects_a_changed_checkpoint(home: Home) -> None:
+    """Its own Ed25519 implementation rejects the signature."""
     path = home.folder / "seen.json"
     checkpoint = json.loads(path.read_text(encoding="utf-8"))
     checkpoint["portfolios"][0]["position"] -= 1

@@ -1,4 +1,4 @@
-"""The hash chain finds whatever was changed, and names the first position at which it shows."""
+"""The hash chain finds every change of a log, and reports the first position at which it shows."""
 
 import hashlib
 import struct
@@ -38,9 +38,9 @@ NAMES = [field.name for field in fields(Envelope)]
 
 
 def first_bad(envelopes: Sequence[Envelope], head: Head | None = None) -> int | None:
-    """The first position at which these envelopes are not a whole log that ends at `head`; None when they are."""
+    """Return the first position at which these are not the complete log that ends at `head`; None when they are."""
     if chain.event_hash is event_hash:
-        check_quick_proof(envelopes)
+        check_fast_verification(envelopes)
     try:
         found = list(verified(STORY.portfolio_id, envelopes))
     except BrokenLog as broken:
@@ -50,28 +50,28 @@ def first_bad(envelopes: Sequence[Envelope], head: Head | None = None) -> int | 
     return None
 
 
-def check_quick_proof(envelopes: Sequence[Envelope]) -> None:
-    """The proof over the bytes as the database sends them lets through what the careful one lets through."""
-    quick, careful = [
-        through(road)
-        for road in (proven(STORY.portfolio_id, map(raw_of, envelopes)), verified(STORY.portfolio_id, envelopes))
+def check_fast_verification(envelopes: Sequence[Envelope]) -> None:
+    """Check that verifying raw database bytes accepts the same events as verifying envelopes."""
+    fast, plain = [
+        accepted(events)
+        for events in (proven(STORY.portfolio_id, map(raw_of, envelopes)), verified(STORY.portfolio_id, envelopes))
     ]
-    assert quick == careful
+    assert fast == plain
 
 
-def through(road: Iterator[object]) -> tuple[int, int | None]:
-    """How many events come through, and the position at which the road ends if it does."""
+def accepted(events: Iterator[object]) -> tuple[int, int | None]:
+    """Return the number of accepted events, and the position of the first rejected one, if any."""
     number = 0
     try:
-        for _ in road:
+        for _ in events:
             number += 1
-    except (Unproven, BrokenLog) as doubt:
-        return number, doubt.position
+    except (Unproven, BrokenLog) as error:
+        return number, error.position
     return number, None
 
 
 def raw_of(envelope: Envelope) -> bytes:
-    """The envelope as the database sends it in bulk."""
+    """Return the envelope as the database sends it in bulk."""
     parts: list[bytes] = [
         b"daybook-1",
         envelope.portfolio_id.bytes,
@@ -92,7 +92,7 @@ def raw_of(envelope: Envelope) -> bytes:
 
 
 def rechained(envelopes: Sequence[Envelope], hash_of: Hash = event_hash) -> list[Envelope]:
-    """The envelopes at positions 1, 2, 3 … with hashes that fit: what somebody would write who knows the rule."""
+    """Return the envelopes at positions 1, 2, 3 … with valid hashes, as an attacker who knows the rule would write."""
     previous, made = genesis_hash(STORY.portfolio_id), list[Envelope]()
     for position, envelope in enumerate(envelopes, start=1):
         bare = replace(envelope, position=position)
@@ -106,22 +106,22 @@ def with_value(envelope: Envelope, name: str, value: Any) -> Envelope:
 
 
 @given(start=st.integers(0, len(WHOLE)))
-def test_a_log_that_was_only_appended_to_holds(start: int) -> None:
-    """An untouched log is given back whole, from its beginning and from any proven position on."""
+def test_unchanged_log_passes(start: int) -> None:
+    """An unchanged log passes, from its beginning and from any verified position."""
     known = Head(start, WHOLE[start - 1].hash) if start else None
 
     assert list(verified(STORY.portfolio_id, WHOLE[start:], known)) == WHOLE[start:]
     assert first_bad(WHOLE, Head(WHOLE[-1].position, WHOLE[-1].hash)) is None
 
 
-def test_raw_events_are_the_envelopes() -> None:
-    """An event taken from the bytes of the bulk road is the event, field by field."""
+def test_envelope_of_raw_bytes_is_the_envelope() -> None:
+    """Decoding the bytes of a bulk read gives the envelope, field by field."""
     assert [envelope_of(raw_of(envelope)) for envelope in WHOLE] == WHOLE
 
 
 @given(position=positions, name=st.sampled_from(NAMES))
-def test_no_field_of_any_event_can_be_changed(position: int, name: str) -> None:
-    """One changed field in one event shows at that event, whichever field it is."""
+def test_changed_field_is_found(position: int, name: str) -> None:
+    """A change of any field of any event is found at that event."""
     envelope = WHOLE[position - 1]
     old = getattr(envelope, name)
     new = UUID(int=7) if old is None else bytes([old[0] ^ 1]) + old[1:] if isinstance(old, bytes) else altered(old)
@@ -130,8 +130,8 @@ def test_no_field_of_any_event_can_be_changed(position: int, name: str) -> None:
 
 
 @given(position=positions, data=st.data())
-def test_no_single_bit_of_a_payload_can_be_changed(position: int, data: st.DataObject) -> None:
-    """One flipped bit in one letter of a payload or of its metadata shows at that event."""
+def test_flipped_bit_is_found(position: int, data: st.DataObject) -> None:
+    """One flipped bit in a payload or its metadata is found at that event."""
     envelope = WHOLE[position - 1]
     name = data.draw(st.sampled_from(["payload", "metadata"]))
     text: str = getattr(envelope, name)
@@ -142,23 +142,23 @@ def test_no_single_bit_of_a_payload_can_be_changed(position: int, data: st.DataO
 
 
 @given(position=positions)
-def test_no_event_can_be_removed(position: int) -> None:
-    """A removed event shows where it stood; a removed last one shows against the head."""
+def test_removed_event_is_found(position: int) -> None:
+    """A removed event is found at its position; a removed last one, against the head."""
     head = Head(WHOLE[-1].position, WHOLE[-1].hash)
 
     assert first_bad([*WHOLE[: position - 1], *WHOLE[position:]], head) == position
 
 
 @given(kept=st.integers(1, len(WHOLE) - 1))
-def test_a_cut_tail_needs_the_head(kept: int) -> None:
-    """The chain alone does not notice that the end is missing; compared with a known head it does, at the cut."""
+def test_truncated_log_is_found_only_with_the_head(kept: int) -> None:
+    """A truncated log is a valid chain; a known head reveals the first missing position."""
     assert first_bad(WHOLE[:kept]) is None
     assert first_bad(WHOLE[:kept], Head(WHOLE[-1].position, WHOLE[-1].hash)) == kept + 1
 
 
 @given(one=positions, other=positions)
-def test_no_two_events_can_trade_places(one: int, other: int) -> None:
-    """Two events that swap their places show at the earlier place, with their positions and without."""
+def test_swapped_events_are_found(one: int, other: int) -> None:
+    """Two swapped events are found at the earlier position, renumbered or not."""
     assume(one < other)
     swapped = list(WHOLE)
     swapped[one - 1], swapped[other - 1] = WHOLE[other - 1], WHOLE[one - 1]
@@ -169,8 +169,8 @@ def test_no_two_events_can_trade_places(one: int, other: int) -> None:
 
 
 @given(position=positions, copied=positions)
-def test_no_event_can_be_put_in(position: int, copied: int) -> None:
-    """An event put in between shows where it stands, also when all later ones are moved up to make room."""
+def test_inserted_event_is_found(position: int, copied: int) -> None:
+    """An inserted event is found at its position, also when all later ones are renumbered."""
     extra = replace(WHOLE[copied - 1], event_id=UUID(int=9), position=position)
     moved = [replace(envelope, position=envelope.position + 1) for envelope in WHOLE[position - 1 :]]
 
@@ -178,8 +178,8 @@ def test_no_event_can_be_put_in(position: int, copied: int) -> None:
 
 
 @given(position=positions, name=st.sampled_from(["payload", "actor", "occurred_at"]))
-def test_a_change_with_a_fitting_hash_shows_at_the_next_event(position: int, name: str) -> None:
-    """Somebody who knows the rule and recomputes one hash is betrayed by the event after it, or by the head."""
+def test_change_with_recomputed_hash_is_found_at_the_next_event(position: int, name: str) -> None:
+    """After recomputing one hash the change is found at the next event, or against the head."""
     previous = WHOLE[position - 2].hash if position > 1 else genesis_hash(STORY.portfolio_id)
     changed = with_value(WHOLE[position - 1], name, altered(getattr(WHOLE[position - 1], name)))
     changed = replace(changed, hash=event_hash(previous, changed))
@@ -189,16 +189,16 @@ def test_a_change_with_a_fitting_hash_shows_at_the_next_event(position: int, nam
     assert first_bad(log, Head(WHOLE[-1].position, WHOLE[-1].hash)) == (position if last else position + 1)
 
 
-def test_a_full_rewrite_needs_a_known_head() -> None:
-    """A log rewritten from an event on holds together by itself: only a head known from elsewhere gives it away."""
+def test_full_rewrite_is_found_only_with_the_head() -> None:
+    """A log rewritten from some event on is a valid chain; only a known head reveals it."""
     rewritten = rechained([*WHOLE[:5], *WHOLE[6:]])
 
     assert first_bad(rewritten) is None
     assert first_bad(rewritten, Head(WHOLE[-1].position, WHOLE[-1].hash)) is not None
 
 
-def test_an_event_belongs_to_one_portfolio() -> None:
-    """The same events are another chain in another portfolio, from the first hash on."""
+def test_chain_depends_on_the_portfolio() -> None:
+    """The same events form another chain in another portfolio, from the first hash on."""
     other = UUID(int=3)
     moved = [replace(envelope, portfolio_id=other) for envelope in WHOLE]
 
@@ -206,19 +206,19 @@ def test_an_event_belongs_to_one_portfolio() -> None:
         list(verified(other, moved))
 
 
-@given(left=st.text(max_size=9), right=st.text(max_size=9), cut=st.integers(0, 18))
-def test_no_letter_can_move_from_one_field_to_the_next(left: str, right: str, cut: int) -> None:
-    """Texts that together read the same hash differently when they are divided differently."""
+@given(left=st.text(max_size=9), right=st.text(max_size=9), split=st.integers(0, 18))
+def test_moving_text_between_fields_changes_the_hash(left: str, right: str, split: int) -> None:
+    """The same text divided differently between two fields has another hash."""
     whole = (left + right).encode("utf-8", "replace").decode()
     envelope = replace(WHOLE[0], payload=whole[: len(left)], metadata=whole[len(left) :])
-    moved = replace(WHOLE[0], payload=whole[:cut], metadata=whole[cut:])
+    moved = replace(WHOLE[0], payload=whole[:split], metadata=whole[split:])
 
     same = envelope.payload == moved.payload
     assert (event_hash(b"\0" * 32, envelope) == event_hash(b"\0" * 32, moved)) == same
 
 
-def test_the_hash_is_what_the_documents_say() -> None:
-    """A verifier written from the description alone, field by field, comes to the same hash; and that never changes."""
+def test_event_hash_follows_the_documented_format() -> None:
+    """Computing the hash from the documented format, field by field, gives the same value, which never changes."""
     envelope = Envelope(
         portfolio_id=UUID(int=1),
         position=2,
@@ -303,10 +303,10 @@ def move_a_letter(log: list[Envelope], _hash_of: Hash) -> list[Envelope]:
         (without_lengths, move_a_letter),
     ],
 )
-def test_a_weaker_chain_would_miss_an_attack(
+def test_weaker_hashes_miss_an_attack(
     monkeypatch: pytest.MonkeyPatch, planted: Hash, attack: Callable[[list[Envelope], Hash], list[Envelope]]
 ) -> None:
-    """Planted: every part of the hash is needed, for without it an attack goes through that the real chain finds."""
+    """Planted: without any one part of the hash, an attack passes that the real chain finds."""
     assert first_bad(attack(WHOLE, event_hash)) is not None
 
     weak = rechained(WHOLE, planted)

@@ -122,8 +122,8 @@ def kill_under_load(data_dir: Path, story: Story) -> int:
     acknowledged = 0
     with embedded_postgres(data_dir) as url, connected(url) as engine, ThreadPoolExecutor(1) as pool:
         log = PostgresLog(engine, SteppingClock())
-        log.append(story.portfolio_id, story.told[:3])
-        log.append(story.portfolio_id, story.told[-1:])  # nobody knows whether the last one was stored
+        log.append(story.portfolio_id, story.events[:3])
+        log.append(story.portfolio_id, story.events[-1:])  # nobody knows whether the last one was stored
         process = postmaster(data_dir)
         killer = None
         try:
@@ -158,7 +158,7 @@ def test_no_acknowledged_event_is_lost_when_the_server_is_killed(data_dir: Path,
         with embedded_postgres(data_dir) as url, connected(url) as engine:
             found = list(verified(story.portfolio_id, PostgresLog(engine, SteppingClock()).read(story.portfolio_id)))
             assert acknowledged <= len(found) <= acknowledged + 1
-            assert [one.event_id for one in found] == [one.event_id for one in story.told[: len(found)]]
+            assert [one.event_id for one in found] == [one.event_id for one in story.events[: len(found)]]
 
 
 def test_a_server_starts_although_a_statement_of_the_killed_one_still_runs(data_dir: Path) -> None:

@@ -151,7 +151,7 @@ def test_the_way_in_takes_no_detour(superuser: Superuser, strangers: dict[str, s
             (story.portfolio_id, future_event(story)),
         ).fetchone()
 
-        assert head == (len(story.told) + 1,)
+        assert head == (len(story.events) + 1,)
         assert append_many(connection, story.portfolio_id, [another_event()], None, START) is not None
         assert connection.execute("select count(*) from pg_temp.events").fetchone() == (0,)
 

@@ -171,11 +171,11 @@ def test_a_fold_that_forgets_fees_would_be_noticed(engine: Engine, new_story: St
     record_all(PostgresBook(engine, SteppingClock(), folds), story, realistic_batches(story, 60))
 
     found = verify_portfolio(engine, story.portfolio_id).differences
-    with_fees = [new for new in story.told if getattr(new.event, "fees", ())]
+    with_fees = [new for new in story.events if getattr(new.event, "fees", ())]
     assert {one.what for one in found} == {f"trades[{new.event_id}].fees" for new in with_fees}
     assert {one.stored for one in found} == {"fees=0"}
     assert [one.first_event for one in found] == [
-        story.told.index(new) + 1 for one in found for new in with_fees if str(new.event_id) in one.what
+        story.events.index(new) + 1 for one in found for new in with_fees if str(new.event_id) in one.what
     ]
 
 

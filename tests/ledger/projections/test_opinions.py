@@ -1,4 +1,4 @@
-"""The card of a bot: whether an opinion that stands is to be told again follows from what came of its newest signal."""
+"""Bot rows: whether an unchanged opinion is repeated depends on the outcome of the newest signal."""
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -45,24 +45,24 @@ def signal(minute: int) -> SignalEmitted:
 
 OPENED = PortfolioOpened(name="p", base_currency=Asset("USD"))
 BOT = BotRegistered(bot_id="one", kind="rsi", bot_version="1", instrument=BTC, timeframe="1m", parameters="{}")
-TOLD: tuple[Event, ...] = (OPENED, BOT, BotStarted(bot_id="one"), signal(1))
-"""The portfolio, the bot and its first signal, whose event id is FIRST; that of an event after it is SECOND."""
+BEFORE: tuple[Event, ...] = (OPENED, BOT, BotStarted(bot_id="one"), signal(1))
+"""The portfolio, the bot and its first signal with event id FIRST. The next event has the id SECOND."""
 
 
 def repeats(*events: Event) -> bool:
-    """Whether the card says so after these events, whose ids count up from 100."""
+    """Return `repeats` of the bot after these events, whose ids count up from 100."""
     book = MemoryBook(SteppingClock())
     for number, event in enumerate(events):
         event_id = UUID(int=100 + number)
         book.record(PORTFOLIO, [NewEvent(event, event_id, NOON, "test", event_id)])
     with book.reading(PORTFOLIO) as reading:
-        card = reading.rows.get(BotView, "one")
-    assert card is not None
-    return card.repeats
+        bot = reading.rows.get(BotView, "one")
+    assert bot is not None
+    return bot.repeats
 
 
 @pytest.mark.parametrize(
-    ("after", "wanted"),
+    ("after", "expected"),
     [
         ((), False),
         ((SignalRejected(signal_id=FIRST, rules=RULE, not_yet=True),), True),
@@ -77,11 +77,11 @@ def repeats(*events: Event) -> bool:
         ((BotStopped(bot_id="one", reason="by hand"), BotStarted(bot_id="one")), True),
     ],
 )
-def test_what_review_puts_off_is_wanted_again(after: tuple[Event, ...], wanted: bool) -> None:
-    """After "not yet", too late, a start or new settings the bot says it again; after any other answer it does not."""
-    assert repeats(*TOLD, *after) is wanted
+def test_bot_repeats_its_opinion_unless_it_was_judged(after: tuple[Event, ...], expected: bool) -> None:
+    """The bot repeats after "not yet", an expiry, a start or new settings, and not after any other verdict."""
+    assert repeats(*BEFORE, *after) is expected
 
 
-def test_a_bot_that_was_just_started_may_speak() -> None:
-    """Before its first signal a started bot's card wants its opinion."""
-    assert repeats(*TOLD[:3]) is True
+def test_bot_repeats_its_opinion_after_a_start() -> None:
+    """A started bot may emit its first signal."""
+    assert repeats(*BEFORE[:3]) is True

@@ -56,8 +56,8 @@ def test_a_replay_counts_and_names(postgres_book: PostgresBook, engine: Engine, 
 
     report = verify_portfolio(engine, story.portfolio_id, told.append)
     assert whole(report)
-    assert (report.name, report.events) == (f"The {story.name} portfolio", len(story.told))
-    assert report.trades == sum(1 for new in story.told if new.event.type == "TradeExecuted")
+    assert (report.name, report.events) == (f"The {story.name} portfolio", len(story.events))
+    assert report.trades == sum(1 for new in story.events if new.event.type == "TradeExecuted")
     assert report.state_hash == state_in_memory(postgres_book, story.portfolio_id)
     assert sum(told) == report.events
     assert verify_portfolio(engine, story.portfolio_id) == report
@@ -161,7 +161,7 @@ class UnknownDeposit(CashDeposited):
 def check_stopped(book: Book, story: Story, other: Story, position: int, reason: str) -> None:
     """The log has everything; the views stand before `position` and say why; the other portfolio goes on."""
     story_log = list(book.log.read(story.portfolio_id))
-    assert [one.event_id for one in story_log] == [new.event_id for new in story.told]
+    assert [one.event_id for one in story_log] == [new.event_id for new in story.events]
     with book.reading(story.portfolio_id) as reading:
         assert reading.position == position - 1
         assert reading.stopped is not None
@@ -169,7 +169,7 @@ def check_stopped(book: Book, story: Story, other: Story, position: int, reason:
         assert reason in reading.stopped.reason
     book.record(other.portfolio_id, other.buy(Step("buy")))
     with book.reading(other.portfolio_id) as reading:
-        assert (reading.position, reading.stopped) == (len(other.told), None)
+        assert (reading.position, reading.stopped) == (len(other.events), None)
 
 
 def two_stories(book: Book, new_story: StoryMaker) -> tuple[Story, Story]:
@@ -184,7 +184,7 @@ def test_an_event_from_the_future_stops_only_its_portfolio(
 ) -> None:
     """An unknown event is stored and stops its portfolio's views there; an upgraded program rebuilds them in full."""
     story, other = two_stories(book, new_story)
-    position = len(story.told) + 2
+    position = len(story.events) + 2
     batch = [*story.deposit(Step("deposit")), story.new(FromTheFuture(reason="new")), *story.buy(Step("buy"))]
     book.record(story.portfolio_id, batch)
     book.record(story.portfolio_id, story.sell(Step("sell")))
@@ -200,14 +200,14 @@ def check_repair(
     """Replay names the position; rebuilding without an upgrade stops there again; with one it goes to the end."""
     report = verify_portfolio(engine, story.portfolio_id)
     assert [(one.what, one.first_event) for one in report.differences] == [("replay", position)]
-    assert report.events == len(story.told)
+    assert report.events == len(story.events)
     assert rebuild_portfolio(engine, story.portfolio_id) == position - 1
     assert verify_portfolio(engine, story.portfolio_id) == report
     assert whole(verify_portfolio(engine, other.portfolio_id))
 
     monkeypatch.setitem(EVENTS, ("FromTheFuture", 1), FromTheFuture)
     assert not whole(verify_portfolio(engine, story.portfolio_id))
-    assert rebuild_portfolio(engine, story.portfolio_id) == len(story.told)
+    assert rebuild_portfolio(engine, story.portfolio_id) == len(story.events)
     repaired = verify_portfolio(engine, story.portfolio_id)
     assert whole(repaired)
     assert repaired.state_hash == state_in_memory(book, story.portfolio_id)
@@ -262,13 +262,13 @@ def test_a_failing_fold_loses_no_event(engine: Engine, new_story: StoryMaker, fo
     story, other = new_story(), new_story()
     for one in (story, other):
         record_all(book, one, [one.opened(), one.buy(Step("buy")), one.signal(Step("signal"))])
-    position = len(story.told) + 1
+    position = len(story.events) + 1
     book.record(story.portfolio_id, story.halt(Step("halt")))
     book.record(story.portfolio_id, story.buy(Step("buy")))
 
     check_stopped(book, story, other, position, reason)
     assert not whole(verify_portfolio(engine, story.portfolio_id))
-    assert rebuild_portfolio(engine, story.portfolio_id) == len(story.told)
+    assert rebuild_portfolio(engine, story.portfolio_id) == len(story.events)
     assert verify_portfolio(engine, story.portfolio_id).state_hash == state_in_memory(book, story.portfolio_id)
     assert whole(verify_portfolio(engine, story.portfolio_id))
 
@@ -279,7 +279,7 @@ def test_a_failing_fold_in_memory_loses_no_event(new_story: StoryMaker) -> None:
     story, other = new_story(), new_story()
     for one in (story, other):
         record_all(book, one, [one.opened(), one.buy(Step("buy"))])
-    position = len(story.told) + 1
+    position = len(story.events) + 1
     book.record(story.portfolio_id, story.halt(Step("halt")))
     book.record(story.portfolio_id, story.buy(Step("buy")))
 
@@ -292,7 +292,7 @@ def test_rows_that_the_database_refuses_lose_no_event(
     """When the database will not take a row the event is stored, the views stop with its reason, and can be rebuilt."""
     story, other = two_stories(postgres_book, new_story)
     superuser.execute("alter table trading_states add constraint no_halts check (reason <> 'full') not valid")
-    position = len(story.told) + 1
+    position = len(story.events) + 1
     postgres_book.record(story.portfolio_id, [story.new(TradingHalted(reason="full"))])
     check_stopped(postgres_book, story, other, position, "no_halts")
     report = verify_portfolio(engine, story.portfolio_id)
@@ -387,7 +387,7 @@ def test_a_rebuild_loses_nothing_that_is_written_meanwhile(engine: Engine, busy:
     assert positions == sorted(positions)
     report = verify_portfolio(engine, busy.portfolio_id)
     assert whole(report)
-    assert report.events == len(busy.told)
+    assert report.events == len(busy.events)
 
 
 def test_rebuilds_do_not_get_in_each_others_way(engine: Engine, busy: Story) -> None:
@@ -411,7 +411,7 @@ def test_an_append_waits_for_the_end_of_a_rebuild_only(database_url: str, engine
         wait_until_blocked(database_url, waiting)
         book.record(busy.portfolio_id, busy.buy(Step("buy")))
         raw(connection).rollback()
-        assert waiting.result() == len(busy.told)
+        assert waiting.result() == len(busy.events)
 
 
 def test_new_portfolios_are_no_strays(engine: Engine, new_story: StoryMaker) -> None:

@@ -20,7 +20,7 @@ from ledger.reports.gains import COLUMNS, GainsReport, TaxYear, gains_lines, gai
 from ledger.reports.lot_methods import Method
 from ledger.rows import Rows
 from ledger.values import ZERO, Asset, Instrument, Side
-from tests.support.random_lives import assets_of, lives, told_to_a_book
+from tests.support.random_lives import assets_of, fold_facts, lives
 
 YEAR = 365 * 24 * 60
 
@@ -33,7 +33,7 @@ def lived(*facts: tuple[str, Event]) -> Rows:
         NewEvent(event, UUID(int=number), datetime.fromisoformat(at), "test", UUID(int=number))
         for number, (at, event) in enumerate(told)
     ]
-    return told_to_a_book(events)[0]
+    return fold_facts(events)[0]
 
 
 def trade(side: Side, quantity: str, price: str) -> TradeExecuted:
@@ -123,7 +123,7 @@ def test_the_same_rows_are_the_same_bytes(facts: list[NewEvent]) -> None:
     texts = []
     for _ in range(2):
         file = io.StringIO()
-        csv.writer(file, lineterminator="\n").writerows(gains_lines(gains_report(told_to_a_book(facts)[0]), {}))
+        csv.writer(file, lineterminator="\n").writerows(gains_lines(gains_report(fold_facts(facts)[0]), {}))
         texts.append(file.getvalue())
     assert texts[0] == texts[1]
     assert {len(line) for line in csv.reader(io.StringIO(texts[0]))} == {len(COLUMNS)}
@@ -158,7 +158,7 @@ def _with_cost(match: Match) -> Match:
 
 
 def check_years(facts: list[NewEvent], first: tuple[int, int]) -> None:
-    rows, _ = told_to_a_book(facts)
+    rows, _ = fold_facts(facts)
     whole = gains_report(rows)
     years = [gains_report(rows, tax_year(year, *first)) for year in range(2023, 2028)]
     assert sorted(map(repr, whole.gains)) == sorted(repr(one) for year in years for one in year.gains)

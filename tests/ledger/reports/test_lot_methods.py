@@ -35,7 +35,7 @@ from ledger.rows import key_of
 from ledger.values import Asset, Instrument, Side, decimal_text
 from tests.support.lots_comparison import as_csv, check_against_oracle, read, report_of
 from tests.support.oracle import TradeRow, plain_rows, random_rows, trade_rows
-from tests.support.random_lives import NOON, assets_of, lives, told_to_a_book
+from tests.support.random_lives import NOON, assets_of, fold_facts, lives
 
 BY_ORDER = (Method.FIFO, Method.LIFO, Method.HIFO)
 OTHERS = (Method.LIFO, Method.HIFO)
@@ -131,7 +131,7 @@ def test_no_method_changes_what_is_held(rows: list[TradeRow], folder: Path) -> N
 @given(facts=lives())
 def test_fifo_as_a_view_is_the_book_of_any_life(facts: list[NewEvent]) -> None:
     """With splits, short sales, transfers, unknown costs and reversals too, the what-if fold by FIFO is the book."""
-    rows, _ = told_to_a_book(facts)
+    rows, _ = fold_facts(facts)
 
     for asset in assets_of(rows):
         assert matched_by(rows, asset, Method.SPECIFIC) == matched_by(rows, asset, Method.FIFO)
@@ -140,7 +140,7 @@ def test_fifo_as_a_view_is_the_book_of_any_life(facts: list[NewEvent]) -> None:
 @given(facts=lives(), method=st.sampled_from(OTHERS))
 def test_no_method_changes_what_any_life_leaves(facts: list[NewEvent], method: Method) -> None:
     """By every method as many units are open and unmatched as in the book, and every match is of the method's own lots."""
-    rows, _ = told_to_a_book(facts)
+    rows, _ = fold_facts(facts)
 
     for asset in assets_of(rows):
         book, other = matched_by(rows, asset, Method.FIFO), matched_by(rows, asset, method)
@@ -160,7 +160,7 @@ def test_a_split_does_not_change_which_lot_is_the_dearest() -> None:
         _told(3, _traded(Side.BUY, "1", "200")),
         _told(4, _traded(Side.SELL, "1.5", "250")),
     ]
-    rows, _ = told_to_a_book(halved)
+    rows, _ = fold_facts(halved)
 
     (first, second) = matched_by(rows, "AAPL", Method.HIFO).matches
 
@@ -176,7 +176,7 @@ def test_the_matches_of_a_sale_stand_in_the_order_of_its_lots() -> None:
         _told(3, _traded(Side.SELL, "2", "400")),
         _told(1, _traded(Side.BUY, "1", "200")),
     ]
-    rows, _ = told_to_a_book(facts)
+    rows, _ = fold_facts(facts)
 
     for method in (Method.FIFO, Method.SPECIFIC):
         assert [one.opening_event_id for one in matched_by(rows, "AAPL", method).matches] == [UUID(int=1), UUID(int=2)]
@@ -334,7 +334,7 @@ def test_named_lots_are_those_of_what_the_sale_gave() -> None:
     fee = Fee(asset=Asset("BNB"), amount=Decimal("0.5"), value=Decimal(5))
     sale = _traded_pair("ETH-BTC", Side.SELL, "1", "0.5", "100", fee)
     facts = [PortfolioOpened(name="p", base_currency=Asset("USD")), *coins, *buys, sale]
-    rows = told_to_a_book([_told(number, one) for number, one in enumerate(facts)])[0]
+    rows = fold_facts([_told(number, one) for number, one in enumerate(facts)])[0]
     by_id = {number: str(UUID(int=number)) for number in range(5)}
 
     for lot, cost in ((2, Decimal(10)), (3, Decimal(20))):
@@ -356,7 +356,7 @@ def test_an_unknown_cost_is_no_cost_of_nothing() -> None:
     sales = [_traded_pair(f"{asset}-USD", Side.SELL, "1", "7", "1") for asset in ("AAPL", "MSFT", "TSLA")]
     split = SplitRecorded(asset=Asset("TSLA"), numerator=2, denominator=1)
     facts = [PortfolioOpened(name="p", base_currency=Asset("USD")), *coins, *sales, split]
-    rows = told_to_a_book([_told(number, one) for number, one in enumerate(facts)])[0]
+    rows = fold_facts([_told(number, one) for number, one in enumerate(facts)])[0]
 
     report = portfolio_lots_report(rows, View(holding_period=365))
     gains = {one.product_id: one for one in gains_report(rows).unknown}

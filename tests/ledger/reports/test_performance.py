@@ -105,7 +105,7 @@ class Life:
         trade = TradeExecuted(
             account=ACCOUNT,
             venue=VENUE,
-            venue_trade_id=f"T{len(self.story.told)}",
+            venue_trade_id=f"T{len(self.story.events)}",
             instrument=Instrument("BTC-USD"),
             side=Side.BUY if Decimal(quantity) > 0 else Side.SELL,
             quantity=abs(Decimal(quantity)),

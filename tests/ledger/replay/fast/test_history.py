@@ -85,13 +85,13 @@ def long(request: pytest.FixtureRequest, engine: Engine, new_story: StoryMaker) 
     """A stored life of trades with all that stands around them; behind a reversal cuts are folded event by event."""
     moves = [move for move in MOVES if move != "reverse"]
     story = traded(new_story(), 90, request.param, moves)
-    record_all(PostgresBook(engine, SteppingClock(step=STEP)), story, [story.told])
+    record_all(PostgresBook(engine, SteppingClock(step=STEP)), story, [story.events])
     return story
 
 
 def middle_of(story: Story) -> tuple[datetime, datetime]:
     """Two times of occurrence: in the middle of the life, and a little later."""
-    times = sorted(one.occurred_at for one in story.told)
+    times = sorted(one.occurred_at for one in story.events)
     return times[len(times) // 2], times[len(times) // 2 + 9]
 
 
@@ -117,7 +117,7 @@ def test_each_road_is_taken(engine: Engine, long: Story, monkeypatch: pytest.Mon
         told(found, long, PointInTime(later), VALUE_PROJECTIONS)
         assert 0 < fold.call_count <= 9
         fold.reset_mock()
-        told(found, long, PointInTime(max(one.occurred_at for one in long.told)), VALUE_PROJECTIONS)
+        told(found, long, PointInTime(max(one.occurred_at for one in long.events)), VALUE_PROJECTIONS)
         assert fold.call_count == 0
 
 
@@ -129,7 +129,7 @@ def test_a_replay_at_a_cut_is_the_same_by_columns(engine: Engine, long: Story) -
     told_events: list[int] = []
     with roads(columns=True, earlier=False):
         assert replay_at(engine, long.portfolio_id, point, told_events.append) == plain
-    assert (sum(told_events), plain.replay.differences) == (len(long.told), ())
+    assert (sum(told_events), plain.replay.differences) == (len(long.events), ())
 
 
 def _counts_all(*_: object) -> bool:
@@ -158,7 +158,7 @@ def test_a_road_that_goes_astray_is_found(
 def test_a_line_is_read_as_its_row(new_story: StoryMaker) -> None:
     """A row written as a line and read again is the same row, of every kind."""
     story, book = traded(new_story(), 120), MemoryBook(SteppingClock())
-    book.record(story.portfolio_id, story.told)
+    book.record(story.portfolio_id, story.events)
     with book.reading(story.portfolio_id) as reading:
         rows = list(all_rows(reading.rows, row_kinds()))
     assert len({type(row) for row in rows}) > 8

@@ -75,7 +75,7 @@ def story(request: pytest.FixtureRequest, postgres_book: PostgresBook, new_story
     """A stored story whose views grew step by step."""
     story = new_story()
     traded(story, 90, request.param)
-    record_all(postgres_book, story, [story.told])
+    record_all(postgres_book, story, [story.events])
     return story
 
 
@@ -90,7 +90,7 @@ def test_columns_verify_what_grew_step_by_step(engine: Engine, story: Story, onl
     only_fast.undo()
 
     assert report == thorough(engine, story.portfolio_id)
-    assert (report.broken, report.differences, report.events) == (None, (), len(story.told))
+    assert (report.broken, report.differences, report.events) == (None, (), len(story.events))
     assert report.trades > 40
     assert sum(told) == report.events
 
@@ -103,9 +103,9 @@ def test_columns_rebuild_what_the_plain_road_verifies(
     with engine.begin() as connection:
         raw(connection).execute("update holdings set quantity = quantity * 2")
     told: list[int] = []
-    assert rebuild_portfolio(engine, story.portfolio_id, told.append) == len(story.told)
+    assert rebuild_portfolio(engine, story.portfolio_id, told.append) == len(story.events)
     assert verify_portfolio(engine, story.portfolio_id) == before
-    assert sum(told) == len(story.told)
+    assert sum(told) == len(story.events)
     only_fast.undo()
     assert thorough(engine, story.portfolio_id) == before
 
@@ -127,7 +127,7 @@ def test_what_was_appended_while_columns_were_folded_is_caught_up(
         lock_head(connection, portfolio_id)
 
     only_fast.setattr(replay, "lock_head", append_and_lock)
-    assert rebuild_portfolio(engine, story.portfolio_id) == len(story.told)
+    assert rebuild_portfolio(engine, story.portfolio_id) == len(story.events)
     only_fast.undo()
     assert thorough(engine, story.portfolio_id).differences == ()
 
@@ -194,9 +194,9 @@ def test_an_unusual_log_is_rebuilt_and_verified_all_the_same(
     book = PostgresBook(engine, SteppingClock())
     book.record(story.portfolio_id, story.play(Step("split", pick=1, quantity=Decimal(2))))
 
-    assert rebuild_portfolio(engine, story.portfolio_id) == len(story.told)
+    assert rebuild_portfolio(engine, story.portfolio_id) == len(story.events)
     report = verify_portfolio(engine, story.portfolio_id)
-    assert (report.differences, report.events) == ((), len(story.told))
+    assert (report.differences, report.events) == ((), len(story.events))
 
 
 # --- planted bugs -----------------------------------------------------------------------------------------------------
