@@ -1,4 +1,4 @@
-"""Which program may trade a portfolio: one leader stores and sends its orders, and no order leaves after a halt is stored."""
+"""Leadership and halt lock: one program stores and sends a portfolio's orders, and none after a halt is stored."""
 
 import threading
 from collections import defaultdict

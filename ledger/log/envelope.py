@@ -175,13 +175,13 @@ def encoded(new: NewEvent) -> EncodedEvent:
 
 
 def check_batch(events: Sequence[EncodedEvent]) -> None:
-    """Raises ValueError when two events of one batch carry the same id."""
+    """Raise ValueError when two events of one batch have the same id."""
     if len({event.event_id for event in events}) != len(events):
-        raise ValueError("two events of one batch carry the same id")
+        raise ValueError("two events of one batch have the same id")
 
 
 def batch_text(events: Sequence[EncodedEvent]) -> str:
-    """The batch as the JSON that the database function `append_events` takes."""
+    """Return the batch as the JSON argument of the database function `append_events`."""
     entries = [_entry(ordinal, event) for ordinal, event in enumerate(events)]
     return json.dumps(entries, ensure_ascii=False, separators=(",", ":"))
 

@@ -784,7 +784,7 @@ def _coins() -> None:
         (equity, "_split_gains", lambda rows: {}, _split),
         (mark_history.MarkHistory, "_in_units", lambda self, asset, price, *_: price, test_a_split_changes_no_worth),
         (mark_history, "bisect_right", bisect_left, test_a_split_at_midnight_is_no_fall),
-        (equity, "split_missing", lambda missing, split: missing, _missing_split),
+        (equity, "split_unmatched", lambda unmatched, split: unmatched, _missing_split),
         (equity, "_unheld", lambda rows: {}, test_a_sale_without_a_purchase_brings_its_coins_with_it),
         (equity._Walk, "_of_held", with_its_withdrawals, test_what_vanished_without_a_lot_was_never_there),
         (metrics, "utc_day", day_that_ends, test_what_happens_at_midnight_is_of_the_day_that_begins),
