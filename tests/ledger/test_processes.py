@@ -20,7 +20,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # SIGINT may be ignore
 with processes.worker_processes(2) as executor:
     seen = set()
     while len(seen) < 2:
-        seen |= set(processes.each(executor, operator.call, [os.getpid] * 20))
+        seen |= set(executor.map(operator.call, [os.getpid] * 20))
     print(*seen, flush=True)
     sys.stdin.read()
 """
