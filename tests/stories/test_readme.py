@@ -1,5 +1,6 @@
 """The README and the other documents are true: commands exist, examples run, tables match the program."""
 
+import ast
 import re
 import shlex
 from collections.abc import Iterator
@@ -94,6 +95,18 @@ def test_documents_link_only_to_files_that_exist(page: Path) -> None:
     rooms = "ledger|signals|execution|api|migrations|tests|docs|bench"
     for path in re.findall(rf"`((?:{rooms})/[\w./-]*)`", text):
         assert (ROOT / path).exists(), f"{page.name}: {path}"
+
+
+def test_architecture_page_names_functions_that_exist() -> None:
+    """Each row of a path names a function, class or method and the file that defines it."""
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    steps = re.findall(r"^\|[^|]+\| `([\w.]+)` \| `([\w./]+\.py)` \|$", page, re.MULTILINE)
+
+    assert len(steps) >= 20
+    for name, file in steps:
+        tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
+        defined = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+        assert set(name.split(".")) <= defined, f"{file}: {name}"
 
 
 def test_first_trade_example_buys_once(daybook: Daybook) -> None:
