@@ -13,8 +13,9 @@ from math import isfinite, isnan
 from typing import Final, Literal, NamedTuple
 
 import numpy as np
-import talib
 from numpy.typing import NDArray
+
+from signals.ta_lib import talib
 
 Array = NDArray[np.float64]
 Smoothing = Literal["wilder", "simple"]

@@ -3,7 +3,6 @@
 from typing import ClassVar
 
 import numpy as np
-import talib
 from numpy.typing import NDArray
 from pydantic import Field
 
@@ -11,6 +10,7 @@ from signals.bot import Needs, Parameters, Part, Signal, Window, bounded
 from signals.bots.levels import category_of, levels
 from signals.bots.vectorised import only_warm, sliding_mean, still, windowed
 from signals.indicators import Array, bbands
+from signals.ta_lib import talib
 
 
 class BollingerParams(Parameters):

@@ -4,13 +4,13 @@ from math import tanh
 from typing import ClassVar, Literal, Self
 
 import numpy as np
-import talib
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from signals.bot import Needs, Parameters, Part, Signal, Window
 from signals.bots.vectorised import fallen, only_warm, sliding_mean, windowed
 from signals.indicators import Array, ema, ema_bars, sma
+from signals.ta_lib import talib
 
 
 class MovingAverageCrossParams(Parameters):

@@ -13,7 +13,7 @@ from talipp import indicators as talipp
 from talipp.ohlcv import OHLCV
 
 from signals import indicators as ours
-from signals.indicator_frames import indicator_frame
+from signals.research import indicator_frame
 
 Array = NDArray[np.float64]
 Bars = dict[str, Array]
@@ -278,21 +278,3 @@ def test_the_declared_history_is_enough(seed: int) -> None:
     assert whole is not None
     assert cut is not None
     assert cut.histogram[-1] == pytest.approx(whole.histogram[-1], abs=1e-9)
-
-
-@pytest.mark.parametrize(
-    ("name", "change", "reason"),
-    [
-        ("no_such", {}, "no indicator called"),
-        ("version", {}, "no indicator called"),
-        ("atr", {"high": None}, "lacks high"),
-        ("rsi", {"close": np.nan}, "not finite"),
-    ],
-)
-def test_a_frame_that_cannot_be_used_is_refused(name: str, change: dict[str, float | None], reason: str) -> None:
-    """An unknown indicator, a missing column and a number that is not finite are refused by name."""
-    frame = pd.DataFrame(walk(6, 60))
-    for column, value in change.items():
-        frame = frame.drop(columns=column) if value is None else frame.assign(**{column: value})
-    with pytest.raises(ValueError, match=reason):
-        indicator_frame(name, frame)

@@ -122,7 +122,7 @@ def test_tutorial_leads_to_a_signal(reader: Reader, database_url: str) -> None:
 def test_tutorial_shows_the_generated_bot(reader: Reader) -> None:
     """The file has at most twelve lines of code, and the tests of the package pass."""
     reader.run_daybook("bot", "new", "momentum")
-    (shown,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    shown = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)[0]
     own = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
 
     tests = subprocess.run(own, cwd=reader.home / "momentum", capture_output=True, text=True, check=False)
