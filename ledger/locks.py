@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Final, Protocol
 from uuid import UUID
 
+from ledger.errors import DaybookError
 from ledger.log.envelope import NewEvent
 from ledger.projections.book import Book
 
@@ -52,6 +53,10 @@ class LocalHaltLock:
         finally:
             if acquired:
                 lock.release()
+
+
+class NotLeader(DaybookError):
+    """Another trader leads the portfolio: this one may neither store orders nor send them."""
 
 
 class Leadership(Protocol):

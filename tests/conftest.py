@@ -156,7 +156,7 @@ def make_log(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     if request.param == "memory":
         return MemoryLog
     engine: Engine = request.getfixturevalue("engine")
-    monkeypatch.setattr(postgres, "MANY", 1 if request.param == "postgres in bulk" else 10**9)
+    monkeypatch.setattr(postgres, "BULK_FROM", 1 if request.param == "postgres in bulk" else 10**9)
     return lambda clock: PostgresLog(engine, clock)
 
 

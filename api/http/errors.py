@@ -23,9 +23,9 @@ from ledger.entries.errors import (
     ViewsStopped,
 )
 from ledger.errors import CannotRecord, DaybookError
+from ledger.locks import NotLeader
 from ledger.log.event_log import Conflict, NoSuchPortfolio
 from ledger.postgres.database import DATABASE_GONE
-from ledger.postgres.leadership import NotLeader
 from ledger.reports.lot_methods import BadChoice
 from signals.inbound.errors import SignalDiffers
 from signals.market.candle import FeedUnavailable

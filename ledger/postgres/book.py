@@ -29,12 +29,12 @@ from ledger.rows import Change, PagedRows, Projection
 from ledger.values import Clock
 
 Alongside = Callable[[Raw], None]
-"""What else is written in the transaction of a recording."""
+"""Writes more rows in the transaction of a recording."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredReading(Reading):
-    """A reading from the database: its rows can be paged, and `connection` sees the same moment."""
+    """A reading from the database: its rows can be paged, and `connection` sees the same snapshot."""
 
     rows: PagedRows
     connection: Raw
@@ -43,14 +43,14 @@ class StoredReading(Reading):
 
 @dataclass(slots=True)
 class _Kept:
-    """Rows kept between recordings and the checkpoint they are true at."""
+    """Rows kept between recordings, and the checkpoint they match."""
 
     checkpoint: ViewCheckpoint
     rows: StoredRows
 
 
 class PostgresBook:
-    """A book in PostgreSQL. Safe to use from several threads and processes: the head row's lock orders all of them."""
+    """A book in PostgreSQL. Safe for threads and processes: the lock on the head row serialises recordings."""
 
     def __init__(self, engine: Engine, clock: Clock, projections: Iterable[Projection] = PROJECTIONS) -> None:
         self._stored_log = PostgresLog(engine, clock)
@@ -70,7 +70,7 @@ class PostgresBook:
         alongside: Alongside | None = None,
     ) -> list[Envelope]:
         with self._gates[portfolio_id], domain_errors():
-            # Taken away until the commit is through: what is kept may be ahead of what gets stored.
+            # Removed until the commit succeeds: the kept rows may be ahead of the stored ones.
             kept = self._kept.pop(portfolio_id, None)
             with self._engine.begin() as connection:
                 own = raw(connection)
@@ -92,24 +92,24 @@ class PostgresBook:
             yield StoredReading(checkpoint.position, checkpoint.stopped, rows, own, portfolio_id)
 
     def append_encoded(self, portfolio_id: UUID, events: Sequence[EncodedEvent]) -> int:
-        """`events` are in the log, and the views stand behind it; otherwise as `PostgresLog.append_encoded`."""
+        """Append as `PostgresLog.append_encoded`, without updating the views."""
         return self._stored_log.append_encoded(portfolio_id, events)
 
     @contextmanager
     def transaction(self) -> Iterator[Raw]:
-        """A plain transaction on the book's database, for reads and for what stands beside the log."""
+        """A transaction on the book's database, for reads and for tables beside the log."""
         with self._engine.begin() as connection:
             yield raw(connection)
 
     def _append(
         self, connection: Raw, portfolio_id: UUID, events: Sequence[NewEvent], expected_position: int | None
     ) -> tuple[Appended, ViewCheckpoint]:
-        """The append, where the views stand behind its lock, and the savepoint of the fold, in one trip to the server."""
+        """Append, read the views' checkpoint and set the savepoint of the fold, in one round trip."""
         texts = [encoded(new) for new in events]
         with connection.pipeline():
             appended = send_append(connection, portfolio_id, texts, expected_position, self._clock())
             checkpoint = send_checkpoint(connection, portfolio_id)
-            # A fold that fails may have failed in the database: what follows needs a transaction that is still alive.
+            # A fold may fail in the database: the transaction must survive that.
             connection.execute("savepoint views")
         return appended(), checkpoint() or self._empty()
 
@@ -121,7 +121,7 @@ class PostgresBook:
         kept: _Kept | None,
         checkpoint: ViewCheckpoint,
     ) -> _Kept | None:
-        """Brings the views to the last of `new`; returns the rows worth keeping."""
+        """Fold up to the last of `new` and write the views; return the rows to keep."""
         if checkpoint.stopped is not None:
             return None
         if kept is None or kept.checkpoint != checkpoint:
@@ -147,11 +147,11 @@ class PostgresBook:
             changes += changed
             position = envelope.position
         after = replace(kept.checkpoint, position=position, stopped=stopped)
-        refused = _written(connection, portfolio_id, after, changes)
-        if refused is None:
+        failure = _write(connection, portfolio_id, after, changes)
+        if failure is None:
             return _Kept(after, kept.rows)
         write_checkpoint(
-            connection, portfolio_id, replace(kept.checkpoint, stopped=Stopped(kept.checkpoint.position + 1, refused))
+            connection, portfolio_id, replace(kept.checkpoint, stopped=Stopped(kept.checkpoint.position + 1, failure))
         )
         return None
 
@@ -159,11 +159,10 @@ class PostgresBook:
         return ViewCheckpoint(1, 0, versions_text(self._projections))
 
 
-def _written(connection: Raw, portfolio_id: UUID, after: ViewCheckpoint, changes: Sequence[Change]) -> str | None:
-    """None when the rows and their checkpoint are written; else why the database refused them (nothing of them is left).
+def _write(connection: Raw, portfolio_id: UUID, after: ViewCheckpoint, changes: Sequence[Change]) -> str | None:
+    """Write the rows and their checkpoint; if the database refuses, roll back to the savepoint and return the reason.
 
-    Runs under the savepoint of the fold. A connection that is gone is not a refusal: that error goes up, and with it the
-    whole recording.
+    A lost connection raises: the whole recording fails.
     """
     try:
         write_step(connection, portfolio_id, after, changes)

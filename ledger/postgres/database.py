@@ -1,4 +1,4 @@
-"""The database as a whole: which one, its schema, and the connections that may only append and read."""
+"""Connections to the database: open it, migrate its schema, and act as a role that can only append and read."""
 
 import re
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from sqlalchemy import Engine, event
 
 from ledger.errors import DaybookError
 from ledger.postgres.embedded import DatabaseUnavailable, embedded_postgres
-from ledger.postgres.sessions import IN_TRANSACTION
+from ledger.postgres.sessions import TRANSACTION_TIMEOUT
 from ledger.values import Clock
 
 MIGRATIONS: Final = Path(__file__).resolve().parents[2] / "migrations"
@@ -25,30 +25,28 @@ WRITER: Final = "daybook_writer"
 READER: Final = "daybook_reader"
 CONNECT_TIMEOUT_S: Final = 10
 
-
-SILENCED: Final = psycopg.errors.IdleInTransactionSessionTimeout
-SILENT: Final = "this program stood still within a transaction, and the database ended that: nothing of it was stored"
-
 DATABASE_GONE: Final = (
     DatabaseUnavailable,
     sqlalchemy.exc.OperationalError,
     sqlalchemy.exc.TimeoutError,
     psycopg.OperationalError,
     psycopg.InterfaceError,
-    SILENCED,
+    psycopg.errors.IdleInTransactionSessionTimeout,
 )
-"""What is raised when the database cannot be reached, or no longer."""
+"""Errors raised if the database cannot be reached or the connection was lost."""
 
 
 class NewerSchema(DaybookError):
-    """The database was made by a newer program than this one."""
+    """The schema of the database is newer than this program."""
 
 
 @contextmanager
 def open_database(data_dir: Path, url: str | None) -> Iterator[Engine]:
-    """Connections, as the writing role, to the database at `url` or else to the embedded one in `data_dir`.
+    """Open the database at `url`, or the embedded one in `data_dir`, as the writing role; migrate its schema first.
 
-    The schema is current. Raises DatabaseUnavailable and NewerSchema, each with a sentence that says what to do.
+    Raises:
+        DatabaseUnavailable: it cannot be reached or started.
+        NewerSchema: a newer Daybook has used it.
     """
     if url is None:
         with embedded_postgres(data_dir) as embedded_url, connected(embedded_url) as engine:
@@ -60,7 +58,7 @@ def open_database(data_dir: Path, url: str | None) -> Iterator[Engine]:
 
 @contextmanager
 def connected(url: str) -> Iterator[Engine]:
-    """The same for a server that already runs."""
+    """As `open_database`, for a running server."""
     migrate(url)
     engine = engine_for(url, WRITER)
     try:
@@ -69,10 +67,10 @@ def connected(url: str) -> Iterator[Engine]:
         engine.dispose()
 
 
-def engine_for(url: str, role: str | None, silence: str = IN_TRANSACTION) -> Engine:
-    """An engine whose every connection acts as `role` (None: as the user of the URL).
+def engine_for(url: str, role: str | None, idle_timeout: str = TRANSACTION_TIMEOUT) -> Engine:
+    """Create an engine whose connections act as `role` (None: the user of the URL).
 
-    The server ends one that keeps so long a `silence` within a transaction.
+    The server ends connections that are idle within a transaction for longer than `idle_timeout`.
     """
     try:
         parsed = sqlalchemy.make_url(_driver_url(url))
@@ -80,9 +78,9 @@ def engine_for(url: str, role: str | None, silence: str = IN_TRANSACTION) -> Eng
         raise DatabaseUnavailable(
             f"{shown_url(url)!r} is not a PostgreSQL URL: write postgresql://user:password@host:port/database"
         ) from None
-    patience = {} if "connect_timeout" in parsed.query else {"connect_timeout": CONNECT_TIMEOUT_S}
+    timeout = {} if "connect_timeout" in parsed.query else {"connect_timeout": CONNECT_TIMEOUT_S}
     engine = sqlalchemy.create_engine(
-        parsed, isolation_level="READ COMMITTED", pool_size=10, max_overflow=20, connect_args=patience
+        parsed, isolation_level="READ COMMITTED", pool_size=10, max_overflow=20, connect_args=timeout
     )
 
     @event.listens_for(engine, "connect")
@@ -90,24 +88,27 @@ def engine_for(url: str, role: str | None, silence: str = IN_TRANSACTION) -> Eng
         if role is not None:
             connection.execute(f"set role {role}")
         connection.execute("set time zone 'UTC'")
-        connection.execute(f"set idle_in_transaction_session_timeout = '{silence}'")
+        connection.execute(f"set idle_in_transaction_session_timeout = '{idle_timeout}'")
         connection.commit()
 
     @event.listens_for(engine, "handle_error")
-    def silent(context: sqlalchemy.ExceptionContext) -> Exception | None:
-        # SQLAlchemy's own name for it says nothing of a connection that is gone.
-        found = context.original_exception
-        return DatabaseUnavailable(SILENT) if isinstance(found, SILENCED) else None
+    def idle(context: sqlalchemy.ExceptionContext) -> Exception | None:
+        # SQLAlchemy would raise InternalError, which does not show that the connection is lost.
+        if isinstance(context.original_exception, psycopg.errors.IdleInTransactionSessionTimeout):
+            return DatabaseUnavailable(
+                "the database ended a transaction that was idle for too long; nothing was stored"
+            )
+        return None
 
     return engine
 
 
 def migrate(url: str) -> None:
-    """The schema at `url` is the newest this program knows. Raises DatabaseUnavailable and NewerSchema."""
+    """Upgrade the schema at `url` to the newest version. Raises DatabaseUnavailable and NewerSchema."""
     engine = engine_for(url, None)
     try:
         with engine.begin() as connection:
-            # One process migrates, the others wait here and find the work done.
+            # One process migrates; the others wait here and find the schema current.
             connection.exec_driver_sql("select pg_advisory_xact_lock(7305113214)")
             config = Config()
             config.set_main_option("script_location", str(MIGRATIONS))
@@ -116,7 +117,7 @@ def migrate(url: str) -> None:
             scripts = ScriptDirectory.from_config(config)
             if current is not None and current not in {script.revision for script in scripts.walk_revisions()}:
                 raise NewerSchema(
-                    f"the database has schema {current}, this Daybook knows only up to {scripts.get_current_head()}:"
+                    f"the database has schema {current}, the newest this Daybook supports is {scripts.get_current_head()}:"
                     " a newer Daybook has used it; upgrade Daybook, nothing was changed"
                 )
             if current != scripts.get_current_head():
@@ -132,20 +133,20 @@ def migrate(url: str) -> None:
 
 
 def database_problems(engine: Engine) -> list[str]:
-    """What keeps the database from being written now, one sentence each. Raises what the driver raises without one."""
+    """Return the reasons why nothing can be written now. Raises the driver's errors if the database is gone."""
     with engine.connect() as connection:
         current = _current_revision(connection)
         read_only = connection.exec_driver_sql("select current_setting('transaction_read_only') = 'on'").scalar()
     problems = []
     if current != _newest_revision():
-        problems.append(f"the database has schema {current}, this Daybook needs {_newest_revision()}: start it again")
+        problems.append(f"the database has schema {current}, this Daybook needs {_newest_revision()}: restart Daybook")
     if read_only:
-        problems.append("the database takes reads only: connect to the primary server")
+        problems.append("the database is read-only: connect to the primary server")
     return problems
 
 
 def shown_url(url: str) -> str:
-    """The URL without its password, wherever it stands in it; also of text that is no URL."""
+    """Return the URL without its password; also masks text that is not a URL."""
     before, scheme, rest = url.partition("://") if "://" in url else ("", "", url)
     user, at, place = rest.rpartition("@")
     if at and ":" in user:
@@ -163,7 +164,7 @@ def _driver_url(url: str) -> str:
 
 
 def server_facts(engine: Engine) -> dict[str, str]:
-    """The server's settings that say what it is and whether a power cut can harm it, by name."""
+    """Return the server's version and its settings for durability, by name."""
     with engine.connect() as connection:
         found = connection.exec_driver_sql(
             "select name, setting from pg_settings where name in ('server_version', 'fsync', 'full_page_writes')"
@@ -172,7 +173,7 @@ def server_facts(engine: Engine) -> dict[str, str]:
 
 
 def clock_skew(engine: Engine, clock: Clock) -> timedelta:
-    """How far the server's clock is ahead of ours (below 0: behind), beyond what the question itself took."""
+    """Return how far the server's clock is ahead of ours (negative: behind), beyond the time of the query itself."""
     with engine.connect() as connection:
         before = clock()
         found = connection.exec_driver_sql("select clock_timestamp()").scalar_one()

@@ -1,4 +1,4 @@
-"""PostgresLog: the log in PostgreSQL, and the only SQL on it."""
+"""PostgresLog: the log in PostgreSQL, with the SQL to append and read."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -31,7 +31,7 @@ _PAGE: Final = 5000
 
 
 class _Stored(NamedTuple):
-    """Where an event is stored, and whether this append stored it."""
+    """The place of an event in the log; `new` if this append stored it."""
 
     position: int
     recorded_at: datetime
@@ -41,7 +41,7 @@ class _Stored(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Appended:
-    """What an append did with each of its events, in the order given."""
+    """The events of an append and their places, in the order given."""
 
     portfolio_id: UUID
     events: Sequence[EncodedEvent]
@@ -49,7 +49,7 @@ class Appended:
 
     @property
     def new(self) -> int:
-        """How many of the events were not in the log before."""
+        """The number of events that were not in the log before."""
         return sum(one.new for one in self.stored)
 
     def envelopes(self, *, new: bool = False) -> list[Envelope]:
@@ -76,9 +76,9 @@ class PostgresLog:
     def append_encoded(
         self, portfolio_id: UUID, events: Sequence[EncodedEvent], expected_position: int | None = None
     ) -> int:
-        """As `append`, for imports that make the stored texts themselves; returns how many of the events are new.
+        """Append events that are encoded already; return the number of new ones.
 
-        The texts are not read here: an event that is not what its type promises is stored and stops the views at it.
+        The payloads are not validated: an invalid one is stored and stops the views at its position.
         """
         return self._append(portfolio_id, events, expected_position).new
 
@@ -113,8 +113,8 @@ def append_in(
     expected_position: int | None,
     recorded_at: datetime,
 ) -> Appended:
-    """As `EventLog.append`, inside the caller's transaction; the portfolio's head stays locked until it ends."""
-    if len(events) >= MANY:
+    """Append as `EventLog.append` in the caller's transaction; the portfolio's head stays locked until it ends."""
+    if len(events) >= BULK_FROM:
         check_batch(events)
         appended = append_many(connection, portfolio_id, events, expected_position, recorded_at)
         if appended is not None:
@@ -122,8 +122,8 @@ def append_in(
     return send_append(connection, portfolio_id, events, expected_position, recorded_at)()
 
 
-MANY: Final = 20
-"""From so many events on a batch goes the quick road first: below, the shorter statement wins."""
+BULK_FROM: Final = 20
+"""Batches of at least this size try the array insert first; below it the shorter statement is faster."""
 
 
 def append_many(
@@ -133,10 +133,9 @@ def append_many(
     expected_position: int | None,
     recorded_at: datetime,
 ) -> Appended | None:
-    """Stores the events if all of them are new and the log stands where it is expected; else nothing, and None.
+    """Store the events if all are new and the head is at the expected position; otherwise store nothing and return None.
 
-    None says only that the quick road does not know the case: ask the other one, in the same transaction. The
-    portfolio's head stays locked until that ends.
+    After None use `send_append` in the same transaction. The portfolio's head stays locked until the transaction ends.
     """
     columns = [list(column) for column in zip(*events, strict=True)] or [[] for _ in EncodedEvent._fields]
     row = connection.execute(
@@ -157,7 +156,7 @@ def send_append(
     expected_position: int | None,
     recorded_at: datetime,
 ) -> Callable[[], Appended]:
-    """Sends the append; calling what is returned gives its result. In a pipeline more can be sent in between."""
+    """Send the append and return a function that receives its result. In a pipeline, more can be sent in between."""
     check_batch(events)
     cursor = connection.execute(_APPEND, (portfolio_id, expected_position, recorded_at, batch_text(events)))
 
@@ -169,7 +168,7 @@ def send_append(
 
 
 def read_page(connection: Raw, portfolio_id: UUID, after: int, limit: int) -> list[Envelope]:
-    """The next `limit` envelopes above `after`."""
+    """The first `limit` envelopes after position `after`."""
     cursor = connection.execute(
         f"select {COLUMNS} from events where portfolio_id = %s and position > %s order by position limit %s",
         (portfolio_id, after, limit),
@@ -178,10 +177,10 @@ def read_page(connection: Raw, portfolio_id: UUID, after: int, limit: int) -> li
 
 
 def read_stream(connection: Raw, portfolio_id: UUID, after: int = 0, last: int | None = None) -> Iterator[Envelope]:
-    """All envelopes above `after`, up to `last`, as the caller's transaction sees them, a page in memory at a time.
+    """All envelopes after position `after` up to `last`, read in the caller's transaction one page at a time.
 
-    Pages, not a cursor in the database: a reader may stop anywhere, and a cursor that it leaves open would be closed by
-    Python's garbage collector in the middle of the connection's next statement, which then waits for itself for ever.
+    No server-side cursor: if the reader stops early, the garbage collector would close the cursor during the
+    connection's next statement, and deadlock.
     """
     while page := read_page(connection, portfolio_id, after, _PAGE if last is None else min(_PAGE, last - after)):
         yield from page
@@ -197,7 +196,7 @@ def read_events(
     before: int | None = None,
     limit: int = 100,
 ) -> list[Envelope]:
-    """The newest envelopes below position `before` that `past` holds, newest first, of the given types (all when empty)."""
+    """The newest envelopes below position `before` in `past`, newest first, of the given types (empty: all)."""
     cursor = connection.execute(
         f"select {COLUMNS} from events where portfolio_id = %s and (%s::bigint is null or position < %s)"
         " and (%s::timestamptz is null or occurred_at <= %s or type = any(%s)) and (%s::timestamptz is null or recorded_at <= %s)"
@@ -223,7 +222,7 @@ def read_event(connection: Raw, portfolio_id: UUID, event_id: UUID) -> Envelope 
 
 
 def read_story(connection: Raw, portfolio_id: UUID, correlation_id: UUID) -> list[Envelope]:
-    """All envelopes of one story, in order."""
+    """All envelopes with this correlation id, in order."""
     cursor = connection.execute(
         f"select {COLUMNS} from events where portfolio_id = %s and correlation_id = %s order by position",
         (portfolio_id, correlation_id),
@@ -232,7 +231,7 @@ def read_story(connection: Raw, portfolio_id: UUID, correlation_id: UUID) -> lis
 
 
 def read_events_by_id(connection: Raw, portfolio_id: UUID, ids: Sequence[UUID]) -> dict[UUID, Envelope]:
-    """Those of the events that the log holds, by their ids."""
+    """The events with these ids that are in the log, by id."""
     found: dict[UUID, Envelope] = {}
     for start in range(0, len(ids), _PAGE):
         cursor = connection.execute(
@@ -244,7 +243,7 @@ def read_events_by_id(connection: Raw, portfolio_id: UUID, ids: Sequence[UUID]) 
 
 
 def head_in(connection: Raw, portfolio_id: UUID) -> Head:
-    """Where the log ends in the caller's transaction. Raises NoSuchPortfolio."""
+    """The end of the log in the caller's transaction. Raises NoSuchPortfolio."""
     head = head_record(connection, portfolio_id)
     if head is None:
         raise NoSuchPortfolio(f"there is no portfolio {portfolio_id}")
@@ -252,7 +251,7 @@ def head_in(connection: Raw, portfolio_id: UUID) -> Head:
 
 
 def head_record(connection: Raw, portfolio_id: UUID) -> Head | None:
-    """What the head row says, or None when there is none."""
+    """The head row, if there is one."""
     row = connection.execute(
         "select head_position, head_hash from portfolios where portfolio_id = %s", (portfolio_id,)
     ).fetchone()
@@ -260,7 +259,7 @@ def head_record(connection: Raw, portfolio_id: UUID) -> Head | None:
 
 
 def head_recorded_at(connection: Raw, portfolio_id: UUID) -> datetime | None:
-    """The time of the last recording by the head row, or None when there is none."""
+    """The time of the last recording in the head row, if there is one."""
     row = connection.execute(
         "select head_recorded_at from portfolios where portfolio_id = %s", (portfolio_id,)
     ).fetchone()
@@ -268,7 +267,7 @@ def head_recorded_at(connection: Raw, portfolio_id: UUID) -> datetime | None:
 
 
 def position_known_at(connection: Raw, portfolio_id: UUID, known_at: datetime) -> int:
-    """The last position recorded by then, 0 if none was. Times of recording never run backwards, so halving finds it."""
+    """The last position recorded by then (0: none), found by bisection: times of recording never decrease."""
     head = head_record(connection, portfolio_id)
     known, beyond = 0, (head.position if head else 0) + 1
     while beyond - known > 1:
@@ -284,7 +283,7 @@ def position_known_at(connection: Raw, portfolio_id: UUID, known_at: datetime) -
 
 
 def events_after(connection: Raw, portfolio_id: UUID, moment: datetime) -> tuple[int, int]:
-    """How many events occurred after the moment, and how many there are."""
+    """The number of events that occurred after `moment`, and the number of all events."""
     row = connection.execute(
         "select count(*) filter (where occurred_at > %s), count(*) from events where portfolio_id = %s",
         (moment, portfolio_id),
@@ -293,8 +292,8 @@ def events_after(connection: Raw, portfolio_id: UUID, moment: datetime) -> tuple
 
 
 def portfolio_ids(connection: Raw) -> list[UUID]:
-    """All portfolios that have events, by the text of their ids; also those whose head row is missing."""
-    # The log is asked for the next id after each one found: listing a few portfolios does not read millions of events.
+    """All portfolios that have events or a head row, sorted by id."""
+    # Each step looks up the next id: listing a few portfolios does not read millions of events.
     rows = connection.execute(
         "with recursive logged as ("
         " (select portfolio_id from events order by portfolio_id limit 1)"
@@ -307,12 +306,12 @@ def portfolio_ids(connection: Raw) -> list[UUID]:
 
 
 def lock_head(connection: Raw, portfolio_id: UUID) -> None:
-    """No append to the portfolio commits until the caller's transaction ends."""
+    """Block appends to the portfolio until the caller's transaction ends."""
     connection.execute("select lock_portfolio(%s)", (portfolio_id,))
 
 
 def lock_rebuild(connection: Raw, portfolio_id: UUID) -> None:
-    """No other rebuild of the portfolio begins until the caller's transaction ends; appends go on."""
+    """Block other rebuilds of the portfolio, but no appends, until the caller's transaction ends."""
     connection.execute("select pg_advisory_xact_lock(73051, hashtext(%s))", (str(portfolio_id),))
 
 
@@ -325,7 +324,7 @@ def raw(connection: Connection) -> Raw:
 
 @contextmanager
 def domain_errors() -> Iterator[None]:
-    """Turns what the database says about our own rules into our own exceptions."""
+    """Convert errors raised by the functions of the schema into domain errors."""
     try:
         yield
     except psycopg.Error as error:

@@ -1,4 +1,4 @@
-"""Which accounts at venues the installation has keys for. The keys are sealed: the database alone opens none."""
+"""Credentials of accounts at venues. They are encrypted with a key that is not in the database."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,7 +9,7 @@ from ledger.postgres.log import Raw
 
 @dataclass(frozen=True, slots=True)
 class VenueCredentials:
-    """An account of a portfolio. `sealed` holds the key; `endpoint` stands in for the venue; only `live` ones hold real money."""
+    """Credentials of an account: encrypted in `sealed`. `endpoint` replaces the venue's own; `live` accounts hold real money."""
 
     portfolio_id: UUID
     account: str
@@ -21,7 +21,7 @@ class VenueCredentials:
 
 
 def store_credentials(connection: Raw, account: VenueCredentials) -> None:
-    """The account is there, in place of one of the same name."""
+    """Store the account; replace one of the same name."""
     connection.execute(
         "insert into venue_accounts (portfolio_id, account, venue, sealed, endpoint, live, created_at)"
         " values (%s, %s, %s, %s, %s, %s, %s) on conflict (portfolio_id, account) do update set venue = excluded.venue,"
@@ -34,7 +34,7 @@ def store_credentials(connection: Raw, account: VenueCredentials) -> None:
 
 
 def credentials_of(connection: Raw, portfolio_id: UUID | None = None) -> list[VenueCredentials]:
-    """The accounts of the portfolio, or of all, by name."""
+    """The accounts of the portfolio (None: of all), sorted by name."""
     found = connection.execute(
         "select portfolio_id, account, venue, sealed, endpoint, live, created_at from venue_accounts"
         " where %s::uuid is null or portfolio_id = %s order by account, portfolio_id",
@@ -44,8 +44,8 @@ def credentials_of(connection: Raw, portfolio_id: UUID | None = None) -> list[Ve
 
 
 def remove_credentials(connection: Raw, portfolio_id: UUID, account: str) -> bool:
-    """Whether there was such an account; its key is gone."""
-    gone = connection.execute(
+    """Delete the account with its credentials; return False if there was none."""
+    removed = connection.execute(
         "delete from venue_accounts where portfolio_id = %s and account = %s", (portfolio_id, account)
     )
-    return gone.rowcount == 1
+    return removed.rowcount == 1

@@ -1,7 +1,7 @@
-"""Views: the projections' rows as tables with their checkpoint, written in the transaction of the append and read back.
+"""Views: the projections' rows in tables, with a checkpoint, written in the transaction of the append.
 
-Every view table begins with (portfolio_id, generation). A rebuild writes the next generation beside the live one and
-then moves the checkpoint to it, so readers see the old rows or the new ones, never a mixture.
+Every view table begins with (portfolio_id, generation). A rebuild writes the next generation beside the current one and
+then moves the checkpoint to it: readers see the old rows or the new ones, never a mixture.
 """
 
 import re
@@ -16,7 +16,7 @@ from psycopg import RawCursor
 
 from ledger.log.envelope import Envelope, canonical_json
 from ledger.postgres.log import Raw, read_event
-from ledger.postgres.sessions import at_leisure
+from ledger.postgres.sessions import extend_timeout
 from ledger.projections import PROJECTIONS
 from ledger.projections.book import Stopped
 from ledger.rows import Change, Deleted, Key, MemoryRows, Projection, R, Row, field_names, key_of
@@ -24,7 +24,7 @@ from ledger.rows import Change, Deleted, Key, MemoryRows, Projection, R, Row, fi
 
 @dataclass(frozen=True, slots=True)
 class ViewCheckpoint:
-    """The live generation of a portfolio's views, the position they cover, and whether they stopped."""
+    """The current generation of a portfolio's views, the last position folded, and where folding stopped, if it did."""
 
     generation: int
     position: int
@@ -33,12 +33,12 @@ class ViewCheckpoint:
 
 
 def row_kinds(projections: Iterable[Projection] = PROJECTIONS) -> tuple[type[Row], ...]:
-    """Every kind of row that these projections write."""
+    """The kinds of row of these projections."""
     return tuple(kind for projection in projections for kind in projection.rows)
 
 
 def versions_text(projections: Iterable[Projection] = PROJECTIONS) -> str:
-    """The versions of the projections, as stored with the rows they made."""
+    """The versions of the projections as stored in the checkpoint."""
     return canonical_json({projection.name: projection.version for projection in projections})
 
 
@@ -54,16 +54,16 @@ LIVE: Final[dict[str, str]] = {
     "splits": "false",
     "reversals": "false",
 }
-"""For each table with history: the condition under which `Row.live` is true (a test holds the two together)."""
+"""`Row.live` as an SQL condition, for each table with history; a test compares the two."""
 
 
 def read_checkpoint(connection: Raw, portfolio_id: UUID) -> ViewCheckpoint | None:
-    """Where the portfolio's views stand, or None before their first row."""
+    """The checkpoint of the portfolio's views, if there is one."""
     return send_checkpoint(connection, portfolio_id)()
 
 
 def send_checkpoint(connection: Raw, portfolio_id: UUID) -> Callable[[], ViewCheckpoint | None]:
-    """Sends the question; calling what is returned gives the answer. In a pipeline more can be sent in between."""
+    """Send the query and return a function that receives its result. In a pipeline, more can be sent in between."""
     cursor = connection.execute(
         "select generation, position, versions, stopped_position, stopped_reason"
         " from view_checkpoints where portfolio_id = %s",
@@ -80,7 +80,7 @@ def send_checkpoint(connection: Raw, portfolio_id: UUID) -> Callable[[], ViewChe
 
 
 def write_checkpoint(connection: Raw, portfolio_id: UUID, checkpoint: ViewCheckpoint) -> None:
-    """The portfolio's views stand where `checkpoint` says."""
+    """Store the checkpoint."""
     connection.execute(_UPSERT_CHECKPOINT, _checkpoint_values(portfolio_id, checkpoint))
 
 
@@ -103,31 +103,31 @@ def _checkpoint_values(portfolio_id: UUID, checkpoint: ViewCheckpoint) -> tuple[
     )
 
 
-MUCH: Final = 10_000
-"""Who reads so many rows to fold them again thinks for seconds or minutes before anything is written."""
+LARGE_REFOLD: Final = 10_000
+"""Refolds of this many rows get the extended idle timeout: they compute for seconds or minutes before writing."""
 
-AT_ONCE: Final = 12
-"""Up to so many rows go out in one statement: what one event changes, as a rule. Its text is prepared after a few uses."""
+ONE_STATEMENT_MAX: Final = 12
+"""Up to this many rows, the usual change of one event, are written in one statement, which the server prepares."""
 
 
 def write_step(connection: Raw, portfolio_id: UUID, checkpoint: ViewCheckpoint, changes: Sequence[Change]) -> None:
-    """The tables hold what `changes` say and the checkpoint stands at its end: of several changes to one row the last."""
+    """Write the changes (of several to one row, the last) and the checkpoint."""
     last = list(_last_changes(changes).values())
     rows = sorted((change for change in last if isinstance(change, Row)), key=lambda row: row.table)
-    if len(rows) < len(last) or len(rows) > AT_ONCE:
+    if len(rows) < len(last) or len(rows) > ONE_STATEMENT_MAX:
         with connection.pipeline():
             write_changes(connection, portfolio_id, checkpoint.generation, changes)
             write_checkpoint(connection, portfolio_id, checkpoint)
         return
-    values = [value for row in rows for value in (portfolio_id, checkpoint.generation, *values_of(row))]
+    values = [value for row in rows for value in (portfolio_id, checkpoint.generation, *_values(row))]
     statement = _step_statement(tuple(type(row) for row in rows))
-    # Numbered places need no rewriting by the client: for a statement this long that costs more than running it.
+    # With numbered placeholders the client need not rewrite the statement, which takes longer than running it.
     RawCursor(connection).execute(statement, (*values, *_checkpoint_values(portfolio_id, checkpoint)))
 
 
 @lru_cache(maxsize=1000)
 def _step_statement(kinds: tuple[type[Row], ...]) -> str:
-    """One statement that writes one row of each of these kinds and the checkpoint, with places numbered from $1."""
+    """A statement that writes one row of each of these kinds and the checkpoint, with placeholders from $1."""
     numbers = count(1)
     parts = [f"w{place} as ({_upsert(kind)})" for place, kind in enumerate(kinds)]
     text = f"with {', '.join(parts)} {_UPSERT_CHECKPOINT}" if parts else _UPSERT_CHECKPOINT
@@ -135,7 +135,7 @@ def _step_statement(kinds: tuple[type[Row], ...]) -> str:
 
 
 def write_changes(connection: Raw, portfolio_id: UUID, generation: int, changes: Sequence[Change]) -> None:
-    """The tables hold what `changes` say: of several changes to one row the last."""
+    """Write the changes; of several to one row, the last."""
     ordered = sorted(_last_changes(changes).items(), key=lambda item: item[0][0])
     for _, group in groupby(ordered, key=lambda item: (item[0][0], isinstance(item[1], Deleted))):
         _write_kind(connection, portfolio_id, generation, [change for _, change in group])
@@ -159,17 +159,14 @@ def _write_kind(connection: Raw, portfolio_id: UUID, generation: int, changes: S
             cursor.executemany(statement, [(portfolio_id, generation, *key) for key in keys])
             return
         rows = [change for change in changes if isinstance(change, Row)]
-        cursor.executemany(_upsert(type(first)), [(portfolio_id, generation, *values_of(row)) for row in rows])
-
-
-def _upsert(kind: type[Row]) -> str:
-    known = _UPSERTS.get(kind)
-    if known is None:
-        known = _UPSERTS[kind] = _upsert_text(kind)
-    return known
+        cursor.executemany(_upsert(type(first)), [(portfolio_id, generation, *_values(row)) for row in rows])
 
 
 _UPSERTS: Final[dict[type[Row], str]] = {}
+
+
+def _upsert(kind: type[Row]) -> str:
+    return _UPSERTS.get(kind) or _UPSERTS.setdefault(kind, _upsert_text(kind))
 
 
 def _upsert_text(kind: type[Row]) -> str:
@@ -184,16 +181,16 @@ def _upsert_text(kind: type[Row]) -> str:
 
 
 def copy_rows(connection: Raw, portfolio_id: UUID, generation: int, kind: type[Row], rows: Iterable[Row]) -> None:
-    """Writes many new rows of one kind at once."""
+    """Write many new rows of one kind."""
     names = field_names(kind)
     statement = f"copy {kind.table} (portfolio_id, generation, {', '.join(names)}) from stdin"
     with connection.cursor() as cursor, cursor.copy(statement) as copy:
         for row in rows:
-            copy.write_row((portfolio_id, generation, *values_of(row)))
+            copy.write_row((portfolio_id, generation, *_values(row)))
 
 
 def drop_older_generations(connection: Raw, portfolio_id: UUID, generation: int, kinds: Iterable[type[Row]]) -> None:
-    """No row is older than `generation`. A newer one may be in use by now: it is not ours to drop."""
+    """Delete rows older than `generation`. Newer ones may already be in use."""
     for kind in kinds:
         connection.execute(
             f"delete from {kind.table} where portfolio_id = %s and generation < %s", (portfolio_id, generation)
@@ -201,7 +198,7 @@ def drop_older_generations(connection: Raw, portfolio_id: UUID, generation: int,
 
 
 def newer_generations(connection: Raw, portfolio_id: UUID, generation: int, kind: type[Row]) -> list[tuple[int, int]]:
-    """(generation, number of rows) for rows newer than `generation`: no rebuild leaves any."""
+    """(generation, number of rows) of rows newer than `generation`; a rebuild leaves none."""
     cursor = connection.execute(
         f"select generation, count(*) from {kind.table}"
         " where portfolio_id = %s and generation > %s group by 1 order by 1",
@@ -211,7 +208,7 @@ def newer_generations(connection: Raw, portfolio_id: UUID, generation: int, kind
 
 
 def stray_rows(connection: Raw, known: Sequence[UUID]) -> list[tuple[str, UUID, int]]:
-    """(table, portfolio, number of rows) for view rows of portfolios that are not among `known`."""
+    """(table, portfolio, number of rows) of view rows of portfolios not in `known`."""
     found: list[tuple[str, UUID, int]] = []
     for table in ("view_checkpoints", *(kind.table for kind in row_kinds())):
         cursor = connection.execute(
@@ -221,15 +218,14 @@ def stray_rows(connection: Raw, known: Sequence[UUID]) -> list[tuple[str, UUID, 
     return found
 
 
-def values_of(row: Row) -> tuple[object, ...]:
-    """The row's values in the order of its fields."""
+def _values(row: Row) -> tuple[object, ...]:
     return tuple(getattr(row, name) for name in field_names(type(row)))
 
 
 def stored_rows(
     connection: Raw, portfolio_id: UUID, generation: int, kind: type[R], condition: str = "true", *values: object
 ) -> Iterator[R]:
-    """The stored rows of one kind under an SQL condition, in the order the database gives them."""
+    """The stored rows of one kind that meet an SQL condition, unordered unless it orders them."""
     statement = (
         f"select {', '.join(field_names(kind))} from {kind.table}"
         f" where portfolio_id = %s and generation = %s and {condition}"
@@ -239,10 +235,10 @@ def stored_rows(
 
 
 class StoredRows:
-    """Rows of one portfolio in the database, read inside the caller's transaction; live rows are kept once read.
+    """Rows of one portfolio in the database, read in the caller's transaction; live rows are kept once read.
 
-    The kept rows stay true across transactions as long as every change goes through `apply` and the checkpoint has
-    not moved otherwise; the book sees to both.
+    The kept rows remain valid across transactions while every change goes through `apply` and nothing else moves the
+    checkpoint; the book ensures both.
     """
 
     def __init__(self, portfolio_id: UUID, generation: int) -> None:
@@ -255,13 +251,13 @@ class StoredRows:
         self._absent: set[tuple[type[Row], Key]] = set()
 
     def within(self, connection: Raw | None) -> "StoredRows":
-        """The same rows, reading what is not kept through `connection`, in which all changes so far are written."""
+        """Read rows that are not kept through `connection`, to which all changes so far are written. Returns self."""
         self._connection = connection
         self._unwritten.clear()
         return self
 
     def apply(self, changes: Iterable[Change]) -> None:
-        """Keeps what these changes leave live and, until they are written, all of them: the tables lag behind."""
+        """Apply the changes to the kept rows, and keep all of them until they are written to the tables."""
         for change in changes:
             if isinstance(change, Deleted):
                 self._unwritten.setdefault(change.kind, {})[change.key] = None
@@ -300,17 +296,17 @@ class StoredRows:
         return iter(self._with_unwritten(kind, self._select(kind, prefix), prefix))
 
     def since(self, kind: type[R], *start: object) -> Iterator[R]:
-        stored = self._select(kind, start[:1], f"({_names(kind, start)}) >= ({_places(start)})", *start)
+        stored = self._select(kind, start[:1], f"({_key_names(kind, start)}) >= ({_placeholders(start)})", *start)
         found = self._with_unwritten(kind, stored, start[:1])
-        if len(found) >= MUCH and self._connection is not None:
-            at_leisure(self._connection)
+        if len(found) >= LARGE_REFOLD and self._connection is not None:
+            extend_timeout(self._connection)
         return (row for row in found if key_of(row) >= start)
 
     def before(self, kind: type[R], *start: object) -> R | None:
         if self._unwritten.get(kind):
             return next((row for row in reversed(list(self.history(kind, start[0]))) if key_of(row) < start), None)
         newest_first = ", ".join(f"{name} desc" for name in kind.key)
-        condition = f"({_names(kind, start)}) < ({_places(start)}) order by {newest_first} limit 1"
+        condition = f"({_key_names(kind, start)}) < ({_placeholders(start)}) order by {newest_first} limit 1"
         return next(self._select(kind, start[:1], condition, *start), None)
 
     def _with_unwritten(self, kind: type[R], stored: Iterable[R], prefix: Key) -> list[R]:
@@ -327,7 +323,7 @@ class StoredRows:
         return read_event(self._connection, self._portfolio_id, event_id)
 
     def naming(self, kind: type[R], event_id: UUID, *columns: str) -> list[R]:
-        """The rows, in order of their keys, that name the event in one of these columns (which an index should cover)."""
+        """The rows that contain the event id in one of these columns, by key. The columns should be indexed."""
         assert self._connection is not None, "rows are read inside a transaction"
         assert set(columns) <= set(field_names(kind))
         condition = " or ".join(f"{column} = %s" for column in columns)
@@ -336,7 +332,7 @@ class StoredRows:
         return sorted(found, key=key_of)
 
     def newest(self, kind: type[R], before: int | None, limit: int, **equal: object) -> list[R]:
-        """The newest rows of a kind that has a position, below `before`, whose fields equal these (None: any)."""
+        """The newest rows below position `before` whose fields equal these (None: any)."""
         assert self._connection is not None, "rows are read inside a transaction"
         wanted = {name: value for name, value in equal.items() if value is not None}
         assert wanted.keys() <= set(field_names(kind))
@@ -352,9 +348,9 @@ class StoredRows:
         return stored_rows(self._connection, self._portfolio_id, self._generation, kind, wanted, *prefix, *values)
 
 
-def _names(kind: type[Row], start: Key) -> str:
+def _key_names(kind: type[Row], start: Key) -> str:
     return ", ".join(kind.key[: len(start)])
 
 
-def _places(start: Key) -> str:
+def _placeholders(start: Key) -> str:
     return ", ".join(["%s"] * len(start))

@@ -1,16 +1,21 @@
-"""The installation's webhooks, and which of their messages were accepted already. Secrets are never stored, only their salts."""
+"""Webhooks in the database, and the messages already accepted. Only the salts of their secrets are stored."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Final
 
 from ledger.postgres.api_keys import INSTALLATION
 from ledger.postgres.log import Raw
 
+_SELECT: Final = (
+    "select name, template, passphrase, symbols, salts, created_at, last_used_at from webhooks where portfolio_id = %s"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class WebhookRecord:
-    """A webhook. Its secrets are derived with `salts`, the newest first; `symbols` is canonical JSON."""
+    """A webhook. Its secrets are derived from `salts`, newest first; `symbols` is canonical JSON."""
 
     name: str
     template: str
@@ -22,7 +27,7 @@ class WebhookRecord:
 
 
 def add_webhook(connection: Raw, webhook: WebhookRecord) -> bool:
-    """Whether the webhook was added: not when there is one of its name."""
+    """Store a new webhook; return False if its name is taken."""
     added = connection.execute(
         "insert into webhooks (portfolio_id, name, template, passphrase, symbols, salts, created_at)"
         " values (%s, %s, %s, %s, %s, %s, %s) on conflict do nothing",
@@ -35,27 +40,18 @@ def add_webhook(connection: Raw, webhook: WebhookRecord) -> bool:
 
 
 def read_webhooks(connection: Raw) -> list[WebhookRecord]:
-    """Every webhook by name."""
-    found = connection.execute(
-        "select name, template, passphrase, symbols, salts, created_at, last_used_at"
-        " from webhooks where portfolio_id = %s order by name",
-        (INSTALLATION,),
-    )
-    return [_webhook(*row) for row in found]
+    """All webhooks, sorted by name."""
+    return [_webhook(*row) for row in connection.execute(f"{_SELECT} order by name", (INSTALLATION,))]
 
 
 def find_webhook(connection: Raw, name: str) -> WebhookRecord | None:
-    """The webhook of this name."""
-    row = connection.execute(
-        "select name, template, passphrase, symbols, salts, created_at, last_used_at"
-        " from webhooks where portfolio_id = %s and name = %s",
-        (INSTALLATION, name),
-    ).fetchone()
+    """The webhook of this name, if there is one."""
+    row = connection.execute(f"{_SELECT} and name = %s", (INSTALLATION, name)).fetchone()
     return None if row is None else _webhook(*row)
 
 
 def set_salts(connection: Raw, name: str, salts: Sequence[str]) -> bool:
-    """Whether there is such a webhook; its secrets are now those of these salts."""
+    """Replace the salts of a webhook; return False if there is no such webhook."""
     changed = connection.execute(
         "update webhooks set salts = %s where portfolio_id = %s and name = %s", (" ".join(salts), INSTALLATION, name)
     )
@@ -63,13 +59,13 @@ def set_salts(connection: Raw, name: str, salts: Sequence[str]) -> bool:
 
 
 def remove_webhook(connection: Raw, name: str) -> bool:
-    """Whether there was such a webhook; there is none now."""
-    gone = connection.execute("delete from webhooks where portfolio_id = %s and name = %s", (INSTALLATION, name))
-    return gone.rowcount == 1
+    """Delete the webhook; return False if there was none."""
+    removed = connection.execute("delete from webhooks where portfolio_id = %s and name = %s", (INSTALLATION, name))
+    return removed.rowcount == 1
 
 
 def claim_nonce(connection: Raw, webhook: str, nonce: bytes, now: datetime, keep: timedelta) -> bool:
-    """Whether this message is new to the webhook; from now on it is not. Messages older than `keep` are forgotten."""
+    """Store the nonce of a message; return False if the webhook has accepted it before. Delete nonces older than `keep`."""
     connection.execute(
         "delete from webhook_nonces where portfolio_id = %s and seen_at < %s", (INSTALLATION, now - keep)
     )

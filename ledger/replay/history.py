@@ -28,7 +28,7 @@ from ledger.postgres.log import (
     read_event,
     read_stream,
 )
-from ledger.postgres.point_in_time import count_more, read_between
+from ledger.postgres.point_in_time import count_between, read_between
 from ledger.postgres.sessions import snapshot
 from ledger.postgres.views import StoredRows, read_checkpoint, row_kinds, versions_text
 from ledger.projections import PROJECTIONS, VALUE_PROJECTIONS
@@ -257,7 +257,7 @@ class _Folded:
         try:
             if seen.stopped is not None or not 0 < seen.position <= known:
                 return False
-            if TIMES_SLOWER * count_more(connection, portfolio_id, seen.reached, (self.as_of.moment, known)) > known:
+            if TIMES_SLOWER * count_between(connection, portfolio_id, seen.reached, (self.as_of.moment, known)) > known:
                 return False
             rows, as_of, position = seen.rows.copied(), seen.as_of, seen.position
             moment = self.as_of.moment

@@ -25,7 +25,7 @@ from ledger.postgres.log import (
     read_page,
     read_stream,
 )
-from ledger.postgres.sessions import at_leisure, in_haste, snapshot
+from ledger.postgres.sessions import extend_timeout, restore_timeout, snapshot
 from ledger.postgres.views import (
     StoredRows,
     ViewCheckpoint,
@@ -197,7 +197,7 @@ def rebuild_portfolio(engine: Engine, portfolio_id: UUID, progress: Progress = l
     with engine.begin() as connection:
         own = raw(connection)
         lock_rebuild(own, portfolio_id)
-        at_leisure(own)
+        extend_timeout(own)
         head = head_in(own, portfolio_id)
         before = read_checkpoint(own, portfolio_id)
         generation = before.generation + 1 if before else 1
@@ -211,7 +211,7 @@ def rebuild_portfolio(engine: Engine, portfolio_id: UUID, progress: Progress = l
             rows: MemoryRows | StoredRows = StoredRows(portfolio_id, generation).within(own)
         else:
             rows, checkpoint = _write_event_by_event(own, portfolio_id, generation, told)
-        in_haste(own)
+        restore_timeout(own)
         lock_head(own, portfolio_id)
         if checkpoint.stopped is None:
             checkpoint = _catch_up(own, portfolio_id, rows, checkpoint)

@@ -34,10 +34,11 @@ from ledger.events import (
     PortfolioOpened,
     SignalEmitted,
 )
+from ledger.locks import NotLeader
 from ledger.log.envelope import NewEvent
 from ledger.postgres.book import PostgresBook
 from ledger.postgres.database import WRITER, engine_for
-from ledger.postgres.leadership import LOCK_CLASS, NotLeader
+from ledger.postgres.leadership import LOCK_CLASS
 from ledger.values import Asset, Instrument, derived_id
 from tests.campaigns.crash_program import ACCOUNT, FIRST, KINDS, SECOND, STORIES, Points, Scene, live
 from tests.campaigns.crash_venue import Venue, faults_at, orders_of

@@ -11,10 +11,11 @@ import signal
 import sys
 from collections.abc import Callable
 
+from ledger.locks import NotLeader
 from ledger.log.envelope import NewEvent
 from ledger.postgres.book import PostgresBook
 from ledger.postgres.database import DATABASE_GONE, WRITER, engine_for
-from ledger.postgres.leadership import NotLeader, PostgresLeadership
+from ledger.postgres.leadership import PostgresLeadership
 from ledger.postgres.log import Raw
 from ledger.values import derived_id, system_clock
 

@@ -15,12 +15,20 @@ import pytest
 from sqlalchemy import Engine, text
 
 from ledger.events import SignalApproved, SignalEmitted, TradeExecuted
+from ledger.locks import NotLeader
 from ledger.log.envelope import NewEvent
 from ledger.postgres import views
 from ledger.postgres.book import PostgresBook
-from ledger.postgres.leadership import NotLeader, PostgresLeadership
+from ledger.postgres.leadership import PostgresLeadership
 from ledger.postgres.log import Raw, raw
-from ledger.postgres.sessions import AT_LEISURE, IN_TRANSACTION, LEADER, at_leisure, in_haste, snapshot
+from ledger.postgres.sessions import (
+    EXTENDED_TIMEOUT,
+    LEADER_TIMEOUT,
+    TRANSACTION_TIMEOUT,
+    extend_timeout,
+    restore_timeout,
+    snapshot,
+)
 from ledger.values import Side, derived_id
 from tests.support.trading import ACCOUNT, BTC, NOON, Room, ScriptedExchange
 from tests.support.waiting import until
@@ -78,7 +86,7 @@ def test_a_successor_goes_on_where_a_leader_stands_still_within_a_transaction(
 
     assert len(room.of(SignalApproved)) == 1
     assert len(room.of(SignalEmitted)) == 1
-    assert recording.startswith("DatabaseUnavailable: this program stood still within a transaction")
+    assert recording.startswith("DatabaseUnavailable: the database ended a transaction that was idle for too long")
     assert confirming == f"NotLeader: another Daybook trades portfolio {room.portfolio_id} now: stop it first"
 
 
@@ -99,22 +107,22 @@ def test_every_connection_states_how_long_it_may_be_silent(engine: Engine) -> No
     with engine.begin() as connection:
         own = raw(connection)
         found = [own.execute(asked).fetchone()]
-        at_leisure(own)
+        extend_timeout(own)
         found.append(own.execute(asked).fetchone())
-        in_haste(own)
+        restore_timeout(own)
         found.append(own.execute(asked).fetchone())
     with snapshot(engine) as own:
         found.append(own.execute(asked).fetchone())
     with engine.begin() as connection:
         found.append(raw(connection).execute(asked).fetchone())
 
-    assert (IN_TRANSACTION, AT_LEISURE, LEADER) == ("2min", "1h", "60s")
+    assert (TRANSACTION_TIMEOUT, EXTENDED_TIMEOUT, LEADER_TIMEOUT) == ("2min", "1h", "60s")
     assert [row[0] for row in found if row is not None] == [120, 3600, 120, 3600, 120]
 
 
 def test_who_folds_much_again_has_time_to_think(postgres_book: PostgresBook, monkeypatch: pytest.MonkeyPatch) -> None:
     """A late entry behind many trades would never be stored if it were ended like one that stands still."""
-    monkeypatch.setattr(views, "MUCH", 5)
+    monkeypatch.setattr(views, "LARGE_REFOLD", 5)
     room = Room(postgres_book, "late")
     limits: list[object] = []
 
@@ -140,4 +148,4 @@ def test_who_folds_much_again_has_time_to_think(postgres_book: PostgresBook, mon
         bought(number, number)
     bought(10, -1)
 
-    assert limits == [(IN_TRANSACTION,)] * 10 + [(AT_LEISURE,)]
+    assert limits == [(TRANSACTION_TIMEOUT,)] * 10 + [(EXTENDED_TIMEOUT,)]

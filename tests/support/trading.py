@@ -40,10 +40,9 @@ from ledger.events import (
     TradingHalted,
 )
 from ledger.events.fields import Fee
-from ledger.locks import Leadership
+from ledger.locks import Leadership, NotLeader
 from ledger.log.envelope import Envelope, NewEvent
 from ledger.log.event_log import EventLog
-from ledger.postgres.leadership import NotLeader
 from ledger.projections.book import Book, Reading
 from ledger.projections.invariants import broken_invariants
 from ledger.projections.orders import OrderView

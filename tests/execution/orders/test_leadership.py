@@ -15,10 +15,10 @@ from execution.orders.restore_paper import balances_of
 from execution.orders.trade_service import SUBMIT_TIMEOUT
 from execution.review.review import TradeRejected
 from ledger.events import ExitArmed, SignalApproved, SignalRejected, TradeExecuted
-from ledger.locks import Alone, Leadership
+from ledger.locks import Alone, Leadership, NotLeader
 from ledger.log.envelope import NewEvent
 from ledger.postgres.book import PostgresBook
-from ledger.postgres.leadership import NotLeader, PostgresLeadership
+from ledger.postgres.leadership import PostgresLeadership
 from ledger.projections.book import Book, MemoryBook
 from ledger.values import ZERO, derived_id
 from signals.market.candle import Quote

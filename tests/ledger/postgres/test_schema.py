@@ -251,7 +251,7 @@ def test_a_newer_schema_is_left_alone(database_url: str) -> None:
     before = picture(database_url)
 
     with pytest.raises(
-        NewerSchema, match=r"has schema 9999, .* only up to \d+: .* upgrade Daybook, nothing was changed"
+        NewerSchema, match=r"has schema 9999, .* supports is \d+: .* upgrade Daybook, nothing was changed"
     ):
         migrate(database_url)
     assert picture(database_url) == before
