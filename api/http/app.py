@@ -1,4 +1,4 @@
-"""What does the HTTP application consist of? Routes, guards, the OpenAPI document, the status page and shared state."""
+"""The HTTP application: routes, guards, the OpenAPI document, the status page and shared state."""
 
 import base64
 import hashlib

@@ -1,4 +1,4 @@
-"""Who is calling, and may they? The owner with a bearer token, programs with keys that have scopes."""
+"""Authentication: the owner by a bearer token, programs by keys with scopes."""
 
 import hmac
 from typing import Any, Final

@@ -1,4 +1,4 @@
-"""How is a request that changes something executed once? Its idempotency key returns the first answer again."""
+"""Commands: requests that change something, executed once per idempotency key."""
 
 import hashlib
 import re

@@ -1,4 +1,4 @@
-"""Which answer does each error get? RFC 9457 problem details with a stable type, from one table."""
+"""Answers to errors: RFC 9457 problem details with a stable type, from one table."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -43,7 +43,7 @@ ProblemResponse = Response[dict[str, object]]
 
 
 class Problem(DaybookError):
-    """An error of this interface: status, stable kind, one sentence, and more fields where a program can use them."""
+    """An error of this interface: status, stable kind, one sentence, and further fields for programs."""
 
     def __init__(self, status: int, kind: str, detail: str, **extras: object) -> None:
         super().__init__(detail)
@@ -54,7 +54,7 @@ class Problem(DaybookError):
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """How errors of one class are answered. A `CannotRecord` brings its own kind."""
+    """Status and kind of an error class. A `CannotRecord` carries its own kind."""
 
     status: int
     kind: str = ""
@@ -84,7 +84,7 @@ PROBLEMS: Final[Mapping[type[DaybookError], Answered]] = {
     SignalDiffers: Answered(409),
     CannotRecord: Answered(422),
 }
-"""By error class; a subclass without an entry of its own is answered as its nearest base. The rest is a 500."""
+"""By error class; a subclass without an entry is answered as its nearest base class, all others with 500."""
 
 
 def problem_response(problem: Problem, request: AnyRequest, **headers: str) -> ProblemResponse:
@@ -101,7 +101,7 @@ def problem_response(problem: Problem, request: AnyRequest, **headers: str) -> P
 
 
 def _expected(request: AnyRequest, error: DaybookError) -> ProblemResponse:
-    """The answer to an error that is raised on purpose."""
+    """Answer an error of our own."""
     if isinstance(error, Problem):
         return problem_response(error, request)
     answered = next((PROBLEMS[base] for base in type(error).__mro__ if base in PROBLEMS), None)
@@ -114,15 +114,15 @@ def _expected(request: AnyRequest, error: DaybookError) -> ProblemResponse:
 
 def _invalid(request: AnyRequest, error: ValidationException) -> ProblemResponse:
     faults = error.extra if isinstance(error.extra, list) else []
-    said = "; ".join(_fault(fault) for fault in faults) or error.detail
-    return problem_response(Problem(400, "invalid-request", said), request)
+    detail = "; ".join(_fault(fault) for fault in faults) or error.detail
+    return problem_response(Problem(400, "invalid-request", detail), request)
 
 
 def _fault(fault: object) -> str:
     if not isinstance(fault, dict):
         return str(fault)
-    if fault.get("key") == "data":  # the whole body, which is called so in our handlers only
-        return "a JSON body is needed"
+    if fault.get("key") == "data":  # the whole body
+        return "a JSON body is required"
     message = str(fault.get("message", "is not valid")).removeprefix("Value error, ")
     return f"{fault['key']}: {message}" if fault.get("key") else message
 
@@ -134,7 +134,7 @@ def _http(request: AnyRequest, error: HTTPException) -> ProblemResponse:
     if status == HTTPStatus.UNAUTHORIZED:
         return problem_response(Problem(401, "not-authorized", error.detail), request, **{"WWW-Authenticate": "Bearer"})
     if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
-        return problem_response(Problem(413, "too-large", "a request's body may have 256 KiB at most"), request)
+        return problem_response(Problem(413, "too-large", "the body is too large (limit: 256 KiB)"), request)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return _unexpected(request, error)
     return problem_response(Problem(status, "invalid-request", error.detail or HTTPStatus(status).phrase), request)
@@ -142,12 +142,12 @@ def _http(request: AnyRequest, error: HTTPException) -> ProblemResponse:
 
 def _wrong_method(request: AnyRequest, _error: MethodNotAllowedException) -> ProblemResponse:
     allowed = ", ".join(_allowed(request))
-    detail = f"{request.method} is not possible at {request.url.path}, only {allowed}"
+    detail = f"{request.method} is not allowed at {request.url.path} (allowed: {allowed})"
     return problem_response(Problem(405, "method-not-allowed", detail), request, Allow=allowed)
 
 
 def _allowed(request: AnyRequest) -> list[str]:
-    """The methods that the path of this request answers."""
+    """Methods allowed at the path of the request."""
     found = []
     for method in METHODS:
         try:
@@ -168,15 +168,13 @@ def _too_deep(request: AnyRequest, _error: RecursionError) -> ProblemResponse:
 
 def _database(request: AnyRequest, error: Exception) -> ProblemResponse:
     log.error("database unavailable", path=request.url.path, error=type(error).__name__)
-    detail = (
-        "the database cannot be reached just now; nothing was half-written: send it again with the same Idempotency-Key"
-    )
+    detail = "the database cannot be reached; nothing was partly stored: retry with the same Idempotency-Key"
     return problem_response(Problem(503, "database-unavailable", detail), request, **{"Retry-After": "5"})
 
 
 def _unexpected(request: AnyRequest, error: Exception) -> ProblemResponse:
     log.error("unexpected error", path=request.url.path, exc_info=error)
-    detail = "an unexpected error happened and was written to the server's log"
+    detail = "unexpected error: see the server's log"
     return problem_response(Problem(500, "internal", detail), request)
 
 

@@ -1,4 +1,4 @@
-"""Only requests that name this machine are answered: a page elsewhere cannot reach us through a name of its own."""
+"""Accepted Host headers: this machine's names only, against DNS rebinding by pages from elsewhere."""
 
 from typing import Final
 
@@ -12,14 +12,14 @@ LOCAL_NAMES: Final = ("127.0.0.1", "localhost", "[::1]")
 
 
 class LocalHostsOnly(ASGIMiddleware):
-    """Raises Problem 421 for a Host header with another name than this machine's own (DNS rebinding)."""
+    """Middleware. Raises Problem 421 for a Host header that does not name this machine."""
 
     scopes = (ScopeType.HTTP,)
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         hosts = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
         if len(hosts) != 1 or _name(hosts[0]).lower() not in LOCAL_NAMES:
-            raise Problem(421, "wrong-host", f"call this server as one of {', '.join(LOCAL_NAMES)}")
+            raise Problem(421, "wrong-host", f"the Host header must be one of {', '.join(LOCAL_NAMES)}")
         await next_app(scope, receive, send)
 
 

@@ -1,4 +1,4 @@
-"""How is the interface described? The OpenAPI 3.1 document: Litestar's routes, pydantic's schemas, and every error."""
+"""The OpenAPI 3.1 document: Litestar's routes, pydantic's schemas, and every error."""
 
 import copy
 import json

@@ -1,4 +1,4 @@
-"""Which rows does a request address? A portfolio at a point in time, and a page of a list."""
+"""Portfolios, points in time and pages that requests address."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager

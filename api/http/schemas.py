@@ -1,4 +1,4 @@
-"""Which schemas do the routes share? Decimals and times are text; requests reject unknown fields."""
+"""Schemas that routes share. Decimals and times are text; requests reject unknown fields."""
 
 from decimal import Decimal
 from typing import Annotated, Final, Literal

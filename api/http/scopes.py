@@ -1,4 +1,4 @@
-"""Which scope does each operation require? Operations not listed are for the owner only."""
+"""Scopes that operations require; those not listed are for the owner only."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""The shapes of message that webhooks take."""
+"""Message formats that webhooks accept."""
 
 from typing import Final
 

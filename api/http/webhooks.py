@@ -1,6 +1,6 @@
-"""Webhooks: messages whose sender proves itself by a signature, or, where that was chosen, by a passphrase in the body.
+"""Webhooks: messages authenticated by a signature or, if so configured, by a passphrase in the body.
 
-A signature is HMAC-SHA-256 over timestamp, a dot and the raw body. All that a webhook can do is emit a signal.
+The signature is HMAC-SHA-256 over timestamp, a dot and the raw body. A webhook can only emit a signal.
 """
 
 import hashlib
@@ -38,18 +38,18 @@ from ledger.values import Amount, Clock, Instrument, Price, UtcTime
 from signals.bot import first_fault
 
 WINDOW: Final = timedelta(seconds=300)
-"""How far a timestamp may be away from this machine's clock."""
+"""Largest difference of a timestamp from this machine's clock."""
 KEPT: Final = timedelta(days=1)
-"""How long it is remembered that a message was taken: far longer than any message is believed."""
+"""Lifetime of stored nonces, far longer than any message stays valid."""
 M = TypeVar("M", bound=BaseModel)
 
 
 class BadWebhook(DaybookError):
-    """A webhook cannot be added, rotated or removed; the sentence says why."""
+    """A webhook cannot be added, rotated or removed."""
 
 
 class TradingViewAlert(Request):
-    """An alert of TradingView, whose message is a JSON object of ours. `time` is {{timenow}}; `price` becomes the entry."""
+    """A TradingView alert, its message a JSON object. `time` is {{timenow}}; `price` becomes the entry."""
 
     secret: str = ""
     ticker: Annotated[str, Field(min_length=1, max_length=100)]
@@ -62,7 +62,7 @@ class TradingViewAlert(Request):
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What a webhook was sent and believed: the signal, and `nonce`, which no other message has."""
+    """An authenticated message: its signal and its unique `nonce`."""
 
     webhook: str
     signal: NewSignal
@@ -70,7 +70,7 @@ class Message:
 
 
 class Webhooks:
-    """The webhooks of one installation, in its database. Their secrets are derived with `pepper` and stored nowhere."""
+    """Webhooks of an installation, in its database. Their secrets derive from `pepper` and are not stored."""
 
     def __init__(self, book: PostgresBook, pepper: bytes, clock: Clock) -> None:
         self._book = book
@@ -78,19 +78,19 @@ class Webhooks:
         self._clock = clock
 
     def add(self, name: str, template: str, symbols: Mapping[str, Instrument], *, passphrase: bool = False) -> str:
-        """The secret of a new webhook. Raises BadWebhook for a name that is none or is taken."""
+        """Add a webhook and return its secret. Raises BadWebhook for a malformed name or one in use."""
         if not NAME.fullmatch(name):
-            wanted = "1 to 40 letters, digits, dots, dashes and underscores"
-            raise BadWebhook(f"{name[:60]!r} cannot be the name of a webhook: it needs {wanted}")
+            allowed = "1 to 40 letters, digits, dots, dashes and underscores"
+            raise BadWebhook(f"invalid webhook name {name[:60]!r} (allowed: {allowed})")
         salt = secrets.token_hex(16)
         new = WebhookRecord(name, template, passphrase, canonical_json(dict(symbols)), (salt,), self._clock())
         with self._book.transaction() as connection:
             if not add_webhook(connection, new):
-                raise BadWebhook(f"there is a webhook called {name!r}: rotate its secret, or remove it first")
+                raise BadWebhook(f"there is already a webhook called {name!r}: rotate its secret, or remove it first")
         return self._secret(name, salt)
 
     def rotate(self, name: str, *, at_once: bool = False) -> str:
-        """A new secret. The one before stays good until the next rotation, unless it must go at once. Raises BadWebhook."""
+        """Return a new secret. The previous one stays valid until the next rotation, unless `at_once`. Raises BadWebhook."""
         salt = secrets.token_hex(16)
         with self._book.transaction() as connection:
             found = find_webhook(connection, name)
@@ -100,21 +100,20 @@ class Webhooks:
         return self._secret(name, salt)
 
     def remove(self, name: str) -> None:
-        """Nothing is taken under this name any more. Raises BadWebhook where there is none."""
+        """Remove a webhook. Raises BadWebhook for an unknown name."""
         with self._book.transaction() as connection:
             if not remove_webhook(connection, name):
                 raise _no_webhook(name)
 
-    def believed(self, name: str, timestamp: str | None, signature: str | None, body: bytes) -> Message:
-        """The message, if its sender knows a live secret. Nothing is stored: `claim` does that with the signal.
+    def authenticated(self, name: str, timestamp: str | None, signature: str | None, body: bytes) -> Message:
+        """Authenticate and parse a message. Stores nothing: `claim` does, together with the signal.
 
-        Raises NotAuthorizedException, in words that follow from the message alone: whether there is such a webhook, and of
-        which sort, is nobody's business. Only a sender who is believed learns of a timestamp too far away or a body that
-        says no signal (Problem).
+        Raises NotAuthorizedException with a text that depends on the message alone, so that it does not reveal which
+        webhooks exist. Only authenticated senders get a Problem for a skewed timestamp or a malformed body.
         """
         with self._book.transaction() as connection:
             webhook = find_webhook(connection, name)
-        # A name that is not there costs the same work, and is refused as slowly.
+        # An unknown name costs the same work, so that timing does not reveal it.
         live = [self._secret(name, salt) for salt in (webhook.salts if webhook else ("",))]
         stamp, given = _signed(timestamp, signature) or ("", "")
         signed = stamp.encode() + b"." + body
@@ -130,30 +129,30 @@ class Webhooks:
         return Message(name, _parsed(NewSignal, body), bytes.fromhex(given))
 
     def claim(self, connection: Raw, message: Message) -> None:
-        """The message is taken, in the transaction of its signal. Raises Problem 409 for one that was taken before."""
+        """Store the nonce, in the transaction of the signal. Raises Problem 409 for a replayed message."""
         if not claim_nonce(connection, message.webhook, message.nonce, self._clock(), KEPT):
-            raise Problem(409, "replayed", "this very message was taken before: nothing was done again")
+            raise Problem(409, "replayed", "this message was already accepted: nothing was done")
 
     def _near(self, stamp: int) -> None:
         away = abs(self._clock() - datetime.fromtimestamp(min(stamp, 2**33), UTC))
         if away > WINDOW:
-            said = f"the timestamp is {away.total_seconds():.0f} s away from this machine's clock"
-            raise Problem(401, "timestamp-skewed", f"{said}, {WINDOW.seconds} s are allowed: sign it anew")
+            skew = f"the timestamp is {away.total_seconds():.0f} s away from this machine's clock"
+            raise Problem(401, "timestamp-skewed", f"{skew} (allowed: {WINDOW.seconds} s)")
 
     def _secret(self, name: str, salt: str) -> str:
         made = hmac.digest(self._pepper, f"webhook\0{name}\0{salt}".encode(), hashlib.sha256)
         return "dbw_" + urlsafe_b64encode(made).decode().rstrip("=")
 
 
-_WRONG: Final = "the signature does not belong to this webhook, timestamp and body"
+_WRONG: Final = "the signature does not match this webhook, timestamp and body"
 _UNSIGNED: Final = (
-    "send X-Daybook-Timestamp (seconds since 1970) and X-Daybook-Signature (sha256=HEX): HMAC-SHA-256 over timestamp,"
-    " a dot and the body; or, where that was chosen, the webhook's secret in the body"
+    "X-Daybook-Timestamp (seconds since 1970) and X-Daybook-Signature (sha256=HEX) are required: HMAC-SHA-256 over"
+    " timestamp, a dot and the body; or, if so configured, the webhook's secret in the body"
 )
 
 
 def _signed(timestamp: str | None, signature: str | None) -> tuple[str, str] | None:
-    """Timestamp and hexadecimal signature of a request; None where they are missing or are none."""
+    """Timestamp and hexadecimal signature of a request; None if missing or malformed."""
     found = re.fullmatch(r"sha256=([0-9a-f]{64})", signature or "", re.ASCII)
     if found is None or timestamp is None or not re.fullmatch(r"\d{1,12}", timestamp, re.ASCII):
         return None
@@ -165,7 +164,7 @@ class _WithSecret(BaseModel):
 
 
 def _passphrase(body: bytes) -> str:
-    """The secret in the body, whatever else stands there; no text where there is none."""
+    """The secret in the body, regardless of other fields; an empty text if there is none."""
     try:
         return _WithSecret.model_validate_json(body).secret
     except ValidationError:
@@ -173,7 +172,7 @@ def _passphrase(body: bytes) -> str:
 
 
 def _any_equal(live: list[str], given: str) -> bool:
-    """Whether one of them is the given text; how long it takes says nothing about which, or how far they agree."""
+    """True if `given` is one of `live`, in a time that depends on neither."""
     return sum(hmac.compare_digest(one.encode(), given.encode("utf-8", "replace")) for one in live) > 0
 
 
@@ -185,12 +184,12 @@ def _parsed(kind: type[M], body: bytes) -> M:
 
 
 def _of_alert(alert: TradingViewAlert, webhook: WebhookRecord) -> NewSignal:
-    """The alert as a signal: buy is +1, sell is -1. Raises Problem 422 for a ticker that the webhook does not know."""
+    """Convert an alert to a signal: buy is +1, sell is -1. Raises Problem 422 for an unmapped ticker."""
     symbols: dict[str, str] = json.loads(webhook.symbols)
     if alert.ticker not in symbols:
         known = ", ".join(sorted(symbols)) or "none"
-        said = f"{alert.ticker!r} is no ticker of this webhook (it knows: {known})"
-        raise Problem(422, "unknown-ticker", f"{said}: add it with --map {alert.ticker}=PRODUCT")
+        detail = f"unknown ticker {alert.ticker!r} (mapped: {known}): add it with --map {alert.ticker}=PRODUCT"
+        raise Problem(422, "unknown-ticker", detail)
     return NewSignal(
         product_id=Instrument(symbols[alert.ticker]),
         asof=alert.time,
@@ -202,4 +201,4 @@ def _of_alert(alert: TradingViewAlert, webhook: WebhookRecord) -> NewSignal:
 
 
 def _no_webhook(name: str) -> BadWebhook:
-    return BadWebhook(f"there is no webhook called {name[:60]!r}: daybook webhook list shows those that are there")
+    return BadWebhook(f"there is no webhook called {name[:60]!r}: see daybook webhook list")

@@ -1,4 +1,4 @@
-"""Which token is the owner's? Only its hash is stored, in the data folder."""
+"""The owner's token; only its hash is stored, in the data folder."""
 
 import hashlib
 import os

@@ -1,4 +1,4 @@
-"""Which permissions can an API key have?"""
+"""Permissions of API keys."""
 
 from typing import Final, Literal, get_args
 

@@ -41,7 +41,7 @@ class WebhookController(Controller):
         system = system_of(request)
         webhooks = request.app.state.webhooks
         assert isinstance(webhooks, Webhooks)
-        message = webhooks.believed(name, timestamp, signature, body)
+        message = webhooks.authenticated(name, timestamp, signature, body)
         signal = external_signal(system, f"webhook:{name}", message.signal)
         emit(system, signal, f"webhook:{name}", lambda connection: webhooks.claim(connection, message))
         with system.book.reading(system.portfolio_id) as reading:
