@@ -1,25 +1,25 @@
-"""Whose profit it was: realised P&L by day, asset, opener and closer. The parts always add up to the whole."""
+"""Realised P&L by day, asset, opener or closer. The groups always add up to the total."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC
 from decimal import Decimal
 from typing import Final, Literal
 
 from ledger.booking.lots import Match
+from ledger.reports.metrics import utc_day
 from ledger.values import ZERO
 
 Grouping = Literal["day", "asset", "opened_by", "closed_by"]
 UNKNOWN: Final = "unknown"
-"""The name under which P&L stands whose opener or closer nobody recorded."""
+"""Group of P&L without a recorded opener or closer."""
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """What the matches of one group closed, in base currency: `realized_pnl` = `proceeds` - `cost_basis`.
+class Group:
+    """Matches of one group, in base currency: `realized_pnl` = `proceeds` - `cost_basis`.
 
-    These are of matches of known cost alone, and None (`proceeds` 0) where there is none; what the others brought are the
-    `unknown_cost_proceeds`. `matches` counts both.
+    These three cover matches of known cost, and are None (`proceeds` 0) if there are none. `unknown_cost_proceeds` cover
+    the others. `matches` counts both.
     """
 
     name: str
@@ -30,22 +30,22 @@ class Part:
     matches: int
 
 
-def attribution(matches: Iterable[Match], grouping: Grouping) -> tuple[Part, ...]:
-    """Realised P&L by `grouping`, in order of the names: the UTC day of closing, the asset, who opened the lot, who closed it.
+def attribution(matches: Iterable[Match], grouping: Grouping) -> tuple[Group, ...]:
+    """Return realised P&L by `grouping`, sorted by name: UTC day of closing, asset, opener or closer of the lot.
 
-    Every match counts once, also those that are no trade, so that the parts add up to the portfolio's realised P&L.
+    All matches count once, including those of no trade, so the groups add up to the portfolio's realised P&L.
     """
     name_of = _NAMES[grouping]
     groups: dict[str, list[Match]] = {}
     for match in matches:
         groups.setdefault(name_of(match), []).append(match)
-    return tuple(_part(name, groups[name]) for name in sorted(groups))
+    return tuple(_group(name, groups[name]) for name in sorted(groups))
 
 
-def _part(name: str, matches: Sequence[Match]) -> Part:
+def _group(name: str, matches: Sequence[Match]) -> Group:
     known = [match for match in matches if match.cost_known]
     unknown = [match for match in matches if not match.cost_known]
-    return Part(
+    return Group(
         name=name,
         realized_pnl=_sum(match.realized_pnl for match in known) if known else None,
         proceeds=_sum(match.proceeds for match in known),
@@ -60,7 +60,7 @@ def _sum(values: Iterable[Decimal]) -> Decimal:
 
 
 _NAMES: Final[Mapping[Grouping, Callable[[Match], str]]] = {
-    "day": lambda match: match.closed_at.astimezone(UTC).date().isoformat(),
+    "day": lambda match: utc_day(match.closed_at).isoformat(),
     "asset": lambda match: match.asset,
     "opened_by": lambda match: match.opened_by or UNKNOWN,
     "closed_by": lambda match: match.closed_by or UNKNOWN,

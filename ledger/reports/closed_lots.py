@@ -1,4 +1,4 @@
-"""What closed lots say about the trading: how often it won, how much, and how long it held on."""
+"""Statistics of closed lots: win rate, gains and losses, holding time."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,10 +11,10 @@ from ledger.values import ZERO
 
 @dataclass(frozen=True, slots=True)
 class ClosedLots:
-    """Figures over closed lots, fees inside; each match of a lot with the trade that closed it is one observation.
+    """Statistics of closed lots, fees included; each match of a lot with the trade that closed it is one observation.
 
-    `win_rate` is a fraction; `profit_factor` is gains / losses, None without a loss; `expectancy` is the mean result of
-    one observation and, as `average_win` and `average_loss` (not positive), in base currency. None: nothing to measure.
+    `win_rate` is a fraction; `profit_factor` is gains / losses, None without a loss; `expectancy`, the mean result, is in
+    base currency, as are `average_win` and `average_loss` (negative). None: no observations.
     """
 
     count: int
@@ -30,7 +30,7 @@ class ClosedLots:
 
 
 def closed_lots(matches: Iterable[Match]) -> ClosedLots:
-    """The figures of those matches that are trades (see `is_trade`)."""
+    """Calculate the statistics of matches that are trades (see `is_trade`)."""
     results: list[Decimal] = []
     held = timedelta()
     for match in filter(is_trade, matches):
@@ -55,5 +55,5 @@ def closed_lots(matches: Iterable[Match]) -> ClosedLots:
 
 
 def is_trade(match: Match) -> bool:
-    """Whether a trade closed the lot and its cost is known: a withdrawal, a transfer or a fee wins and loses nothing."""
+    """Return True if a trade closed the lot and its cost is known. Withdrawals, transfers and fees neither win nor lose."""
     return match.kind == "trade" and match.cost_known

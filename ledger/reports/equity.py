@@ -1,8 +1,8 @@
-"""What a portfolio was worth at the close of every UTC day, and what came in from outside, from its log alone.
+"""Daily equity and external flows of a portfolio, from its log.
 
-Equity is cash plus the open lots of each asset at the last mark known at that moment, by time of occurrence. So an event
-that arrives late changes the days it belongs to, and the order of arrival changes nothing. What is sold although no lot
-held it counts as deposited at what it brought, the moment before.
+Equity is cash plus the open lots of each asset at their last mark, by time of occurrence: a late event changes the days it
+belongs to, and the order of arrival has no effect. Units sold without a lot count as deposited immediately before, at
+their proceeds.
 """
 
 from collections import defaultdict
@@ -25,22 +25,21 @@ from ledger.rows import Rows, replaced
 from ledger.values import ZERO, round18
 
 EXTERNAL: Final = frozenset({"deposit", "opening", "withdrawal"})
-"""Moves of these kinds come from outside or go there; all others are the portfolio's own doing."""
+"""Kinds of moves that are external flows."""
 VALUE_EVENTS: Final = frozenset(kind.type for kind in (*MOVING, SplitRecorded))
-"""The types of the events that change what is held."""
-LONGEST_SILENCE_DAYS: Final = 3653
-"""Where nothing happens and no mark comes for longer (ten years: a mistyped date, mostly), days are left out."""
+"""Types of events that change quantities."""
+LONGEST_GAP_DAYS: Final = 3653
+"""Daily figures restart after longer gaps without events and marks (ten years: usually a mistyped date)."""
 
 
 @dataclass(frozen=True, slots=True)
 class EquityHistory:
-    """A portfolio's worth, a close for every day from `began_at`, the first event that moved anything, to `until`.
+    """Daily closes from `began_at`, the first event that moved value, to `until`, and external flows, in base currency.
 
-    After a silence of more than `LONGEST_SILENCE_DAYS` the days begin anew: `silent_since` is the last day before it,
-    `began_at` the midnight that ends it, and the first close, of the day before, holds the flows of all that lies behind.
-    Without any event that moved something there are no closes and `began_at` is None. Flows that follow each other on one
-    day while nothing else happened are one. `unrecorded` are the assets of which units were sold or spent, `vanished`
-    those of which units were withdrawn, that no lot held. All amounts are in base currency.
+    After a gap of more than `LONGEST_GAP_DAYS` the days restart: `gap_since` is the last day before the gap, `began_at` the
+    midnight after it, and the first close, of the day before, contains all earlier flows. Without value events there are no
+    closes and `began_at` is None. Consecutive flows of one day with no event in between are one flow. Without a lot,
+    units of the assets `unrecorded` were sold or spent, and units of `vanished` were withdrawn.
     """
 
     base_currency: str
@@ -48,17 +47,16 @@ class EquityHistory:
     until: datetime | None
     closes: tuple[Close, ...]
     flows: tuple[Flow, ...]
-    silent_since: date | None = None
+    gap_since: date | None = None
     unrecorded: tuple[str, ...] = ()
     vanished: tuple[str, ...] = ()
 
 
 def equity_history(rows: Rows, envelopes: Iterable[Envelope], until: datetime | None = None) -> EquityHistory:
-    """The worth of the portfolio with these rows and these events, which are in log order.
+    """Return the equity history of the portfolio with these rows and these events, in log order.
 
-    It ends at `until`, the latest occurrence unless given. The events are read once; kept in memory are the marks, some 70
-    bytes each, and what moves something. The rows tell what splits made of fractions, and what no lot held. Raises
-    UnvaluedLeg as `moves_of`.
+    `until` defaults to the time of the latest event. The events are read once; marks (some 70 bytes each) and value events
+    are kept in memory. Splits and unmatched disposals come from the rows. Raises UnvaluedLeg as `moves_of`.
     """
     base_currency = base_currency_of(rows)
     log = _Log(base_currency, MarkHistory(rows.history(Split)))
@@ -68,7 +66,7 @@ def equity_history(rows: Rows, envelopes: Iterable[Envelope], until: datetime | 
     moments = log.moments_until(end) if end else []
     if end is None or not moments:
         return EquityHistory(base_currency, None, end, (), ())
-    days, silent_since = _days(moments, end, log.marks)
+    days, gap_since = _days(moments, end, log.marks)
     walk = _Walk(base_currency, log.marks, rows)
     coming = iter(moments)
     following = next(coming, None)
@@ -81,20 +79,20 @@ def equity_history(rows: Rows, envelopes: Iterable[Envelope], until: datetime | 
         closes.append(walk.close(date.fromordinal(day), close_at, closed=closed))
     return EquityHistory(
         base_currency=base_currency,
-        began_at=moments[0].at if silent_since is None else _midnight(days[1]),
+        began_at=moments[0].at if gap_since is None else _midnight(days[1]),
         until=end,
         closes=tuple(closes),
         flows=tuple(walk.flows),
-        silent_since=silent_since,
+        gap_since=gap_since,
         unrecorded=tuple(sorted(walk.unrecorded)),
         vanished=tuple(sorted(walk.vanished)),
     )
 
 
 def day_change(history: EquityHistory) -> Decimal | None:
-    """Equity now less equity at the last UTC midnight less what came in since; None where one of them is unknown.
+    """Return equity - equity at the last UTC midnight - net flows since; None if one is unknown.
 
-    At midnight itself, before anything happens there, it is the change of the day that ends.
+    At midnight, before any event of the new day, it is the change of the day that ends.
     """
     if not history.closes:
         return None
@@ -107,7 +105,7 @@ def day_change(history: EquityHistory) -> Decimal | None:
 
 @dataclass(frozen=True, slots=True)
 class _Moment:
-    """One event that changes what is held: by its moves, or as a `split` of this asset. `traded` is a trade's gross value."""
+    """An event that changes quantities: by its moves, or as a `split` of this asset. `traded` is a trade's gross value."""
 
     at: datetime
     position: int
@@ -119,7 +117,7 @@ class _Moment:
 
 @dataclass(slots=True)
 class _Log:
-    """What the log says about worth."""
+    """Collects marks, value events and reversals of a log."""
 
     base_currency: str
     marks: MarkHistory
@@ -128,13 +126,12 @@ class _Log:
     _reversed: set[UUID] = field(default_factory=set)
 
     def take(self, envelope: Envelope) -> None:
-        """Takes in the next event of the log."""
         at = envelope.occurred_at
         self.latest = at if self.latest is None else max(self.latest, at)
         if envelope.type == MarkRecorded.type:
             mark = envelope.event
             assert isinstance(mark, MarkRecorded)
-            base, _, quote = mark.instrument.partition("-")  # cheaper than checked parts, and marks are many
+            base, _, quote = mark.instrument.partition("-")  # faster than parsing an Instrument, and marks are many
             if quote == self.base_currency:
                 self.marks.add(base, at, mark.price)
         elif envelope.type == TradeReversed.type:
@@ -145,7 +142,7 @@ class _Log:
             self._moments.append(_moment_of(envelope, self.base_currency))
 
     def moments_until(self, end: datetime) -> list[_Moment]:
-        """What happened up to `end` and was not reversed, in order of occurrence."""
+        """Return the events up to `end` that are not reversed, in order of occurrence."""
         valid = [one for one in self._moments if one.at <= end and one.event_id not in self._reversed]
         return sorted(valid, key=lambda one: (one.at, one.position))
 
@@ -163,41 +160,40 @@ def _moment_of(envelope: Envelope, base_currency: str) -> _Moment:
 
 
 def _days(moments: Sequence[_Moment], end: datetime, marks: MarkHistory) -> tuple[range, date | None]:
-    """The days (ordinals) from the first moment to `end`, and the day since which it was silent before they begin.
+    """Return the days (ordinals) from the first moment, or the last long gap, to `end`, and the last day before the gap.
 
-    A day begins at its midnight: `end` at midnight is in the day before unless something happens at that very moment.
+    An `end` at midnight belongs to the previous day unless an event occurs at that moment.
     """
     first, last = moments[0].at.toordinal(), end.toordinal()
     if end == _midnight(last) and moments[-1].at < end:
         last -= 1
-    told = sorted({first, last, *(one.at.toordinal() for one in moments)})
-    if not any(_is_silence(*gap) for gap in pairwise(told)):
+    days = {first, last, *(one.at.toordinal() for one in moments)}
+    if not any(_is_gap(*pair) for pair in pairwise(sorted(days))):
         return range(first, last + 1), None
-    told = sorted({*told, *(day for day in marks.days() if first <= day <= last)})
-    silences = [gap for gap in pairwise(told) if _is_silence(*gap)]
-    if not silences:
+    days |= {day for day in marks.days() if first <= day <= last}
+    gaps = [pair for pair in pairwise(sorted(days)) if _is_gap(*pair)]
+    if not gaps:
         return range(first, last + 1), None
-    since, ended = silences[-1]
+    since, ended = gaps[-1]
     return range(ended - 1, last + 1), date.fromordinal(since)
 
 
-def _is_silence(day: int, following: int) -> bool:
-    return following - day > LONGEST_SILENCE_DAYS
+def _is_gap(day: int, following: int) -> bool:
+    return following - day > LONGEST_GAP_DAYS
 
 
 def _end_of(day: int, end: datetime) -> tuple[datetime, bool]:
-    """The midnight at which the day closes, or `end` where the day is not over then."""
+    """Return the closing midnight of the day, or `end` if it is earlier, and whether the day is over."""
     is_over = day < end.toordinal()
     return (_midnight(day + 1) if is_over else end), is_over
 
 
 def _midnight(day: int) -> datetime:
-    """The beginning of the day."""
     return datetime.combine(date.fromordinal(day), time(), UTC)
 
 
 def _split_gains(rows: Rows) -> dict[UUID, Decimal]:
-    """By the id of each split how many units the accounts had more (or fewer) after it."""
+    """Return the change of units in the accounts by split event."""
     gains: dict[UUID, Decimal] = defaultdict(lambda: ZERO)
     for asset in sorted({split.asset for split in rows.history(Split)}):
         for leg in rows.history(Leg, asset):
@@ -206,8 +202,8 @@ def _split_gains(rows: Rows) -> dict[UUID, Decimal]:
     return gains
 
 
-def _unheld(rows: Rows) -> dict[UUID, dict[int, UnmatchedDisposal]]:
-    """By the id of the event and the number of its move what no lot held, in the units of that time."""
+def _unmatched(rows: Rows) -> dict[UUID, dict[int, UnmatchedDisposal]]:
+    """Return unmatched disposals by event and number of the move, in units of that time."""
     found: dict[UUID, dict[int, UnmatchedDisposal]] = defaultdict(dict)
     for asset in sorted({one.asset for one in rows.history(UnmatchedDisposal)}):
         left = {(leg.event_id, leg.leg): -leg.quantity for leg in rows.history(Leg, asset) if leg.quantity < 0}
@@ -220,7 +216,7 @@ def _unheld(rows: Rows) -> dict[UUID, dict[int, UnmatchedDisposal]]:
 
 
 class _Walk:
-    """What is held, moment by moment, and the flows met on the way."""
+    """State of the portfolio while moving through time, and the flows so far."""
 
     def __init__(self, base_currency: str, marks: MarkHistory, rows: Rows) -> None:
         self.flows: list[Flow] = []
@@ -231,7 +227,7 @@ class _Walk:
         self._splits = {split.event_id: split for split in rows.history(Split)}
         self._split_gains = _split_gains(rows)
         self._splits_made: dict[str, int] = {}
-        self._unheld = _unheld(rows)
+        self._unmatched = _unmatched(rows)
         self._missing: dict[str, list[UnmatchedDisposal]] = {}
         self._cash = ZERO
         self._held: dict[str, Decimal] = {}
@@ -240,10 +236,10 @@ class _Walk:
         self._undisturbed_since: datetime | None = None
 
     def step(self, moment: _Moment) -> None:
-        """The moment's moves are made."""
-        moves = self._of_held(moment) if moment.event_id in self._unheld else moment.moves
+        """Apply the moves of the next moment."""
+        moves = self._matched_moves(moment) if moment.event_id in self._unmatched else moment.moves
         external = [move for move in moves if move.kind in EXTERNAL and move.quantity]
-        amount = known_sum([self._worth_of_flow(move, moment.at) for move in external])
+        amount = known_sum([self._flow_value(move, moment.at) for move in external])
         before = self._flow_before(moment.at, amount) if external else None
         for move in moves:
             self._move(str(move.asset), move.quantity)
@@ -255,7 +251,7 @@ class _Walk:
         self._undisturbed_since = moment.at if external else None
 
     def close(self, day: date, at: datetime, *, closed: bool) -> Close:
-        """The close of the day, which ends at this moment; what counts by day begins anew."""
+        """Return the close of the day that ends at this moment, and reset the daily totals."""
         values = list(self._values(at))
         equity = known_sum([self._cash, *values])
         invested = known_sum(value if value is None else abs(value) for value in values)
@@ -263,28 +259,28 @@ class _Walk:
         self._flow, self._traded, self._undisturbed_since = ZERO, ZERO, None
         return close
 
-    def _of_held(self, moment: _Moment) -> list[AssetMove]:
-        """The moves without the units that no lot held; what those brought has come in before, so it is no gain."""
-        unheld = self._unheld[moment.event_id]
-        brought = ZERO
-        for one in unheld.values():
+    def _matched_moves(self, moment: _Moment) -> list[AssetMove]:
+        """Return the moves without unmatched units, whose proceeds are added as a flow, so they are no gain."""
+        unmatched = self._unmatched[moment.event_id]
+        proceeds = ZERO
+        for one in unmatched.values():
             self._missing.setdefault(one.asset, []).append(one)
             if one.kind == "withdrawal":
                 self.vanished.add(one.asset)
             else:
                 self.unrecorded.add(one.asset)
-                brought += one.proceeds
-        if brought:
+                proceeds += one.proceeds
+        if proceeds:
             equity = self._equity(moment.at)
-            self._flow = known_sum([self._flow, brought])
-            self.flows.append(Flow(moment.at, brought, equity, known_sum([equity, brought])))
+            self._flow = known_sum([self._flow, proceeds])
+            self.flows.append(Flow(moment.at, proceeds, equity, known_sum([equity, proceeds])))
         return [
-            replace(move, quantity=move.quantity + unheld[number].quantity) if number in unheld else move
+            replace(move, quantity=move.quantity + unmatched[number].quantity) if number in unmatched else move
             for number, move in enumerate(moment.moves)
         ]
 
     def _split(self, asset: str, event_id: UUID) -> None:
-        """Open lots at their new number of units. What is missing in the accounts was split too, but was never held."""
+        """Apply a split. Unmatched units were split in the accounts too, but are not part of the portfolio."""
         split, missing = self._splits[event_id], self._missing.get(asset, [])
         self._missing[asset] = [split_unmatched(one, split) for one in missing]
         more_missing = sum((one.quantity for one in self._missing[asset]), ZERO) - sum(one.quantity for one in missing)
@@ -292,7 +288,7 @@ class _Walk:
         self._splits_made[asset] = self._splits_made.get(asset, 0) + 1
 
     def _flow_before(self, at: datetime, amount: Decimal | None) -> Flow:
-        """The flow whose moves come next; it takes in the one before when nothing happened since."""
+        """Return the flow of the following moves, merged with the previous one if nothing happened since."""
         self._flow = known_sum([self._flow, amount])
         if self._undisturbed_since is not None and self._prices(self._undisturbed_since) == self._prices(at):
             last = self.flows.pop()
@@ -301,7 +297,7 @@ class _Walk:
         return Flow(at, amount, equity, equity)
 
     def _with_equity_after(self, flow: Flow, at: datetime) -> Flow:
-        """What came in without a mark counts at its cost until there is one."""
+        """Add the equity after the flow. Deposits without a mark count at cost."""
         equity = self._equity(at)
         if equity is None:
             equity = known_sum([flow.equity_before, flow.amount])
@@ -310,8 +306,8 @@ class _Walk:
     def _equity(self, at: datetime) -> Decimal | None:
         return known_sum([self._cash, *self._values(at)])
 
-    def _worth_of_flow(self, move: AssetMove, at: datetime) -> Decimal | None:
-        """With the sign of its quantity: cash at its face, an asset at its last mark, else what came in at its stated cost."""
+    def _flow_value(self, move: AssetMove, at: datetime) -> Decimal | None:
+        """Return the signed value: cash at face value, assets at their last mark, else deposits at their stated cost."""
         if move.asset == self._base_currency:
             return move.quantity
         price = self._price(str(move.asset), at)
@@ -331,10 +327,10 @@ class _Walk:
         return {asset: self._price(asset, at) for asset in self._held}
 
     def _price(self, asset: str, at: datetime) -> Decimal | None:
-        """The last mark, for a unit as it is counted now."""
+        """Return the last mark, per current unit."""
         return self._marks.at(asset, at, self._splits_made.get(asset, 0))
 
     def _values(self, at: datetime) -> Iterator[Decimal | None]:
-        """What each position is worth at its last mark, None without one."""
+        """Yield the value of each position at its last mark, None without one."""
         for asset, price in self._prices(at).items():
             yield None if price is None else round18(self._held[asset] * price)

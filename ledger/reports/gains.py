@@ -1,4 +1,4 @@
-"""Realised gains of a tax year: one line for each match, and apart from them what has no gain because its cost is unknown."""
+"""Realised gains of a tax year: one line per match, with disposals of unknown cost listed separately."""
 
 from collections import defaultdict
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
@@ -46,7 +46,7 @@ COLUMNS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class TaxYear:
-    """From `start` until just before `end`."""
+    """A period from `start` to before `end`."""
 
     start: datetime
     end: datetime
@@ -57,9 +57,9 @@ class TaxYear:
 
 @dataclass(frozen=True, slots=True)
 class Gain:
-    """A disposal of one lot's units, or of units without a known lot: then what is not known is None.
+    """A disposal of units of one lot, or of unmatched units, for which unknown fields are None.
 
-    Money is in base currency. What was sold short was disposed of before it was acquired.
+    Money is in base currency. Short sales were disposed of before they were acquired.
     """
 
     product_id: str
@@ -79,7 +79,7 @@ class Gain:
 
 @dataclass(frozen=True, slots=True)
 class GainTotal:
-    """The sums of the gains of one term, of which there are some."""
+    """Sums of the gains of one term."""
 
     term: Term
     proceeds: Decimal
@@ -89,7 +89,7 @@ class GainTotal:
 
 @dataclass(frozen=True, slots=True)
 class GainsReport:
-    """`gains` have a known cost, `unknown` have none and are in no total; both in order of disposal."""
+    """Gains with a known cost, and `unknown` ones, which are in no total; both in order of disposal."""
 
     method: Method
     gains: tuple[Gain, ...]
@@ -103,15 +103,15 @@ def gains_report(
     method: Method = Method.FIFO,
     holding_period_days: int = HOLDING_PERIOD_DAYS,
 ) -> GainsReport:
-    """The gains that were realised within the year (ever, without one) by the method.
+    """Return the gains realised within the year (None: ever), by the method.
 
-    What leaves at its cost, a withdrawal, brings no gain and stands in neither list. A match belongs to the year in
-    which it was closed: a short sale to that of the purchase.
+    Withdrawals are at cost and not listed. A match belongs to the year in which it was closed: a short sale to the year of
+    the purchase.
     """
     currency = base_currency_of(rows)
     found: list[tuple[tuple[object, ...], Gain]] = []
     for holding in rows.where(Holding):
-        matched = _as_disposed(rows, matched_by(rows, holding.asset, method))
+        matched = _in_units_of_disposal(rows, matched_by(rows, holding.asset, method))
         opening = opening_lots(rows.history(Leg, holding.asset))
         found += _gains(f"{holding.asset}-{currency}", matched, year, holding_period_days, opening)
     in_order = [gain for _, gain in sorted(found, key=lambda one: one[0])]
@@ -121,14 +121,14 @@ def gains_report(
 
 
 def tax_year(year: int, month: int = 1, day: int = 1) -> TaxYear:
-    """The year in UTC that begins on this day of `year`. Raises ValueError for a day that some years lack."""
+    """Return the UTC year that begins on this day of `year`. Raises ValueError for a day that some years lack."""
     return TaxYear(datetime(year, month, day, tzinfo=UTC), datetime(year + 1, month, day, tzinfo=UTC))
 
 
 def gains_lines(report: GainsReport, names: Mapping[UUID, str]) -> Iterator[tuple[str, ...]]:
-    """The report as rows of text under COLUMNS: gains, then what is unknown, then the totals.
+    """Yield the report as rows of text: COLUMNS, gains, unknown ones, totals.
 
-    Trades are called by their `names`, all else by the id of its event.
+    Trades are listed by their `names`, other events by event id.
     """
     yield COLUMNS
     for section, gains in (("gain", report.gains), ("unknown", report.unknown)):
@@ -145,7 +145,7 @@ def _gains(
     holding_period_days: int,
     opening: Container[tuple[int, int]],
 ) -> Iterator[tuple[tuple[object, ...], Gain]]:
-    """Each gain with what it is sorted by."""
+    """Yield each gain with its sort key."""
     for number, match in enumerate(matched.matches):
         if match.kind != "withdrawal" and (year is None or year.has(match.closed_at)):
             place = (match.closed_at, match.closing_position, match.closing_leg, 0, number)
@@ -156,15 +156,15 @@ def _gains(
             yield (missing.occurred_at, missing.position, missing.leg, 1, 0), _of_unmatched(product_id, missing)
 
 
-def _as_disposed(rows: Rows, matched: Matched) -> Matched:
-    """The unmatched disposals in the units of their own time, as the matches are: the rows count those after later splits."""
+def _in_units_of_disposal(rows: Rows, matched: Matched) -> Matched:
+    """Convert unmatched disposals to the units of their time, as in matches; the rows count units after later splits."""
     covered: dict[tuple[int, int], Decimal] = defaultdict(Decimal)
     for match in matched.matches:
         covered[match.closing_position, match.closing_leg] += match.quantity
     found: list[UnmatchedDisposal] = []
     for one in matched.unmatched:
         leg = rows.get(Leg, one.asset, one.occurred_at, one.position, one.leg)
-        assert leg is not None, "every disposal is a leg"
+        assert leg is not None, "each disposal has a leg"
         found.append(replace(one, quantity=-leg.quantity - covered[one.position, one.leg]))
     return replace(matched, unmatched=tuple(found))
 
@@ -244,7 +244,6 @@ def _line(section: str, one: Gain, method: Method, names: Mapping[UUID, str]) ->
 
 
 def _total_line(total: GainTotal, method: Method) -> tuple[str, ...]:
-    """The columns that have no sum are empty."""
     sums = (decimal_text(total.proceeds), decimal_text(total.cost_basis), decimal_text(total.gain))
     return ("total", "", "", "", "", "", *sums, total.term, "", "", "", "", method.value)
 

@@ -1,6 +1,6 @@
-"""What the matches would be under another method: the same legs booked by the same rule, other lots first.
+"""Matches by other lot methods: the same legs and booking, with lots in another order.
 
-FIFO is the book. These are views: nothing is stored, and no figure of the book changes.
+The stored book is FIFO. These are views: nothing is stored, and no figure of the book changes.
 """
 
 from bisect import bisect_left
@@ -25,7 +25,7 @@ Term = Literal["long", "short"]
 
 
 class Method(StrEnum):
-    """Which open lot a disposal closes first: the oldest, the newest, the dearest, or one named for it."""
+    """The open lot that a disposal closes first: the oldest, newest, most expensive, or chosen one."""
 
     FIFO = "fifo"
     LIFO = "lifo"
@@ -34,24 +34,24 @@ class Method(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class NamedLot:
-    """So much of the lot that this event opened."""
+class ChosenLot:
+    """A quantity of the lot opened by an event."""
 
     event_id: UUID
     quantity: Decimal
 
 
-Choices = Mapping[UUID, Sequence[NamedLot]]
-"""The lots that are to cover a disposal, by its event id. What they do not cover is matched first in, first out."""
+Choices = Mapping[UUID, Sequence[ChosenLot]]
+"""Lots chosen for disposals, by event id. The rest of a disposal is matched by FIFO."""
 NO_CHOICES: Final[Choices] = {}
 
 
-BESIDE: Final = ("transfer", "fee")
-"""The kinds of leg for which no lots can be named: they stand beside what the event is about."""
+SECONDARY: Final = ("transfer", "fee")
+"""Kinds of legs for which no lots can be chosen: they accompany the main leg of an event."""
 
 
 class BadChoice(DaybookError):
-    """A lot named for a disposal cannot cover it; the text names both, by their events unless they are renamed."""
+    """A lot chosen for a disposal cannot cover it. The text contains both event ids, or names (see `renamed`)."""
 
     def __init__(self, sentence: str, *events: UUID) -> None:
         super().__init__(sentence.format(*events))
@@ -59,7 +59,7 @@ class BadChoice(DaybookError):
         self._events = events
 
     def renamed(self, names: Mapping[UUID, str]) -> "BadChoice":
-        """The same with the names by which its reader knows the events."""
+        """Return the error with names in place of event ids."""
         made = BadChoice("")
         made.args = (self._sentence.format(*(names.get(event, str(event)) for event in self._events)),)
         return made
@@ -67,7 +67,7 @@ class BadChoice(DaybookError):
 
 @dataclass(frozen=True, slots=True)
 class Matched:
-    """Open lots, matches and unmatched disposals, in order of time; the matches of a disposal as they were made."""
+    """Open lots, matches and unmatched disposals, in order of time; matches of one disposal in order of booking."""
 
     open_lots: tuple[Lot, ...]
     matches: tuple[Match, ...]
@@ -75,89 +75,89 @@ class Matched:
 
 
 def matched_by(rows: Rows, asset: str, method: Method, choices: Choices | None = None) -> Matched:
-    """The asset's lots and matches by `method`; by FIFO they are the book's own. Raises BadChoice."""
+    """Return the asset's lots and matches by `method`; for FIFO, those of the book. Raises BadChoice."""
     if method is not Method.FIFO or choices:
-        return what_if(items_of(rows, asset), method, choices, allow_short=portfolio_of(rows).allow_short)
+        return match_items(items_of(rows, asset), method, choices, allow_short=portfolio_of(rows).allow_short)
     matches = sorted(rows.history(Match, asset), key=_as_matched)
     return Matched(tuple(rows.where(Lot, asset)), tuple(matches), tuple(rows.history(UnmatchedDisposal, asset)))
 
 
 def items_of(rows: Rows, asset: str) -> list[Item]:
-    """What changed the asset's lots, in the order of the book. What a split did to accounts changed no lot."""
+    """Return the legs and splits that changed the asset's lots, in the order of the book."""
     legs: list[Item] = [leg for leg in rows.history(Leg, asset) if leg.kind != "split"]
     return sorted([*legs, *rows.history(Split, asset)], key=_place)
 
 
-def what_if(
+def match_items(
     items: Iterable[Item], method: Method, choices: Choices | None = None, *, allow_short: bool = False
 ) -> Matched:
-    """The legs and splits of one asset, in the order of the book, booked by `method`. Raises BadChoice.
+    """Book the legs and splits of one asset, in the order of the book, by `method`. Raises BadChoice.
 
-    Lots named in `choices` are closed first; what they do not cover goes by the method, SPECIFIC by FIFO. HIFO takes the
-    lot with the highest cost for a unit, compared as exact fractions, the older of equals first.
+    Lots in `choices` are closed first, then lots by the method (SPECIFIC: FIFO). HIFO takes the lot with the highest cost
+    per unit, compared as exact fractions; of equal ones the oldest.
     """
-    shelf = Shelf(method)
+    queue = LotQueue(method)
     matches: list[Match] = []
     unmatched: list[UnmatchedDisposal] = []
-    for item, booking in bookings(items, shelf, choices or {}, allow_short=allow_short):
+    for item, booking in bookings(items, queue, choices or {}, allow_short=allow_short):
         if isinstance(item, Split):
             unmatched = [split_unmatched(one, item) for one in unmatched]
         matches += booking.matches
         unmatched += [booking.unmatched] if booking.unmatched else []
-    return Matched(shelf.lots(), tuple(matches), tuple(unmatched))
+    return Matched(queue.lots(), tuple(matches), tuple(unmatched))
 
 
 def bookings_of(rows: Rows, asset: str) -> Iterator[tuple[Item, Booking]]:
-    """What each leg and split of the asset did in the book, one after the other; a split gives the lots as it left them."""
+    """Yield each leg and split of the asset with its booking; that of a split contains the lots after it."""
     allow_short = portfolio_of(rows).allow_short
-    return bookings(items_of(rows, asset), Shelf(Method.FIFO), allow_short=allow_short)
+    return bookings(items_of(rows, asset), LotQueue(Method.FIFO), allow_short=allow_short)
 
 
 def bookings(
-    items: Iterable[Item], shelf: "Shelf", choices: Choices = NO_CHOICES, *, allow_short: bool = False
+    items: Iterable[Item], queue: "LotQueue", choices: Choices = NO_CHOICES, *, allow_short: bool = False
 ) -> Iterator[tuple[Item, Booking]]:
-    """Book legs and splits as they come against the lots on the shelf, which it keeps current. Raises BadChoice."""
+    """Book legs and splits one by one against the lots in `queue`, and update it. Raises BadChoice."""
     for item in items:
         if isinstance(item, Split):
-            yield item, Booking(shelf.split(item))
+            yield item, Booking(queue.split(item))
             continue
-        chosen = choices.get(item.event_id, ()) if item.kind not in BESIDE else ()
-        for part, lots in _parts(item, chosen, shelf):
-            booking = book_leg(part, lots, allow_short=allow_short)
-            shelf.put(booking.lots)
+        chosen = choices.get(item.event_id, ()) if item.kind not in SECONDARY else ()
+        for piece, lots in _pieces(item, chosen, queue):
+            booking = book_leg(piece, lots, allow_short=allow_short)
+            queue.put(booking.lots)
             yield item, booking
 
 
 def term_of(match: Match, holding_period_days: int) -> Term:
-    """Long when the units were held for more than so many days of 24 hours, to the microsecond; else short.
+    """Return "long" if the units were held for more than this number of 24-hour days, exactly; else "short".
 
-    What was sold before it was bought was never held: a match of a short lot is short.
+    Matches of short lots are always "short".
     """
     held = match.closed_at - match.opened_at
     return "long" if held > timedelta(days=holding_period_days) and not match.short else "short"
 
 
 def acquisition_known(match: Match, opening: Container[tuple[int, int]]) -> bool:
-    """Whether it is known when the matched units were acquired: coins of unknown cost only came in then.
+    """Return True if the time of acquisition is known. Deposits of unknown cost were acquired at some earlier time.
 
-    `opening` holds (position, leg) of the opening lots, which state when they were acquired.
+    `opening` contains (position, leg) of the opening lots, which state their time of acquisition.
     """
     closing = (match.closing_position, match.closing_leg)
     return match.cost_known or (closing if match.short else (match.opening_position, match.opening_leg)) in opening
 
 
 def opening_lots(legs: Iterable[Leg]) -> set[tuple[int, int]]:
-    """(position, leg) of the legs that state when they were acquired."""
+    """Return (position, leg) of the legs that state their time of acquisition."""
     return {(leg.position, leg.leg) for leg in legs if leg.kind == "opening"}
 
 
 def too_much(event_id: UUID) -> BadChoice:
-    """The refusal of lots named for what disposed of less, or of nothing."""
-    return BadChoice("the lots named for {} must be for more than 0 and for no more than it disposed of", event_id)
+    """Return the error for lots chosen for more than the disposal, or for none."""
+    return BadChoice("the lots chosen for {} must be more than 0 and at most the quantity disposed of", event_id)
 
 
 def _as_matched(match: Match) -> tuple[datetime, int, int, datetime, int, int]:
-    """Its place in the order in which the book matched: that of the disposals, and of the lots within each."""
+    """Sort key for the order of booking: by disposal, then by lot."""
     closing = (match.closed_at, match.closing_position, match.closing_leg)
     return (*closing, match.opened_at, match.opening_position, match.opening_leg)
 
@@ -166,21 +166,21 @@ def _place(item: Item) -> tuple[datetime, int, int]:
     return (item.occurred_at, item.position, item.leg if isinstance(item, Leg) else 0)
 
 
-def _parts(leg: Leg, named: Sequence[NamedLot], shelf: "Shelf") -> Iterator[tuple[Leg, Iterable[Lot]]]:
-    """The leg in pieces: one for each named lot, then what is left, each with the lots it may close, in their order.
+def _pieces(leg: Leg, chosen: Sequence[ChosenLot], queue: "LotQueue") -> Iterator[tuple[Leg, Iterable[Lot]]]:
+    """Split the leg into a piece per chosen lot and the rest, each with the lots it may close, in order.
 
-    The pieces share the leg's value as matches share it, so that no digit is lost.
+    The value is shared exactly, as among matches.
     """
     covered = ZERO
-    for one in named:
+    for one in chosen:
         if leg.quantity >= 0 or one.quantity <= 0 or covered + one.quantity > -leg.quantity:
             raise too_much(leg.event_id)
-        yield _piece(leg, covered, one.quantity), [shelf.named(leg, one)]
+        yield _piece(leg, covered, one.quantity), [queue.chosen(leg, one)]
         covered += one.quantity
     if not covered:
-        yield leg, shelf.in_order()
+        yield leg, queue.in_order()
     elif covered < -leg.quantity:
-        yield _piece(leg, covered, -leg.quantity - covered), shelf.in_order()
+        yield _piece(leg, covered, -leg.quantity - covered), queue.in_order()
 
 
 def _piece(leg: Leg, start: Decimal, quantity: Decimal) -> Leg:
@@ -189,8 +189,8 @@ def _piece(leg: Leg, start: Decimal, quantity: Decimal) -> Leg:
     return replaced(leg, quantity=-quantity, value=value, fee=leg.fee if not start else ZERO)
 
 
-class Shelf:
-    """The open lots of an asset in the order in which a method closes them."""
+class LotQueue:
+    """Open lots of an asset in the order in which a method closes them."""
 
     def __init__(self, method: Method) -> None:
         self._method = method
@@ -198,7 +198,7 @@ class Shelf:
         self._order: list[tuple[Fraction, Key]] = []
 
     def put(self, lots: Iterable[Lot]) -> None:
-        """These lots are now as they stand here."""
+        """Replace lots by these, removing closed ones."""
         for lot in lots:
             place = self._place(lot)
             index = bisect_left(self._order, place)
@@ -211,7 +211,7 @@ class Shelf:
                 del self._order[index], self._lots[place[1]]
 
     def split(self, split: Split) -> tuple[Lot, ...]:
-        """Every lot is at its new number of units, for what it cost; so its place is another one."""
+        """Split all lots, which reorders them, and return them."""
         lots = tuple(split_lot(lot, split) for lot in self.lots())
         self._lots.clear()
         self._order.clear()
@@ -219,25 +219,25 @@ class Shelf:
         return lots
 
     def in_order(self) -> Iterator[Lot]:
-        """The lots, the next one to close first."""
+        """Return the lots, next to close first."""
         places = reversed(self._order) if self._method is Method.LIFO else self._order
         return (self._lots[key] for _, key in places)
 
     def lots(self) -> tuple[Lot, ...]:
-        """The lots in order of their keys."""
+        """Return the lots in order of their keys."""
         return tuple(self._lots[key] for key in sorted(self._lots))
 
-    def named(self, leg: Leg, name: NamedLot) -> Lot:
-        """The lot named for the leg. Raises BadChoice when less of it is open."""
+    def chosen(self, leg: Leg, choice: ChosenLot) -> Lot:
+        """Return the lot chosen for the leg. Raises BadChoice if it is not open, or too small."""
         for lot in self.lots():
-            if lot.event_id == name.event_id:
-                if lot.open_quantity < name.quantity:
-                    has = f"has {decimal_text(lot.open_quantity)} left, not {decimal_text(name.quantity)}"
-                    raise BadChoice("the lot {} named for {} " + has, name.event_id, leg.event_id)
+            if lot.event_id == choice.event_id:
+                if lot.open_quantity < choice.quantity:
+                    size = f"has {decimal_text(lot.open_quantity)} left, not {decimal_text(choice.quantity)}"
+                    raise BadChoice("lot {}, chosen for {}, " + size, choice.event_id, leg.event_id)
                 return lot
-        raise BadChoice("the lot {} named for {} is not open at that time", name.event_id, leg.event_id)
+        raise BadChoice("lot {}, chosen for {}, is not open at that time", choice.event_id, leg.event_id)
 
     def _place(self, lot: Lot) -> tuple[Fraction, Key]:
-        """What a unit cost, highest first, decides under HIFO alone; the whole lot states it, which no rounding moves."""
-        dearness = Fraction(lot.cost) / Fraction(lot.quantity) if self._method is Method.HIFO else Fraction(0)
-        return -dearness, key_of(lot)
+        """Sort key: cost per unit for HIFO, highest first, then key. The whole lot gives an exact cost per unit."""
+        unit_cost = Fraction(lot.cost) / Fraction(lot.quantity) if self._method is Method.HIFO else Fraction(0)
+        return -unit_cost, key_of(lot)

@@ -1,4 +1,4 @@
-"""Lots and gains as one report, of a portfolio or of a file of trades: the ledger's own fold, of a file without a database."""
+"""Lots report: sales, matches and open lots of a portfolio or of a file of trades, by the ledger's own fold."""
 
 from collections import defaultdict
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
@@ -18,12 +18,12 @@ from ledger.projections.book import MemoryBook
 from ledger.projections.holdings import Holding, HoldingsProjection
 from ledger.projections.portfolio import PortfolioProjection, base_currency_of
 from ledger.reports.lot_methods import (
-    BESIDE,
+    SECONDARY,
     BadChoice,
     Choices,
+    ChosenLot,
     Matched,
     Method,
-    NamedLot,
     Term,
     acquisition_known,
     matched_by,
@@ -36,19 +36,19 @@ from ledger.rows import Rows
 from ledger.values import ZERO, decimal_text, derived_id
 
 ACTOR: Final = "file"
-GIVEN: Final = ("trade", "fee", "expense")
-"""The kinds of disposal that bring something; a withdrawal leaves at its cost."""
+SALES: Final = ("trade", "fee", "expense")
+"""Kinds of disposals with proceeds; withdrawals are at cost."""
 Names = Mapping[str, Sequence[tuple[str, Decimal]]]
-"""The lots that are to cover a sale: the sale's id, and ids of lots with quantities."""
+"""Lots chosen for sales: lot ids and quantities by sale id."""
 _Line = TypeVar("_Line")
 
 
 @dataclass(frozen=True, slots=True)
 class LotMatch:
-    """The part of a sale that one lot covered.
+    """The part of a sale covered by one lot.
 
-    `cost_basis` and `realized_pnl` are None where the lot's cost is unknown. `term` is None without a holding period, and
-    where the cost is unknown unless an opening lot states when it was acquired.
+    `cost_basis` and `realized_pnl` are None if the lot's cost is unknown. `term` is None without a holding period, and if
+    the cost is unknown unless an opening lot states the time of acquisition.
     """
 
     lot_id: str
@@ -100,10 +100,10 @@ class OpenLot:
 
 @dataclass(frozen=True, slots=True)
 class LotTotals:
-    """The sums of one instrument. Disposals without a lot or a known cost count in `fees` alone; short lots count negative.
+    """Sums of one instrument. Disposals without a lot or a known cost only count in `fees`; short lots are negative.
 
-    `open_cost_basis` covers the open lots with a known cost, None where there are only others; `unknown_cost_quantity` is
-    the quantity of those others, None without any.
+    `open_cost_basis` covers open lots of known cost, None if there are only others; `unknown_cost_quantity` is the quantity
+    of the others, None without any.
     """
 
     realized_pnl: Decimal
@@ -127,7 +127,7 @@ class LotsReport:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """How the lots are looked at: by a method, with lots named for sales, and a holding period in days for terms."""
+    """Options of a report: method, lots chosen for sales, and holding period in days for terms."""
 
     method: Method = Method.FIFO
     names: Names | None = None
@@ -135,9 +135,9 @@ class View:
 
 
 def lots_report(trade_file: TradeFile, view: View | None = None) -> LotsReport:
-    """The lots of a file, each instrument text on its own; without a view first in, first out. Raises BadChoice.
+    """Return the lots of a file, each instrument separately; FIFO by default. Raises BadChoice.
 
-    Sales and lots stand in order of time; `errors` are those of the file, then one for each sale of more than was held.
+    Sales and lots are in order of time; `errors` are those of the file, then one per oversold sale.
     """
     view = view or View()
     ids = {trade.id: derived_id("lots", trade.instrument, trade.id) for trade in trade_file.trades}
@@ -150,17 +150,16 @@ def lots_report(trade_file: TradeFile, view: View | None = None) -> LotsReport:
 
 
 def portfolio_lots_report(rows: Rows, view: View | None = None, product_id: str | None = None) -> LotsReport:
-    """The lots of a portfolio by product id (of one, if named), in base currency. Raises BadChoice.
+    """Return the lots of a portfolio by product id (one, if given), in base currency. Raises BadChoice.
 
-    A trade is called by its venue's id where no other trade has the same, everything else by the id of its event; lots
-    may be named by either.
+    Trades are listed by their venue's id if it is unique, other events by event id; lots may be chosen by either.
     """
     view = view or View()
     currency = base_currency_of(rows)
     assets = [one.asset for one in rows.where(Holding) if product_id in (None, f"{one.asset}-{currency}")]
     legs = {asset: tuple(rows.history(Leg, asset)) for asset in assets}
-    called = trade_names(rows)
-    names = {one: called.get(one, str(one)) for asset in assets for one in (leg.event_id for leg in legs[asset])}
+    venue_ids = trade_names(rows)
+    names = {one: venue_ids.get(one, str(one)) for asset in assets for one in (leg.event_id for leg in legs[asset])}
     ids = {str(one): one for one in names} | {name: one for one, name in names.items()}
     try:
         choices = _choices_by_asset(_choices(view.names or {}, ids), legs)
@@ -183,7 +182,7 @@ def portfolio_lots_report(rows: Rows, view: View | None = None, product_id: str 
 
 @dataclass(frozen=True, slots=True)
 class _Named:
-    """What an event is called in the report, and where it stands among those of its time."""
+    """The name of an event in the report, and its place among simultaneous ones."""
 
     id: str
     number: int
@@ -191,7 +190,7 @@ class _Named:
 
 @dataclass(frozen=True, slots=True)
 class _Book:
-    """One instrument: its legs in order, what was matched, and the names of its events."""
+    """One instrument: its legs in order, matches, and the names of its events."""
 
     instrument: str
     asset: str
@@ -227,32 +226,32 @@ def _in_order(found: Iterable[tuple[_Order, _Line]]) -> tuple[_Line, ...]:
 
 
 def _choices(names: Names, ids: Mapping[str, UUID]) -> Choices:
-    """The names as events. Raises BadChoice for one that is none."""
+    """Convert names to event ids. Raises BadChoice for unknown names."""
     unknown = next((name for sale, lots in names.items() for name in (sale, *dict(lots)) if name not in ids), None)
     if unknown is not None:
         quoted = repr(unknown).replace("{", "{{").replace("}", "}}")
-        raise BadChoice(f"{quoted} was named as a sale or a lot, but there is no such trade")
-    return {ids[sale]: tuple(NamedLot(ids[lot], quantity) for lot, quantity in lots) for sale, lots in names.items()}
+        raise BadChoice(f"no trade {quoted}, chosen as a sale or a lot")
+    return {ids[sale]: tuple(ChosenLot(ids[lot], quantity) for lot, quantity in lots) for sale, lots in names.items()}
 
 
 def _choices_by_asset(choices: Choices, legs: Mapping[str, Sequence[Leg]]) -> Mapping[str, Choices]:
-    """The choices of each asset: what an event disposed of there is covered by the lots that are of this asset.
+    """Group the choices by asset: a disposal is covered by lots of the same asset.
 
-    A lot of an asset that the event did not dispose of is left to the first of those that it did, where it is none.
+    A lot of an asset that the event did not dispose of is assigned to the first asset that it did, where it is refused.
     Raises BadChoice.
     """
-    gave: dict[UUID, list[str]] = defaultdict(list)
+    disposed: dict[UUID, list[str]] = defaultdict(list)
     moved: dict[UUID, set[str]] = defaultdict(set)
-    for asset, leg in ((asset, leg) for asset, some in legs.items() for leg in some if leg.kind not in BESIDE):
+    for asset, leg in ((asset, leg) for asset, some in legs.items() for leg in some if leg.kind not in SECONDARY):
         moved[leg.event_id].add(asset)
         if leg.quantity < 0:
-            gave[leg.event_id].append(asset)
-    found: dict[str, dict[UUID, list[NamedLot]]] = defaultdict(lambda: defaultdict(list))
+            disposed[leg.event_id].append(asset)
+    found: dict[str, dict[UUID, list[ChosenLot]]] = defaultdict(lambda: defaultdict(list))
     for event_id, lots in choices.items():
-        if lots and event_id not in gave:
+        if lots and event_id not in disposed:
             raise too_much(event_id)
         for lot in lots:
-            assets = [asset for asset in gave[event_id] if asset in moved[lot.event_id]] or gave[event_id]
+            assets = [asset for asset in disposed[event_id] if asset in moved[lot.event_id]] or disposed[event_id]
             found[assets[0]][event_id].append(lot)
     return found
 
@@ -265,7 +264,7 @@ def _by_instrument(trades: Sequence[FileTrade]) -> dict[str, list[FileTrade]]:
 
 
 def _book_of(instrument: str, trades: Sequence[FileTrade], view: View, choices: Choices) -> _Book:
-    """The instrument's own portfolio, kept in its quote currency."""
+    """Fold an instrument's trades in a portfolio of its own, in its quote currency."""
     book = MemoryBook(lambda: trades[-1].time, projections=(PortfolioProjection(), HoldingsProjection()))
     portfolio_id = derived_id("lots", instrument)
     pair = trades[0].event.instrument
@@ -287,7 +286,7 @@ def _sells(book: _Book, view: View) -> Iterator[tuple[_Order, LotSale]]:
     unmatched = {(one.position, one.leg): one for one in book.matched.unmatched}
     for leg in book.legs:
         place = (leg.position, leg.leg)
-        sold = leg.quantity < 0 and leg.kind in GIVEN
+        sold = leg.quantity < 0 and leg.kind in SALES
         if sold or (place in matches and leg.kind != "withdrawal"):
             order = (leg.occurred_at, book.named[leg.event_id].number)
             yield order, _sale(book, view, leg, matches[place], unmatched.get(place))
@@ -310,7 +309,7 @@ def _sale(book: _Book, view: View, leg: Leg, matches: Sequence[Match], unmatched
         kind=leg.kind,
         unknown_cost_quantity=_sum(match.quantity for match in unknown) if unknown else None,
         unknown_cost_proceeds=_sum(match.proceeds for match in unknown) if unknown else None,
-        # Not the row's own quantity, which later splits have changed.
+        # Not the quantity of the row, which counts units after later splits.
         unmatched_quantity=sold - _sum(match.quantity for match in matches) if unmatched else None,
         unmatched_proceeds=unmatched.proceeds if unmatched else None,
     )
@@ -330,7 +329,7 @@ def _match(book: _Book, view: View, match: Match) -> LotMatch:
 
 def _oversold(sale: LotSale, asset: str, unmatched: Decimal) -> FileError:
     sold, held, rest = (decimal_text(value) for value in (sale.quantity, sale.quantity - unmatched, unmatched))
-    sentence = f"sold {sold} {asset} when {held} was held: {rest} is unmatched and kept out of realised P&L"
+    sentence = f"sold {sold} {asset} with {held} held: {rest} unmatched, excluded from realised P&L"
     return {"id": sale.id, "instrument": sale.instrument, "error": sentence}
 
 

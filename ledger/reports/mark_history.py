@@ -1,4 +1,4 @@
-"""All marks of a portfolio, found by time and told in the units that a quantity is counted in."""
+"""All marks of a portfolio by time, adjusted for splits."""
 
 from array import array
 from bisect import bisect_right
@@ -16,9 +16,9 @@ _A_DAY: Final = timedelta(days=1) // _MICROSECOND
 
 
 class MarkHistory:
-    """Marks of each asset in base currency. A mark that comes later in the log wins over one of the same time.
+    """Marks by asset, in base currency. Of marks with the same time, the last one in the log wins.
 
-    A mark at the moment of a split or later is the price of a unit after the split, an earlier one that of a unit before.
+    A mark at or after the time of a split is a price per unit after the split.
     """
 
     def __init__(self, splits: Iterable[Split] = ()) -> None:
@@ -33,7 +33,7 @@ class MarkHistory:
         }
 
     def add(self, asset: str, at: datetime, price: Decimal) -> None:
-        """`asset` was worth `price` at this moment."""
+        """Add a mark."""
         times = self._times.setdefault(asset, array("q"))
         moment = _microseconds(at)
         self._in_order = self._in_order and (not times or times[-1] <= moment)
@@ -41,10 +41,10 @@ class MarkHistory:
         self._prices.setdefault(asset, []).append(decimal_text(price))
 
     def at(self, asset: str, moment: datetime, splits_made: int = 0) -> Decimal | None:
-        """The last price of `asset` seen at or before the moment, or None.
+        """Return the last price of `asset` at or before the moment, None without one.
 
-        It is that of a unit as it is after the first `splits_made` splits of the asset, rounded half to even at 18
-        places by each split between.
+        The price is per unit after the asset's first `splits_made` splits; each split in between rounds half to even at
+        18 decimal places.
         """
         if not self._in_order:
             self._sort()
@@ -56,7 +56,7 @@ class MarkHistory:
         return self._in_units(asset, price, times[found - 1], splits_made) if asset in self._splits else price
 
     def days(self) -> Iterator[int]:
-        """The days on which there are marks, as proleptic ordinals, in no order and some of them often."""
+        """Yield the UTC days with marks as proleptic ordinals, unordered, with repetitions."""
         first = _EPOCH.toordinal()
         for times in self._times.values():
             yield from (first + one // _A_DAY for one in times)

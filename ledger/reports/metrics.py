@@ -1,7 +1,7 @@
-"""The figures of performance: pure functions of daily returns, drawdowns and dated flows. Undefined is None, never 0.
+"""Performance figures as pure functions of daily returns, drawdowns and dated flows. Undefined is None, never 0.
 
-Returns, rates and ratios are fractions (0.05 is 5 %). A day is a UTC day: its midnight belongs to it, the next one, at
-which it closes, to the next day. Nothing here rounds: who shows a figure does.
+Returns, rates and ratios are fractions (0.05 is 5 %). A day is a UTC day; 00:00 belongs to the day it begins. Figures are
+not rounded.
 """
 
 from collections import defaultdict
@@ -16,20 +16,19 @@ from ledger.values import ZERO
 ONE: Final = Decimal(1)
 YEAR_DAYS: Final = Decimal("365.25")
 WORST_SHARE: Final = Decimal("0.05")
-"""VaR and CVaR are at 95 %: they look at the worst twentieth of the days."""
+"""Tail of VaR and CVaR at 95 %."""
 NORMAL_QUANTILE: Final = Decimal("-1.6448536269514727148638489079916")
 """z of the standard normal distribution at WORST_SHARE."""
 LARGEST: Final = Decimal(10) ** 12
-"""A figure beyond this says that its period is too short or its spread is rounding: it counts as undefined."""
+"""Larger figures are undefined: their period is too short or their deviation is rounding."""
 
 
 @dataclass(frozen=True, slots=True)
 class Close:
-    """What a portfolio was worth at the close of `day`, in base currency; None while a held asset has no mark.
+    """Value of a portfolio at the close of `day`, in base currency; None while a held asset has no mark.
 
-    `cash` and `invested` (shorts count as positive there) are what it consisted of, `held` whether there was any position.
-    `flow` came in from outside during the day (went out when negative), `traded` is the gross value of the day's trades.
-    `closed` is False for the last day while it is not over: its figures are those of the moment.
+    It consists of `cash` and `invested` (short positions count as positive); `held` is True with any open position. `flow`
+    is the day's net external flow, `traded` the gross value of its trades. `closed` is False for the current day.
     """
 
     day: date
@@ -44,9 +43,9 @@ class Close:
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """What came in from outside (+) or went there (-), in base currency, and what the portfolio was worth around it.
+    """An external flow into (+) or out of (-) the portfolio, in base currency, with equity before and after it.
 
-    None where it is unknown. The equity after it is not always the sum of the others: each is rounded by itself.
+    None if unknown. `equity_after` may differ from the sum of the others by rounding.
     """
 
     at: datetime
@@ -57,7 +56,7 @@ class Flow:
 
 @dataclass(frozen=True, slots=True)
 class DayReturn:
-    """The return of one day with its flows removed; None where it cannot be known."""
+    """The return of one day without its flows; None if unknown."""
 
     day: date
     value: Decimal | None
@@ -65,9 +64,9 @@ class DayReturn:
 
 @dataclass(frozen=True, slots=True)
 class Drawdown:
-    """How far below its highest point a portfolio fell: at worst, and now (0 to 1).
+    """Maximum and current drawdown from the highest value (0 to 1).
 
-    `longest_days` are the most calendar days in a row that it spent below a high.
+    `longest_days` is the longest run of calendar days below the previous high.
     """
 
     worst: Decimal
@@ -76,19 +75,18 @@ class Drawdown:
 
 
 def utc_day(moment: datetime) -> date:
-    """The day that `moment` belongs to: from 00:00, which is in it, to 24:00, which is in the next."""
+    """Return the UTC day of `moment`; 00:00 belongs to the day it begins."""
     return moment.astimezone(UTC).date()
 
 
 def time_weighted_returns(
     closes: Iterable[Close], flows: Iterable[Flow], start: Decimal | None = ZERO
 ) -> list[DayReturn]:
-    """The daily returns, time-weighted: equity is compared from valuation to valuation, and each flow is one.
+    """Return daily time-weighted returns, with a valuation at each flow.
 
-    r = (product of equity before a flow or at the close / equity after the valuation before it) - 1 (GIPS, "true
-    time-weighted return"). Days on which there was no money at all are left out. A day is None when a valuation or a flow
-    that it needs is unknown, or when equity at the start of a period is not above zero. `start` is the equity before the
-    first day.
+    r = (product of equity before a flow or at the close / equity after the previous valuation) - 1 (GIPS, "true
+    time-weighted return"). Days without equity are omitted. A day is None if one of its valuations or flows is unknown, or
+    if equity at the start of a period is not above zero. `start` is the equity before the first day.
     """
     by_day: dict[date, list[Flow]] = defaultdict(list)
     for flow in flows:
@@ -107,7 +105,7 @@ def time_weighted_returns(
 
 
 def total_return(returns: Iterable[Decimal]) -> Decimal:
-    """All returns compounded: (1 + r1)(1 + r2)… - 1."""
+    """Return the compounded return: (1 + r1)(1 + r2)… - 1."""
     growth = ONE
     for one in returns:
         growth *= 1 + one
@@ -115,7 +113,7 @@ def total_return(returns: Iterable[Decimal]) -> Decimal:
 
 
 def cagr(total: Decimal, days: Decimal) -> Decimal | None:
-    """The compound annual growth rate: (1 + total return)^(365.25 / calendar days) - 1.
+    """Return the compound annual growth rate: (1 + total return)^(365.25 / calendar days) - 1.
 
     None for less than a day and for a total return below -1.
     """
@@ -133,7 +131,7 @@ def volatility(returns: Sequence[Decimal], periods_per_year: Decimal) -> Decimal
 def sharpe(returns: Sequence[Decimal], periods_per_year: Decimal, risk_free: Decimal = ZERO) -> Decimal | None:
     """mean(r - rf) / std(r - rf, ddof=1) × √periods_per_year (Sharpe 1994), `risk_free` being the rate of one period.
 
-    None for fewer than two returns or when they do not differ.
+    None for fewer than two returns or if all are equal.
     """
     deviation = _deviation(returns)
     if not deviation:
@@ -142,13 +140,13 @@ def sharpe(returns: Sequence[Decimal], periods_per_year: Decimal, risk_free: Dec
 
 
 def skewness(returns: Sequence[Decimal]) -> Decimal | None:
-    """The third central moment over the second to the power 3/2 (both of the population); None when they do not differ."""
+    """Third central moment over the second to the power 3/2 (both of the population); None if all are equal."""
     second, third = _moment(returns, 2), _moment(returns, 3)
     return _sensible(third / (second * second.sqrt())) if second else None
 
 
 def kurtosis(returns: Sequence[Decimal]) -> Decimal | None:
-    """The fourth central moment over the square of the second: 3 for a normal distribution. None when they do not differ."""
+    """Fourth central moment over the square of the second: 3 for a normal distribution. None if all are equal."""
     second = _moment(returns, 2)
     return _sensible(_moment(returns, 4) / second**2) if second else None
 
@@ -156,7 +154,7 @@ def kurtosis(returns: Sequence[Decimal]) -> Decimal | None:
 def sortino(returns: Sequence[Decimal], periods_per_year: Decimal, target: Decimal = ZERO) -> Decimal | None:
     """mean(r - t) / √mean(min(r - t, 0)²) × √periods_per_year, the lower mean over all n returns (Sortino and Price 1994).
 
-    None for fewer than two returns or when none is below the target.
+    None for fewer than two returns or if none is below the target.
     """
     if len(returns) < 2:
         return None
@@ -165,7 +163,7 @@ def sortino(returns: Sequence[Decimal], periods_per_year: Decimal, target: Decim
 
 
 def drawdowns(returns: Iterable[Decimal]) -> list[Decimal]:
-    """After each return: 1 - wealth / highest wealth so far, compounded, the start being the first high."""
+    """Return the drawdown after each return: 1 - wealth / highest wealth so far, the start included."""
     wealth = highest = ONE
     found: list[Decimal] = []
     for one in returns:
@@ -176,9 +174,9 @@ def drawdowns(returns: Iterable[Decimal]) -> list[Decimal]:
 
 
 def drawdown_of(days: Sequence[date], falls: Sequence[Decimal]) -> Drawdown | None:
-    """The worst, current and longest of `falls` (as `drawdowns` gives them), each at the close of its day.
+    """Return the worst, current and longest of `falls`, the `drawdowns` at the close of each day. None without days.
 
-    None without any day. The first high is the start of the first day, which is the close of the day before.
+    The first high is the start of the first day, that is, the close of the day before.
     """
     if not days:
         return None
@@ -192,12 +190,12 @@ def drawdown_of(days: Sequence[date], falls: Sequence[Decimal]) -> Drawdown | No
 
 
 def calmar(annual: Decimal | None, worst: Decimal | None) -> Decimal | None:
-    """CAGR / maximum drawdown (Young 1991); None when either is unknown or there was no drawdown."""
+    """CAGR / maximum drawdown (Young 1991); None if either is unknown or there was no drawdown."""
     return None if annual is None or not worst else _sensible(annual / worst)
 
 
 def ulcer(falls: Sequence[Decimal]) -> Decimal | None:
-    """The ulcer index √mean(drawdown²) over every day (Martin 1987), as a fraction; None without any day."""
+    """Ulcer index √mean(drawdown²) over all days (Martin 1987), as a fraction; None without days."""
     return _mean([one**2 for one in falls]).sqrt() if falls else None
 
 
@@ -218,19 +216,19 @@ def cvar_historic(returns: Sequence[Decimal]) -> Decimal | None:
 def var_parametric(returns: Sequence[Decimal]) -> Decimal | None:
     """Value at risk of one day at 95 % as if returns were normal: -(mean + z·std), ddof=1, z = -1.645.
 
-    None for fewer than two returns or when they do not differ.
+    None for fewer than two returns or if all are equal.
     """
     deviation = _deviation(returns)
     return -(_mean(returns) + NORMAL_QUANTILE * deviation) if deviation else None
 
 
 def rate_per_period(annual: Decimal, periods_per_year: Decimal) -> Decimal:
-    """The rate of one period that compounds to `annual` (above -1) over a year."""
+    """Return the rate of one period that compounds to `annual` (above -1) over a year."""
     return (1 + annual) ** (1 / periods_per_year) - 1 if annual else ZERO
 
 
 def known_sum(values: Iterable[Decimal | None]) -> Decimal | None:
-    """The sum, or None when one of them is unknown."""
+    """Return the sum, None if one value is unknown."""
     total = ZERO
     for value in values:
         if value is None:
@@ -240,12 +238,11 @@ def known_sum(values: Iterable[Decimal | None]) -> Decimal | None:
 
 
 def _around(flow: Flow) -> tuple[Decimal | None, Decimal | None]:
-    """Equity before and after the flow."""
     return flow.equity_before, flow.equity_after
 
 
 def _linked(growth: Decimal | None, start: Decimal | None, end: Decimal | None) -> Decimal | None:
-    """`growth` carried on from `start` to `end`; None when one is unknown or below zero, or nothing was there to grow."""
+    """Multiply `growth` by `end` / `start`; None if one is unknown, `start` is not above zero, or `end` is below."""
     if growth is None or start is None or end is None or start <= 0 or end < 0:
         return None
     return growth * end / start
@@ -256,7 +253,7 @@ def _mean(values: Sequence[Decimal]) -> Decimal:
 
 
 def _deviation(values: Sequence[Decimal]) -> Decimal | None:
-    """The standard deviation of a sample (ddof=1), exactly 0 when all are equal; None for fewer than two."""
+    """Standard deviation of a sample (ddof=1), exactly 0 if all are equal; None for fewer than two."""
     if len(values) < 2:
         return None
     if min(values) == max(values):
@@ -266,7 +263,7 @@ def _deviation(values: Sequence[Decimal]) -> Decimal | None:
 
 
 def _moment(values: Sequence[Decimal], power: int) -> Decimal:
-    """The central moment of the population; exactly 0 when all are equal or there are fewer than two."""
+    """Central moment of the population, exactly 0 if all are equal or there are fewer than two."""
     if len(values) < 2 or min(values) == max(values):
         return ZERO
     mean = _mean(values)
@@ -274,7 +271,7 @@ def _moment(values: Sequence[Decimal], power: int) -> Decimal:
 
 
 def _quantile(ordered: Sequence[Decimal], share: Decimal) -> Decimal:
-    """The value below which `share` of the values lie, between neighbours in proportion."""
+    """Quantile with linear interpolation (type 7)."""
     place = share * (len(ordered) - 1)
     low = int(place)
     high = min(low + 1, len(ordered) - 1)
@@ -282,5 +279,5 @@ def _quantile(ordered: Sequence[Decimal], share: Decimal) -> Decimal:
 
 
 def _sensible(figure: Decimal) -> Decimal | None:
-    """The figure, or None when it is beyond all measure."""
+    """Return the figure, None if it is LARGEST or more."""
     return figure if abs(figure) < LARGEST else None

@@ -1,4 +1,4 @@
-"""The rate that the owner's own money earned: the internal rate of return of dated payments."""
+"""Money-weighted return: the internal rate of return of dated payments."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -11,18 +11,18 @@ from ledger.values import ZERO
 
 YEAR_DAYS: Final = 365
 _DIGITS: Final = 50
-"""Precision of the search. Money has at most 38 digits; the rest keeps what long series lose."""
+"""Decimal precision of the search: money has at most 38 digits, long series lose some."""
 _STEPS: Final = 90
-"""Halvings of the interval that holds the root: they leave less than 1e-25 of it."""
+"""Bisection steps: they leave less than 1e-25 of the interval."""
 _RATES: Final = (ZERO, *(Decimal(2**power) / 20 for power in range(10)))
-"""Between which annual rates, in continuous compounding and on either side of 0, the root is looked for."""
+"""Bounds of the searched intervals on either side of 0: annual rates, continuously compounded."""
 
 
 def xirr(payments: Iterable[tuple[date, Decimal]]) -> Decimal | None:
-    """The annual rate r at which Σ payment / (1 + r)^(days since the first / 365) = 0, as spreadsheets define XIRR.
+    """Return the annual rate r with Σ payment / (1 + r)^(days since the first / 365) = 0, the XIRR of spreadsheets.
 
-    What the owner paid in is negative, what came back and what is left at the end positive. Of several rates the one
-    nearest to 0. None without a change of sign, when all fall on one day, or when no rate up to about e^25 solves it.
+    Deposits are negative, withdrawals and the final value positive. Of several solutions, the one nearest to 0. None
+    without a change of sign, if all payments are on one day, or if no rate up to about e^25 is a solution.
     """
     ordered = _by_day(payments)
     if len(ordered) < 2 or not min(amount for _, amount in ordered) < 0 < max(amount for _, amount in ordered):
@@ -36,7 +36,7 @@ def xirr(payments: Iterable[tuple[date, Decimal]]) -> Decimal | None:
 
 
 def _by_day(payments: Iterable[tuple[date, Decimal]]) -> list[tuple[date, Decimal]]:
-    """One payment for each day on which there is anything left of them, in order."""
+    """Sum the payments by day, without zero sums, in order."""
     sums: dict[date, Decimal] = defaultdict(lambda: ZERO)
     for day, amount in payments:
         sums[day] += amount
@@ -44,7 +44,7 @@ def _by_day(payments: Iterable[tuple[date, Decimal]]) -> list[tuple[date, Decima
 
 
 def _present_value(amounts: Sequence[Decimal], gaps: Sequence[int], rate: Decimal) -> Decimal:
-    """What the amounts are worth on the first day, at a continuous annual rate; `gaps` are the days between them."""
+    """Return the value of the amounts on the first day at a continuous annual rate; `gaps` are the days between them."""
     daily = (-rate / YEAR_DAYS).exp()
     value = amounts[-1]
     for amount, gap in zip(reversed(amounts[:-1]), reversed(gaps), strict=True):
@@ -53,7 +53,7 @@ def _present_value(amounts: Sequence[Decimal], gaps: Sequence[int], rate: Decima
 
 
 def _root(value_at: Callable[[Decimal], Decimal]) -> Decimal | None:
-    """Where the function changes its sign, by bisection of the interval nearest to 0 that holds a change."""
+    """Find a root by bisection of the interval nearest to 0 in which the sign changes."""
     for inner, outer in pairwise(_RATES):
         for low, high in ((inner, outer), (-inner, -outer)):
             at_low, at_high = value_at(low), value_at(high)

@@ -1,4 +1,4 @@
-"""How a portfolio has done: every figure of `ledger/reports/metrics.py` from its log and its closed lots, with what they rest on."""
+"""Performance of a portfolio: all figures of `metrics`, from its log and its closed lots, with notes."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -37,26 +37,24 @@ from ledger.rows import Rows
 from ledger.values import ZERO
 
 DAYS_A_YEAR: Final = Decimal(365)
-"""Markets that never close have so many daily returns a year."""
+"""Daily returns per year of markets that never close."""
 SHORTEST_DAYS: Final = 30
-"""An annual rate made from fewer days says nothing and is not told."""
+"""Minimum number of days for annual rates."""
 YEAR_DAYS: Final = 365
-"""One made from fewer days than a year is told with a note."""
+"""Annual rates from fewer days get a note."""
 
 
 @dataclass(frozen=True, slots=True)
 class Performance:
-    """The figures of a portfolio at `until`; None where one is undefined or rests on something unknown, `notes` say why.
+    """Figures of a portfolio at `until`; None if undefined or dependent on an unknown value, as `notes` explain.
 
     Returns, rates and ratios are fractions, money is in base currency. Time-weighted figures cover the days from
-    `measured_from` to `until`: those after the last day whose return cannot be known. Spread, shape and risk (volatility, Sharpe,
-    skewness, kurtosis, Sortino, VaR, CVaR) look at the `full_days` among them. `net_flows`, `profit` (equity less net flows),
-    `money_weighted_return` and `closed_lots` cover the whole life.
+    `measured_from`, the day after the last unknown return, to `until`. Volatility, Sharpe, skewness, kurtosis, Sortino, VaR
+    and CVaR use the `full_days` among them. `net_flows`, `profit` (equity - net flows), `money_weighted_return` and
+    `closed_lots` cover the whole history. Annual rates (`cagr`, `money_weighted_return`) of fewer than 30 days are None.
 
-    Annual rates (`cagr`, `money_weighted_return`) of fewer than 30 days are None.
-
-    `exposure_days` is the share of those days at whose close a position was held, `exposure_average` the mean share of
-    equity in positions at the closes, `turnover` half the gross value of trades over mean equity, not annualised.
+    `exposure_days` is the share of measured days with a position at the close, `exposure_average` the mean share of equity
+    in positions at the closes, `turnover` half the gross value of trades over mean equity, not annualised.
     """
 
     base_currency: str
@@ -100,10 +98,10 @@ def performance_of(
     risk_free: Decimal = ZERO,
     until: datetime | None = None,
 ) -> Performance:
-    """Everything about the portfolio with these rows and these events, which are in log order.
+    """Calculate the performance of the portfolio with these rows and these events, in log order.
 
-    `periods_per_year` (above 0) is how many daily returns count as a year, `risk_free` (above -1) an annual rate. The end is
-    the latest occurrence unless given.
+    `periods_per_year` (above 0) is the number of daily returns per year, `risk_free` (above -1) an annual rate. `until`
+    defaults to the time of the latest event. Raises UnvaluedLeg.
     """
     history = equity_history(rows, envelopes, until)
     return performance_from(
@@ -118,7 +116,7 @@ def performance_from(
     periods_per_year: Decimal = DAYS_A_YEAR,
     risk_free: Decimal = ZERO,
 ) -> Performance:
-    """As `performance_of`, from an equity history that is there already."""
+    """Calculate the performance from an equity history, as `performance_of`."""
     start, daily = _daily(history)
     days = time_weighted_returns(daily, history.flows, start)
     measured, began_at = _measured(days, history)
@@ -147,7 +145,7 @@ def performance_from(
         time_weighted_return=total,
         cagr=annual,
         money_weighted_return=_money_weighted(history, equity) if paid_span >= SHORTEST_DAYS else None,
-        **_spread_of(full, periods_per_year, rate_per_period(risk_free, periods_per_year)),
+        **_risk_of(full, periods_per_year, rate_per_period(risk_free, periods_per_year)),
         calmar=calmar(annual, drawdown.worst if drawdown else None),
         max_drawdown=drawdown.worst if drawdown else None,
         current_drawdown=drawdown.current if drawdown else None,
@@ -161,14 +159,13 @@ def performance_from(
             *_history_notes(history),
             *_return_notes(days, measured),
             *(_span_notes("CAGR", int(span)) if measured else ()),
-            *(_span_notes("the money-weighted rate", paid_span) if history.flows else ()),
-            *_spread_notes(full),
+            *(_span_notes("money-weighted return", paid_span) if history.flows else ()),
+            *(["volatility and risk ratios need at least two full days"] if len(full) < 2 else ()),
         ),
     )
 
 
-def _spread_of(full: Sequence[Decimal], periods_per_year: Decimal, rate: Decimal) -> dict[str, Decimal | None]:
-    """The figures of spread, shape and risk of whole days' returns, by name."""
+def _risk_of(full: Sequence[Decimal], periods_per_year: Decimal, rate: Decimal) -> dict[str, Decimal | None]:
     return {
         "volatility": volatility(full, periods_per_year),
         "sharpe": sharpe(full, periods_per_year, rate),
@@ -185,14 +182,14 @@ Measured = Sequence[tuple[date, Decimal]]
 
 
 def _daily(history: EquityHistory) -> tuple[Decimal | None, Sequence[Close]]:
-    """Equity before the first day, and the closes of the days: the first one after a long silence only says where they begin."""
-    if history.silent_since is None:
+    """Return equity before the first day, and the daily closes. After a long gap the first close is only the start."""
+    if history.gap_since is None:
         return ZERO, history.closes
     return history.closes[0].equity, history.closes[1:]
 
 
 def _measured(days: Sequence[DayReturn], history: EquityHistory) -> tuple[Measured, datetime | None]:
-    """The returns after the last unknown one, and the moment from which they count."""
+    """Return the returns after the last unknown one, and their start."""
     found: list[tuple[date, Decimal]] = []
     unknown: date | None = None
     for one in days:
@@ -216,14 +213,14 @@ def _days_between(start: datetime | None, end: datetime | None) -> Decimal:
 
 
 def _payment_days(history: EquityHistory) -> int:
-    """The days from the first flow to the end; 0 without any."""
+    """Days from the first flow to the end, 0 without flows."""
     if not history.flows or history.until is None:
         return 0
     return (utc_day(history.until) - utc_day(history.flows[0].at)).days
 
 
 def _money_weighted(history: EquityHistory, equity: Decimal | None) -> Decimal | None:
-    """XIRR of what the owner paid in and took out and what is there now; None while one of them is unknown."""
+    """XIRR of all flows and the final equity, None if one is unknown."""
     if equity is None or history.until is None:
         return None
     payments = [(utc_day(history.until), equity)]
@@ -235,7 +232,7 @@ def _money_weighted(history: EquityHistory, equity: Decimal | None) -> Decimal |
 
 
 def _average_exposure(closes: Sequence[Close]) -> Decimal | None:
-    """The mean share of equity in positions over the days; None when there is no day or a share is undefined."""
+    """Mean share of equity in positions at the closes; None without days or if a share is undefined."""
     shares: list[Decimal] = []
     for close in closes:
         if close.invested is None or close.equity is None or (close.equity <= 0 and close.invested):
@@ -256,42 +253,36 @@ def _share(part: Decimal | int, whole: int) -> Decimal | None:
 
 
 def _history_notes(history: EquityHistory) -> Iterator[str]:
-    """One sentence for each thing that is unknown about worth and flows, or that was supposed."""
+    """Notes on unknown values and flows, and on assumptions."""
     unpriced = [close.day for close in history.closes if close.equity is None]
     unvalued = [flow.at for flow in history.flows if flow.amount is None]
-    if history.silent_since is not None and history.began_at is not None:
+    if history.gap_since is not None and history.began_at is not None:
         began = utc_day(history.began_at)
-        yield f"nothing is recorded between {history.silent_since} and {began}: daily figures begin on {began}"
+        yield f"no events between {history.gap_since} and {began}: daily figures begin on {began}"
     if history.unrecorded:
-        what = "were sold or spent without a recorded purchase: counted as deposited at what they brought"
-        yield f"units of {', '.join(history.unrecorded)} {what}"
+        assets = ", ".join(history.unrecorded)
+        yield f"{assets} sold or spent without a recorded purchase: counted as deposited at the proceeds"
     if history.vanished:
-        yield f"units of {', '.join(history.vanished)} were withdrawn without a recorded purchase: counted as never there"
+        yield f"{', '.join(history.vanished)} withdrawn without a recorded purchase: not counted"
     if unpriced:
-        yield f"equity is unknown on {_days(unpriced)}: a held asset had no mark in {history.base_currency}"
+        yield f"equity unknown on {_days(unpriced)}: a held asset had no mark in {history.base_currency}"
     if unvalued:
-        what = "what came in or went out has neither mark nor cost, so there is no money-weighted return"
-        yield f"on {_days([utc_day(at) for at in unvalued])} {what}"
+        days = _days([utc_day(at) for at in unvalued])
+        yield f"money-weighted return omitted: a flow on {days} has neither mark nor cost"
 
 
 def _return_notes(days: Sequence[DayReturn], measured: Measured) -> Iterator[str]:
     unknown = [one.day for one in days if one.value is None]
     if unknown:
-        since = f"time-weighted figures begin on {measured[0][0]}" if measured else "there are no time-weighted figures"
-        yield f"the return of {_days(unknown)} is unknown or undefined: {since}"
+        since = f"begin on {measured[0][0]}" if measured else "omitted"
+        yield f"return unknown or undefined on {_days(unknown)}: time-weighted figures {since}"
 
 
 def _span_notes(rate: str, days: int) -> Iterator[str]:
-    """What to think of an annual rate that rests on so many days."""
     if days < SHORTEST_DAYS:
-        yield f"{rate} is not told: an annual rate needs {SHORTEST_DAYS} days, and this one would rest on {days}"
+        yield f"{rate} omitted: annualising needs {SHORTEST_DAYS} days, the history has {days}"
     elif days < YEAR_DAYS:
-        yield f"{rate} rests on {days} days, less than a year: it says what a whole year like them would give"
-
-
-def _spread_notes(full: Sequence[Decimal]) -> Iterator[str]:
-    if len(full) < 2:
-        yield "fewer than two full days are measured: spread and risk are undefined"
+        yield f"{rate} is extrapolated from {days} days to a year"
 
 
 def _days(days: Sequence[date]) -> str:

@@ -6,7 +6,7 @@ from ledger.booking.legs import moves_of, total_fees
 from ledger.events import TradeExecuted
 from ledger.log.envelope import Envelope
 from ledger.projections.holdings import legs_of
-from ledger.reports.lot_methods import Method, Shelf, bookings
+from ledger.reports.lot_methods import LotQueue, Method, bookings
 from ledger.values import ZERO, Asset, round18
 from migrations.legacy.check.formulas import Measure
 
@@ -17,7 +17,7 @@ class Fifo:
     def __init__(self, base: Asset, *, fees: bool = True) -> None:
         self._base = base
         self._fees = fees
-        self._shelf = Shelf(Method.FIFO)
+        self._queue = LotQueue(Method.FIFO)
         self._last_price = ZERO
         self.realized = self.paid_fees = self.unmatched_proceeds = ZERO
 
@@ -29,7 +29,7 @@ class Fifo:
         self._last_price = trade.price
         moves = moves_of(trade if self._fees else trade.model_copy(update={"fees": ()}), self._base)
         missing = ZERO
-        for _, booking in bookings(legs_of(envelope, moves, self._base), self._shelf):
+        for _, booking in bookings(legs_of(envelope, moves, self._base), self._queue):
             self.realized += sum((match.realized_pnl for match in booking.matches), ZERO)
             if booking.unmatched is not None:
                 missing += booking.unmatched.quantity
@@ -51,8 +51,8 @@ class Fifo:
 
     @property
     def open_quantity(self) -> Decimal:
-        return sum((lot.open_quantity for lot in self._shelf.lots()), ZERO)
+        return sum((lot.open_quantity for lot in self._queue.lots()), ZERO)
 
     @property
     def open_cost(self) -> Decimal:
-        return sum((lot.open_cost for lot in self._shelf.lots()), ZERO)
+        return sum((lot.open_cost for lot in self._queue.lots()), ZERO)

@@ -255,7 +255,7 @@ def test_a_term_is_long_when_held_for_more_than_the_period(folder: Path) -> None
 
 def test_the_dearest_lot_instead_of_unit_is_found(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Planted: HIFO by what a whole lot cost takes another lot than the oracle."""
-    monkeypatch.setattr(module.Shelf, "_place", lambda _self, lot: (-Fraction(lot.cost), key_of(lot)))
+    monkeypatch.setattr(module.LotQueue, "_place", lambda _self, lot: (-Fraction(lot.cost), key_of(lot)))
 
     with pytest.raises(AssertionError):
         check_methods_of_many(folder, Method.HIFO)
@@ -267,7 +267,7 @@ def test_lifo_in_the_order_of_fifo_is_found(folder: Path, monkeypatch: pytest.Mo
     def oldest_first(self: Any) -> Any:
         return iter(self.lots())
 
-    monkeypatch.setattr(module.Shelf, "in_order", oldest_first)
+    monkeypatch.setattr(module.LotQueue, "in_order", oldest_first)
     for method in OTHERS:
         with pytest.raises(AssertionError):
             check_methods_of_many(folder, method)
@@ -275,7 +275,7 @@ def test_lifo_in_the_order_of_fifo_is_found(folder: Path, monkeypatch: pytest.Mo
 
 def test_a_view_that_is_not_the_book_is_found(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Planted: a shelf that closes the newest lot first does not pass for the book."""
-    monkeypatch.setattr(module.Shelf, "in_order", lambda self: reversed(self.lots()))
+    monkeypatch.setattr(module.LotQueue, "in_order", lambda self: reversed(self.lots()))
 
     with pytest.raises(AssertionError):
         check_the_book_is_fifo(trades(), folder)
