@@ -120,9 +120,9 @@ def test_lots_that_cannot_be_named_are_refused(daybook: Daybook) -> None:
     """An id that is none, more than a lot has, and a product that was never held are each told in one sentence."""
     sell, lot = newest_lot_of_a_sale(daybook)
     for chosen, said in (
-        ({"no such": [{"lot_id": lot, "quantity": "1"}]}, "'no such' was named"),
-        ({sell: [{"lot_id": "nor this", "quantity": "1"}]}, "'nor this' was named"),
-        ({sell: [{"lot_id": lot, "quantity": "1000000000"}]}, f"the lots named for {sell!r} must be"),
+        ({"no such": [{"lot_id": lot, "quantity": "1"}]}, "no trade 'no such'"),
+        ({sell: [{"lot_id": "nor this", "quantity": "1"}]}, "no trade 'nor this'"),
+        ({sell: [{"lot_id": lot, "quantity": "1000000000"}]}, f"the lots chosen for {sell!r} must be"),
     ):
         answer = named(daybook, chosen)
         assert (answer.status_code, problem_of(answer)) == (422, "bad-lot")

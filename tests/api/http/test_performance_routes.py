@@ -66,9 +66,9 @@ def test_performance_rests_on_the_same_figures(daybook: Daybook) -> None:
     assert Decimal(answer["time_weighted_return"]) == round(Decimal(answer["profit"]) / 10000, 12)
     assert answer["sharpe"] is answer["money_weighted_return"] is answer["cagr"] is None
     assert [note.partition(":")[0] for note in answer["notes"]] == [
-        "CAGR is not told",
-        "the money-weighted rate is not told",
-        "fewer than two full days are measured",
+        "CAGR omitted",
+        "money-weighted return omitted",
+        "volatility and risk ratios need at least two full days",
     ]
 
 
@@ -101,8 +101,8 @@ def test_a_longer_life_has_all_its_figures(daybook: Daybook) -> None:
     assert closed["count"] == 0
     assert closed["win_rate"] is None
     assert [note.partition(":")[0] for note in plain["notes"]] == [
-        "CAGR rests on 39 days, less than a year",
-        "the money-weighted rate rests on 39 days, less than a year",
+        "CAGR is extrapolated from 39 days to a year",
+        "money-weighted return is extrapolated from 39 days to a year",
     ]
     assert (plain["full_days"], plain["equity"], plain["net_flows"]) == (39, "1090", "1000")
     assert plain["time_weighted_return"] == "0.09"

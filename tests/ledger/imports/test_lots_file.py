@@ -123,7 +123,7 @@ def test_a_sale_of_more_than_is_held_invents_no_gain(folder: Path) -> None:
     assert found["totals"] == {
         "BTC-USD": {"realized_pnl": "98", "open_quantity": "0", "open_cost_basis": "0", "fees": "3"}
     }
-    sentence = "sold 3 BTC when 2 was held: 1 is unmatched and kept out of realised P&L"
+    sentence = "sold 3 BTC with 2 held: 1 unmatched, excluded from realised P&L"
     assert found["errors"] == [{"id": "s1", "instrument": "BTC-USD", "error": sentence}]
 
 

@@ -1,4 +1,4 @@
-"""The gains of a tax year: each match once, in the year it was closed; what has no known cost stands apart."""
+"""Gains of a tax year: each match once, in the year it was closed, with unknown costs listed separately."""
 
 import csv
 import io
@@ -26,12 +26,12 @@ YEAR = 365 * 24 * 60
 
 
 def lived(*facts: tuple[str, Event]) -> Rows:
-    """The rows after these facts at these times."""
+    """Return the rows after these events at these times."""
     opened = PortfolioOpened(name="p", base_currency=Asset("USD"))
-    told = [("2019-01-01T00:00:00Z", opened), *facts]
+    everything = [("2019-01-01T00:00:00Z", opened), *facts]
     events = [
         NewEvent(event, UUID(int=number), datetime.fromisoformat(at), "test", UUID(int=number))
-        for number, (at, event) in enumerate(told)
+        for number, (at, event) in enumerate(everything)
     ]
     return fold_facts(events)[0]
 
@@ -51,7 +51,7 @@ def trade(side: Side, quantity: str, price: str) -> TradeExecuted:
 
 
 def story() -> Rows:
-    """Two purchases, a deposit of unknown cost, sales on both sides of new year, a withdrawal, and a sale of too much."""
+    """Two purchases, a deposit of unknown cost, sales in two years, a withdrawal, and an oversold sale."""
     btc = Asset("BTC")
     return lived(
         ("2020-01-01T00:00:00Z", trade(Side.BUY, "1", "100")),
@@ -70,8 +70,8 @@ def table(report: GainsReport) -> list[dict[str, str]]:
     return [dict(zip(COLUMNS, line, strict=True)) for line in lines[1:]]
 
 
-def test_each_line_is_a_match_of_its_year() -> None:
-    """A year has what was closed in it: terms by the holding period, the unknown apart, totals of the known by term."""
+def test_gains_report_lists_the_matches_closed_in_the_year() -> None:
+    """Terms by holding period, unknown costs separate, totals of known ones by term."""
     found = table(gains_report(story(), tax_year(2021)))
 
     cells = ("section", "quantity", "proceeds", "cost_basis", "gain", "term")
@@ -91,8 +91,7 @@ def test_each_line_is_a_match_of_its_year() -> None:
     assert (found[4]["acquired"], found[4]["opening_trade_id"]) == ("unknown", "unknown")
 
 
-def test_another_method_and_period_are_other_lines() -> None:
-    """The method and the holding period are those asked for."""
+def test_gains_report_applies_method_and_holding_period() -> None:
     found = table(gains_report(story(), tax_year(2020), Method.HIFO, 100))
 
     assert [(one["cost_basis"], one["term"], one["method"]) for one in found if one["section"] == "gain"] == [
@@ -100,8 +99,7 @@ def test_another_method_and_period_are_other_lines() -> None:
     ]
 
 
-def test_a_tax_year_may_begin_on_another_day() -> None:
-    """From the sixth of April the year reaches to the fifth of the next one."""
+def test_tax_year_can_begin_on_another_day() -> None:
     year = tax_year(2020, 4, 6)
 
     assert year.has(datetime(2020, 4, 6, tzinfo=UTC))
@@ -112,14 +110,14 @@ def test_a_tax_year_may_begin_on_another_day() -> None:
 
 
 @given(facts=lives(most=16, minutes=3 * YEAR), first=st.sampled_from(((1, 1), (4, 6))))
-def test_the_years_together_are_the_whole(facts: list[NewEvent], first: tuple[int, int]) -> None:
-    """Every match and unmatched disposal is in exactly one year, and the gains add up to the realised P&L of the book."""
+def test_tax_years_together_contain_each_disposal_once(facts: list[NewEvent], first: tuple[int, int]) -> None:
+    """The gains add up to the realised P&L of the book."""
     check_years(facts, first)
 
 
 @given(facts=lives())
-def test_the_same_rows_are_the_same_bytes(facts: list[NewEvent]) -> None:
-    """Nothing but the rows decides the lines, and every line has a cell under each column."""
+def test_gains_lines_are_deterministic(facts: list[NewEvent]) -> None:
+    """Each line has a value for each column."""
     texts = []
     for _ in range(2):
         file = io.StringIO()
@@ -129,19 +127,19 @@ def test_the_same_rows_are_the_same_bytes(facts: list[NewEvent]) -> None:
     assert {len(line) for line in csv.reader(io.StringIO(texts[0]))} == {len(COLUMNS)}
 
 
-def test_a_year_with_a_gap_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Planted: a year that ends a month early loses gains."""
+def test_tax_year_that_ends_early_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planted: a year that ends a month early."""
 
     def early(self: TaxYear, moment: datetime) -> bool:
         return self.start <= moment < self.end - timedelta(days=30)
 
     monkeypatch.setattr(TaxYear, "has", early)
     with pytest.raises(AssertionError):
-        test_a_tax_year_may_begin_on_another_day()
+        test_tax_year_can_begin_on_another_day()
 
 
-def test_an_invented_gain_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Planted: an unknown cost taken for 0 makes a gain of everything."""
+def test_gain_with_unknown_cost_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planted: an unknown cost counted as 0."""
     honest = gains._of_match
 
     def invented(product_id: str, match: Match, days: int) -> gains.Gain:
@@ -150,7 +148,7 @@ def test_an_invented_gain_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(gains, "_of_match", invented)
     with pytest.raises(AssertionError):
-        test_each_line_is_a_match_of_its_year()
+        test_gains_report_lists_the_matches_closed_in_the_year()
 
 
 def _with_cost(match: Match) -> Match:

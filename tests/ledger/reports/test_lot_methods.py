@@ -1,4 +1,4 @@
-"""What-if methods: other lots first, the same legs and the same rule, no figure of the book changed."""
+"""Lot methods: other lots first, with the same legs and booking, and no change to the book."""
 
 import json
 import re
@@ -50,11 +50,11 @@ SALE = (
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("what_if")
+    return tmp_path_factory.mktemp("lot_methods")
 
 
 def trades(lines: Sequence[tuple[str, str, str, str]] = SALE) -> list[TradeRow]:
-    """These trades, an hour apart."""
+    """Return these trades, an hour apart."""
     return [
         {
             "id": name,
@@ -71,51 +71,49 @@ def trades(lines: Sequence[tuple[str, str, str, str]] = SALE) -> list[TradeRow]:
 
 
 def closed(report: LotsReport) -> str:
-    """Each match as sale, lot and quantity."""
+    """List each match as sale, lot and quantity."""
     return ", ".join(
         f"{sale.id} {one.lot_id} {decimal_text(one.quantity)}" for sale in report.sells for one in sale.matches
     )
 
 
-def by_name(folder: Path, names: dict[str, list[tuple[str, Decimal]]]) -> LotsReport:
+def with_choices(folder: Path, names: dict[str, list[tuple[str, Decimal]]]) -> LotsReport:
     return report_of(folder, json.dumps(trades()), View(Method.SPECIFIC, names))
 
 
 @pytest.mark.parametrize("method", BY_ORDER)
 @pytest.mark.parametrize("seed", range(20))
-def test_each_method_equals_the_oracle(seed: int, method: Method, folder: Path) -> None:
-    """Random trades give the oracle's matches, open lots and totals by every method to 1e-12."""
+def test_lots_of_random_trades_equal_the_oracle(seed: int, method: Method, folder: Path) -> None:
+    """Matches, open lots and totals by each method, to 1e-12."""
     check_methods(seed, folder, method, oversells=seed % 2 == 0, count=150)
 
 
-def test_a_hundred_histories_equal_the_oracle(folder: Path) -> None:
-    """100 short random histories: each match by each method equals the fraction oracle to 1e-12."""
+def test_lots_of_a_hundred_histories_equal_the_oracle(folder: Path) -> None:
+    """Short random histories, each by each method, to 1e-12."""
     for seed in range(20_000, 20_100):
         check_methods(seed, folder, *BY_ORDER, oversells=seed % 2 == 0, count=15)
 
 
 @pytest.mark.nightly
-def test_ten_thousand_histories_equal_the_oracle(folder: Path) -> None:
-    """10,000 random histories: each match by FIFO equals the fraction oracle to 1e-12, and so do LIFO and HIFO."""
+def test_lots_of_ten_thousand_histories_equal_the_oracle(folder: Path) -> None:
+    """Random histories, each by each method, to 1e-12."""
     for seed in range(10_000):
         check_methods(seed, folder, *BY_ORDER, oversells=seed % 2 == 0, count=30)
 
 
 @given(rows=trade_rows(), method=st.sampled_from(BY_ORDER))
-def test_any_trades_by_any_method_equal_the_oracle(rows: list[TradeRow], method: Method, folder: Path) -> None:
-    """Whatever is bought and sold, in whatever awkward figures, each method equals the oracle."""
+def test_lots_of_generated_trades_equal_the_oracle(rows: list[TradeRow], method: Method, folder: Path) -> None:
     check_against_oracle(rows, report_of(folder, json.dumps(rows), View(method)))
 
 
 @given(rows=trade_rows())
-def test_fifo_as_a_view_is_the_book(rows: list[TradeRow], folder: Path) -> None:
-    """The what-if fold by FIFO gives exactly the rows that the book holds, digit for digit."""
+def test_fifo_view_equals_the_book(rows: list[TradeRow], folder: Path) -> None:
     check_the_book_is_fifo(rows, folder)
 
 
 @given(rows=trade_rows())
-def test_no_method_changes_what_is_held(rows: list[TradeRow], folder: Path) -> None:
-    """By every method the open quantity, the fees and gain less open cost are the same: only their split differs."""
+def test_methods_give_the_same_open_quantity_and_fees(rows: list[TradeRow], folder: Path) -> None:
+    """And the same gain less open cost."""
     file = read(folder, json.dumps(rows))
     book = lots_report(file).totals
     for method in OTHERS:
@@ -129,8 +127,8 @@ def test_no_method_changes_what_is_held(rows: list[TradeRow], folder: Path) -> N
 
 
 @given(facts=lives())
-def test_fifo_as_a_view_is_the_book_of_any_life(facts: list[NewEvent]) -> None:
-    """With splits, short sales, transfers, unknown costs and reversals too, the what-if fold by FIFO is the book."""
+def test_fifo_view_equals_the_book_of_any_life(facts: list[NewEvent]) -> None:
+    """With splits, short sales, transfers, unknown costs and reversals."""
     rows, _ = fold_facts(facts)
 
     for asset in assets_of(rows):
@@ -138,8 +136,7 @@ def test_fifo_as_a_view_is_the_book_of_any_life(facts: list[NewEvent]) -> None:
 
 
 @given(facts=lives(), method=st.sampled_from(OTHERS))
-def test_no_method_changes_what_any_life_leaves(facts: list[NewEvent], method: Method) -> None:
-    """By every method as many units are open and unmatched as in the book, and every match is of the method's own lots."""
+def test_methods_leave_the_same_open_and_unmatched_units(facts: list[NewEvent], method: Method) -> None:
     rows, _ = fold_facts(facts)
 
     for asset in assets_of(rows):
@@ -151,14 +148,13 @@ def test_no_method_changes_what_any_life_leaves(facts: list[NewEvent], method: M
         assert set(report.totals) == {f"{one}-USD" for one in assets_of(rows)}
 
 
-def test_a_split_does_not_change_which_lot_is_the_dearest() -> None:
-    """After a split the units of the old lots cost less, so the lot bought dearer for a new unit goes first by HIFO."""
+def test_hifo_compares_costs_per_unit_after_a_split() -> None:
     halved = [
-        _told(0, PortfolioOpened(name="p", base_currency=Asset("USD"))),
-        _told(1, _traded(Side.BUY, "1", "300")),
-        _told(2, SplitRecorded(asset=Asset("AAPL"), numerator=2, denominator=1)),
-        _told(3, _traded(Side.BUY, "1", "200")),
-        _told(4, _traded(Side.SELL, "1.5", "250")),
+        _event(0, PortfolioOpened(name="p", base_currency=Asset("USD"))),
+        _event(1, _traded(Side.BUY, "1", "300")),
+        _event(2, SplitRecorded(asset=Asset("AAPL"), numerator=2, denominator=1)),
+        _event(3, _traded(Side.BUY, "1", "200")),
+        _event(4, _traded(Side.SELL, "1.5", "250")),
     ]
     rows, _ = fold_facts(halved)
 
@@ -168,13 +164,13 @@ def test_a_split_does_not_change_which_lot_is_the_dearest() -> None:
     assert (second.opening_event_id, second.quantity, second.cost_basis) == (UUID(int=1), Decimal("0.5"), Decimal(75))
 
 
-def test_the_matches_of_a_sale_stand_in_the_order_of_its_lots() -> None:
-    """A purchase entered late but made early is the first match of the sale, in the book as in every view."""
+def test_matches_of_a_sale_are_in_the_order_of_its_lots() -> None:
+    """An early purchase recorded late is the first match, in the book and in views."""
     facts = [
-        _told(0, PortfolioOpened(name="p", base_currency=Asset("USD"))),
-        _told(2, _traded(Side.BUY, "1", "300")),
-        _told(3, _traded(Side.SELL, "2", "400")),
-        _told(1, _traded(Side.BUY, "1", "200")),
+        _event(0, PortfolioOpened(name="p", base_currency=Asset("USD"))),
+        _event(2, _traded(Side.BUY, "1", "300")),
+        _event(3, _traded(Side.SELL, "2", "400")),
+        _event(1, _traded(Side.BUY, "1", "200")),
     ]
     rows, _ = fold_facts(facts)
 
@@ -182,10 +178,10 @@ def test_the_matches_of_a_sale_stand_in_the_order_of_its_lots() -> None:
         assert [one.opening_event_id for one in matched_by(rows, "AAPL", method).matches] == [UUID(int=1), UUID(int=2)]
 
 
-def test_the_methods_choose_as_they_say(folder: Path) -> None:
-    """LIFO closes the newest, HIFO the dearest, and a lot named for a sale is closed before FIFO takes the rest."""
+def test_methods_close_lots_in_their_order(folder: Path) -> None:
+    """LIFO the newest, HIFO the most expensive, SPECIFIC the chosen ones, then the oldest."""
     text = json.dumps(trades())
-    named = by_name(folder, {"s1": [("b3", Decimal("0.25")), ("b2", Decimal("0.75"))]})
+    named = with_choices(folder, {"s1": [("b3", Decimal("0.25")), ("b2", Decimal("0.75"))]})
 
     assert closed(report_of(folder, text)) == "s1 b1 1, s1 b2 0.5, s2 b2 0.5, s2 b3 0.5"
     assert closed(report_of(folder, text, View(Method.LIFO))) == "s1 b3 1, s1 b2 0.5, s2 b2 0.5, s2 b1 0.5"
@@ -195,8 +191,8 @@ def test_the_methods_choose_as_they_say(folder: Path) -> None:
 
 
 @given(seed=st.integers(0, 10**6), data=st.data())
-def test_named_lots_lose_no_digit(seed: int, data: st.DataObject, folder: Path) -> None:
-    """Naming the lots that LIFO would take gives LIFO's matches; proceeds stay whole to the last digit."""
+def test_chosen_lots_keep_proceeds_exact(seed: int, data: st.DataObject, folder: Path) -> None:
+    """Choosing the lots of LIFO gives the matches of LIFO."""
     rows = plain_rows(seed, 20)
     file = read(folder, as_csv(rows))
     lifo = lots_report(file, View(Method.LIFO))
@@ -208,7 +204,7 @@ def test_named_lots_lose_no_digit(seed: int, data: st.DataObject, folder: Path) 
     some = {sale: lots for sale, lots in names.items() if data.draw(st.booleans())}
     try:
         part = lots_report(file, View(Method.SPECIFIC, some))
-    except BadChoice:  # FIFO may have closed what was named: that is said, never bent
+    except BadChoice:  # FIFO may have closed a chosen lot, which is refused
         return
     assert [sell.proceeds for sell in part.sells] == [sell.proceeds for sell in lifo.sells]
 
@@ -216,30 +212,29 @@ def test_named_lots_lose_no_digit(seed: int, data: st.DataObject, folder: Path) 
 @pytest.mark.parametrize(
     ("names", "sentence"),
     [
-        ({"s9": [("b1", "1")]}, "'s9' was named as a sale or a lot, but there is no such trade"),
-        ({"s1": [("b9", "1")]}, "'b9' was named as a sale or a lot, but there is no such trade"),
-        ({"s{}": [("b1", "1")]}, "'s{}' was named as a sale or a lot, but there is no such trade"),
-        ({"s1": [("b1", "1"), ("b1", "0.1")]}, "the lot 'b1' named for 's1' is not open at that time"),
-        ({"s1": [("b1", "1.1")]}, "the lot 'b1' named for 's1' has 1 left, not 1.1"),
-        ({"s1": [("s2", "1")]}, "the lot 's2' named for 's1' is not open at that time"),
+        ({"s9": [("b1", "1")]}, "no trade 's9', chosen as a sale or a lot"),
+        ({"s1": [("b9", "1")]}, "no trade 'b9', chosen as a sale or a lot"),
+        ({"s{}": [("b1", "1")]}, "no trade 's{}', chosen as a sale or a lot"),
+        ({"s1": [("b1", "1"), ("b1", "0.1")]}, "lot 'b1', chosen for 's1', is not open at that time"),
+        ({"s1": [("b1", "1.1")]}, "lot 'b1', chosen for 's1', has 1 left, not 1.1"),
+        ({"s1": [("s2", "1")]}, "lot 's2', chosen for 's1', is not open at that time"),
         (
             {"s1": [("b1", "1"), ("b2", "0.6")]},
-            "the lots named for 's1' must be for more than 0 and for no more than it disposed of",
+            "the lots chosen for 's1' must be more than 0 and at most the quantity disposed of",
         ),
-        ({"s1": [("b1", "-1")]}, "for more than 0 and for no more than it disposed of"),
-        ({"b1": [("b2", "1")]}, "for more than 0 and for no more than it disposed of"),
+        ({"s1": [("b1", "-1")]}, "more than 0 and at most the quantity disposed of"),
+        ({"b1": [("b2", "1")]}, "more than 0 and at most the quantity disposed of"),
     ],
 )
-def test_a_lot_that_cannot_cover_is_one_sentence(
+def test_unsuitable_lot_is_refused_by_name(
     names: dict[str, list[tuple[str, str]]], sentence: str, folder: Path
 ) -> None:
-    """A named lot that is not open, too small or unknown, and more than was sold, are refused by name."""
     with pytest.raises(BadChoice, match=re.escape(sentence)):
-        by_name(folder, {sale: [(lot, Decimal(part)) for lot, part in lots] for sale, lots in names.items()})
+        with_choices(folder, {sale: [(lot, Decimal(part)) for lot, part in lots] for sale, lots in names.items()})
 
 
-def test_a_term_is_long_when_held_for_more_than_the_period(folder: Path) -> None:
-    """Exactly so many days of 24 hours are short; a microsecond more is long; without a period no term is said."""
+def test_term_is_long_when_held_for_more_than_the_period(folder: Path) -> None:
+    """By a microsecond. Without a period there is no term."""
     rows = trades([("b", "buy", "2", "1"), ("s", "sell", "1", "1"), ("t", "sell", "1", "1")])
     rows[1]["time"], rows[2]["time"] = "2024-12-31T00:00:00Z", "2024-12-31T00:00:00.000001Z"
 
@@ -253,8 +248,8 @@ def test_a_term_is_long_when_held_for_more_than_the_period(folder: Path) -> None
 # --- planted bugs -----------------------------------------------------------------------------------------------------
 
 
-def test_the_dearest_lot_instead_of_unit_is_found(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Planted: HIFO by what a whole lot cost takes another lot than the oracle."""
+def test_hifo_by_cost_of_the_lot_is_found(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planted: HIFO by the cost of whole lots."""
     monkeypatch.setattr(module.LotQueue, "_place", lambda _self, lot: (-Fraction(lot.cost), key_of(lot)))
 
     with pytest.raises(AssertionError):
@@ -262,7 +257,7 @@ def test_the_dearest_lot_instead_of_unit_is_found(folder: Path, monkeypatch: pyt
 
 
 def test_lifo_in_the_order_of_fifo_is_found(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Planted: a shelf that always hands out the oldest first."""
+    """Planted: a queue that always returns the oldest lot first."""
 
     def oldest_first(self: Any) -> Any:
         return iter(self.lots())
@@ -273,31 +268,31 @@ def test_lifo_in_the_order_of_fifo_is_found(folder: Path, monkeypatch: pytest.Mo
             check_methods_of_many(folder, method)
 
 
-def test_a_view_that_is_not_the_book_is_found(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Planted: a shelf that closes the newest lot first does not pass for the book."""
+def test_fifo_view_that_differs_from_the_book_is_found(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planted: a queue that returns the newest lot first."""
     monkeypatch.setattr(module.LotQueue, "in_order", lambda self: reversed(self.lots()))
 
     with pytest.raises(AssertionError):
         check_the_book_is_fifo(trades(), folder)
 
 
-def test_a_forgotten_split_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Planted: lots that a split leaves as they were."""
+def test_missing_split_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planted: lots unchanged by a split."""
     monkeypatch.setattr(module, "split_lot", lambda lot, _split: lot)
 
     with pytest.raises(AssertionError):
-        test_a_split_does_not_change_which_lot_is_the_dearest()
+        test_hifo_compares_costs_per_unit_after_a_split()
 
 
-def test_an_anniversary_counted_as_long_is_found(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Planted: a period that is over one microsecond early."""
+def test_term_long_on_the_anniversary_is_found(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planted: a period one microsecond too short."""
     monkeypatch.setattr(module, "timedelta", lambda days: timedelta(days=days, microseconds=-1))
 
     with pytest.raises(AssertionError):
-        test_a_term_is_long_when_held_for_more_than_the_period(folder)
+        test_term_is_long_when_held_for_more_than_the_period(folder)
 
 
-# --- how it is compared -----------------------------------------------------------------------------------------------
+# --- comparison -------------------------------------------------------------------------------------------------------
 
 
 def check_methods(seed: int, folder: Path, *methods: Method, oversells: bool, count: int) -> None:
@@ -313,7 +308,7 @@ def check_methods_of_many(folder: Path, method: Method) -> None:
 
 
 def check_the_book_is_fifo(rows: list[TradeRow], folder: Path) -> None:
-    """SPECIFIC without any name is FIFO folded by `what_if` instead of read from the book."""
+    """SPECIFIC without choices is FIFO by `match_items` instead of from the book."""
     file = read(folder, json.dumps(rows))
     assert replace(lots_report(file, View(Method.SPECIFIC)), method=Method.FIFO) == lots_report(file)
 
@@ -327,14 +322,14 @@ def open_units(matched: Matched) -> Decimal:
     return sum((-lot.open_quantity if lot.short else lot.open_quantity for lot in matched.open_lots), Decimal(0))
 
 
-def test_named_lots_are_those_of_what_the_sale_gave() -> None:
-    """In a portfolio a coin sold for another, with a fee in a third, is covered by the lots named; the rest is FIFO."""
+def test_chosen_lots_cover_the_asset_that_the_sale_disposed_of() -> None:
+    """A coin sold for another, with a fee in a third: the chosen lots cover the coin, the fee is matched by FIFO."""
     coins = [AssetDeposited(account="a", asset=Asset("BNB"), quantity=Decimal(1), cost=Decimal(9))]
     buys = [_traded_pair("ETH-USD", Side.BUY, "1", price, "1") for price in ("10", "20")]
     fee = Fee(asset=Asset("BNB"), amount=Decimal("0.5"), value=Decimal(5))
     sale = _traded_pair("ETH-BTC", Side.SELL, "1", "0.5", "100", fee)
     facts = [PortfolioOpened(name="p", base_currency=Asset("USD")), *coins, *buys, sale]
-    rows = fold_facts([_told(number, one) for number, one in enumerate(facts)])[0]
+    rows = fold_facts([_event(number, one) for number, one in enumerate(facts)])[0]
     by_id = {number: str(UUID(int=number)) for number in range(5)}
 
     for lot, cost in ((2, Decimal(10)), (3, Decimal(20))):
@@ -347,8 +342,8 @@ def test_named_lots_are_those_of_what_the_sale_gave() -> None:
             portfolio_lots_report(rows, View(Method.SPECIFIC, {by_id[event]: [(by_id[lot], Decimal("0.5"))]}))
 
 
-def test_an_unknown_cost_is_no_cost_of_nothing() -> None:
-    """Sales and open lots of unknown cost alone say so; the term is unknown but for an opening lot; a split moves no past."""
+def test_report_marks_unknown_costs_and_terms() -> None:
+    """The term is known for an opening lot only. A split does not change past quantities."""
     coins = [
         AssetDeposited(account="a", asset=Asset("AAPL"), quantity=Decimal(2), cost=None),
         OpeningLotRecorded(account="a", asset=Asset("MSFT"), quantity=Decimal(2), cost=None),
@@ -356,7 +351,7 @@ def test_an_unknown_cost_is_no_cost_of_nothing() -> None:
     sales = [_traded_pair(f"{asset}-USD", Side.SELL, "1", "7", "1") for asset in ("AAPL", "MSFT", "TSLA")]
     split = SplitRecorded(asset=Asset("TSLA"), numerator=2, denominator=1)
     facts = [PortfolioOpened(name="p", base_currency=Asset("USD")), *coins, *sales, split]
-    rows = fold_facts([_told(number, one) for number, one in enumerate(facts)])[0]
+    rows = fold_facts([_event(number, one) for number, one in enumerate(facts)])[0]
 
     report = portfolio_lots_report(rows, View(holding_period=365))
     gains = {one.product_id: one for one in gains_report(rows).unknown}
@@ -371,7 +366,7 @@ def test_an_unknown_cost_is_no_cost_of_nothing() -> None:
     assert (sells["TSLA-USD"].unmatched_quantity, gains["TSLA-USD"].quantity) == (Decimal(1), Decimal(1))
     printed = {one["instrument"]: one for one in json.loads(json.dumps(report_json(report)))["sells"]}
     assert (printed["AAPL-USD"]["cost_basis"], printed["AAPL-USD"]["matches"][0]["term"]) == ("unknown", "unknown")
-    assert "sold 1 TSLA when 0 was held: 1 is unmatched" in report.errors[0]["error"]
+    assert "sold 1 TSLA with 0 held: 1 unmatched" in report.errors[0]["error"]
 
 
 def _traded_pair(pair: str, side: Side, quantity: str, price: str, rate: str, *fees: Fee) -> TradeExecuted:
@@ -379,7 +374,7 @@ def _traded_pair(pair: str, side: Side, quantity: str, price: str, rate: str, *f
     return trade.model_copy(update={"instrument": Instrument(pair), "quote_rate": Decimal(rate), "fees": fees})
 
 
-def _told(number: int, event: Event) -> NewEvent:
+def _event(number: int, event: Event) -> NewEvent:
     event_id = UUID(int=number)
     return NewEvent(event, event_id, NOON + timedelta(minutes=number), "test", event_id)
 

@@ -1,4 +1,4 @@
-"""The figures of performance, held to what three known libraries say, to plain formulas and to their own laws."""
+"""Performance figures, compared with three libraries, plain formulas and their own properties."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -62,13 +62,12 @@ def near(ours: Decimal | None, other: float, relative: float = 1e-9) -> bool:
 
 
 @pytest.mark.parametrize(("ours", "other"), [one[1:] for one in LIBRARIES], ids=[one[0] for one in LIBRARIES])
-def test_figures_are_those_of_known_libraries(ours: Callable[[], Decimal | None], other: float) -> None:
-    """Each figure of a fixed series agrees with the libraries that define it the same way."""
+def test_metrics_equal_those_of_libraries(ours: Callable[[], Decimal | None], other: float) -> None:
+    """Of a fixed series, where the definitions are the same."""
     assert near(ours(), other)
 
 
-def test_the_longest_drawdown_is_that_of_a_known_library() -> None:
-    """The longest stay below a high has as many days as quantstats counts."""
+def test_longest_drawdown_equals_that_of_quantstats() -> None:
     drawdown = metrics.drawdown_of(DAYS, FALLS)
 
     assert drawdown is not None
@@ -77,8 +76,8 @@ def test_the_longest_drawdown_is_that_of_a_known_library() -> None:
 
 
 @given(some_returns)
-def test_figures_are_those_of_plain_formulas(returns: list[Decimal]) -> None:
-    """Each figure is what its definition gives in plain floating point."""
+def test_metrics_equal_plain_formulas(returns: list[Decimal]) -> None:
+    """In floats."""
     floats = np.array([str(one) for one in returns], dtype=np.float64)
     wealth = np.concatenate([[1.0], np.cumprod(1 + floats)])
     falls = (1 - wealth / np.maximum.accumulate(wealth))[1:]
@@ -101,8 +100,8 @@ def test_figures_are_those_of_plain_formulas(returns: list[Decimal]) -> None:
         assert near(metrics.sortino(returns, YEAR), floats.mean() / below * math.sqrt(365), 1e-7)
 
 
-def test_a_year_of_252_or_365_days_is_said_never_guessed() -> None:
-    """The Sharpe ratio by 365 days is √(365/252) times that by 252: 0.910 for 0.756."""
+def test_sharpe_scales_with_periods_per_year() -> None:
+    """With 365 it is √(365/252) times that with 252: 0.910 instead of 0.756."""
     by_252, by_365 = metrics.sharpe(RETURNS, Decimal(252)), metrics.sharpe(RETURNS, YEAR)
 
     assert by_252 is not None
@@ -114,8 +113,8 @@ def test_a_year_of_252_or_365_days_is_said_never_guessed() -> None:
 
 
 @given(st.lists(st.lists(st.tuples(growths, st.one_of(st.just(ZERO), money)), min_size=1, max_size=3), min_size=1))
-def test_flows_leave_returns_as_they_are(days: list[list[tuple[Decimal, Decimal]]]) -> None:
-    """Whatever is paid in between, each day returns what its prices did."""
+def test_flows_do_not_change_returns(days: list[list[tuple[Decimal, Decimal]]]) -> None:
+    """Each day has the return of its prices."""
     assert_flows_are_removed(days)
 
 
@@ -134,8 +133,8 @@ def assert_flows_are_removed(days: list[list[tuple[Decimal, Decimal]]]) -> None:
     assert all(near(one.value, other, 1e-7) for one, other in zip(returns, wanted, strict=True))
 
 
-def test_what_is_unknown_makes_the_days_that_need_it_unknown() -> None:
-    """A day without equity leaves its own return and the next one unknown; a flow of unknown worth leaves its own day so."""
+def test_returns_are_unknown_when_equity_or_a_flow_is() -> None:
+    """Unknown equity affects its own day and the next, an unknown flow its own day."""
     days = [date(2026, 1, number) for number in range(1, 8)]
     equity = [Decimal(10), None, Decimal(12), Decimal(15), Decimal(16), Decimal(20), Decimal(25)]
     flows = [
@@ -149,8 +148,8 @@ def test_what_is_unknown_makes_the_days_that_need_it_unknown() -> None:
     assert returns == [DayReturn(*one) for one in zip(days, wanted, strict=True)]
 
 
-def test_days_without_money_have_no_return() -> None:
-    """Before the first money and after the last there is no return, also not one of 0; debts have an unknown one."""
+def test_days_without_equity_have_no_return() -> None:
+    """With negative equity it is unknown."""
     closes = [Close(date(2026, 1, number), Decimal(worth)) for number, worth in ((1, 0), (2, 10), (3, 0), (4, 0))]
     flows = [
         Flow(JANUARY + timedelta(days=1, hours=5), Decimal(8), ZERO, Decimal(8)),
@@ -164,16 +163,16 @@ def test_days_without_money_have_no_return() -> None:
     assert [one.value for one in metrics.time_weighted_returns(owing, [])] == [None, None]
 
 
-def test_midnight_belongs_to_the_day_that_begins() -> None:
-    """A day is from 00:00, which is in it, to 24:00, which is not, in UTC whatever the zone a time is told in."""
+def test_utc_day_begins_at_midnight() -> None:
+    """In UTC, for times in any zone."""
     assert metrics.utc_day(JANUARY) == date(2026, 1, 1)
     assert metrics.utc_day(JANUARY - timedelta(microseconds=1)) == date(2025, 12, 31)
     assert metrics.utc_day(JANUARY.astimezone(timezone(timedelta(hours=-5)))) == date(2026, 1, 1)
 
 
 @given(some_returns)
-def test_a_drawdown_is_between_nothing_and_everything(returns: list[Decimal]) -> None:
-    """Every drawdown is from 0 to 1, the first loss counts, and at a new high it is 0."""
+def test_drawdowns_are_between_0_and_1(returns: list[Decimal]) -> None:
+    """The first loss counts, and at a new high they are 0."""
     assert_drawdowns_hold(returns)
 
 
@@ -188,8 +187,8 @@ def assert_drawdowns_hold(returns: Sequence[Decimal]) -> None:
         highest = max(highest, wealth)
 
 
-def test_undefined_is_none() -> None:
-    """Without enough to go by a figure is None, neither 0 nor infinite."""
+def test_undefined_metrics_are_none() -> None:
+    """Neither 0 nor infinite."""
     one, flat, rising = [RATE], [RATE, RATE, RATE], [RATE, RATE * 2]
     for too_few in ([], one):
         assert metrics.sharpe(too_few, YEAR) is None
@@ -211,16 +210,15 @@ def test_undefined_is_none() -> None:
 
 
 @given(st.decimals(Decimal("-0.5"), 2, places=3))
-def test_the_rate_of_a_period_compounds_to_that_of_a_year(annual: Decimal) -> None:
-    """The periods of a year together give the annual rate."""
+def test_rate_per_period_compounds_to_the_annual_rate(annual: Decimal) -> None:
     assert near((1 + metrics.rate_per_period(annual, YEAR)) ** 365, float(1 + annual))
 
 
 # ── money-weighted ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_xirr_is_that_of_spreadsheets() -> None:
-    """The example in the spreadsheets' own manuals: 37.3362535 %."""
+def test_xirr_equals_that_of_spreadsheets() -> None:
+    """The example of their manuals: 37.3362535 %."""
     payments = [
         (date(2008, 1, 1), -10000),
         (date(2008, 3, 1), 2750),
@@ -236,8 +234,8 @@ def test_xirr_is_that_of_spreadsheets() -> None:
     st.lists(st.tuples(st.integers(0, 2000), money), min_size=1, max_size=12),
     st.lists(st.tuples(st.integers(1, 2000), money), min_size=1, max_size=12),
 )
-def test_xirr_makes_all_payments_worth_nothing(paid: list[tuple[int, Decimal]], got: list[tuple[int, Decimal]]) -> None:
-    """At the rate found, what was paid in and what came back are worth the same; one is found when all came back later."""
+def test_xirr_makes_the_present_value_zero(paid: list[tuple[int, Decimal]], got: list[tuple[int, Decimal]]) -> None:
+    """It exists if all withdrawals are later than all deposits."""
     assert_worth_nothing(paid, [(day + 4000, amount) for day, amount in got])
     assert_worth_nothing(paid, got, must=False)
 
@@ -253,8 +251,8 @@ def assert_worth_nothing(paid: list[tuple[int, Decimal]], got: list[tuple[int, D
     assert abs(sum(worth, ZERO)) <= max(abs(one) for one in worth) * Decimal("1e-18")
 
 
-def test_xirr_needs_money_both_ways_and_time() -> None:
-    """Without a change of sign, on one day, or for a rate beyond all measure there is none; a total loss has none either."""
+def test_xirr_is_none_without_a_solution() -> None:
+    """Without a change of sign, on a single day, for extreme rates, and for a total loss."""
     first, second = date(2026, 1, 1), date(2026, 1, 2)
     for payments in (
         [],
@@ -303,10 +301,9 @@ def _payments() -> None:
     ],
     ids=["ddof 0", "no interpolation", "median", "year", "two-sided", "flows kept", "half a day", "no drawdown", "360", "coarse"],
 )  # fmt: skip
-def test_a_planted_mistake_is_found(
+def test_planted_mistake_is_found(
     module: object, name: str, bug: object, check: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each mistake in a formula breaks a law or an agreement above."""
     check()
     monkeypatch.setattr(module, name, bug)
 

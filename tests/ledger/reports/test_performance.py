@@ -1,4 +1,4 @@
-"""A portfolio's worth day by day, what came in from outside, and whose profit it was: told by the log alone."""
+"""Daily equity, external flows, performance and attribution, from the log."""
 
 import random
 from bisect import bisect_left
@@ -33,7 +33,7 @@ from ledger.projections.book import MemoryBook, Reading
 from ledger.projections.holdings import Holding
 from ledger.projections.valuation import value_portfolio
 from ledger.reports import attribution, closed_lots, equity, mark_history, metrics
-from ledger.reports.attribution import Grouping, Part
+from ledger.reports.attribution import Group, Grouping
 from ledger.reports.equity import EquityHistory, day_change, equity_history
 from ledger.reports.mark_history import MarkHistory
 from ledger.reports.metrics import Flow, known_sum, time_weighted_returns
@@ -59,49 +59,49 @@ GROUPINGS: Final[tuple[Grouping, ...]] = ("day", "asset", "opened_by", "closed_b
 
 
 def at(day: int, hour: float = 0) -> datetime:
-    """So many hours into this day of January."""
+    """Return the time `hour` hours into this day of January 2026."""
     return datetime(2026, 1, day, tzinfo=UTC) + timedelta(hours=hour)
 
 
 def figures(*values: object) -> tuple[object, ...]:
-    """Some figures, to be compared with what they must be."""
+    """Bundle figures of different types for one comparison."""
     return values
 
 
 class Life:
-    """A portfolio in memory that is told its events one by one."""
+    """A portfolio in memory, with events recorded one by one."""
 
     def __init__(self, story: Story | None = None) -> None:
         self.story = story or Story("life")
         self.book = MemoryBook(SteppingClock())
 
     @classmethod
-    def begun(cls) -> "Life":
-        """One with an account and nothing in it."""
+    def opened(cls) -> "Life":
+        """Return an empty portfolio with an account."""
         life = cls()
-        life.tell(at(2, 9), PortfolioOpened(name="life", base_currency=USD))
-        life.tell(at(2, 9), AccountOpened(account=ACCOUNT, venue=VENUE, mode="paper"))
+        life.record(at(2, 9), PortfolioOpened(name="life", base_currency=USD))
+        life.record(at(2, 9), AccountOpened(account=ACCOUNT, venue=VENUE, mode="paper"))
         return life
 
-    def tell(self, when: datetime, event: Event) -> Envelope:
+    def record(self, when: datetime, event: Event) -> Envelope:
         return self.book.record(self.story.portfolio_id, [self.story.new(event, at=when)])[0]
 
     def deposit(self, when: datetime, amount: int) -> Envelope:
         event = CashDeposited if amount > 0 else CashWithdrawn
-        return self.tell(when, event(account=ACCOUNT, asset=USD, amount=Decimal(abs(amount))))
+        return self.record(when, event(account=ACCOUNT, asset=USD, amount=Decimal(abs(amount))))
 
     def mark(self, when: datetime, price: object, asset: Asset = BTC) -> Envelope:
         mark = MarkRecorded(instrument=Instrument(f"{asset}-USD"), price=Decimal(str(price)), source="test")
-        return self.tell(when, mark)
+        return self.record(when, mark)
 
     def split(self, when: datetime, numerator: int, denominator: int, asset: Asset = BTC) -> Envelope:
-        return self.tell(when, SplitRecorded(asset=asset, numerator=numerator, denominator=denominator))
+        return self.record(when, SplitRecorded(asset=asset, numerator=numerator, denominator=denominator))
 
     def withdraw(self, when: datetime, quantity: int) -> Envelope:
-        return self.tell(when, AssetWithdrawn(account=ACCOUNT, asset=BTC, quantity=Decimal(quantity)))
+        return self.record(when, AssetWithdrawn(account=ACCOUNT, asset=BTC, quantity=Decimal(quantity)))
 
     def trade(self, when: datetime, quantity: str, price: int, by: str | None = None) -> Envelope:
-        """A purchase, or a sale when the quantity is below 0."""
+        """Record a purchase, or a sale if the quantity is negative."""
         trade = TradeExecuted(
             account=ACCOUNT,
             venue=VENUE,
@@ -113,14 +113,14 @@ class Life:
             quote_rate=Decimal(1),
             triggered_by=by,
         )
-        return self.tell(when, trade)
+        return self.record(when, trade)
 
     def reading(self) -> Reading:
         with self.book.reading(self.story.portfolio_id) as reading:
             return reading
 
     def envelopes(self) -> list[Envelope]:
-        """The events that the rows cover."""
+        """Return the events that the rows cover."""
         return list(self.book.log.read(self.story.portfolio_id, 0, self.reading().position))
 
     def history(self, until: datetime | None = None) -> EquityHistory:
@@ -131,7 +131,7 @@ class Life:
 
 
 def played(moves: list[Step]) -> Life:
-    """A whole life of these moves."""
+    """Record these moves."""
     life = Life(Story("random", allow_short=bool(moves and moves[0].pick % 2)))
     record_all(life.book, life.story, batches_of(life.story, moves))
     return life
@@ -142,37 +142,35 @@ some_trades = st.lists(
     steps("buy", "sell", "import", "asset_in", "asset_out", "reverse", "mark"), min_size=3, max_size=25
 )
 
-# ── worth ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── value ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 @given(some_moves)
-def test_worth_at_the_end_is_what_the_views_say(moves: list[Step]) -> None:
-    """The last equity of any life is the total value that its rows give, unknown when that is."""
-    assert_worth_is_that_of_the_views(played(moves))
+def test_last_equity_equals_the_total_value_of_the_views(moves: list[Step]) -> None:
+    check_value_against_views(played(moves))
 
 
-def assert_worth_is_that_of_the_views(life: Life) -> None:
+def check_value_against_views(life: Life) -> None:
     worth = value_portfolio(life.reading().rows)
     closes = life.history().closes
-    last = (closes[-1].equity, closes[-1].cash) if closes else (ZERO, ZERO)  # without any day nothing ever moved
+    last = (closes[-1].equity, closes[-1].cash) if closes else (ZERO, ZERO)  # no closes without value events
     assert last == (worth.total_value, worth.cash)
 
 
 @given(some_moves, st.integers(0, 1000))
-def test_the_order_of_arrival_changes_nothing(moves: list[Step], seed: int) -> None:
-    """The same facts, read in any order, give the same days and flows."""
-    assert_order_is_nothing(played(moves), seed)
+def test_order_of_arrival_has_no_effect(moves: list[Step], seed: int) -> None:
+    check_order_has_no_effect(played(moves), seed)
 
 
-def assert_order_is_nothing(life: Life, seed: int) -> None:
+def check_order_has_no_effect(life: Life, seed: int) -> None:
     envelopes = life.envelopes()
     shuffled = random.Random(seed).sample(envelopes, len(envelopes))
     assert equity_history(life.reading().rows, shuffled) == life.history()
 
 
-def test_every_day_has_its_close() -> None:
-    """From the first money on each midnight closes a day, quiet days too; the unfinished day comes last, marked as such."""
-    life = grown_life()
+def test_every_day_has_a_close() -> None:
+    """Days without events too; the last one is the current day, marked as not closed."""
+    life = sample_life()
 
     closes = life.history().closes
 
@@ -189,9 +187,9 @@ def test_every_day_has_its_close() -> None:
     assert until_midnight == closes[:4]
 
 
-def grown_life() -> Life:
-    """500 of 1000 in coins, which go 100, 120, 100, 120; 1000 more come in at 100, 360 leave at 120."""
-    life = Life.begun()
+def sample_life() -> Life:
+    """500 of 1000 invested at prices of 100, 120, 100, 120; a deposit of 1000 at 100, a withdrawal of 360 at 120."""
+    life = Life.opened()
     life.deposit(at(3, 9), 1000)
     life.mark(at(3, 10), 100)
     life.trade(at(3, 11), "5", 100)
@@ -203,9 +201,8 @@ def grown_life() -> Life:
     return life
 
 
-def test_the_figures_of_a_small_life() -> None:
-    """Returns link the worth before each flow; profit is what is there less what came in; today is the change since midnight."""
-    performance = grown_life().performance()
+def test_performance_figures_of_a_sample() -> None:
+    performance = sample_life().performance()
 
     growth = Decimal("1.1") * (Decimal(1000) / 1100) * (Decimal(2100) / 2000)
     assert performance.time_weighted_return is not None
@@ -224,12 +221,12 @@ def test_the_figures_of_a_small_life() -> None:
     assert performance.turnover == Decimal(250) / (Decimal(1000 + 1100 + 1100 + 2000 + 1740) / 5)
     shares = (Decimal("0.5"), Decimal(600) / 1100, Decimal(600) / 1100, Decimal("0.25"), Decimal(600) / 1740)
     assert performance.exposure_average == sum(shares) / 5
-    assert [note.partition(" is not told")[0] for note in performance.notes] == ["CAGR", "the money-weighted rate"]
+    assert [note.partition(" omitted")[0] for note in performance.notes] == ["CAGR", "money-weighted return"]
 
 
-def test_a_day_begins_at_midnight_also_for_its_change() -> None:
-    """The change of the first day is all profit so far; at midnight it is still that of the day that ends."""
-    life = grown_life()
+def test_day_change_starts_at_midnight() -> None:
+    """At midnight it is the change of the day that ends."""
+    life = sample_life()
 
     assert day_change(life.history(at(3, 12))) == 0
     assert day_change(life.history(at(5))) == 100
@@ -240,40 +237,40 @@ def test_a_day_begins_at_midnight_also_for_its_change() -> None:
 @given(
     st.lists(st.tuples(st.sampled_from(["in", "out", "mark"]), prices(), st.integers(1, 40)), min_size=1, max_size=20)
 )
-def test_flows_never_show_as_returns(moves: list[tuple[str, Decimal, int]]) -> None:
-    """Who holds one coin and nothing else has its return, whatever coins come in and go out on the way."""
-    assert_return_is_that_of_the_coin(moves)
+def test_flows_are_no_returns(moves: list[tuple[str, Decimal, int]]) -> None:
+    """A portfolio of one coin has the coin's return, whatever is deposited and withdrawn."""
+    check_return_of_the_coin(moves)
 
 
-def assert_return_is_that_of_the_coin(moves: list[tuple[str, Decimal, int]]) -> None:
-    life, now, held = Life.begun(), at(3, 9), Decimal(1)
+def check_return_of_the_coin(moves: list[tuple[str, Decimal, int]]) -> None:
+    life, now, held = Life.opened(), at(3, 9), Decimal(1)
     life.mark(now, first := Decimal(100))
-    life.tell(now, AssetDeposited(account=ACCOUNT, asset=BTC, quantity=held, cost=Decimal(7)))
+    life.record(now, AssetDeposited(account=ACCOUNT, asset=BTC, quantity=held, cost=Decimal(7)))
     last = first
-    for what, price, hours in moves:
+    for kind, price, hours in moves:
         now += timedelta(hours=hours)
-        if what == "mark":
+        if kind == "mark":
             life.mark(now, last := price)
-        elif what == "in":
-            life.tell(now, AssetDeposited(account=ACCOUNT, asset=BTC, quantity=Decimal(2), cost=None))
+        elif kind == "in":
+            life.record(now, AssetDeposited(account=ACCOUNT, asset=BTC, quantity=Decimal(2), cost=None))
             held += 2
         elif held > 1:
-            life.tell(now, AssetWithdrawn(account=ACCOUNT, asset=BTC, quantity=Decimal(1)))
+            life.record(now, AssetWithdrawn(account=ACCOUNT, asset=BTC, quantity=Decimal(1)))
             held -= 1
     found = life.performance().time_weighted_return
     assert found is not None
     assert abs((1 + found) / (last / first) - 1) < Decimal("1e-12")
 
 
-def test_taking_everything_out_in_parts_loses_nothing() -> None:
-    """Parts whose worth is rounded one by one leave no rest that could seem lost."""
-    life, small = Life.begun(), Decimal("1e-18")
+def test_withdrawing_everything_in_parts_is_no_loss() -> None:
+    """Values are rounded part by part without a remainder."""
+    life, small = Life.opened(), Decimal("1e-18")
     life.mark(at(3, 8), "1.4")
-    life.tell(at(3, 9), AssetDeposited(account=ACCOUNT, asset=BTC, quantity=1 + 2 * small, cost=None))
+    life.record(at(3, 9), AssetDeposited(account=ACCOUNT, asset=BTC, quantity=1 + 2 * small, cost=None))
     life.mark(at(4, 9), "2.8")
     life.mark(at(5, 9), "1.4")
     for hour, quantity in ((10, 1 + small), (11, small)):
-        life.tell(at(5, hour), AssetWithdrawn(account=ACCOUNT, asset=BTC, quantity=quantity))
+        life.record(at(5, hour), AssetWithdrawn(account=ACCOUNT, asset=BTC, quantity=quantity))
     life.mark(at(9, 9), "1.5")
 
     performance = life.performance()
@@ -285,10 +282,9 @@ def test_taking_everything_out_in_parts_loses_nothing() -> None:
 
 
 def test_income_is_a_return_and_no_flow() -> None:
-    """What comes in as income is earned: equity grows, nothing came from outside."""
-    life = Life.begun()
+    life = Life.opened()
     life.deposit(at(3, 9), 1000)
-    life.tell(
+    life.record(
         at(3, 10), IncomeReceived(account=ACCOUNT, asset=USD, quantity=Decimal(50), value=Decimal(50), kind="interest")
     )
 
@@ -298,12 +294,12 @@ def test_income_is_a_return_and_no_flow() -> None:
     assert (performance.net_flows, performance.profit) == (Decimal(1000), Decimal(50))
 
 
-def test_what_was_reversed_never_happened() -> None:
-    """A reversed deposit is in no day and no flow, also not before the reversal came."""
-    life = grown_life()
+def test_reversed_deposit_is_in_no_day_and_no_flow() -> None:
+    """Not even before the time of the reversal."""
+    life = sample_life()
     before = life.history()
     wrong = life.deposit(at(4, 3), 5000)
-    life.tell(at(4, 3), TradeReversed(reverses=wrong.event_id, reason="typed twice"))
+    life.record(at(4, 3), TradeReversed(reverses=wrong.event_id, reason="typed twice"))
 
     assert life.history() == before
 
@@ -311,9 +307,9 @@ def test_what_was_reversed_never_happened() -> None:
 # ── splits ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_split_changes_no_worth() -> None:
-    """A mark from before a split is the price of old units: after the split equity is what it was, and stays so with a new mark."""
-    life = Life.begun()
+def test_split_changes_no_value() -> None:
+    """A mark before the split is a price per old unit."""
+    life = Life.opened()
     life.deposit(at(3, 9), 1000)
     life.trade(at(3, 10), "1", 100)
     life.mark(at(3, 11), 110)
@@ -324,15 +320,15 @@ def test_a_split_changes_no_worth() -> None:
     performance = life.performance()
 
     assert [close.equity for close in life.history().closes] == [1010, 1010, 1010, 1010, 1020]
-    assert_worth_is_that_of_the_views(life)
+    check_value_against_views(life)
     assert performance.max_drawdown == 0
 
 
-def test_a_split_at_midnight_is_no_fall() -> None:
-    """A mark at the very moment of a split is one of new units, also where it prices the close of the day before."""
-    life = Life.begun()
+def test_split_at_midnight_is_no_drawdown() -> None:
+    """A mark at the time of a split is a price per new unit, also for the close of the previous day."""
+    life = Life.opened()
     life.mark(at(3, 8), 100)
-    life.tell(at(3, 9), AssetDeposited(account=ACCOUNT, asset=BTC, quantity=Decimal(1), cost=None))
+    life.record(at(3, 9), AssetDeposited(account=ACCOUNT, asset=BTC, quantity=Decimal(1), cost=None))
     life.mark(at(4), 50)
     life.split(at(4), 2, 1)
     life.mark(at(4, 5), 50)
@@ -353,31 +349,31 @@ split_moves = st.lists(
 
 
 @given(split_moves)
-def test_whoever_splits_is_worth_the_same(moves: list[tuple[str, int, tuple[int, int], int]]) -> None:
-    """A life with splits, its quantities and prices told in the units of their time, has the worth and flows of one without."""
-    assert_splits_are_nothing(moves)
+def test_value_and_flows_are_the_same_with_splits(moves: list[tuple[str, int, tuple[int, int], int]]) -> None:
+    """Quantities and prices are in units of their time."""
+    check_splits_have_no_effect(moves)
 
 
-def assert_splits_are_nothing(moves: list[tuple[str, int, tuple[int, int], int]]) -> None:
-    plain, with_splits, now, units = Life.begun(), Life.begun(), at(3), Decimal(1)
+def check_splits_have_no_effect(moves: list[tuple[str, int, tuple[int, int], int]]) -> None:
+    plain, with_splits, now, units = Life.opened(), Life.opened(), at(3), Decimal(1)
     for life in (plain, with_splits):
         life.mark(now, 640)
-        life.tell(now, AssetDeposited(account=ACCOUNT, asset=BTC, quantity=Decimal(1000), cost=Decimal(1)))
-    for what, number, (numerator, denominator), hour in moves:
+        life.record(now, AssetDeposited(account=ACCOUNT, asset=BTC, quantity=Decimal(1000), cost=Decimal(1)))
+    for kind, number, (numerator, denominator), hour in moves:
         now += timedelta(hours=hour)
-        if what == "split":
+        if kind == "split":
             with_splits.split(now, numerator, denominator)
             units = units * numerator / denominator
             continue
         for life, factor in ((plain, Decimal(1)), (with_splits, units)):
-            if what == "mark":
+            if kind == "mark":
                 life.mark(now, round(640 * number / factor, 18))
-            elif what == "in":
+            elif kind == "in":
                 coins = AssetDeposited(account=ACCOUNT, asset=BTC, quantity=round(number * factor, 18), cost=None)
-                life.tell(now, coins)
+                life.record(now, coins)
             else:
-                life.tell(now, AssetWithdrawn(account=ACCOUNT, asset=BTC, quantity=round(number * factor, 18)))
-    # A day begins with whatever happens in it: what is looked at must not end at the moment of a split.
+                life.record(now, AssetWithdrawn(account=ACCOUNT, asset=BTC, quantity=round(number * factor, 18)))
+    # The history must not end at the time of a split, which would begin a new day.
     ours, theirs = (life.history(now + timedelta(hours=1)) for life in (with_splits, plain))
     for one, other in zip(ours.closes, theirs.closes, strict=True):
         assert one.equity is not None
@@ -385,15 +381,15 @@ def assert_splits_are_nothing(moves: list[tuple[str, int, tuple[int, int], int]]
         assert one.flow is not None
         assert other.flow is not None
         assert abs(one.equity - other.equity) + abs(one.flow - other.flow) < Decimal("1e-9")
-    assert_worth_is_that_of_the_views(with_splits)
+    check_value_against_views(with_splits)
 
 
-# ── what no lot held ─────────────────────────────────────────────────────────────────────────────────────────────────
+# ── unmatched units ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_sale_without_a_purchase_brings_its_coins_with_it() -> None:
-    """Coins sold that nobody recorded come in at what they brought: neither gain nor loss, and nothing is owed."""
-    life = Life.begun()
+def test_sale_without_a_purchase_counts_as_a_deposit() -> None:
+    """At its proceeds: no gain, no loss, no debt."""
+    life = Life.opened()
     life.deposit(at(3, 9), 1000)
     life.mark(at(3, 10), 100)
     life.trade(at(4, 10), "-2", 100)
@@ -405,14 +401,13 @@ def test_a_sale_without_a_purchase_brings_its_coins_with_it() -> None:
     assert [close.equity for close in life.history().closes] == [1000, 1200, 1200, 1200]
     assert [close.flow for close in life.history().closes] == [1000, 200, 0, 0]
     assert figures(performance.time_weighted_return, performance.profit, performance.exposure_days) == (0, 0, 0)
-    what = "were sold or spent without a recorded purchase: counted as deposited at what they brought"
-    assert performance.notes[0] == f"units of BTC {what}"
-    assert_worth_is_that_of_the_views(life)
+    note = "BTC sold or spent without a recorded purchase: counted as deposited at the proceeds"
+    assert performance.notes[0] == note
+    check_value_against_views(life)
 
 
-def test_only_what_was_held_gains_by_a_sale() -> None:
-    """Of a sale half of which was held, that half has its gain; the other brings what it brings, also after a split."""
-    life = Life.begun()
+def test_partly_matched_sale_has_the_gain_of_its_matched_part() -> None:
+    life = Life.opened()
     life.mark(at(3, 8), 100)
     life.deposit(at(3, 9), 900)
     life.trade(at(3, 9), "1", 100)
@@ -424,18 +419,18 @@ def test_only_what_was_held_gains_by_a_sale() -> None:
     performance = life.performance()
 
     assert performance.time_weighted_return is not None
-    # 800 and a coin of 100, which is sold for 190 beside another that nobody recorded; then one for 50 that is worth 60
+    # 800 and a coin of 100, sold for 190 with an unrecorded one; then one bought for 50, with a last mark of 60
     growth = Decimal(900 + 190 + 90) / (900 + 190) * (1190 / Decimal(1180))
     assert abs(1 + performance.time_weighted_return - growth) < Decimal("1e-30")
     assert performance.net_flows == 1090
-    assert_worth_is_that_of_the_views(life)
+    check_value_against_views(life)
 
 
-def test_what_vanished_without_a_lot_was_never_there() -> None:
-    """A withdrawal of coins nobody recorded is a flow only for the part that was held."""
-    life = Life.begun()
+def test_withdrawal_without_a_lot_is_no_flow() -> None:
+    """Only the matched part is."""
+    life = Life.opened()
     life.mark(at(3, 8), 100)
-    life.tell(at(3, 9), AssetDeposited(account=ACCOUNT, asset=BTC, quantity=Decimal(1), cost=None))
+    life.record(at(3, 9), AssetDeposited(account=ACCOUNT, asset=BTC, quantity=Decimal(1), cost=None))
     life.withdraw(at(4, 9), 3)
     life.withdraw(at(5, 9), 3)
     life.mark(at(6), 500)
@@ -444,8 +439,8 @@ def test_what_vanished_without_a_lot_was_never_there() -> None:
 
     assert [figures(flow.amount, flow.equity_after) for flow in life.history().flows] == [(100, 100), (-100, 0)]
     assert figures(performance.time_weighted_return, performance.profit, performance.equity) == (0, 0, 0)
-    assert performance.notes[0].startswith("units of BTC were withdrawn without a recorded purchase")
-    assert_worth_is_that_of_the_views(life)
+    assert performance.notes[0].startswith("BTC withdrawn without a recorded purchase")
+    check_value_against_views(life)
 
 
 missing_moves = st.lists(
@@ -455,35 +450,35 @@ missing_moves = st.lists(
 
 
 @given(missing_moves)
-def test_what_was_never_held_never_earns(moves: list[tuple[str, int, tuple[int, int], int]]) -> None:
-    """With cash alone, whatever unrecorded coins are sold, taken out, marked and split, every return is 0 and so is profit."""
-    assert_nothing_is_earned(moves)
+def test_unrecorded_coins_never_earn(moves: list[tuple[str, int, tuple[int, int], int]]) -> None:
+    """Sold, withdrawn, marked or split: returns and profit are 0."""
+    check_nothing_is_earned(moves)
 
 
-def assert_nothing_is_earned(moves: list[tuple[str, int, tuple[int, int], int]]) -> None:
-    life, now = Life.begun(), at(3)
+def check_nothing_is_earned(moves: list[tuple[str, int, tuple[int, int], int]]) -> None:
+    life, now = Life.opened(), at(3)
     life.deposit(now, 1000)
-    for what, number, ratio, hour in moves:
+    for kind, number, ratio, hour in moves:
         now += timedelta(hours=hour)
-        if what == "sale":
+        if kind == "sale":
             life.trade(now, str(-number), 7 * number)
-        elif what == "out":
+        elif kind == "out":
             life.withdraw(now, number)
-        elif what == "mark":
+        elif kind == "mark":
             life.mark(now, number)
         else:
             life.split(now, *ratio)
     found = life.performance()
     assert figures(found.time_weighted_return, found.profit) == (0, 0)
-    assert_worth_is_that_of_the_views(life)
+    check_value_against_views(life)
 
 
 # ── days ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_what_happens_at_midnight_is_of_the_day_that_begins() -> None:
-    """Facts dated without a time stand at 00:00: they are of that day in equity, flows and returns, and marks close the day before."""
-    life = Life.begun()
+def test_events_at_midnight_belong_to_the_day_that_begins() -> None:
+    """In equity, flows and returns. A mark at midnight is also the closing price of the previous day."""
+    life = Life.opened()
     life.deposit(at(3), 1000)
     life.mark(at(3), 100)
     life.trade(at(4), "10", 100)
@@ -509,9 +504,9 @@ def test_what_happens_at_midnight_is_of_the_day_that_begins() -> None:
     assert day_change(life.history(at(6))) == 0
 
 
-def test_a_long_silence_is_left_out() -> None:
-    """After more than ten years without anything daily figures begin anew, with a note; what came in before still counts."""
-    life = Life.begun()
+def test_daily_figures_restart_after_a_long_gap() -> None:
+    """More than ten years without events, with a note; earlier flows still count."""
+    life = Life.opened()
     life.deposit(datetime(1, 1, 1, tzinfo=UTC), 1000)
     assert len(life.history(at(5, 9)).closes) == 2
     assert day_change(life.history(at(5, 9))) == 0
@@ -527,14 +522,13 @@ def test_a_long_silence_is_left_out() -> None:
     assert performance.measured_from == date(2026, 1, 3)
     assert figures(performance.net_flows, performance.profit) == (1000, 200)
     assert performance.time_weighted_return == Decimal("0.2")
-    between = "nothing is recorded between 0001-01-01 and 2026-01-03"
+    between = "no events between 0001-01-01 and 2026-01-03"
     assert performance.notes[0] == f"{between}: daily figures begin on 2026-01-03"
 
 
-def test_marks_break_a_silence() -> None:
-    """Years in which a coin only had marks are told day by day."""
-    life = Life.begun()
-    life.tell(
+def test_marks_interrupt_a_gap() -> None:
+    life = Life.opened()
+    life.record(
         datetime(2000, 1, 1, tzinfo=UTC), AssetDeposited(account=ACCOUNT, asset=BTC, quantity=Decimal(1), cost=None)
     )
     for year in (2008, 2016, 2024):
@@ -542,16 +536,16 @@ def test_marks_break_a_silence() -> None:
 
     history = life.history(at(1))
 
-    assert history.silent_since is None
+    assert history.gap_since is None
     assert len(history.closes) == (date(2026, 1, 1) - date(2000, 1, 1)).days
 
 
 @pytest.mark.parametrize(
-    ("days", "told", "note"), [(29, False, "29"), (30, True, "30 days"), (364, True, "364 days"), (365, True, "")]
+    ("days", "given", "note"), [(29, False, "29"), (30, True, "30 days"), (364, True, "364 days"), (365, True, "")]
 )
-def test_an_annual_rate_says_what_it_rests_on(days: int, told: bool, note: str) -> None:
-    """Annual rates are not told from less than 30 days, and with a note from less than a year."""
-    life = Life.begun()
+def test_annual_rates_need_thirty_days(days: int, given: bool, note: str) -> None:
+    """Of less than a year, they have a note."""
+    life = Life.opened()
     life.deposit(at(1), 1000)
     life.mark(at(1), 100)
     life.trade(at(2), "5", 100)
@@ -559,19 +553,19 @@ def test_an_annual_rate_says_what_it_rests_on(days: int, told: bool, note: str) 
 
     performance = life.performance(at(1) + timedelta(days=days))
 
-    assert (performance.cagr is not None, performance.money_weighted_return is not None) == (told, told)
+    assert (performance.cagr is not None, performance.money_weighted_return is not None) == (given, given)
     assert performance.time_weighted_return == Decimal("0.05")
-    notes = [one for one in performance.notes if one.startswith(("CAGR", "the money-weighted rate"))]
+    notes = [one for one in performance.notes if one.startswith(("CAGR", "money-weighted return"))]
     assert len(notes) == (2 if note else 0)
     assert all(note in one for one in notes)
 
 
-# ── the unknown ──────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── unknown ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_coin_without_a_mark_makes_its_days_unknown() -> None:
-    """Equity is unknown until the first mark; figures begin after the last unknown day, and a note says so."""
-    life = Life.begun()
+def test_days_of_a_coin_without_a_mark_are_unknown() -> None:
+    """Figures begin after the last unknown day, with a note."""
+    life = Life.opened()
     life.deposit(at(3, 9), 1000)
     life.trade(at(3, 10), "5", 100)
     life.mark(at(5, 8), 110)
@@ -585,53 +579,51 @@ def test_a_coin_without_a_mark_makes_its_days_unknown() -> None:
     assert performance.time_weighted_return == Decimal(1105) / 1050 - 1
     assert life.performance(at(3) + timedelta(days=40)).money_weighted_return is not None
     assert [note.partition(":")[0] for note in performance.notes][:2] == [
-        "equity is unknown on 2 days from 2026-01-03 to 2026-01-04",
-        "the return of 3 days from 2026-01-03 to 2026-01-05 is unknown or undefined",
+        "equity unknown on 2 days from 2026-01-03 to 2026-01-04",
+        "return unknown or undefined on 3 days from 2026-01-03 to 2026-01-05",
     ]
 
 
-def test_coins_from_before_count_at_their_cost_until_a_mark_is_there() -> None:
-    """Opening lots without a mark come in at their stated cost, several at once as one; without a cost nothing is guessed."""
-    life = Life.begun()
+def test_opening_lots_without_a_mark_are_flows_at_cost() -> None:
+    """Simultaneous ones are one flow; without a cost the value is unknown."""
+    life = Life.opened()
     for asset, cost in (("BTC", Decimal(500)), ("ETH", Decimal(300))):
-        life.tell(at(3, 9), OpeningLotRecorded(account=ACCOUNT, asset=Asset(asset), quantity=Decimal(1), cost=cost))
+        life.record(at(3, 9), OpeningLotRecorded(account=ACCOUNT, asset=Asset(asset), quantity=Decimal(1), cost=cost))
     life.mark(at(3, 10), 600)
     life.mark(at(3, 11), 400, Asset("ETH"))
     assert [flow.amount for flow in life.history().flows] == [800]
     assert life.performance().time_weighted_return == Decimal("0.25")
 
-    life.tell(at(4, 9), AssetDeposited(account=ACCOUNT, asset=Asset("SOL"), quantity=Decimal(1), cost=None))
+    life.record(at(4, 9), AssetDeposited(account=ACCOUNT, asset=Asset("SOL"), quantity=Decimal(1), cost=None))
     performance = life.performance()
 
     assert performance.equity is None
     assert performance.net_flows is performance.profit is performance.money_weighted_return is None
     assert performance.time_weighted_return is performance.day_change is performance.sharpe is None
-    assert any(note.startswith("on 2026-01-04 what came in or went out has neither mark") for note in performance.notes)
+    assert any(note.startswith("money-weighted return omitted: a flow on 2026-01-04") for note in performance.notes)
 
 
-def test_a_portfolio_without_money_has_no_figures() -> None:
-    """Before anything moved there is no day, no figure and no error."""
-    performance = Life.begun().performance()
+def test_empty_portfolio_has_no_figures() -> None:
+    performance = Life.opened().performance()
 
     assert performance.equity is performance.time_weighted_return is performance.day_change is None
     assert performance.closed_lots.win_rate is None
     assert performance.full_days == 0
 
 
-def test_the_first_and_the_last_of_all_times_are_days_too() -> None:
-    """A life that begins or ends at the edge of the calendar has its closes there and no error."""
+def test_first_and_last_day_of_the_calendar_have_closes() -> None:
     late = datetime(9999, 12, 31, 23, tzinfo=UTC)
-    life = Life.begun()
+    life = Life.opened()
     life.deposit(late, 1000)
     assert [close.day for close in life.history().closes] == [date.max]
-    life = Life.begun()
+    life = Life.opened()
     life.deposit(datetime(1, 1, 1, tzinfo=UTC), 1000)
     assert [close.day for close in life.history(datetime(1, 1, 2, tzinfo=UTC)).closes] == [date.min]
     assert life.performance(datetime(1, 1, 2, tzinfo=UTC)).max_drawdown == 0
 
 
-def test_marks_are_found_by_their_time() -> None:
-    """The last mark at or before a moment counts, of two at one time the later told; before the first there is none."""
+def test_mark_history_returns_the_last_mark_at_or_before_a_time() -> None:
+    """Of two with the same time, the one added last."""
     marks = MarkHistory()
     for hour, price in ((5, 50), (3, 30), (9, 90), (5, 55)):
         marks.add("BTC", at(3, hour), Decimal(price))
@@ -642,24 +634,24 @@ def test_marks_are_found_by_their_time() -> None:
     assert marks.at("ETH", at(9)) is None
 
 
-# ── closed lots and whose profit ─────────────────────────────────────────────────────────────────────────────────────
+# ── closed lots and attribution ──────────────────────────────────────────────────────────────────────────────────────
 
 
 def traded_life() -> Life:
-    """Two lots, sold in three parts by several: 20 won, 10 lost, 5 won; and one coin is taken away."""
-    life = Life.begun()
+    """Two lots, closed in three parts with results of 20, -10 and 5, and a withdrawn coin."""
+    life = Life.opened()
     life.deposit(at(3, 9), 1000)
     life.trade(at(3, 10), "2", 100, "bot:a")
     life.trade(at(3, 11), "3", 110, "manual")
     life.trade(at(4, 10), "-2", 110, "bot:b")
     life.trade(at(5, 10), "-1", 100)
     life.trade(at(5, 22), "-1", 115, "bot:b")
-    life.tell(at(6, 10), AssetWithdrawn(account=ACCOUNT, asset=BTC, quantity=Decimal(1)))
+    life.record(at(6, 10), AssetWithdrawn(account=ACCOUNT, asset=BTC, quantity=Decimal(1)))
     return life
 
 
-def test_closed_lots_are_counted_one_by_one() -> None:
-    """Each closed lot is one observation; what left without a sale, or has no known cost, is none."""
+def test_closed_lots_statistics() -> None:
+    """Withdrawals and lots of unknown cost are not included."""
     life = traded_life()
 
     found = life.performance().closed_lots
@@ -674,12 +666,11 @@ def test_closed_lots_are_counted_one_by_one() -> None:
     assert closed_lots.closed_lots(matches[:1]).profit_factor is None
 
 
-def test_profit_has_its_day_its_asset_its_opener_and_its_closer() -> None:
-    """Realised P&L stands under each name once; what nobody claims stands under "unknown"."""
+def test_attribution_groups_by_day_asset_opener_and_closer() -> None:
     matches = list(traded_life().reading().rows.history(Match))
 
     def by(grouping: Grouping) -> dict[str, Decimal | None]:
-        return {part.name: part.realized_pnl for part in attribution.attribution(matches, grouping)}
+        return {one.name: one.realized_pnl for one in attribution.attribution(matches, grouping)}
 
     assert by("day") == {"2026-01-04": 20, "2026-01-05": -5, "2026-01-06": 0}
     assert by("asset") == {"BTC": 15}
@@ -687,49 +678,48 @@ def test_profit_has_its_day_its_asset_its_opener_and_its_closer() -> None:
     assert by("closed_by") == {"bot:b": 25, "unknown": -10}
 
 
-def test_an_unknown_cost_is_not_nothing() -> None:
-    """What coins without a known cost brought is neither profit nor cost of its day; a day of nothing else has neither."""
-    life = Life.begun()
-    life.tell(at(3, 8), AssetDeposited(account=ACCOUNT, asset=BTC, quantity=Decimal(2), cost=None))
+def test_attribution_separates_unknown_costs() -> None:
+    """A day with unknown costs only has neither P&L nor cost basis."""
+    life = Life.opened()
+    life.record(at(3, 8), AssetDeposited(account=ACCOUNT, asset=BTC, quantity=Decimal(2), cost=None))
     life.trade(at(3, 9), "1", 100)
     life.trade(at(4, 9), "-1", 150)
     life.trade(at(5, 9), "-2", 160)
 
     first, second = attribution.attribution(life.reading().rows.history(Match), "day")
 
-    assert first == Part("2026-01-04", None, ZERO, None, Decimal(150), 1)
-    assert second == Part("2026-01-05", Decimal(60), Decimal(160), Decimal(100), Decimal(160), 2)
-    assert_parts_add_up(life)
+    assert first == Group("2026-01-04", None, ZERO, None, Decimal(150), 1)
+    assert second == Group("2026-01-05", Decimal(60), Decimal(160), Decimal(100), Decimal(160), 2)
+    check_groups_add_up(life)
 
 
 @given(some_trades)
-def test_parts_add_up_to_the_whole(moves: list[Step]) -> None:
-    """However it is grouped, P&L adds up to the realised P&L of all positions, to the last digit."""
-    assert_parts_add_up(played(moves))
+def test_attribution_groups_add_up_exactly(moves: list[Step]) -> None:
+    check_groups_add_up(played(moves))
 
 
-def assert_parts_add_up(life: Life) -> None:
+def check_groups_add_up(life: Life) -> None:
     rows = life.reading().rows
     whole = sum((holding.realized_pnl for holding in rows.history(Holding)), ZERO)
     unknown = sum((holding.unknown_cost_proceeds for holding in rows.history(Holding)), ZERO)
     for grouping in GROUPINGS:
-        parts = attribution.attribution(rows.history(Match), grouping)
-        assert sum((part.realized_pnl or ZERO for part in parts), ZERO) == whole
-        assert sum((part.unknown_cost_proceeds for part in parts), ZERO) == unknown
-        for part in parts:
-            assert (part.realized_pnl or ZERO) == part.proceeds - (part.cost_basis or ZERO)
-        assert sum(part.matches for part in parts) == len(list(rows.history(Match)))
-        assert [part.name for part in parts] == sorted({part.name for part in parts})
+        groups = attribution.attribution(rows.history(Match), grouping)
+        assert sum((one.realized_pnl or ZERO for one in groups), ZERO) == whole
+        assert sum((one.unknown_cost_proceeds for one in groups), ZERO) == unknown
+        for one in groups:
+            assert (one.realized_pnl or ZERO) == one.proceeds - (one.cost_basis or ZERO)
+        assert sum(one.matches for one in groups) == len(list(rows.history(Match)))
+        assert [one.name for one in groups] == sorted({one.name for one in groups})
 
 
 # ── planted mistakes ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _reversed_deposit() -> None:
-    life = grown_life()
+    life = sample_life()
     wrong = life.deposit(at(4, 3), 5000)
-    life.tell(at(4, 3), TradeReversed(reverses=wrong.event_id, reason="typed twice"))
-    assert_worth_is_that_of_the_views(life)
+    life.record(at(4, 3), TradeReversed(reverses=wrong.event_id, reason="typed twice"))
+    check_value_against_views(life)
 
 
 def moments_without_reversals(self: equity._Log, end: datetime) -> list[equity._Moment]:
@@ -741,39 +731,39 @@ def sum_of_flow(self: equity._Walk, flow: Flow, at: datetime) -> Flow:
 
 
 def only_of_trades(
-    matches: Iterable[Match], grouping: Grouping, whole: Callable[..., tuple[Part, ...]] = attribution.attribution
-) -> tuple[Part, ...]:
+    matches: Iterable[Match], grouping: Grouping, whole: Callable[..., tuple[Group, ...]] = attribution.attribution
+) -> tuple[Group, ...]:
     return whole(filter(closed_lots.is_trade, matches), grouping)
 
 
 def _late_mark() -> None:
-    life = grown_life()
+    life = sample_life()
     life.mark(at(6, 20), 90)
-    assert_worth_is_that_of_the_views(life)
+    check_value_against_views(life)
 
 
 def _split() -> None:
-    assert_worth_is_that_of_the_views(played([Step("mark"), Step("buy"), Step("split")]))
+    check_value_against_views(played([Step("mark"), Step("buy"), Step("split")]))
 
 
 def _missing_split() -> None:
-    life = Life.begun()
+    life = Life.opened()
     life.mark(at(3, 8), 100)
     life.trade(at(3, 9), "-2", 100)
     life.split(at(3, 10), 2, 1)
-    assert_worth_is_that_of_the_views(life)
+    check_value_against_views(life)
 
 
 def day_that_ends(moment: datetime) -> date:
     return (moment - timedelta(microseconds=1)).date()
 
 
-def with_its_withdrawals(self: equity._Walk, moment: equity._Moment) -> list[AssetMove]:
+def with_unmatched_moves(self: equity._Walk, moment: equity._Moment) -> list[AssetMove]:
     return list(moment.moves)
 
 
 def _coins() -> None:
-    assert_return_is_that_of_the_coin([("mark", Decimal(150), 2), ("in", Decimal(1), 1), ("mark", Decimal(120), 3)])
+    check_return_of_the_coin([("mark", Decimal(150), 2), ("in", Decimal(1), 1), ("mark", Decimal(120), 3)])
 
 
 @pytest.mark.parametrize(
@@ -782,30 +772,29 @@ def _coins() -> None:
         (equity._Log, "moments_until", moments_without_reversals, _reversed_deposit),
         (mark_history.MarkHistory, "_sort", lambda self: setattr(self, "_in_order", True), _late_mark),
         (equity, "_split_gains", lambda rows: {}, _split),
-        (mark_history.MarkHistory, "_in_units", lambda self, asset, price, *_: price, test_a_split_changes_no_worth),
-        (mark_history, "bisect_right", bisect_left, test_a_split_at_midnight_is_no_fall),
+        (mark_history.MarkHistory, "_in_units", lambda self, asset, price, *_: price, test_split_changes_no_value),
+        (mark_history, "bisect_right", bisect_left, test_split_at_midnight_is_no_drawdown),
         (equity, "split_unmatched", lambda unmatched, split: unmatched, _missing_split),
-        (equity, "_unheld", lambda rows: {}, test_a_sale_without_a_purchase_brings_its_coins_with_it),
-        (equity._Walk, "_of_held", with_its_withdrawals, test_what_vanished_without_a_lot_was_never_there),
-        (metrics, "utc_day", day_that_ends, test_what_happens_at_midnight_is_of_the_day_that_begins),
+        (equity, "_unmatched", lambda rows: {}, test_sale_without_a_purchase_counts_as_a_deposit),
+        (equity._Walk, "_matched_moves", with_unmatched_moves, test_withdrawal_without_a_lot_is_no_flow),
+        (metrics, "utc_day", day_that_ends, test_events_at_midnight_belong_to_the_day_that_begins),
         (equity, "EXTERNAL", frozenset({"withdrawal"}), _coins),
         (mark_history.MarkHistory, "at", lambda self, asset, *_: Decimal(self._prices[asset][-1]), _coins),
-        (equity._Walk, "_with_equity_after", sum_of_flow, test_taking_everything_out_in_parts_loses_nothing),
-        (attribution, "attribution", only_of_trades, lambda: assert_parts_add_up(traded_life())),
+        (equity._Walk, "_with_equity_after", sum_of_flow, test_withdrawing_everything_in_parts_is_no_loss),
+        (attribution, "attribution", only_of_trades, lambda: check_groups_add_up(traded_life())),
         (
             attribution,
-            "Part",
-            lambda **named: Part(**named | {"realized_pnl": round(named["realized_pnl"], -1)}),
-            lambda: assert_parts_add_up(traded_life()),
+            "Group",
+            lambda **named: Group(**named | {"realized_pnl": round(named["realized_pnl"], -1)}),
+            lambda: check_groups_add_up(traded_life()),
         ),
     ],
     ids=["reversals", "late marks", "splits", "old prices", "prices a moment late", "missing splits", "debts",
-         "vanished", "midnight", "deposits", "prices of today", "a rest of rounding", "trades only", "rounding"],
+         "vanished", "midnight", "deposits", "prices of today", "rounding of flows", "trades only", "rounding"],
 )  # fmt: skip
-def test_a_planted_mistake_is_found(
+def test_planted_mistake_is_found(
     owner: object, name: str, bug: object, check: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each mistake breaks a law above."""
     check()
     monkeypatch.setattr(owner, name, bug)
 
