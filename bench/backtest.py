@@ -26,7 +26,7 @@ from api.runtime.first_run import registered
 from api.runtime.market_loop import MarketClock, MarketLoop
 from bench.figures import Figure, print_figures, rate
 from execution.exchanges.paper.exchange import PaperExchange, PaperTerms
-from execution.orders.restore_paper import balances_of
+from execution.orders.connections import balances_of
 from execution.orders.trade_service import TradeService
 from ledger.events import BotStarted, PortfolioOpened
 from ledger.log.envelope import NewEvent

@@ -1,4 +1,4 @@
-"""The kill switch: trading is halted and goes on again by events; and what halts it without a person."""
+"""Should trading be halted? The kill switch, and the conditions that halt trading automatically."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ ACTOR: Final = "kill-switch"
 
 @dataclass(frozen=True, slots=True)
 class Signs:
-    """What is known outside the rows: what the last verification found wrong, and how far two clocks are apart."""
+    """Findings from outside the rows: the failure of the last verification, and the clock skew to the database."""
 
     verification: str | None = None
     skew: timedelta = timedelta()
@@ -31,7 +31,7 @@ class Signs:
 
 @dataclass(frozen=True, slots=True)
 class Trip:
-    """A reason to halt. `cause` tells it from others: the same cause halts once, so that a person who resumes has said it all."""
+    """A reason to halt. `cause` identifies it: each cause halts once, so that trading resumed by a person stays resumed."""
 
     cause: tuple[object, ...]
     reason: str
@@ -44,20 +44,20 @@ Record = Callable[[Sequence[NewEvent]], object]
 def store_halt(
     book: Book, halt_lock: HaltLock, portfolio_id: UUID, halt: NewEvent, record: Record | None = None
 ) -> bool:
-    """The halt is in the log, and no send begins after that. Whether every send that had begun before was through."""
+    """Store the halt; no send starts afterwards. Returns whether every send that had started before has finished."""
     with halt_lock.halting(portfolio_id) as through:
         (record or (lambda events: book.record(portfolio_id, events)))([halt])
         return through
 
 
 def trip_event(portfolio_id: UUID, trip: Trip, now: datetime) -> NewEvent:
-    """The halt that follows from the trip."""
+    """The event that halts trading for this reason."""
     event_id = derived_id(portfolio_id, "trip", *trip.cause)
     return NewEvent(TradingHalted(reason=trip.reason), event_id, now, ACTOR, event_id)
 
 
 def new_trips(state: DecisionState, portfolio_id: UUID, signs: Signs) -> list[Trip]:
-    """The reasons to halt now that have not halted before; none while trading is halted."""
+    """The reasons to halt now that have not halted trading before; none while trading is halted."""
     if state.halted:
         return []
     found = (trip for trips in (_unknown_orders, _differences, _daily_loss) for trip in trips(state))
@@ -69,39 +69,37 @@ def new_trips(state: DecisionState, portfolio_id: UUID, signs: Signs) -> list[Tr
 
 
 def _unknown_orders(state: DecisionState) -> Iterator[Trip]:
-    """Orders whose outcome is unknown for longer than `halt_unknown_seconds`."""
+    """Orders of unknown outcome for longer than `halt_unknown_seconds`."""
     longest = state.limit("halt_unknown_seconds")
     for order in state.open_orders():
         since = state.now - (order.submitted_at or order.requested_at)
         if longest and order.status == "unknown" and since > minutes(longest / 60):
             seconds = int(since.total_seconds())
-            said = f"nobody knows for {seconds} s what became of order {order.order_id}, {longest} s are allowed"
-            yield Trip(("unknown", order.order_id), said)
+            reason = f"order {order.order_id} has an unknown outcome for {seconds} s (limit: {longest} s)"
+            yield Trip(("unknown", order.order_id), reason)
 
 
 def _differences(state: DecisionState) -> Iterator[Trip]:
-    """As many differences between ledger and venues as `halt_differences` says, that nobody has explained."""
+    """At least `halt_differences` unresolved differences between ledger and venues."""
     most = state.limit("halt_differences")
     found = sorted(unexplained(state.rows), key=lambda one: one.position)
     if most and len(found) >= most:
         newest = found[-1]
-        said = f"ledger and venue of {newest.account} differ about {newest.subject}, and nobody has explained it"
-        yield Trip(("difference", newest.difference_id), said)
+        reason = f"unresolved difference between ledger and venue of account {newest.account}: {newest.subject}"
+        yield Trip(("difference", newest.difference_id), reason)
 
 
 def _daily_loss(state: DecisionState) -> Iterator[Trip]:
-    """What was lost today, since midnight UTC, beyond `halt_daily_loss` in base currency."""
+    """A realised loss since 00:00 UTC above `halt_daily_loss`, in base currency."""
     most = state.limit("halt_daily_loss")
     lost = -realized_since_midnight(state) if most else ZERO
     if most and lost > most:
         day = state.now.date()
-        yield Trip(
-            ("daily-loss", day), f"{decimal_text(lost)} {state.base_currency} were lost on {day}, {most} are allowed"
-        )
+        yield Trip(("daily-loss", day), f"{decimal_text(lost)} {state.base_currency} lost on {day} (limit: {most})")
 
 
 def realized_since_midnight(state: DecisionState) -> Decimal:
-    """What lots closed since 00:00 UTC brought and cost, in base currency."""
+    """The realised gain of lots closed since 00:00 UTC, in base currency."""
     midnight = datetime.combine(state.now.date(), time(), state.now.tzinfo)
     assets = [holding.asset for holding in state.rows.where(Holding)]
     return sum((one.realized_pnl for asset in assets for one in state.rows.since(Match, asset, midnight)), ZERO)
@@ -109,16 +107,16 @@ def realized_since_midnight(state: DecisionState) -> Decimal:
 
 def _signs(state: DecisionState, signs: Signs) -> Iterator[Trip]:
     if signs.verification is not None:
-        yield Trip(("verification", signs.verification), f"the books could not be verified: {signs.verification}")
+        yield Trip(("verification", signs.verification), f"verification failed: {signs.verification}")
     most = state.limit("halt_clock_skew_seconds")
     skew = Decimal(str(abs(signs.skew.total_seconds())))
     if most and skew > most:
-        said = f"the clocks of this program and of its database are {skew} s apart, {most} s are allowed"
-        yield Trip(("skew", time_text(state.now)), said)
+        reason = f"the clocks of program and database differ by {skew} s (limit: {most} s)"
+        yield Trip(("skew", time_text(state.now)), reason)
 
 
 class HaltWatch:
-    """Looks at a portfolio and halts its trading where there is a new reason to. `unverified` is what a verification found."""
+    """Halts a portfolio's trading when there is a new reason to. `unverified` is the failure of the last verification."""
 
     def __init__(
         self,
@@ -136,7 +134,7 @@ class HaltWatch:
         self.unverified: str | None = None
 
     def look(self) -> None:
-        """Every reason to halt that is new is in the log."""
+        """Store a halt for every new reason."""
         signs = Signs(self.unverified, self._skew())
         with self._book.reading(self._portfolio_id) as reading:
             state = DecisionState.of(reading, self._clock())

@@ -11,8 +11,7 @@ from litestar.exceptions import HTTPException, LitestarException, MethodNotAllow
 from litestar.types import ExceptionHandlersMap
 
 from execution.exchanges.exchange import VenueUnavailable
-from execution.orders.order_events import WrongOrder
-from execution.orders.verdicts import WrongSignal
+from execution.orders.order_events import WrongOrder, WrongSignal
 from ledger.entries.errors import (
     AccountExists,
     AlreadyReversed,

@@ -21,7 +21,7 @@ from api.runtime.portfolio_accounts import connected_accounts, existing_portfoli
 from api.runtime.settings import BadSettings, Settings, usable_folder
 from execution.exchanges.paper.exchange import PaperExchange
 from execution.halts import HaltWatch
-from execution.orders.restore_paper import balances_of, restore_paper_orders
+from execution.orders.connections import balances_of, restore_paper_orders
 from execution.orders.trade_service import TradeService
 from ledger.locks import HaltLock
 from ledger.postgres.book import PostgresBook

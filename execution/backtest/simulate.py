@@ -16,10 +16,10 @@ from execution.exchanges.paper.exchange import PaperExchange, PaperTerms
 from execution.exchanges.paper.prices import Bar
 from execution.exits.exit_service import ExitService, armed_exits
 from execution.exits.levels import levels_of
+from execution.orders.connections import balances_of
 from execution.orders.order_events import client_order_id
-from execution.orders.restore_paper import balances_of
 from execution.orders.trade_service import TradeService
-from execution.review.sizing import spendable
+from execution.review.proposal import spendable
 from ledger.events import (
     AccountOpened,
     BotRegistered,
@@ -39,7 +39,7 @@ from ledger.projections.policy import SignalPolicy, signal_policy
 from ledger.values import Instrument, Side, derived_id
 
 ENGINE: Final = 2
-"""Raised when the same plan over the same candles may give another log."""
+"""Raised when the same plan over the same candles may give other events, apart from their sentences."""
 
 ACCOUNT: Final = "paper"
 MARK_SOURCE: Final = "backtest"

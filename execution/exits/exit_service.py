@@ -225,7 +225,7 @@ def _fitted(state: DecisionState) -> list[NewEvent]:
         here = [one for one in exits if (one.account, Instrument(one.instrument).base) == place]
         for exit, quantity in guarded(here, state.balance(*place) - _being_sold(state, *place)).items():
             if quantity < MINIMUM_SIZE:
-                found.append(disarmed(exit, "nothing of it is held any more", state))
+                found.append(disarmed(exit, "no position left", state))
             elif exit.quantity is not None and quantity < exit.quantity:
                 found.append(changed(exit, state, quantity=quantity))
     return found

@@ -1,7 +1,7 @@
-"""The trade service: the log in, orders out. It decides from the stored rows, stores the intent, and only then calls a venue.
+"""The trade service: judges signals and sends orders. It decides from stored rows, stores the intent, then calls the venue.
 
-Every step can be cut off anywhere and run again: what it finds in the rows tells it what to do next, and the ids of
-all it records derive from their causes, so that nothing is concluded twice.
+Every step can be interrupted anywhere and run again: the next action follows from the rows, and every event id derives from
+its cause, so that nothing is stored twice.
 """
 
 import threading
@@ -28,14 +28,17 @@ from execution.orders.connections import Connections
 from execution.orders.order_events import (
     Settled,
     WrongOrder,
+    approved_by,
     asked_for,
     cancel_request,
     closed,
     fill_id,
+    judged,
     manual_intent,
     order_event,
     order_in,
     outcome_of,
+    rejected_by,
     settled,
     ticket_of,
     trade_of,
@@ -43,8 +46,7 @@ from execution.orders.order_events import (
     unwanted,
 )
 from execution.orders.reconcile import Reconciler
-from execution.orders.verdicts import approved_by, rejected_by, verdict_events
-from execution.review.review import Approval, ManualTicket, Rejection, TradeRejected, review_manual, review_signal
+from execution.review.review import Approval, ManualTicket, Rejection, TradeRejected, review_manual
 from execution.review.state import DecisionState
 from ledger.events import Event, OrderAccepted, OrderSubmitted, OutcomeUnknown
 from ledger.locks import Alone, HaltLock, Leadership, LocalHaltLock, StillHeld
@@ -58,25 +60,24 @@ from ledger.rows import replaced
 from ledger.values import Clock, Instrument
 
 SUBMIT_TIMEOUT: Final = timedelta(seconds=30)
-"""An attempt begins within this time after it is stored, or not at all; before it has passed, nothing proves that an
-order will not arrive."""
+"""An attempt starts within this time after it is stored, or never. Until then an order that the venue does not know may
+still arrive."""
 
 SEND_WITHIN: Final = timedelta(minutes=10)
-"""An intent that has waited longer (the program was not running, say) is dropped: the market has moved on."""
+"""Orders requested longer ago, for example while the program was not running, are not sent: the market has moved on."""
 
 CANCEL_WAITS_S: Final = 1.0
-"""So long a cancelling waits for what is being sent, to ask the venue itself."""
+"""How long a cancellation waits for a send in progress before it leaves the venue to the next step."""
 
 
 class TradeService:
-    """One portfolio's process manager. Its methods may be called from several threads. What may send runs one after the other;
-    a person's wish to end something is stored at once.
+    """The process manager of one portfolio. Thread-safe: sends run one after another, cancellations and rejections are
+    stored at once.
 
-    It stores and sends as long as `leadership` holds, and raises NotLeader from then on. `sender` names it in the
-    attempts that it stores. Services of one portfolio that run at the same time must have different names: then only
-    one of them stores an attempt, and only that one sends. `exchanges` are by the name of the venue, `live` ones by the
-    name of their account: nothing is sent to those before ledger and venue have been compared. `halt_lock` keeps sends
-    and halts apart.
+    Stores and sends only while `leadership` holds; raises NotLeader from then on. `sender` names the service in stored
+    attempts: services of one portfolio that run at the same time need different names, so that only one of them stores
+    an attempt and sends. `exchanges` are keyed by venue, `live` ones by account; a live account sends nothing before it has
+    been reconciled. `halt_lock` keeps sends and halts apart.
     """
 
     def __init__(
@@ -100,7 +101,7 @@ class TradeService:
         self._moved = threading.Condition(self._gate)
 
     def step(self) -> None:
-        """Every order has gone as far as it can now, every waiting signal has its verdict, new orders are sent."""
+        """Reconcile, advance all orders, judge the waiting signals and send the new orders."""
         with self._gate:
             self._leadership.confirm()
             self._reconciler.look()
@@ -110,19 +111,21 @@ class TradeService:
 
     @contextmanager
     def exclusively(self) -> Iterator[None]:
-        """Nothing of this service runs while the context is open: for telling a venue about the market."""
+        """Keep this service idle while the context is open, for passing market data to a venue."""
         with self._gate:
             yield
 
     def preview(self, ticket: ManualTicket) -> Approval | Rejection:
-        """What review says to the order now. Nothing is stored."""
+        """Review an order without storing anything."""
         with self._state() as state:
             return self._review(ticket, state)
 
     def request(self, ticket: ManualTicket, order_id: UUID, record: Record, actor: str = "owner") -> UUID:
-        """The order is stored as intent and sent; returns its id. Raises TradeRejected, and then nothing is stored.
+        """Review, store and send an order; return its id. Repeating the same id and ticket stores nothing.
 
-        A repeat with the same id and ticket stores nothing; raises Conflict when the id belongs to another order.
+        Raises:
+            TradeRejected: a rule failed; nothing is stored.
+            Conflict: the id belongs to another order.
         """
 
         def intent(state: DecisionState) -> list[NewEvent]:
@@ -142,35 +145,35 @@ class TradeService:
             return order_id
 
     def approve(self, signal_id: UUID, person: str, record: Record) -> None:
-        """The order that a person was asked about is stored and sent. Raises WrongSignal, and TradeRejected where review
-        says no now: then nothing is stored, and the signal waits on."""
+        """Approve a signal: store and send its order.
+
+        Raises:
+            WrongSignal: the signal is not awaiting approval.
+            TradeRejected: review rejects it now; nothing is stored and the signal keeps waiting.
+        """
         with self._gate:
-            self.decide(
-                lambda state: approved_by(person, signal_id, state, self._rules_for_signal(signal_id, state)), record
-            )
+            self.decide(lambda state: approved_by(person, signal_id, state, partial(self._rules, state=state)), record)
             self._advance_orders()
 
     def reject(self, signal_id: UUID, person: str, reason: str, record: Record) -> None:
-        """A person says no to a signal that they were asked about. Raises WrongSignal."""
+        """Reject a signal that awaits approval. Raises WrongSignal."""
         self.decide(lambda state: rejected_by(person, signal_id, reason, state), record)
 
     def cancel(self, order_id: UUID, reason: str, event_id: UUID, record: Record, actor: str = "owner") -> None:
-        """The wish is stored and the venue asked. Raises WrongOrder for an order that has ended, or that is none.
+        """Store a cancellation and pass it to the venue, after a send in progress. Raises WrongOrder for an unknown or ended
+        order."""
 
-        A send under way keeps the wish from nobody; where it takes long, the venue is asked after it.
-        """
-
-        def wish(state: DecisionState) -> list[NewEvent]:
+        def request(state: DecisionState) -> list[NewEvent]:
             order = order_in(state, order_id)
             if not order.live:
                 raise WrongOrder(f"order {order_id} has ended: {order.reason}")
             return [cancel_request(order, reason, event_id, state, actor)]
 
-        self.decide(wish, record)
+        self.decide(request, record)
         self._venues.hurry(order_id)
         if self._gate.acquire(timeout=CANCEL_WAITS_S):
             try:
-                self._venues.hurry(order_id)  # a step that had read the rows before the wish has asked without it
+                self._venues.hurry(order_id)  # a step that read the rows before the request has used up the look-up
                 self._advance_orders()
             finally:
                 self._gate.release()
@@ -178,21 +181,21 @@ class TradeService:
     def resolve(
         self, order_id: UUID, outcome: Settled, reason: str, event_id: UUID, record: Record, actor: str = "owner"
     ) -> None:
-        """A person has said what became of an order of unknown outcome: it is closed. Raises WrongOrder for any other.
+        """Close an order of unknown outcome with the outcome that a person found out. Raises WrongOrder for any other order.
 
-        Fills that come all the same are booked all the same.
+        Fills reported later are still booked.
         """
 
-        def word(state: DecisionState) -> list[NewEvent]:
+        def resolution(state: DecisionState) -> list[NewEvent]:
             order = order_in(state, order_id)
             if order.status != "unknown":
-                raise WrongOrder(f"the outcome of order {order_id} is not unknown: it is {order.status}")
+                raise WrongOrder(f"the outcome of order {order_id} is not unknown (status: {order.status})")
             return settled(order, outcome, reason, event_id, state, actor)
 
-        self.decide(word, record)
+        self.decide(resolution, record)
 
     def wait_for(self, order_id: UUID, seconds: float) -> None:
-        """Returns when the order has ended, or after `seconds` at the latest."""
+        """Block until the order has ended, for at most `seconds`."""
         with self._gate:
             self._moved.wait_for(lambda: self._ended(order_id), timeout=seconds)
 
@@ -204,7 +207,7 @@ class TradeService:
     # --- review -------------------------------------------------------------------------------------------------------
 
     def _judge_signals(self) -> bool:
-        """Every waiting signal has its verdict, oldest first; whether there was any."""
+        """Judge every waiting signal, oldest first. Returns whether there was any."""
         with self._state() as state:
             waiting = [] if state.stopped else sorted(state.rows.where(SignalView), key=lambda signal: signal.position)
         for signal in waiting:
@@ -216,43 +219,44 @@ class TradeService:
         if state.stopped or signal is None or not signal.live:
             return []
         try:
-            venue_rules = self._rules_for_signal(seen.signal_id, state)
+            return judged(signal, state, self._rules(Instrument(signal.instrument), state))
         except VenueUnavailable:
-            return []  # the signal waits, and expires where the venue stays away
-        return verdict_events(signal, review_signal(signal, state, venue_rules), state)
+            return []  # the signal waits, and expires if the venue stays unreachable
 
     def venue_rules(self, account: str, instrument: Instrument) -> InstrumentRules | None:
-        """What the account's venue demands of the product's orders, where it trades it. Raises VenueUnavailable."""
+        """The venue's rules for an instrument, or None if it does not trade it. Raises VenueUnavailable."""
         with self._state() as state:
-            exchange = self._exchange_of(state, account)
+            return self._rules(instrument, state, account)
+
+    def _rules(
+        self, instrument: Instrument, state: DecisionState, account: str | None = None
+    ) -> InstrumentRules | None:
+        view = state.account(account) if account is not None else state.first_account()
+        exchange = self._venues.of(view) if view else None
         return exchange.rules(instrument) if exchange else None
 
-    def _rules_for_signal(self, signal_id: UUID, state: DecisionState) -> InstrumentRules | None:
-        """What the venue says of the signal's product, where there is one."""
-        signal, exchange = state.rows.get(SignalView, signal_id), self._exchange_of(state)
-        return exchange.rules(Instrument(signal.instrument)) if exchange and signal else None
-
     def _review(self, ticket: ManualTicket, state: DecisionState) -> Approval | Rejection:
-        exchange = self._exchange_of(state, ticket.account)
-        return review_manual(ticket, state, exchange.rules(ticket.instrument) if exchange else None)
+        return review_manual(ticket, state, self._rules(ticket.instrument, state, ticket.account))
 
     # --- orders -------------------------------------------------------------------------------------------------------
 
     def _advance_orders(self) -> None:
         with self._state() as state:
-            # Behind stopped views the rows may be older than what was done already: nothing follows from them.
+            # Stopped views may be older than actions already taken: no action follows from them.
             orders = [] if state.stopped else sorted(state.rows.where(OrderView), key=lambda order: order.position)
-        known = [order for order in orders if self._venues.know(order)]  # others wait until theirs is connected
+        known = [
+            order for order in orders if self._venues.know(order)
+        ]  # other orders wait until their venue is connected
         self._collect([one for one in known if one.status == "accepted" and self._venues.due(one)])
         for order in known:
             if order.status == "requested":
                 self._send(order)
             elif order.status in ("submitted", "unknown") and self._venues.due(order):
-                self._ask_about(order)
+                self._look_up(order)
         self._moved.notify_all()
 
     def _send(self, order: OrderView) -> None:
-        """The order has been sent once, the attempt stored before; or it is closed as not sent."""
+        """Store an attempt and send the order once, or close it as not sent."""
         if not self._reconciler.compared(order.account):
             return
         stored = self.decide(partial(self._attempt, order))
@@ -260,10 +264,10 @@ class TradeService:
             return
         attempted = replaced(order, status="submitted")
         with self._halt_lock.sending(self._portfolio_id) as held:
-            # What is seen of a halt here is still so when the venue is called, if halts have been kept waiting until then.
+            # No halt can be stored between this check and the call to the venue, as long as the lock is held.
             with self._state() as state:
-                changed, unwished = _changed(attempted, state), unwanted(order, state)
-            answer = None if changed or unwished else self._submitted(order, stored[0].event.deadline, held)
+                changed, stopped = _changed(attempted, state), unwanted(order, state)
+            answer = None if changed or stopped else self._submitted(order, stored[0].event.deadline, held)
         if changed:
             return
         if answer is None:
@@ -274,7 +278,7 @@ class TradeService:
             self._collect([replaced(order, status="accepted")])
 
     def _submitted(self, order: OrderView, deadline: datetime, held: StillHeld) -> Accepted | Refused | Unknown | None:
-        """The venue's answer; None when nothing was sent, for this program stood still too long in front of it."""
+        """The venue's reply; None if nothing was sent because the lock or the deadline expired first."""
         self._venues.sends(order)
         self._leadership.confirm()
         if not held() or self._clock() >= deadline:
@@ -289,8 +293,8 @@ class TradeService:
         attempt = OrderSubmitted(order_id=order.order_id, attempt=1, deadline=state.now + SUBMIT_TIMEOUT)
         return [order_event(order, attempt, state.now, self._metadata)]
 
-    def _ask_about(self, order: OrderView) -> None:
-        """A stored attempt without a known outcome is looked up, never sent again."""
+    def _look_up(self, order: OrderView) -> None:
+        """Look up an attempt of unknown outcome at the venue; it is never sent again."""
         match self._venues.at(order).find(order.client_order_id):
             case FoundOrder() as found:
                 accepted = OrderAccepted(order_id=order.order_id, venue_order_id=found.venue_order_id)
@@ -303,48 +307,48 @@ class TradeService:
                 unknown = OutcomeUnknown(order_id=order.order_id, code=found.code, text=found.text)
                 self._store(order, lambda _: unknown)
             case Unknown():
-                pass  # still unknown: the log says so already
+                pass  # still unknown, which is stored already
 
     def _collect(self, orders: Sequence[OrderView]) -> None:
-        """Every fill that the venues tell of these orders is a trade in the log, once; orders that have ended are closed.
+        """Store the orders' new fills as trades, and close the orders that have ended.
 
-        What became of an order is asked before its fills: whatever had filled by then is told now. All fills go into the
-        log together, so that a candle's fills are either all there or can all be had again.
+        An order's state is read before its fills, so that these include all that had filled by then. All fills are stored
+        together, so that a candle's fills are stored completely or can be read again.
         """
         found = {order.order_id: self._venue_state(order) for order in orders}
-        told = [(order, fill) for order in orders for fill in self._fills(order)]
-        if told:
-            self._book_fills(told)
+        filled = [(order, fill) for order in orders for fill in self._fills(order)]
+        if filled:
+            self._book_fills(filled)
         for order in orders:
             self._close_if_ended(order, found[order.order_id])
 
     def _venue_state(self, order: OrderView) -> FoundOrder | NotPlaced | Unknown:
-        """What the venue says of an accepted order; one that is not wanted any more, or whose time is over, it is asked to cancel."""
+        """The venue's state of an accepted order, which is cancelled there if requested or expired."""
         exchange = self._venues.at(order)
-        over = order.cancel_requested_at is not None or self._clock() >= order.expires_at
-        return (exchange.cancel if over else exchange.find)(order.client_order_id)
+        ends = order.cancel_requested_at is not None or self._clock() >= order.expires_at
+        return (exchange.cancel if ends else exchange.find)(order.client_order_id)
 
     def _fills(self, order: OrderView) -> list[Fill]:
         try:
-            told = self._venues.at(order).fills(order.client_order_id)
+            fills = self._venues.at(order).fills(order.client_order_id)
         except VenueUnavailable:
-            return []  # it is not closed before all that it filled has been told
-        return [fill for fill in told if fill.client_order_id == order.client_order_id]
+            return []  # the order stays open until all of its fills are stored
+        return [fill for fill in fills if fill.client_order_id == order.client_order_id]
 
-    def _book_fills(self, told: Sequence[tuple[OrderView, Fill]]) -> None:
+    def _book_fills(self, filled: Sequence[tuple[OrderView, Fill]]) -> None:
         with self._state() as state:
-            missing = {fill_id(*one): one for one in told if state.rows.get(TradeView, fill_id(*one)) is None}
+            missing = {fill_id(*one): one for one in filled if state.rows.get(TradeView, fill_id(*one)) is None}
             trades = [trade_of(order, fill, state.rows) for order, fill in missing.values()]
         if trades:
             self._leadership.record([*trades, *unvalued(trades, self._clock())])
         with self._state() as state:
-            booked = [one for one in told if state.rows.get(TradeView, fill_id(*one)) is not None]
+            booked = [one for one in filled if state.rows.get(TradeView, fill_id(*one)) is not None]
         for order in {order.order_id: order for order, _ in booked}.values():
             ids = {fill.venue_trade_id for other, fill in booked if other.order_id == order.order_id}
             self._venues.at(order).booked(order.client_order_id, ids)
 
     def _close_if_ended(self, order: OrderView, found: FoundOrder | NotPlaced | Unknown) -> None:
-        """The order is closed when it has ended at the venue and all that it filled is in the log."""
+        """Close the order once it has ended at the venue and all of its fills are stored."""
 
         def end(row: OrderView) -> Event | None:
             match found:
@@ -362,9 +366,9 @@ class TradeService:
     # --- storing ------------------------------------------------------------------------------------------------------
 
     def decide(self, decide: Callable[[DecisionState], list[NewEvent]], record: Record | None = None) -> list[NewEvent]:
-        """Store the events that `decide` derives from the state, while this service leads; return them.
+        """Store the events that `decide` derives from the state, and return them; decides again if the log has moved.
 
-        Decides again when the log has moved meanwhile. Raises NotLeader, and what `decide_and_record` raises.
+        Raises NotLeader, and as `decide_and_record` does.
         """
         return decide_and_record(
             self._book,
@@ -379,7 +383,7 @@ class TradeService:
             yield DecisionState.of(reading, self._clock())
 
     def _store(self, order: OrderView, event_of: Callable[[OrderView], Event | None]) -> bool:
-        """Whether an event was stored: none is when `event_of` has none, or the order has moved on from `order`'s status."""
+        """Store the next event of the order if its status is still that of `order`. Returns whether one was stored."""
 
         def next_event(state: DecisionState) -> list[NewEvent]:
             row = state.rows.get(OrderView, order.order_id)
@@ -388,12 +392,8 @@ class TradeService:
 
         return bool(self.decide(next_event))
 
-    def _exchange_of(self, state: DecisionState, account: str | None = None) -> Exchange | None:
-        view = state.account(account) if account is not None else state.first_account()
-        return self._venues.of(view) if view else None
-
 
 def _changed(order: OrderView, state: DecisionState) -> bool:
-    """Whether the order may have moved on since it was in the status that `order` shows."""
+    """Whether the order's status may differ from that of `order`."""
     row = state.rows.get(OrderView, order.order_id)
     return state.stopped is not None or row is None or row.status != order.status

@@ -1,21 +1,19 @@
-"""Review: signal + state → approve, reduce, hold or reject, with every rule's answer. Pure."""
+"""The verdict on a signal or an order entered by hand: approve, reduce, hold, reject, ask or expire. Pure."""
 
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
 
 from execution.exchanges.exchange import InstrumentRules, check_terms
-from execution.review.exposure import standing_of
-from execution.review.proposal import Proposal, price_now
-from execution.review.rules import FIRST, FOR_EVERY_ORDER, FOR_SIGNALS, NOT_YET
-from execution.review.signal_rules import person_agrees
-from execution.review.sizing import Size, signal_size, wanted_value
+from execution.review import FIRST, FOR_EVERY_ORDER, FOR_SIGNALS, NOT_YET
+from execution.review.proposal import Opinion, Proposal, Size, signal_size, wanted_value
+from execution.review.signal_rules import person_agrees, price_now
 from execution.review.state import DecisionState
 from execution.review.targets import Verdict, decided, verdict_of
 from ledger.errors import CannotRecord
 from ledger.events.fields import OrderKind, RuleChecked, TimeInForce
 from ledger.projections.portfolio import AccountView
-from ledger.projections.signals import SignalView, action_of
+from ledger.projections.signals import action_of
 from ledger.values import Instrument, Side, round18
 
 Rules = tuple[RuleChecked, ...]
@@ -23,7 +21,7 @@ Rules = tuple[RuleChecked, ...]
 
 @dataclass(frozen=True, slots=True)
 class Approval:
-    """`size` of `side` may be ordered in `account`."""
+    """An order of `size` on `side` may be placed in `account`."""
 
     side: Side
     size: Size
@@ -32,24 +30,24 @@ class Approval:
 
     @property
     def verdict(self) -> Verdict:
-        """Approve, or reduce when the size was made smaller than wanted; the rule that did so tells both."""
+        """Approve, or reduce when the size is smaller than wanted; the reducing rule reports both sizes."""
         return "reduce" if "reduce" in map(verdict_of, self.rules) else "approve"
 
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """At least one rule said no."""
+    """At least one rule failed."""
 
     rules: Rules
 
     @property
     def failed(self) -> RuleChecked:
-        """The first rule that said no."""
+        """The first rule that failed."""
         return next(rule for rule in self.rules if not rule.passed)
 
     @property
     def not_yet(self) -> bool:
-        """Whether every rule that said no may say yes to the same opinion later."""
+        """`True` when every failed rule may pass later for the same opinion."""
         return all(rule.passed or rule.rule in NOT_YET or verdict_of(rule) == "hold" for rule in self.rules)
 
     @property
@@ -59,7 +57,8 @@ class Rejection:
 
 
 class TradeRejected(CannotRecord):
-    """Review said no to an order that a person asked for; `rules` holds every answer, `failed` the first no."""
+    """Review rejected an order entered by hand, or a signal that a person approved. `rules` holds every answer, `failed`
+    the first that failed."""
 
     def __init__(self, rejection: Rejection) -> None:
         failed, rules = rejection.failed, rejection.rules
@@ -71,21 +70,21 @@ class TradeRejected(CannotRecord):
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """Every rule says yes but that a person is to agree: `approval` is what would be ordered now."""
+    """Every rule passed but for a person's approval; `approval` is the order that would be placed now."""
 
     approval: Approval
 
 
 @dataclass(frozen=True, slots=True)
 class Expiry:
-    """The signal is too old to be traded, whatever the other rules say; the first rule is the one that says so."""
+    """The signal is too old to be traded, whatever the other rules answer; the first rule is the one that failed."""
 
     rules: Rules
 
 
 @dataclass(frozen=True, slots=True)
 class ManualTicket:
-    """What a person asks for. Account and lifetime may be left open. Raises ValueError as an `OrderTicket` does."""
+    """An order entered by hand. Account and lifetime may be left open. Raises ValueError as an `OrderTicket` does."""
 
     instrument: Instrument
     side: Side
@@ -106,21 +105,20 @@ SignalVerdict = Approval | Question | Rejection | Expiry
 
 
 def review_signal(
-    signal: SignalView, state: DecisionState, venue_rules: InstrumentRules | None, agreed: str | None = None
+    opinion: Opinion, state: DecisionState, venue_rules: InstrumentRules | None, agreed: str | None = None
 ) -> SignalVerdict:
-    """The verdict on a signal; it lists every rule with its numbers. `agreed` names a person who has said yes to it.
+    """The verdict on a signal's opinion, with every rule's answer. `agreed` names the person who approved it.
 
-    One that a person was asked about is held to the newest mark: the market went on while they thought.
+    A signal that awaits approval is priced at the newest mark: the market moved on meanwhile.
     """
-    instrument, account = Instrument(signal.instrument), state.first_account()
-    action = action_of(signal.score, state.limit("action_score"))
+    instrument, account = opinion.instrument, state.first_account()
+    action = action_of(opinion.score, state.limit("action_score"))
     side = None if action == "hold" else Side(action)
-    size, price = None, price_now(signal, state) if signal.status == "asked" else signal.price
-    if side is not None and account is not None and venue_rules is not None:
-        wanted = wanted_value(signal.score, state)
+    size, price = None, price_now(opinion, state) if opinion.awaits_approval else opinion.price
+    if side is not None and account is not None and venue_rules is not None and price is not None:
+        wanted = wanted_value(opinion.score, state)
         size = signal_size(side, wanted, price, instrument, account.account, venue_rules, state)
-    standing = standing_of(state)
-    proposal = Proposal(instrument, side, price, size, account, venue_rules, signal, agreed=agreed, standing=standing)
+    proposal = Proposal(instrument, side, price, size, account, venue_rules, opinion, agreed=agreed)
     proposal, weighed = decided(proposal, state)
     rules = (*(rule(proposal, state) for rule in (FIRST, *FOR_SIGNALS, *FOR_EVERY_ORDER)), *weighed)
     if not rules[0].passed:
@@ -134,12 +132,12 @@ def review_signal(
 def review_manual(
     ticket: ManualTicket, state: DecisionState, venue_rules: InstrumentRules | None
 ) -> Approval | Rejection:
-    """The verdict on an order that a person asks for: the rules that hold for every order."""
+    """The verdict on an order entered by hand, by the rules for every order."""
     account = state.account(ticket.account) if ticket.account is not None else state.first_account()
     mark = state.mark(ticket.instrument)
     price = ticket.limit_price or (mark.price if mark else ticket.stop_price)
     if price is not None and ticket.stop_price is not None and ticket.side is Side.BUY:
-        price = max(price, ticket.stop_price)  # what it will cost by then
+        price = max(price, ticket.stop_price)  # the price at which a triggered buy would fill
     size = None if price is None else _ticket_size(ticket, price)
     proposal = Proposal(
         ticket.instrument,
@@ -150,7 +148,6 @@ def review_manual(
         venue_rules,
         limit_price=ticket.limit_price,
         stop_price=ticket.stop_price,
-        standing=standing_of(state),
         terms=ticket,
     )
     return _verdict(proposal, tuple(rule(proposal, state) for rule in FOR_EVERY_ORDER))
@@ -168,7 +165,6 @@ def _verdict(proposal: Proposal, rules: Rules) -> Approval | Rejection:
 
 
 def _approval(proposal: Proposal, rules: Rules) -> Approval:
-    """What may be ordered, where nothing stands against it."""
     side, size, account = proposal.side, proposal.size, proposal.account
     assert side is not None
     assert size is not None

@@ -1,23 +1,34 @@
-"""The state: the state we decide with. The ledger's own rows, read at one position; nothing is remembered beside them."""
+"""Decision state: the ledger's rows at one log position, and the portfolio's exposure computed from them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from functools import cached_property
+from itertools import groupby
+from typing import Final
+from uuid import UUID
 
+from ledger.booking.lots import Leg, Match, Split
 from ledger.projections.book import Reading
 from ledger.projections.orders import OrderView
 from ledger.projections.policy import halt_reason, limit_of, minutes
-from ledger.projections.portfolio import AccountView, Balance, PortfolioView
+from ledger.projections.portfolio import AccountView, Balance, base_currency_of
 from ledger.projections.signals import OpinionView
-from ledger.projections.valuation import Mark
+from ledger.projections.valuation import Mark, PortfolioValuation, PositionValuation, price_before, value_portfolio
 from ledger.rows import Rows
-from ledger.values import ZERO, Instrument
+from ledger.values import ZERO, Instrument, round18
+
+LOOKS_BACK: Final = timedelta(days=7)
+"""The history that drawdown, biases and baselines are computed from, before 00:00 UTC today."""
+
+TRADED: Final = ("trade", "fee")
+"""The kinds of leg that were exchanged for cash."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class DecisionState:
-    """Rows at `position` and the time at which we decide. `stopped` is why the rows lag behind the log, if they do."""
+    """Rows at `position` and the time of the decision. `stopped` is the reason if the rows lag behind the log."""
 
     rows: Rows
     position: int
@@ -26,32 +37,32 @@ class DecisionState:
 
     @classmethod
     def of(cls, reading: Reading, now: datetime) -> "DecisionState":
-        """The state that `reading` shows, at the time `now`."""
+        """The state that `reading` shows at `now`."""
         stopped = reading.stopped
         why = None if stopped is None else f"views stopped at position {stopped.position}: {stopped.reason}"
         return cls(reading.rows, reading.position, now, why)
 
     @property
     def base_currency(self) -> str:
-        return next(self.rows.where(PortfolioView)).base_currency
+        return base_currency_of(self.rows)
 
     @property
     def halted(self) -> str | None:
-        """Why nothing may be traded now, or None."""
+        """The reason why trading is halted, or None."""
         return self.stopped or halt_reason(self.rows)
 
     def limit(self, name: str) -> Decimal:
         return limit_of(self.rows, name)
 
     def window(self, name: str) -> timedelta:
-        """The limit called `name`, which is in minutes, to the microsecond; at most `LONGEST`."""
+        """The limit `name`, which is in minutes, to the microsecond; at most `LONGEST`."""
         return minutes(self.limit(name))
 
     def account(self, name: str) -> AccountView | None:
         return self.rows.get(AccountView, name)
 
     def first_account(self) -> AccountView | None:
-        """The account used when none is named: the one opened first, of the paper ones if there are any."""
+        """The default account: the paper account opened first, or the live account opened first if there is no paper one."""
         accounts = self.rows.where(AccountView)
         return min(accounts, key=lambda one: (one.mode != "paper", one.opened_at, one.account), default=None)
 
@@ -63,14 +74,19 @@ class DecisionState:
         return self.rows.get(Mark, str(instrument))
 
     def opinion(self, bot_id: str, instrument: str) -> OpinionView | None:
-        return self.rows.get(OpinionView, bot_id, instrument)
+        return self.rows.get(OpinionView, bot_id, str(instrument))
 
     def open_orders(self, instrument: str | None = None) -> Iterator[OrderView]:
         """Orders that have not ended, of one instrument or of all."""
         return (one for one in self.rows.where(OrderView) if instrument is None or one.instrument == instrument)
 
+    def pending_buys(self, instrument: Instrument | None = None) -> Decimal:
+        """The most that open buy orders may still spend, in this instrument or in all."""
+        orders = self.open_orders(None if instrument is None else str(instrument))
+        return sum((self._still_to_spend(one) for one in orders if one.side == "buy"), ZERO)
+
     def available(self, account: str, asset: str, fee_rate: Decimal) -> Decimal:
-        """The balance less what open orders (also those of unknown outcome) may still take of it, fees included."""
+        """The balance less the most that open orders (also of unknown outcome) may still take of it, fees included."""
         return self.balance(account, asset) - sum(
             (self._reserved(one, account, asset, fee_rate) for one in self.open_orders()), ZERO
         )
@@ -79,15 +95,130 @@ class DecisionState:
         instrument = Instrument(order.instrument)
         if order.account != account or asset not in (instrument.base, instrument.quote):
             return ZERO
-        price = order.limit_price or order.stop_price or self._price(instrument)
         if order.side == "sell" and asset == instrument.base:
+            price = self._price(order)
             size = order.base_size if order.base_size is not None else (order.quote_size or ZERO) / price
             return max(size - order.filled_quantity, ZERO)
         if order.side == "buy" and asset == instrument.quote:
-            size = order.quote_size if order.quote_size is not None else (order.base_size or ZERO) * price
-            return max(size - order.filled_value, ZERO) * (1 + fee_rate)
+            return self._still_to_spend(order) * (1 + fee_rate)
         return ZERO
 
-    def _price(self, instrument: Instrument) -> Decimal:
-        mark = self.mark(instrument)
-        return mark.price if mark else Decimal(1)
+    def _still_to_spend(self, order: OrderView) -> Decimal:
+        size = order.quote_size if order.quote_size is not None else (order.base_size or ZERO) * self._price(order)
+        return max(size - order.filled_value, ZERO)
+
+    def _price(self, order: OrderView) -> Decimal:
+        mark = self.mark(Instrument(order.instrument))
+        return order.limit_price or order.stop_price or (mark.price if mark else Decimal(1))
+
+    @cached_property
+    def exposure(self) -> "Exposure":
+        """The portfolio's value, positions and recent trades. Computed once for each decision."""
+        return _exposure_of(self.rows, self.now)
+
+
+# --- exposure ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """The gain of one disposal; lots of unknown cost are left out. `value` is its proceeds."""
+
+    event_id: UUID
+    closed_at: datetime
+    gain: Decimal
+    value: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Exposure:
+    """The portfolio's value and recent trades. Values in base currency, times ascending. `today` is 00:00 UTC of the decision's day.
+
+    `legs`, `matches` and `closings` are those of trades since `LOOKS_BACK` before today. `gain_today` is realised and
+    unrealised gain since `today`: open positions at marks, those from before valued at the day's opening price.
+    """
+
+    today: datetime
+    valuation: PortfolioValuation
+    gain_today: Decimal
+    legs: tuple[Leg, ...]
+    matches: tuple[Match, ...]
+    closings: tuple[Closing, ...]
+
+    @property
+    def total(self) -> Decimal:
+        """Cash and positions; a position without a price counts at cost."""
+        return self.valuation.cash + sum((_value(one) for one in self.valuation.positions), ZERO)
+
+    def position_value(self, instrument: Instrument) -> Decimal:
+        """The value of the position in the instrument."""
+        return sum((_value(one) for one in self.valuation.positions if one.product_id == str(instrument)), ZERO)
+
+    @property
+    def invested(self) -> Decimal:
+        """The value of all positions."""
+        return self.total - self.valuation.cash
+
+    @property
+    def closed_today(self) -> tuple[Closing, ...]:
+        return tuple(one for one in self.closings if one.closed_at >= self.today)
+
+    @property
+    def traded_today(self) -> tuple[Leg, ...]:
+        return tuple(one for one in self.legs if one.occurred_at >= self.today)
+
+    def streak_today(self, *, won: bool) -> list[Closing]:
+        """The newest disposals of today in a row that gained (or lost), newest first; an even one ends the streak."""
+        found: list[Closing] = []
+        for one in reversed(self.closed_today):
+            if one.gain == 0 or (one.gain > 0) is not won:
+                break
+            found.append(one)
+        return found
+
+
+def _exposure_of(rows: Rows, now: datetime) -> Exposure:
+    today = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    worth, legs, matches = value_portfolio(rows), list[Leg](), list[Match]()
+    gain = ZERO
+    for position in worth.positions:
+        asset, start = position.product_id.removesuffix(f"-{worth.base_currency}"), today - LOOKS_BACK
+        traded = [leg for leg in rows.since(Leg, asset, start) if leg.kind == "trade"]
+        closed = [match for match in rows.since(Match, asset, start) if match.kind == "trade" and match.cost_known]
+        gain += _gain(rows, asset, position, today, closed)
+        legs += traded
+        matches += closed
+    matches.sort(key=lambda one: (one.closed_at, one.closing_position, one.closing_leg))
+    legs.sort(key=lambda one: (one.occurred_at, one.position, one.leg))
+    return Exposure(today, worth, gain, tuple(legs), tuple(matches), tuple(_closings(matches)))
+
+
+def _value(position: PositionValuation) -> Decimal:
+    return position.current_value if position.current_value is not None else position.cost_basis or ZERO
+
+
+def _gain(rows: Rows, asset: str, position: PositionValuation, today: datetime, closed: Iterable[Match]) -> Decimal:
+    """The position's gain today by marks; without a mark, or after a split today, the realised gain alone.
+
+    Transfers in and out gain nothing by themselves.
+    """
+    price = position.price
+    if price is None or any(rows.since(Split, asset, today)):
+        return sum((match.realized_pnl for match in closed if match.closed_at >= today), ZERO)
+    before = price_before(rows, position.product_id, today) or price
+    held, gain = position.quantity + position.unmatched_quantity, ZERO
+    for leg in rows.since(Leg, asset, today):
+        worth = leg.value if leg.kind in TRADED else abs(leg.quantity) * price
+        gain += -worth if leg.quantity > 0 else worth
+        held -= leg.quantity
+    now = (position.quantity + position.unmatched_quantity) * price
+    return round18(gain + now - held * before)
+
+
+def _closings(matches: list[Match]) -> list[Closing]:
+    found = []
+    for event_id, group in groupby(matches, key=lambda one: one.closing_event_id):
+        parts = list(group)
+        gain = sum((one.realized_pnl for one in parts), ZERO)
+        found.append(Closing(event_id, parts[0].closed_at, gain, sum((one.proceeds for one in parts), ZERO)))
+    return found

@@ -1,7 +1,7 @@
-"""The decision engine: what a signal asks for, weighed against what the owner wants and against habits that mislead.
+"""Weigh a proposed order against the owner's targets and against trading biases.
 
-Each weigher says approve, reduce (to so much), hold (not now: it may pass by itself) or reject, and names its target
-and its numbers. The worst of them counts; of several reductions the smallest size.
+Each weigher answers approve, reduce (to a smaller size), hold (it may pass later) or reject, with its target and numbers.
+The most severe answer counts; of several reductions, the smallest size.
 """
 
 from collections.abc import Callable
@@ -11,25 +11,26 @@ from decimal import ROUND_DOWN, Decimal
 from typing import Final, Literal
 
 from execution.review.biases import findings, overall
-from execution.review.exposure import gained_since, pending_buys
-from execution.review.proposal import Proposal, checked, signal_of, standing_in
-from execution.review.sizing import at_most
+from execution.review.proposal import Proposal, checked, short
 from execution.review.state import DecisionState
+from ledger.booking.lots import Match
 from ledger.events.fields import RuleChecked
 from ledger.projections.targets import Target
+from ledger.projections.valuation import PortfolioValuation
+from ledger.rows import Rows
 from ledger.values import ZERO, Side, decimal_text, round18
 
 Verdict = Literal["approve", "reduce", "hold", "reject"]
 
-CUT: Final = Decimal("0.9")
-"""What each warning leaves of a signal's confidence."""
+CONFIDENCE_FACTOR: Final = Decimal("0.9")
+"""Each bias found multiplies the signal's confidence by this."""
 
 CENT: Final = Decimal("0.01")
 
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """One weigher's answer, which names its verdict among its numbers. `most` is the largest value it allows."""
+    """One weigher's answer, with its verdict among the numbers. `most` is the largest value it allows."""
 
     answer: RuleChecked
     most: Decimal
@@ -39,18 +40,17 @@ Weigher = Callable[[Proposal, DecisionState], Advice]
 
 
 def decided(proposal: Proposal, state: DecisionState) -> tuple[Proposal, tuple[RuleChecked, ...]]:
-    """The proposal at the size that all weighers allow, and what each of them said."""
+    """The proposal, reduced to the size that all weighers allow, and their answers."""
     advice = [weigher(proposal, state) for weigher in WEIGHERS]
     size, rules = proposal.size, proposal.venue_rules
     most = min(one.most for one in advice)
-    if size is None or rules is None or most >= size.value:
-        return proposal, tuple(one.answer for one in advice)
-    cut = at_most(most, size, proposal.price or Decimal(1), rules)
-    return replace(proposal, size=cut), tuple(one.answer for one in advice)
+    if size is not None and rules is not None and most < size.value:
+        proposal = replace(proposal, size=size.at_most(most, proposal.price or Decimal(1), rules.lot))
+    return proposal, tuple(one.answer for one in advice)
 
 
 def verdict_of(answer: RuleChecked) -> Verdict:
-    """What the answer comes to: a rule that passes approves, one that does not rejects, unless it says otherwise."""
+    """The answer's own verdict where it has one; else approve for a rule that passed, reject for one that failed."""
     match answer.numbers.get("verdict"):
         case "reduce":
             return "reduce"
@@ -61,44 +61,46 @@ def verdict_of(answer: RuleChecked) -> Verdict:
 
 
 def value_target(proposal: Proposal, state: DecisionState) -> Advice:
-    """Once the portfolio is worth what the owner wants, nothing more is put at risk: purchases are held."""
+    """Hold buys once the portfolio's value has reached its target."""
     target = state.rows.get(Target, "value")
     if target is None or not _buys(proposal):
-        return _no_say("value_target", proposal, target)
-    total = standing_in(proposal).total
+        return _not_concerned("value_target", proposal, target)
+    total = state.exposure.total
     reached = total >= target.value
-    reason = f"the portfolio is worth {_short(total)}, the target is {_short(target.value)}"
+    reason = (
+        f"portfolio value {short(total)} is {'at or above' if reached else 'below'} the target ({short(target.value)})"
+    )
     if reached:
-        reason += ": it is reached, nothing more is put at risk"
+        reason += "; no further buys"
     verdict: Verdict = "hold" if reached else "approve"
-    return _advice("value_target", verdict, _wanted(proposal), reason, target=target.value, total=total)
+    return _advice("value_target", verdict, proposal.value, reason, target=target.value, total=total)
 
 
 def income_target(proposal: Proposal, state: DecisionState) -> Advice:
-    """Once a period has gained what the owner wants of it, purchases are made smaller until it ends."""
+    """Reduce buys once a period's gain has reached its target, until the period ends."""
     targets = [one for one in state.rows.where(Target) if one.kind == "income"]
     if not targets or not _buys(proposal):
-        return _no_say("income_target", proposal, targets[0] if targets else None)
-    worth = standing_in(proposal).worth
-    gained = {one.target: gained_since(state.rows, _begin(one.period, state.now), worth) for one in targets}
+        return _not_concerned("income_target", proposal, targets[0] if targets else None)
+    worth = state.exposure.valuation
+    gained = {one.target: _gained_since(state.rows, _begin(one.period, state.now), worth) for one in targets}
     target = next((one for one in targets if gained[one.target] >= one.value), targets[0])
-    reason = f"{_short(gained[target.target])} gained this {target.period}, the target is {_short(target.value)}"
+    reason = f"{short(gained[target.target])} gained this {target.period} (target: {short(target.value)})"
     numbers = {"target": target.value, "gained": gained[target.target]}
     if gained[target.target] < target.value:
-        return _advice("income_target", "approve", _wanted(proposal), reason, **numbers)
-    room = _wanted(proposal) * state.limit("income_reached_pct") / 100
-    return _limited("income_target", proposal, state, room, f"{reason}: it is reached", "hold", **numbers)
+        return _advice("income_target", "approve", proposal.value, reason, **numbers)
+    room = proposal.value * state.limit("income_reached_pct") / 100
+    return _limited("income_target", proposal, state, room, reason, "hold", **numbers)
 
 
 def allocation_target(proposal: Proposal, state: DecisionState) -> Advice:
-    """No trade takes an asset's share of the portfolio further than `allocation_band_pct` points from the one wanted."""
+    """Keep an asset's share of the portfolio within `allocation_band_pct` points of its target."""
     target = state.rows.get(Target, f"allocation-{proposal.instrument.base}")
     if target is None or proposal.size is None or proposal.side is None:
-        return _no_say("allocation_target", proposal, target)
-    standing, band = standing_in(proposal), state.limit("allocation_band_pct")
-    total, held = standing.total, standing.held(proposal.instrument)
+        return _not_concerned("allocation_target", proposal, target)
+    band, total = state.limit("allocation_band_pct"), state.exposure.total
+    held = state.exposure.position_value(proposal.instrument)
     if _buys(proposal):
-        held += pending_buys(state, proposal.instrument)
+        held += state.pending_buys(proposal.instrument)
         edge = target.value + band
         room = edge * total / 100 - held
     else:
@@ -106,8 +108,8 @@ def allocation_target(proposal: Proposal, state: DecisionState) -> Advice:
         room = held - edge * total / 100
     share = round18(held * 100 / total) if total > 0 else ZERO
     reason = (
-        f"{proposal.instrument.base} is {_short(share)} % of the portfolio, the target is {_short(target.value)} %"
-        f" and the edge {_short(edge)} %"
+        f"{proposal.instrument.base} is {short(share)} % of the portfolio (target: {short(target.value)} %,"
+        f" allowed: {'up' if _buys(proposal) else 'down'} to {short(edge)} %)"
     )
     return _limited(
         "allocation_target",
@@ -123,33 +125,33 @@ def allocation_target(proposal: Proposal, state: DecisionState) -> Advice:
 
 
 def reserve_target(proposal: Proposal, state: DecisionState) -> Advice:
-    """No purchase, with its fee and what open orders may take, leaves less cash than the owner wants to keep."""
+    """Keep the cash reserve: no buy, with its fee and open orders, leaves less."""
     target = state.rows.get(Target, "reserve")
     if target is None or proposal.venue_rules is None or not _buys(proposal):
-        return _no_say("reserve_target", proposal, target)
+        return _not_concerned("reserve_target", proposal, target)
     fee = 1 + proposal.venue_rules.taker_fee
-    cash = standing_in(proposal).worth.cash - pending_buys(state) * fee
+    cash = state.exposure.valuation.cash - state.pending_buys() * fee
     room = (cash - target.value) / fee
-    reason = f"{_short(cash)} of cash is free of orders, {_short(target.value)} of it are the reserve"
+    reason = f"{short(cash)} of cash after open orders (reserve: {short(target.value)})"
     return _limited("reserve_target", proposal, state, room, reason, "hold", target=target.value, cash=cash)
 
 
 def trader_bias(proposal: Proposal, state: DecisionState) -> Advice:
-    """No habit that misleads traders shows in what was lately traded (`execution/review/biases.py`)."""
+    """Reduce or hold buys that show a trading bias (`execution/review/biases.py`)."""
     if not _buys(proposal):
-        return _no_say("trader_bias", proposal, None)
+        return _advice("trader_bias", "approve", proposal.value, NOT_A_BUY)
     found = findings(proposal, state)
     warned = [one for one in found if one.level != "none"]
-    level, said_with, least = overall(found), signal_of(proposal).confidence, state.limit("minimum_confidence")
-    confidence = round18(said_with * CUT ** len(warned))
-    reason = "; ".join(f"{one.check}: {one.reason}" for one in warned) or "no habit that misleads shows"
+    level, original, least = overall(found), proposal.of_bot.confidence, state.limit("minimum_confidence")
+    confidence = round18(original * CONFIDENCE_FACTOR ** len(warned))
+    reason = "; ".join(f"{one.check}: {one.reason}" for one in warned) or "no bias found in recent trades"
     evidence = list(dict.fromkeys(str(event_id) for one in warned for event_id in one.evidence))
     numbers = {one.check: str(one.level) for one in found} | {"evidence": ",".join(evidence)}
-    said = {"confidence": decimal_text(confidence), **numbers}
-    if level == "block" or confidence < least <= said_with:
-        return _advice("trader_bias", "hold", _wanted(proposal), reason, **said)
-    room = _wanted(proposal) / 2 if level == "reduce" else _wanted(proposal)
-    return _limited("trader_bias", proposal, state, room, reason, "hold", **said)
+    numbers = {"confidence": decimal_text(confidence), **numbers}
+    if level == "block" or confidence < least <= original:
+        return _advice("trader_bias", "hold", proposal.value, reason, **numbers)
+    room = proposal.value / 2 if level == "reduce" else proposal.value
+    return _limited("trader_bias", proposal, state, room, reason, "hold", **numbers)
 
 
 WEIGHERS: Final[tuple[Weigher, ...]] = (value_target, income_target, allocation_target, reserve_target, trader_bias)
@@ -164,42 +166,41 @@ def _limited(
     otherwise: Verdict,
     **numbers: Decimal | str,
 ) -> Advice:
-    """Approve what fits into `room`, reduce what does not; `otherwise` where not even the smallest trade fits."""
-    wanted, room = _wanted(proposal), max(room, ZERO).quantize(CENT, rounding=ROUND_DOWN)
+    """Approve a value that fits into `room` and reduce a larger one; `otherwise` if not even the minimum trade fits."""
+    wanted, room = proposal.value, max(room, ZERO).quantize(CENT, rounding=ROUND_DOWN)
     if wanted <= room or wanted < CENT:
         return _advice(rule, "approve", wanted, reason, **numbers)
     if room < state.limit("minimum_trade") or room == 0:
-        return _advice(rule, otherwise, wanted, f"{reason}: there is no room for a trade", room=room, **numbers)
-    said = f"{reason}: {_short(wanted)} is reduced to {_short(room)}"
-    return _advice(rule, "reduce", room, said, wanted=wanted, room=room, **numbers)
+        return _advice(rule, otherwise, wanted, f"{reason}; no room for a trade", room=room, **numbers)
+    reason = f"{reason}; reduced from {short(wanted)} to {short(room)}"
+    return _advice(rule, "reduce", room, reason, wanted=wanted, room=room, **numbers)
 
 
 def _advice(rule: str, verdict: Verdict, most: Decimal, reason: str, **numbers: Decimal | str) -> Advice:
     return Advice(checked(rule, verdict in ("approve", "reduce"), reason, verdict=verdict, **numbers), most)
 
 
-def _no_say(rule: str, proposal: Proposal, target: Target | None) -> Advice:
-    reason = "no such target is set"
-    if rule == "trader_bias" or target is not None:
-        reason = "it is no purchase"
-    return _advice(rule, "approve", _wanted(proposal), reason)
+NOT_A_BUY: Final = "not a buy order"
 
 
-def _wanted(proposal: Proposal) -> Decimal:
-    return proposal.size.value if proposal.size else ZERO
+def _not_concerned(rule: str, proposal: Proposal, target: Target | None) -> Advice:
+    reason = "no such target is set" if target is None else NOT_A_BUY
+    return _advice(rule, "approve", proposal.value, reason)
 
 
 def _buys(proposal: Proposal) -> bool:
     return proposal.side is Side.BUY and proposal.size is not None
 
 
+def _gained_since(rows: Rows, start: datetime, worth: PortfolioValuation) -> Decimal:
+    """The realised gain since `start`; lots of unknown cost are left out."""
+    assets = [one.product_id.removesuffix(f"-{worth.base_currency}") for one in worth.positions]
+    return sum((match.realized_pnl for asset in assets for match in rows.since(Match, asset, start)), ZERO)
+
+
 def _begin(period: str | None, now: datetime) -> datetime:
-    """When the period that holds `now` began: days at 00:00 UTC, weeks on Mondays, months on their first."""
+    """The start of the period that holds `now`: 00:00 UTC of the day, of its Monday, or of the first of its month."""
     today = now.replace(hour=0, minute=0, second=0, microsecond=0)
     if period == "day":
         return today
     return today - timedelta(days=today.weekday()) if period == "week" else today.replace(day=1)
-
-
-def _short(number: Decimal) -> str:
-    return decimal_text(number.quantize(CENT))

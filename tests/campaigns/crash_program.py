@@ -166,17 +166,17 @@ class SendsFirst(TradeService):
 class SendsAgain(TradeService):
     """Planted: an order of unknown outcome is sent again."""
 
-    def _ask_about(self, order: OrderView) -> None:
+    def _look_up(self, order: OrderView) -> None:
         exchange = self._venues.at(order)
         exchange.forget(order.client_order_id)
         exchange.submit(ticket_of(order))
-        super()._ask_about(order)
+        super()._look_up(order)
 
 
 class AsksNobody(TradeService):
     """Planted: the look-up is skipped; what has no outcome is held to be not placed."""
 
-    def _ask_about(self, order: OrderView) -> None:
+    def _look_up(self, order: OrderView) -> None:
         self._store(order, lambda row: closed(row, "not_placed"))
 
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from execution.exchanges.exchange import Exchange
 from execution.exchanges.paper.exchange import PaperExchange
+from execution.orders.connections import balances_of, restore_paper_orders
 from execution.orders.order_events import ticket_of
-from execution.orders.restore_paper import balances_of, restore_paper_orders
 from execution.orders.trade_service import SUBMIT_TIMEOUT, TradeService
 from execution.review.review import TradeRejected
 from ledger.events import (
@@ -203,15 +203,15 @@ def test_a_story_cut_off_again_while_it_recovers_is_finished_once(name: str, dis
 class AsksBySending(TradeService):
     """Planted: an order of unknown outcome is sent again."""
 
-    def _ask_about(self, order: OrderView) -> None:
+    def _look_up(self, order: OrderView) -> None:
         self._venues.at(order).submit(ticket_of(order))
-        super()._ask_about(order)
+        super()._look_up(order)
 
 
 class ForgetsToAsk(TradeService):
     """Planted: an order of unknown outcome is left alone."""
 
-    def _ask_about(self, order: OrderView) -> None:
+    def _look_up(self, order: OrderView) -> None:
         pass
 
 

@@ -358,10 +358,10 @@ def lost(room: Room, amount: str) -> None:
 
 
 TRIPS: dict[str, tuple[Callable[[Room], None], Signs, str]] = {
-    "an unknown order": (unknown, Signs(), "nobody knows for 61 s"),
-    "a daily loss": (lambda room: lost(room, "101"), Signs(), "101 USD were lost on 2026-01-05, 100 are allowed"),
-    "a failed verification": (lambda _: None, Signs(verification="lots differ"), "could not be verified: lots differ"),
-    "clocks apart": (lambda _: None, Signs(skew=timedelta(seconds=-1.5)), "1.5 s apart, 1 s are allowed"),
+    "an unknown order": (unknown, Signs(), "unknown outcome for 61 s (limit: 60 s)"),
+    "a daily loss": (lambda room: lost(room, "101"), Signs(), "101 USD lost on 2026-01-05 (limit: 100)"),
+    "a failed verification": (lambda _: None, Signs(verification="lots differ"), "verification failed: lots differ"),
+    "clocks apart": (lambda _: None, Signs(skew=timedelta(seconds=-1.5)), "differ by 1.5 s (limit: 1 s)"),
 }
 
 
@@ -501,7 +501,7 @@ def test_a_verification_that_fails_halts(daybook: Daybook, superuser: psycopg.Co
     daybook.pass_seconds(1)
 
     assert daybook.read("trading")["actor"] == "kill-switch"
-    assert "could not be verified" in daybook.read("trading")["reason"]
+    assert "verification failed" in daybook.read("trading")["reason"]
 
 
 def run(database_url: str, folder: Path, *arguments: str) -> tuple[int, str]:

@@ -11,14 +11,13 @@ from typing import Any, Final
 import pytest
 
 from execution.exchanges.ccxt.venues import facts_of
+from execution.review import FIRST, FOR_EVERY_ORDER, FOR_SIGNALS, NOT_YET
 from execution.review import biases as bias_checks
 from execution.review import order_rules as orders
-from execution.review import risk_rules as risk
 from execution.review import signal_rules as signals
 from execution.review import targets as decision
 from execution.review.biases import CHECKS, Finding
-from execution.review.rules import FIRST, FOR_EVERY_ORDER, FOR_SIGNALS, NOT_YET
-from execution.review.sizing import Size
+from execution.review.proposal import Size
 from execution.review.targets import WEIGHERS, Advice
 from ledger.events import BotModeSet
 from ledger.events.fields import RuleChecked
@@ -110,12 +109,12 @@ EXAMPLES: Final[dict[Callable[..., Any], Example]] = {
     signals.no_open_order: ((), _nothing, {}),
     signals.between_exits: ((), _fell_below_the_stop, {}),
     signals.minimum_trade: (("minimum_trade",), _nothing, {"size": Size(Decimal("9.5"), None)}),
-    risk.maximum_trade: (("maximum_trade",), _nothing, {"size": Size(Decimal(120), None)}),
-    risk.daily_loss: (("daily_loss",), _held, {}),
-    risk.drawdown: (("maximum_drawdown_pct",), _held, {}),
-    risk.loss_streak: (("losses_in_a_row",), lambda room: closed(room, "lll"), {}),
-    risk.trades_today: (("trades_per_day",), lambda room: closed(room, "ww"), {}),
-    risk.bot_trades_today: (("bot_trades_per_day",), lambda room: closed(room, "ww"), {}),
+    signals.maximum_trade: (("maximum_trade",), _nothing, {"size": Size(Decimal(120), None)}),
+    signals.daily_loss: (("daily_loss",), _held, {}),
+    signals.drawdown: (("maximum_drawdown_pct",), _held, {}),
+    signals.loss_streak: (("losses_in_a_row",), lambda room: closed(room, "lll"), {}),
+    signals.trades_today: (("trades_per_day",), lambda room: closed(room, "ww"), {}),
+    signals.bot_trades_today: (("bot_trades_per_day",), lambda room: closed(room, "ww"), {}),
     signals.person_agrees: ((), lambda room: room.tell(BotModeSet(bot_id="one", mode="ask")), {}),
     orders.trading_open: ((), lambda room: room.halt("the weekend"), {}),
     orders.account_known: ((), _nothing, {"account": None}),
@@ -126,10 +125,10 @@ EXAMPLES: Final[dict[Callable[..., Any], Example]] = {
     orders.in_steps: ((), _nothing, {"limit_price": Decimal("100.001")}),
     orders.venue_minimum: ((), _nothing, {"venue_rules": replace(RULES, minimum_value=Decimal(60))}),
     orders.enough_available: ((), _nothing, {"size": Size(Decimal(9950), None)}),
-    risk.price_band: (("price_band_pct",), lambda room: room.mark("80"), {}),
-    risk.position_share: (("maximum_position_pct",), lambda room: room.hold("20"), {}),
-    risk.exposure: (("maximum_exposure_pct",), lambda room: room.hold("20"), {}),
-    risk.open_orders: (("maximum_open_orders",), _ordered, {}),
+    orders.price_band: (("price_band_pct",), lambda room: room.mark("80"), {}),
+    orders.position_share: (("maximum_position_pct",), lambda room: room.hold("20"), {}),
+    orders.exposure: (("maximum_exposure_pct",), lambda room: room.hold("20"), {}),
+    orders.open_orders: (("maximum_open_orders",), _ordered, {}),
     decision.value_target: ((), lambda room: wanted(room, "value", "9000"), {}),
     decision.income_target: (
         ("income_reached_pct",),

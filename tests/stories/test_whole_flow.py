@@ -10,7 +10,7 @@ import pytest
 from api.runtime.first_run import ACCOUNT, ensure_portfolio
 from api.runtime.market_loop import WARMUP_BARS, MarketClock, MarketLoop
 from execution.exchanges.paper.exchange import PaperExchange
-from execution.orders.restore_paper import balances_of
+from execution.orders.connections import balances_of
 from execution.orders.trade_service import TradeService
 from ledger.events import (
     OrderRequested,

@@ -12,7 +12,7 @@ from api.runtime.market_loop import MarketClock, MarketLoop
 from api.runtime.market_time import last_market_time
 from execution.exchanges.exchange import Exchange
 from execution.exchanges.paper.exchange import PaperExchange
-from execution.orders.restore_paper import balances_of, restore_paper_orders
+from execution.orders.connections import balances_of, restore_paper_orders
 from execution.orders.trade_service import TradeService
 from ledger.events import AccountOpened, BotRegistered, BotStarted, CashDeposited, Event, PortfolioOpened
 from ledger.log.envelope import Envelope, NewEvent

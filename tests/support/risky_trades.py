@@ -7,10 +7,8 @@ from decimal import Decimal
 from typing import Any
 
 from execution.exchanges.exchange import InstrumentRules
-from execution.review.exposure import standing_of
-from execution.review.proposal import Proposal
+from execution.review.proposal import Opinion, Proposal, Size
 from execution.review.review import SignalVerdict, review_signal
-from execution.review.sizing import Size
 from ledger.events import TargetSet, TradeExecuted
 from ledger.projections.book import MemoryBook
 from ledger.projections.signals import SignalView
@@ -82,8 +80,7 @@ def proposed(room: Room, ask: Callable[[Proposal, Any], Any], **changed: Any) ->
             size=Size(Decimal(50), None),
             account=state.first_account(),
             venue_rules=RULES,
-            signal=found[-1] if found else None,
-            standing=standing_of(state),
+            opinion=Opinion.of_signal(found[-1], reading.rows) if found else None,
         )
         return ask(replace(proposal, **changed), state)
 
@@ -92,4 +89,4 @@ def judged(room: Room, rules: InstrumentRules = RULES) -> SignalVerdict:
     """Review's verdict on the newest signal."""
     with room.reading() as reading:
         signal = max(reading.rows.where(SignalView), key=lambda one: one.position)
-        return review_signal(signal, room.state(reading), rules)
+        return review_signal(Opinion.of_signal(signal, reading.rows), room.state(reading), rules)

@@ -64,7 +64,7 @@ def test_a_person_says_no(daybook: Daybook) -> None:
     """The signal is rejected with the reason, and nothing is ordered."""
     waiting = asked(daybook)
     answer = told(daybook, "POST", f"signals/{waiting}/reject", "no", {"reason": "too wild"})
-    assert (answer.json()["status"], answer.json()["reason"]) == ("rejected", "owner said no: too wild")
+    assert (answer.json()["status"], answer.json()["reason"]) == ("rejected", "rejected by owner: too wild")
     assert daybook.read("orders/")["items"] == []
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from api.runtime.market_loop import MARK_EVERY_S, MarketClock, MarketLoop
 from execution.exchanges.paper.exchange import PaperExchange
-from execution.orders.restore_paper import balances_of
+from execution.orders.connections import balances_of
 from ledger.events import (
     BotFailed,
     BotRegistered,

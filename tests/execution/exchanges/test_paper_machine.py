@@ -13,8 +13,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from execution.exchanges.paper import exchange as paper_module
 from execution.exchanges.paper.exchange import PaperExchange, PaperTerms
 from execution.exchanges.paper.prices import LOT, Offer, bar_offer, worse
+from execution.orders.connections import balances_of, restore_paper_orders
 from execution.orders.order_events import client_order_id
-from execution.orders.restore_paper import balances_of, restore_paper_orders
 from ledger.events import CashDeposited, OrderRequested, TradeExecuted
 from ledger.projections.book import MemoryBook
 from ledger.projections.orders import OrderView

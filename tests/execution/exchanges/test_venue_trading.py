@@ -338,7 +338,7 @@ def test_a_difference_halts_the_account_until_it_is_explained() -> None:
 
         (found,) = desk.of(DifferenceFound)
         assert (found.subject, found.venue_says) == ("balance of BTC", "7")
-        with pytest.raises(TradeRejected, match="differ about balance of BTC"):
+        with pytest.raises(TradeRejected, match="differ in balance of BTC"):
             desk.order(service)
         assert desk.there.orders() == []
 

@@ -22,8 +22,8 @@ from execution.exchanges.paper.prices import Bar
 from execution.exits import exit_events, exit_service
 from execution.exits.exit_service import ExitService
 from execution.exits.levels import Touch, guarded, touched, touched_by_quote, trailed
+from execution.orders.connections import balances_of, restore_paper_orders
 from execution.orders.order_events import client_order_id
-from execution.orders.restore_paper import balances_of, restore_paper_orders
 from execution.review.review import TradeRejected
 from ledger.events import (
     DifferenceFound,
@@ -439,7 +439,7 @@ def test_exits_follow_what_is_held() -> None:
         ("armed", Decimal("0.6")),
     ]
     assert [event.reason for event in one.room.of(ExitDisarmed) if isinstance(event, ExitDisarmed)] == [
-        "nothing of it is held any more"
+        "no position left"
     ]
 
 

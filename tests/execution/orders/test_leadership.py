@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 
 from execution.exchanges.paper.exchange import PaperExchange
 from execution.exits.exit_service import ExitService
-from execution.orders.restore_paper import balances_of
+from execution.orders.connections import balances_of
 from execution.orders.trade_service import SUBMIT_TIMEOUT
 from execution.review.review import TradeRejected
 from ledger.events import ExitArmed, SignalApproved, SignalRejected, TradeExecuted

@@ -14,8 +14,8 @@ import pytest
 from execution.orders import trade_service
 from execution.orders.order_events import client_order_id, ticket_of
 from execution.orders.trade_service import SEND_WITHIN, SUBMIT_TIMEOUT, TradeService
+from execution.review import FOR_EVERY_ORDER
 from execution.review.review import TradeRejected
-from execution.review.rules import FOR_EVERY_ORDER
 from ledger.events import (
     EVENTS,
     CancelRequested,
@@ -32,6 +32,7 @@ from ledger.events import (
     TradeExecuted,
     TradingResumed,
 )
+from ledger.log.envelope import NewEvent
 from ledger.log.event_log import Conflict, PositionConflict
 from ledger.projections import PROJECTIONS
 from ledger.projections.book import TRIES, Book, MemoryBook
@@ -379,10 +380,10 @@ def test_of_two_services_that_both_mean_to_send_only_one_does(book: Book) -> Non
 
 
 class Unsure(TradeService):
-    """Planted: stores the attempt wherever the log stands."""
+    """Planted: stores events at any position of the log."""
 
-    def _record(self, events: Any, position: int) -> None:
-        self._book.record(self._portfolio_id, events)
+    def decide(self, decide: Any, record: Any = None) -> list[NewEvent]:
+        return super().decide(decide, record or (lambda events, _: self._book.record(self._portfolio_id, events)))
 
 
 def test_what_is_decided_is_stored_where_it_was_decided(book: Book) -> None:

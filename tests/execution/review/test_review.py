@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from execution.review import review
+from execution.review import FIRST, FOR_EVERY_ORDER, FOR_SIGNALS, review
+from execution.review.proposal import Opinion
 from execution.review.review import (
     Approval,
     Expiry,
@@ -18,7 +19,6 @@ from execution.review.review import (
     review_manual,
     review_signal,
 )
-from execution.review.rules import FIRST, FOR_EVERY_ORDER, FOR_SIGNALS
 from execution.review.targets import WEIGHERS
 from ledger.events import SignalApproved, SignalExpired, SignalRejected
 from ledger.events.fields import RuleChecked
@@ -42,7 +42,7 @@ def new_room(**limits: str) -> Room:
 def verdict_in(room: Room, rules: Any = RULES) -> SignalVerdict:
     with room.reading() as reading:
         (signal,) = reading.rows.history(SignalView)
-        return review_signal(signal, room.state(reading), rules)
+        return review_signal(Opinion.of_signal(signal, reading.rows), room.state(reading), rules)
 
 
 def test_a_good_signal_is_approved_with_every_rule() -> None:

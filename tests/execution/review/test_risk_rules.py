@@ -9,12 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from execution.review import exposure as standing
-from execution.review import risk_rules as risk
-from execution.review.exposure import standing_of
-from execution.review.proposal import Rule
+from execution.review import order_rules as orders
+from execution.review import signal_rules as signals
+from execution.review import state as state_module
+from execution.review.proposal import Rule, Size
 from execution.review.readiness import blockers
-from execution.review.sizing import Size
 from ledger.events import AssetDeposited, BotRegistered, BotStarted, SplitRecorded
 from ledger.projections.bots import BotView
 from ledger.values import Asset, Side, decimal_text
@@ -37,33 +36,33 @@ def marked(room: Room, price: str, at: Any = None) -> None:
 
 
 CASES: list[tuple[Rule, dict[str, str], Callable[[Room], object], dict[str, Any], bool]] = [
-    (risk.position_share, {"maximum_position_pct": "10.5"}, lambda room: holding(room, "10"), {}, True),
-    (risk.position_share, {"maximum_position_pct": "9.5"}, lambda room: holding(room, "10"), {}, False),
-    (risk.position_share, {"maximum_position_pct": "9"}, lambda room: holding(room, "10"), {"side": Side.SELL}, True),
-    (risk.exposure, {"maximum_exposure_pct": "0.5"}, lambda room: None, {}, True),
-    (risk.exposure, {"maximum_exposure_pct": "0.4"}, lambda room: None, {}, False),
-    (risk.price_band, {}, lambda room: room.mark("100"), {"price": Decimal(110)}, True),
-    (risk.price_band, {}, lambda room: room.mark("100"), {"price": Decimal("110.01")}, False),
-    (risk.price_band, {}, lambda room: room.mark("100"), {"price": Decimal("89"), "side": Side.SELL}, False),
-    (risk.price_band, {}, lambda room: room.mark("100"), {"price": Decimal("150"), "side": Side.SELL}, True),
-    (risk.price_band, {}, lambda room: None, {"price": Decimal("150")}, True),
-    (risk.open_orders, {"maximum_open_orders": "1"}, lambda room: None, {}, True),
-    (risk.open_orders, {"maximum_open_orders": "0"}, lambda room: None, {}, False),
-    (risk.maximum_trade, {}, lambda room: None, {"size": Size(Decimal(100), None)}, True),
-    (risk.maximum_trade, {}, lambda room: None, {"size": Size(Decimal("100.01"), None)}, False),
-    (risk.loss_streak, {}, lambda room: closed(room, "wll"), {}, True),
-    (risk.loss_streak, {}, lambda room: closed(room, "wlll"), {}, False),
-    (risk.loss_streak, {}, lambda room: closed(room, "lllw"), {}, True),
-    (risk.loss_streak, {}, lambda room: closed(room, "llle"), {}, True),
-    (risk.loss_streak, {}, lambda room: closed(room, "lll", NOON - DAY), {}, True),
-    (risk.loss_streak, {}, lambda room: closed(room, "lll"), {"side": Side.SELL}, True),
-    (risk.trades_today, {"trades_per_day": "5"}, lambda room: closed(room, "ww"), {}, True),
-    (risk.trades_today, {"trades_per_day": "4"}, lambda room: closed(room, "ww"), {}, False),
-    (risk.trades_today, {"trades_per_day": "4"}, lambda room: closed(room, "ww", NOON - DAY), {}, True),
-    (risk.bot_trades_today, {"bot_trades_per_day": "4"}, lambda room: closed(room, "ww"), {}, False),
-    (risk.drawdown, {"maximum_drawdown_pct": "0.03"}, lambda room: closed(room, "wwwll", NOON - DAY), {}, True),
-    (risk.drawdown, {"maximum_drawdown_pct": "0.01"}, lambda room: closed(room, "wwwll", NOON - DAY), {}, False),
-    (risk.drawdown, {"maximum_drawdown_pct": "0.01"}, lambda room: closed(room, "ll", NOON - 9 * DAY), {}, True),
+    (orders.position_share, {"maximum_position_pct": "10.5"}, lambda room: holding(room, "10"), {}, True),
+    (orders.position_share, {"maximum_position_pct": "9.5"}, lambda room: holding(room, "10"), {}, False),
+    (orders.position_share, {"maximum_position_pct": "9"}, lambda room: holding(room, "10"), {"side": Side.SELL}, True),
+    (orders.exposure, {"maximum_exposure_pct": "0.5"}, lambda room: None, {}, True),
+    (orders.exposure, {"maximum_exposure_pct": "0.4"}, lambda room: None, {}, False),
+    (orders.price_band, {}, lambda room: room.mark("100"), {"price": Decimal(110)}, True),
+    (orders.price_band, {}, lambda room: room.mark("100"), {"price": Decimal("110.01")}, False),
+    (orders.price_band, {}, lambda room: room.mark("100"), {"price": Decimal("89"), "side": Side.SELL}, False),
+    (orders.price_band, {}, lambda room: room.mark("100"), {"price": Decimal("150"), "side": Side.SELL}, True),
+    (orders.price_band, {}, lambda room: None, {"price": Decimal("150")}, True),
+    (orders.open_orders, {"maximum_open_orders": "1"}, lambda room: None, {}, True),
+    (orders.open_orders, {"maximum_open_orders": "0"}, lambda room: None, {}, False),
+    (signals.maximum_trade, {}, lambda room: None, {"size": Size(Decimal(100), None)}, True),
+    (signals.maximum_trade, {}, lambda room: None, {"size": Size(Decimal("100.01"), None)}, False),
+    (signals.loss_streak, {}, lambda room: closed(room, "wll"), {}, True),
+    (signals.loss_streak, {}, lambda room: closed(room, "wlll"), {}, False),
+    (signals.loss_streak, {}, lambda room: closed(room, "lllw"), {}, True),
+    (signals.loss_streak, {}, lambda room: closed(room, "llle"), {}, True),
+    (signals.loss_streak, {}, lambda room: closed(room, "lll", NOON - DAY), {}, True),
+    (signals.loss_streak, {}, lambda room: closed(room, "lll"), {"side": Side.SELL}, True),
+    (signals.trades_today, {"trades_per_day": "5"}, lambda room: closed(room, "ww"), {}, True),
+    (signals.trades_today, {"trades_per_day": "4"}, lambda room: closed(room, "ww"), {}, False),
+    (signals.trades_today, {"trades_per_day": "4"}, lambda room: closed(room, "ww", NOON - DAY), {}, True),
+    (signals.bot_trades_today, {"bot_trades_per_day": "4"}, lambda room: closed(room, "ww"), {}, False),
+    (signals.drawdown, {"maximum_drawdown_pct": "0.03"}, lambda room: closed(room, "wwwll", NOON - DAY), {}, True),
+    (signals.drawdown, {"maximum_drawdown_pct": "0.01"}, lambda room: closed(room, "wwwll", NOON - DAY), {}, False),
+    (signals.drawdown, {"maximum_drawdown_pct": "0.01"}, lambda room: closed(room, "ll", NOON - 9 * DAY), {}, True),
 ]
 
 
@@ -88,8 +87,8 @@ def test_another_bots_trades_are_not_this_bots() -> None:
     room.signal(bot="other")
     closed(room, "ww")
 
-    assert proposed(room, risk.bot_trades_today).passed
-    assert proposed(room, risk.trades_today).numbers["trades"] == "4"
+    assert proposed(room, signals.bot_trades_today).passed
+    assert proposed(room, signals.trades_today).numbers["trades"] == "4"
 
 
 def test_open_orders_count_towards_what_is_at_stake() -> None:
@@ -98,8 +97,8 @@ def test_open_orders_count_towards_what_is_at_stake() -> None:
     room.mark()
     room.request(room.service(ScriptedExchange((Script(states=("open",), told=((),)),))), market())
 
-    assert not proposed(room, risk.position_share).passed
-    assert not proposed(room, risk.open_orders).passed
+    assert not proposed(room, orders.position_share).passed
+    assert not proposed(room, orders.open_orders).passed
 
 
 def test_a_bots_card_names_the_rules_of_risk_in_its_way() -> None:
@@ -111,7 +110,7 @@ def test_a_bots_card_names_the_rules_of_risk_in_its_way() -> None:
     assert blocked(room) == []
 
     closed(room, "lll")
-    assert blocked(room) == ["the last 3 closings of today lost, 3 end the day's purchases"]
+    assert blocked(room) == ["3 losing trades in a row today (limit: 3); no further buys until 00:00 UTC"]
 
 
 def blocked(room: Room) -> list[str]:
@@ -125,7 +124,7 @@ def blocked(room: Room) -> list[str]:
 
 def gain(room: Room) -> str:
     with room.reading() as reading:
-        return decimal_text(standing_of(room.state(reading)).gain_today)
+        return decimal_text(room.state(reading).exposure.gain_today)
 
 
 def test_todays_gain_is_that_of_positions_and_closings() -> None:
@@ -141,9 +140,9 @@ def test_todays_gain_is_that_of_positions_and_closings() -> None:
 
     # two held from 70 (one of them sold at 85), one bought at 75; two of them now at 60
     assert gain(room) == decimal_text(Decimal(85) + 2 * 60 - 2 * 70 - 75)
-    assert not proposed(with_limit(room, "10"), risk.daily_loss).passed
-    assert proposed(with_limit(room, "11"), risk.daily_loss).passed
-    assert proposed(with_limit(room, "1"), risk.daily_loss, side=Side.SELL).passed
+    assert not proposed(with_limit(room, "10"), signals.daily_loss).passed
+    assert proposed(with_limit(room, "11"), signals.daily_loss).passed
+    assert proposed(with_limit(room, "1"), signals.daily_loss, side=Side.SELL).passed
 
 
 def with_limit(room: Room, value: str) -> Room:
@@ -202,7 +201,7 @@ def test_a_gain_that_forgets_todays_trades_is_found(monkeypatch: pytest.MonkeyPa
     traded(room, Side.BUY, "1", "150", NOON - HOUR)
     assert gain(room) == "-50"
 
-    monkeypatch.setattr(standing, "TRADED", ())
+    monkeypatch.setattr(state_module, "TRADED", ())
     assert gain(room) == "0"
 
 

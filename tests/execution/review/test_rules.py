@@ -10,13 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from execution.exchanges.exchange import InstrumentRules
+from execution.review import FOR_EVERY_ORDER, FOR_SIGNALS
 from execution.review import order_rules as orders
 from execution.review import signal_rules as signals
-from execution.review.exposure import standing_of
-from execution.review.proposal import Proposal, Rule
-from execution.review.rules import FOR_EVERY_ORDER, FOR_SIGNALS
+from execution.review.proposal import Opinion, Proposal, Rule, Size
 from execution.review.signal_rules import fresh_signal
-from execution.review.sizing import Size
 from ledger.events import OrderRequested
 from ledger.events.fields import RuleChecked
 from ledger.projections.book import MemoryBook
@@ -47,8 +45,7 @@ def answer(rule: Rule, room: Room, **changed: Any) -> RuleChecked:
             size=Size(Decimal(50), None),
             account=room.state(reading).first_account(),
             venue_rules=RULES,
-            signal=found[-1] if found else None,
-            standing=standing_of(room.state(reading)),
+            opinion=Opinion.of_signal(found[-1], reading.rows) if found else None,
         )
         return rule(replace(proposal, **changed), room.state(reading))
 
@@ -170,11 +167,12 @@ def test_only_the_newest_opinion_of_a_bot_is_traded() -> None:
     room.clock.move(minutes=1)
     room.signal(bot="two", asof=NOON + MINUTE)
     with room.reading() as reading:
-        old = next(one for one in reading.rows.history(SignalView) if one.bot_id == "one")
-    assert answer(signals.newest_signal, room, signal=old).passed
+        first = next(one for one in reading.rows.history(SignalView) if one.bot_id == "one")
+        old = Opinion.of_signal(first, reading.rows)
+    assert answer(signals.newest_signal, room, opinion=old).passed
 
     room.signal(bot="one", asof=NOON + 2 * MINUTE)
-    assert not answer(signals.newest_signal, room, signal=old).passed
+    assert not answer(signals.newest_signal, room, opinion=old).passed
 
 
 @pytest.mark.parametrize("script", [Script(submit="lost", states=("unknown",)), Script(states=("open",), told=((),))])
@@ -360,8 +358,8 @@ def test_rules_of_the_venue_are_data() -> None:
 @pytest.mark.parametrize(
     ("size", "limit", "said"),
     [
-        (Decimal("0.010000001"), None, "no multiple of the venue's lot"),
-        (Decimal("0.01"), Decimal("100.001"), "no multiple of the venue's tick"),
+        (Decimal("0.010000001"), None, "not a multiple of the venue's lot"),
+        (Decimal("0.01"), Decimal("100.001"), "not a multiple of the venue's tick"),
         (Decimal("0.01"), Decimal("100.01"), ""),
     ],
 )

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from execution.review import sizing
-from execution.review.sizing import Size, in_lots, signal_size, temperature, wanted_value
+from execution.review import proposal
+from execution.review.proposal import Size, in_lots, signal_size, temperature, wanted_value
 from execution.review.state import DecisionState
 from ledger.projections.book import MemoryBook
 from ledger.values import ZERO, Side
@@ -141,7 +141,7 @@ def test_what_open_orders_may_take_is_not_spent_again() -> None:
 
 def test_a_size_that_ignores_the_fee_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """Planted: cash taken whole cannot pay its fee."""
-    monkeypatch.setattr(sizing, "spendable", lambda cash, rules: cash)
+    monkeypatch.setattr(proposal, "spendable", lambda cash, rules: cash)
 
     size = sized(room_of(cash=Decimal(50)), Side.BUY, Decimal(100))
 

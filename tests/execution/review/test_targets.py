@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from execution.review import biases as bias_checks
 from execution.review import targets as decision
 from execution.review.biases import CHECKS, Check, overall
+from execution.review.proposal import Size
 from execution.review.review import Approval, Question, Rejection
-from execution.review.sizing import Size
 from execution.review.targets import WEIGHERS, verdict_of
 from ledger.events import OrderRequested, SignalApproved, SignalRejected, TargetRemoved
 from ledger.values import Side, decimal_text
@@ -332,7 +332,7 @@ def test_five_wins_halve_the_next_purchase_and_eight_hold_it() -> None:
     closed(room, "wwwwwwww")
     verdict = verdict_on(room)
     assert verdict.verdict == "hold"
-    assert "8 wins in a row today" in said_by(verdict, "trader_bias")["reason"]
+    assert "8 winning trades in a row today" in said_by(verdict, "trader_bias")["reason"]
     room.clock.move(minutes=1)
     assert verdict_on(room, "-0.5").verdict == "approve"
 
