@@ -13,14 +13,14 @@ click.rich_click.TEXT_MARKUP = "rich"
 
 
 class Deferred(click.RichCommand):
-    """Stands in for a command until it is invoked, so that its module need not be imported before."""
+    """Placeholder of a command whose module is imported when the command is invoked."""
 
     def __init__(self, name: str, place: str, summary: str) -> None:
         super().__init__(name=name, help=summary)
         self._place = place
 
     def load(self) -> click.Command:
-        """Import and return the command. `place` is its module in `api.cli` and its name there: "lots:lots"."""
+        """Import the command. `place` is its module in `api.cli` and its name there: "lots:lots"."""
         module, _, attribute = self._place.partition(":")
         command = getattr(import_module(f"api.cli.{module}"), attribute)
         assert isinstance(command, click.Command)
@@ -28,7 +28,7 @@ class Deferred(click.RichCommand):
 
 
 class Daybook(click.RichGroup):
-    """The group of all commands. Expected failures become one sentence on standard error and exit code 1."""
+    """The group of all commands. Expected failures end with one sentence on standard error and exit code 1."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -46,7 +46,7 @@ class Daybook(click.RichGroup):
         except (SystemExit, click.ClickException, Abort, Exit):
             raise
         except _database_gone():
-            fail("the database went away while the command ran: see that it runs (daybook doctor), then try again")
+            fail("lost the connection to the database: check it with daybook doctor, then try again")
 
 
 def _database_gone() -> tuple[type[Exception], ...]:
@@ -75,7 +75,7 @@ COMMANDS: Final = (
     ("venue", "venue:venue", "Run a simulated exchange on this machine."),
     ("webhook", "webhook:webhook", "Add, list, rotate and remove webhooks that receive signals."),
 )
-"""Name, place and summary of every command that is imported when it is invoked."""
+"""Name, place and summary of each command."""
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""`daybook accounts`: the accounts at venues that Daybook may trade with."""
+"""`daybook accounts`: add, list and remove accounts at exchanges."""
 
 import json
 import sys
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def _accounts() -> Iterator["Accounts"]:
-    from api.runtime.accounts import Accounts  # the venues' clients are slow to load
+    from api.runtime.accounts import Accounts  # slow to load
 
     with installation(load_settings()) as (book, own_key):
         yield Accounts(book, own_key, system_clock)
@@ -27,7 +27,7 @@ def _accounts() -> Iterator["Accounts"]:
 
 @click.group()
 def accounts() -> None:
-    """Add, list and remove accounts at venues. Without --live an account is a test and holds no real money.
+    """Add, list and remove accounts at exchanges. Without --live an account is a test account without real money.
 
     Exit codes: 0 done, 1 failure, 2 usage.
 
@@ -36,19 +36,19 @@ def accounts() -> None:
 
 
 @accounts.command()
-@click.option("--venue", required=True, help="Where it is: binance, luno, kraken, …")
-@click.option("--name", required=True, help="What the account is called here.")
-@click.option("--key", envvar="DAYBOOK_VENUE_KEY", required=True, help="The API key. May trade, must not withdraw.")
+@click.option("--venue", required=True, help="The exchange: binance, luno, kraken, …")
+@click.option("--name", required=True, help="Name of the account in Daybook.")
+@click.option("--key", envvar="DAYBOOK_VENUE_KEY", required=True, help="API key. May trade, must not withdraw.")
 @click.option(
-    "--secret", envvar="DAYBOOK_VENUE_SECRET", help="Its secret; - or nothing: read it from standard input instead."
+    "--secret", envvar="DAYBOOK_VENUE_SECRET", help="Secret of the key; read from standard input if it is - or missing."
 )
-@click.option("--portfolio", metavar="NAME", required=True, help="The portfolio that the account belongs to.")
+@click.option("--portfolio", metavar="NAME", required=True, help="Portfolio of the account.")
 @click.option("--create", is_flag=True, help="Open the portfolio first; needs --base.")
-@click.option("--base", callback=asset, help="The base currency of a portfolio that is created.")
-@click.option("--endpoint", metavar="URL", help="An address on this machine that stands in for the venue.")
-@click.option("--live", is_flag=True, help="Real money. Without it: --endpoint, or the venue's own test address.")
-@click.option("--adopt", is_flag=True, help="Record what the venue holds now as opening entries.")
-@click.option("--yes", is_flag=True, help="Do not ask before an account with real money is added.")
+@click.option("--base", callback=asset, help="Base currency of the created portfolio.")
+@click.option("--endpoint", metavar="URL", help="Address on this machine of a simulated exchange.")
+@click.option("--live", is_flag=True, help="Real money. Without it: --endpoint, or the exchange's test network.")
+@click.option("--adopt", is_flag=True, help="Record the present balances as opening entries.")
+@click.option("--yes", is_flag=True, help="Add an account with real money without confirmation.")
 def add(
     venue: str,
     name: str,
@@ -62,28 +62,26 @@ def add(
     adopt: bool,
     yes: bool,
 ) -> None:
-    """Add an account. Its key is tried, then sealed with installation.key; it is shown nowhere.
+    """Add an account. Its key is tried, then encrypted with installation.key and never shown.
 
     Exit codes: 0 done, 1 failure, 2 usage.
 
     Example: daybook accounts add --venue binance --name main --key KEY --portfolio mine --create --base USDT --adopt
     """
     if create != (base is not None):
-        raise click.UsageError("--create and --base belong together")
+        raise click.UsageError("--create and --base must be given together")
     if live and endpoint:
-        raise click.UsageError("an endpoint on this machine is never --live")
+        raise click.UsageError("--live cannot be combined with a local --endpoint")
     if live and not yes:
-        click.confirm(f"Real money: may Daybook place orders in {name} at {venue}?", abort=True, err=True)
-    told = sys.stdin.readline().strip() if secret in (None, "-") else secret
-    if not told:
-        raise click.UsageError(
-            "the secret is missing: give --secret, DAYBOOK_VENUE_SECRET, or write it to standard input"
-        )
+        click.confirm(f"Real money: allow Daybook to place orders in {name} at {venue}?", abort=True, err=True)
+    given = sys.stdin.readline().strip() if secret in (None, "-") else secret
+    if not given:
+        raise click.UsageError("missing secret: use --secret, DAYBOOK_VENUE_SECRET or standard input")
     from api.runtime.accounts import NewAccount
     from execution.exchanges.ccxt.exchange import ApiKey
 
     currency = Asset(base) if base else None
-    new = NewAccount(portfolio, name, venue, ApiKey(key, told), endpoint, live, currency, adopt)
+    new = NewAccount(portfolio, name, venue, ApiKey(key, given), endpoint, live, currency, adopt)
     with _accounts() as known:
         recorded = known.add(new)
     click.echo(f"{name} at {venue} belongs to {portfolio} ({new.where}).")
@@ -94,13 +92,13 @@ def add(
 @accounts.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON list.")
 def list_accounts(as_json: bool) -> None:
-    """Show the accounts that Daybook has keys for, without the keys. Exit codes: 0 done, 1 failure.
+    """List the accounts with stored keys, without the keys. Exit codes: 0 done, 1 failure.
 
     Example: daybook accounts list --json
     """
     with _accounts() as known:
         found = known.all()
-    told = [
+    listed = [
         {
             "account": one.account,
             "venue": one.venue,
@@ -111,22 +109,22 @@ def list_accounts(as_json: bool) -> None:
         for one in found
     ]
     if as_json:
-        click.echo(json.dumps(told, indent=2))
+        click.echo(json.dumps(listed, indent=2))
         return
-    for one in told:
+    for one in listed:
         click.echo("  ".join(str(one[name]) for name in one if one[name] is not None))
-    if not told:
-        click.echo("There are no accounts: daybook accounts add makes one.")
+    if not listed:
+        click.echo("No accounts. Add one with daybook accounts add.")
 
 
 @accounts.command()
-@click.option("--name", required=True, help="The account's name.")
-@click.option("--portfolio", metavar="NAME", required=True, help="The portfolio that it belongs to.")
+@click.option("--name", required=True, help="Name of the account.")
+@click.option("--portfolio", metavar="NAME", required=True, help="Portfolio of the account.")
 def remove(name: str, portfolio: str) -> None:
-    """Forget the key of an account. What the ledger has of it stays. Exit codes: 0 done, 1 failure.
+    """Delete the key of an account. Its entries stay in the ledger. Exit codes: 0 done, 1 failure.
 
     Example: daybook accounts remove --name main --portfolio mine
     """
     with _accounts() as known:
         known.remove(portfolio, name)
-    click.echo(f"The key of {name} in {portfolio} is gone; its entries stay in the ledger.")
+    click.echo(f"Deleted the key of {name} in {portfolio}; its entries stay in the ledger.")

@@ -1,6 +1,6 @@
-"""`daybook bot`: writes and tests bots, and enables or disables those of other packages.
+"""`daybook bot`: create and test bots, and enable or disable those of other packages.
 
-Which code of other packages may run is recorded as events in a portfolio's log.
+Enabling and disabling are events in a portfolio's log.
 """
 
 import json
@@ -37,16 +37,16 @@ from signals.testkit.trial import found_bots, parameters_from, tried
 STATES: Final = {
     "built-in": "",
     "enabled": "may run, with these files",
-    "installed": "may not run: read it, then daybook bot enable it",
-    "changed": "does not run: its files are not those that were enabled; enable it again",
-    "missing": "does not run: its package is not installed any more",
+    "installed": "may not run: read its code, then use daybook bot enable",
+    "changed": "does not run: its files have changed since it was enabled; enable it again",
+    "missing": "does not run: its package is no longer installed",
 }
-"""What can be said of a kind."""
+"""States of a kind of bot."""
 
 
 @dataclass(frozen=True, slots=True)
 class KnownKind:
-    """One line of the list. `sha256` is of the files that were enabled, or of those that are installed."""
+    """One line of the list. `sha256` is that of the enabled files, else of the installed ones."""
 
     kind: str
     state: str
@@ -57,7 +57,7 @@ class KnownKind:
 
 @click.group()
 def bot() -> None:
-    """Write bots, test them, and say which of other packages may run.
+    """Create bots, test them, and enable bots of other packages.
 
     Exit codes: 0 done, 1 failure, 2 usage.
 
@@ -66,12 +66,14 @@ def bot() -> None:
 
 
 @bot.command()
-@click.option("--portfolio", metavar="NAME", help="Where they were enabled (the one that daybook serve drives).")
+@click.option(
+    "--portfolio", metavar="NAME", help="Portfolio in which they are enabled (default: that of daybook serve)."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON list.")
 def kinds(portfolio: str | None, as_json: bool) -> None:
-    """List the kinds of bot: built in, installed by other packages, and which of those may run.
+    """List the kinds of bot: built in, installed by other packages, and whether those may run.
 
-    No package's code is run for it. Exit codes: 0 done, 1 failure, 2 usage.
+    Runs no package's code. Exit codes: 0 done, 1 failure, 2 usage.
 
     Example: daybook bot kinds --json
     """
@@ -87,12 +89,17 @@ def kinds(portfolio: str | None, as_json: bool) -> None:
 @bot.command()
 @click.argument("name")
 @click.option(
-    "--in", "folder", type=click.Path(path_type=Path), default=Path(), metavar="DIR", help="Where; here by default."
+    "--in",
+    "folder",
+    type=click.Path(path_type=Path),
+    default=Path(),
+    metavar="DIR",
+    help="Parent folder; the current one by default.",
 )
 def new(name: str, folder: Path) -> None:
-    """Write a package with a bot called NAME: its code, parameters, tests and entry point.
+    """Create a package with a bot called NAME: code, parameters, tests and entry point.
 
-    Exit codes: 0 done, 1 a name or a place that cannot be used, 2 usage.
+    Exit codes: 0 done, 1 an unusable name or folder, 2 usage.
 
     Example: daybook bot new momentum --in ~/bots
     """
@@ -101,19 +108,19 @@ def new(name: str, folder: Path) -> None:
 
 
 @bot.command()
-@click.argument("what", metavar="KIND|PATH")
-@click.option("--params", metavar="JSON", default="{}", help="Its parameters; the defaults where left out.")
+@click.argument("bot_or_path", metavar="KIND|PATH")
+@click.option("--params", metavar="JSON", default="{}", help="Parameters; defaults where left out.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON list.")
-def test(what: str, params: str, as_json: bool) -> None:
-    """Ask a bot everything that shows whether it keeps the rules: no future, clock, chance or memory.
+def test(bot_or_path: str, params: str, as_json: bool) -> None:
+    """Test that a bot depends on its candles and parameters alone: not on the future, the clock, chance or memory.
 
     PATH is a Python file or a package's folder. Its code is run.
 
-    Exit codes: 0 it keeps them, 1 it breaks one (each is named) or cannot be asked, 2 usage.
+    Exit codes: 0 no violation, 1 violations (each is listed) or a bot that cannot run, 2 usage.
 
     Example: daybook bot test momentum/ --params '{"length": 5}'
     """
-    found = [(bot, tried(bot, parameters_from(bot, params), code)) for bot, code in found_bots(what)]
+    found = [(bot, tried(bot, parameters_from(bot, params), code)) for bot, code in found_bots(bot_or_path)]
     if as_json:
         results = [{"kind": bot.kind, "version": bot.version, "breaches": breaches} for bot, breaches in found]
         click.echo(json.dumps(results, ensure_ascii=False, indent=2))
@@ -126,9 +133,9 @@ def test(what: str, params: str, as_json: bool) -> None:
 
 @bot.command()
 @click.argument("kind")
-@click.option("--portfolio", metavar="NAME", help="For which portfolio (the one that daybook serve drives).")
+@click.option("--portfolio", metavar="NAME", help="Portfolio (default: that of daybook serve).")
 def enable(kind: str, portfolio: str | None) -> None:
-    """Let the installed code of KIND run as it is now, in a process of its own. Read it first: it runs as you.
+    """Allow the installed code of KIND, as it is now, to run in a process of its own. Read it first: it runs as you.
 
     Exit codes: 0 done, 1 failure, 2 usage.
 
@@ -139,10 +146,10 @@ def enable(kind: str, portfolio: str | None) -> None:
 
 @bot.command()
 @click.argument("kind")
-@click.option("--portfolio", metavar="NAME", help="For which portfolio (the one that daybook serve drives).")
-@click.option("--reason", metavar="TEXT", default="", help="Why; it stays in the log.")
+@click.option("--portfolio", metavar="NAME", help="Portfolio (default: that of daybook serve).")
+@click.option("--reason", metavar="TEXT", default="", help="Reason; kept in the log.")
 def disable(kind: str, portfolio: str | None, reason: str) -> None:
-    """Let the code of KIND run no more; bots of this kind fail at their next candle.
+    """Disable the code of KIND; bots of this kind fail at their next candle.
 
     Exit codes: 0 done, 1 failure, 2 usage.
 
@@ -152,7 +159,7 @@ def disable(kind: str, portfolio: str | None, reason: str) -> None:
 
 
 def known_kinds(enabled: Mapping[str, EnabledBotKind]) -> list[KnownKind]:
-    """Every kind that is built in, installed or enabled, by name. No package's code is run."""
+    """Return every kind that is built in, installed or enabled, by name. Runs no package's code."""
     ours = [KnownKind(kind, "built-in", bot.version) for kind, bot in BUILT_IN.items()]
     installed = [bot for bot in installed_bots() if bot.kind not in BUILT_IN]
     there = {bot.kind for bot in installed}
@@ -171,12 +178,12 @@ def known_kinds(enabled: Mapping[str, EnabledBotKind]) -> list[KnownKind]:
 
 
 def enable_kind(settings: Settings, kind: str, portfolio: str | None) -> str:
-    """The installed code of this kind may run from now on, as it is; says so in one sentence.
+    """Enable the installed code of this kind as it is now; return the result in one sentence.
 
-    It is started once to see that it can be. Raises BotUnusable, BadBot and BadSettings; nothing is recorded then.
+    Starts it once as a trial. Raises BotUnusable, BadBot and BadSettings, and then records nothing.
     """
     if kind in BUILT_IN:
-        raise BadBot(f"{kind} is built in: there is nothing to enable")
+        raise BadBot(f"{kind} is built in and needs no enabling")
     found = installed_bot(kind)
     code = found.code
     sha256 = code.sha256()
@@ -194,41 +201,41 @@ def enable_kind(settings: Settings, kind: str, portfolio: str | None) -> str:
             kind=kind, distribution=found.distribution, distribution_version=found.distribution_version, sha256=sha256
         )
 
-    what = f"{kind} (version {version}) of {found.distribution} {found.distribution_version}, sha256 {sha256[:12]}…"
+    bot = f"{kind} (version {version}) of {found.distribution} {found.distribution_version}, sha256 {sha256[:12]}…"
     name, recorded = _record(settings, portfolio, event)
-    return f"{what} {'may run' if recorded else 'was enabled already'} in {name!r}"
+    return f"{bot} {'may run' if recorded else 'was enabled already'} in {name!r}"
 
 
 def disable_kind(settings: Settings, kind: str, portfolio: str | None, reason: str) -> str:
-    """The code of this kind may not run any more. Raises BadBot for one that is not enabled, and BadSettings."""
+    """Disable the code of this kind; return the result in one sentence. Raises BadBot if it is not enabled, and BadSettings."""
 
     def event(rows: Rows) -> Event:
         if rows.get(EnabledBotKind, kind) is None:
-            raise BadBot(f"there is no enabled kind {kind[:40]!r}: daybook bot kinds lists them")
+            raise BadBot(f"the kind {kind[:40]!r} is not enabled: see daybook bot kinds")
         return BotKindDisabled(kind=kind, reason=reason)
 
     name, _ = _record(settings, portfolio, event)
-    return f"{kind} may not run any more in {name!r}"
+    return f"{kind} is disabled in {name!r}"
 
 
 def _installed_kind(bot: InstalledBot, row: EnabledBotKind | None) -> KnownKind:
     try:
         sha256 = bot.code.sha256()
-    except BotUnusable:  # its entry point leads nowhere: there is nothing to hash, and nothing will run
+    except BotUnusable:  # its entry point leads nowhere: nothing to hash or run
         sha256 = None
     state = "installed" if row is None else "enabled" if row.sha256 == sha256 else "changed"
     return KnownKind(bot.kind, state, bot.distribution_version, bot.distribution, row.sha256 if row else sha256)
 
 
 def _enabled(settings: Settings, portfolio: str | None) -> dict[str, EnabledBotKind]:
-    """What is enabled; nothing where nobody has started Daybook yet."""
+    """The enabled kinds; none before Daybook was first started."""
     never_started = settings.database is None and not (settings.data_dir / "postgres" / "PG_VERSION").exists()
     if never_started and portfolio is None:
         return {}
     with _book(settings) as (book, portfolios):
         chosen = named_portfolios(portfolios, portfolio or driven_name(settings))
         if not chosen and portfolio is not None:
-            raise BadSettings(f"there is no portfolio called {portfolio!r}: daybook replay lists them")
+            raise BadSettings(f"there is no portfolio called {portfolio!r}: see daybook replay")
         if not chosen:
             return {}
         with book.reading(chosen[0]) as reading:
@@ -236,18 +243,18 @@ def _enabled(settings: Settings, portfolio: str | None) -> dict[str, EnabledBotK
 
 
 def _record(settings: Settings, portfolio: str | None, event: Callable[[Rows], Event | None]) -> tuple[str, bool]:
-    """The portfolio's name, and whether there was an event to record. Raises BadSettings when it is not there."""
+    """Record the event, if any; return the portfolio's name and whether there was one. Raises BadSettings."""
     name = portfolio or driven_name(settings)
     with _book(settings) as (book, portfolios):
         chosen = named_portfolios(portfolios, name)
         if not chosen:
-            hint = "daybook replay lists them" if portfolio else "start daybook serve once, which opens it"
+            hint = "see daybook replay" if portfolio else "start daybook serve once, which opens it"
             raise BadSettings(f"there is no portfolio called {name!r}: {hint}")
         with book.reading(chosen[0]) as reading:
             try:
                 new = event(reading.rows)
             except ValidationError as error:
-                raise BadBot(f"this cannot be recorded: {first_fault(error)}") from None
+                raise BadBot(f"cannot be recorded: {first_fault(error)}") from None
             at = portfolio_time(book, reading)
         if new is not None:
             event_id = new_id()
@@ -256,7 +263,7 @@ def _record(settings: Settings, portfolio: str | None, event: Callable[[Rows], E
 
 
 def driven_name(settings: Settings) -> str:
-    """The name of the portfolio that `daybook serve` drives with these settings. Raises BadSettings."""
+    """Return the name of the portfolio of `daybook serve` with these settings. Raises BadSettings."""
     return portfolio_name(chosen_feed(settings.feed, lambda: 0.0))
 
 

@@ -1,4 +1,4 @@
-"""`daybook doctor`: the settings in force, secrets masked, and what is wrong, each with what to do about it."""
+"""`daybook doctor`: the settings in force, secrets masked, and each problem with its remedy."""
 
 import socket
 import sys
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import rich_click as click
 
+from api.cli.options import counted
 from api.runtime.owner_token import HASH_FILE
 from api.runtime.settings import SETTINGS_FILE, BadSettings, Settings, load_settings, unknown_variables, usable_folder
 from api.runtime.wiring import chosen_feed
@@ -18,36 +19,36 @@ from ledger.replay.verify import all_portfolios
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at; `wrong` says what is wrong with it and what to do."""
+    """One check; `problem` includes the remedy and is empty if there is none."""
 
     name: str
     value: str
-    wrong: str = ""
+    problem: str = ""
 
 
 @click.command()
 def doctor() -> None:
-    """Show the settings in force and what is wrong with them or with the database, each with what to do.
+    """Show the settings in force and any problem with them or the database, each with its remedy.
 
-    Exit codes: 0 all is well, 1 something is wrong.
+    Exit codes: 0 no problem, 1 a problem.
 
     Example: daybook doctor
     """
-    wrong = 0
+    problems = 0
     for finding in findings(load_settings()):
         click.echo(f"{finding.name:<15} {finding.value}")
-        if finding.wrong:
-            click.echo(f"{'':<15} WRONG: {finding.wrong}")
-            wrong += 1
-    click.echo(f"{wrong} things are wrong." if wrong > 1 else "One thing is wrong." if wrong else "All is well.")
-    sys.exit(1 if wrong else 0)
+        if finding.problem:
+            click.echo(f"{'':<15} PROBLEM: {finding.problem}")
+            problems += 1
+    click.echo(f"{counted(problems, 'problem')}." if problems else "No problems.")
+    sys.exit(1 if problems else 0)
 
 
 def findings(settings: Settings) -> Iterator[Finding]:
-    """Everything worth looking at, the settings first. Makes nothing: no folder, no database."""
+    """Yield all checks, the settings first. Creates nothing: no folder, no database."""
     yield Finding("settings file", f"{SETTINGS_FILE}" if SETTINGS_FILE.exists() else f"no {SETTINGS_FILE} here")
     for name in unknown_variables():
-        yield Finding("variable", name, f"there is no setting of this name: correct or unset {name}")
+        yield Finding("variable", name, f"unknown setting: correct or unset {name}")
     yield _data_folder(settings)
     yield _port(settings)
     yield _feed(settings)
@@ -59,7 +60,7 @@ def findings(settings: Settings) -> Iterator[Finding]:
 def _data_folder(settings: Settings) -> Finding:
     folder = settings.data_dir
     if not folder.exists():
-        return Finding("data folder", f"{folder.absolute()} (made by daybook serve)")
+        return Finding("data folder", f"{folder.absolute()} (created by daybook serve)")
     try:
         usable_folder(folder)
     except BadSettings as error:
@@ -68,10 +69,10 @@ def _data_folder(settings: Settings) -> Finding:
 
 
 def _port(settings: Settings) -> Finding:
-    with socket.socket() as asking:
-        asking.settimeout(1)
-        taken = asking.connect_ex((HOST, settings.port)) == 0
-    return Finding("port", f"{settings.port} ({'in use, by a running Daybook or something else' if taken else 'free'})")
+    with socket.socket() as client:
+        client.settimeout(1)
+        taken = client.connect_ex((HOST, settings.port)) == 0
+    return Finding("port", f"{settings.port} ({'in use by a running Daybook or another program' if taken else 'free'})")
 
 
 def _feed(settings: Settings) -> Finding:
@@ -87,22 +88,22 @@ def _token(settings: Settings) -> Finding:
         return Finding("owner token", "set with DAYBOOK_OWNER_TOKEN (not shown)")
     path = settings.data_dir / HASH_FILE
     if not path.exists():
-        return Finding("owner token", "made and shown by the first daybook serve")
-    value = f"its hash is in {path}; lost it? remove that file and start anew"
+        return Finding("owner token", "created and shown by the first daybook serve")
+    value = f"its hash is in {path}; if it is lost, remove that file and restart"
     if path.stat().st_mode & 0o077:
-        return Finding("owner token", value, f"others can read {path}: run chmod 600 {path}")
+        return Finding("owner token", value, f"other users can read {path}: run chmod 600 {path}")
     return Finding("owner token", value)
 
 
 def _freqtrade(settings: Settings) -> Iterator[Finding]:
     listening = settings.freqtrade
     if listening is not None:
-        yield Finding("freqtrade", f"{listening.url} as {listening.username}; daybook freqtrade check looks at it")
+        yield Finding("freqtrade", f"{listening.url} as {listening.username}; see daybook freqtrade check")
 
 
 def _database(settings: Settings) -> Iterator[Finding]:
     if settings.database is None and not (settings.data_dir / "postgres" / "PG_VERSION").exists():
-        yield Finding("database", "embedded PostgreSQL (made by daybook serve)")
+        yield Finding("database", "embedded PostgreSQL (created by daybook serve)")
         return
     where = shown_url(settings.database) if settings.database else "embedded PostgreSQL in the data folder"
     try:
@@ -116,6 +117,8 @@ def _database(settings: Settings) -> Iterator[Finding]:
 
 def _server(facts: Mapping[str, str]) -> Finding:
     durable = {name: facts[name] for name in ("fsync", "full_page_writes")}
-    value = ", ".join([f"PostgreSQL {facts['server_version']}", *(f"{name} {said}" for name, said in durable.items())])
+    value = ", ".join(
+        [f"PostgreSQL {facts['server_version']}", *(f"{name} {value}" for name, value in durable.items())]
+    )
     unsafe = set(durable.values()) != {"on"}
-    return Finding("server", value, "a power cut can tear what was stored: turn both on" if unsafe else "")
+    return Finding("server", value, "a power cut can corrupt the database: turn both on" if unsafe else "")

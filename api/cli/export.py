@@ -1,4 +1,4 @@
-"""`daybook export`: the ledger as files, each of which appears whole or not at all."""
+"""`daybook export`: write the ledger to files, each complete or not at all."""
 
 import csv
 from collections.abc import Callable, Iterable, Iterator
@@ -37,7 +37,7 @@ Lines = Callable[[StoredReading], Iterable[tuple[str, ...]]]
 
 @click.group()
 def export() -> None:
-    """Write what the ledger holds to a file.
+    """Write the ledger to a file.
 
     Exit codes: 0 done, 1 failure, 2 usage.
 
@@ -47,9 +47,9 @@ def export() -> None:
 
 @export.command()
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--portfolio", metavar="NAME", help="Only this portfolio (its name or id).")
+@click.option("--portfolio", metavar="NAME", help="Only this portfolio (name or id).")
 def events(file: Path, portfolio: str | None) -> None:
-    """Write the log as JSON lines, one event a line, for docs/verify_log.py and for safe keeping.
+    """Write the log as JSON lines, one event a line, for docs/verify_log.py and backups.
 
     Exit codes: 0 done, 1 failure, 2 usage.
 
@@ -71,7 +71,7 @@ def events(file: Path, portfolio: str | None) -> None:
 @IN_PORTFOLIO
 @at_any_time
 def trades(file: Path, portfolio: str, past: PointInTime) -> None:
-    """Write the trades as a CSV file that daybook lots can read. Reversed trades are left out.
+    """Write the trades as a CSV file for daybook lots. Reversed trades are left out.
 
     Exit codes: 0 done, 1 failure, 2 usage.
 
@@ -111,11 +111,11 @@ def export_lots(file: Path, portfolio: str, past: PointInTime) -> None:
     show_default=True,
     metavar="MM-DD",
     callback=month_and_day,
-    help="Its first day, in UTC.",
+    help="First day of the tax year, in UTC.",
 )
 @click.option("--method", type=METHODS, default="fifo", show_default=True, help="Which lot a sale closes first.")
 @click.option(
-    "--holding-period", type=DAYS, default=365, show_default=True, metavar="DAYS", help="Held longer is long."
+    "--holding-period", type=DAYS, default=365, show_default=True, metavar="DAYS", help="Longer holdings are long-term."
 )
 def gains(
     file: Path,
@@ -126,7 +126,7 @@ def gains(
     method: str,
     holding_period: int,
 ) -> None:
-    """Write realised gains as CSV, a line for each match; what has no known cost stands apart, then totals by term.
+    """Write realised gains as CSV, one line for each match; matches of unknown cost apart, then totals by term.
 
     Exit codes: 0 done, 1 failure, 2 usage.
 
@@ -166,7 +166,7 @@ def beancount(file: Path, portfolio: str, past: PointInTime) -> None:
     type=click.Choice(list(TABLES)),
     default="trades",
     show_default=True,
-    help="What to write.",
+    help="Rows to write.",
 )
 def parquet(file: Path, portfolio: str, past: PointInTime, table: str) -> None:
     """Write trades, lots or matches as Parquet. Needs the extra daybook\\[parquet].
@@ -184,7 +184,7 @@ export.add_command(export_legacy)
 
 
 def _write_csv(path: Path, portfolio: str, past: PointInTime, noun: str, lines: Lines) -> None:
-    count = -1  # the heading is no data
+    count = -1  # the heading is not data
     with stored_portfolio(load_settings(), portfolio, past) as reading, whole_file(path) as stream:
         rows = csv.writer(stream, lineterminator="\n")
         for line in lines(reading):

@@ -1,4 +1,4 @@
-"""`daybook freqtrade`: is the freqtrade that is listened to set up as it should be, and turning it on and off."""
+"""`daybook freqtrade`: check, start and stop the freqtrade whose signals are used."""
 
 import json
 import sys
@@ -14,9 +14,9 @@ from signals.market.candle import timeframe_text
 
 @click.group()
 def freqtrade() -> None:
-    """Look at the freqtrade that Daybook listens to, start it and stop it. docs/freqtrade.md says how to set it up.
+    """Check, start and stop the freqtrade whose signals are used. docs/freqtrade.md explains its set-up.
 
-    Exit codes: 0 done, 1 failure or something is wrong, 2 usage.
+    Exit codes: 0 done, 1 failure or a problem, 2 usage.
 
     Example: daybook freqtrade check
     """
@@ -24,32 +24,32 @@ def freqtrade() -> None:
 
 @freqtrade.command()
 def check() -> None:
-    """Say what is wrong with the way freqtrade is set up, each with what to do.
+    """List the problems of freqtrade's set-up, each with its remedy.
 
-    Exit codes: 0 all is well, 1 something is wrong.
+    Exit codes: 0 no problem, 1 a problem.
 
     Example: daybook freqtrade check
     """
-    wrong = list(_wrong(_settings()))
-    for one in wrong:
-        click.echo(f"WRONG: {one}")
-    if wrong:
+    problems = list(_problems(_settings()))
+    for one in problems:
+        click.echo(f"PROBLEM: {one}")
+    if problems:
         sys.exit(1)
-    click.echo("All is well: freqtrade answers, runs, trades nothing itself and can be listened to.")
+    click.echo("No problems: freqtrade answers, runs, does not trade itself and accepts listeners.")
 
 
 @freqtrade.command()
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def state(as_json: bool) -> None:
-    """Show what freqtrade runs, and whether it does.
+    """Show freqtrade's strategy and state.
 
-    Exit codes: 0 done, 1 it does not answer.
+    Exit codes: 0 done, 1 no answer.
 
     Example: daybook freqtrade state --json
     """
     with _rest(_settings()) as rest:
         shown, last = rest.show_config(), rest.health()
-    told: dict[str, object] = {
+    report: dict[str, object] = {
         "state": shown.state,
         "strategy": f"{shown.strategy} {shown.strategy_version}".strip(),
         "timeframe": timeframe_text(shown.timeframe),
@@ -61,17 +61,17 @@ def state(as_json: bool) -> None:
         "last_process_at": time_text(last) if last else None,
     }
     if as_json:
-        click.echo(json.dumps(told, ensure_ascii=False, indent=2))
+        click.echo(json.dumps(report, ensure_ascii=False, indent=2))
         return
-    for name, value in told.items():
+    for name, value in report.items():
         click.echo(f"{name:<16} {value}")
 
 
 @freqtrade.command()
 def start() -> None:
-    """Have freqtrade run.
+    """Start the freqtrade bot.
 
-    Exit codes: 0 done, 1 it does not answer.
+    Exit codes: 0 done, 1 no answer.
 
     Example: daybook freqtrade start
     """
@@ -81,9 +81,9 @@ def start() -> None:
 
 @freqtrade.command()
 def stop() -> None:
-    """Have freqtrade stand still: it analyses nothing any more, and no signals come from it.
+    """Stop the freqtrade bot: it analyses no candles and sends no signals.
 
-    Exit codes: 0 done, 1 it does not answer.
+    Exit codes: 0 done, 1 no answer.
 
     Example: daybook freqtrade stop
     """
@@ -91,8 +91,8 @@ def stop() -> None:
         click.echo(f"freqtrade: {rest.stop()}")
 
 
-def _wrong(settings: FreqtradeSettings) -> Iterator[str]:
-    """What keeps its signals from coming, one sentence each."""
+def _problems(settings: FreqtradeSettings) -> Iterator[str]:
+    """Yield the reasons why no signals would arrive, one sentence each."""
     try:
         with _rest(settings) as rest:
             rest.ping()
@@ -102,7 +102,7 @@ def _wrong(settings: FreqtradeSettings) -> Iterator[str]:
         yield str(unavailable)
         return
     for pair in unseen:
-        yield f"freqtrade does not look at {pair}: add it to its pair_whitelist, or take it out of pairs"
+        yield f"freqtrade does not watch {pair}: add it to its pair_whitelist, or remove it from pairs"
     from signals.inbound.freqtrade.listener import refused_by, websocket_of
 
     refused = refused_by(websocket_of(settings.url, settings.ws_token.get_secret_value()))
@@ -113,11 +113,11 @@ def _wrong(settings: FreqtradeSettings) -> Iterator[str]:
 def _settings() -> FreqtradeSettings:
     settings = load_settings().freqtrade
     if settings is None:
-        raise BadSettings("no freqtrade is configured: add a table [freqtrade] to daybook.toml (docs/freqtrade.md)")
+        raise BadSettings("freqtrade is not configured: add a table [freqtrade] to daybook.toml (docs/freqtrade.md)")
     return settings
 
 
 def _rest(settings: FreqtradeSettings) -> FreqtradeRest:
-    from api.runtime.freqtrade_listener import rest_of  # which is slow to load
+    from api.runtime.freqtrade_listener import rest_of  # slow to load
 
     return rest_of(settings)

@@ -1,4 +1,4 @@
-"""`daybook halt` and `daybook resume`: the kill switch at the command line, also of a Daybook that is running."""
+"""`daybook halt` and `daybook resume`: the kill switch, which also acts on a running Daybook."""
 
 from collections.abc import Callable
 from typing import Final
@@ -20,27 +20,27 @@ from ledger.projections.portfolio import portfolio_of
 from ledger.values import new_id, system_clock
 
 LONGEST: Final = 500
-PORTFOLIO: Final = click.option(
-    "--portfolio", metavar="NAME", help="Only this portfolio (its name or id); else all of them."
-)
+PORTFOLIO: Final = click.option("--portfolio", metavar="NAME", help="Only this portfolio (name or id); all by default.")
 
 
 def _reason(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
     if not (value.strip() and value.isprintable() and len(value) <= LONGEST):
-        raise click.BadParameter(f"it must be one line of 1 to {LONGEST} characters")
+        raise click.BadParameter(f"must be one line of 1 to {LONGEST} characters")
     return value
 
 
-REASON: Final = click.option("--reason", required=True, callback=_reason, metavar="TEXT", help="Why; the log keeps it.")
+REASON: Final = click.option(
+    "--reason", required=True, callback=_reason, metavar="TEXT", help="Reason; kept in the log."
+)
 
 
 @click.command()
 @PORTFOLIO
 @REASON
 def halt(portfolio: str | None, reason: str) -> None:
-    """Stop trading now: when this returns, no order begins to be sent until daybook resume.
+    """Halt trading now: after this returns, no order is sent until daybook resume.
 
-    What was sent before goes on at its venue, and its fills are still recorded. Exit codes: 0 done, 1 failure, 2 usage.
+    Orders sent before stay at their exchange, and their fills are still recorded. Exit codes: 0 done, 1 failure, 2 usage.
 
     Example: daybook halt --reason "the market is broken"
     """
@@ -49,7 +49,7 @@ def halt(portfolio: str | None, reason: str) -> None:
         event_id = new_id()
         event = NewEvent(TradingHalted(reason=reason), event_id, portfolio_time(book, reading), "owner", event_id)
         if not store_halt(book, halt_lock, reading.portfolio_id, event):
-            warn("an order was still being sent when trading was halted: look at daybook's open orders")
+            warn("an order was being sent when trading was halted: check the open orders")
         return "is halted"
 
     _each(load_settings(), portfolio, act)
@@ -59,7 +59,7 @@ def halt(portfolio: str | None, reason: str) -> None:
 @PORTFOLIO
 @REASON
 def resume(portfolio: str | None, reason: str) -> None:
-    """Let trading go on where it is halted. Orders that were not sent meanwhile stay unsent.
+    """Resume trading after a halt. Orders that were not sent meanwhile stay unsent.
 
     Exit codes: 0 done, 1 failure, 2 usage.
 
@@ -72,7 +72,7 @@ def resume(portfolio: str | None, reason: str) -> None:
         event_id = new_id()
         event = NewEvent(TradingResumed(reason=reason), event_id, portfolio_time(book, reading), "owner", event_id)
         book.record(reading.portfolio_id, [event])
-        return "goes on"
+        return "is resumed"
 
     _each(load_settings(), portfolio, act)
 
@@ -80,12 +80,12 @@ def resume(portfolio: str | None, reason: str) -> None:
 def _each(
     settings: Settings, portfolio: str | None, act: Callable[[PostgresBook, HaltLock, StoredReading], str]
 ) -> None:
-    """`act` is done to each portfolio that is meant, and said. Raises BadSettings where there is none."""
+    """Call `act` for each chosen portfolio and print its result. Raises BadSettings if there is none."""
     with open_ledger(settings) as engine:
         book, halt_lock = PostgresBook(engine, system_clock), PostgresHaltLock(engine)
         chosen = chosen_portfolios(engine, portfolio)
         if not chosen:
-            raise BadSettings("there is no portfolio: daybook replay lists them")
+            raise BadSettings("there is no portfolio: see daybook replay")
         for one in chosen:
             with book.reading(one) as reading:
                 done = act(book, halt_lock, reading)

@@ -1,4 +1,4 @@
-"""`daybook key`: keys with which programs may call the interface, each for what it is needed for."""
+"""`daybook key`: issue, list and revoke API keys, each with its scopes."""
 
 import json
 from collections.abc import Iterator
@@ -20,14 +20,14 @@ MOST_DAYS: Final = 3650
 
 @contextmanager
 def installation(settings: Settings) -> Iterator[tuple[PostgresBook, bytes]]:
-    """The installation's database and the key that is its own."""
+    """Open the database; yields the book and the installation key."""
     with open_ledger(settings) as engine:
         yield PostgresBook(engine, system_clock), installation_key(settings.data_dir)
 
 
 @click.group()
 def key() -> None:
-    """Issue, list and revoke the keys of programs. The owner's token needs none.
+    """Issue, list and revoke API keys for programs. The owner uses the owner's token.
 
     Exit codes: 0 done, 1 failure, 2 usage.
 
@@ -36,11 +36,11 @@ def key() -> None:
 
 
 @key.command()
-@click.option("--name", required=True, help="The program it is for; events name it. Several keys may have one name.")
-@click.option("--scope", "scopes", type=click.Choice(SCOPES), multiple=True, required=True, help="May be repeated.")
-@click.option("--expires", type=click.IntRange(1, MOST_DAYS), metavar="DAYS", help="It ends by itself after that.")
+@click.option("--name", required=True, help="Program that uses the key; shown in events. Keys may share a name.")
+@click.option("--scope", "scopes", type=click.Choice(SCOPES), multiple=True, required=True, help="Repeatable.")
+@click.option("--expires", type=click.IntRange(1, MOST_DAYS), metavar="DAYS", help="Lifetime; unlimited by default.")
 def issue(name: str, scopes: tuple[Scope, ...], expires: int | None) -> None:
-    """Make a key and print it, this once: what is stored cannot be turned back into it.
+    """Issue a key and print it once: only its hash is stored.
 
     Exit codes: 0 done, 1 failure, 2 usage.
 
@@ -50,14 +50,14 @@ def issue(name: str, scopes: tuple[Scope, ...], expires: int | None) -> None:
         token, made = Keys(book, pepper, system_clock).issue(name, scopes, expires)
     until = "until it is revoked" if made.expires_at is None else f"until {time_text(made.expires_at)}"
     click.echo(token)
-    click.echo(f"The key of {name}, shown this once; it may {', '.join(made.scopes)} {until}.", err=True)
-    click.echo(f"Send it as 'Authorization: Bearer KEY'; daybook key revoke {made.key_id} ends it.", err=True)
+    click.echo(f"Key of {name}, shown once; scopes {', '.join(made.scopes)}, valid {until}.", err=True)
+    click.echo(f"Send it as 'Authorization: Bearer KEY'; revoke it with daybook key revoke {made.key_id}.", err=True)
 
 
 @key.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON list.")
 def list_keys(as_json: bool) -> None:
-    """Show every key that was ever issued: its id, whose it is, what it may do, and when it was used last.
+    """List every key ever issued: id, program, scopes, state and last use.
 
     Exit codes: 0 done, 1 failure.
 
@@ -66,21 +66,21 @@ def list_keys(as_json: bool) -> None:
     with installation(load_settings()) as (book, _), book.transaction() as connection:
         found = read_api_keys(connection)
     if as_json:
-        click.echo(json.dumps([_told(one) for one in found], ensure_ascii=False, indent=2))
+        click.echo(json.dumps([_as_json(one) for one in found], ensure_ascii=False, indent=2))
         return
     for one in found:
         used = f"last used at {time_text(one.last_used_at)}" if one.last_used_at else "never used"
         click.echo(f"{one.key_id}  {one.name}  {' '.join(one.scopes)}  {state_of(one, system_clock())}  {used}")
     if not found:
-        click.echo("There are no keys: daybook key issue makes one.")
+        click.echo("No keys. Issue one with daybook key issue.")
 
 
 @key.command()
 @click.argument("key_id")
 def revoke(key_id: str) -> None:
-    """End a key. It is refused from the next request on, also by a Daybook that is running.
+    """Revoke a key. A running Daybook refuses it from the next request on.
 
-    Exit codes: 0 done, 1 there is no such key or a failure.
+    Exit codes: 0 done, 1 an unknown key or a failure.
 
     Example: daybook key revoke 0f3a5b7c9d1e
     """
@@ -89,7 +89,7 @@ def revoke(key_id: str) -> None:
     click.echo(f"{ended.key_id}, a key of {ended.name}, is {state_of(ended, system_clock())}.")
 
 
-def _told(one: ApiKeyRecord) -> dict[str, object]:
+def _as_json(one: ApiKeyRecord) -> dict[str, object]:
     return {
         "key_id": one.key_id,
         "name": one.name,

@@ -34,17 +34,21 @@ _NAMES: Final[TypeAdapter[dict[str, list[tuple[str, Decimal]]]]] = TypeAdapter(d
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path), required=False)
-@click.option("--portfolio", metavar="NAME", help="The lots of this stored portfolio instead of a file.")
+@click.option("--portfolio", metavar="NAME", help="A stored portfolio instead of a file.")
 @click.option(
-    "--base", default="USD", show_default=True, callback=asset, help="What a bare symbol such as AAPL is quoted in."
+    "--base", default="USD", show_default=True, callback=asset, help="Quote currency of bare symbols such as AAPL."
 )
 @click.option(
-    "--method", type=METHODS, default="fifo", show_default=True, help="Which lot a sale closes first; FIFO is the book."
+    "--method",
+    type=METHODS,
+    default="fifo",
+    show_default=True,
+    help="Which lot a sale closes first; the ledger uses FIFO.",
 )
 @click.option(
-    "--specific", type=click.Path(path_type=Path), help="A JSON file that names lots for sales; the rest is FIFO."
+    "--specific", type=click.Path(path_type=Path), help="A JSON file that assigns lots to sales; the rest is FIFO."
 )
-@click.option("--holding-period", type=DAYS, metavar="DAYS", help="Tell for each match whether it was held longer.")
+@click.option("--holding-period", type=DAYS, metavar="DAYS", help="Mark each match as short-term or long-term.")
 @at_any_time
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def lots(
@@ -57,18 +61,18 @@ def lots(
     holding_period: int | None,
     as_json: bool,
 ) -> None:
-    """Lots and gains of a CSV or JSON file of trades, ours or an exchange's, which needs no database, or of a portfolio.
+    """Lots and gains of a stored portfolio, or of a CSV or JSON file of trades, Daybook's or an exchange's.
 
-    Exit codes: 0 done, 1 rows that could not be read (each is named) or a file that cannot be used, 2 usage.
+    A file needs no database. Exit codes: 0 done, 1 unreadable rows (each is listed) or an unusable file, 2 usage.
 
     Example: daybook lots trades.csv --method hifo --json
     """
     if (file is None) == (portfolio is None):
-        raise click.UsageError("Name a file of trades or --portfolio, one of the two.")
+        raise click.UsageError("Give either a file of trades or --portfolio.")
     if file is not None and past:
-        raise click.UsageError("--as-of and --known-at look into a stored portfolio: a file has no past.")
+        raise click.UsageError("--as-of and --known-at need --portfolio: a file has no history.")
     if specific and method != "fifo":
-        raise click.UsageError("--specific names the lots itself: leave --method out.")
+        raise click.UsageError("--specific cannot be combined with --method.")
     names = read_names(specific) if specific else None
     view = View(Method.SPECIFIC if specific else Method(method), names, holding_period)
     if file is not None:
@@ -77,14 +81,14 @@ def lots(
 
 
 def print_lots(path: Path, base: str, view: View, *, as_json: bool) -> int:
-    """Prints the report of a file and, on standard error, its errors; returns the exit code. Raises BadFile, BadChoice."""
+    """Print the report of a file, its errors on standard error; return the exit code. Raises BadFile and BadChoice."""
     trade_file = read_trades(path, base)
     _print(lots_report(trade_file, view), as_json=as_json)
     return UNREADABLE if trade_file.unreadable else READ
 
 
 def print_portfolio_lots(settings: Settings, portfolio: str, past: PointInTime, view: View, *, as_json: bool) -> int:
-    """The same of a stored portfolio. Raises BadChoice and what opening the portfolio raises."""
+    """Print the report of a stored portfolio; return the exit code. Raises BadChoice, BadSettings and ViewsBehind."""
     with stored_portfolio(settings, portfolio, past) as reading:
         report = portfolio_lots_report(reading.rows, view)
     _print(report, as_json=as_json)
@@ -92,7 +96,7 @@ def print_portfolio_lots(settings: Settings, portfolio: str, past: PointInTime, 
 
 
 def read_names(path: Path) -> Names:
-    """The lots named for sales: {"sale id": [["lot id", "quantity"], ...], ...}. Raises BadFile."""
+    """Read lots assigned to sales: {"sale id": [["lot id", "quantity"], ...], ...}. Raises BadFile."""
     try:
         return _NAMES.validate_json(path.read_bytes())
     except FileNotFoundError:
@@ -101,7 +105,7 @@ def read_names(path: Path) -> Names:
         found = error.errors(include_url=False, include_input=False)[0]
         where = "".join(f"[{part}]" for part in found["loc"])
         form = '{"sale id": [["lot id", "quantity"]]}, with quantities as text'
-        raise BadFile(f"{path} names no lots{where and f' at {where}'}: {found['msg']}: it must be {form}") from None
+        raise BadFile(f"{path} assigns no lots{where and f' at {where}'}: {found['msg']}: it must be {form}") from None
 
 
 def _print(report: LotsReport, *, as_json: bool) -> None:
@@ -144,7 +148,7 @@ def _json_value(value: object, kept: Container[str]) -> object:
 
 
 def report_lines(report: LotsReport) -> Iterator[str]:
-    """The report, a number and its name to a line: nothing is cut or folded, however narrow the window is."""
+    """Yield the report, one figure to a line, uncut and unwrapped however narrow the terminal."""
     yield f"Sales, {ORDERS[report.method]}"
     for sale in report.sells:
         yield from _sale_lines(sale, terms=report.holding_period is not None)
@@ -174,10 +178,10 @@ def _sale_lines(sale: LotSale, *, terms: bool) -> Iterator[str]:
         if terms:
             yield f"      {'term':<15}{match.term or UNKNOWN:>30}"
     if sale.unknown_cost_quantity is not None:
-        yield "    at a cost that is not known"
+        yield "    at an unknown cost"
         yield from _figures(6, quantity=sale.unknown_cost_quantity, proceeds=sale.unknown_cost_proceeds)
     if sale.unmatched_quantity is not None:
-        yield "    from no lot"
+        yield "    without a lot"
         yield from _figures(6, quantity=sale.unmatched_quantity, proceeds=sale.unmatched_proceeds)
 
 

@@ -1,4 +1,4 @@
-"""Options that several commands share, and messages on standard error. Imports nothing that is slow to load."""
+"""Options shared by several commands, messages and progress bars. Imports nothing that is slow to load."""
 
 import re
 import sys
@@ -14,19 +14,19 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 
-def fail(sentence: str) -> NoReturn:
-    """Ends the command with the sentence and exit code 1."""
-    warn(sentence)
+def fail(message: str) -> NoReturn:
+    """Print the message to standard error and exit with code 1."""
+    warn(message)
     sys.exit(1)
 
 
-def warn(sentence: str) -> None:
-    """The sentence is on standard error, in one line whatever is quoted in it."""
-    click.echo(f"daybook: {' '.join(sentence.split())}", err=True)
+def warn(message: str) -> None:
+    """Print the message to standard error, in one line."""
+    click.echo(f"daybook: {' '.join(message.split())}", err=True)
 
 
 def asset(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
-    """The option's value, which is an asset. Raises BadParameter, which is wrong usage."""
+    """Parse an asset. Raises BadParameter."""
     from ledger.values import Asset
 
     try:
@@ -36,7 +36,7 @@ def asset(_context: click.Context, _parameter: click.Parameter, value: str | Non
 
 
 def moment(_context: click.Context, _parameter: click.Parameter, value: str | None) -> datetime | None:
-    """The option's value, which is a time with a zone. Raises BadParameter, which is wrong usage."""
+    """Parse a time with a zone. Raises BadParameter."""
     from ledger.values import utc_time
 
     try:
@@ -46,27 +46,27 @@ def moment(_context: click.Context, _parameter: click.Parameter, value: str | No
 
 
 def month_and_day(_context: click.Context, _parameter: click.Parameter, value: str) -> tuple[int, int]:
-    """The option's value, a day that every year has, as month and day. Raises BadParameter."""
+    """Parse MM-DD, a day of every year, as month and day. Raises BadParameter."""
     found = re.fullmatch(r"(\d\d)-(\d\d)", value, re.ASCII)
     try:
         day = date(2001, *map(int, found.groups())) if found else None
     except ValueError:
         day = None
     if day is None:
-        raise click.BadParameter(f"{value[:20]!r} is no day of every year such as 04-06")
+        raise click.BadParameter(f"{value[:20]!r} must be a day of every year such as 04-06")
     return day.month, day.day
 
 
 METHODS: Final = click.Choice(["fifo", "lifo", "hifo"])
 DAYS: Final = click.IntRange(0, 36_500)
-IN_PORTFOLIO: Final = click.option("--portfolio", metavar="NAME", required=True, help="Its name or id.")
+IN_PORTFOLIO: Final = click.option("--portfolio", metavar="NAME", required=True, help="The portfolio's name or id.")
 
 
 def at_any_time(command: Callable[..., None]) -> Callable[..., None]:
-    """Gives the command the options --as-of and --known-at, which reach it as `past`."""
+    """Add --as-of and --known-at to a command; passed on as a `PointInTime`, `past`."""
 
-    @click.option("--as-of", metavar="TIME", callback=moment, help="What had happened by then.")
-    @click.option("--known-at", metavar="TIME", callback=moment, help="As far as it was recorded by then.")
+    @click.option("--as-of", metavar="TIME", callback=moment, help="Only events up to this time.")
+    @click.option("--known-at", metavar="TIME", callback=moment, help="Only events recorded by this time.")
     @wraps(command)
     def run(*args: object, as_of: datetime | None, known_at: datetime | None, **kwargs: object) -> None:
         from ledger.log.point_in_time import PointInTime

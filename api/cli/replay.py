@@ -1,4 +1,4 @@
-"""`daybook replay` and `daybook checkpoint`: replays logs, verifies them and shows what differs."""
+"""`daybook replay` and `daybook checkpoint`: replay logs, verify them and show differences."""
 
 import json
 import sys
@@ -42,15 +42,17 @@ VERIFIED, DIFFERENT, BROKEN = 0, 3, 4
 
 
 @click.command()
-@click.option("--verify", is_flag=True, help="Compare everything stored with what the log says (the default).")
-@click.option("--rebuild", is_flag=True, help="Write the views anew from the log, then verify.")
-@click.option("--portfolio", metavar="NAME", help="Only this portfolio (its name or id).")
+@click.option("--verify", is_flag=True, help="Compare the stored views with the log (the default).")
+@click.option("--rebuild", is_flag=True, help="Rebuild the views from the log, then verify.")
+@click.option("--portfolio", metavar="NAME", help="Only this portfolio (name or id).")
 @click.option(
-    "--checkpoint", type=click.Path(path_type=Path), help="Every log must still hold what this signed file saw."
+    "--checkpoint", type=click.Path(path_type=Path), help="Verify that every log extends this signed checkpoint."
 )
 @at_any_time
-@click.option("--thorough", is_flag=True, help="Fold long logs by the plain road too, not by the column road alone.")
-@click.option("--workers", type=click.IntRange(1, 64), default=1, help="So many portfolios at once, each in a process.")
+@click.option("--thorough", is_flag=True, help="Replay long logs event by event too, not by fast replay alone.")
+@click.option(
+    "--workers", type=click.IntRange(1, 64), default=1, help="Number of parallel processes, one portfolio each."
+)
 @EXECUTOR
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def replay(
@@ -64,9 +66,9 @@ def replay(
     executor: str | None,
     as_json: bool,
 ) -> None:
-    """Read the log again, prove it, and compare the stored views with it.
+    """Replay the log, verify its hash chain, and compare the stored views with it.
 
-    With --as-of or --known-at the log is cut at those times and the portfolio printed as it was.
+    With --as-of or --known-at, print the portfolio as it was at that time.
 
     Exit codes: 0 all equal, 3 a difference, 4 broken chain, 2 usage, 1 failure.
 
@@ -75,7 +77,7 @@ def replay(
     settings = load_settings()
     if past:
         if rebuild or checkpoint:
-            raise click.UsageError("--as-of and --known-at look at the past: leave out --rebuild and --checkpoint")
+            raise click.UsageError("--as-of and --known-at cannot be combined with --rebuild or --checkpoint")
         sys.exit(_replay_past(settings, past, portfolio=portfolio, as_json=as_json))
     scope = Scope(portfolio, checkpoint, rebuild=rebuild, thorough=thorough)
     sys.exit(_replay(settings, scope, Workers(workers, executor), as_json=as_json))
@@ -84,9 +86,9 @@ def replay(
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
 def checkpoint(file: Path) -> None:
-    """Write a signed file that says where every log stands now. Keep it outside this machine.
+    """Write a signed file with the position and hash of every log. Keep it outside this machine.
 
-    A cut tail, a rewritten log and a log that vanished show when it is given to replay. Exit codes: 0 done, 1 failure.
+    replay --checkpoint then reveals truncated, rewritten and deleted logs. Exit codes: 0 done, 1 failure.
 
     Example: daybook checkpoint friday.json && daybook replay --checkpoint friday.json
     """
@@ -103,7 +105,7 @@ def checkpoint(file: Path) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What is replayed: one portfolio or all, compared with a signed checkpoint where there is one."""
+    """One portfolio or all, and the signed checkpoint to compare with, if any."""
 
     portfolio: str | None
     checkpoint: Path | None
@@ -146,14 +148,14 @@ def _where(settings: Settings) -> str:
 
 
 def _exit_code(results: Sequence[PortfolioReplay], strays: Sequence[Difference]) -> int:
-    """What the command ends with: a broken chain outweighs a difference."""
+    """The exit code: a broken chain outweighs a difference."""
     if any(result.broken for result in results):
         return BROKEN
     return DIFFERENT if strays or any(result.differences for result in results) else VERIFIED
 
 
 def _summary(results: Sequence[PortfolioReplay], strays: Sequence[Difference], seconds: float) -> dict[str, object]:
-    """What a replay found, as it is printed in JSON."""
+    """The JSON report of a replay."""
     differences = [*(_broken(result) for result in results if result.broken is not None)]
     found = [*strays, *(difference for result in results for difference in result.differences)]
     differences += [_as_object(difference) for difference in found]
@@ -181,7 +183,7 @@ def _print(results: Sequence[PortfolioReplay], strays: Sequence[Difference], sec
 
 
 def _print_verdict(summary: Mapping[str, object]) -> None:
-    """A line for each difference, and one that says whether all is proven."""
+    """Print one line for each difference, then the verdict."""
     differences = summary["differences"]
     assert isinstance(differences, list)
     for difference in differences:
@@ -196,7 +198,7 @@ def _print_verdict(summary: Mapping[str, object]) -> None:
 
 
 def _overall_hash(results: Sequence[PortfolioReplay]) -> str:
-    """The one portfolio's hash, or the hash over all, or nothing when a log could not be read."""
+    """The hash of the only portfolio, else a hash over all; empty if a log could not be read."""
     if any(result.broken for result in results):
         return ""
     if len(results) == 1:
@@ -226,7 +228,7 @@ def _as_object(difference: Difference) -> dict[str, object]:
 
 
 def _replay_past(settings: Settings, past: PointInTime, *, portfolio: str | None, as_json: bool) -> int:
-    """Replay up to a point in time, print what the portfolios were worth then, and return the exit code.
+    """Replay up to a point in time, print the portfolios' values, and return the exit code.
 
     Verifies the chain and the identities. Stored views are current, so they are not compared. Raises BadSettings.
     """
@@ -248,7 +250,7 @@ def _replay_past(settings: Settings, past: PointInTime, *, portfolio: str | None
 
 
 def _state(one: ReplayAt) -> dict[str, object]:
-    """The portfolio in the words of `GET /portfolio/`."""
+    """The portfolio with the fields of `GET /portfolio/`."""
     state: dict[str, object] = {"portfolio_id": str(one.replay.portfolio_id), "position": one.position}
     if one.worth is None:
         return state

@@ -1,4 +1,4 @@
-"""`daybook webhook`: addresses to which services outside may send signals, each with secrets of its own."""
+"""`daybook webhook`: webhooks through which other services send signals, each with its own secrets."""
 
 import json
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def symbols(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, Instrument]:
-    """The option's values as tickers and products. Raises BadParameter, which is wrong usage."""
+    """Parse TICKER=PRODUCT pairs. Raises BadParameter."""
     found: dict[str, Instrument] = {}
     for value in values:
         ticker, equals, product = value.rpartition("=")
@@ -35,7 +35,7 @@ def symbols(_context: click.Context, _parameter: click.Parameter, values: tuple[
 
 @click.group()
 def webhook() -> None:
-    """Add, list, rotate and remove webhooks: POST /api/v1/webhooks/NAME. docs/webhooks.md says how to sign.
+    """Add, list, rotate and remove webhooks: POST /api/v1/webhooks/NAME. docs/webhooks.md explains signing.
 
     Exit codes: 0 done, 1 failure, 2 usage.
 
@@ -50,10 +50,10 @@ def webhook() -> None:
     type=click.Choice(TEMPLATES),
     default="signal",
     show_default=True,
-    help="What the body looks like: our own signal, or an alert of TradingView.",
+    help="Format of the body: a Daybook signal, or a TradingView alert.",
 )
 @click.option(
-    "--passphrase", is_flag=True, help="The secret stands in the body, for TradingView, which cannot sign: weaker."
+    "--passphrase", is_flag=True, help="The body contains the secret, for TradingView, which cannot sign. Weaker."
 )
 @click.option(
     "--map",
@@ -61,80 +61,78 @@ def webhook() -> None:
     multiple=True,
     metavar="TICKER=PRODUCT",
     callback=symbols,
-    help="May be repeated: BTCUSD=BTC-USD.",
+    help="Repeatable: BTCUSD=BTC-USD.",
 )
 def add(name: str, template: str, passphrase: bool, tickers: Mapping[str, Instrument]) -> None:
-    """Add a webhook and print its secret, this once.
+    """Add a webhook and print its secret once.
 
-    Exit codes: 0 done, 1 the name is taken or a failure, 2 usage.
+    Exit codes: 0 done, 1 a name in use or a failure, 2 usage.
 
     Example: daybook webhook add chart --template tradingview --passphrase --map BTCUSD=BTC-USD
     """
     if passphrase and template != "tradingview":
-        raise click.UsageError("--passphrase is for --template tradingview: whatever can sign should.")
+        raise click.UsageError("--passphrase needs --template tradingview: other senders must sign.")
     if (template == "tradingview") != bool(tickers):
-        raise click.UsageError("--template tradingview needs --map for each of its tickers, and only that one has any.")
+        raise click.UsageError("--template tradingview needs --map for each of its tickers, and only it accepts --map.")
     with installation(load_settings()) as (book, pepper):
         secret = _webhooks(book, pepper).add(name, template, tickers, passphrase=passphrase)
     click.echo(secret)
-    how = 'as "secret" in the body' if passphrase else "to sign every message with"
-    click.echo(
-        f"The secret of {name}, shown this once: use it {how}; the address is /api/v1/webhooks/{name}.", err=True
-    )
+    use = 'send it as "secret" in the body' if passphrase else "sign every message with it"
+    click.echo(f"Secret of {name}, shown once: {use}; the address is /api/v1/webhooks/{name}.", err=True)
 
 
 @webhook.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON list.")
 def list_webhooks(as_json: bool) -> None:
-    """Show every webhook, how it is proven, how many secrets are live, and when it was used last.
+    """List every webhook: its authentication, number of live secrets, and last use.
 
     Exit codes: 0 done, 1 failure.
 
     Example: daybook webhook list --json
     """
     with installation(load_settings()) as (book, _), book.transaction() as connection:
-        found = [_told(one) for one in read_webhooks(connection)]
+        found = [_as_json(one) for one in read_webhooks(connection)]
     if as_json:
         click.echo(json.dumps(found, ensure_ascii=False, indent=2))
         return
     for one in found:
         click.echo("  ".join(f"{name} {value}" if name != "name" else str(value) for name, value in one.items()))
     if not found:
-        click.echo("There are no webhooks: daybook webhook add makes one.")
+        click.echo("No webhooks. Add one with daybook webhook add.")
 
 
 @webhook.command()
 @click.argument("name")
-@click.option("--at-once", is_flag=True, help="The secret before is refused from now on: it became known, say.")
+@click.option("--at-once", is_flag=True, help="Refuse the previous secret from now on, e.g. because it leaked.")
 def rotate(name: str, at_once: bool) -> None:
-    """Make a new secret and print it, this once. The one before stays good until the next rotation.
+    """Create a new secret and print it once. The previous one stays valid until the next rotation.
 
-    Exit codes: 0 done, 1 there is no such webhook or a failure.
+    Exit codes: 0 done, 1 an unknown webhook or a failure.
 
     Example: daybook webhook rotate my-model
     """
     with installation(load_settings()) as (book, pepper):
         secret = _webhooks(book, pepper).rotate(name, at_once=at_once)
     click.echo(secret)
-    before = "is refused" if at_once else "stays good until the next rotation"
-    click.echo(f"The new secret of {name}, shown this once; the one before {before}.", err=True)
+    before = "is refused" if at_once else "stays valid until the next rotation"
+    click.echo(f"New secret of {name}, shown once; the previous one {before}.", err=True)
 
 
 @webhook.command()
 @click.argument("name")
 def remove(name: str) -> None:
-    """Remove a webhook: nothing is taken under its name any more.
+    """Remove a webhook; messages under its name are refused.
 
-    Exit codes: 0 done, 1 there is no such webhook or a failure.
+    Exit codes: 0 done, 1 an unknown webhook or a failure.
 
     Example: daybook webhook remove my-model
     """
     with installation(load_settings()) as (book, pepper):
         _webhooks(book, pepper).remove(name)
-    click.echo(f"There is no webhook {name} any more.")
+    click.echo(f"Removed the webhook {name}.")
 
 
-def _told(one: WebhookRecord) -> dict[str, object]:
+def _as_json(one: WebhookRecord) -> dict[str, object]:
     return {
         "name": one.name,
         "template": one.template,
@@ -147,6 +145,6 @@ def _told(one: WebhookRecord) -> dict[str, object]:
 
 
 def _webhooks(book: PostgresBook, pepper: bytes) -> "Webhooks":
-    from api.http.webhooks import Webhooks  # which is slow to load
+    from api.http.webhooks import Webhooks  # slow to load
 
     return Webhooks(book, pepper, system_clock)

@@ -1,4 +1,4 @@
-"""Where the work of a command is done: in this process, in several, or on a Dask cluster."""
+"""Workers of a command: this process, several processes, or a Dask cluster."""
 
 from collections.abc import Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -10,12 +10,12 @@ import rich_click as click
 
 from ledger.processes import worker_processes
 
-EXECUTOR: Final = click.option("--executor", metavar="URL", help="A Dask cluster that does the work: dask://host:port.")
+EXECUTOR: Final = click.option("--executor", metavar="URL", help="Dask cluster to work on: dask://host:port.")
 
 
 @dataclass(frozen=True, slots=True)
 class Workers:
-    """That many processes on this machine, or the Dask cluster at the address `cluster`."""
+    """`count` processes on this machine, or the Dask cluster at the address `cluster`."""
 
     count: int = 1
     cluster: str | None = None
@@ -27,7 +27,7 @@ class Workers:
 
     @contextmanager
     def executor(self) -> Iterator[Executor]:
-        """An executor, open while the context is. Raises UsageError when the cluster cannot be reached."""
+        """Open an executor. Raises UsageError if the cluster cannot be reached."""
         if self.cluster is not None:
             with self._cluster() as workers:
                 yield workers
@@ -39,11 +39,13 @@ class Workers:
     def _cluster(self) -> Iterator[Executor]:
         scheme, _, address = (self.cluster or "").partition("://")
         if scheme != "dask" or not address:
-            raise click.UsageError(f"--executor {self.cluster!r} is not dask://host:port")
+            raise click.UsageError(f"--executor {self.cluster!r} must be dask://host:port")
         try:
             from distributed import Client
         except ImportError:
-            raise click.UsageError("--executor needs the package distributed: pip install 'daybook[dask]'") from None
+            raise click.UsageError(
+                "--executor needs distributed: run make extras or pip install 'daybook[dask]'"
+            ) from None
         try:
             client = Client(f"tcp://{address}", timeout="10s")
         except OSError as error:

@@ -520,7 +520,7 @@ def test_trading_is_halted_at_the_command_line(daybook: Daybook, database_url: s
     assert daybook.post("trades/execute", BUY, "t1").status_code == 422
 
     code, said = run(database_url, tmp_path, "resume", "--portfolio", name, "--reason", "calm")
-    assert (code, said) == (0, f"Trading in {name!r} goes on.\n")
+    assert (code, said) == (0, f"Trading in {name!r} is resumed.\n")
     assert run(database_url, tmp_path, "resume", "--reason", "calm")[1] == f"Trading in {name!r} was not halted.\n"
     assert daybook.post("trades/execute", BUY, "t2").status_code == 201
 

@@ -247,11 +247,11 @@ def test_what_cannot_be_enabled_is_refused(daybook: Daybook, place: Path) -> Non
     (other / "entry_points.txt").write_text("[daybook.bots]\ndouble = other:Bot\n", encoding="utf-8")
 
     for words, reason in [
-        (("enable", "rsi"), "rsi is built in: there is nothing to enable"),
+        (("enable", "rsi"), "rsi is built in and needs no enabling"),
         (("enable", "nobody"), "no installed package announces bots of kind 'nobody'"),
         (("enable", "momentum"), "it cannot be loaded: ZeroDivisionError"),
         (("enable", "double"), "double-bot and other-bot both announce bots of kind 'double'"),
-        (("disable", "momentum"), "there is no enabled kind 'momentum'"),
+        (("disable", "momentum"), "the kind 'momentum' is not enabled"),
         (("disable", "momentum", "--portfolio", "elsewhere"), "there is no portfolio called 'elsewhere'"),
         (("kinds", "--portfolio", "elsewhere"), "there is no portfolio called 'elsewhere'"),
     ]:

@@ -18,8 +18,8 @@ def test_the_doctor_of_a_new_home_makes_nothing(home: Home) -> None:
     done = home.run("doctor")
 
     assert (done.returncode, done.stderr) == (0, "")
-    assert "All is well." in done.stdout
-    assert "made by daybook serve" in done.stdout
+    assert "No problems." in done.stdout
+    assert "created by daybook serve" in done.stdout
     assert not home.data_dir.exists()
 
 
@@ -45,10 +45,10 @@ def test_the_doctor_names_what_is_wrong_and_what_to_do(home: Home) -> None:
     done = home.run("doctor", feed="file:none-BTC-USD-1m.csv", data_dir="a-file", database_url=url, fed="simulated")
 
     assert done.returncode == 1
-    assert done.stdout.count("WRONG:") == 4
+    assert done.stdout.count("PROBLEM:") == 4
     for advice in ("unset DAYBOOK_FED", "cannot be opened", "make it writable", "is the server running"):
         assert advice in done.stdout
-    assert "4 things are wrong." in done.stdout
+    assert "4 problems." in done.stdout
     assert "hush-hush" not in done.stdout
     assert done.stderr == ""
 

@@ -210,7 +210,7 @@ def test_lots_may_be_named_in_a_file(home: Console) -> None:
         ('{"s1": [["b2", "0.5"]]}', 0, ""),
         ('{"s1": [["b9", "0.5"]]}', 1, "there is no such trade"),
         ('{"s1": [["b2", 0.5]]}', 1, "with quantities as text"),
-        ("[", 1, "names no lots"),
+        ("[", 1, "assigns no lots"),
     ):
         (home.folder / "names.json").write_text(names, encoding="utf-8")
         done = home.run("lots", "trades.csv", "--specific", "names.json", "--json")

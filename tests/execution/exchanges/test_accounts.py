@@ -91,8 +91,8 @@ def test_an_account_is_added_with_what_it_holds_and_its_key_shown_nowhere(
     [
         (("--create", "--base", "USDT"), "wrong", "the account was not added: binance does not tell its balances"),
         ((), SECRET, "there is no portfolio called 'mine'"),
-        (("--create",), SECRET, "--create and --base belong together"),
-        (("--live", "--yes"), SECRET, "an endpoint on this machine is never --live"),
+        (("--create",), SECRET, "--create and --base must be given together"),
+        (("--live", "--yes"), SECRET, "--live cannot be combined with a local --endpoint"),
         (("--endpoint", "http://example.com"), SECRET, "is not an address on this machine"),
     ],
 )
@@ -130,7 +130,7 @@ def test_a_key_that_may_withdraw_is_refused(venue: SimulatedVenue, folder: Path)
     refused = added(venue, "--create", "--base", "USDT")
     assert refused.exit_code == 1
     assert "may withdraw from binance" in refused.output
-    assert "There are no accounts" in run("list").output
+    assert "No accounts" in run("list").output
     assert added(venue, "--create", "--base", "USDT").exit_code == 0
 
 

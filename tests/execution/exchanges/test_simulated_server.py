@@ -259,6 +259,6 @@ def test_the_command_refuses_what_it_cannot_do() -> None:
         wrong = CliRunner().invoke(cli, ["venue", "luno", "--fault", "nope"])
         unread = CliRunner().invoke(cli, ["venue", "luno", "--fault", "delayed=soon"])
     assert (taken.exit_code, wrong.exit_code, unread.exit_code) == (1, 2, 2)
-    assert f"port {port} of 127.0.0.1 cannot be had" in taken.stderr
+    assert f"port {port} of 127.0.0.1 is not available" in taken.stderr
     assert "is no fault" in wrong.stderr
-    assert "is no number of seconds" in unread.stderr
+    assert "is not a number of seconds" in unread.stderr

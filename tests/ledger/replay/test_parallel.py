@@ -115,5 +115,5 @@ def test_a_cluster_says_the_same(engine: Engine, database_url: str, chosen: list
 @pytest.mark.parametrize("address", ["localhost:8786", "tcp://localhost:8786", "dask://"])
 def test_what_is_no_cluster_is_wrong_use(address: str) -> None:
     """An address that names no Dask scheduler is refused with the form it should have."""
-    with pytest.raises(click.UsageError, match=r"is not dask://host:port"):
+    with pytest.raises(click.UsageError, match=r"must be dask://host:port"):
         Workers(cluster=address).executor().__enter__()

@@ -407,7 +407,7 @@ def test_the_command_checks_shows_starts_and_stops(freqtrade: FreqtradeDouble) -
     def run(*words: str, **changes: str) -> Result:
         return CliRunner().invoke(cli, ["freqtrade", *words], env=environment(freqtrade, **changes))
 
-    assert (run("check").exit_code, "All is well" in run("check").stdout) == (0, True)
+    assert (run("check").exit_code, "No problems" in run("check").stdout) == (0, True)
     assert json.loads(run("state", "--json").stdout)["strategy"] == "Trend 3"
     assert (run("stop").stdout, freqtrade.state) == ("freqtrade: stoping trader ...\n", "stopped")
     freqtrade.max_open_trades = 3
@@ -417,7 +417,7 @@ def test_the_command_checks_shows_starts_and_stops(freqtrade: FreqtradeDouble) -
     assert [line.partition(": ")[2][:26] for line in wrong.stdout.splitlines()] == [
         "freqtrade is stopped: star",
         "freqtrade opens trades of ",
-        "freqtrade does not look at",
+        "freqtrade does not watch",
         "freqtrade answers 403 to t",
     ]
     assert "not-theirs" not in wrong.stdout
