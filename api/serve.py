@@ -1,4 +1,4 @@
-"""`daybook serve`: the system, its scheduler and the HTTP server in one process."""
+"""`daybook serve`: system, scheduler and HTTP server in one process."""
 
 import fcntl
 import socket
@@ -24,7 +24,7 @@ SHUTDOWN_S: Final = 3
 
 
 def serve_until_stopped(settings: Settings) -> None:
-    """Returns after Ctrl-C or SIGTERM, everything stopped in order: HTTP, market loop, database."""
+    """Run until Ctrl-C or SIGTERM, then stop in order: HTTP, market loop, database."""
     configure_logs()
     for secret in settings.secrets:
         hide(secret)
@@ -63,14 +63,14 @@ def _serve(system: System, listener: socket.socket, requests: StopRequests) -> N
 
 
 def mend(system: System) -> None:
-    """What may have made the market loop fail is mended: a dead embedded server runs again, dead connections are let go."""
+    """Repair possible causes of a failed market loop: restart a dead embedded server, drop dead connections."""
     if system.settings.database is None:
         revive(system.settings.data_dir)
     system.engine.dispose()
 
 
 class _Server(uvicorn.Server):
-    """Says where it listens once it really does, and leaves signals to others."""
+    """Prints its address once it listens; leaves signals to `StopRequests`."""
 
     def __init__(self, config: uvicorn.Config, system: System) -> None:
         super().__init__(config)
@@ -91,19 +91,19 @@ class _Server(uvicorn.Server):
 
 @contextmanager
 def only_one(data_dir: Path) -> Iterator[None]:
-    """No other `daybook serve` uses the data folder: two would drive one portfolio apart. Raises BadSettings."""
+    """Lock the data folder against a second `daybook serve`. Raises BadSettings."""
     with (data_dir / "serve.lock").open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             reason = f"another daybook serve is using the data folder {data_dir}"
-            raise BadSettings(f"{reason}: stop it first, or name another folder with DAYBOOK_DATA_DIR") from None
+            raise BadSettings(f"{reason}: stop it first, or choose another folder with DAYBOOK_DATA_DIR") from None
         yield
 
 
 @contextmanager
 def bound(port: int) -> Iterator[socket.socket]:
-    """A socket on this machine's own address; whoever connects is kept waiting until it is served. Raises BadSettings."""
+    """Bind a socket on 127.0.0.1; early connections wait until they are served. Raises BadSettings."""
     with closing(socket.socket()) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -115,16 +115,16 @@ def bound(port: int) -> Iterator[socket.socket]:
 
 
 def _announce(system: System) -> None:
-    """The reader knows all that is needed to begin; a new token holds from now on, also after a restart."""
+    """Print portfolio, market and address. A new token is stored after it was shown."""
     url = f"http://{HOST}:{system.settings.port}/"
     click.echo(f"Portfolio  {system.portfolio_name}{'' if system.accounts else ' (PAPER: no real money)'}")
     for account in system.accounts:
         click.echo(f"Account    {account}")
-    unreached = " (cannot be reached just now: Daybook keeps trying)" if system.loop.unreached else ""
+    unreached = " (cannot be reached now: Daybook keeps trying)" if system.loop.unreached else ""
     click.echo(f"Market     {system.feed.label}{unreached}")
     if system.new_token is not None:
         click.echo(f"Token      {system.new_token}")
-        click.echo("           the owner's API token, shown this once: send it as 'Authorization: Bearer TOKEN'")
+        click.echo("           the owner's API token, shown once: send it as 'Authorization: Bearer TOKEN'")
         url += f"#token={system.new_token}"
         remember_token(system.settings.data_dir, system.new_token)
         hide(system.new_token)

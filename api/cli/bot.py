@@ -235,7 +235,7 @@ def _enabled(settings: Settings, portfolio: str | None) -> dict[str, EnabledBotK
     with _book(settings) as (book, portfolios):
         chosen = named_portfolios(portfolios, portfolio or driven_name(settings))
         if not chosen and portfolio is not None:
-            raise BadSettings(f"there is no portfolio called {portfolio!r}: see daybook replay")
+            raise BadSettings(f"there is no portfolio called {portfolio!r}: daybook replay lists them")
         if not chosen:
             return {}
         with book.reading(chosen[0]) as reading:
@@ -248,7 +248,7 @@ def _record(settings: Settings, portfolio: str | None, event: Callable[[Rows], E
     with _book(settings) as (book, portfolios):
         chosen = named_portfolios(portfolios, name)
         if not chosen:
-            hint = "see daybook replay" if portfolio else "start daybook serve once, which opens it"
+            hint = "daybook replay lists them" if portfolio else "start daybook serve once, which opens it"
             raise BadSettings(f"there is no portfolio called {name!r}: {hint}")
         with book.reading(chosen[0]) as reading:
             try:

@@ -85,7 +85,7 @@ def _each(
         book, halt_lock = PostgresBook(engine, system_clock), PostgresHaltLock(engine)
         chosen = chosen_portfolios(engine, portfolio)
         if not chosen:
-            raise BadSettings("there is no portfolio: see daybook replay")
+            raise BadSettings("there is no portfolio: daybook replay lists them")
         for one in chosen:
             with book.reading(one) as reading:
                 done = act(book, halt_lock, reading)

@@ -1,4 +1,4 @@
-"""Accounts at venues: their keys, sealed where they lie, and the exchanges that they open."""
+"""Accounts at exchanges: encrypted API keys, and the clients that use them."""
 
 import hmac
 import json
@@ -31,12 +31,12 @@ _NONCE: Final = 12
 
 
 class BadAccount(DaybookError):
-    """An account cannot be added, used or removed; the message has the reason and the way out."""
+    """An account cannot be added, used or removed."""
 
 
 @dataclass(frozen=True, slots=True)
 class NewAccount:
-    """An account as a person adds it. `create` is the base currency of a portfolio that is to be opened for it."""
+    """An account to add. `create` is the base currency of a portfolio to open for it."""
 
     portfolio: str
     name: str
@@ -49,23 +49,23 @@ class NewAccount:
 
     @property
     def where(self) -> str:
-        """What stands behind the account, in words."""
+        """Live or test, and where."""
         if self.live:
             return "LIVE: real money"
-        return f"a test at {self.endpoint}" if self.endpoint else "the venue's own test address"
+        return f"test account at {self.endpoint}" if self.endpoint else "test account at the exchange's test network"
 
 
 class Accounts:
-    """The accounts at venues of one installation; `own_key` is what their keys are sealed with."""
+    """The accounts of one installation; `own_key` encrypts their API keys."""
 
     def __init__(self, book: PostgresBook, own_key: bytes, clock: Clock) -> None:
         self._book, self._clock = book, clock
         self._cipher = AESGCM(hmac.digest(own_key, b"venue credentials", "sha256"))
 
     def add(self, new: NewAccount) -> list[Event]:
-        """The venue took the key, the account is open and its key sealed; returns what was recorded. Raises BadAccount.
+        """Try the key, open the account and store the encrypted key; return the recorded events. Raises BadAccount.
 
-        With `adopt` the venue's holdings of this moment are its opening entries: cash as a deposit, coins at unknown cost.
+        With `adopt` the present balances become opening entries: base currency as a deposit, other assets at unknown cost.
         """
         portfolio_id = portfolio_id_of(new.portfolio)
         sealed = self._sealed(portfolio_id, new)
@@ -75,7 +75,7 @@ class Accounts:
             holdings = {asset: held.free + held.held for asset, held in exchange.balances().items()}
             if exchange.can_withdraw():
                 raise BadAccount(
-                    f"the account was not added: its key may withdraw from {new.venue}. Make one that may read and trade only"
+                    f"the account was not added: its key may withdraw from {new.venue}: use one that may only read and trade"
                 )
         except VenueUnavailable as error:
             raise BadAccount(f"the account was not added: {error}") from None
@@ -94,18 +94,18 @@ class Accounts:
             return credentials_of(connection)
 
     def remove(self, portfolio: str, name: str) -> None:
-        """The key is gone; what the ledger has of the account stays. Raises BadAccount where there is none."""
+        """Delete the key; the account's entries stay. Raises BadAccount if there is none."""
         with self._book.transaction() as connection:
             if not remove_credentials(connection, portfolio_id_of(portfolio), name):
                 raise BadAccount(f"{portfolio!r} has no key for an account {name!r}: daybook accounts list shows all")
 
     def of(self, portfolio_id: UUID) -> list[VenueCredentials]:
-        """The accounts of one portfolio."""
+        """Return the accounts of one portfolio."""
         with self._book.transaction() as connection:
             return credentials_of(connection, portfolio_id)
 
     def exchanges(self, portfolio_id: UUID) -> dict[str, CcxtExchange]:
-        """An exchange for each of the portfolio's accounts, by its name. Nothing is sent. Raises BadAccount."""
+        """Return a client for each of the portfolio's accounts by name. Sends nothing. Raises BadAccount."""
         return {one.account: self._exchange(one, self._opened(one)) for one in self.of(portfolio_id)}
 
     def _exchange(self, account: VenueCredentials, api_key: ApiKey) -> CcxtExchange:
@@ -113,7 +113,7 @@ class Accounts:
             facts = facts_of(account.venue)
             sandbox = not account.live and account.endpoint is None
             if sandbox and not facts.sandbox:
-                raise BadAccount(f"{account.venue} has no test address: name an --endpoint, or trade --live")
+                raise BadAccount(f"{account.venue} has no test network: use --endpoint or --live")
             return CcxtExchange(
                 facts, account.account, api_key, self._clock, endpoint=account.endpoint, sandbox=sandbox
             )
@@ -131,20 +131,20 @@ class Accounts:
         try:
             key, secret = json.loads(self._cipher.decrypt(nonce, text, bound))
         except InvalidTag:
-            why = "was sealed with another installation.key, or has been changed"
-            raise BadAccount(f"the key of account {account.account!r} {why}: add the account anew") from None
+            reason = "was encrypted with another installation.key, or has been changed"
+            raise BadAccount(f"the key of account {account.account!r} {reason}: add the account again") from None
         hide(key)
         hide(secret)
         return ApiKey(key, secret)
 
 
 def _bound_to(portfolio_id: UUID, account: str, venue: str) -> bytes:
-    """What a sealed key is good for: moved to another account it does not open."""
+    """Associated data of an encrypted key: moved to another account, it cannot be decrypted."""
     return json.dumps([str(portfolio_id), account, venue]).encode()
 
 
 def _openings(new: NewAccount, holdings: Mapping[Asset, Decimal], reading: Reading) -> Iterator[Event]:
-    """What opens the account, or nothing where it is open already and only its key is new. Raises BadAccount."""
+    """Yield the events that open the account; none if it is open and only its key is new. Raises BadAccount."""
     view = next(reading.rows.where(PortfolioView), None)
     if view is None and new.create is None:
         raise BadAccount(f"there is no portfolio called {new.portfolio!r}: open it with --create --base CURRENCY")
@@ -154,7 +154,7 @@ def _openings(new: NewAccount, holdings: Mapping[Asset, Decimal], reading: Readi
     known = reading.rows.get(AccountView, new.name)
     if known is not None:
         if (known.venue, known.mode) != (new.venue, mode) or new.adopt:
-            raise BadAccount(f"{new.portfolio!r} has an account {new.name!r} already ({known.venue}, {known.mode})")
+            raise BadAccount(f"{new.portfolio!r} already has an account {new.name!r} ({known.venue}, {known.mode})")
         return
     yield AccountOpened(account=new.name, venue=new.venue, mode="live" if new.live else "paper")
     base = new.create if view is None else Asset(view.base_currency)

@@ -1,4 +1,4 @@
-"""What a new portfolio starts with: paper money and three bots. Written once, as events like all others."""
+"""Contents of a new paper portfolio: cash and bots, recorded once, as ordinary events."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -21,8 +21,10 @@ BOT_KINDS: Final = ("rsi", "macd", "ma_cross")
 
 
 def ensure_portfolio(book: Book, name: str, instrument: Instrument, timeframe: str, now: datetime) -> UUID:
-    """The paper portfolio called `name` exists: with 10,000 of the instrument's quote currency, three bots running on
-    `instrument` and the weighted one registered beside them. Returns its id."""
+    """Open the paper portfolio called `name` unless it exists; return its id.
+
+    It gets 10,000 of the quote currency, three bots running on `instrument`, and the weighted bot, registered.
+    """
     portfolio_id = portfolio_id_of(name)
     try:
         book.log.head(portfolio_id)
@@ -49,7 +51,7 @@ def registered(
     parameters: str,
     foreign: Mapping[str, Bot] = NO_BOTS,
 ) -> BotRegistered:
-    """The registration of a bot of a known kind, its parameters completed with defaults.
+    """Return the registration of a bot of a known kind, its parameters completed with defaults.
 
     Raises UnknownBotKind and BadParameters, and for an enabled bot of another package BotUnusable and BotRaised.
     """

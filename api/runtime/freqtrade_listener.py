@@ -1,4 +1,4 @@
-"""freqtrade, where it is configured: listened to for as long as the application runs."""
+"""Record the signals of the configured freqtrade."""
 
 from datetime import timedelta
 
@@ -19,12 +19,12 @@ log = structlog.get_logger()
 
 
 def rest_of(settings: FreqtradeSettings) -> FreqtradeRest:
-    """freqtrade's HTTP interface."""
+    """Return a client of freqtrade's HTTP interface."""
     return FreqtradeRest(settings.url, settings.username, settings.password.get_secret_value())
 
 
 def listener_of(system: System, settings: FreqtradeSettings) -> FreqtradeListener:
-    """What listens to freqtrade and emits what it hears; nothing runs yet."""
+    """Return a listener, not started yet, that records freqtrade's signals."""
     source = Source(settings.name, settings.pairs, settings.shorts)
     connect = websocket_of(settings.url, settings.ws_token.get_secret_value())
 
@@ -35,21 +35,21 @@ def listener_of(system: System, settings: FreqtradeSettings) -> FreqtradeListene
         try:
             return longest_age(system)
         except DATABASE_GONE as failure:
-            log.warning("signals of freqtrade wait for the database", error=type(failure).__name__)
+            log.warning("freqtrade signals wait for the database", error=type(failure).__name__)
             return None
 
     return FreqtradeListener(source, rest_of(settings), connect, emit_edge, system.market_clock, longest)
 
 
 def _emitted(system: System, edge: Edge, instrument: Instrument) -> Emitted:
-    """What became of the edge: what was refused is told in the log, what the database could not take is tried again."""
+    """Record the edge's signal. Refusals are logged; what the database could not store is tried again later."""
     try:
         signal = edge.signal(instrument, price_of(system, instrument))
         new = emit(system, signal, signal.bot_id, first_wins=True)
         return Emitted("new" if new else "known", again=not_yet(system, signal))
     except CannotRecord as refused:
-        log.warning("a signal of freqtrade was refused", pair=edge.pair, side=edge.side, reason=str(refused))
+        log.warning("freqtrade signal refused", pair=edge.pair, side=edge.side, reason=str(refused))
         return Emitted("refused")
     except (*DATABASE_GONE, Conflict) as failure:
-        log.warning("a signal of freqtrade waits for the database", pair=edge.pair, error=type(failure).__name__)
+        log.warning("freqtrade signal waits for the database", pair=edge.pair, error=type(failure).__name__)
         return Emitted("later")

@@ -1,4 +1,4 @@
-"""How a signal from outside comes in: checked, recorded once, and judged by the same review as those of bots."""
+"""Signals from outside: checked, recorded once, and reviewed like those of bots."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -21,7 +21,7 @@ from signals.runner import signal_id
 
 
 def nothing_else(_connection: Raw) -> None:
-    """Nothing is written beside the signal."""
+    """Write nothing beside the signal."""
 
 
 def emit(
@@ -32,10 +32,10 @@ def emit(
     *,
     first_wins: bool = False,
 ) -> bool:
-    """The signal is in the log and has its verdict; whether it is new. `alongside` is written in the same transaction.
+    """Record the signal and have it reviewed; return `True` if it is new. `alongside` writes in the same transaction.
 
-    What was said before, word for word, is not new (with `first_wins` also what has the same identity and says something
-    else). Raises SignalDiffers for other words under a known identity, StaleSignal and FutureSignal.
+    A repeated signal is not new. Raises SignalDiffers for different content under a known identity, unless `first_wins`,
+    and StaleSignal and FutureSignal.
     """
     new = _record(system, signal, actor, alongside, first_wins=first_wins)
     system.trader.step()
@@ -43,9 +43,9 @@ def emit(
 
 
 def price_of(system: System, instrument: Instrument) -> Decimal:
-    """Our own price of the instrument, by which a signal is sized: a sender's price is never trusted with that.
+    """Return the last mark of the instrument. Signals are sized by it, never by a sender's price.
 
-    Raises UnknownProduct for what is not traded here, NoPrice for what has no price yet.
+    Raises UnknownProduct if the market does not have the instrument, NoPrice if it has no price yet.
     """
     if instrument not in system.feed.instruments:
         traded = ", ".join(sorted(system.feed.instruments))
@@ -53,18 +53,18 @@ def price_of(system: System, instrument: Instrument) -> Decimal:
     with system.book.reading(system.portfolio_id) as reading:
         mark = reading.rows.get(Mark, str(instrument))
     if mark is None:
-        raise NoPrice(f"no price of {instrument} has been seen yet: send it again in a moment")
+        raise NoPrice(f"no price of {instrument} yet: retry shortly")
     return mark.price
 
 
 def longest_age(system: System) -> timedelta:
-    """How old a signal may be by the policy in force."""
+    """Return the maximum age of a signal under the current policy."""
     with system.book.reading(system.portfolio_id) as reading:
         return _longest(system, reading)
 
 
 def not_yet(system: System, signal: SignalEmitted) -> bool:
-    """Whether review refused the recorded signal for reasons that may pass by themselves."""
+    """Return `True` if review refused the recorded signal for reasons that may pass by themselves."""
     with system.book.reading(system.portfolio_id) as reading:
         view = reading.rows.get(SignalView, signal_id(signal))
         if view is None or view.verdict_position is None:
@@ -83,8 +83,8 @@ def _record(
             refused = untimely(signal, system.market_clock(), _longest(system, reading)) if known is None else None
         if known is not None:
             if not first_wins and not same(known, signal):
-                said = f"{signal.bot_id} has said something else about {signal.instrument} at {time_text(signal.asof)}"
-                raise SignalDiffers(f"{said}: what was said stays, send a new asof with a new opinion")
+                known_as = f"{signal.bot_id} sent another signal for {signal.instrument} at {time_text(signal.asof)}"
+                raise SignalDiffers(f"{known_as}, which stays: send a new signal with a new asof")
             with system.book.transaction() as connection:
                 alongside(connection)
             return False
@@ -97,7 +97,7 @@ def _record(
         except Conflict:
             if attempt == 2:
                 raise
-            continue  # the same signal came in on another way just now: look at what it said
+            continue  # the same signal was recorded concurrently: compare with it
         return True
     raise AssertionError("the second attempt returns or raises")
 

@@ -1,4 +1,4 @@
-"""Keys of programs: 256 bits, shown once, stored as keyed hashes, good for the scopes they were issued with."""
+"""API keys of programs: 256 bits, shown once, stored as keyed hashes, valid for the scopes they were issued with."""
 
 import hashlib
 import hmac
@@ -26,12 +26,12 @@ NOTED_EVERY: Final = timedelta(seconds=60)
 
 
 class BadKey(DaybookError):
-    """A key cannot be issued or revoked; the sentence says why and what to do."""
+    """A key cannot be issued or revoked."""
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who sends a request: the owner (no key) or a program, and what it may do."""
+    """Sender of a request, the owner (no key) or a program, with its scopes."""
 
     name: str
     key_id: str | None
@@ -39,7 +39,7 @@ class Caller:
 
     @property
     def actor(self) -> str:
-        """How events name it."""
+        """Its name in events."""
         return self.name if self.key_id is None else f"key:{self.name}:{self.key_id}"
 
 
@@ -47,7 +47,7 @@ OWNER: Final = Caller("owner", None, frozenset(SCOPES))
 
 
 class Keys:
-    """The keys of one installation, in its database; `pepper` is what their hashes are keyed with."""
+    """The keys in one installation's database; `pepper` keys their hashes."""
 
     def __init__(self, book: PostgresBook, pepper: bytes, clock: Clock) -> None:
         self._book = book
@@ -55,13 +55,13 @@ class Keys:
         self._clock = clock
 
     def issue(self, name: str, scopes: tuple[Scope, ...], days: int | None) -> tuple[str, ApiKeyRecord]:
-        """A new key's token, which is told this once, and what is stored of it. Raises BadKey for a name that is none.
+        """Issue a key; return its token, which is not stored, and its record. Raises BadKey for an invalid name.
 
-        Several keys may have one name: they are one program's, and what it said with one it has said.
+        Keys with one name belong to one program, which sends the same signals with each.
         """
         if not NAME.fullmatch(name) or name == OWNER.name:
-            wanted = "1 to 40 letters, digits, dots, dashes and underscores, and not 'owner'"
-            raise BadKey(f"{name[:60]!r} cannot be the name of a key: it needs {wanted}")
+            form = "1 to 40 letters, digits, dots, dashes and underscores, but not 'owner'"
+            raise BadKey(f"invalid name of a key {name[:60]!r}: use {form}")
         key_id, now = secrets.token_hex(6), self._clock()
         token = f"dbk_{key_id}_{secrets.token_urlsafe(32)}"
         expires_at = None if days is None else now + timedelta(days=days)
@@ -71,23 +71,23 @@ class Keys:
         return token, key
 
     def revoke(self, key_id: str) -> ApiKeyRecord:
-        """The key with this id is refused from now on. Raises BadKey where there is none."""
+        """Revoke the key with this id from now on. Raises BadKey if there is none."""
         with self._book.transaction() as connection:
             revoke_api_key(connection, key_id, self._clock())
             key = find_api_key(connection, key_id)
         if key is None:
-            raise BadKey(f"there is no key {key_id[:40]!r}: daybook key list shows those that are there")
+            raise BadKey(f"there is no key {key_id[:40]!r}: daybook key list shows all")
         return key
 
     def caller(self, token: str) -> Caller | None:
-        """Whose key this is, or None for one that was never issued, was revoked or has expired."""
+        """Return the key's owner, or None if it is unknown, revoked or expired."""
         found = TOKEN.fullmatch(token)
         if found is None:
             return None
         now = self._clock()
         with self._book.transaction() as connection:
             key = find_api_key(connection, found[1])
-            # An id that is not there costs as long as one that is.
+            # An unknown id takes as long as a known one.
             right = hmac.compare_digest(self._hash(token), key.hash if key else bytes(32))
             if key is None or not right or state_of(key, now) != "good":
                 return None
@@ -100,7 +100,7 @@ class Keys:
 
 
 def state_of(key: ApiKeyRecord, now: datetime) -> str:
-    """good, or since when the key is revoked or expired."""
+    """Return "good", or since when the key is revoked or expired."""
     if key.revoked_at is not None:
         return f"revoked at {time_text(key.revoked_at)}"
     if key.expires_at is not None and key.expires_at <= now:
@@ -109,10 +109,10 @@ def state_of(key: ApiKeyRecord, now: datetime) -> str:
 
 
 def installation_key(data_dir: Path) -> bytes:
-    """32 bytes that only this installation has, made at first use in a file that only its user can read.
+    """Return this installation's own 32 bytes, created at first use in a file readable by its user only.
 
-    Hashes of keys are keyed with it and secrets of webhooks derived from it: without the file the database gives
-    nobody away, and with a new one no key and no webhook of before is good any more. Raises BadSettings for a broken one.
+    API keys are hashed with it and webhook secrets derived from it: the database alone reveals none of them, and a new
+    file invalidates all. Raises BadSettings for a broken file.
     """
     path = data_dir / KEY_FILE
     if not path.exists():
@@ -121,10 +121,10 @@ def installation_key(data_dir: Path) -> bytes:
             file.write(secrets.token_hex(32))
             file.flush()
             os.fsync(file.fileno())
-        with suppress(FileExistsError):  # another process made it at the same moment: that one is the key
+        with suppress(FileExistsError):  # another process created it at the same moment: use that one
             path.hardlink_to(draft)
         draft.unlink()
     text = path.read_text(encoding="ascii", errors="replace").strip()
     if not re.fullmatch(r"[0-9a-f]{64}", text):
-        raise BadSettings(f"the key {path} is broken: restore it from a backup, or remove it and issue all keys anew")
+        raise BadSettings(f"the key {path} is broken: restore it from a backup, or remove it and issue all keys again")
     return bytes.fromhex(text)

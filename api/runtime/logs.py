@@ -1,4 +1,4 @@
-"""Logs: JSON lines to a file-like place, people's lines to a terminal, never a secret."""
+"""Logs on standard error: coloured lines on a terminal, JSON lines elsewhere, secrets masked."""
 
 import logging
 import sys
@@ -14,7 +14,7 @@ _hidden: set[str] = set()
 
 
 def configure_logs() -> None:
-    """Everything logged from now on, by us or by a library, goes to standard error, in UTC and with secrets masked."""
+    """Send all logs, those of libraries too, to standard error, with UTC times and masked secrets."""
     colourful = sys.stderr.isatty()
     structlog.configure(
         processors=[
@@ -22,7 +22,7 @@ def configure_logs() -> None:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             mask_secrets,
-            structlog.processors.format_exc_info,  # plain: a traceback with its variables would show what it handled
+            structlog.processors.format_exc_info,  # plain: variables in a traceback could show secrets
             structlog.dev.ConsoleRenderer() if colourful else structlog.processors.JSONRenderer(ensure_ascii=False),
             _without_hidden,
         ],
@@ -30,19 +30,19 @@ def configure_logs() -> None:
         cache_logger_on_first_use=False,
     )
     logging.basicConfig(level=logging.WARNING, handlers=[_FromLibraries()], force=True)
-    logging.getLogger("psycopg").setLevel(logging.ERROR)  # what an undone transaction leaves behind is no news
-    stamina.instrumentation.set_on_retry_hooks([])  # a read that is tried again is no news; the last failure is told
-    logging.getLogger("apscheduler").setLevel(logging.CRITICAL)  # our own scheduler tells of failures, once each
+    logging.getLogger("psycopg").setLevel(logging.ERROR)  # rolled-back transactions are routine
+    stamina.instrumentation.set_on_retry_hooks([])  # retried reads are routine; the last failure is logged
+    logging.getLogger("apscheduler").setLevel(logging.CRITICAL)  # our scheduler logs each failure once
 
 
 def hide(secret: str) -> None:
-    """The secret's text appears in no log line from now on, wherever it stands. One of five letters is a word."""
+    """Mask this text in all log lines from now on. Texts of five characters or fewer are not masked: they may be words."""
     if len(secret) >= _SHORTEST_SECRET:
         _hidden.add(secret)
 
 
 def mask_secrets(_logger: object, _name: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """The line with the value of every field named like a secret replaced."""
+    """Mask the value of every field named like a secret."""
     for name in line:
         if any(secret in name.lower() for secret in SECRET_NAMES):
             line[name] = "…"
@@ -57,7 +57,7 @@ def _without_hidden(_logger: object, _name: str, line: Any) -> str:
 
 
 class _FromLibraries(logging.Handler):
-    """What libraries log through the standard library becomes lines like ours."""
+    """Formats log records of libraries like ours."""
 
     def emit(self, record: logging.LogRecord) -> None:
         line = structlog.get_logger()

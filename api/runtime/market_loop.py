@@ -1,4 +1,4 @@
-"""The loop that drives everything: closed candles → fills, marks, bots, review and orders, in that order."""
+"""The loop that drives everything: each closed candle leads to fills, exits, marks, signals, review and orders."""
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -29,18 +29,18 @@ from signals.registry import NO_BOTS
 from signals.runner import ClosedCandles, Evaluation, evaluate, signal_id
 
 WARMUP_BARS: Final = 600
-"""So many candles of history are there from the start; more of them are fetched when a bot needs them."""
+"""Candles of history at the start; more are fetched when a bot needs them."""
 MOST_BARS: Final = 100_000
-"""So far back the loop reaches at most: a bot that needs more never becomes warm, and says so."""
+"""Maximum candles of history: a bot that needs more never becomes warm, and reports so."""
 MARK_EVERY_S: Final = 1.0
-CONTRADICTION: Final = "it was asked twice about the same candles and said something else the second time"
+CONTRADICTION: Final = "it gave two different signals for the same candles"
 
 
 class MarketClock:
-    """Market time: a live feed's clock; on a played feed the close of the newest candle whose consequences are being drawn.
+    """Market time: a live feed's clock; on a played feed the close of the newest candle in processing.
 
-    A played feed releases many candles at once and is then ahead of what has been done with them. To be made after the
-    feed has started.
+    A played feed releases many candles at once and is then ahead of their processing. Create it after the feed has
+    started.
     """
 
     def __init__(self, feed: CandleFeed) -> None:
@@ -51,15 +51,15 @@ class MarketClock:
         return self._reached if isinstance(self._feed, PlayedFeed) else self._feed.now()
 
     def reach(self, candle: Candle) -> None:
-        """It is at least as late as the candle's close; market time never runs backwards."""
+        """Advance to the candle's close; market time never runs backwards."""
         self._reached = max(self._reached, candle.closed_at)
 
 
 class MarketLoop:
-    """Moves one portfolio along one feed. `tick` may be called at any pace; a tick that failed can be called again.
+    """Moves one portfolio along one feed. `tick` may be called at any pace, and again after a failure.
 
-    A candle is kept until it has gone through every station, so a failure in between repeats it; all that is recorded
-    on the way has derived ids, so repeating records nothing twice.
+    A candle is kept until every step has processed it, so a failure in between repeats it; all events have derived ids,
+    so repeating records nothing twice.
     """
 
     def __init__(
@@ -94,9 +94,9 @@ class MarketLoop:
         self.candles = 0
 
     def begin(self) -> None:
-        """Every instrument has a price: where none was ever recorded, the close of the last candle in the feed's history.
+        """Record a mark for each instrument without one: the close of the last candle in the feed's history.
 
-        So an order can be valued from the first moment on, before another candle has closed.
+        Orders can then be valued at once, before another candle has closed.
         """
         for instrument in self._feed.instruments:
             with self._book.reading(self._portfolio_id) as reading:
@@ -105,14 +105,14 @@ class MarketLoop:
                 self._mark(instrument, candle.close, candle.closed_at)
 
     def tick(self) -> None:
-        """Everything that the market has said since the last tick has had its consequences."""
+        """Process all candles and quotes since the last tick."""
         with self._gate:
-            self._trader.step()  # orders are looked after whether or not the market can be heard
+            self._trader.step()  # orders are advanced even if the market is unreachable
             self.halts.look()
             self._start_late()
             self._waiting += self._feed.poll()
             while self._waiting:
-                self._through(self._waiting[0])
+                self._process(self._waiting[0])
                 self._waiting.pop(0)
                 self.candles += 1
             quotes = self._feed.quotes()
@@ -122,7 +122,7 @@ class MarketLoop:
                 self._trader.step()
 
     def evaluate_now(self, bot_id: str) -> Evaluation | None:
-        """The bot is asked at the last closed candle; a new opinion is recorded and judged. None: no such bot."""
+        """Evaluate the bot at the last closed candle; record and review a new signal. None for an unknown bot."""
         with self._gate:
             with self._book.reading(self._portfolio_id) as reading:
                 bot = reading.rows.get(BotView, bot_id)
@@ -130,23 +130,23 @@ class MarketLoop:
                 return None
             if self._late_start is not None:
                 raise FeedUnavailable(f"{self._feed.label} could not be reached since the start: Daybook keeps trying")
-            self._ask([bot], self._waiting)
+            self._evaluate([bot], self._waiting)
             self._trader.step()
             return self.evaluations[bot_id]
 
     @property
     def unreached(self) -> bool:
-        """Whether the feed could not be started yet, because its market cannot be reached."""
+        """`True` while the feed could not be started because its market cannot be reached."""
         return self._late_start is not None
 
     def _start_late(self) -> None:
-        """The feed has started, also where it could not before. Raises FeedUnavailable (ask again) and BadFeed."""
+        """Start the feed if it could not be started before. Raises FeedUnavailable (retry) and BadFeed."""
         if self._late_start is not None:
             self._late_start()
             self.begin()
             self._late_start = None
 
-    def _through(self, candle: Candle) -> None:
+    def _process(self, candle: Candle) -> None:
         self._clock.reach(candle)
         with self._trader.exclusively():
             self._paper.on_bar(candle)
@@ -156,12 +156,12 @@ class MarketLoop:
         self._mark(candle.instrument, candle.close, candle.closed_at)
         with self._book.reading(self._portfolio_id) as reading:
             running = [bot for bot in reading.rows.where(BotView) if bot.status == "running"]
-        self._ask([bot for bot in running if bot.instrument == candle.instrument], self._waiting[1:])
+        self._evaluate([bot for bot in running if bot.instrument == candle.instrument], self._waiting[1:])
         self._trader.step()
 
-    def _ask(self, bots: Sequence[BotView], ahead: Sequence[Candle]) -> None:
-        """The bots have been asked at the last candle before those `ahead`; what they said is recorded together."""
-        said: list[NewEvent] = []
+    def _evaluate(self, bots: Sequence[BotView], ahead: Sequence[Candle]) -> None:
+        """Evaluate the bots at the last candle before those `ahead`; record their signals and failures together."""
+        new: list[NewEvent] = []
         closed: dict[str, ClosedCandles] = {}
         with self._book.reading(self._portfolio_id) as reading:
             policy, foreign = signal_policy(reading.rows), self._enabled(reading.rows)
@@ -174,20 +174,20 @@ class MarketLoop:
                 evaluation = evaluate(bot, closed[bot.instrument], policy, self._clock(), foreign)
             self.evaluations[bot.bot_id] = evaluation
             if evaluation.signal_event is not None:
-                said.append(new_signal(evaluation.signal_event))
+                new.append(new_signal(evaluation.signal_event))
             elif evaluation.failure is not None:
-                said.append(new_failure(bot, evaluation.failure))
-        if said:
-            self._record(said, bots)
+                new.append(new_failure(bot, evaluation.failure))
+        if new:
+            self._record(new, bots)
 
     def _closed(self, instrument: Instrument, ahead: Sequence[Candle]) -> ClosedCandles:
-        """The instrument's candles before those `ahead`, which all bots that are asked now share."""
+        """The instrument's candles before those `ahead`, shared by all bots of this evaluation."""
         unseen = sum(1 for candle in ahead if candle.instrument == instrument)
         candles = self._feed.history(instrument, self._reach.get(instrument, WARMUP_BARS) + unseen)
         return ClosedCandles(candles, len(candles) - unseen)
 
     def _reached_further(self, instrument: Instrument, bars: int, ahead: int) -> bool:
-        """Whether the feed was asked for more history than before, because a bot needs so many candles."""
+        """Request more history if a bot needs `bars` candles; `True` if there may be more now."""
         wanted = min(bars, MOST_BARS)
         if wanted <= self._reach.get(instrument, WARMUP_BARS):
             return False
@@ -195,19 +195,19 @@ class MarketLoop:
         self._reach[instrument] = wanted
         return True
 
-    def _record(self, said: Sequence[NewEvent], bots: Sequence[BotView]) -> None:
+    def _record(self, new: Sequence[NewEvent], bots: Sequence[BotView]) -> None:
         try:
-            self._book.record(self._portfolio_id, said)
+            self._book.record(self._portfolio_id, new)
         except Conflict:
-            # A bot that says two things about one moment is broken; neither the loop nor the other bots are.
-            for one in said:
+            # A bot that contradicts itself is broken; the loop and the other bots are not.
+            for one in new:
                 self._record_alone(one, bots)
 
-    def _record_alone(self, said: NewEvent, bots: Sequence[BotView]) -> None:
-        """What the bot said is recorded, or, where it contradicts what it said before, that it failed."""
-        signal = said.event
+    def _record_alone(self, new: NewEvent, bots: Sequence[BotView]) -> None:
+        """Record the bot's signal or, if it contradicts an earlier one, the bot's failure."""
+        signal = new.event
         try:
-            self._book.record(self._portfolio_id, [said])
+            self._book.record(self._portfolio_id, [new])
         except Conflict:
             if not isinstance(signal, SignalEmitted):
                 raise
@@ -219,11 +219,11 @@ class MarketLoop:
         with self._trader.exclusively():
             self._paper.on_quote(quote)
         self._mark(quote.instrument, (quote.bid + quote.ask) / 2, quote.at)
-        self._trader.step()  # what was bought at this quote is guarded from now on
+        self._trader.step()  # fills at this quote have exits from now on
         self._exits.on_quote(quote)
 
     def _mark(self, instrument: Instrument, price: Decimal, at: datetime) -> None:
-        """A mark is recorded at most once a real second for each instrument, however fast the feed plays."""
+        """Record a mark, at most once a real second for each instrument, however fast the feed plays."""
         now = self._elapsed()
         if now - self._marked.get(instrument, -MARK_EVERY_S) < MARK_EVERY_S:
             return
@@ -235,13 +235,13 @@ class MarketLoop:
 
 
 def new_signal(signal: SignalEmitted) -> NewEvent:
-    """The signal as it is recorded."""
+    """Return the signal as a new event."""
     new_id = signal_id(signal)
     return NewEvent(signal, new_id, signal.asof, f"bot:{signal.bot_id}", new_id)
 
 
 def new_failure(bot: BotView, failure: BotFailed) -> NewEvent:
-    """The failure as it is recorded."""
-    # A bot that is started again may fail again at the same candle, with the same words or others.
+    """Return the failure as a new event."""
+    # A restarted bot may fail again at the same candle, with the same error or another.
     new_id = derived_id("bot-failed", bot.bot_id, failure.asof, bot.status_since, failure.error)
     return NewEvent(failure, new_id, failure.asof, f"bot:{bot.bot_id}", new_id)

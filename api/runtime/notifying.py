@@ -1,7 +1,7 @@
-"""Notifications: what a person wants to hear of, read from the log by a thread of its own and sent through apprise.
+"""Notifications of fills, halts and other events, read from the log in a thread of their own and sent through apprise.
 
-The log is the queue. A target that is slow makes messages late and nothing else; one that fails loses messages, and
-those are counted, logged and shown at /health/ready.
+The log is the queue. A slow target delays only messages; a failing one loses messages, which are counted, logged and
+shown at /health/ready.
 """
 
 import threading
@@ -32,14 +32,14 @@ log = structlog.get_logger()
 PAUSE_S: Final = 1.0
 TRIES: Final = 3
 MOST_WAITING: Final = 100
-"""When more wait, the oldest are dropped: a person cannot read them any more."""
+"""When more are waiting, the oldest are dropped."""
 
 Send = Callable[[str, str], bool]
-"""Sends a title and a text; whether every target took them."""
+"""Sends a title and a text; returns `True` if every target accepted them."""
 
 
 def message_of(envelope: Envelope) -> tuple[str, str] | None:
-    """Title and text of what a person wants to hear of, or None."""
+    """Return title and text of the event's message, or None for an event without one."""
     match envelope.event:
         case TradeExecuted(order_id=UUID()) as trade:
             what = f"{decimal_text(trade.quantity)} {trade.instrument} at {decimal_text(trade.price)}"
@@ -48,19 +48,21 @@ def message_of(envelope: Envelope) -> tuple[str, str] | None:
             what = (
                 f"{trade.side.value} {decimal_text(trade.quantity)} {trade.instrument} at {decimal_text(trade.price)}"
             )
-            return f"Daybook: a trade of nobody here in {trade.account}", what
+            return f"Daybook: a trade not placed by Daybook in {trade.account}", what
         case TradingHalted() as halt:
             return "Daybook: trading is halted", f"{halt.reason} (by {envelope.actor})"
         case TradingResumed() as resumed:
-            return "Daybook: trading goes on", f"{resumed.reason} (by {envelope.actor})"
+            return "Daybook: trading is resumed", f"{resumed.reason} (by {envelope.actor})"
         case OutcomeUnknown() as unknown:
             return "Daybook: an order's outcome is unknown", f"order {unknown.order_id}: {unknown.text}"
-        case ApprovalRequested() as asked:
-            what = f"{asked.side.value} {asked.instrument} for {decimal_text(asked.quote_size)}, says {asked.bot_id}"
-            return "Daybook: a signal waits for your yes or no", f"{what}: signal {asked.signal_id}"
+        case ApprovalRequested() as request:
+            order = (
+                f"{request.side.value} {request.instrument} for {decimal_text(request.quote_size)} by {request.bot_id}"
+            )
+            return "Daybook: a signal awaits your approval", f"{order}: signal {request.signal_id}"
         case DifferenceFound() as found:
-            said = f"{found.subject} is {found.ledger} here and {found.venue_says} there"
-            return f"Daybook: {found.account} and its venue differ", said
+            values = f"{found.subject} is {found.ledger} here and {found.venue_says} there"
+            return f"Daybook: {found.account} and its exchange differ", values
         case ExitTriggered() as exit:
             return f"Daybook: a {exit.level} was reached", f"exit {exit.exit_id} at {decimal_text(exit.price)}"
         case _:
@@ -68,7 +70,7 @@ def message_of(envelope: Envelope) -> tuple[str, str] | None:
 
 
 class Notifier:
-    """Tells of one portfolio what is recorded after `start`. `sent` and `lost` count messages."""
+    """Sends messages about one portfolio's events from now on. `sent` and `lost` count messages."""
 
     def __init__(self, events: EventLog, portfolio_id: UUID, send: Send) -> None:
         self._events = events
@@ -80,7 +82,7 @@ class Notifier:
         self.lost = 0
 
     def run(self) -> None:
-        """Tells what there is to tell until `stop` is called."""
+        """Send messages until `stop` is called."""
         while not self._stopping.wait(PAUSE_S):
             try:
                 self.turn()
@@ -91,7 +93,7 @@ class Notifier:
         self._stopping.set()
 
     def turn(self) -> None:
-        """Everything recorded since the last turn is told, or counted as lost."""
+        """Send a message for each event since the last turn, or count it as lost."""
         waiting: list[tuple[str, str]] = []
         for envelope in self._events.read(self._portfolio_id, self._cursor):
             message = message_of(envelope)
@@ -100,36 +102,36 @@ class Notifier:
         self._lose(len(waiting[:-MOST_WAITING]), "too many were waiting")
         for title, text in waiting[-MOST_WAITING:]:
             if self._stopping.is_set() or not any(self._send(title, text) for _ in range(TRIES)):
-                self._lose(1, "no target took it")
+                self._lose(1, "no target accepted it")
             else:
                 self.sent += 1
 
     def notes(self) -> list[str]:
-        """What a person should know of the messages themselves."""
+        """Return notes on lost messages."""
         return [f"{self.lost} notifications were lost; see the log"] if self.lost else []
 
-    def _lose(self, count: int, why: str) -> None:
+    def _lose(self, count: int, reason: str) -> None:
         if count:
             self.lost += count
-            log.warning("notifications were lost", count=count, reason=why)
+            log.warning("notifications were lost", count=count, reason=reason)
 
 
 def notifier_of(system: System, settings: NotifySettings) -> Notifier:
-    """What tells of the portfolio that is traded; nothing runs yet. Raises BadSettings."""
+    """Return a notifier, not started yet, for the traded portfolio. Raises BadSettings."""
     send = through_apprise([url.get_secret_value() for url in settings.urls])
     return Notifier(system.book.log, system.portfolio_id, send)
 
 
 def through_apprise(urls: Sequence[str]) -> Send:
-    """Sends to these targets. Raises BadSettings where apprise is missing or does not know a target."""
+    """Return a function that sends to these targets. Raises BadSettings if apprise is missing or rejects a target."""
     try:
         import apprise
     except ImportError:
-        raise BadSettings("[notify] needs the package apprise: install daybook with its extra 'notify'") from None
+        raise BadSettings("[notify] needs the package apprise: run make extras, or install daybook[notify]") from None
     targets = apprise.Apprise()
     for number, url in enumerate(urls, start=1):
         if not targets.add(url):
-            raise BadSettings(f"[notify] urls: number {number} is no target that apprise knows: correct or remove it")
+            raise BadSettings(f"[notify] urls: apprise does not know target number {number}: correct or remove it")
 
     def send(title: str, text: str) -> bool:
         return bool(targets.notify(title=title, body=text))

@@ -1,4 +1,4 @@
-"""Files of the owner's that appear whole or not at all."""
+"""Output files that appear complete or not at all."""
 
 import os
 from collections.abc import Iterator
@@ -10,21 +10,21 @@ from ledger.errors import DaybookError
 
 
 class BadTarget(DaybookError):
-    """A file cannot be written where it is wanted; the text says why and what to do."""
+    """A file cannot be written to its target."""
 
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[IO[str]]:
-    """A text file that appears under its name when it is complete, and not at all when writing fails."""
+    """Open a text file that appears under its name when complete, and not at all if writing fails."""
     with draft_of(path) as draft, draft.open("w", encoding="utf-8", newline="\n") as file:
         yield file
 
 
 @contextmanager
 def draft_of(path: Path) -> Iterator[Path]:
-    """A file beside `path` that takes its place at the end, and is gone when something fails on the way.
+    """Yield the path of a draft beside `path` that replaces it at the end and is deleted on failure.
 
-    Links are followed. Raises BadTarget for a place that no file of ours may take.
+    Follows links. Raises BadTarget.
     """
     target = check_target(path)
     draft = target.with_name(f".{target.name}.{os.getpid()}")
@@ -36,21 +36,21 @@ def draft_of(path: Path) -> Iterator[Path]:
 
 
 def check_target(path: Path) -> Path:
-    """The place that a file at `path` would take, over links. Raises BadTarget for one that no file of ours may take."""
+    """Return the target of `path`, links followed. Raises BadTarget if it cannot be written."""
     target = path.resolve()
     if target.exists() and not target.is_file():
-        raise BadTarget(f"{path} is no plain file: name one that may be written")
+        raise BadTarget(f"{path} is not a regular file: choose another")
     if not target.parent.is_dir():
-        raise BadTarget(f"{path}: there is no folder {target.parent}: make it first")
+        raise BadTarget(f"{path}: there is no folder {target.parent}: create it first")
     if not os.access(target.parent, os.W_OK):
-        raise BadTarget(f"{path}: nothing may be written to {target.parent}: name another folder")
+        raise BadTarget(f"{path}: no permission to write to {target.parent}: choose another folder")
     return target
 
 
 def check_folder(folder: Path) -> None:
-    """Files can be written to the folder, which is there or can be made. Raises BadTarget."""
+    """Check that the folder exists or can be created, and can be written. Raises BadTarget."""
     there = next(one for one in (folder.resolve(), *folder.resolve().parents) if one.exists())
     if not there.is_dir():
-        raise BadTarget(f"the folder {folder} cannot be made: {there} is no folder")
+        raise BadTarget(f"the folder {folder} cannot be created: {there} is not a folder")
     if not os.access(there, os.W_OK):
-        raise BadTarget(f"the folder {folder} cannot be written: nothing may be written to {there}")
+        raise BadTarget(f"the folder {folder} cannot be written: no permission to write to {there}")

@@ -1,4 +1,4 @@
-"""The accounts at venues of the portfolio that is traded in, and the market data that come from the same place."""
+"""Exchange accounts of the traded portfolio, and market data from the same exchange."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ from signals.market.playback import PlayedFeed
 
 @dataclass(frozen=True, slots=True)
 class Connected:
-    """The feed, redirected where an account's endpoint stands in for its venue, and exchanges by account; `shown` in words."""
+    """The feed, redirected to an account's endpoint if it has one, and clients by account; `shown` is their description."""
 
     feed: CandleFeed
     exchanges: Mapping[str, LiveExchange] = field(default_factory=dict)
@@ -28,24 +28,24 @@ class Connected:
 def connected_accounts(
     book: PostgresBook, settings: Settings, portfolio_id: UUID, feed: CandleFeed, elapsed: Callable[[], float]
 ) -> Connected:
-    """Nothing is asked of a venue yet. Raises BadSettings for a played market, on which nothing real can be traded."""
+    """Connect the portfolio's accounts. Sends nothing. Raises BadSettings for a played market, on which nothing real trades."""
     with book.transaction() as connection:
         found = credentials_of(connection, portfolio_id)
     if not found:
         return Connected(feed)
     if isinstance(feed, PlayedFeed):
         raise BadSettings(
-            "this portfolio has accounts at venues, which need a market in real time: set DAYBOOK_FEED to one such as"
+            "this portfolio has exchange accounts, which need a live market: set DAYBOOK_FEED to one such as"
             f" ccxt:{found[0].venue}?instrument=BTC-USDT"
         )
-    from api.runtime.accounts import Accounts  # the venues' clients are slow to load
+    from api.runtime.accounts import Accounts  # slow to load
 
     exchanges = Accounts(book, installation_key(settings.data_dir), system_clock).exchanges(portfolio_id)
     return Connected(_redirected(settings.feed, feed, found, elapsed), exchanges, tuple(map(_shown, found)))
 
 
 def existing_portfolio(book: PostgresBook, name: str, feed: CandleFeed) -> UUID:
-    """The portfolio's id. Raises BadSettings where there is none, or the market is quoted in another currency."""
+    """Return the portfolio's id. Raises BadSettings if there is none, or the market has another quote currency."""
     portfolio_id = portfolio_id_of(name)
     with book.reading(portfolio_id) as reading:
         view = next(reading.rows.where(PortfolioView), None)
@@ -53,14 +53,14 @@ def existing_portfolio(book: PostgresBook, name: str, feed: CandleFeed) -> UUID:
         raise BadSettings(f"DAYBOOK_PORTFOLIO names {name!r}, which does not exist: see daybook accounts add --create")
     strangers = [one for one in feed.instruments if one.quote != view.base_currency]
     if strangers:
-        raise BadSettings(f"{name!r} reckons in {view.base_currency}, and DAYBOOK_FEED brings {strangers[0]}")
+        raise BadSettings(f"the base currency of {name!r} is {view.base_currency}, but DAYBOOK_FEED has {strangers[0]}")
     return portfolio_id
 
 
 def _redirected(
     spec: str, feed: CandleFeed, accounts: list[VenueCredentials], elapsed: Callable[[], float]
 ) -> CandleFeed:
-    """The feed of a venue that an endpoint stands in for is read from there too."""
+    """Read the feed from the endpoint of an account at its exchange, if there is one."""
     venue = spec.partition("?")[0].removeprefix("ccxt:")
     endpoint = next((one.endpoint for one in accounts if one.venue == venue and one.endpoint), None)
     if endpoint is None:

@@ -1,4 +1,4 @@
-"""Stored portfolios by name, for commands that open the ledger, do their work and end."""
+"""Stored portfolios by name, for commands that open the ledger, work and end."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -19,19 +19,19 @@ from ledger.values import system_clock
 
 
 class ViewsBehind(DaybookError):
-    """The stored views of a portfolio end before its log does, so none of its figures can be trusted."""
+    """The stored views of a portfolio lag behind its log, so its figures cannot be trusted."""
 
 
 @contextmanager
 def open_ledger(settings: Settings) -> Iterator[Engine]:
-    """The database of the settings, migrated. Raises BadSettings for a data folder that cannot be used."""
+    """Open and migrate the database. Raises BadSettings for an unusable data folder."""
     usable_folder(settings.data_dir)
     with open_database(settings.data_dir, settings.database) as engine:
         yield engine
 
 
 def chosen_portfolios(engine: Engine, name: str | None) -> list[UUID]:
-    """The portfolios with this name or id, all of them without one. Raises BadSettings for a name that none has."""
+    """Return the portfolios with this name or id, or all. Raises BadSettings for an unknown name."""
     known = all_portfolios(engine)
     chosen = known if name is None else named_portfolios(known, name)
     if name is not None and not chosen:
@@ -40,7 +40,7 @@ def chosen_portfolios(engine: Engine, name: str | None) -> list[UUID]:
 
 
 def named_portfolios(known: Sequence[UUID], name: str) -> list[UUID]:
-    """Those of `known` with this name or id."""
+    """Return those of `known` with this name or id."""
     wanted = {portfolio_id_of(name)}
     with suppress(ValueError):
         wanted.add(UUID(name))
@@ -54,10 +54,10 @@ def portfolio_id_for(name: str, known: Sequence[UUID]) -> UUID:
 
 @contextmanager
 def stored_portfolio(settings: Settings, name: str, past: PointInTime) -> Iterator[StoredReading]:
-    """The value rows of the portfolio with this name or id, up to the end of its log or at a point in time.
+    """Open the portfolio with this name or id, at the end of its log or at a point in time.
 
-    Views of another version of Daybook are rebuilt first. Raises BadSettings when there is (or then was) no such
-    portfolio, ViewsBehind when its views stopped.
+    Rebuilds views of another version of Daybook first. Raises BadSettings if the portfolio does not (or did not yet)
+    exist, ViewsBehind if its views stopped.
     """
     with open_ledger(settings) as engine:
         portfolio_id = chosen_portfolios(engine, name)[0]
@@ -69,8 +69,8 @@ def stored_portfolio(settings: Settings, name: str, past: PointInTime) -> Iterat
         )
         with found as reading:
             if next(reading.rows.where(PortfolioView), None) is None:
-                raise BadSettings(f"there was no portfolio called {name!r} yet at that time")
+                raise BadSettings(f"the portfolio {name!r} did not exist yet at that time")
             if reading.stopped is not None:
-                why = f"stopped before position {reading.stopped.position} ({reading.stopped.reason})"
-                raise ViewsBehind(f"the views of {name!r} {why}: see daybook replay --verify")
+                state = f"stopped before position {reading.stopped.position} ({reading.stopped.reason})"
+                raise ViewsBehind(f"the views of {name!r} {state}: see daybook replay --verify")
             yield reading

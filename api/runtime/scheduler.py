@@ -1,4 +1,4 @@
-"""The scheduler: calls the market loop at the feed's pace, one call at a time, and remembers when a call failed."""
+"""Scheduler: calls the market loop at the feed's pace, one call at a time, and backs off after failures."""
 
 import time
 from collections.abc import Callable
@@ -18,7 +18,7 @@ LONGEST_PAUSE_S: Final = 5.0
 class Scheduler:
     """Calls `loop.tick` every `interval_s` seconds in the background between `start` and `stop`.
 
-    After a call that failed comes a pause that doubles up to five seconds, then `mend`, then the next call.
+    A failed call is followed by a back-off that doubles up to five seconds, then `mend`, then the next call.
     """
 
     def __init__(self, loop: MarketLoop, interval_s: float, mend: Callable[[], None] = lambda: None) -> None:
@@ -37,11 +37,11 @@ class Scheduler:
         self._jobs.start()
 
     def stop(self) -> None:
-        """Returns when the running call is through; no further one begins."""
+        """Wait for the running call; start no further one."""
         self._jobs.shutdown(wait=True)
 
     def _turn(self) -> bool:
-        """Whether the loop was called: not while the pause after a failure lasts."""
+        """Call the loop unless backing off; return `True` if it was called."""
         if self.last_failure is not None:
             if time.monotonic() < self._not_before:
                 return False
@@ -51,12 +51,12 @@ class Scheduler:
 
     def _failed(self, event: JobExecutionEvent) -> None:
         if type(event.exception) is not type(self.last_failure):
-            log.error("the market loop failed and is called again until it succeeds", exc_info=event.exception)
+            log.error("the market loop failed; retrying until it succeeds", exc_info=event.exception)
         self.last_failure = event.exception
         self._not_before = time.monotonic() + min(0.1 * 2**self.failures, LONGEST_PAUSE_S)
         self.failures = min(self.failures + 1, 20)
 
     def _succeeded(self, event: JobExecutionEvent) -> None:
         if event.retval and self.last_failure is not None:
-            log.warning("the market loop goes on")
+            log.warning("the market loop works again")
             self.last_failure, self.failures = None, 0

@@ -32,16 +32,16 @@ from ledger.values import Instrument
 SETTINGS_FILE: Final = Path("daybook.toml")
 PREFIX: Final = "DAYBOOK_"
 NESTED: Final = "__"
-"""Stands between the name of a table and that of a setting in it: DAYBOOK_FREQTRADE__URL."""
+"""Separates the name of a table from that of its setting: DAYBOOK_FREQTRADE__URL."""
 
 
 class BadSettings(DaybookError):
-    """A setting is wrong; the sentence names it and what to do."""
+    """A setting is wrong."""
 
 
 def _sendable(token: SecretStr) -> SecretStr:
     if not re.fullmatch(r"[\x21-\x7e]{1,200}", token.get_secret_value()):
-        raise ValueError("it cannot be sent in a header")
+        raise ValueError("must be 1 to 200 printable ASCII characters without spaces")
     return token
 
 
@@ -49,14 +49,14 @@ def _neighbour(url: str) -> str:
     if not re.fullmatch(
         r"(http://(127\.0\.0\.1|localhost|\[::1\])|https://[A-Za-z0-9.-]+)(:\d{1,5})?/?", url, re.ASCII
     ):
-        raise ValueError("it must be http://127.0.0.1:PORT on this machine, or https://HOST:PORT elsewhere")
+        raise ValueError("must be http://127.0.0.1:PORT on this machine, or https://HOST:PORT elsewhere")
     return url.removesuffix("/")
 
 
 class FreqtradeSettings(BaseModel):
-    """A freqtrade whose strategies are listened to. `pairs` says which of its pairs is which product of ours.
+    """A freqtrade whose signals are used. `pairs` maps its pairs to products.
 
-    Sides of short positions count with `shorts` only. `name` is how signals name this freqtrade.
+    Signals of short positions are used with `shorts` only. `name` identifies this freqtrade in signals.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -72,12 +72,12 @@ class FreqtradeSettings(BaseModel):
     @model_validator(mode="after")
     def _one_pair_each(self) -> Self:
         if len(set(self.pairs.values())) < len(self.pairs):
-            raise ValueError("two pairs are mapped to one product: they would speak over each other")
+            raise ValueError("two pairs map to one product, so their signals would conflict")
         return self
 
 
 class NotifySettings(BaseModel):
-    """Where a person is told of fills and halts: targets as apprise writes them, which may hold secrets."""
+    """Targets of notifications as apprise URLs, which may contain secrets."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -85,7 +85,7 @@ class NotifySettings(BaseModel):
 
 
 class Settings(BaseSettings):
-    """What a person may choose. Variables win over the file; unknown names in the file are refused."""
+    """All settings. Variables override the file; unknown names in the file are refused."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_nested_delimiter=NESTED, frozen=True, extra="forbid")
 
@@ -102,9 +102,9 @@ class Settings(BaseSettings):
     @classmethod
     def _not_empty(cls, value: object) -> object:
         if value == "":
-            raise ValueError("it is empty")
+            raise ValueError("must not be empty")
         if isinstance(value, bool):
-            raise ValueError("it is neither true nor false")
+            raise ValueError("must not be true or false")
         return value
 
     @classmethod
@@ -120,38 +120,38 @@ class Settings(BaseSettings):
 
     @property
     def database(self) -> str | None:
-        """The database's URL in the clear, or None for the embedded one."""
+        """The database's URL in plain text, or None for the embedded server."""
         return self.database_url.get_secret_value() if self.database_url else None
 
     @property
     def secrets(self) -> list[str]:
-        """What must not stand in any log line."""
-        listening = self.freqtrade
-        more = [listening.password, listening.ws_token] if listening else []
+        """Texts to mask in logs."""
+        freqtrade = self.freqtrade
+        more = [freqtrade.password, freqtrade.ws_token] if freqtrade else []
         more += self.notify.urls if self.notify else ()
         return [self.token or "", self.database or "", *(secret.get_secret_value() for secret in more)]
 
     @property
     def token(self) -> str | None:
-        """The owner's token in the clear, or None when it is made at the first start."""
+        """The owner's token in plain text, or None if the first start creates it."""
         return self.owner_token.get_secret_value() if self.owner_token else None
 
 
-WANTED: Final = {
+FORMS: Final = {
     "data_dir": "the path of a folder",
     "port": "a whole number from 1 to 65535",
     "feed": "a market such as simulated, file:PATH?speed=60 or ccxt:coinbase",
-    "portfolio": "the name of a portfolio that exists, of 1 to 100 characters",
+    "portfolio": "the name of an existing portfolio, of 1 to 100 characters",
     "owner_token": "1 to 200 letters, digits and signs of ASCII, without spaces",
     "database_url": "a URL such as postgresql://user:password@host:port/database",
-    "notify": "a table with urls, a list of targets as apprise writes them",
+    "notify": "a table with urls, a list of apprise URLs",
     "freqtrade": "a table with url, username, password, ws_token and pairs",
 }
-"""What each setting must be."""
+"""The form of each setting."""
 
 
 def load_settings() -> Settings:
-    """The settings in force. Raises BadSettings with one sentence for a file or a value that cannot be used."""
+    """Return the settings in force. Raises BadSettings for an unusable file or value."""
     try:
         return Settings()
     except ValidationError as error:
@@ -169,7 +169,7 @@ def load_settings() -> Settings:
 
 
 def unknown_variables() -> list[str]:
-    """The environment's variables that begin like ours and are none of ours."""
+    """Return the environment's DAYBOOK_ variables that are not settings."""
     known = {PREFIX + name.upper() for name in Settings.model_fields}
     known |= {f"{PREFIX}FREQTRADE{NESTED}{name.upper()}" for name in FreqtradeSettings.model_fields}
     known |= {f"{PREFIX}NOTIFY{NESTED}{name.upper()}" for name in NotifySettings.model_fields}
@@ -179,23 +179,23 @@ def unknown_variables() -> list[str]:
 def _sentence(error: ValidationError) -> str:
     first = error.errors(include_url=False, include_input=False)[0]
     name, below = str(first["loc"][0]), ".".join(str(part) for part in first["loc"][1:])
-    if name not in WANTED:
-        return f"{SETTINGS_FILE} knows no setting called {name!r}: there are {', '.join(WANTED)}"
+    if name not in FORMS:
+        return f"unknown setting {name!r} in {SETTINGS_FILE} (allowed: {', '.join(FORMS)})"
     if name in ("freqtrade", "notify"):
-        what = first["msg"].removeprefix("Value error, ")
-        return f"the table [{name}] in {SETTINGS_FILE} is wrong: {below or name}: {what} (it must be {WANTED[name]})"
+        reason = first["msg"].removeprefix("Value error, ")
+        return f"the table [{name}] in {SETTINGS_FILE} is wrong: {below or name}: {reason} (it must be {FORMS[name]})"
     return (
-        f"{PREFIX}{name.upper()} is wrong: it must be {WANTED[name]}"
-        f" (it is set by this variable, or as {name} in {SETTINGS_FILE})"
+        f"{PREFIX}{name.upper()} is wrong: it must be {FORMS[name]}"
+        f" (set by this variable, or as {name} in {SETTINGS_FILE})"
     )
 
 
 def usable_folder(data_dir: Path) -> None:
-    """The data folder is there and can be written. Raises BadSettings."""
+    """Create the data folder if it is missing. Raises BadSettings if it cannot be written."""
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=data_dir):
             pass
     except OSError as error:
         reason = f"the data folder {data_dir} cannot be used ({error.strerror})"
-        raise BadSettings(f"{reason}: make it writable, or name another one with DAYBOOK_DATA_DIR") from None
+        raise BadSettings(f"{reason}: make it writable, or choose another with DAYBOOK_DATA_DIR") from None

@@ -1,4 +1,4 @@
-"""Stopping on request: Ctrl-C, SIGTERM and a closed terminal all end the program in order, whenever they come."""
+"""Orderly shutdown on Ctrl-C, SIGTERM or a closed terminal, at any time."""
 
 import signal
 from collections.abc import Callable, Iterator
@@ -10,11 +10,11 @@ REQUESTS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Stopped(BaseException):
-    """The program was asked to stop while it was starting."""
+    """A request to stop came while the program was starting."""
 
 
 class StopRequests:
-    """What a request to stop does. At first it raises Stopped, once; while the program stops it does nothing."""
+    """Handles requests to stop: the first one raises Stopped; later ones do nothing."""
 
     def __init__(self) -> None:
         self._act: Callable[[], None] = self._stop
@@ -29,7 +29,7 @@ class StopRequests:
 
     @contextmanager
     def doing(self, act: Callable[[], None]) -> Iterator[None]:
-        """A request calls `act` while the context is open."""
+        """Call `act` on a request while the context is open."""
         before, self._act = self._act, act
         try:
             yield
@@ -38,17 +38,17 @@ class StopRequests:
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """A request that comes while the context is open takes effect at its end: what is half-started is finished."""
-        asked: list[bool] = []
+        """Postpone requests to the end of the context, so that a half-finished start completes."""
+        requested: list[bool] = []
         try:
-            with self.doing(lambda: asked.append(True)):
+            with self.doing(lambda: requested.append(True)):
                 yield
         finally:
-            if asked:
+            if requested:
                 self._stop()
 
     def ignore(self) -> None:
-        """Requests do nothing from now on: the program stops already."""
+        """Ignore requests from now on: the program is stopping."""
         self._act = lambda: None
 
     def _stop(self) -> None:

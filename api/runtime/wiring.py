@@ -1,4 +1,4 @@
-"""The wiring: which parts there are and how they hold together, for as long as the program runs."""
+"""Wiring: creates the parts of a running Daybook and connects them."""
 
 import os
 import time
@@ -41,7 +41,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """Everything that a request may need."""
+    """The parts of a running Daybook."""
 
     settings: Settings
     engine: Engine
@@ -64,7 +64,7 @@ class System:
 
 
 AT_ONCE: Final = nullcontext()
-"""Starting without any ceremony."""
+"""A start that cannot be interrupted in between."""
 
 
 @contextmanager
@@ -74,11 +74,11 @@ def open_system(
     elapsed: Callable[[], float] = time.monotonic,
     starting: AbstractContextManager[object] = AT_ONCE,
 ) -> Iterator[System]:
-    """The system, ready to be driven: database open and migrated, feed started where it left off, paper orders restored.
+    """Open the system: database migrated, feed started where it left off, paper orders restored.
 
-    `elapsed` moves recorded and simulated markets. The database is opened within `starting`. A market that cannot be
-    reached is tried again by the loop. Raises BadSettings for a data folder or a market that cannot be used, and what
-    opening the database and starting the feed raise.
+    `elapsed` drives recorded and simulated markets. The database is opened within `starting`. The loop retries an
+    unreachable market. Raises BadSettings for an unusable data folder or market, and the errors of opening the database
+    and starting the feed.
     """
     usable_folder(settings.data_dir)
     feed = chosen_feed(settings.feed, elapsed)
@@ -141,15 +141,15 @@ def _wired(
 
 
 def warn_of_root() -> None:
-    """Whoever runs Daybook as root is told in the log what that takes away from the limits on bots of others."""
+    """Log one warning when running as root: process limits for third-party bots do not apply to root."""
     if os.geteuid() == 0:
         log.warning(
-            "a bot of another package is enabled and Daybook runs as root, whom no limit on the number of processes binds"
+            "a third-party bot is enabled and Daybook runs as root, to whom the limit on processes does not apply"
         )
 
 
 def chosen_feed(spec: str, elapsed: Callable[[], float]) -> CandleFeed:
-    """The market that DAYBOOK_FEED names, not started yet. Raises BadSettings."""
+    """Return the feed that DAYBOOK_FEED names, not started yet. Raises BadSettings."""
     try:
         return open_feed(spec, clock=system_clock, elapsed=elapsed)
     except (BadFeed, BadCandle) as error:
@@ -157,21 +157,19 @@ def chosen_feed(spec: str, elapsed: Callable[[], float]) -> CandleFeed:
 
 
 def started_or_later(feed: CandleFeed, resume_after: datetime | None) -> Callable[[], None] | None:
-    """None: the feed has started where it left off. Else its market cannot be reached now, and this starts it later.
+    """Start the feed where it left off; return None, or a function that starts it later if its market is unreachable now.
 
-    Raises BadFeed and BadCandle for what no waiting mends.
+    Raises BadFeed and BadCandle for permanent errors.
     """
     start = partial(feed.start, WARMUP_BARS, resume_after)
     try:
         start()
     except FeedUnavailable as failure:
-        log.warning(
-            "the market cannot be reached and is asked again until it answers", market=feed.label, why=str(failure)
-        )
+        log.warning("the market cannot be reached; retrying", market=feed.label, reason=str(failure))
         return start
     return None
 
 
 def portfolio_name(feed: CandleFeed) -> str:
-    """Each market has its own portfolio: other prices, another timeframe or another product never meet in one."""
+    """Return the name of the paper portfolio of this market. Each product, timeframe and source has its own."""
     return f"paper {feed.instruments[0]} {timeframe_text(feed.timeframe)} {feed.mark_source}"[:100]

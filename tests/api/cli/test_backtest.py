@@ -89,8 +89,8 @@ def test_pictures_are_the_same_each_time_and_say_that_they_are_simulated(market:
         ((*COSTS, "--cash", "0"), 2, "'--cash': 0 must be above 0"),
         ((*COSTS, "--volume-share", "0"), 2, "'--volume-share': 0 must be above 0 and up to 1"),
         ((*COSTS, "--html", "nowhere/a.html"), 1, "there is no folder"),
-        ((*COSTS, "--png", "."), 1, "is no plain file"),
-        ((*COSTS, "--out", "test-BTC-USD-1m.csv/x"), 1, "test-BTC-USD-1m.csv is no folder"),
+        ((*COSTS, "--png", "."), 1, "is not a regular file"),
+        ((*COSTS, "--out", "test-BTC-USD-1m.csv/x"), 1, "test-BTC-USD-1m.csv is not a folder"),
     ],
 )
 def test_wrong_use_is_one_sentence(market: str, words: tuple[str, ...], code: int, why: str) -> None:

@@ -115,7 +115,7 @@ def test_other_words_under_a_known_identity_are_a_conflict(daybook: Daybook) -> 
     answer = daybook.post("signals", said | {"score": "-0.5"}, "two", **headers)
 
     assert (answer.status_code, problem_of(answer)) == (409, "signal-differs")
-    assert "has said something else about BTC-USD" in answer.json()["detail"]
+    assert "sent another signal for BTC-USD" in answer.json()["detail"]
     assert daybook.head() == before
 
 

@@ -211,5 +211,5 @@ def test_the_command_issues_lists_and_revokes(daybook: Daybook, database_url: st
     gone = run("revoke", "0" * 12)
     assert (gone.exit_code, gone.stderr.startswith("daybook: there is no key")) == (1, True)
     bad = run("issue", "--name", "owner", "--scope", "read")
-    assert (bad.exit_code, "cannot be the name of a key" in bad.stderr) == (1, True)
+    assert (bad.exit_code, "invalid name of a key" in bad.stderr) == (1, True)
     assert run("issue", "--name", "model", "--scope", "everything").exit_code == 2

@@ -120,8 +120,8 @@ def test_bursts_and_restarts_change_nothing_in_the_database(book: Book) -> None:
 class SeesAhead(MarketLoop):
     """Planted: bots see everything that the feed has released."""
 
-    def _ask(self, bots: Sequence[BotView], ahead: Sequence[Candle]) -> None:
-        super()._ask(bots, [])
+    def _evaluate(self, bots: Sequence[BotView], ahead: Sequence[Candle]) -> None:
+        super()._evaluate(bots, [])
 
 
 class FeedsClock(MarketClock):
@@ -352,7 +352,7 @@ def test_a_bot_that_contradicts_itself_fails_and_does_not_stop_the_loop(monkeypa
     program.play(1)
 
     (failure,) = events(book, portfolio_id, BotFailed)
-    assert "something else the second time" in failure.error
+    assert "two different signals" in failure.error
     assert [one.score for one in events(book, portfolio_id, SignalEmitted)] == [Decimal("0.5")]
 
 

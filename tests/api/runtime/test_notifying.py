@@ -184,7 +184,7 @@ def test_questions_differences_and_trades_of_strangers_are_told() -> None:
     notifier.turn()
 
     assert told == [
-        f"Daybook: a signal waits for your yes or no: buy BTC-USD for 90, says one: signal {signal_id}",
-        "Daybook: main and its venue differ: balance of BTC is 1 here and 2 there",
-        "Daybook: a trade of nobody here in main: sell 1 BTC-USD at 100",
+        f"Daybook: a signal awaits your approval: buy BTC-USD for 90 by one: signal {signal_id}",
+        "Daybook: main and its exchange differ: balance of BTC is 1 here and 2 there",
+        "Daybook: a trade not placed by Daybook in main: sell 1 BTC-USD at 100",
     ]

@@ -88,7 +88,7 @@ def test_a_wrong_variable_is_named_with_what_it_must_be(
     ("text", "said"),
     [
         (b"port = ", "daybook.toml is not TOML"),
-        (b"prot = 9000", "daybook.toml knows no setting called 'prot': there are data_dir, port,"),
+        (b"prot = 9000", "unknown setting 'prot' in daybook.toml (allowed: data_dir, port,"),
         (b'port = "many"', "DAYBOOK_PORT is wrong"),
         (b"port = 80.5", "DAYBOOK_PORT is wrong"),
         (b"feed = 7", "DAYBOOK_FEED is wrong"),

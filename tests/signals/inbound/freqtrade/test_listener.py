@@ -429,10 +429,10 @@ def test_the_command_checks_shows_starts_and_stops(freqtrade: FreqtradeDouble) -
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"URL": "http://example.com:8080"}, "it must be http://127.0.0.1:PORT on this machine, or https"),
+        ({"URL": "http://example.com:8080"}, "must be http://127.0.0.1:PORT on this machine, or https"),
         ({"PAIRS": "{}"}, "pairs"),
         ({"PAIRS": "BTC"}, "must be a JSON object"),
-        ({"PAIRS": '{"BTC/USDT": "BTC-USD", "BTC/USD": "BTC-USD"}'}, "two pairs are mapped to one product"),
+        ({"PAIRS": '{"BTC/USDT": "BTC-USD", "BTC/USD": "BTC-USD"}'}, "two pairs map to one product"),
         ({"PAIRS": '{"BTC/USDT": "btc"}'}, "is not an instrument such as BTC-USD"),
         ({"NAME": "a b"}, "name"),
         ({"TOKEN": "x"}, "token"),
