@@ -1,4 +1,4 @@
-"""The bars of a backtest, and where among them something can happen: found in arrays, confirmed in decimals by others."""
+"""Bars of a backtest, and a fast search in arrays for those that may touch a price; callers confirm it in decimals."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,17 +15,17 @@ from ledger.values import Instrument
 Array = NDArray[np.float64]
 
 MARGIN: Final = 1e-9
-"""A price in an array is within this fraction of the decimal that it stands for."""
+"""Maximum relative error of a float price against its decimal."""
 
 STRETCH: Final = 4096
-"""So many bars are looked through at a time for one that touches a price."""
+"""Bars per step of the search for one that touches a price."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BarSeries:
-    """The closed candles of one instrument, oldest first, at least one; `low` and `high` are theirs.
+    """The closed candles of one instrument, oldest first, at least one, with arrays of their lows and highs.
 
-    `day_ends` are the numbers of the bars after which no other closes on the same UTC day, whose last moment is 24:00.
+    `day_ends` are the numbers of the bars that close last on their UTC day; a close at 24:00 belongs to the day it ends.
     """
 
     bars: Sequence[ClosedBar]
@@ -35,7 +35,7 @@ class BarSeries:
 
     @classmethod
     def of(cls, bars: Sequence[ClosedBar]) -> Self:
-        """The series of these bars. Raises ValueError when there is none."""
+        """Create the series of these bars. Raises ValueError if there are none."""
         if not bars:
             raise ValueError("a backtest needs at least one candle")
         days = np.array([(bar.closed_at - _JUST_AFTER_EPOCH) // _DAY for bar in bars], dtype=np.int64)
@@ -54,16 +54,16 @@ class BarSeries:
         return len(self.bars)
 
     def ends_day(self, bar: int) -> bool:
-        """Whether no other bar closes on the same UTC day."""
+        """Return `True` if no later bar closes on the same UTC day."""
         return self.day_ends_in(bar, bar + 1) == [bar]
 
     def day_ends_in(self, first: int, end: int) -> list[int]:
-        """The bars from `first` up to, not including, `end` that are the last of their day."""
+        """Return the bars from `first` to before `end` that are the last of their day."""
         start, stop = np.searchsorted(self.day_ends, (first, end))
         return [int(bar) for bar in self.day_ends[start:stop]]
 
     def first_touch(self, stop: Decimal | None, target: Decimal | None, first: int, end: int) -> int:
-        """A bar from `first` on before which none falls to `stop` or rises to `target`; `end` when none before it may."""
+        """Return the first bar from `first` on that may reach `stop` or `target`; `end` if none before it may."""
         if stop is None and target is None:
             return end
         floor = -np.inf if stop is None else float(stop) * (1 + MARGIN)

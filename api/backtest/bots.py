@@ -1,7 +1,7 @@
-"""Bots as the backtest hears them: each signal comes from the contract path, and a twin says where none can come from.
+"""Adapts bots to the backtest. A vectorised twin marks the bars at which the bot cannot have a new signal.
 
-The twin is trusted with nothing else: where its score lies near a threshold, where the bot has to repeat itself and where
-it has not spoken yet, the bot itself is asked.
+The bot itself is evaluated at all other bars: where the twin's score is near a threshold, and where a signal is due to be
+repeated or is the first.
 """
 
 from collections.abc import Mapping
@@ -21,11 +21,11 @@ from signals.registry import NO_BOTS, bot_of, parameters_of
 from signals.runner import ClosedCandles, evaluate
 
 GUARD: Final = 1e-6
-"""A twin's score this near to a threshold decides nothing: scores are stored at six places, and twins differ by 1e-9."""
+"""Distance from a threshold within which a twin's score is not trusted: scores have six places, twins differ by 1e-9."""
 
 
 class BacktestBot:
-    """A registered bot on a market. Its twin, where it has one and `twins` allows, has seen the whole market."""
+    """A registered bot on a market. With `twins` its vectorised twin, if any, is evaluated once for the whole market."""
 
     def __init__(
         self, registration: BotRegistered, market: Market, extra: Mapping[str, Bot] = NO_BOTS, *, twins: bool = True
@@ -54,20 +54,20 @@ def _twin_scores(registration: BotRegistered, market: Market, extra: Mapping[str
         return None
     scores = np.asarray(twin(market.bars, parameters_of(registration.kind, registration.parameters, extra)))
     if scores.dtype != np.float64 or scores.shape != (len(market.candles),):
-        raise ValueError(f"the twin of {registration.kind} gives no array of one number for each bar")
+        raise ValueError(f"the twin of {registration.kind} must return an array of one float for each bar")
     return scores
 
 
 class _Sieve:
-    """The scores of a twin, and the bars at which, by them, something may be said."""
+    """The scores of a twin, and the bars at which they allow a new signal."""
 
     def __init__(self, scores: NDArray[np.float64]) -> None:
-        self._opinions = ~np.isnan(scores)
+        self._scored = ~np.isnan(scores)
         self._scores = scores
         self._found: dict[tuple[SignalPolicy, int | None], NDArray[np.int64]] = {}
 
     def next_bar(self, card: BotView, policy: SignalPolicy, after: int) -> int:
-        """The first bar above `after` whose opinion may be news, by the rule of `signals.runner.why_silent`."""
+        """Return the first bar after `after` that may have a new signal, by the rule of `signals.runner.why_silent`."""
         band = None if card.last_score is None else policy.band(card.last_score)
         if band and card.repeats:
             band = None
@@ -76,10 +76,10 @@ class _Sieve:
         return int(bars[found]) if found < len(bars) else len(self._scores)
 
     def _bars(self, policy: SignalPolicy, band: int | None) -> NDArray[np.int64]:
-        """The bars with an opinion; with a band only those whose opinion lies outside it or too near to its ends."""
+        """The bars with a score; with a band only those whose score lies outside it or too near its ends."""
         known = self._found.get((policy, band))
         if known is None:
-            wanted = self._opinions if band is None else self._opinions & self._may_differ(policy, band)
+            wanted = self._scored if band is None else self._scored & self._may_differ(policy, band)
             known = self._found[policy, band] = np.flatnonzero(wanted)
         return known
 

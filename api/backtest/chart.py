@@ -1,4 +1,4 @@
-"""The equity curve of a backtest as a picture, and a page with everything on it. Needs matplotlib, from the extra `charts`."""
+"""Chart of a backtest's equity curve, and a page with chart and figures. Needs matplotlib, from the extra `charts`."""
 
 import io
 from html import escape
@@ -9,24 +9,24 @@ from typing import Literal
 import numpy as np
 
 from api.backtest.report import closes_of, figure_rows
-from api.backtest.run import BacktestResult, Simulation, held_beside
+from api.backtest.run import BacktestResult, Simulation, buy_and_hold_of
 from api.runtime.output_files import draft_of, whole_file
 from ledger.errors import DaybookError
 from ledger.values import time_text
 
 
 class NoCharts(DaybookError):
-    """No picture can be drawn; the message has the reason and the way out."""
+    """A chart cannot be drawn."""
 
 
 def write_png(path: Path, simulation: Simulation, result: BacktestResult) -> None:
-    """The daily equity of the bots and of buying and holding is in the file. Raises NoCharts and BadTarget."""
+    """Write a chart of the daily equity of the bots and of buy and hold. Raises NoCharts and BadTarget."""
     with draft_of(path) as draft:
         draft.write_bytes(_picture(simulation, result, "png"))
 
 
 def write_html(path: Path, simulation: Simulation, result: BacktestResult) -> None:
-    """One page that needs no other file: picture, figures, assumptions and hashes. Raises NoCharts and BadTarget."""
+    """Write a self-contained page with chart, figures, assumptions and hashes. Raises NoCharts and BadTarget."""
     svg = _picture(simulation, result, "svg").decode()
     rows = "".join(f"<tr>{''.join(f'<td>{escape(one)}</td>' for one in row)}</tr>" for row in figure_rows(result))
     notes = "".join(f"<li>{escape(one)}</li>" for one in (*result.assumptions, *result.performance.notes))
@@ -44,13 +44,13 @@ def write_html(path: Path, simulation: Simulation, result: BacktestResult) -> No
 
 
 def check_drawing() -> None:
-    """Pictures can be drawn. Raises NoCharts."""
+    """Check that charts can be drawn. Raises NoCharts."""
     if find_spec("matplotlib") is None:
-        raise NoCharts("drawing needs matplotlib: install it with pip install 'daybook[charts]'")
+        raise NoCharts("drawing needs matplotlib: run make extras, or pip install 'daybook[charts]'")
 
 
 def _picture(simulation: Simulation, result: BacktestResult, kind: Literal["png", "svg"]) -> bytes:
-    """The picture's file. Equal results give equal files: nothing in them tells when or by what they were drawn."""
+    """The chart as a file. Equal results give equal files, without date or software."""
     check_drawing()
     from matplotlib import rc_context
     from matplotlib.figure import Figure
@@ -58,7 +58,7 @@ def _picture(simulation: Simulation, result: BacktestResult, kind: Literal["png"
     with rc_context({"svg.hashsalt": result.run_id, "svg.fonttype": "none"}):
         figure = Figure(figsize=(10, 5), layout="constrained")
         axes = figure.subplots()
-        for name, one in (("bots", simulation), ("buy and hold", held_beside(simulation))):
+        for name, one in (("bots", simulation), ("buy and hold", buy_and_hold_of(simulation))):
             days = [
                 (np.datetime64(close.day), float(close.equity)) for close in closes_of(one) if close.equity is not None
             ]

@@ -1,4 +1,4 @@
-"""Results of backtests side by side, as their files tell them."""
+"""Comparison of backtests, read from their result files."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -21,12 +21,12 @@ Result = Mapping[str, Any]
 
 
 def read_results(paths: Sequence[Path]) -> list[tuple[str, Result]]:
-    """Each result under the name of its file or folder. Raises BadBacktest for one that is not there or is no result."""
+    """Read each result, named by its file or folder. Raises BadBacktest for a missing or invalid one."""
     return [(str(path), _read(path)) for path in paths]
 
 
 def print_comparison(found: Sequence[tuple[str, Result]]) -> None:
-    """One column for each result on standard output, and a sentence where they do not speak of the same candles."""
+    """Print one column for each result, and a warning if they have different candles."""
     console = Console(highlight=False, soft_wrap=True)
     console.print("SIMULATED: backtests on recorded candles")
     table = Table("figure", *(name for name, _ in found))
@@ -39,33 +39,33 @@ def print_comparison(found: Sequence[tuple[str, Result]]) -> None:
     table.add_row("run", *(str(one["run_id"])[:12] for _, one in found))
     console.print(table)
     if len({(one["data_hash"], one["began_at"], one["ended_at"]) for _, one in found}) > 1:
-        console.print("these results are of different candles or times: their figures say little beside each other")
+        console.print("warning: these results have different candles or times and are hardly comparable")
 
 
 def comparison_json(found: Sequence[tuple[str, Result]]) -> str:
-    """The results as one JSON object, by the names they were given under."""
+    """Return the results as one JSON object by name."""
     return json.dumps(dict(found), ensure_ascii=False, indent=2)
 
 
 def _read(path: Path) -> Result:
     file = path / "result.json" if path.is_dir() else path
     try:
-        said = json.loads(file.read_text())
+        result = json.loads(file.read_text())
     except OSError as error:
         raise BadBacktest(f"{file} cannot be read: {error.strerror}") from None
     except ValueError:
-        said = None
-    if not _is_result(said):
-        raise BadBacktest(f"{file} is no result of a backtest: make one with backtest run --out or --json")
-    return dict(said)
+        result = None
+    if not _is_result(result):
+        raise BadBacktest(f"{file} is not the result of a backtest: create one with backtest run --out or --json")
+    return dict(result)
 
 
-def _is_result(said: Any) -> bool:
+def _is_result(found: Any) -> bool:
     try:
         for figure in (*MONEY, *SHARES, *RATIOS):
-            _decimal(said["performance"][figure])
-        _decimal(said["buy_and_hold"]["time_weighted_return"])
-        return all(name in said for name in (*COUNTS, "run_id", "data_hash", "began_at", "ended_at"))
+            _decimal(found["performance"][figure])
+        _decimal(found["buy_and_hold"]["time_weighted_return"])
+        return all(name in found for name in (*COUNTS, "run_id", "data_hash", "began_at", "ended_at"))
     except (KeyError, TypeError, InvalidOperation):
         return False
 

@@ -1,4 +1,4 @@
-"""The market of a backtest: the candles of a file, read once in each process, with the arrays that are made of them."""
+"""Market of a backtest: the candles of a file and arrays of them, read once in each process."""
 
 import hashlib
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from signals.market.recorded import recorded_candles
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Market:
-    """Candles of one instrument and timeframe, oldest first; `data_hash` (sha256 in hex) stands for every number in them."""
+    """Candles of one instrument and timeframe, oldest first; `data_hash` (sha256 in hex) covers every number."""
 
     name: str
     candles: Sequence[Candle]
@@ -30,7 +30,7 @@ class Market:
 
     @classmethod
     def of(cls, candles: Sequence[Candle], name: str) -> Self:
-        """The market of these candles. Raises ValueError when there is none."""
+        """Create the market of these candles. Raises ValueError if there are none."""
         return cls(name, candles, bars_of(candles), BarSeries.of(candles), _data_hash(candles))
 
     @property
@@ -43,7 +43,7 @@ class Market:
 
 
 def recorded_market(path: Path, instrument: Instrument | None = None, timeframe: timedelta | None = None) -> Market:
-    """The market that the CSV file holds, read again only when the file has changed. Raises BadFeed and BadCandle."""
+    """Return the market in the CSV file, read again only if the file has changed. Raises BadFeed and BadCandle."""
     state = path.stat() if path.exists() else None
     return _read(path, instrument, timeframe, (state.st_mtime_ns, state.st_size) if state else None)
 

@@ -1,4 +1,4 @@
-"""What a backtest came to, for people and for programs: a table, JSON, and the files of its log. Everything says SIMULATED."""
+"""Reports of backtests, sweeps and walk-forward runs as tables, JSON and files. All are labelled SIMULATED."""
 
 import csv
 import json
@@ -36,7 +36,7 @@ RATIOS: Final = (("sharpe", "Sharpe"), ("sortino", "Sortino"), ("calmar", "Calma
 
 
 def print_result(result: BacktestResult) -> None:
-    """The result as a table on standard output, figures rounded for reading; `result_json` has every digit."""
+    """Print the result as a table with rounded figures; `result_json` has every digit."""
     console = Console(highlight=False, soft_wrap=True)
     console.print(result.label)
     console.print(
@@ -57,7 +57,7 @@ def print_result(result: BacktestResult) -> None:
 
 
 def figure_rows(result: BacktestResult) -> Iterator[tuple[str, str, str]]:
-    """Name, figure of the bots, figure of buying and holding; rounded, a dash where one is undefined."""
+    """Yield name, figure of the bots and figure of buy and hold; rounded, a dash if undefined."""
     bots, held = result.performance, result.buy_and_hold
     yield (f"equity, {bots.base_currency}", rounded(bots.equity), rounded(held.equity))
     yield (f"profit, {bots.base_currency}", rounded(bots.profit), rounded(held.profit))
@@ -71,19 +71,19 @@ def figure_rows(result: BacktestResult) -> Iterator[tuple[str, str, str]]:
 
 
 def result_json(result: BacktestResult) -> str:
-    """The result as one JSON object; decimals and times are text."""
+    """Return the result as one JSON object; decimals and times are text."""
     return json.dumps(plain(asdict(result)), ensure_ascii=False, indent=2)
 
 
 def write_files(folder: Path, simulation: Simulation, result: BacktestResult) -> list[Path]:
-    """result.json, events.jsonl (the log, as `daybook export events` writes it), trades.csv, lots.csv and equity.csv.
+    """Write result.json, events.jsonl (like `daybook export events`), trades.csv, lots.csv and equity.csv.
 
-    The folder is made where it is missing. Raises BadTarget.
+    Creates the folder if it is missing. Raises BadTarget.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise BadTarget(f"the folder {folder} cannot be made: {error.strerror}") from None
+        raise BadTarget(f"the folder {folder} cannot be created: {error.strerror}") from None
     log = list(simulation.book.log.read(simulation.plan.portfolio_id))
     lines = {
         "trades.csv": trade_lines(log, result.performance.base_currency),
@@ -101,7 +101,7 @@ def write_files(folder: Path, simulation: Simulation, result: BacktestResult) ->
 
 
 def closes_of(simulation: Simulation) -> tuple[Close, ...]:
-    """What the simulated portfolio was worth at the close of each UTC day."""
+    """Return the value of the simulated portfolio at the close of each UTC day."""
     log = simulation.book.log.read(simulation.plan.portfolio_id)
     return equity_history(simulation.rows, log, simulation.ended_at).closes
 
@@ -114,7 +114,7 @@ def _equity_lines(simulation: Simulation) -> Iterator[tuple[str, ...]]:
 
 
 def plain(value: object) -> object:
-    """The value as JSON has it: decimals and times as text."""
+    """Return the value in JSON types: decimals and times as text."""
     match value:
         case dict():
             return {name: plain(one) for name, one in value.items()}
@@ -131,54 +131,58 @@ def plain(value: object) -> object:
 
 
 def rounded(value: Decimal | None) -> str:
-    """To two places, a dash for what is undefined."""
+    """Format to two places, a dash if undefined."""
     return "-" if value is None else f"{value.quantize(PLACES):,}"
 
 
 def percent(value: Decimal | None) -> str:
-    """A fraction in percent to two places, a dash for what is undefined."""
+    """Format a fraction in percent to two places, a dash if undefined."""
     return "-" if value is None else f"{(value * 100).quantize(PLACES):,} %"
 
 
 def print_sweep(found: Sweep, top: int) -> None:
-    """The best `top` trials as a table on standard output, and what their number says of the best."""
+    """Print the best `top` results as a table, and the deflated Sharpe ratio of the best."""
     console = Console(highlight=False, soft_wrap=True)
     console.print(LABEL)
     table = Table("settings", "return", "Sharpe", "worst drawdown", "trades", "run")
-    for trial in found.trials[:top]:
-        table.add_row(_said(trial.settings), *_figures(trial), trial.run_id[:12])
+    for one in found.trials[:top]:
+        table.add_row(_settings_text(one.settings), *_figures(one), one.run_id[:12])
     console.print(table)
     hidden = len(found.trials) - top
     if hidden > 0:
         console.print(f"and {hidden} more")
     if found.refused:
-        console.print(f"{found.refused} combinations were left out, the bot refuses them: {found.reason}")
-    for trial in found.trials:
-        for failure in trial.failures:
-            console.print(f"failed with {_said(trial.settings)}: {failure}")
+        console.print(f"{found.refused} combinations were left out because the bot refuses them: {found.reason}")
+    for one in found.trials:
+        for failure in one.failures:
+            console.print(f"failed with {_settings_text(one.settings)}: {failure}")
     console.print(f"deflated Sharpe of the best: {_deflated(found)}")
     console.print(f"sweep {found.sweep_hash}")
 
 
 def sweep_json(found: Sweep) -> str:
-    """The sweep as one JSON object; figures are text, with every digit."""
-    said = {
+    """Return the sweep as one JSON object; figures are text, with every digit."""
+    report = {
         "label": LABEL,
         "sweep_hash": found.sweep_hash,
         "deflated_sharpe": None if found.deflated is None else f"{found.deflated:.6f}",
         "refused": found.refused,
-        "trials": [result_as_json(trial) for trial in found.trials],
+        "trials": [result_as_json(one) for one in found.trials],
     }
-    return json.dumps(said, ensure_ascii=False, indent=2)
+    return json.dumps(report, ensure_ascii=False, indent=2)
 
 
 def print_walk(found: WalkForward) -> None:
-    """The stretches as a table on standard output, and what their tests came to together."""
+    """Print the folds as a table, and the total of their tests."""
     console = Console(highlight=False, soft_wrap=True)
     console.print(LABEL)
     table = Table("tested from", "to", "chosen", "trained Sharpe", "return", "Sharpe", "holding")
     for one in found.stretches:
-        chosen = ("nothing", "-") if one.chosen is None else (_said(one.chosen.settings), rounded(one.chosen.sharpe))
+        chosen = (
+            ("nothing", "-")
+            if one.chosen is None
+            else (_settings_text(one.chosen.settings), rounded(one.chosen.sharpe))
+        )
         tested = ("-", "-") if one.tested is None else (percent(one.tested.total_return), rounded(one.tested.sharpe))
         table.add_row(
             f"{one.tested_from:%Y-%m-%d}", f"{one.tested_to:%Y-%m-%d}", *chosen, *tested, percent(one.buy_and_hold)
@@ -186,12 +190,12 @@ def print_walk(found: WalkForward) -> None:
     console.print(table)
     console.print(
         f"all tests in a row: {percent(found.total_return)}, buy and hold {percent(found.buy_and_hold)};"
-        f" {found.trials} trials were made to choose"
+        f" chosen from {found.trials} backtests"
     )
 
 
 def walk_json(found: WalkForward) -> str:
-    """The walk-forward as one JSON object; figures and times are text."""
+    """Return the walk-forward run as one JSON object; figures and times are text."""
     stretches = [
         {
             "trained_from": one.trained_from,
@@ -208,15 +212,15 @@ def walk_json(found: WalkForward) -> str:
     return json.dumps(plain({"label": LABEL, **totals, "stretches": stretches}), ensure_ascii=False, indent=2)
 
 
-def _figures(trial: SweepResult) -> tuple[str, str, str, str]:
-    return percent(trial.total_return), rounded(trial.sharpe), percent(trial.max_drawdown), str(trial.trades)
+def _figures(one: SweepResult) -> tuple[str, str, str, str]:
+    return percent(one.total_return), rounded(one.sharpe), percent(one.max_drawdown), str(one.trades)
 
 
-def _said(settings: Settings) -> str:
+def _settings_text(settings: Settings) -> str:
     return ", ".join(f"{name} {value}" for name, value in settings)
 
 
 def _deflated(found: Sweep) -> str:
     if found.deflated is None:
-        return "none (no trial has a Sharpe ratio)"
+        return "none (no combination has a Sharpe ratio)"
     return f"{found.deflated * 100:.1f} % likely to be more than the luck of {len(found.trials)} trials"

@@ -1,7 +1,7 @@
-"""Backtests: a specification in, a result out. Both are values that cross processes; the candles travel as a file's name.
+"""Backtests: `run_backtest` turns a specification into a result.
 
-`run_backtest` is the whole of it. Equal specifications over equal candles have equal ids, and results that are equal to
-the last hash.
+Both are values that can be sent to other processes; candles are given by file name. Equal specifications over equal
+candles have equal ids and equal results, to the last hash.
 """
 
 import hashlib
@@ -34,16 +34,16 @@ from signals.registry import NO_BOTS, BadParameters, UnknownBotKind
 
 
 class BadBacktest(DaybookError, ValueError):
-    """The backtest cannot be run as specified; the message has the reason and the way out."""
+    """A backtest cannot be run as specified."""
 
 
 class RefusedParameters(BadBacktest):
-    """A bot does not accept the parameters it was given."""
+    """A bot refuses its parameters."""
 
 
 @dataclass(frozen=True, slots=True)
 class BotSpec:
-    """A bot to be asked: its kind and its own settings as a JSON object. `bot_id` is made from the kind where left out."""
+    """A bot: its kind and parameters as a JSON object. Without `bot_id` an id is derived from the kind."""
 
     kind: str
     parameters: str = "{}"
@@ -54,10 +54,10 @@ class BotSpec:
 class BacktestSpec:
     """Everything that a backtest depends on; `candles` is a CSV file of one market.
 
-    `terms` are the costs, which nobody may leave out; `cash` is in the quote currency. `limits` are the policy where it is
-    not the default. Trading begins with the first candle that opens at `begin` or later, those before it are history to
-    warm up on, and ends with the last that closes at `end` or before. Instrument and timeframe come from the file's name
-    where they are not given. Without `twins` every bot is asked at every bar: slower, and the same log.
+    `terms` are the mandatory costs; `cash` is in the quote currency; `limits` override the default policy. Trading starts
+    with the first candle that opens at `begin` or later, after a warm-up on those before it, and ends with the last that
+    closes at `end` or before. Instrument and timeframe default to those in the file's name. Without `twins` every bot is
+    evaluated at every bar: slower, with the same log.
     """
 
     candles: Path
@@ -75,10 +75,10 @@ class BacktestSpec:
 
 @dataclass(frozen=True, slots=True)
 class BacktestResult:
-    """What came of it, all of it simulated; `buy_and_hold` bought at the first bar, at the same costs. Hashes are hex.
+    """Simulated result; `buy_and_hold` bought at the first bar, at the same costs. Hashes are hex.
 
-    `run_id` stands for engine, candles, bots, policy and costs. `log_hash` is the head of the run's hash chain: equal
-    hashes are equal logs. `bars` were traded, the other counts are of the log; `failures` say which bots broke down.
+    `run_id` identifies engine, candles, bots, policy and costs. `log_hash` is the head of the run's hash chain: equal
+    hashes mean equal logs. `bars` counts traded bars, the other counts events of the log; `failures` lists failed bots.
     """
 
     run_id: str
@@ -101,18 +101,18 @@ class BacktestResult:
 
 
 def run_backtest(spec: BacktestSpec) -> BacktestResult:
-    """The result. Raises BadBacktest, and BadFeed and BadCandle for a file that holds no market."""
+    """Run the backtest. Raises BadBacktest, and BadFeed and BadCandle for an unusable file."""
     return result_of(simulation_of(spec, market_of(spec)))
 
 
 def market_of(spec: BacktestSpec) -> Market:
-    """The market that the specification names. Raises BadFeed and BadCandle."""
+    """Return the specification's market. Raises BadFeed and BadCandle."""
     return recorded_market(spec.candles, spec.instrument, spec.timeframe)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Simulation:
-    """A backtest that has run: its book holds the whole log under `plan.portfolio_id`."""
+    """A completed backtest; its book holds the log of `plan.portfolio_id`."""
 
     spec: BacktestSpec
     market: Market
@@ -131,34 +131,34 @@ class Simulation:
 
 
 def simulation_of(spec: BacktestSpec, market: Market, extra: Mapping[str, Bot] = NO_BOTS) -> Simulation:
-    """The specification carried out on this market; `extra` are bots that were enabled on purpose. Raises BadBacktest."""
+    """Simulate the specification on this market, with `extra` bots beside the built-in ones. Raises BadBacktest."""
     bots = _registrations(spec, market, extra)
     run_id = _run_id(spec, market, bots)
     plan = _plan(spec, market, derived_id("backtest", run_id), f"simulated: backtest {run_id[:12]}")
-    voices = [BacktestBot(bot, market, extra, twins=spec.twins) for bot in bots]
-    return Simulation(spec, market, plan, run_id, simulate(market.series, voices, plan))
+    adapted = [BacktestBot(bot, market, extra, twins=spec.twins) for bot in bots]
+    return Simulation(spec, market, plan, run_id, simulate(market.series, adapted, plan))
 
 
-def held_beside(simulation: Simulation) -> Simulation:
-    """The same cash in all that it could buy at the close of the first bar, at the same costs, and kept."""
+def buy_and_hold_of(simulation: Simulation) -> Simulation:
+    """Simulate buying with all cash at the close of the first bar, at the same costs, and holding."""
     spec, market, plan = simulation.spec, simulation.market, simulation.plan
     held, book = _held(market, spec.cash, spec.terms, plan.first, plan.end)
     return replace(simulation, spec=replace(spec, bots=()), plan=held, book=book)
 
 
 def run_id_of(spec: BacktestSpec, market: Market, extra: Mapping[str, Bot] = NO_BOTS) -> str:
-    """The id that the run of this specification will have. Raises BadBacktest."""
+    """Return the run id of this specification without running it. Raises BadBacktest."""
     bots = _registrations(spec, market, extra)
     _plan(spec, market, UUID(int=0), "")
     return _run_id(spec, market, bots)
 
 
 def result_of(simulation: Simulation) -> BacktestResult:
-    """What the simulation came to."""
+    """Return the result of the simulation."""
     spec, market, plan = simulation.spec, simulation.market, simulation.plan
     log = list(simulation.book.log.read(plan.portfolio_id))
     types = Counter(envelope.type for envelope in log)
-    broken = (card for card in simulation.rows.history(BotView) if card.status == "failed")
+    broken = (bot for bot in simulation.rows.history(BotView) if bot.status == "failed")
     return BacktestResult(
         run_id=simulation.run_id,
         data_hash=market.data_hash,
@@ -174,16 +174,16 @@ def result_of(simulation: Simulation) -> BacktestResult:
         signals=types["SignalEmitted"],
         orders=types["OrderRequested"],
         trades=types["TradeExecuted"],
-        failures=tuple(f"{card.bot_id}: {card.status_reason}" for card in broken),
+        failures=tuple(f"{bot.bot_id}: {bot.status_reason}" for bot in broken),
         performance=_performance(simulation.book, plan, simulation.ended_at),
         buy_and_hold=_held_performance(market, spec.cash, spec.terms, plan.first, plan.end),
     )
 
 
 def assumptions_of(spec: BacktestSpec) -> tuple[str, ...]:
-    """What was assumed, in sentences to show beside the result."""
+    """Return the assumptions of a backtest as sentences."""
     exits = (
-        "stop-loss and take-profit of a signal stand from its fill on; where a candle reached both, the stop came first"
+        "stop-loss and take-profit apply from the fill of a signal on; if a candle reaches both, the stop comes first"
     )
     changed = ", ".join(f"{name} {decimal_text(value)}" for name, value in sorted(spec.limits))
     return (
@@ -200,7 +200,7 @@ def _registrations(spec: BacktestSpec, market: Market, extra: Mapping[str, Bot])
         same = sum(one.kind == bot.kind for one in found.values())
         bot_id = bot.bot_id or f"{bot.kind}-{market.instrument}" + (f"-{same + 1}" if same else "")
         if bot_id in found:
-            raise BadBacktest(f"two bots are called {bot_id}: give one of them another name")
+            raise BadBacktest(f"two bots are called {bot_id}: rename one of them")
         try:
             found[bot_id] = registered(bot_id, bot.kind, market.instrument, market.timeframe, bot.parameters, extra)
         except UnknownBotKind as error:
@@ -229,9 +229,9 @@ def _plan(spec: BacktestSpec, market: Market, portfolio_id: UUID, name: str) -> 
 
 
 def _run_id(spec: BacktestSpec, market: Market, bots: list[BotRegistered]) -> str:
-    """sha256 in hex of everything that the result follows from."""
+    """sha256 in hex of everything that the result depends on."""
     limits = LIMITS | dict(spec.limits)
-    said = {
+    inputs = {
         "engine": ENGINE,
         "data": market.data_hash,
         "begin": time_text(spec.begin) if spec.begin else None,
@@ -242,7 +242,7 @@ def _run_id(spec: BacktestSpec, market: Market, bots: list[BotRegistered]) -> st
         "terms": {name: _plain(value) for name, value in asdict(spec.terms).items()},
         "exits": spec.exits,
     }
-    return hashlib.sha256(canonical_json(said).encode()).hexdigest()
+    return hashlib.sha256(canonical_json(inputs).encode()).hexdigest()
 
 
 def _plain(value: object) -> str:

@@ -1,4 +1,4 @@
-"""Walk-forward runs: the best settings of one stretch are traded on the next, which the choice has never seen."""
+"""Walk-forward runs: the best settings of each training window are traded on the following test window."""
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,14 +16,14 @@ from signals.market.candle import Candle
 
 Key = TypeVar("Key", bound=Hashable)
 Progress = Callable[[int, int], None]
-"""Hears how many backtests of how many are done."""
+"""Takes the number of finished backtests and the total."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """One fold: the best trial of its training bars, and what the same settings came to on its test bars.
+    """One fold: the best result on its training bars, and the result of the same settings on its test bars.
 
-    `tested` is None where no training trial had a Sharpe ratio: nothing was chosen, nothing traded.
+    `tested` is None if no training result had a Sharpe ratio: nothing was chosen or traded.
     """
 
     trained_from: datetime
@@ -37,10 +37,9 @@ class Stretch:
 
 @dataclass(frozen=True, slots=True)
 class WalkForward:
-    """The stretches in order of time; returns are those of the tests, one after the other, each begun with the same cash;
-    an undefined one counts as 0.
+    """The folds in order of time; returns compound those of the tests, each started with the same cash; undefined is 0.
 
-    `trials` counts all that was tried to choose.
+    `trials` counts the backtests of all trainings.
     """
 
     stretches: tuple[Stretch, ...]
@@ -60,9 +59,9 @@ def walk_forward(
     anchored: bool = False,
     progress: Progress = lambda _done, _all: None,
 ) -> WalkForward:
-    """`count` folds over the specification's bars, chosen by the Sharpe ratio of their training.
+    """Run `count` folds over the specification's bars; settings are chosen by their Sharpe ratio in training.
 
-    `purge` bars and the share `embargo` of all bars lie between training and test. Raises BadBacktest and WorkersLost.
+    `purge` bars and the fraction `embargo` of all bars separate training and test. Raises BadBacktest and WorkersLost.
     """
     market = market_of(base)
     candles = [
@@ -91,21 +90,21 @@ def _run(
 ) -> dict[Key, BacktestResult]:
     done: list[Key] = []
 
-    def heard(key: Key, _result: BacktestResult) -> None:
+    def count(key: Key, _result: BacktestResult) -> None:
         done.append(key)
         progress(len(done), len(wanted))
 
-    return run_all(run_backtest, wanted, new_executor, heard, "backtests")
+    return run_all(run_backtest, wanted, new_executor, count, "backtests")
 
 
-def _best(trials: Sequence[SweepResult]) -> SweepResult | None:
-    """The trial with the highest Sharpe ratio, or None where there is none."""
-    rated = [(trial.sharpe, trial) for trial in trials if trial.sharpe is not None]
+def _best(results: Sequence[SweepResult]) -> SweepResult | None:
+    """The result with the highest Sharpe ratio, or None if none has one."""
+    rated = [(one.sharpe, one) for one in results if one.sharpe is not None]
     return max(rated, key=lambda one: one[0])[1] if rated else None
 
 
 def _test(base: BacktestSpec, candles: Sequence[Candle], fold: Fold, best: SweepResult | None) -> BacktestSpec:
-    """The test of what was chosen; of the specification as it is, for buy and hold alone, where nothing was."""
+    """The test of the chosen settings; without any, the unchanged specification, for buy and hold alone."""
     spec = _within(base, candles, fold.test)
     return spec if best is None else varied(spec, best.settings)
 
@@ -123,5 +122,5 @@ def _stretch(candles: Sequence[Candle], fold: Fold, best: SweepResult | None, re
 
 
 def _within(base: BacktestSpec, candles: Sequence[Candle], bars: range) -> BacktestSpec:
-    """The specification on these bars; candles before them are there to warm up on."""
+    """The specification on these bars, with a warm-up on the candles before them."""
     return replace(base, begin=candles[bars[0]].opened_at, end=candles[bars[-1]].closed_at)

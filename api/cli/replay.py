@@ -88,7 +88,9 @@ def replay(
 def checkpoint(file: Path) -> None:
     """Write a signed file with the position and hash of every log. Keep it outside this machine.
 
-    replay --checkpoint then reveals truncated, rewritten and deleted logs. Exit codes: 0 done, 1 failure.
+    replay --checkpoint then reveals truncated, rewritten and deleted logs.
+
+    Exit codes: 0 done, 1 failure.
 
     Example: daybook checkpoint friday.json && daybook replay --checkpoint friday.json
     """

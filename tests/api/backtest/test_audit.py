@@ -89,4 +89,4 @@ def test_cheating_bots_are_found(bot: Bot, check: str) -> None:
 
     assert found
     assert "first difference at 2025-01-" in str(found[0])
-    assert any(word in found[0].what for word in ("SignalEmitted", "says"))
+    assert any(word in found[0].difference for word in ("SignalEmitted", "with twice the history"))

@@ -20,7 +20,7 @@ from api.backtest.run import (
     BadBacktest,
     BotSpec,
     Simulation,
-    held_beside,
+    buy_and_hold_of,
     market_of,
     result_of,
     run_backtest,
@@ -226,7 +226,7 @@ def test_buying_and_holding_is_what_it_says() -> None:
     """All the cash buys at the second open, less costs, and is worth the last close."""
     free = PaperTerms(Decimal(0), Decimal(0), Decimal(1), Decimal(0), Decimal(0), free=True)
     market = market_of_prices(("100", "101", "99", "100"), ("125", "130", "120", "126"), ("126", "260", "126", "250"))
-    held = held_beside(simulation_of(spec_of(terms=free), market))
+    held = buy_and_hold_of(simulation_of(spec_of(terms=free), market))
 
     trades = [one.event for one in held.book.log.read(held.plan.portfolio_id) if isinstance(one.event, TradeExecuted)]
     assert [(trade.price, trade.quantity) for trade in trades] == [(Decimal(125), Decimal("79.99999999"))]
@@ -235,7 +235,7 @@ def test_buying_and_holding_is_what_it_says() -> None:
 
 def test_large_orders_take_as_many_candles_as_their_volume_makes_them_take() -> None:
     """Holding never buys more than its share of a candle."""
-    held = held_beside(simulation_of(spec_of(cash=Decimal(50_000_000)), MARKET))
+    held = buy_and_hold_of(simulation_of(spec_of(cash=Decimal(50_000_000)), MARKET))
     volumes = {candle.opened_at: candle.volume for candle in MARKET.candles}
     trades = [one for one in held.book.log.read(held.plan.portfolio_id) if isinstance(one.event, TradeExecuted)]
 

@@ -223,4 +223,4 @@ def test_the_commands_print_what_they_found(spec: BacktestSpec, tmp_path: Path, 
     assert "sharpe" in compared.output
     refused = CliRunner().invoke(cli, ["backtest", "compare", str(spec.candles)])
     assert refused.exit_code == 1
-    assert "is no result of a backtest" in refused.output
+    assert "is not the result of a backtest" in refused.output

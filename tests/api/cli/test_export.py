@@ -85,10 +85,10 @@ def test_wrong_use_is_exit_code_2(home: Console) -> None:
     """A file and a portfolio at once, neither, an unknown method and a day that is none are wrong use."""
     (home.folder / "trades.csv").write_text("id,time,instrument,side,quantity,price\n", encoding="utf-8")
     for arguments, said in (
-        (("lots", "trades.csv", "--portfolio", "exported"), "one of the two"),
-        (("lots",), "one of the two"),
+        (("lots", "trades.csv", "--portfolio", "exported"), "either a file of trades or --portfolio"),
+        (("lots",), "either a file of trades or --portfolio"),
         (("lots", "trades.csv", "--method", "average"), "average"),
-        (("lots", "trades.csv", "--method", "lifo", "--specific", "names.json"), "leave --method out"),
+        (("lots", "trades.csv", "--method", "lifo", "--specific", "names.json"), "cannot be combined with --method"),
         (("lots", "trades.csv", "--holding-period", "-1"), "-1"),
         (("export", "gains", "g.csv", "--portfolio", "exported", "--year-start", "02-30"), "02-30"),
         (("export", "gains", "g.csv"), "--portfolio"),
@@ -114,7 +114,11 @@ def test_a_place_that_no_file_may_take_is_left_alone(home: Console) -> None:
     (home.folder / "folder").mkdir()
     os.mkfifo(home.folder / "pipe")
     for what in ("trades", "lots", "gains", "beancount", "parquet"):
-        for target, said in (("folder", "no plain file"), ("pipe", "no plain file"), ("nowhere/out", "no folder")):
+        for target, said in (
+            ("folder", "not a regular file"),
+            ("pipe", "not a regular file"),
+            ("nowhere/out", "no folder"),
+        ):
             done = home.run("export", what, target, "--portfolio", "exported")
             assert (done.returncode, done.stderr.count("\n")) == (1, 1)
             assert said in done.stderr

@@ -417,7 +417,7 @@ def test_the_command_checks_shows_starts_and_stops(freqtrade: FreqtradeDouble) -
     assert [line.partition(": ")[2][:26] for line in wrong.stdout.splitlines()] == [
         "freqtrade is stopped: star",
         "freqtrade opens trades of ",
-        "freqtrade does not watch",
+        "freqtrade does not watch E",
         "freqtrade answers 403 to t",
     ]
     assert "not-theirs" not in wrong.stdout
