@@ -108,10 +108,10 @@ def new(name: str, folder: Path) -> None:
 
 
 @bot.command()
-@click.argument("bot_or_path", metavar="KIND|PATH")
+@click.argument("what", metavar="KIND|PATH")
 @click.option("--params", metavar="JSON", default="{}", help="Parameters; defaults where left out.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON list.")
-def test(bot_or_path: str, params: str, as_json: bool) -> None:
+def test(what: str, params: str, as_json: bool) -> None:
     """Test that a bot depends on its candles and parameters alone: not on the future, the clock, chance or memory.
 
     PATH is a Python file or a package's folder. Its code is run.
@@ -120,7 +120,7 @@ def test(bot_or_path: str, params: str, as_json: bool) -> None:
 
     Example: daybook bot test momentum/ --params '{"length": 5}'
     """
-    found = [(bot, tried(bot, parameters_from(bot, params), code)) for bot, code in found_bots(bot_or_path)]
+    found = [(bot, tried(bot, parameters_from(bot, params), code)) for bot, code in found_bots(what)]
     if as_json:
         results = [{"kind": bot.kind, "version": bot.version, "breaches": breaches} for bot, breaches in found]
         click.echo(json.dumps(results, ensure_ascii=False, indent=2))
