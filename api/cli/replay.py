@@ -26,8 +26,7 @@ from ledger.log.checkpoints import (
     read_checkpoint_file,
     signing_key,
 )
-from ledger.log.event_log import NoSuchPortfolio
-from ledger.log.hash_chain import BrokenLog, Head
+from ledger.log.event_log import BrokenLog, Head, NoSuchPortfolio
 from ledger.log.point_in_time import PointInTime
 from ledger.postgres.database import shown_url
 from ledger.projections.valuation import PortfolioValuation, PositionValuation

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from ledger.errors import DaybookError
 from ledger.log.envelope import canonical_json
-from ledger.log.hash_chain import BrokenLog, Head
+from ledger.log.event_log import BrokenLog, Head
 from ledger.values import UtcTime
 
 KEY_FILE: Final = "checkpoint-key"

@@ -11,8 +11,7 @@ import psycopg
 from sqlalchemy import Connection, Engine
 
 from ledger.log.envelope import EncodedEvent, Envelope, NewEvent, batch_text, check_batch, encoded
-from ledger.log.event_log import Conflict, NoSuchPortfolio, PositionConflict
-from ledger.log.hash_chain import Head
+from ledger.log.event_log import Conflict, Head, NoSuchPortfolio, PositionConflict
 from ledger.log.point_in_time import OPENINGS, PointInTime
 from ledger.values import Clock
 

@@ -6,7 +6,7 @@ from decimal import Decimal
 from functools import partial
 from uuid import UUID
 
-from ledger.log.hash_chain import BrokenLog
+from ledger.log.event_log import BrokenLog
 from ledger.postgres.log import Raw, read_event, read_stream
 from ledger.postgres.views import newer_generations, read_checkpoint, row_kinds, versions_text
 from ledger.projections.book import Stopped, attempt_fold, changes_of

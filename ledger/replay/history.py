@@ -17,7 +17,7 @@ from sqlalchemy import Engine
 
 from ledger.events import EVENTS
 from ledger.log.envelope import Envelope
-from ledger.log.hash_chain import BrokenLog, Head, genesis_hash, verified
+from ledger.log.event_log import BrokenLog, Head, genesis_hash, verified
 from ledger.log.point_in_time import AsOfFilter, PointInTime
 from ledger.postgres.book import StoredReading
 from ledger.postgres.log import (

@@ -11,8 +11,7 @@ from typing import Final, TypeVar
 from uuid import UUID
 
 from ledger.errors import DaybookError
-from ledger.log.event_log import NoSuchPortfolio
-from ledger.log.hash_chain import BrokenLog
+from ledger.log.event_log import BrokenLog, NoSuchPortfolio
 from ledger.postgres.database import WRITER, engine_for
 from ledger.replay.differences import PortfolioReplay
 from ledger.replay.fast.replay import Progress

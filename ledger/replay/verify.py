@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 
 from ledger.log.checkpoints import behind_checkpoint
 from ledger.log.envelope import Envelope
-from ledger.log.hash_chain import BrokenLog, Head, genesis_hash, verified
+from ledger.log.event_log import BrokenLog, Head, genesis_hash, verified
 from ledger.postgres.log import (
     Raw,
     head_in,

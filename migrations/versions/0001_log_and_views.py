@@ -63,7 +63,7 @@ create index events_of_story on events (portfolio_id, correlation_id);
 
 # One statement takes the whole batch. The lock on the head row makes commit order equal position order: no holes,
 # and a reader needs nothing but "position > what I have seen".
-# The hashed bytes are spelt out where they are used (`ledger/log/hash_chain.py` says what they are): helper functions would be
+# The hashed bytes are spelt out where they are used (`ledger/log/event_log.py` says what they are): helper functions would be
 # called a dozen times an event and cost more than the hashing. Every field stands behind its length (hexadecimal).
 # Sequential scans are off so that a plan made while the log was small is not kept when it has grown.
 APPEND: Final = r"""

@@ -28,8 +28,7 @@ from ledger.events import (
 )
 from ledger.events.fields import RuleChecked
 from ledger.log.envelope import BadEvent, Envelope, NewEvent, decode, encoded
-from ledger.log.event_log import Conflict, EventLog, MemoryLog, NoSuchPortfolio
-from ledger.log.hash_chain import verified
+from ledger.log.event_log import Conflict, EventLog, MemoryLog, NoSuchPortfolio, verified
 from ledger.postgres.database import WRITER, engine_for
 from ledger.postgres.log import PostgresLog, append_in, raw
 from ledger.values import Asset, derived_id

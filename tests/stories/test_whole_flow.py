@@ -21,7 +21,7 @@ from ledger.events import (
     TradeExecuted,
 )
 from ledger.log.envelope import Envelope
-from ledger.log.hash_chain import verified
+from ledger.log.event_log import verified
 from ledger.projections import PROJECTIONS
 from ledger.projections.book import Book, MemoryBook
 from ledger.projections.holdings import Holding

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from uuid import UUID
 
 from ledger.log.envelope import Envelope
-from ledger.log.hash_chain import Head, genesis_hash
+from ledger.log.event_log import Head, genesis_hash
 from ledger.replay.fast.lines import time_of, units_in
 
 RawEvent = bytes
@@ -21,7 +21,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Unproven(Exception):
-    """The bytes are not a whole chain from `position` on. What is wrong the careful road says (`ledger/log/hash_chain.py`)."""
+    """The bytes are not a whole chain from `position` on. What is wrong the careful road says (`ledger/log/event_log.py`)."""
 
     def __init__(self, portfolio_id: UUID, position: int) -> None:
         super().__init__(f"portfolio {portfolio_id}, position {position}")

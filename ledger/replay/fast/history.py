@@ -11,7 +11,7 @@ from uuid import UUID
 
 from ledger.booking.lots import Lot
 from ledger.events import SplitRecorded, TradeReversed
-from ledger.log.hash_chain import Head
+from ledger.log.event_log import Head
 from ledger.log.point_in_time import AsOfFilter
 from ledger.postgres.log import Raw
 from ledger.postgres.point_in_time import first_of

@@ -9,7 +9,7 @@ from uuid import UUID
 from ledger.booking.lots import Lot
 from ledger.events import SplitRecorded, TradeExecuted, TradeReversed
 from ledger.log.envelope import Envelope
-from ledger.log.hash_chain import Head, genesis_hash
+from ledger.log.event_log import Head, genesis_hash
 from ledger.log.point_in_time import AsOfFilter
 from ledger.postgres.log import Raw
 from ledger.projections import PROJECTIONS

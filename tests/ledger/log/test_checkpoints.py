@@ -25,7 +25,7 @@ from ledger.log.checkpoints import (
     read_checkpoint_file,
     signing_key,
 )
-from ledger.log.hash_chain import Head
+from ledger.log.event_log import Head
 from ledger.postgres.book import PostgresBook
 from tests.support.events import Story, realistic_batches, record_all
 from tests.support.processes import Home, new_home

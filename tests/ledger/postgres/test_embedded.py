@@ -19,7 +19,7 @@ import pytest
 import sqlalchemy
 
 from ledger.events import TradingHalted
-from ledger.log.hash_chain import verified
+from ledger.log.event_log import verified
 from ledger.postgres import embedded
 from ledger.postgres.database import connected
 from ledger.postgres.embedded import DatabaseUnavailable, embedded_postgres

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, make_url
 
 from ledger.log.envelope import EncodedEvent
-from ledger.log.hash_chain import BrokenLog, Head, event_hash, genesis_hash
+from ledger.log.event_log import BrokenLog, Head, event_hash, genesis_hash
 from ledger.postgres.book import PostgresBook
 from ledger.postgres.database import READER, WRITER
 from ledger.postgres.log import append_many, raw, read_page

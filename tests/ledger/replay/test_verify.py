@@ -15,8 +15,7 @@ from sqlalchemy import Engine
 
 from ledger.events import EVENTS, CashDeposited, Event, TradingHalted
 from ledger.log.envelope import Envelope
-from ledger.log.event_log import NoSuchPortfolio
-from ledger.log.hash_chain import BrokenLog
+from ledger.log.event_log import BrokenLog, NoSuchPortfolio
 from ledger.postgres.book import PostgresBook
 from ledger.postgres.database import engine_for
 from ledger.postgres.log import lock_rebuild, raw, read_stream

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from sqlalchemy import Engine
 
-from ledger.log.hash_chain import BrokenLog
+from ledger.log.event_log import BrokenLog
 from ledger.postgres.book import PostgresBook
 from ledger.postgres.log import lock_head, raw
 from ledger.postgres.views import row_kinds

@@ -12,10 +12,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from ledger.log import hash_chain as chain
+from ledger.log import event_log as chain
 from ledger.log.envelope import Envelope
-from ledger.log.event_log import MemoryLog
-from ledger.log.hash_chain import BrokenLog, Head, event_hash, genesis_hash, verified
+from ledger.log.event_log import BrokenLog, Head, MemoryLog, event_hash, genesis_hash, verified
 from ledger.replay.fast.decode import FIELDS, Unproven, envelope_of, proven
 from tests.support.events import START, SteppingClock, Story, altered, realistic_batches
 
