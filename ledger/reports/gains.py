@@ -55,7 +55,7 @@ class TaxYear:
         return self.start <= moment < self.end
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Gain:
     """A disposal of units of one lot, or of unmatched units, for which unknown fields are None.
 
@@ -65,16 +65,16 @@ class Gain:
     product_id: str
     kind: str
     quantity: Decimal
-    acquired: datetime | None
+    acquired: datetime | None = None
     disposed: datetime
     proceeds: Decimal
-    cost_basis: Decimal | None
-    gain: Decimal | None
-    term: Term | None
-    opening_trade_id: UUID | None
+    cost_basis: Decimal | None = None
+    gain: Decimal | None = None
+    term: Term | None = None
+    opening_trade_id: UUID | None = None
     closing_trade_id: UUID
-    opened_by: str | None
-    closed_by: str | None
+    opened_by: str | None = None
+    closed_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,16 +193,9 @@ def _of_unmatched(product_id: str, missing: UnmatchedDisposal) -> Gain:
         product_id=product_id,
         kind=missing.kind,
         quantity=missing.quantity,
-        acquired=None,
         disposed=missing.occurred_at,
         proceeds=missing.proceeds,
-        cost_basis=None,
-        gain=None,
-        term=None,
-        opening_trade_id=None,
         closing_trade_id=missing.event_id,
-        opened_by=None,
-        closed_by=None,
     )
 
 

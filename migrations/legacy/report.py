@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import closing
 from decimal import Decimal
 from html import escape
@@ -196,21 +196,10 @@ def _totals_lines(found: Prepared) -> Iterator[str]:
 
 
 def _pnl(product: ProductPnl) -> Report:
-    headline = product.headline
     return {
+        **_difference(product.headline),
         "legacy": {name: decimal_text(one.legacy) for name, one in product.formulas.items()},
-        "ledger": decimal_text(headline.ledger),
-        "difference": decimal_text(headline.difference),
-        "causes": _causes(headline),
-        "formulas": {
-            name: {
-                "legacy": decimal_text(one.legacy),
-                "ledger": decimal_text(one.ledger),
-                "difference": decimal_text(one.difference),
-                "causes": _causes(one),
-            }
-            for name, one in product.formulas.items()
-        },
+        "formulas": {name: _difference(one) for name, one in product.formulas.items()},
         "realized": decimal_text(product.realized),
         "unrealized": decimal_text(product.unrealized),
         "open_quantity": None if product.open_quantity is None else decimal_text(product.open_quantity),
@@ -220,8 +209,13 @@ def _pnl(product: ProductPnl) -> Report:
     }
 
 
-def _causes(one: Difference) -> Mapping[str, str]:
-    return {name: decimal_text(value) for name, value in one.causes.items()}
+def _difference(one: Difference) -> Report:
+    return {
+        "legacy": decimal_text(one.legacy),
+        "ledger": decimal_text(one.ledger),
+        "difference": decimal_text(one.difference),
+        "causes": {name: decimal_text(value) for name, value in one.causes.items()},
+    }
 
 
 def _pnl_lines(name: str, product: ProductPnl) -> Iterator[str]:

@@ -14,12 +14,13 @@ from click.testing import CliRunner, Result
 from sqlalchemy import Engine
 
 from api.cli import cli
+from ledger.postgres.database import connected
 from ledger.postgres.log import head_record, portfolio_ids, raw
 from migrations.legacy.read import source
 from migrations.legacy.read.source import file_hash
 from tests.migrations.test_legacy_imports import trade_later
 from tests.support.legacy_databases import make_legacy
-from tests.support.legacy_imports import connections, move_of
+from tests.support.legacy_imports import move_of
 from tests.support.processes import DAYBOOK, Home, new_home
 from tests.support.waiting import until
 
@@ -204,7 +205,7 @@ def test_plan_reports_an_invalid_portfolio_name(home: Home) -> None:
 @pytest.mark.nightly
 def test_killed_run_ends_in_the_state_of_an_undisturbed_one(database_url: str, empty_database_url: str) -> None:
     """Killed at twenty positions of the log."""
-    with new_home(candles=100, database_url=database_url) as home, connections(database_url) as engine:
+    with new_home(candles=100, database_url=database_url) as home, connected(database_url) as engine:
         legacy = make_legacy(home.folder / "trading.db", 77, 6000, 5)
         move = move_of(engine, legacy, home.folder / "check", "mine")
         command = [str(DAYBOOK), "import", "legacy", "run", "trading.db", "--portfolio", "mine"]
@@ -229,5 +230,5 @@ def test_killed_run_ends_in_the_state_of_an_undisturbed_one(database_url: str, e
     with new_home(candles=100, database_url=empty_database_url) as home:
         make_legacy(home.folder / "trading.db", 77, 6000, 5)
         assert home.run("import", "legacy", "run", "trading.db", "--portfolio", "mine").returncode == 0
-        with connections(empty_database_url) as engine:
+        with connected(empty_database_url) as engine:
             assert move_of(engine, home.folder / "trading.db", home.folder, "mine").verified_state() == killed

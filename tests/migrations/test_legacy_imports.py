@@ -19,7 +19,7 @@ from ledger.imports.run import Store, WrongPortfolio
 from ledger.log.envelope import NewEvent
 from ledger.log.event_log import NoSuchPortfolio
 from ledger.postgres.book import PostgresBook
-from ledger.postgres.database import migrate
+from ledger.postgres.database import connected
 from ledger.values import Asset, Instrument, Side, derived_id
 from migrations.legacy.check import pnl
 from migrations.legacy.check.check_import import Checked
@@ -31,7 +31,7 @@ from migrations.legacy.translate import orders, rows
 from migrations.legacy.translate.comparison import CAUSES
 from tests.support.events import Story
 from tests.support.legacy_databases import GENERATIONS, Legacy, make_legacy
-from tests.support.legacy_imports import Move, connections, move_of
+from tests.support.legacy_imports import Move, move_of
 
 Alter = Callable[..., object]
 
@@ -39,8 +39,7 @@ Alter = Callable[..., object]
 @pytest.fixture
 def other_engine(empty_database_url: str) -> Iterator[Engine]:
     """A second database, so that the same portfolio can have the same ids."""
-    migrate(empty_database_url)
-    with connections(empty_database_url) as engine:
+    with connected(empty_database_url) as engine:
         yield engine
 
 

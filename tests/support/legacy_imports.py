@@ -1,8 +1,6 @@
 """Legacy imports in tests, without a process per command."""
 
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,7 +11,6 @@ from sqlalchemy import Engine
 from ledger.events import TradeExecuted
 from ledger.imports.run import Store
 from ledger.postgres.book import PostgresBook
-from ledger.postgres.database import WRITER, engine_for
 from ledger.projections.holdings import Holding
 from ledger.projections.portfolio import cash_of
 from ledger.replay.verify import rebuild_portfolio, verify_portfolio
@@ -95,13 +92,3 @@ def move_of(engine: Engine, legacy: Legacy | Path | str, folder: Path, name: str
     """Return the import of a database into the portfolio of this name."""
     url = str(legacy.path if isinstance(legacy, Legacy) else legacy)
     return Move(engine, url, name, folder, SteppingClock())
-
-
-@contextmanager
-def connections(database_url: str) -> Iterator[Engine]:
-    """Provide an engine like that of a separate process."""
-    engine = engine_for(database_url, WRITER)
-    try:
-        yield engine
-    finally:
-        engine.dispose()

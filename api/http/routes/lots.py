@@ -21,17 +21,17 @@ METHODS: Final = (Method.FIFO, Method.LIFO, Method.HIFO)
 LONGEST_PERIOD_DAYS: Final = 36_500
 
 
-class ChosenLot(Request):
+class NamedLot(Request):
     """A quantity of the lot that the trade (or other event) with this id opened."""
 
     lot_id: Name
     quantity: Quantity
 
 
-class ChosenLots(Request):
+class NamedLots(Request):
     """For each sale, by its id, the lots that cover it, in order; ids are the `lot_id`s of the report."""
 
-    lots: dict[Name, list[ChosenLot]]
+    lots: dict[Name, list[NamedLot]]
 
 
 class LotMatchAnswer(Answer):
@@ -119,7 +119,7 @@ class LotController(Controller):
     def name_lots(
         self,
         snapshot: NamedDependency[Snapshot],
-        data: JSONBody[ChosenLots],
+        data: JSONBody[NamedLots],
         holding_period: FromQuery[int | None] = None,
         product_id: FromQuery[str | None] = None,
     ) -> LotsAnswer:

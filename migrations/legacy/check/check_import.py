@@ -14,7 +14,6 @@ from migrations.legacy.check.pnl import ProductPnl, compared, explained, total_o
 from migrations.legacy.load.run import Prepared, newest_archive
 from migrations.legacy.load.stage import Stage
 from migrations.legacy.read.schema import TRANSLATED, quoted
-from migrations.legacy.read.source import columns_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,24 +128,16 @@ def _counted(stage: Stage, table: str, lost: set[str]) -> Counter[str]:
 
 def _not_archived(found: Prepared, table: str) -> set[str]:
     """Return the ids (or row numbers) of rows missing or different in the newest archive."""
-    connection, archive = found.source.connection, newest_archive(found.wanted.folder)
-    named = "id" if "id" in found.source.tables[table].columns else "row_number() over ()"
-    everything = f"select {named} from main.{quoted(table)}"
-    if archive is None:
-        return {str(one) for (one,) in connection.execute(everything)}
-    connection.execute("attach ? as archive", (str(archive),))
+    connection, columns = found.source.connection, found.source.tables[table].columns
+    names = ", ".join(map(quoted, columns))
+    query = f"select {names} from main.{quoted(table)}"
+    connection.execute("attach ? as archive", (str(newest_archive(found.wanted.folder) or ":memory:"),))
     try:
-        there = connection.execute("select 1 from archive.sqlite_master where type = 'table' and name = ?", (table,))
-        if there.fetchone() is None:
-            return {str(one) for (one,) in connection.execute(everything)}
-        columns = ", ".join(map(quoted, found.source.tables[table].columns))
-        if set(columns_of(connection, f"archive.{quoted(table)}")) != set(found.source.tables[table].columns):
-            return {str(one) for (one,) in connection.execute(everything)}
-        gone = connection.execute(
-            f"select {columns} from main.{quoted(table)} except select {columns} from archive.{quoted(table)}"
-        )
-        place = found.source.tables[table].columns.index("id") if named == "id" else None
-        return {str(row[place]) if place is not None else str(number) for number, row in enumerate(gone)}
+        described = connection.execute("select name from pragma_table_xinfo(?, 'archive') where hidden <> 1", (table,))
+        if {name for (name,) in described} == set(columns):
+            query += f" except select {names} from archive.{quoted(table)}"
+        place = columns.index("id") if "id" in columns else None
+        return {str(number if place is None else row[place]) for number, row in enumerate(connection.execute(query))}
     finally:
         connection.execute("detach archive")
 

@@ -116,11 +116,6 @@ def has_rowid(connection: sqlite3.Connection, table: str) -> bool:
     return True
 
 
-def columns_of(connection: sqlite3.Connection, table: str) -> tuple[str, ...]:
-    """Return the columns of `select *`, computed ones included. `table` is quoted already."""
-    return tuple(column[0] for column in connection.execute(f"select * from {table} limit 0").description)
-
-
 def _copied_file(path: Path, copy: Path) -> str:
     if path.is_dir():
         raise BadSource(f"{path} is a folder: pass the path of the SQLite file in it")
@@ -209,7 +204,7 @@ def _tables(connection: sqlite3.Connection, label: str) -> dict[str, Table]:
 
 
 def _table(connection: sqlite3.Connection, label: str, name: str) -> Table:
-    columns = columns_of(connection, quoted(name))
+    columns = tuple(one[0] for one in connection.execute(f"select * from {quoted(name)} limit 0").description)
     if name in COLUMNS and "id" not in columns:
         raise BadSource(f"{label}: table {name} has no id column, so its rows cannot be distinguished: add one")
     (rows,) = connection.execute(f"select count(*) from {quoted(name)}").fetchone()

@@ -28,7 +28,7 @@ RETURNS: Final = tuple(map(Decimal, _TEXT.split()))
 DAYS: Final = tuple(date(2026, 1, 1) + timedelta(days=number) for number in range(len(RETURNS)))
 FALLS: Final = metrics.drawdowns(RETURNS)
 
-# What empyrical-reloaded 0.7.1 (e), quantstats 0.0.86 (q) and ffn 1.4.1 (f) say about RETURNS on DAYS. They are not
+# Figures of empyrical-reloaded 0.7.1 (e), quantstats 0.0.86 (q) and ffn 1.4.1 (f) for RETURNS on DAYS. They are not
 # among the dependencies: one pins a package that must be compiled, the others bring a plotting library each.
 LIBRARIES: Final[tuple[tuple[str, Callable[[], Decimal | None], float], ...]] = (
     ("sharpe e q f", lambda: metrics.sharpe(RETURNS, YEAR), 2.024696077951742),
