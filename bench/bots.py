@@ -68,7 +68,7 @@ def _asked(bot: Bot, bars: NDArray[np.void], count: int) -> float:
     ends = [needed + at % (len(bars) - needed) for at in range(count)]
     started = time.process_time()
     for end in ends:
-        bot.evaluate(Window.cut(BTC, MINUTE, bars, end, needed), params)
+        bot.evaluate(Window.slice(BTC, MINUTE, bars, end, needed), params)
     return count / (time.process_time() - started)
 
 

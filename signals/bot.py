@@ -1,4 +1,4 @@
-"""The page a bot author reads: a bot gets closed candles and says one thing. It cannot trade, size or approve."""
+"""The interface for bot authors: a bot turns a window of closed candles into a signal. It cannot trade."""
 
 import re
 from collections.abc import Sequence
@@ -16,22 +16,22 @@ from signals.market.candle import Candle
 
 
 class Bot(Protocol):
-    """A function of a window of closed candles, under a name (`kind`) and a version.
+    """A pure function of a window of closed candles, with a name (`kind`) and a version.
 
-    It keeps nothing between calls and reads nothing else: no clock, no network, no portfolio. The same window and the
-    same parameters give the same answer, always. Raise `version` when an answer may change.
+    It keeps no state between calls and reads nothing else: no clock, no network, no portfolio. The same window and
+    parameters always give the same signal. Raise `version` when a signal may change.
     """
 
     kind: ClassVar[str]
     version: ClassVar[str]
     Params: "ClassVar[type[Parameters]]"
-    """The settings a person may choose, a subclass of `Parameters`; its JSON schema becomes the form."""
+    """The settings that users may choose, a subclass of `Parameters`; its JSON schema becomes the form."""
 
     def needs(self, params: Any) -> "Needs":
-        """What the bot must see before it may speak. `params` is an instance of `Params`."""
+        """The bars of one evaluation. `params` is an instance of `Params`."""
 
     def evaluate(self, window: "Window", params: Any) -> "Signal | None":
-        """The opinion at the close of the window's last bar; None when there is nothing to say.
+        """The signal at the close of the window's last bar, or None.
 
         `window` holds exactly the number of bars that `needs` declared. An exception stops the bot and is recorded.
         """
@@ -39,28 +39,28 @@ class Bot(Protocol):
 
 @runtime_checkable
 class Vectorised(Bot, Protocol):
-    """A bot with an optional twin that looks at a whole series at once, for sweeps.
+    """A bot that can also score a whole series at once, so that backtests can skip bars.
 
-    The twin is a sieve and no more: what passes it, and every signal that is emitted, comes from `evaluate`.
+    Scores only select bars: every signal that is emitted comes from `evaluate`.
     """
 
     def scores(self, bars: NDArray[np.void], params: Any) -> NDArray[np.float64]:
-        """One score for each bar: what `evaluate` says, within 1e-9, about the window that ends with that bar.
+        """One score per bar: within 1e-9, the score of `evaluate` for the window that ends with that bar.
 
-        `bars` is like `Window.bars`, of any length. NaN where `evaluate` answers None and where there are fewer bars
+        `bars` is like `Window.bars`, of any length. NaN where `evaluate` returns None and where there are fewer bars
         than `needs` declared.
         """
 
 
 class Parameters(BaseModel):
-    """What every bot's `Params` shares: frozen, strictly typed, unknown names refused."""
+    """Base of every bot's `Params`: frozen, strictly typed, unknown names refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """`bars`: how many closed candles the bot reads, at least 1."""
+    """`bars`: the number of closed candles that the bot reads, at least 1."""
 
     bars: int
 
@@ -70,9 +70,9 @@ class Needs:
 
 
 class Signal(BaseModel):
-    """An opinion. score: -1 sell … 0 hold … +1 buy. confidence: 0 … 1. Prices are decimals in the quote currency.
+    """A recommendation. score: -1 sell … 0 hold … +1 buy. confidence: 0 … 1. Prices are decimals in the quote currency.
 
-    `horizon` is how far the opinion reaches, `parts` say why, `note` is text for people that nothing interprets.
+    `horizon` is how long it is valid, `parts` are its components, `note` is free text for humans; never parsed.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -93,7 +93,7 @@ Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
 class Part(BaseModel):
-    """One component of a score: what it said, how much it weighed, and the number it looked at."""
+    """One component of a score: its own score, its weight, and the value it was computed from."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -122,9 +122,9 @@ BAR: Final = np.dtype(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Window:
-    """Closed bars of one instrument, oldest first. `bars` cannot be written to, and holds nothing beyond `asof`.
+    """Closed bars of one instrument, oldest first. `bars` is read-only and holds nothing after `asof`.
 
-    `asof` is the close time (UTC) of the last bar: the moment at which the bot is asked.
+    `asof` is the close time (UTC) of the last bar: the time of the evaluation.
     """
 
     instrument: Instrument
@@ -134,12 +134,12 @@ class Window:
 
     @classmethod
     def of(cls, candles: Sequence[Candle], n: int) -> Self:
-        """The window of the last `n` of these candles.
+        """The window of the last `n` candles.
 
-        Raises ValueError when there are fewer, when they are not of one instrument and timeframe, or not in order.
+        Raises ValueError when there are fewer, when instrument or timeframe differ, and when they are not in order.
         """
         if n < 1 or len(candles) < n:
-            raise ValueError(f"a window of {n} bars cannot be cut from {len(candles)} candles")
+            raise ValueError(f"there is no window of {n} bars in {len(candles)} candles")
         chosen = candles[len(candles) - n :]
         last = chosen[-1]
         if any(candle.instrument != last.instrument or candle.timeframe != last.timeframe for candle in chosen):
@@ -150,28 +150,28 @@ class Window:
         return cls(last.instrument, last.timeframe, last.closed_at, _sealed(bars))
 
     @classmethod
-    def cut(cls, instrument: Instrument, timeframe: timedelta, bars: NDArray[np.void], end: int, n: int) -> Self:
-        """The window of the `n` bars before index `end` of these bars (as `bars_of` makes them, in order), copied.
+    def slice(cls, instrument: Instrument, timeframe: timedelta, bars: NDArray[np.void], end: int, n: int) -> Self:
+        """The window of the `n` bars before index `end` of `bars` (see `bars_of`; in order), copied.
 
         Raises ValueError when there are fewer.
         """
         if not 1 <= n <= end <= len(bars):
-            raise ValueError(f"a window of {n} bars cannot be cut before bar {end} of {len(bars)}")
+            raise ValueError(f"there is no window of {n} bars before bar {end} of {len(bars)}")
         asof = bars["opened_at"].item(end - 1).replace(tzinfo=UTC) + timeframe
         return cls(instrument, timeframe, asof, _sealed(bars[end - n : end]))
 
     def last(self, n: int) -> "Window":
-        """The window of the last `n` bars of this one. Raises ValueError when there are fewer."""
+        """The window of the last `n` bars. Raises ValueError when there are fewer."""
         if not 1 <= n <= len(self):
-            raise ValueError(f"a window of {n} bars cannot be cut from {len(self)} bars")
+            raise ValueError(f"there is no window of {n} bars in {len(self)} bars")
         return self if n == len(self) else Window(self.instrument, self.timeframe, self.asof, _sealed(self.bars[-n:]))
 
     def every(self, timeframe: timedelta) -> "Window":
-        """The same market in a longer timeframe: its bars that lie wholly inside this window, and have closed.
+        """The same market in a longer timeframe: the closed bars that lie wholly inside this window.
 
-        They begin at whole multiples of it since Monday, 5 January 1970, 00:00 UTC, and tell of the bars that are there:
-        a gap makes no bar, and a period without any is left out. There may be none at all; `asof` is the close of the
-        last one, or this window's. Raises ValueError unless `timeframe` is a multiple of this window's own.
+        They begin at whole multiples of `timeframe` since Monday, 5 January 1970, 00:00 UTC, and are made of the bars
+        that exist: a period without any is left out. The window may be empty; its `asof` is the close of the last bar,
+        or that of this window. Raises ValueError unless `timeframe` is a multiple of this window's.
         """
         if timeframe < self.timeframe or timeframe % self.timeframe:
             raise ValueError(f"bars of {timeframe} cannot be made of bars of {self.timeframe}")
@@ -208,28 +208,28 @@ class Window:
 
 
 def bounded(score: float) -> float:
-    """The score moved into -1 … +1: a weighted mean may leave it by the last bit of a float."""
+    """Clamp a score to -1 … +1, which a weighted mean may exceed by a rounding error."""
     return max(-1.0, min(1.0, score))
 
 
 def first_fault(error: ValidationError) -> str:
-    """The first thing that is wrong, in our words: one sentence that begins with the field's name where there is one."""
+    """The first fault of a validation as one sentence, which begins with the field's name where there is one."""
     first = error.errors(include_url=False)[0]
     where = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "value_error":  # a sentence of ours already
-        what = first["msg"].removeprefix("Value error, ")
-        return f"{where}: {what}" if where else what
-    said = first["msg"].replace("Invalid JSON: ", "is not JSON: ", 1)
-    return f"{where or 'it'} {_OUR_WORDS.get(first['type']) or re.sub(r'^[A-Z][a-z]+ should ', 'must ', said)}"
+    if first["type"] == "value_error":  # raised by a validator: a full sentence already
+        text = first["msg"].removeprefix("Value error, ")
+        return f"{where}: {text}" if where else text
+    text = first["msg"].replace("Invalid JSON: ", "is not JSON: ", 1)
+    return f"{where or 'it'} {_REWORDED.get(first['type']) or re.sub(r'^[A-Z][a-z]+ should ', 'must ', text)}"
 
 
-_OUR_WORDS: Final = {"missing": "is missing", "extra_forbidden": "is not known here"}
+_REWORDED: Final = {"missing": "is missing", "extra_forbidden": "is not known here"}
 
 
 def bars_of(candles: Sequence[Candle]) -> NDArray[np.void]:
     """The candles as an array of dtype BAR, in the same order."""
     bars = np.empty(len(candles), dtype=BAR)
-    # Whole microseconds since 1970: numpy takes them ten times sooner than datetimes.
+    # Whole microseconds since 1970: numpy converts them ten times faster than datetimes.
     bars["opened_at"] = np.array([(candle.opened_at - _EPOCH) // _MICROSECOND for candle in candles], dtype=np.int64)
     for name in ("open", "high", "low", "close", "volume"):
         bars[name] = [float(getattr(candle, name)) for candle in candles]
@@ -237,7 +237,7 @@ def bars_of(candles: Sequence[Candle]) -> NDArray[np.void]:
 
 
 def longer_bars(bars: NDArray[np.void], timeframe: np.timedelta64, length: np.timedelta64) -> NDArray[np.void]:
-    """The bars of the length `length` that lie wholly between the open of the first bar and the close of the last."""
+    """Aggregate bars to `length`: those that lie wholly between the first open and the last close."""
     period = (bars["opened_at"] - _MONDAY) // length
     starts = np.flatnonzero(np.diff(period, prepend=period[:1] - 1))
     opened = _MONDAY + period[starts] * length
@@ -261,5 +261,5 @@ _MICROSECOND: Final = timedelta(microseconds=1)
 
 
 def _sealed(bars: NDArray[np.void]) -> NDArray[np.void]:
-    # Memory owned by bytes can never be made writable again, and a copy has no hidden bars behind it.
+    # An array over bytes can never be made writable, and a copy has no later bars behind it.
     return np.frombuffer(bars.tobytes(), dtype=BAR)

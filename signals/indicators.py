@@ -1,9 +1,9 @@
-"""Indicators over numpy arrays: names and parameters of pandas-ta, computed by TA-Lib, under our own rules.
+"""Indicators over numpy arrays: names and parameters of pandas-ta, computed by TA-Lib, with rules of their own.
 
 - None until there is enough history; from the first valid index on, an array holds numbers only (NaN before it).
-- A market that stands still is neutral: RSI, stochastic and MFI 50, Williams %R -50, %B 0.5, CCI and ADX 0.
-- Where nothing was traded, VWAP is the mean of the typical prices.
-- A number that is not finite is refused: TA-Lib would answer it with numbers that look right and are not.
+- A constant price is neutral: RSI, stochastic and MFI 50, Williams %R -50, %B 0.5, CCI and ADX 0.
+- Without volume, VWAP is the mean of the typical prices.
+- Numbers that are not finite are refused: TA-Lib would return plausible but wrong values.
 - The value at an index depends on nothing after it.
 """
 
@@ -20,7 +20,7 @@ from signals.ta_lib import talib
 Array = NDArray[np.float64]
 Smoothing = Literal["wilder", "simple"]
 
-# As the package offers them, they first look for pandas series among their arguments, which takes a third of a call.
+# Where pandas is loaded, the wrapped functions first look for series in their arguments, a third of the call.
 _RSI: Final[Callable[..., Array]] = unwrap(talib.RSI)
 _SMA: Final[Callable[..., Array]] = unwrap(talib.SMA)
 _EMA: Final[Callable[..., Array]] = unwrap(talib.EMA)
@@ -42,17 +42,17 @@ def rsi(close: Array, length: int = 14, smoothing: Smoothing = "wilder") -> Arra
 
 
 def last(values: Array | None) -> float | None:
-    """The newest value of an indicator, or None while it is not warm."""
+    """The newest value of an indicator, or None during its warm-up."""
     return None if values is None else values.item(-1)
 
 
 def wilder_bars(length: int) -> int:
-    """How many bars make a Wilder-smoothed indicator independent of what came before them, to full double precision."""
+    """The warm-up after which a Wilder-smoothed indicator no longer depends on earlier bars, to double precision."""
     return 37 * length  # 37 / alpha, alpha = 1 / length
 
 
 def ema_bars(length: int) -> int:
-    """How many bars make an exponential mean independent of what came before them, to full double precision."""
+    """The warm-up after which an exponential mean no longer depends on earlier bars, to double precision."""
     return -(-37 * (length + 1) // 2)  # 37 / alpha, alpha = 2 / (length + 1), rounded up
 
 
@@ -66,13 +66,13 @@ def sma(close: Array, length: int = 10) -> Array | None:
 
 
 def ema(close: Array, length: int = 10) -> Array | None:
-    """Exponential moving average, begun with a simple one."""
+    """Exponential moving average, seeded with a simple one."""
     close = _checked("close", close)
     return _warm(_EMA(close, length)) if close.size else None
 
 
 def wma(close: Array, length: int = 10) -> Array | None:
-    """Weighted moving average: the newest bar weighs `length`, the oldest 1."""
+    """Weighted moving average: weight `length` for the newest bar, 1 for the oldest."""
     close = _checked("close", close)
     return _warm(talib.WMA(close, length)) if close.size else None
 
@@ -104,7 +104,7 @@ def adx(high: Array, low: Array, close: Array, length: int = 14) -> Adx | None:
     if close.size < 2 * length:
         return None
     found = [of(high, low, close, length) for of in (talib.ADX, talib.PLUS_DI, talib.MINUS_DI)]
-    for direction in found[1:]:  # which are warm before the index is
+    for direction in found[1:]:  # their warm-up is shorter
         direction[np.isnan(found[0])] = np.nan
     return Adx(*(_neutral_start(values, high, low, close, neutral=0.0) for values in found))
 
@@ -179,7 +179,7 @@ def bbands(close: Array, length: int = 5, std: float = 2.0) -> Bands | None:
     close = _checked("close", close)
     if close.size < length:
         return None
-    # Rounding leaves a width where no price moved, so stillness is read off the prices themselves.
+    # Rounding leaves a width at a constant price, so compare the prices themselves.
     still = _no_range(close, close, length)
     upper, middle, lower = (np.where(still, close, band) for band in talib.BBANDS(close, length, std, std))
     width = upper - lower
@@ -195,7 +195,7 @@ class Channel(NamedTuple):
 
 
 def donchian(high: Array, low: Array, lower_length: int = 20, upper_length: int = 20) -> Channel | None:
-    """Donchian channel in price: the lowest low and the highest high, this bar's included, and their mean."""
+    """Donchian channel in price: the lowest low and highest high including this bar, and their mean."""
     high, low = _series(high=high, low=low)
     if high.size < max(lower_length, upper_length):
         return None
@@ -207,7 +207,7 @@ def donchian(high: Array, low: Array, lower_length: int = 20, upper_length: int 
 
 
 def obv(close: Array, volume: Array) -> Array | None:
-    """On-balance volume, begun with the first bar's volume."""
+    """On-balance volume, starting with the first bar's volume."""
     close, volume = _series(close=close, volume=volume)
     return _warm(talib.OBV(close, volume)) if close.size else None
 
@@ -222,27 +222,27 @@ def mfi(high: Array, low: Array, close: Array, volume: Array, length: int = 14) 
 
 
 def vwap(high: Array, low: Array, close: Array, volume: Array, length: int = 20) -> Array | None:
-    """Volume-weighted mean of the typical price over `length` bars: rolling, since these markets have no session."""
+    """Volume-weighted mean of the typical price over `length` bars: rolling, as these markets have no sessions."""
     high, low, close, volume = _series(high=high, low=low, close=close, volume=volume)
     if close.size < length:
         return None
     typical, values = (high + low + close) / 3, np.full(close.size, np.nan)
     traded = _rolling(volume, length).sum(axis=1)
     values[length - 1 :] = _rolling(typical, length).mean(axis=1)
-    worth = _rolling(typical * volume, length).sum(axis=1)
-    np.divide(worth, traded, out=values[length - 1 :], where=traded > 0)
+    turnover = _rolling(typical * volume, length).sum(axis=1)
+    np.divide(turnover, traded, out=values[length - 1 :], where=traded > 0)
     return values
 
 
-# --- our rules --------------------------------------------------------------------------------------------------------
+# --- shared rules --------------------------------------------------------------------------------------------------------
 
 
 def _series(**series: Array) -> list[Array]:
-    """The series, each checked. Raises ValueError also unless they are equally long."""
+    """Check each series. Raises ValueError unless they have equal lengths."""
     arrays = [_checked(name, values) for name, values in series.items()]
     for name, values in zip(series, arrays, strict=True):
         if values.size != arrays[0].size:
-            raise ValueError(f"{name} must be one row of numbers, as long as the others")
+            raise ValueError(f"{name} must be one-dimensional and as long as the others")
     return arrays
 
 
@@ -250,7 +250,7 @@ def _checked(name: str, values: Array) -> Array:
     """The values as a contiguous array. Raises ValueError unless they are finite and one-dimensional."""
     array = np.ascontiguousarray(values, dtype=np.float64)
     if array.ndim != 1:
-        raise ValueError(f"{name} must be one row of numbers, as long as the others")
+        raise ValueError(f"{name} must be one-dimensional and as long as the others")
     if not _finite(array):
         at = int(np.argmin(np.isfinite(array)))
         raise ValueError(f"{name} holds a number that is not finite, at index {at}")
@@ -258,8 +258,8 @@ def _checked(name: str, values: Array) -> Array:
 
 
 def _finite(array: Array) -> bool:
-    # The sum of squares is finite only where every number is, and of a window it takes a tenth of the time of asking
-    # each. A long series would be shared out among threads, which takes longer than it saves.
+    # The sum of squares is finite only where every number is, and for a window costs a tenth of testing each. BLAS
+    # would split a long series among threads, which costs more than it saves.
     return (array.size < 5000 and isfinite(array.dot(array))) or bool(np.isfinite(array).all())
 
 
@@ -268,26 +268,26 @@ def _warm(values: Array) -> Array | None:
 
 
 def _neutral(values: Array, where: NDArray[np.bool_], neutral: float) -> Array:
-    """The values, with the neutral one where nothing moved; what is not warm stays so."""
+    """Replace warm values by the neutral one where `where` is true."""
     return np.where(where & ~np.isnan(values), neutral, values)
 
 
 def _neutral_start(values: Array, *inputs: Array, neutral: float) -> Array:
-    """The values, with the neutral one at every warm index up to which no input has moved."""
+    """Replace warm values by the neutral one up to the first index at which an input moves."""
     for series in inputs:
-        if series.item(0) != series.item(1):  # as good as always, and quick to see
+        if series.item(0) != series.item(1):  # the usual case, cheap to test
             return values
-    still = np.logical_and.reduce([np.logical_and.accumulate(series == series[0]) for series in inputs])
-    return _neutral(values, still, neutral)
+    constant = np.logical_and.reduce([np.logical_and.accumulate(series == series[0]) for series in inputs])
+    return _neutral(values, constant, neutral)
 
 
 def _no_range(high: Array, low: Array, length: int) -> NDArray[np.bool_]:
-    """For each index, whether the highest high and the lowest low of the last `length` bars are equal."""
+    """For each index, `True` when highest high and lowest low of the last `length` bars are equal."""
     return np.equal(talib.MAX(high, length), talib.MIN(low, length))
 
 
 def _rolling(values: Array, length: int) -> Array:
-    """A view with one row of `length` values for each bar that has as many."""
+    """A view with one row of the last `length` values per bar, from the first complete row on."""
     return np.lib.stride_tricks.sliding_window_view(values, length)
 
 

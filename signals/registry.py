@@ -1,4 +1,4 @@
-"""Bots by kind, and their parameters as text, as values and as a form."""
+"""Bots by kind; their parameters as JSON, as values, as a hash and as a JSON schema."""
 
 import hashlib
 from collections.abc import Mapping
@@ -18,10 +18,10 @@ NO_BOTS: Final[Mapping[str, Bot]] = {}
 
 
 def bot_of(kind: str, extra: Mapping[str, Bot] = NO_BOTS) -> Bot:
-    """The bot of this kind: a built-in, or one of `extra`, which were enabled on purpose. Raises UnknownBotKind.
+    """The built-in bot of this kind, or the enabled one in `extra`. Raises UnknownBotKind.
 
-    Bots that other packages announce under the entry-point group `daybook.bots` are not loaded by themselves:
-    installing a package must not be enough to make its code run here.
+    Bots of other packages (entry-point group `daybook.bots`) are never loaded here: installing a package must not be
+    enough to run its code.
     """
     found = BUILT_IN.get(kind) or extra.get(kind)
     if found is None:
@@ -35,39 +35,39 @@ class UnknownBotKind(DaybookError, ValueError):
 
 
 class BadParameters(DaybookError, ValueError):
-    """The parameters are not what the bot accepts; the text says which and why."""
+    """The bot does not accept these parameters."""
 
 
 BUILT_IN: Final[Mapping[str, Bot]] = {bot.kind: bot for bot in (*SINGLE.values(), MultiTimeframeBot(), CombinedBot())}
-"""The bots that are always there. An `extra` bot cannot take one of their names."""
+"""The bots that are always available. An `extra` bot cannot replace one of them."""
 
 
 def bot_kinds(extra: Mapping[str, Bot] = NO_BOTS) -> tuple[str, ...]:
-    """The kinds that `bot_of` knows, sorted."""
+    """All kinds that `bot_of` accepts, sorted."""
     return tuple(sorted({*BUILT_IN, *extra}))
 
 
 def parameters_of(kind: str, json_text: str, extra: Mapping[str, Bot] = NO_BOTS) -> Parameters:
-    """The parameters that a JSON object says, completed with defaults. Raises UnknownBotKind or BadParameters."""
+    """Parse parameters from a JSON object and fill in defaults. Raises UnknownBotKind or BadParameters."""
     return settings_of(kind, json_text, extra).params
 
 
 class Settings(NamedTuple):
-    """Parameters, and the hash that stands for them."""
+    """Parameters and their hash."""
 
     params: Parameters
     hash: str
 
 
 def settings_of(kind: str, json_text: str, extra: Mapping[str, Bot] = NO_BOTS) -> Settings:
-    """The parameters that a JSON object says, and their hash. Raises as `parameters_of`."""
+    """Parse parameters as `parameters_of` does, and hash them."""
     bot = bot_of(kind, extra)
-    return _settings_of_ours(id(bot), kind, json_text) if bot is BUILT_IN.get(kind) else _settings(bot, json_text)
+    return _settings_of_built_in(id(bot), kind, json_text) if bot is BUILT_IN.get(kind) else _settings(bot, json_text)
 
 
 @lru_cache(maxsize=1000)
-def _settings_of_ours(_identity: int, kind: str, json_text: str) -> Settings:
-    # A bot is asked with the same text at every candle, and what ours make of it follows from nothing else.
+def _settings_of_built_in(_identity: int, kind: str, json_text: str) -> Settings:
+    # The text is the same at every candle, and built-in bots parse it purely.
     return _settings(BUILT_IN[kind], json_text)
 
 
@@ -85,7 +85,7 @@ def parameters_schema(kind: str, extra: Mapping[str, Bot] = NO_BOTS) -> dict[str
 
 
 def parameters_text(params: Parameters) -> str:
-    """The parameters as canonical JSON with every default written out: equal parameters give equal text."""
+    """The parameters as canonical JSON with all defaults: equal parameters give equal text."""
     return canonical_json(params.model_dump(mode="json"))
 
 

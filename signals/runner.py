@@ -1,4 +1,4 @@
-"""Closed candles → bot → opinion. Pure: what follows from an evaluation is for the caller to store."""
+"""Evaluation of a bot: closed candles in, an event or a reason out. Pure; the caller stores the event."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,46 +25,45 @@ from signals.sandbox.guard import Failure, answer_of
 def evaluate(
     bot: BotView, candles: Sequence[Candle], policy: SignalPolicy, now: datetime, extra: Mapping[str, Bot] = NO_BOTS
 ) -> "Evaluation":
-    """What the bot says at the close of the last of these candles (of its instrument, oldest first).
+    """Evaluate the bot at the close of the last candle (candles of its instrument, oldest first).
 
-    Asks the bot only when there are as many candles as it needs. Nothing it raises comes through: an unknown kind,
-    wrong parameters, candles of another market and exceptions of the bot are the outcome "failed", with a BotFailed to
-    store. A SignalEmitted to store comes with the outcome "signal": a first opinion, one in another band of the policy
-    than the last, or one that stands and that the bot's card says is to be repeated. Everything else is silence, and
-    so is any candle at or before the bot's last signal, and an opinion that at `now` is too old to be traded ("stale").
+    Never raises: an unknown kind, wrong parameters, candles of another market and exceptions of the bot give the outcome
+    "failed" with a BotFailed to store. The outcome "signal" comes with a SignalEmitted to store: the first signal of the
+    bot, one in another band of the policy than the last, or the same again for a bot that repeats. A candle at or before
+    the last signal gives "unchanged"; a signal too old to be traded at `now` gives "stale".
     """
     if not candles:
         return Evaluation(bot.bot_id, None, "not_warm", "no candle has closed yet")
     asof = candles[-1].closed_at
-    asked = answer_of(lambda: _ask(bot, candles, extra))
-    if isinstance(asked, Failure):
-        failure = BotFailed(bot_id=bot.bot_id, asof=asof, error=_printable(asked.text))
+    found = answer_of(lambda: _evaluated(bot, candles, extra))
+    if isinstance(found, Failure):
+        failure = BotFailed(bot_id=bot.bot_id, asof=asof, error=_printable(found.text))
         return Evaluation(bot.bot_id, asof, "failed", failure.error, bars_seen=len(candles), failure=failure)
-    if asked.needed > len(candles):
-        reason = f"{len(candles)} of {asked.needed} candles are there"
-        return Evaluation(bot.bot_id, asof, "not_warm", reason, asked.needed, len(candles))
-    if asked.event is None:
-        return Evaluation(bot.bot_id, asof, "nothing_to_say", "the bot has no opinion", asked.needed, len(candles))
-    stale, silence = _why_stale(asked.event, policy, now), why_silent(bot, asked.event.score, asof, policy)
+    if found.needed > len(candles):
+        reason = f"{len(candles)} of {found.needed} candles are available"
+        return Evaluation(bot.bot_id, asof, "not_warm", reason, found.needed, len(candles))
+    if found.event is None:
+        return Evaluation(bot.bot_id, asof, "nothing_to_say", "the bot gave no signal", found.needed, len(candles))
+    stale, silence = _why_stale(found.event, policy, now), why_silent(bot, found.event.score, asof, policy)
     return Evaluation(
         bot.bot_id,
         asof,
         "unchanged" if silence else "stale" if stale else "signal",
-        silence or stale or _said(asked.event.score, policy),
-        asked.needed,
+        silence or stale or _side(found.event.score, policy),
+        found.needed,
         len(candles),
-        asked.event.score,
-        asked.event.confidence,
-        signal_event=None if silence or stale else asked.event,
+        found.event.score,
+        found.event.confidence,
+        signal_event=None if silence or stale else found.event,
     )
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """One evaluation: at `asof` (UTC, None without candles), with what outcome, and why in one sentence.
+    """One evaluation at `asof` (UTC, None without candles): its outcome, and the reason in one sentence.
 
-    `score` and `confidence` are set whenever the bot had an opinion, also when it is not news; `bars_needed` is 0 where
-    the bot could not even say what it needs.
+    `score` and `confidence` are set whenever the bot gave a signal, also an unchanged or stale one; `bars_needed` is 0
+    when the bot failed before it reported its needs.
     """
 
     bot_id: str
@@ -80,31 +79,31 @@ class Evaluation:
 
 
 def why_silent(bot: BotView, score: Decimal, asof: datetime, policy: SignalPolicy) -> str | None:
-    """Why an opinion of this stored score at this close is not news, or None when it is."""
+    """The reason to emit no signal for this score at this close, or None."""
     if bot.last_asof is None or bot.last_score is None:
         return None
     if asof <= bot.last_asof:
-        return f"its opinion at {time_text(bot.last_asof)} is known already"
+        return f"the signal at {time_text(bot.last_asof)} is recorded already"
     band = policy.band(score)
     if band == policy.band(bot.last_score) and not (band and bot.repeats):
-        return f"still {_said(score, policy)}"
+        return f"still {_side(score, policy)}"
     return None
 
 
 def signal_id(event: SignalEmitted) -> UUID:
-    """The id under which this signal is stored: the same bot, settings, market and moment give the same id."""
-    what = (event.bot_id, event.bot_version, event.parameters_hash, event.instrument, time_text(event.asof))
-    return derived_id("signal", *what)
+    """The id of the signal: the same bot, settings, instrument and time give the same id."""
+    identity = (event.bot_id, event.bot_version, event.parameters_hash, event.instrument, time_text(event.asof))
+    return derived_id("signal", *identity)
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
+class _Found:
     needed: int
     event: SignalEmitted | None
 
 
-def _ask(view: BotView, candles: Sequence[Candle], extra: Mapping[str, Bot]) -> _Asked:
-    """What the bot needs and says, as an event. Runs inside the door for foreign code."""
+def _evaluated(view: BotView, candles: Sequence[Candle], extra: Mapping[str, Bot]) -> _Found:
+    """The bars that the bot needs, and its signal as an event. Runs under `answer_of`: may raise anything."""
     bot = bot_of(view.kind, extra)
     params, settings = settings_of(view.kind, view.parameters, extra)
     last = candles[-1]
@@ -113,12 +112,12 @@ def _ask(view: BotView, candles: Sequence[Candle], extra: Mapping[str, Bot]) -> 
         raise ValueError(f"it reads {view.instrument} in {view.timeframe} and was given {given}")
     needed = bot.needs(params).bars
     if needed > len(candles):
-        return _Asked(needed, None)
+        return _Found(needed, None)
     window = candles.window(needed) if isinstance(candles, ClosedCandles) else Window.of(candles, needed)
     signal = bot.evaluate(window, params)
     if signal is None:
-        return _Asked(needed, None)
-    return _Asked(needed, _event(view, bot.version, settings, last, signal))
+        return _Found(needed, None)
+    return _Found(needed, _event(view, bot.version, settings, last, signal))
 
 
 def _event(view: BotView, version: str, settings: str, last: Candle, signal: Signal) -> SignalEmitted:
@@ -147,7 +146,7 @@ def _signal_part(part: Part) -> SignalPart:
 
 
 def _six_places(number: float) -> Decimal:
-    # Through text: the decimal of a float's bits would carry digits that nobody meant.
+    # Through text: the exact value of a float has meaningless digits.
     return Decimal(f"{number:.6f}")
 
 
@@ -155,10 +154,10 @@ def _why_stale(event: SignalEmitted, policy: SignalPolicy, now: datetime) -> str
     horizon = policy.longest if event.horizon_s is None else timedelta(seconds=event.horizon_s)
     if now - event.asof <= min(policy.longest, horizon):
         return None
-    return f"its opinion of {time_text(event.asof)} is too old to be traded"
+    return f"the signal of {time_text(event.asof)} is too old to be traded"
 
 
-def _said(score: Decimal, policy: SignalPolicy) -> str:
+def _side(score: Decimal, policy: SignalPolicy) -> str:
     return f"hold ({score})" if not policy.band(score) else f"{'buy' if score > 0 else 'sell'} ({score})"
 
 
@@ -187,7 +186,7 @@ class ClosedCandles(Sequence[Candle]):
             self._first = self._end - n
             self._bars = bars_of(self._candles[self._first : self._end])
         last = self[-1]
-        return Window.cut(last.instrument, last.timeframe, self._bars, self._end - self._first, n)
+        return Window.slice(last.instrument, last.timeframe, self._bars, self._end - self._first, n)
 
     def __len__(self) -> int:
         return self._end

@@ -172,6 +172,6 @@ def _with_longer_history(
     if bars > end:
         return None
     first = market.candles[0]
-    window = Window.cut(first.instrument, first.timeframe, market.bars, end, bars)
+    window = Window.slice(first.instrument, first.timeframe, market.bars, end, bars)
     answer = answer_of(lambda: bot.evaluate(window, params))
     return answer.score if isinstance(answer, Signal) else float("nan")

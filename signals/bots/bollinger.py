@@ -8,7 +8,7 @@ from pydantic import Field
 
 from signals.bot import Needs, Parameters, Part, Signal, Window, bounded
 from signals.bots.levels import category_of, levels
-from signals.bots.vectorised import only_warm, sliding_mean, still, windowed
+from signals.bots.vectorised import constant_close, only_warm, sliding_mean, windowed
 from signals.indicators import Array, bbands
 from signals.ta_lib import talib
 
@@ -27,9 +27,9 @@ class BollingerBot:
         return Needs(bars=params.length)
 
     def evaluate(self, window: Window, params: BollingerParams) -> Signal | None:
-        """0.5 - %B: 0 at the mean, half a point at either band, full as far beyond it again.
+        """0.5 - %B: 0 at the mean, ±0.5 at the bands, ±1 at twice that distance.
 
-        Outside the bands the target is the mean, and the stop lies as far on the other side.
+        Outside the bands the target is the mean, and the stop is at the same distance on the other side.
         """
         bands = bbands(window.close[-params.length :], params.length, params.std)
         if bands is None:
@@ -53,10 +53,10 @@ class BollingerBot:
             return np.full(len(bars), np.nan)
         width = 2 * params.std * talib.STDDEV(close, params.length)
         scores = np.zeros(len(bars))
-        moving = ~still(close, params.length) & (width > 0)
+        moving = ~constant_close(close, params.length) & (width > 0)
         np.divide(sliding_mean(close, params.length) - close, width, out=scores, where=moving)
-        # Where the bands are this narrow, it shows in what order the mean was summed.
-        ends = np.flatnonzero((width < 1e-5 * close) & ~still(close, params.length))
+        # With bands this narrow, the order of summation shows.
+        ends = np.flatnonzero((width < 1e-5 * close) & ~constant_close(close, params.length))
         scores[ends] = windowed(lambda part: _score_of(part["close"], params), bars, params.length, ends)
         return only_warm(np.clip(scores, -1, 1), params.length)
 

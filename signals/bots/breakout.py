@@ -30,9 +30,9 @@ class BreakoutBot:
         return Needs(bars=params.length + 1)
 
     def evaluate(self, window: Window, params: BreakoutParams) -> Signal | None:
-        """0.8 and more beyond the channel of the bars before, half of it without volume; within it, up to 0.3.
+        """At least 0.8 outside the channel of the bars before, half of it without volume; up to 0.3 inside.
 
-        A breakout goes in at the close, stops at the middle of the channel, and aims `reward` times as far.
+        Outside, entry is the close, the stop the middle of the channel, and the target `reward` times as far.
         """
         if len(window) <= params.length:
             return None
@@ -71,11 +71,11 @@ class BreakoutBot:
         return only_warm(np.where(np.abs(where) > 1, broken, 0.3 * where), params.length + 1)
 
 
-_NEARLY = 1 - 1e-9  # of two equal volumes, rounding makes neither the larger
+_NEARLY = 1 - 1e-9  # equal volumes compare as equal despite rounding
 
 
 def _score(where: float, confirmed: bool) -> float:
-    """The score of a close that lies `where` in the channel: -1 the lower end, +1 the upper, beyond them outside."""
+    """The score of a close at `where` in the channel: -1 is its lower end, +1 its upper; beyond them is outside."""
     if abs(where) <= 1:
         return 0.3 * where
     strength = (1.0 if confirmed else 0.5) * (0.8 + 0.2 * tanh(abs(where) - 1))

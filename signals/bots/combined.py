@@ -1,4 +1,4 @@
-"""Combined: the weighted mean of other bots' opinions."""
+"""Combined: the weighted mean of the signals of other bots."""
 
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Final, Self
@@ -53,12 +53,12 @@ class CombinedBot:
         return Needs(bars=max(component.needed for component in params.components if component.counts))
 
     def evaluate(self, window: Window, params: CombinedParams) -> Signal | None:
-        """score = sum(weight * score) / sum(weight) over the enabled components that have an opinion."""
+        """score = sum(weight * score) / sum(weight) over the enabled components that give a signal."""
         if len(window) < self.needs(params).bars:
             return None
         counting = (component for component in params.components if component.counts)
-        asked = ((component.kind, component.weight, component.ask(window)) for component in counting)
-        return mean_of([(kind, weight, opinion) for kind, weight, opinion in asked if opinion is not None])
+        found = ((component.kind, component.weight, component.evaluate(window)) for component in counting)
+        return mean_of([(kind, weight, signal) for kind, weight, signal in found if signal is not None])
 
     def scores(self, bars: NDArray[np.void], params: CombinedParams) -> Array:
         weighed = ((component.weight, component.scores(bars)) for component in params.components if component.counts)

@@ -1,4 +1,4 @@
-"""Price levels and horizons of a signal, from the floats a bot computes with."""
+"""Price levels and trade categories of a signal, from a bot's floats."""
 
 from datetime import timedelta
 from decimal import Decimal
@@ -9,7 +9,7 @@ Category = Literal["scalp", "intraday", "swing", "long_term"]
 
 
 class Levels(TypedDict, total=False):
-    """Where to go in, to take the profit and to stop: the arguments of a Signal."""
+    """Entry, take profit and stop loss, as arguments of a Signal."""
 
     entry: Decimal
     take_profit: Decimal
@@ -17,7 +17,7 @@ class Levels(TypedDict, total=False):
 
 
 def levels(entry: float, take_profit: float, stop_loss: float) -> Levels:
-    """The three levels as prices; none of them unless target and stop lie on either side of the entry, above 0."""
+    """The three levels as prices; none of them unless target and stop are on opposite sides of the entry, above 0."""
     prices = [price_of(entry), price_of(take_profit), price_of(stop_loss)]
     if min(prices) <= 0 or not min(prices[1:]) < prices[0] < max(prices[1:]):
         return {}
@@ -25,7 +25,7 @@ def levels(entry: float, take_profit: float, stop_loss: float) -> Levels:
 
 
 def price_of(number: float) -> Decimal:
-    """The number to 12 significant digits, at most 18 of them behind the point: as exact as a price can be."""
+    """The number to 12 significant digits and at most 18 decimal places, rounded half to even."""
     if number == 0:
         return Decimal(0)
     places = min(18, max(0, 11 - floor(log10(abs(number)))))
@@ -33,7 +33,7 @@ def price_of(number: float) -> Decimal:
 
 
 def category_of(horizon: timedelta) -> Category | None:
-    """The trade category that so long an opinion belongs to; None below half a minute and beyond a year."""
+    """The trade category of a horizon; None below 30 seconds and from 366 days on."""
     return next((name for name, start, end in _CATEGORIES if start <= horizon < end), None)
 
 

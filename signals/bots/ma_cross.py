@@ -62,11 +62,11 @@ class MovingAverageCrossBot:
         return only_warm(scores, needed)
 
 
-_NOTHING = 1e-7  # percent: only rounding separates averages of a standing price
+_NOTHING = 1e-7  # percent: at a constant price the averages differ by rounding only
 
 
 def _last_two(close: Array, params: MovingAverageCrossParams) -> tuple[float, float] | None:
-    """How far the fast average was above the slow one at the last bar but one, and is at the last, in percent."""
+    """The fast average above the slow one in percent, at the last bar but one and at the last."""
     average = sma if params.average == "simple" else ema
     fast, slow = average(close, params.fast), average(close, params.slow)
     if fast is None or slow is None:
@@ -80,7 +80,7 @@ def _percent_apart(fast: float, slow: float) -> float:
 
 
 def _score(before: float, now: float) -> tuple[float, bool]:
-    """The score, and whether the averages have just crossed."""
+    """The score, and `True` when the averages have just crossed."""
     crossed = now != 0 and before * now <= 0
     return (0.8 if now > 0 else -0.8) if crossed else tanh(0.1 * now), crossed
 

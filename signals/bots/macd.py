@@ -1,4 +1,4 @@
-"""MACD: follows the trend while it gathers strength."""
+"""MACD: follows a trend that gains strength."""
 
 from math import tanh
 from typing import ClassVar, Final, NamedTuple, Self
@@ -36,17 +36,17 @@ class MacdBot:
         return Needs(bars=max(settled, params.slow + params.signal))
 
     def evaluate(self, window: Window, params: MacdParams) -> Signal | None:
-        seen = _seen(window.bars, params) if len(window) >= self.needs(params).bars else None
-        if seen is None:
+        values = _values(window.bars, params) if len(window) >= self.needs(params).bars else None
+        if values is None:
             return None
-        against_signal, against_zero, growth = _looks(seen, params)
+        against_signal, against_zero, growth = _components(values, params)
         parts = (
-            Part(name="line against signal", score=against_signal, weight=0.4, value=seen.histogram),
-            Part(name="line against zero", score=against_zero, weight=0.3, value=seen.line),
-            Part(name="histogram change", score=growth, weight=0.3, value=seen.change),
+            Part(name="line against signal", score=against_signal, weight=0.4, value=values.histogram),
+            Part(name="line against zero", score=against_zero, weight=0.3, value=values.line),
+            Part(name="histogram change", score=growth, weight=0.3, value=values.change),
         )
         score = bounded(sum(part.weight * part.score for part in parts))
-        return Signal(score=score, parts=parts, note=f"MACD {seen.line:.6g}, histogram {seen.histogram:.6g}")
+        return Signal(score=score, parts=parts, note=f"MACD {values.line:.6g}, histogram {values.histogram:.6g}")
 
     def scores(self, bars: NDArray[np.void], params: MacdParams) -> Array:
         needed = self.needs(params).bars
@@ -59,7 +59,7 @@ class MacdBot:
         change = np.diff(found.histogram, prepend=np.nan)
         with np.errstate(divide="ignore", invalid="ignore"):
             growth = np.where(reach > nothing, np.tanh(params.sensitivity * change / reach), 0.0)
-            # How far rounding, of some 1e-15 of the price, may move the score where nearly nothing moves.
+            # The effect on the score of rounding by 1e-15 of the price, where the price hardly moves.
             unsure = 0.3 * params.sensitivity * 2e-15 * close / reach > 5e-10
         scores = 0.4 * _signs(found.histogram, nothing) + 0.3 * _signs(found.line, nothing) + 0.3 * growth
         doubtful = unsure & (reach > nothing / 2) | fallen(close, needed, 10)
@@ -73,10 +73,10 @@ class MacdBot:
 
 
 _NOTHING: Final = 1e-9
-"""A share of the price. Averages of a standing price differ by rounding only; that is no opinion."""
+"""A share of the price below which averages differ by rounding only."""
 
 
-class _Seen(NamedTuple):
+class _Values(NamedTuple):
     line: float
     histogram: float
     change: float
@@ -84,28 +84,30 @@ class _Seen(NamedTuple):
     nothing: float
 
 
-def _seen(bars: NDArray[np.void], params: MacdParams) -> _Seen | None:
-    """The numbers at the last of these bars, or None where they are too few."""
+def _values(bars: NDArray[np.void], params: MacdParams) -> _Values | None:
+    """MACD and range at the last bar, or None with too few bars."""
     close = np.ascontiguousarray(bars["close"])
     found = macd(close, params.fast, params.slow, params.signal)
     reach = last(atr(bars["high"], bars["low"], close, params.range_length))
     if found is None or reach is None or close.size < params.slow + params.signal:
         return None
     histogram = found.histogram.item(-1)
-    return _Seen(found.line.item(-1), histogram, histogram - found.histogram.item(-2), reach, _NOTHING * close.item(-1))
+    return _Values(
+        found.line.item(-1), histogram, histogram - found.histogram.item(-2), reach, _NOTHING * close.item(-1)
+    )
 
 
-def _looks(seen: _Seen, params: MacdParams) -> tuple[float, float, float]:
-    """What each of the three parts says."""
-    growth = tanh(params.sensitivity * seen.change / seen.reach) if seen.reach > seen.nothing else 0.0
-    return _sign(seen.histogram, seen.nothing), _sign(seen.line, seen.nothing), growth
+def _components(values: _Values, params: MacdParams) -> tuple[float, float, float]:
+    """The scores of the three components."""
+    growth = tanh(params.sensitivity * values.change / values.reach) if values.reach > values.nothing else 0.0
+    return _sign(values.histogram, values.nothing), _sign(values.line, values.nothing), growth
 
 
 def _score_of(bars: NDArray[np.void], params: MacdParams) -> float | None:
-    seen = _seen(bars, params)
-    if seen is None:
+    values = _values(bars, params)
+    if values is None:
         return None
-    against_signal, against_zero, growth = _looks(seen, params)
+    against_signal, against_zero, growth = _components(values, params)
     return bounded(0.4 * against_signal + 0.3 * against_zero + 0.3 * growth)
 
 

@@ -1,4 +1,4 @@
-"""Multi-timeframe: the weighted mean of bots that look at longer timeframes of the same market."""
+"""Multi-timeframe: the weighted mean of bots on longer timeframes of the same market."""
 
 from typing import Annotated, ClassVar, Self
 
@@ -19,15 +19,15 @@ class SlowComponent(Component):
 
     @property
     def needed(self) -> int:
-        # Wherever the window begins, fewer than `every` bars at each end belong to a period that is not whole.
+        # At each end of the window, up to `every` - 1 bars belong to an incomplete period.
         return self.own_bars * self.every + self.every - 1
 
-    def ask(self, window: Window) -> Signal | None:
+    def evaluate(self, window: Window) -> Signal | None:
         if len(window) < self.needed:
             return None
         if self.every == 1:
-            return super().ask(window)
-        return super().ask(window.last(self.needed).every(self.every * window.timeframe))
+            return super().evaluate(window)
+        return super().evaluate(window.last(self.needed).every(self.every * window.timeframe))
 
 
 class MultiTimeframeParams(Parameters):
@@ -52,18 +52,18 @@ class MultiTimeframeBot:
         return Needs(bars=max(component.needed for component in params.components if component.counts))
 
     def evaluate(self, window: Window, params: MultiTimeframeParams) -> Signal | None:
-        """Each component is asked about its own last closed bar, which may have closed a while ago."""
+        """Each component is evaluated at its own last closed bar, which may be older than the window's."""
         if len(window) < self.needs(params).bars:
             return None
-        answered = []
+        found = []
         for component in params.components:
-            if component.counts and (opinion := component.ask(window)) is not None:
+            if component.counts and (signal := component.evaluate(window)) is not None:
                 name = f"{component.kind} {timeframe_text(component.every * window.timeframe)}"
-                answered.append((name, component.weight, opinion))
-        return mean_of(answered)
+                found.append((name, component.weight, signal))
+        return mean_of(found)
 
     def scores(self, bars: NDArray[np.void], params: MultiTimeframeParams) -> Array:
-        """The timeframe of the bars is the shortest step between two of them."""
+        """The timeframe of the bars is taken to be the shortest step between two of them."""
         needed = self.needs(params).bars
         if len(bars) < max(2, needed):
             return np.full(len(bars), np.nan)
@@ -74,9 +74,9 @@ class MultiTimeframeBot:
 
 
 def _slow_scores(component: SlowComponent, bars: NDArray[np.void], step: np.timedelta64) -> Array:
-    """At each bar, the score at the last of the component's bars that had closed by its close."""
+    """At each bar, the score at the last bar of the component that had closed by then."""
     longer = longer_bars(bars, step, component.every * step)
     closed = longer["opened_at"] + component.every * step
     latest = np.searchsorted(closed, bars["opened_at"] + step, side="right") - 1
-    known = np.append(component.scores(longer), np.nan)  # the last one, at -1, for "none yet"
+    known = np.append(component.scores(longer), np.nan)  # index -1: none has closed yet
     return known[latest]

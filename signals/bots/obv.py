@@ -1,4 +1,4 @@
-"""OBV: follows the volume. Buys where it came with rising closes, sells where it came with falling ones."""
+"""OBV: follows the volume. Buys when it comes with rising closes, sells when it comes with falling ones."""
 
 from typing import ClassVar
 
@@ -24,9 +24,9 @@ class ObvBot:
         return Needs(bars=params.length + 1)
 
     def evaluate(self, window: Window, params: ObvParams) -> Signal | None:
-        """The change of the on-balance volume over `length` bars, as a share of all that was traded in them.
+        """The change of the on-balance volume over `length` bars, as a share of their total volume.
 
-        Nothing to say where nothing was traded. Confidence grows with the share of the bars whose close moved.
+        None without volume. Confidence grows with the share of bars whose close moved.
         """
         if len(window) <= params.length:
             return None
@@ -39,7 +39,7 @@ class ObvBot:
         score = bounded(change / traded)
         part = Part(name="obv", score=score, weight=1, value=change)
         confidence = 0.5 + 0.5 * np.count_nonzero(np.diff(close)) / params.length
-        note = f"{abs(score):.0%} of the volume of {params.length} bars, net, came with {'falls' if score < 0 else 'rises'}"
+        note = f"net {abs(score):.0%} of the volume of {params.length} bars came with {'falling' if score < 0 else 'rising'} closes"
         return Signal(score=score, confidence=confidence, parts=(part,), note=note)
 
     def scores(self, bars: NDArray[np.void], params: ObvParams) -> Array:

@@ -1,4 +1,4 @@
-"""RSI: buys what has fallen fast, sells what has risen fast."""
+"""RSI: buys oversold and sells overbought markets."""
 
 from typing import ClassVar
 
@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from signals.bot import Needs, Parameters, Part, Signal, Window
-from signals.bots.vectorised import older_share, only_warm, still, windowed
+from signals.bots.vectorised import constant_close, older_share, only_warm, windowed
 from signals.indicators import Array, Smoothing, atr, last, rsi, wilder_bars
 
 
@@ -42,9 +42,9 @@ class RsiBot:
             return np.full(len(bars), np.nan)
         scores = np.interp(values, *_marks(params))
         if params.smoothing == "wilder":
-            flat = still(close, needed)
+            flat = constant_close(close, needed)
             scores[flat] = 0.0
-            moved = atr(close, close, close, params.length)  # the mean of all changes, rises and falls alike
+            moved = atr(close, close, close, params.length)  # the mean of all absolute changes
             assert moved is not None
             steepness = 100 * max(0.5 / params.oversold, 0.5 / (100 - params.overbought), 1 / 20)
             doubtful = (steepness * older_share(moved, params.length, needed) > 1e-10) & ~flat
@@ -59,7 +59,7 @@ def _score_of(close: Array, params: RsiParams) -> float | None:
 
 
 def _score(value: float, params: RsiParams) -> float:
-    """+1 at RSI 0, +0.5 where oversold begins, 0 at 50, -0.5 where overbought begins, -1 at 100; straight between."""
+    """+1 at RSI 0, +0.5 at `oversold`, 0 at 50, -0.5 at `overbought`, -1 at 100; linear in between."""
     marks, scores = _marks(params)
     for at in range(3):
         if value < marks[at + 1]:

@@ -1,7 +1,7 @@
 """Smart-money detectors: swings, fair value gaps, structure, order blocks, liquidity; causal by construction.
 
-One pass over closed bars, oldest first, that adds findings and never takes one back: what is known at a bar follows
-from the bars up to it. The words are those of the ICT school; that they foretell anything is for a backtest to show.
+One pass over closed bars, oldest first, adds findings and never removes one: the findings known at a bar follow from
+the bars up to it. The terms are those of the ICT school; whether they predict anything is for a backtest to show.
 """
 
 from collections.abc import Iterable, Sequence
@@ -20,7 +20,7 @@ Kind = Literal[
 
 
 def findings(bars: NDArray[np.void], settings: "Settings | None" = None) -> list["Finding"]:
-    """Everything that is known at the last of these bars (as in Window.bars), in order of `known_at`."""
+    """All findings known at the last of these bars (see `Window.bars`), in order of `known_at`."""
     reader = _Reader(bars, settings or Settings())
     for at in range(len(bars)):
         reader.read(at)
@@ -29,12 +29,11 @@ def findings(bars: NDArray[np.void], settings: "Settings | None" = None) -> list
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something found between two prices; a level has `bottom` = `top`.
+    """A finding between two prices; a level has `bottom` = `top`.
 
-    `formed_at` and `known_at` are numbers of bars, not times: bar 0 is the first of those that were handed in, so another
-    window numbers the same bar otherwise, and `bars["opened_at"][formed_at]` is when it opened (UTC). It lies at bar
-    `formed_at` and is known from the close of bar `known_at` on: never read it before. `side` is +1 for a
-    high and what lies above, -1 for a low, in a swing and in liquidity; in all others +1 is bullish and -1 bearish.
+    `formed_at` and `known_at` are bar numbers within the given bars, not times: `bars["opened_at"][formed_at]` is the
+    open time (UTC). The finding is known from the close of bar `known_at` on: never use it before. `side` is +1 for
+    highs and -1 for lows in swing and liquidity; in all others +1 is bullish and -1 bearish.
 
     swing          a high above the k before it and not below the k after it (a low mirrored); known k bars later
     gap            a low above the high two bars before, or a high below the low; formed at the bar between
@@ -74,34 +73,34 @@ class Settings:
             raise ValueError(f"a swing needs at least 1 bar on either side, not {self.swing}")
 
 
-def standing_zones(found: Iterable[Finding]) -> list[Finding]:
-    """The gaps that are not filled and the order blocks that are not broken, in order of `known_at`."""
-    standing: dict[tuple[str, int, int], Finding] = {}
+def open_zones(found: Iterable[Finding]) -> list[Finding]:
+    """The unfilled gaps and unbroken order blocks, in order of `known_at`."""
+    zones: dict[tuple[str, int, int], Finding] = {}
     for one in found:
         if one.kind in ("gap", "order_block"):
-            standing[one.kind, one.side, one.formed_at] = one
+            zones[one.kind, one.side, one.formed_at] = one
         elif one.kind == "gap_filled":
-            standing.pop(("gap", one.side, one.formed_at), None)
+            zones.pop(("gap", one.side, one.formed_at), None)
         elif one.kind == "breaker":
-            standing.pop(("order_block", -one.side, one.formed_at), None)
-    return list(standing.values())
+            zones.pop(("order_block", -one.side, one.formed_at), None)
+    return list(zones.values())
 
 
 def last_range(found: Sequence[Finding]) -> tuple[float, float] | None:
-    """The last confirmed swing low and swing high; None before there are both, or while the low is not below."""
+    """The last confirmed swing low and swing high; None without both, or when the low is not below the high."""
     low = next((one.bottom for one in reversed(found) if one.kind == "swing" and one.side < 0), None)
     high = next((one.top for one in reversed(found) if one.kind == "swing" and one.side > 0), None)
     return (low, high) if low is not None and high is not None and low < high else None
 
 
 def premium(found: Sequence[Finding], price: float) -> float | None:
-    """Where the price lies in the last range: 0 its low, 1 its high; above 0.5 is premium, below it discount."""
+    """The position of the price in the last range: 0 its low, 1 its high; above 0.5 is premium, below it discount."""
     ends = last_range(found)
     return None if ends is None else (price - ends[0]) / (ends[1] - ends[0])
 
 
 class _Reader:
-    """What is found so far, and what may still be touched, broken or swept."""
+    """The findings so far, and those that may still be touched, broken or swept."""
 
     def __init__(self, bars: NDArray[np.void], settings: Settings) -> None:
         self.settings = settings
@@ -117,11 +116,11 @@ class _Reader:
         self.mitigated: list[Finding] = []
         self.blocks: list[Finding] = []
         self.pools: list[Finding] = []
-        self.unclosed: list[Finding] = []  # swings that no bar has closed beyond
+        self.unclosed: list[Finding] = []  # swings without a close beyond them
         self.last: dict[int, Finding] = {}  # the last swing of each side, until it is broken
 
     def read(self, at: int) -> None:
-        """Adds what the close of this bar makes known. What is found here is touched by later bars only."""
+        """Add the findings of this bar. Only later bars touch them."""
         self._gaps(at)
         self._breakers(at)
         self._sweeps(at)
@@ -185,7 +184,7 @@ class _Reader:
                 self._order_block(side, swing.formed_at, at)
 
     def _order_block(self, side: int, since: int, at: int) -> None:
-        """The move began at its lowest low (a fall: highest high); the block is the last opposite candle up to there."""
+        """Add the last opposite candle up to the start of the move: its lowest low, or highest high of a fall."""
         bars = range(since, at + 1)
         start = min(bars, key=self.low.__getitem__) if side > 0 else max(bars, key=self.high.__getitem__)
         for bar in range(start, since - 1, -1):
@@ -210,11 +209,11 @@ class _Reader:
     def _swing(self, side: int, price: float, bar: int, at: int) -> None:
         swing = self._add("swing", side, (price, price), bar, at)
         reach = self.reach[at] if self.reach else nan
-        # While the range is not warm it is NaN, and nothing is near.
+        # During the warm-up of the range it is NaN, and no swing is near.
         near = [one for one in self.unclosed if one.side == side and abs(one.top - price) <= reach]
         if near:
             zone = min(one.bottom for one in (*near, swing)), max(one.top for one in (*near, swing))
-            # What the new pool covers is one with it, and is swept once.
+            # The new pool replaces those that it covers.
             self.pools = [
                 one for one in self.pools if one.side != side or not zone[0] <= one.bottom <= one.top <= zone[1]
             ]

@@ -1,4 +1,4 @@
-"""SMC: structure, zones, sweeps and discount of the smart-money school, weighed into one opinion."""
+"""SMC: structure, zones, sweeps and discount of the smart-money school, weighted into one score."""
 
 from collections.abc import Sequence
 from typing import ClassVar, Literal, Self
@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from signals.bot import Needs, Parameters, Part, Signal, Window, bounded
 from signals.bots.levels import Levels, levels
-from signals.bots.smart_money import Finding, Settings, findings, last_range, premium, standing_zones
+from signals.bots.smart_money import Finding, Settings, findings, last_range, open_zones, premium
 from signals.bots.vectorised import windowed
 from signals.indicators import Array
 
@@ -42,9 +42,9 @@ class SmcBot:
         return Needs(bars=params.bars)
 
     def evaluate(self, window: Window, params: SmcParams) -> Signal | None:
-        """The weighted mean of four parts. Confidence is half, and the other half by the weight that agrees with it.
+        """The weighted mean of four parts. Confidence is 0.5 plus half the weight of the parts that agree.
 
-        A clear opinion stops at the last swing behind it, and aims `reward` times as far.
+        A score of at least 0.15 gets a stop at the last swing behind it and a target `reward` times as far.
         """
         if len(window) < params.bars:
             return None
@@ -53,15 +53,15 @@ class SmcBot:
         parts = _parts(found, close, params)
         score = _score(parts)
         agreeing = sum(part.weight for part in parts if part.score * score > 0)
-        names = ", ".join(f"{part.name} {part.score:+.2f}" for part in parts if part.score) or "nothing in sight"
-        aims = _levels(found, close, score, params.reward)
-        return Signal(score=score, confidence=min(1.0, 0.5 + 0.5 * agreeing), parts=parts, note=names, **aims)
+        names = ", ".join(f"{part.name} {part.score:+.2f}" for part in parts if part.score) or "no structure"
+        prices = _levels(found, close, score, params.reward)
+        return Signal(score=score, confidence=min(1.0, 0.5 + 0.5 * agreeing), parts=parts, note=names, **prices)
 
     def scores(self, bars: NDArray[np.void], params: SmcParams) -> Array:
-        """Window by window: what a window shows depends on where it begins, so the whole series cannot stand for it."""
+        """Window by window: the findings depend on where the window begins."""
         ends = np.arange(params.bars - 1, len(bars))
-        asked = windowed(lambda part: _score_of(part, params), bars, params.bars, ends)
-        return np.concatenate((np.full(len(bars) - len(asked), np.nan), asked))
+        scores = windowed(lambda part: _score_of(part, params), bars, params.bars, ends)
+        return np.concatenate((np.full(len(bars) - len(scores), np.nan), scores))
 
 
 def _score_of(bars: NDArray[np.void], params: SmcParams) -> float:
@@ -74,7 +74,7 @@ def _found(bars: NDArray[np.void], params: SmcParams) -> list[Finding]:
 
 def _parts(found: Sequence[Finding], close: float, params: SmcParams) -> tuple[Part, ...]:
     breaks = [one.side for one in found if one.kind in ("bos", "choch")]
-    inside = [one.side for one in standing_zones(found) if one.bottom <= close <= one.top]
+    inside = [one.side for one in open_zones(found) if one.bottom <= close <= one.top]
     since = params.bars - params.recent
     swept = [one.side for one in found if one.kind == "sweep" and one.known_at >= since]
     place = premium(found, close)

@@ -1,4 +1,4 @@
-"""What the vectorised twins of the built-in bots share: where a whole series may stand for its windows."""
+"""Shared by the vectorised scores of built-in bots: where a whole series gives the same score as its windows."""
 
 from collections.abc import Callable
 
@@ -18,41 +18,41 @@ def only_warm(scores: Array, needed: int) -> Array:
 def windowed(
     score_of: Callable[[NDArray[np.void]], float | None], bars: NDArray[np.void], needed: int, ends: NDArray[np.int64]
 ) -> Array:
-    """The score of each window of `needed` bars that ends with one of the bars `ends`, asked one by one."""
-    answers = (score_of(bars[end + 1 - needed : end + 1]) for end in ends.tolist())
-    return np.array([np.nan if answer is None else answer for answer in answers], dtype=np.float64)
+    """The score of each window of `needed` bars that ends with one of the bars `ends`, computed one by one."""
+    scores = (score_of(bars[end + 1 - needed : end + 1]) for end in ends.tolist())
+    return np.array([np.nan if score is None else score for score in scores], dtype=np.float64)
 
 
 def rolling(values: Array, length: int) -> Array:
-    """A view with one row of the last `length` values for each bar that has as many; no rows where none has."""
+    """A view with one row of the last `length` values per bar, from the first complete row on; maybe no rows."""
     if values.size < length:
         return np.empty((0, length))
     return np.lib.stride_tricks.sliding_window_view(values, length)
 
 
 def after(missing: int, values: Array, size: int) -> Array:
-    """The values at the end of `size` numbers, after so many NaN."""
+    """Pad the values to `size` numbers with `missing` NaN in front."""
     return np.concatenate((np.full(min(missing, size), np.nan), values))
 
 
 def sliding_mean(values: Array, length: int) -> Array:
-    """The mean of the last `length` values at each bar, each summed anew: a running sum would remember old prices."""
+    """The mean of the last `length` values at each bar, each summed separately: a running sum accumulates rounding."""
     return after(length - 1, rolling(values, length).mean(axis=1), values.size)
 
 
-def still(close: Array, length: int) -> NDArray[np.bool_]:
-    """For each bar, whether the last `length` closes are there and equal."""
+def constant_close(close: Array, length: int) -> NDArray[np.bool_]:
+    """For each bar, `True` when there are `length` closes up to it and they are equal."""
     bars = np.arange(close.size)
     moved = np.diff(close, prepend=np.nan) != 0
-    standing: NDArray[np.bool_] = bars - np.maximum.accumulate(np.where(moved, bars, 0)) >= length - 1
-    return standing
+    constant: NDArray[np.bool_] = bars - np.maximum.accumulate(np.where(moved, bars, 0)) >= length - 1
+    return constant
 
 
 def older_share(smoothed: Array, length: int, needed: int) -> Array:
-    """For each bar, how much of a Wilder mean may stem from before its window of `needed` bars, as a share of it.
+    """For each bar, an upper bound of the share of a Wilder mean that stems from before its window of `needed` bars.
 
-    A bound: the mean that begins the window's own smoothing, `length` bars in, has weighed (1 - 1 / length) less with
-    each bar since, and may be four times too large. Infinite where the mean has come down to nothing.
+    The mean that seeds the window's own smoothing, `length` bars in, loses 1 / length of its weight per bar and may be
+    four times too large. Infinite where the mean has fallen to 0.
     """
     shares = np.zeros(smoothed.size)
     since = needed - 1 - length
@@ -65,11 +65,11 @@ def older_share(smoothed: Array, length: int, needed: int) -> Array:
 
 
 def fallen(close: Array, needed: int, factor: float) -> NDArray[np.bool_]:
-    """For each bar, whether the close stands below 1 / `factor` of one of the 2 `needed` closes before it, or more.
+    """For each bar, `True` when the close is below 1 / `factor` of one of at least the 2 `needed` closes before it.
 
-    There an exponential mean, begun far before the window, carries more than rounding of the old prices.
+    There an exponential mean that began long before the window still contains more of the old prices than rounding.
     """
-    # In blocks: the highest so far of a bar's own block, and the highest of the whole block before.
+    # In blocks: the running maximum of a bar's own block, and the maximum of the whole block before.
     blocks = -(-close.size // (2 * needed))
     rows = np.full(blocks * 2 * needed, -np.inf)
     rows[: close.size] = close

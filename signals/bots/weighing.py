@@ -1,4 +1,4 @@
-"""Bots inside bots: components with weights, and the mean of their opinions."""
+"""Bots inside bots: weighted components, and the mean of their signals."""
 
 from collections.abc import Iterable, Mapping
 from functools import cached_property
@@ -24,14 +24,14 @@ SINGLE: Final[Mapping[str, Vectorised]] = {
     bot.kind: bot
     for bot in (RsiBot(), MacdBot(), MovingAverageCrossBot(), BollingerBot(), BreakoutBot(), ObvBot(), SmcBot())
 }
-"""The built-in bots that contain no other. Their confidence is never below LEAST_CONFIDENCE."""
+"""The built-in bots without components. Their confidence is never below LEAST_CONFIDENCE."""
 
 LEAST_CONFIDENCE: Final = 0.2
-"""A mean confidence below this is hold."""
+"""A mean confidence below this gives hold."""
 
 
 class Component(Parameters):
-    """One bot in the mean: its own parameters (complete after validation) and its share before normalising."""
+    """One bot in the mean: its parameters (complete after validation) and its weight before normalising."""
 
     known: ClassVar[Mapping[str, Vectorised]] = SINGLE
 
@@ -51,7 +51,7 @@ class Component(Parameters):
     @classmethod
     def _completed(cls, params: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
         kind = info.data.get("kind")
-        if kind is None:  # already refused
+        if kind is None:  # refused by its own validator
             return params
         try:
             return cls._read(kind, params).model_dump(mode="json")
@@ -60,17 +60,17 @@ class Component(Parameters):
 
     @classmethod
     def _read(cls, kind: str, params: dict[str, Any]) -> Parameters:
-        # As JSON, where a list is what a tuple of components looks like.
+        # Through JSON, where a tuple of components is a list.
         return cls.known[kind].Params.model_validate_json(to_json(params))
 
     @cached_property
     def settings(self) -> Parameters:
-        """`params` as the bot takes them; kept, so that an evaluation does not have to validate them again."""
+        """`params` as an instance of the bot's `Params`, validated once."""
         return self._read(self.kind, self.params)
 
     @cached_property
     def own_bars(self) -> int:
-        """How many bars the bot itself reads."""
+        """The bars that the bot itself reads."""
         return self.known[self.kind].needs(self.settings).bars
 
     @property
@@ -79,60 +79,60 @@ class Component(Parameters):
 
     @property
     def needed(self) -> int:
-        """How many bars of the container's timeframe it reads."""
+        """The bars of the container's timeframe that it reads."""
         return self.own_bars
 
-    def ask(self, window: Window) -> Signal | None:
-        """Its opinion at the end of the window; None also where the window is too short for it."""
+    def evaluate(self, window: Window) -> Signal | None:
+        """Its signal at the end of the window; None also for a window that is too short."""
         if len(window) < self.own_bars:
             return None
         return self.known[self.kind].evaluate(window.last(self.own_bars), self.settings)
 
     def scores(self, bars: NDArray[np.void]) -> Array:
-        """Its vectorised twin."""
+        """Its scores over a whole series."""
         return self.known[self.kind].scores(bars, self.settings)
 
 
 def something_counts(components: Iterable[Component]) -> None:
-    """Raises ValueError unless at least one component is enabled with a weight."""
+    """Raise ValueError unless at least one component is enabled with a weight."""
     if not any(component.counts for component in components):
         raise ValueError("at least one enabled component must have a weight above 0")
 
 
-Answered = list[tuple[str, float, Signal]]
-"""The components that have an opinion: name, weight, opinion."""
+Signals = list[tuple[str, float, Signal]]
+"""Name, weight and signal of each component that gave one."""
 
 
-def mean_of(answered: Answered) -> Signal | None:
-    """sum(weight * score) / sum(weight) over the opinions, each of them a part; hold where few are confident."""
-    if not answered:
+def mean_of(signals: Signals) -> Signal | None:
+    """sum(weight * score) / sum(weight) over the signals, each a part; hold at low confidence."""
+    if not signals:
         return None
-    total = sum(weight for _, weight, _ in answered)
-    parts = tuple(_part(name, opinion, weight / total) for name, weight, opinion in answered)
+    total = sum(weight for _, weight, _ in signals)
+    parts = tuple(_part(name, signal, weight / total) for name, weight, signal in signals)
     score = bounded(sum(part.weight * part.score for part in parts))
-    confidence = sum(part.weight * opinion.confidence for part, (_, _, opinion) in zip(parts, answered, strict=True))
+    confidence = sum(part.weight * signal.confidence for part, (_, _, signal) in zip(parts, signals, strict=True))
     confidence = min(1.0, confidence)
     if confidence < LEAST_CONFIDENCE:
-        note = f"hold: the mean confidence {confidence:.2f} is below {LEAST_CONFIDENCE}"
+        note = f"hold: mean confidence {confidence:.2f} is below {LEAST_CONFIDENCE}"
         return Signal(score=0.0, confidence=confidence, parts=parts, note=note)
-    note = "; ".join(f"{name} {opinion.score:+.2f}: {opinion.note}" for name, _, opinion in answered)[:500]
+    note = "; ".join(f"{name} {signal.score:+.2f}: {signal.note}" for name, _, signal in signals)[:500]
     return Signal(score=score, confidence=confidence, parts=parts, note=note)
 
 
-def mean_scores(weighed: Iterable[tuple[float, Array]], size: int) -> Array:
-    """The same mean of whole series of scores, where NaN is no opinion; NaN where there is none at all."""
-    total, said = np.zeros(size), np.zeros(size)
-    for weight, scores in weighed:
+def mean_scores(series: Iterable[tuple[float, Array]], size: int) -> Array:
+    """The same mean over series of scores: NaN is no score, and the mean of none is NaN."""
+    total, weighted = np.zeros(size), np.zeros(size)
+    for weight, scores in series:
         warm = ~np.isnan(scores)
         total += weight * warm
-        said += weight * np.where(warm, scores, 0.0)
+        weighted += weight * np.where(warm, scores, 0.0)
     mean: Array = np.full(size, np.nan)
-    np.divide(said, total, out=mean, where=total > 0)
+    np.divide(weighted, total, out=mean, where=total > 0)
     clipped: Array = np.clip(mean, -1, 1)
     return clipped
 
 
-def _part(name: str, opinion: Signal, weight: float) -> Part:
-    """What the component said, under its weight among those that answered."""
-    value = opinion.parts[0].value if len(opinion.parts) == 1 else None
-    return Part(name=name, score=opinion.score, weight=weight, value=value)
+def _part(name: str, signal: Signal, weight: float) -> Part:
+    """The signal of a component as a part, with its normalised weight."""
+    value = signal.parts[0].value if len(signal.parts) == 1 else None
+    return Part(name=name, score=signal.score, weight=weight, value=value)

@@ -1,4 +1,4 @@
-"""Candles and quotes: one closed bar, the best bid and ask, and the errors of reading either."""
+"""Candles and quotes, and the errors of reading them."""
 
 import re
 from collections.abc import Iterable
@@ -14,23 +14,23 @@ DEFAULT_INSTRUMENTS: Final = (Instrument("BTC-USD"), Instrument("ETH-USD"))
 
 
 class BadFeed(DaybookError, ValueError):
-    """What DAYBOOK_FEED asks for cannot be had; the text says what and why."""
+    """The feed named by DAYBOOK_FEED cannot be opened."""
 
 
 class BadCandle(DaybookError, ValueError):
-    """A candle that cannot be true, or does not follow the one before it; the text says which and why."""
+    """A candle with impossible values, or out of order."""
 
 
 class FeedUnavailable(DaybookError):
-    """The market could not be read just now. Nothing is lost: asking again later is right."""
+    """The market could not be read; a later attempt loses nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Candle:
     """One closed candle: prices in the quote currency, volume in the base, `opened_at` in UTC.
 
-    Raises BadCandle for a naive time, a number that is not finite or positive (volume: not negative), low above high,
-    and open or close outside them.
+    Raises BadCandle for a naive time, a number that is not finite or not positive (volume may be 0), low above high, and
+    open or close outside them.
     """
 
     instrument: Instrument
@@ -55,7 +55,7 @@ class Candle:
 
 @dataclass(frozen=True, slots=True)
 class Quote:
-    """The best bid and ask of an instrument, seen at `at` (UTC). Raises ValueError unless 0 < bid <= ask."""
+    """The best bid and ask of an instrument at `at` (UTC). Raises ValueError unless 0 < bid <= ask."""
 
     instrument: Instrument
     bid: Decimal
@@ -64,11 +64,11 @@ class Quote:
 
     def __post_init__(self) -> None:
         if not 0 < exact_decimal(self.bid) <= exact_decimal(self.ask):
-            raise ValueError(f"{self.instrument}: a bid of {self.bid} and an ask of {self.ask} are no quote")
+            raise ValueError(f"{self.instrument}: bid {self.bid} and ask {self.ask} are not a quote")
 
 
 def in_order(candles: Iterable[Candle]) -> list[Candle]:
-    """The same candles, known to follow each other per instrument; gaps are allowed.
+    """Return the candles, checked to be in order per instrument. Gaps are allowed.
 
     Raises BadCandle for the first one that repeats, overlaps or precedes the one before it.
     """
@@ -77,15 +77,15 @@ def in_order(candles: Iterable[Candle]) -> list[Candle]:
     for candle in candles:
         before = last.get(candle.instrument)
         if before is not None and candle.opened_at < before.closed_at:
-            what = f"the {candle.instrument} candle of {time_text(candle.opened_at)}"
-            raise BadCandle(f"{what} {_disorder(before, candle)}")
+            name = f"the {candle.instrument} candle of {time_text(candle.opened_at)}"
+            raise BadCandle(f"{name} {_disorder(before, candle)}")
         last[candle.instrument] = candle
         checked.append(candle)
     return checked
 
 
 def timeframe_of(text: str) -> timedelta:
-    """The length of time that "1m", "15m", "1h", "1d" or "1w" says. Raises ValueError for anything else."""
+    """Parse a timeframe such as "1m", "15m", "1h", "1d" or "1w". Raises ValueError."""
     found = re.fullmatch(r"([1-9]\d{0,3})([smhdw])", text, re.ASCII)
     if not found:
         raise ValueError(f"{text[:20]!r} is not a timeframe such as 1m, 15m, 1h or 1d")
@@ -93,28 +93,28 @@ def timeframe_of(text: str) -> timedelta:
 
 
 def timeframe_text(timeframe: timedelta) -> str:
-    """The shortest way to write a timeframe of whole seconds: 60 minutes are "1h"."""
+    """Write a timeframe of whole seconds in its largest unit: 60 minutes are "1h"."""
     for letter, unit in reversed(_UNITS.items()):
         if timeframe % unit == timedelta(0):
             return f"{timeframe // unit}{letter}"
     raise ValueError(f"{timeframe} is not a timeframe of whole seconds")
 
 
-def decimal_of(text: str, what: str) -> Decimal:
-    """The decimal that a market's text says, exponents included. Raises BadCandle, naming `what`, for anything else."""
+def decimal_of(text: str, name: str) -> Decimal:
+    """Parse a market's decimal, exponents included. Raises BadCandle, naming the field `name`."""
     try:
-        # Python reads 1_000 as a number; no market writes one so.
+        # Python accepts 1_000; no market writes that.
         return Decimal(text.replace("_", "?"))
     except InvalidOperation:
-        raise BadCandle(f"{what} is {text[:40]!r}, which is not a number") from None
+        raise BadCandle(f"{name} {text[:40]!r} is not a number") from None
 
 
 def _fault(candle: Candle) -> str | None:
-    """What cannot be true about the candle, or None."""
+    """The first impossible value of the candle, or None."""
     if candle.opened_at.utcoffset() is None:
         return "has a time without a zone"
     if candle.timeframe <= timedelta(0):
-        return f"lasts {candle.timeframe}, which is no length of time"
+        return f"has timeframe {candle.timeframe}, which must be more than 0"
     for name in ("open", "high", "low", "close", "volume"):
         value = getattr(candle, name)
         try:

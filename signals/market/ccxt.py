@@ -16,21 +16,21 @@ from signals.market.playback import BURST, KEPT, with_older
 T = TypeVar("T")
 
 ASK_EVERY_S: Final = 3.0
-"""The venue is asked at most this often, in real seconds."""
+"""The shortest interval between two requests for the same data, in real seconds."""
 
-# A venue may still correct a candle just after its close, and its clock is not ours.
+# A venue may correct a candle just after its close, and its clock may differ from ours.
 _SETTLED_AFTER: Final = timedelta(seconds=2)
-_PAGE: Final = 300  # what every venue gives in one answer
+_PAGE: Final = 300  # the largest page that every venue supports
 _MOST_PAGES: Final = 50
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class CcxtFeed:
-    """A `CandleFeed` over the public market data of `venue` (ccxt's name for it). Prices are the venue's own text.
+    """A `CandleFeed` over the public market data of `venue` (a ccxt id). Prices keep every digit of the venue's text.
 
-    Only closed candles come out: the one that is forming is held back. Reads that fail on the way are repeated a few
-    times; after that FeedUnavailable is raised, and the next poll starts where this one stopped. `prepare` receives the
-    ccxt client before its first use. Raises BadFeed when ccxt does not know the venue.
+    Releases closed candles only. Reads that fail in transit are repeated a few times before FeedUnavailable is raised;
+    the next poll continues where this one stopped. `prepare` receives the ccxt client before its first use. Raises
+    BadFeed when ccxt does not know the venue.
     """
 
     simulated = False
@@ -45,7 +45,7 @@ class CcxtFeed:
         prepare: Callable[[Any], None] = lambda client: None,
     ) -> None:
         if venue not in ccxt.exchanges:
-            raise BadFeed(f"{venue[:40]!r} is not a venue that can be read: write one such as coinbase or kraken")
+            raise BadFeed(f"{venue[:40]!r} is not a venue known to ccxt: use one such as coinbase or kraken")
         self.label = f"live candles of {venue}"
         self.mark_source = f"ccxt:{venue}"
         self.instruments = tuple(instruments)
@@ -59,18 +59,18 @@ class CcxtFeed:
         self._history: dict[Instrument, deque[Candle]] = {each: deque(maxlen=KEPT) for each in self.instruments}
         self._next: dict[Instrument, datetime] = {}
         self._waiting: list[Candle] = []
-        self._asked_at: float | None = None
+        self._polled_at: float | None = None
         self._quoted_at: float | None = None
         self._quotes: list[Quote] = []
 
     def start(self, warmup_bars: int, resume_after: datetime | None) -> None:
-        """As the port says. Candles since `resume_after` are released by polls as far as the warm-up reaches back.
+        """See `CandleFeed.start`. Polls release the candles since `resume_after` that lie within the warm-up.
 
-        Raises BadFeed when the venue lacks an instrument or the timeframe, FeedUnavailable when it cannot be reached:
-        then it can be started again.
+        Raises BadFeed when the venue lacks an instrument or the timeframe, FeedUnavailable (start again) when it cannot
+        be reached.
         """
         self._read("its list of markets", self._client.load_markets, _ONCE)
-        self._refuse_what_is_missing()
+        self._check_listed()
         begin = self._clock() - self.timeframe * (warmup_bars + 2)
         self._waiting.clear()
         for instrument in self.instruments:
@@ -86,19 +86,19 @@ class CcxtFeed:
         return list(kept)[max(0, len(kept) - bars) :]
 
     def reach_back(self, instrument: Instrument, bars: int) -> None:
-        """As the port says; no venue is asked for more than 15,000 candles."""
+        """See `CandleFeed.reach_back`; reads at most 15,000 candles."""
         kept = self._history[instrument]
         if kept and len(kept) < bars:
             first = kept[0].opened_at
-            missing = (bars - len(kept)) * 11 // 10 + 1  # some candles are missing where nobody traded
+            missing = (bars - len(kept)) * 11 // 10 + 1  # there is no candle for a minute without a trade
             begin = first - self.timeframe * min(missing, _PAGE * _MOST_PAGES)
             older = [candle for candle in self._since(instrument, begin, first) if candle.opened_at < first]
             self._history[instrument] = with_older(older, kept, bars)
 
     def poll(self) -> list[Candle]:
-        """As the port says. After an outage of more than 299 candles only the last of them are still released."""
+        """See `CandleFeed.poll`. After an outage of more than 299 candles only the last 299 are released."""
         for instrument in self._due():
-            # Venues answer from a starting point on, a page long: one too far back would never reach the present.
+            # Venues return one page from a starting point on: one too far back would never reach the present.
             oldest = self._clock() - (_PAGE - 1) * self.timeframe
             for candle in self._page(instrument, max(self._next[instrument], oldest)):
                 self._waiting.append(candle)
@@ -113,7 +113,7 @@ class CcxtFeed:
         return self._clock()
 
     def quotes(self) -> list[Quote]:
-        """The best bids and asks; one that makes no sense is left out. Raises FeedUnavailable."""
+        """The best bids and asks, without invalid ones. Raises FeedUnavailable."""
         if self._quoted_at is None or self._elapsed() - self._quoted_at >= ASK_EVERY_S:
             self._quoted_at = self._elapsed()
             found = (self._quote(instrument) for instrument in self.instruments)
@@ -128,7 +128,7 @@ class CcxtFeed:
     def finished(self) -> bool:
         return False
 
-    def _refuse_what_is_missing(self) -> None:
+    def _check_listed(self) -> None:
         length = timeframe_text(self.timeframe)
         known = self._client.timeframes or {}
         if length not in known:
@@ -138,16 +138,16 @@ class CcxtFeed:
                 raise BadFeed(f"{self._venue} does not trade {instrument}")
 
     def _due(self) -> list[Instrument]:
-        """The instruments of which a candle should have closed, unless the venue was asked just now."""
+        """The instruments of which a candle should have closed; none within `ASK_EVERY_S` of the last request."""
         latest = self._clock() - self.timeframe - _SETTLED_AFTER
         due = [instrument for instrument, opens_at in self._next.items() if opens_at <= latest]
-        if not due or (self._asked_at is not None and self._elapsed() - self._asked_at < ASK_EVERY_S):
+        if not due or (self._polled_at is not None and self._elapsed() - self._polled_at < ASK_EVERY_S):
             return []
-        self._asked_at = self._elapsed()
+        self._polled_at = self._elapsed()
         return due
 
     def _since(self, instrument: Instrument, begin: datetime, until: datetime | None = None) -> Iterator[Candle]:
-        """The closed candles from `begin` to the present, page by page; none after the page that reaches `until`."""
+        """Read the closed candles from `begin` to the present, page by page, up to the page that reaches `until`."""
         for _ in range(_MOST_PAGES):
             page = self._page(instrument, begin)
             yield from page
@@ -156,10 +156,10 @@ class CcxtFeed:
                 return
 
     def _page(self, instrument: Instrument, begin: datetime) -> list[Candle]:
-        """The closed candles of one answer, opened at `begin` or later. Raises BadCandle for impossible ones."""
+        """Read one page of closed candles, opened at `begin` or later. Raises BadCandle."""
         since = (begin - _EPOCH) // timedelta(milliseconds=1)
-        asked = (_symbol(instrument), timeframe_text(self.timeframe), since, _PAGE)
-        rows = self._read(f"candles of {instrument}", lambda: self._client.fetch_ohlcv(*asked))
+        query = (_symbol(instrument), timeframe_text(self.timeframe), since, _PAGE)
+        rows = self._read(f"candles of {instrument}", lambda: self._client.fetch_ohlcv(*query))
         candles = [self._candle(instrument, row) for row in rows if self._is_closed(row)]
         return in_order(candle for candle in candles if candle.opened_at >= begin)
 
@@ -179,19 +179,19 @@ class CcxtFeed:
         except ValueError:
             return None
 
-    def _read(self, what: str, call: Callable[[], T], caller: stamina.RetryingCaller | None = None) -> T:
-        """What the venue answers. Reading changes nothing there, so a read that failed on the way may be repeated."""
+    def _read(self, wanted: str, call: Callable[[], T], caller: stamina.RetryingCaller | None = None) -> T:
+        """Call the venue, repeating a read that failed in transit: reading changes nothing there."""
         try:
-            # ccxt sets the thread's rounding and traps whenever it writes a number (decimal_to_precision).
+            # ccxt changes the thread's decimal context whenever it formats a number (decimal_to_precision).
             with localcontext():
                 return (caller or _REPEATED)((ccxt.NetworkError, ccxt.OperationFailed), call)
         except ccxt.BaseError as error:
             why = f"{type(error).__name__}: {error}"[:300]
-            raise FeedUnavailable(f"{self._venue} did not give {what}: {why}") from error
+            raise FeedUnavailable(f"{self._venue} did not return {wanted}: {why}") from error
 
 
 _REPEATED: Final = stamina.RetryingCaller(attempts=4, timeout=20.0, wait_initial=0.5, wait_max=4.0)
-_ONCE: Final = stamina.RetryingCaller(attempts=1)  # whoever starts a feed tries again, and should not wait for long
+_ONCE: Final = stamina.RetryingCaller(attempts=1)  # the caller of `start` retries
 
 
 def _symbol(instrument: Instrument) -> str:

@@ -1,4 +1,4 @@
-"""The feed port, and `open_feed`, which opens the feed that a DAYBOOK_FEED setting names."""
+"""The feed port, and `open_feed`, which opens the feed named by DAYBOOK_FEED."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +17,7 @@ from signals.market.simulated import simulated_feed
 class CandleFeed(Protocol):
     """Closed candles of some instruments in one timeframe, each released once, in order of their close.
 
-    `label` is shown to people and says SIMULATED where it is; `mark_source` names the feed in recorded marks.
+    `label` is shown to users and contains SIMULATED for a simulated feed; `mark_source` names the feed in recorded marks.
     """
 
     label: str
@@ -27,37 +27,37 @@ class CandleFeed(Protocol):
     timeframe: timedelta
 
     def start(self, warmup_bars: int, resume_after: datetime | None) -> None:
-        """Afterwards `history` holds what lies before the starting point, and nothing has been released.
+        """Load the history up to the starting point. Nothing is released yet.
 
-        Playback goes on with the first candle that closes after `resume_after`; without it, `warmup_bars` candles are
-        history first. A live feed starts at the present. Raises FeedUnavailable (start it again), BadFeed and BadCandle.
+        Playback continues with the first candle that closes after `resume_after`; without it, `warmup_bars` candles are
+        history. A live feed starts at the present. Raises FeedUnavailable (start again), BadFeed and BadCandle.
         """
 
     def history(self, instrument: Instrument, bars: int) -> list[Candle]:
-        """The last `bars` closed candles up to the last released one, oldest first; fewer where there are fewer."""
+        """Up to `bars` closed candles, oldest first, ending with the last released one."""
 
     def reach_back(self, instrument: Instrument, bars: int) -> None:
-        """Afterwards `history` has `bars` candles, unless the market is not that old, and keeps as many from now on.
+        """Extend `history` to `bars` candles, as far as the market reaches back, and keep that many from now on.
 
-        What was released is as it was. Raises FeedUnavailable (ask again).
+        Releases nothing. Raises FeedUnavailable (retry).
         """
 
     def poll(self) -> list[Candle]:
-        """The candles that closed since the last poll, in order of `closed_at`. Raises FeedUnavailable (ask again)."""
+        """The candles that closed since the last poll, in order of `closed_at`. Raises FeedUnavailable (retry)."""
 
     def now(self) -> datetime:
         """Market time in UTC: the clock's for a live feed, else the close of the last candle in `history`."""
 
     def quotes(self) -> list[Quote]:
-        """The best bid and ask of each instrument now; empty for recorded and simulated feeds."""
+        """The current best bid and ask of each instrument; empty for recorded and simulated feeds."""
 
     @property
     def interval_s(self) -> float:
-        """How often, in real seconds, `poll` is worth calling."""
+        """The useful interval between two polls, in real seconds."""
 
     @property
     def finished(self) -> bool:
-        """Whether no candle will ever come again: recorded data ran out."""
+        """`True` when recorded data ran out: no further candle will be released."""
 
 
 def open_feed(
@@ -68,12 +68,12 @@ def open_feed(
     instruments: Sequence[Instrument] = DEFAULT_INSTRUMENTS,
     prepare: Callable[[Any], None] = lambda client: None,
 ) -> CandleFeed:
-    """The feed that `spec` names, not started yet; raises BadFeed or BadCandle with one sentence that says why not.
+    """Open the feed named by `spec`, without starting it. Raises BadFeed or BadCandle with one sentence.
 
     "file:PATH?speed=60" plays a CSV file (instrument and timeframe from a name like coinbase-BTC-USD-1h.csv, or as
     options); "simulated?seed=7&speed=300&timeframe=1m"; "ccxt:coinbase?timeframe=1m". Several instruments are written
-    instrument=BTC-USD,ETH-USD; `instruments` are taken where the spec names none. `elapsed` gives real seconds from
-    any starting point and never runs backwards; `prepare` receives a venue's client before its first use.
+    instrument=BTC-USD,ETH-USD; the default is `instruments`. `elapsed` returns monotonic real seconds; `prepare`
+    receives a venue's client before its first use.
     """
     head, _, query = spec.partition("?")
     kind, _, name = head.partition(":")
@@ -103,7 +103,7 @@ def open_feed(
 
 
 def _options(query: str, known: set[str]) -> dict[str, str]:
-    """The options after the question mark; each once, each known."""
+    """Parse the options after the question mark. Raises BadFeed for unknown and repeated ones."""
     try:
         pairs = parse_qsl(query, strict_parsing=True, keep_blank_values=True) if query else []
     except ValueError:
@@ -111,14 +111,14 @@ def _options(query: str, known: set[str]) -> dict[str, str]:
     names = [name for name, _ in pairs]
     for name in names:
         if name not in known:
-            raise BadFeed(f"the option {name!r} is not known here: there are {', '.join(sorted(known))}")
+            raise BadFeed(f"unknown option {name!r} (allowed: {', '.join(sorted(known))})")
         if names.count(name) > 1:
-            raise BadFeed(f"the option {name!r} is given twice")
+            raise BadFeed(f"option {name!r} is given twice")
     return dict(pairs)
 
 
 def _speed(text: str) -> Decimal:
-    """How many seconds of market time pass in a real one."""
+    """Parse the number of market seconds per real second."""
     if not re.fullmatch(r"\d{1,9}(\.\d{1,6})?", text, re.ASCII) or not 0 < Decimal(text) <= _FASTEST:
         raise BadFeed(f"speed {text[:40]!r} is not a number above 0 and at most {_FASTEST}")
     return Decimal(text)

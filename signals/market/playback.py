@@ -1,4 +1,4 @@
-"""Playing a tape of candles as a feed: market time runs at a multiple of real time."""
+"""Playback of candles as a feed: market time runs at a multiple of real time."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,17 +15,17 @@ BURST: Final = 50
 """The most candles one poll releases."""
 
 KEPT: Final = 5_000
-"""How many candles of history a feed keeps per instrument, unless its warm-up is longer."""
+"""The candles of history that a feed keeps per instrument, unless its warm-up is longer."""
 
-# About 950 years: no playback lasts longer, and a time that far ahead can still be written.
+# About 950 years: longer than any playback, and still a valid datetime.
 _LONGEST_S: Final = 3e10
 
 
 class PlayedFeed:
-    """A `CandleFeed` over a tape: t real seconds after the start, the candles of `speed` * t market seconds are out.
+    """A `CandleFeed` over a tape: after t real seconds, the candles of `speed` * t market seconds are released.
 
-    A poll releases at most `BURST` candles. Where more are due, market time goes on from the last of them: after a
-    pause of the machine the feed resumes where it was, instead of flooding whoever listens.
+    A poll releases at most `BURST` candles. Where more are due, market time continues from the last of them: after a
+    pause of the machine the feed resumes where it was, without flooding its reader.
     """
 
     def __init__(
@@ -55,13 +55,13 @@ class PlayedFeed:
         self._anchored_at = elapsed()
 
     def start(self, warmup_bars: int, resume_after: datetime | None) -> None:
-        cut = self._tape.cut(warmup_bars, resume_after)
+        split = self._tape.split(warmup_bars, resume_after)
         kept = max(KEPT, warmup_bars)
         self._history = {instrument: deque[Candle](maxlen=kept) for instrument in self.instruments}
-        self._now = self._anchor = cut.starts_at
-        for candle in cut.past:
+        self._now = self._anchor = split.starts_at
+        for candle in split.past:
             self._release(candle)
-        self._upcoming = cut.upcoming
+        self._upcoming = split.upcoming
         self._next = next(self._upcoming, None)
         self._started = True
         self._anchored_at = self._elapsed()
@@ -73,7 +73,7 @@ class PlayedFeed:
     def reach_back(self, instrument: Instrument, bars: int) -> None:
         kept = self._history[instrument]
         if kept and len(kept) < bars:
-            past = self._tape.cut(bars, self._now).past
+            past = self._tape.split(bars, self._now).past
             older = [one for one in past if one.instrument == instrument and one.closed_at < kept[0].closed_at]
             self._history[instrument] = with_older(older, kept, bars)
 
@@ -110,16 +110,13 @@ class PlayedFeed:
 
 
 def with_older(older: Sequence[Candle], kept: deque[Candle], bars: int) -> deque[Candle]:
-    """The kept candles behind older ones of the same instrument, with room for so many bars and those to come."""
+    """Prepend older candles of the same instrument, with room for `bars` of them and `KEPT` new ones."""
     return deque((*older, *kept), maxlen=bars + KEPT)
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
-    """A tape cut in two: the candles before the starting point, those after it, and the market time between them (UTC).
-
-    Both run in order of `closed_at`.
-    """
+class Split:
+    """A tape divided at its starting point, the market time `starts_at` (UTC). Both parts are in order of `closed_at`."""
 
     past: Iterable[Candle]
     upcoming: Iterator[Candle]
@@ -127,7 +124,7 @@ class Cut:
 
 
 class Tape(Protocol):
-    """Candles that exist already, or can be made."""
+    """Candles that are recorded or can be generated."""
 
     @property
     def instruments(self) -> tuple[Instrument, ...]: ...
@@ -137,7 +134,7 @@ class Tape(Protocol):
 
     @property
     def begins_at(self) -> datetime:
-        """When its first candle opens."""
+        """The open time of its first candle (UTC)."""
 
-    def cut(self, warmup_bars: int, resume_after: datetime | None) -> Cut:
-        """The tape cut after the last candle that closed by `resume_after`, or else after `warmup_bars` candles."""
+    def split(self, warmup_bars: int, resume_after: datetime | None) -> Split:
+        """Divide after the last candle closed by `resume_after`, or without it after `warmup_bars` candles."""

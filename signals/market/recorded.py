@@ -12,7 +12,7 @@ from typing import Final
 
 from ledger.values import Instrument, decimal_text, utc_time
 from signals.market.candle import BadCandle, BadFeed, Candle, decimal_of, in_order, timeframe_of
-from signals.market.playback import Cut, PlayedFeed
+from signals.market.playback import PlayedFeed, Split
 
 
 def recorded_feed(
@@ -22,9 +22,9 @@ def recorded_feed(
     instrument: Instrument | None = None,
     timeframe: timedelta | None = None,
 ) -> PlayedFeed:
-    """The candles of a CSV file as a feed; instrument and timeframe come from its name where they are not given.
+    """Open a CSV file as a feed; instrument and timeframe default to those in its name.
 
-    Raises BadFeed for a file that cannot be used, BadCandle for a wrong line, naming file and line.
+    Raises BadFeed for an unusable file and BadCandle for a wrong line, naming file and line.
     """
     candles = recorded_candles(path, instrument, timeframe)
     label = f"recorded candles {path.name} at {decimal_text(speed)}x"
@@ -34,9 +34,9 @@ def recorded_feed(
 def recorded_candles(
     path: Path, instrument: Instrument | None = None, timeframe: timedelta | None = None
 ) -> list[Candle]:
-    """Every candle of a CSV file; raises as `recorded_feed`."""
+    """Read every candle of a CSV file. Raises as `recorded_feed`."""
     if not path.exists():
-        raise BadFeed(f"{path} cannot be opened: No such file, seen from the folder that Daybook was started in")
+        raise BadFeed(f"{path} cannot be opened: No such file (relative to the folder in which Daybook was started)")
     if path.is_dir():
         raise BadFeed(f"{path} is a folder: name a CSV file in it")
     named = _from_name(path) if instrument is None or timeframe is None else None
@@ -47,10 +47,10 @@ HEADER: Final = ("timestamp", "open", "high", "low", "close", "volume")
 
 
 def read_candles(path: Path, instrument: Instrument, timeframe: timedelta) -> list[Candle]:
-    """Every candle of a CSV file with the header timestamp,open,high,low,close,volume, oldest first, at least one.
+    """Read the candles of a CSV file with the header timestamp,open,high,low,close,volume, oldest first.
 
-    `timestamp` is when the candle opened, in ISO-8601 with a zone. Raises BadFeed when the file cannot be read or has
-    another header or no line, BadCandle for a line that is wrong or out of order, naming file and line.
+    `timestamp` is the open time in ISO-8601 with a zone. Raises BadFeed for an unreadable file, another header or no
+    candle, and BadCandle for a wrong line or one out of order, naming file and line.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as lines:
@@ -82,8 +82,8 @@ class RecordedTape:
     def begins_at(self) -> datetime:
         return self.candles[0].opened_at
 
-    def cut(self, warmup_bars: int, resume_after: datetime | None) -> Cut:
-        """As the port says; a tape too short for warm-up and 50 more candles gives half of itself as history."""
+    def split(self, warmup_bars: int, resume_after: datetime | None) -> Split:
+        """See `Tape.split`; a tape too short for the warm-up and 50 more candles is divided in the middle."""
         candles = self.candles
         if resume_after is None:
             at = warmup_bars if len(candles) >= warmup_bars + 50 else len(candles) // 2
@@ -91,7 +91,7 @@ class RecordedTape:
         else:
             at = bisect_right(candles, resume_after, key=lambda candle: candle.closed_at)
             starts_at = max(resume_after, self.begins_at)
-        return Cut(candles[:at], iter(candles[at:]), starts_at)
+        return Split(candles[:at], iter(candles[at:]), starts_at)
 
 
 def _checked(path: Path, lines: Iterator[str], instrument: Instrument, timeframe: timedelta) -> Iterator[Candle]:
@@ -122,7 +122,7 @@ def _candle(row: list[str], instrument: Instrument, timeframe: timedelta) -> Can
 
 
 def _from_name(path: Path) -> tuple[Instrument, timedelta] | None:
-    """What a name such as coinbase-BTC-USD-1h.csv says, or None."""
+    """Instrument and timeframe in a name such as coinbase-BTC-USD-1h.csv, or None."""
     found = re.fullmatch(r"(?:.*-)?([A-Z0-9.]+-[A-Z0-9.]+)-(\d+[smhdw])\.csv", path.name, re.ASCII)
     if not found:
         return None
@@ -135,7 +135,7 @@ def _from_name(path: Path) -> tuple[Instrument, timedelta] | None:
 def _known(path: Path, named: tuple[Instrument, timedelta] | None) -> tuple[Instrument, timedelta]:
     if named is None:
         raise BadFeed(
-            f"{path.name} does not say what it holds: call it like coinbase-BTC-USD-1h.csv"
-            " (a feed may say ?instrument=BTC-USD&timeframe=1h instead)"
+            f"{path.name} names no instrument and timeframe: rename it like coinbase-BTC-USD-1h.csv"
+            " (or, for a feed, add ?instrument=BTC-USD&timeframe=1h)"
         )
     return named

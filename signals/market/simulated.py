@@ -1,4 +1,4 @@
-"""A seeded simulated market: any candle follows from the seed, the instrument and the candle's number alone."""
+"""A seeded simulated market: each candle is a function of seed, instrument and candle number."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 
 from ledger.values import Instrument, decimal_text
 from signals.market.candle import DEFAULT_INSTRUMENTS, Candle
-from signals.market.playback import Cut, PlayedFeed
+from signals.market.playback import PlayedFeed, Split
 
 BEGINS_AT: Final = datetime(2025, 1, 1, tzinfo=UTC)
-"""When candle 0 opens."""
+"""The open time of candle 0."""
 
 BLOCK: Final = 240
-"""Candles per block: each block has its own seed, its own regime, and joins its neighbours at a known level."""
+"""Candles per block. Each block has its own seed and regime, and meets its neighbours at a known level."""
 
 
 def simulated_feed(
@@ -32,17 +32,17 @@ def simulated_feed(
     instruments: tuple[Instrument, ...] = DEFAULT_INSTRUMENTS,
     timeframe: timedelta = timedelta(minutes=1),
 ) -> PlayedFeed:
-    """The simulated market as a feed. It never ends, and its label says what it is."""
+    """Open the simulated market as a feed without end, labelled SIMULATED."""
     label = f"SIMULATED market, seed {seed}, at {decimal_text(speed)}x"
     tape = SimulatedTape(seed, instruments, timeframe)
     return PlayedFeed(tape, label, f"simulated:seed={seed}", speed, elapsed, simulated=True)
 
 
 def simulated_candles(seed: int, instrument: Instrument, timeframe: timedelta, first: int = 0) -> Iterator[Candle]:
-    """The candles of a simulated market from number `first` on, without end; now and then one is missing.
+    """Generate the candles of a simulated market from number `first` on, without end; 0.2 % are missing.
 
-    Blocks of trend, range and turbulence follow each other around a level that never runs away. Prices have 2 decimal
-    places, volumes 8, and volume grows with movement. Starting at any number yields the same candles.
+    Blocks of trend, range and turbulence alternate around a bounded level. Prices have 2 decimal places, volumes 8, and
+    volume grows with movement. Starting at any number yields the same candles.
     """
     for block in count(first // BLOCK):
         for number, candle in enumerate(_block(seed, instrument, timeframe, block), block * BLOCK):
@@ -52,7 +52,7 @@ def simulated_candles(seed: int, instrument: Instrument, timeframe: timedelta, f
 
 @dataclass(frozen=True, slots=True)
 class SimulatedTape:
-    """The simulated markets of some instruments under one seed."""
+    """The simulated markets of some instruments with one seed."""
 
     seed: int
     instruments: tuple[Instrument, ...]
@@ -62,25 +62,25 @@ class SimulatedTape:
     def begins_at(self) -> datetime:
         return BEGINS_AT
 
-    def cut(self, warmup_bars: int, resume_after: datetime | None) -> Cut:
-        """As the port says; every instrument has `warmup_bars` candles of history where the market is that old."""
+    def split(self, warmup_bars: int, resume_after: datetime | None) -> Split:
+        """See `Tape.split`; every instrument has `warmup_bars` candles of history where the market is that old."""
         if resume_after is None:
             at, starts_at = self._warm_at(warmup_bars), None
         else:
             starts_at = max(resume_after, BEGINS_AT)
             at = (starts_at - BEGINS_AT) // self.timeframe
-        # The tenth on top makes up for missing candles, which are far rarer.
+        # Ten percent more than enough for the missing candles.
         oldest = max(0, at - warmup_bars * 11 // 10 - BLOCK)
-        cut_at = BEGINS_AT + at * self.timeframe
-        past = takewhile(lambda candle: candle.closed_at <= cut_at, self._from(oldest))
-        return Cut(past, self._from(at), starts_at or cut_at)
+        split_at = BEGINS_AT + at * self.timeframe
+        past = takewhile(lambda candle: candle.closed_at <= split_at, self._from(oldest))
+        return Split(past, self._from(at), starts_at or split_at)
 
     def _from(self, first: int) -> Iterator[Candle]:
         markets = (simulated_candles(self.seed, instrument, self.timeframe, first) for instrument in self.instruments)
         return merge(*markets, key=lambda candle: (candle.closed_at, candle.instrument))
 
     def _warm_at(self, bars: int) -> int:
-        """How many candle numbers it takes until every instrument has this many candles."""
+        """The first candle number at which every instrument has this many candles."""
         if bars == 0:
             return 0
         markets = (simulated_candles(self.seed, instrument, self.timeframe) for instrument in self.instruments)
@@ -90,7 +90,7 @@ class SimulatedTape:
 
 @dataclass(frozen=True, slots=True)
 class _Regime:
-    """How a block moves: noise per candle, and a wave of some height and number of cycles (all in log price)."""
+    """Movement of a block in log price: noise per candle, and height and cycles of a wave."""
 
     noise: float
     wave: float
@@ -98,8 +98,8 @@ class _Regime:
 
 
 _REGIMES: Final = (
-    _Regime(noise=0.0008, wave=0.004, cycles=2),  # trend: mostly the way from one level to the next
-    _Regime(noise=0.0008, wave=0.014, cycles=4),  # range: up and down between two prices
+    _Regime(noise=0.0008, wave=0.004, cycles=2),  # trend: mostly the move from one level to the next
+    _Regime(noise=0.0008, wave=0.014, cycles=4),  # range: between two prices
     _Regime(noise=0.0030, wave=0.010, cycles=3),  # turbulence
 )
 _SHARES: Final = (0.4, 0.4, 0.2)
@@ -110,14 +110,14 @@ _MISSING: Final = 0.002
 _FIRST_PRICES: Final = {"BTC-USD": 60_000.0, "ETH-USD": 3_000.0}
 _OTHER_PRICE: Final = 100.0
 _TURNOVER: Final = 300_000.0
-"""What an average candle trades, in the quote currency."""
+"""Mean turnover of a candle, in the quote currency."""
 
 Array = NDArray[np.float64]
 
 
 @lru_cache(maxsize=64)
 def _block(seed: int, instrument: Instrument, timeframe: timedelta, block: int) -> tuple[Candle | None, ...]:
-    """The candles of one block by number, None where one is missing. The newest blocks are kept: warming up reads twice."""
+    """The candles of one block by number, None for a missing one. Cached: a warm-up reads each block twice."""
     key = crc32(instrument.encode())
     dice = np.random.default_rng((seed, key, block))
     regime = _REGIMES[dice.choice(len(_REGIMES), p=_SHARES)]
@@ -139,7 +139,7 @@ def _block(seed: int, instrument: Instrument, timeframe: timedelta, block: int) 
 
 
 def _path(level: float, next_level: float, regime: _Regime, steps: Array) -> Array:
-    """The log price at the block's beginning and at each close: it leaves from one level and arrives at the next."""
+    """The log price at the start of the block and at each close, from one level to the next."""
     way = np.linspace(0.0, 1.0, BLOCK + 1)
     walk = np.concatenate(([0.0], np.cumsum(steps)))
     bridge: Array = walk - way * walk[-1]
@@ -148,12 +148,12 @@ def _path(level: float, next_level: float, regime: _Regime, steps: Array) -> Arr
 
 
 def _level(seed: int, key: int, block: int) -> float:
-    """The log level where a block begins: a slow wave and a little chance, so that it never runs away."""
+    """The log level at which a block begins: a slow wave plus seeded noise, so that it stays bounded."""
     chance = np.random.default_rng((seed, key, block, 1)).normal(0.0, _LEVEL_SPREAD)
     return float(chance) + _SLOW_WAVE * sin(2 * pi * (block / _SLOW_BLOCKS + key / 2**32))
 
 
 def _candle(instrument: Instrument, timeframe: timedelta, opened_at: datetime, *numbers: float) -> Candle:
-    """The candle of these open, high, low, close and volume, rounded: rounding keeps low <= open, close <= high."""
+    """The candle of open, high, low, close and volume, rounded. Rounding keeps low <= open, close <= high."""
     opened, high, low, closed = (Decimal(f"{price:.2f}") for price in numbers[:4])
     return Candle(instrument, timeframe, opened_at, opened, high, low, closed, Decimal(f"{numbers[4]:.8f}"))

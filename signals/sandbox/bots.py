@@ -1,4 +1,4 @@
-"""Enabled bots of other packages, as the runner knows bots: everything they are asked goes through their process."""
+"""Enabled bots of other packages behind the `Bot` interface; every call goes to the bot's own process."""
 
 import base64
 import json
@@ -19,13 +19,13 @@ from signals.sandbox.discovery import BotCode, BotUnusable, InstalledBot, instal
 from signals.sandbox.process import BotProcess, Limits
 
 MOST_BARS: Final = 100_000
-"""A bot that asks for a longer window is refused: it would have to cross the pipe at every candle."""
+"""The longest window of a bot in another process, which crosses the pipe at every candle."""
 
 
 class ForeignBots:
-    """The bots of the enabled kinds, one process for each, which runs only while its files are those that were enabled.
+    """The bots of the enabled kinds, one process each, which runs only while its files are those that were enabled.
 
-    `at_first` is called once, before the first of them is there.
+    `at_first` is called once, before the first of them is created.
     """
 
     def __init__(
@@ -41,9 +41,9 @@ class ForeignBots:
         self._bots: dict[str, tuple[str, ForeignBot]] = {}
 
     def enabled(self, rows: Rows) -> Mapping[str, Bot]:
-        """A bot for each kind that is enabled in these rows; processes of other code have been ended.
+        """Return a bot for each enabled kind, and end the processes of other code.
 
-        Nothing is started or looked at before a bot is asked: what is wrong with it is raised then, as BotUnusable.
+        Starts and checks nothing: a faulty bot raises BotUnusable when it is first used.
         """
         wanted = {row.kind: row for row in rows.where(EnabledBotKind)}
         with self._gate:
@@ -58,7 +58,7 @@ class ForeignBots:
             return {kind: bot.as_bot() for kind, (_, bot) in self._bots.items()}
 
     def close(self) -> None:
-        """Every process is gone."""
+        """End every process."""
         with self._gate:
             for _, bot in self._bots.values():
                 bot.close()
@@ -71,7 +71,7 @@ class ForeignBots:
             if code.sha256() != row.sha256:
                 raise BotUnusable(
                     f"the files of {found.distribution} {found.distribution_version} are not those of"
-                    f" {row.distribution} {row.distribution_version} that were enabled: look at what changed,"
+                    f" {row.distribution} {row.distribution_version} that were enabled: review the change,"
                     f" then run daybook bot enable {row.kind}"
                 )
             return code
@@ -80,7 +80,7 @@ class ForeignBots:
 
 
 class ForeignBot:
-    """One bot behind a pipe. It has all that `signals.bot.Bot` asks for, told by its process (BotUnusable, BotRaised)."""
+    """A bot in another process, with the interface of `signals.bot.Bot`. Every use may raise BotUnusable or BotRaised."""
 
     def __init__(self, kind: str, find: Callable[[], BotCode], limits: Limits) -> None:
         self.kind = kind
@@ -88,7 +88,7 @@ class ForeignBot:
         self._needs: dict[str, Needs] = {}
 
     def as_bot(self) -> Bot:
-        """Itself: a bot's kind, version and Params belong to its class; here each object has its own."""
+        """Return itself: `Bot` declares kind, version and Params on the class; here each object has its own."""
         return cast(Bot, self)
 
     @property
@@ -96,15 +96,15 @@ class ForeignBot:
         try:
             return _NAME.validate_python(self._described()["version"])
         except ValidationError as error:
-            raise BotUnusable(f"its version cannot be used: {first_fault(error)}") from None
+            raise BotUnusable(f"its version is invalid: {first_fault(error)}") from None
 
     @property
     def scale_free(self) -> bool:
         return bool(self._described()["scale_free"])
 
     @cached_property
-    def Params(self) -> type[Parameters]:  # noqa: N802 - the name that the protocol gives it
-        """Parameters that the bot's own process checks and completes."""
+    def Params(self) -> type[Parameters]:  # noqa: N802 - the name in the protocol
+        """Parameters that the bot's own process validates and completes."""
         ask, described = self._process.ask, self._described
 
         class ForeignParameters(Parameters):
@@ -129,7 +129,7 @@ class ForeignBot:
         if known not in self._needs:
             bars = self._process.ask("needs", params=json.loads(known)).get("bars")
             if type(bars) is not int or not 1 <= bars <= MOST_BARS:
-                raise BotUnusable(f"it needs {str(bars)[:40]} bars, which is no number from 1 to {MOST_BARS:,}")
+                raise BotUnusable(f"it needs {str(bars)[:40]} bars (allowed: 1 to {MOST_BARS:,})")
             self._needs[known] = Needs(bars)
         return self._needs[known]
 
@@ -143,24 +143,24 @@ class ForeignBot:
             params=params.model_dump(mode="json"),
         )
         if "signal" not in answer:
-            raise BotUnusable("it answers with no signal and without saying that it has none")
+            raise BotUnusable("its answer has no field signal")
         if answer["signal"] is None:
             return None
         try:
             return Signal.model_validate_json(json.dumps(answer["signal"]))
         except ValidationError as error:
-            raise BotUnusable(f"it answers with a signal that is out of bounds: {first_fault(error)}") from None
+            raise BotUnusable(f"its signal is invalid: {first_fault(error)}") from None
 
     def close(self) -> None:
         self._process.close()
 
     def _described(self) -> dict[str, Any]:
-        """What the bot says of itself. Raises BotUnusable when that cannot be shown or is of another bot."""
+        """The bot's description. Raises BotUnusable when it is incomplete or of another kind."""
         found = self._process.describe()
         if found.get("kind") != self.kind:
-            raise BotUnusable(f"it calls itself {str(found.get('kind'))[:40]!r}, not {self.kind!r}")
+            raise BotUnusable(f"its kind is {str(found.get('kind'))[:40]!r}, not {self.kind!r}")
         if not isinstance(found.get("schema"), dict) or "version" not in found or "scale_free" not in found:
-            raise BotUnusable("it does not say what it is")
+            raise BotUnusable("its description is incomplete")
         return found
 
 

@@ -1,4 +1,4 @@
-"""The one door through which code of others is called: whatever it raises becomes a value."""
+"""Calls to code of other packages: any exception becomes a value."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,17 +9,17 @@ T = TypeVar("T")
 
 
 def answer_of(call: Callable[[], T]) -> "T | Failure":
-    """What the call returns, or the failure it raised. Ctrl-C and the end of the program pass through."""
+    """Return the result of the call, or its exception as a Failure. KeyboardInterrupt and SystemExit pass."""
     try:
         return call()
-    except Exception as error:  # noqa: BLE001 - a bot is foreign code: it may raise anything, and must not stop the others
-        # The exception is foreign too: even printing it may fail, which this function knows how to survive.
-        said = "".join(format_exception_only(error)).removeprefix(f"{type(error).__module__}.")
-        return Failure(" ".join(said.encode("utf-8", "replace").decode().split()))
+    except Exception as error:  # noqa: BLE001 - a bot may raise anything, and must not stop the others
+        # Even printing the exception may fail; format_exception_only survives that.
+        text = "".join(format_exception_only(error)).removeprefix(f"{type(error).__module__}.")
+        return Failure(" ".join(text.encode("utf-8", "replace").decode().split()))
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """An exception as one line of text that can be stored: its type and what it said."""
+    """An exception as one storable line of text: its type and message."""
 
     text: str

@@ -1,4 +1,4 @@
-"""The near end of the pipe: starts the process of one bot, asks it, and ends it when it is late or says what it must not."""
+"""Daybook's end of the pipe: starts the process of a bot, sends requests, and ends it when it breaks a limit."""
 
 import json
 import os
@@ -20,10 +20,10 @@ from signals.sandbox.discovery import BotCode, BotUnusable
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a bot of another package may use: seconds for an answer and for its start, bytes of answer and memory, files.
+    """Limits of a bot of another package: seconds per answer and start, bytes per answer and of memory, open files.
 
-    Other processes it may not start at all; where Daybook runs as root the system does not enforce that, and only Python's
-    own ways of starting one are refused.
+    It may start no processes. When Daybook runs as root the system does not enforce that, and only Python's own ways of
+    starting one are refused.
     """
 
     answer_s: float = 5.0
@@ -34,13 +34,13 @@ class Limits:
 
 
 class BotRaised(DaybookError):
-    """The bot itself raised something; the text says what. Its process goes on."""
+    """The bot raised an exception. Its process continues."""
 
 
 class BotProcess:
-    """A bot in a process of its own, which starts when it is first asked and anew after it was ended.
+    """A bot in a process of its own, started at the first request and again after it was ended.
 
-    `find` says before each start where the code is, and refuses (BotUnusable) code that may not run.
+    `find` locates the code before each start, and raises BotUnusable for code that may not run.
     """
 
     def __init__(self, find: Callable[[], BotCode], limits: Limits) -> None:
@@ -54,27 +54,27 @@ class BotProcess:
         self._loaded: dict[str, Any] = {}
 
     def describe(self) -> dict[str, Any]:
-        """The bot's kind, version, whether it is scale-free, and the JSON schema of its parameters. Raises as `ask`."""
+        """The bot's kind, version, `scale_free` and the JSON schema of its parameters. Raises as `ask`."""
         with self._gate:
             self._ready()
             return self._loaded
 
     def ask(self, do: str, **more: object) -> dict[str, Any]:
-        """The answer. Raises BotRaised for what the bot raised, and BotUnusable after anything it must not do.
+        """Send a request and return the answer. Raises BotRaised for an exception of the bot, BotUnusable for a breach.
 
-        In the latter case the process, and whatever else it started in its group, is gone.
+        A breach ends the process and its process group.
         """
         with self._gate:
             self._ready()
-            return self._heard(do, self._limits.answer_s, **more)
+            return self._answer(do, self._limits.answer_s, **more)
 
     def close(self) -> None:
-        """The process is gone; asking again would start another."""
+        """End the process. A later request starts another."""
         with self._gate:
             self._end()
 
     def _ready(self) -> None:
-        """The process runs the code that may run."""
+        """Start the process unless it runs the present files."""
         if self._running is not None and self._code.stamp() != self._stamp:
             self._end()
         if self._running is not None:
@@ -88,7 +88,7 @@ class BotProcess:
             stderr=subprocess.DEVNULL,
             bufsize=0,
             cwd=Path(sys.executable).anchor,
-            env={"OPENBLAS_NUM_THREADS": "1"},  # it counts against the memory that a bot may use
+            env={"OPENBLAS_NUM_THREADS": "1"},  # its threads count against the memory limit
             start_new_session=True,
         )
         for pipe in (self._running.stdin, self._running.stdout):
@@ -97,13 +97,13 @@ class BotProcess:
         limits = {"memory": self._limits.memory_bytes, "files": self._limits.files}
         folder = str(code.root.parent)
         try:
-            self._loaded = self._heard("load", self._limits.start_s, target=code.target, folder=folder, **limits)
+            self._loaded = self._answer("load", self._limits.start_s, target=code.target, folder=folder, **limits)
         except BotRaised as raised:
             self._give_up(f"it cannot be loaded: {raised}")
         self._check_again(code)
 
     def _check_again(self, code: BotCode) -> None:
-        """What was loaded is what `find` allowed: the files may have changed between its look at them and the loading."""
+        """Check the files again after loading: they may have changed since `find` checked them."""
         try:
             same = self._find() == code and code.stamp() == self._stamp
         except BotUnusable:
@@ -112,68 +112,68 @@ class BotProcess:
         if not same:
             self._give_up("its files changed while they were loaded")
 
-    def _heard(self, do: str, seconds: float, **more: object) -> dict[str, Any]:
+    def _answer(self, do: str, seconds: float, **more: object) -> dict[str, Any]:
         self._number += 1
-        line = self._exchanged(json.dumps({"do": do, "number": self._number, **more}).encode() + b"\n", seconds)
+        line = self._exchange(json.dumps({"do": do, "number": self._number, **more}).encode() + b"\n", seconds)
         try:
             answer = json.loads(line, parse_constant=_no_number)
-            json.dumps(answer, ensure_ascii=False).encode()  # half characters could not be told again
+            json.dumps(answer, ensure_ascii=False).encode()  # lone surrogates could not be stored
         except (ValueError, RecursionError):
             self._give_up("its answer is not JSON")
         if not isinstance(answer, dict) or answer.get("number") != self._number:
-            self._give_up("it answers what it was not asked")
+            self._give_up("its answer has the wrong number")
         if "fault" in answer:
             raise BotRaised(" ".join(str(answer["fault"]).split())[:500])
         return answer
 
-    def _exchanged(self, unsent: bytes, seconds: float) -> bytes:
-        """The line that comes back. Reading and writing wait together: neither can be held up by the other."""
+    def _exchange(self, unsent: bytes, seconds: float) -> bytes:
+        """Send the request and return the answered line. Reads while writing, so that neither side can block."""
         assert self._running is not None
-        asked, answers = self._running.stdin, self._running.stdout
-        assert asked is not None
+        requests, answers = self._running.stdin, self._running.stdout
+        assert requests is not None
         assert answers is not None
-        until, said = monotonic() + seconds, bytearray()
+        until, line = monotonic() + seconds, bytearray()
         with selectors.DefaultSelector() as waiting:
-            waiting.register(asked, selectors.EVENT_WRITE)
+            waiting.register(requests, selectors.EVENT_WRITE)
             waiting.register(answers, selectors.EVENT_READ)
-            while b"\n" not in said:
+            while b"\n" not in line:
                 left = until - monotonic()
                 ready = {key.fileobj for key, _ in waiting.select(left)} if left > 0 else set()
                 if not ready:
                     self._give_up(f"it gave no answer within {seconds:g} s")
-                if asked in ready:
-                    unsent = unsent[self._written(asked.fileno(), unsent) :]
+                if requests in ready:
+                    unsent = unsent[self._written(requests.fileno(), unsent) :]
                     if not unsent:
-                        waiting.unregister(asked)
+                        waiting.unregister(requests)
                 if answers in ready:
-                    said += self._read(answers.fileno())
-                if len(said) > self._limits.answer_bytes:
+                    line += self._read(answers.fileno())
+                if len(line) > self._limits.answer_bytes:
                     self._give_up(f"its answer is longer than {self._limits.answer_bytes:,} bytes")
-        line, _, more = bytes(said).partition(b"\n")
+        answer, _, more = bytes(line).partition(b"\n")
         if more:
-            self._give_up("it says more than it was asked")
-        return line
+            self._give_up("it wrote more than one answer")
+        return answer
 
     def _written(self, pipe: int, unsent: bytes) -> int:
         try:
             return os.write(pipe, unsent[:_PIECE])
         except BrokenPipeError:
-            self._fallen()
+            self._closed()
 
     def _read(self, pipe: int) -> bytes:
         found = os.read(pipe, _PIECE)
         if not found:
-            self._fallen()
+            self._closed()
         return found
 
-    def _fallen(self) -> NoReturn:
-        """The process hung up: how it ended is in the sentence."""
+    def _closed(self) -> NoReturn:
+        """Raise BotUnusable with the exit of a process that closed its pipe."""
         assert self._running is not None
         with suppress(subprocess.TimeoutExpired):
-            self._running.wait(_FAREWELL_S)
+            self._running.wait(_EXIT_S)
         code = self._end()
         if code == -signal.SIGKILL:
-            raise BotUnusable("its process hung up or was killed")
+            raise BotUnusable("its process closed the pipe or was killed")
         how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
         raise BotUnusable(f"its process {how}")
 
@@ -182,7 +182,7 @@ class BotProcess:
         raise BotUnusable(reason)
 
     def _end(self) -> int:
-        """The exit code of the process, which is gone with its group. One that ended by itself keeps its own code."""
+        """End the process and its group, and return its exit code, which is its own if it had ended by itself."""
         running, self._running = self._running, None
         if running is None:
             return 0
@@ -196,9 +196,9 @@ class BotProcess:
 
 
 def _no_number(text: str) -> NoReturn:
-    raise ValueError(f"{text} is no number")
+    raise ValueError(f"{text} is not a number")
 
 
 _PIECE: Final = 2**16
-_FAREWELL_S: Final = 1.0
-"""So long may a process that hung up take to end by itself, so that its exit code can be told."""
+_EXIT_S: Final = 1.0
+"""Seconds to wait for the exit code of a process that closed its pipe."""

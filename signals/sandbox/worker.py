@@ -1,6 +1,6 @@
-"""The far end of the pipe: one bot of another package in a process of its own, asked line by line.
+"""The bot's end of the pipe: one bot of another package in a process of its own, one JSON line per request and answer.
 
-Run as `python -I -m signals.sandbox.worker` by `signals/sandbox/process.py`, which ends it when it is late or says too much.
+Started as `python -I -m signals.sandbox.worker` by `signals/sandbox/process.py`, which ends it when it breaks a limit.
 """
 
 import base64
@@ -28,7 +28,7 @@ from signals.bot import BAR, Bot, Signal, Window, first_fault
 from signals.sandbox.guard import Failure, answer_of
 
 CPU_S: Final = 60
-"""So many seconds of computing may one answer take before the system ends the process, even if nobody waits for it."""
+"""Seconds of processor time per answer, after which the system ends the process even when nothing waits for it."""
 
 FORBIDDEN: Final = {
     *(f"socket.{act}" for act in ("connect", "bind", "sendto", "sendmsg", "getaddrinfo", "gethostbyname")),
@@ -36,31 +36,31 @@ FORBIDDEN: Final = {
     "subprocess.Popen",
     *(f"os.{act}" for act in ("remove", "rename", "rmdir", "mkdir", "truncate", "link", "symlink", "chmod", "chown")),
 }
-"""What is refused by its audit event: other machines, the database, other processes, and changing files."""
+"""Audit events that are refused: network, database, other processes, and changes to files."""
 
 PROCESSES: Final = "/proc"
-"""What lies there is not read either: the environment of Daybook's own process, which may hold secrets, among it."""
+"""Not readable either: it contains the environment of Daybook's own process, which may hold secrets."""
 
 WRITING: Final = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
-"""A file that is opened so may lose what it holds, which no limit on its size prevents."""
+"""Opening with one of these can truncate a file, which a size limit does not prevent."""
 
 
 def main() -> None:
-    """Answers requests until there are no more: each a line of JSON, as is each answer. The first one names the bot."""
-    asked, answers = _own_pipes()
-    threading.Thread(target=_end_with_parent, args=(asked.fileno(),), daemon=True).start()
+    """Answer requests until the pipe closes. The first one names the bot."""
+    requests, answers = _own_pipes()
+    threading.Thread(target=_end_with_parent, args=(requests.fileno(),), daemon=True).start()
     os.environ.clear()
     host = Host()
-    for line in asked:
+    for line in requests:
         request = json.loads(line)
         answer = answer_of(partial(host.answer, request))
-        said = {"fault": answer.text} if isinstance(answer, Failure) else answer
-        answers.write(json.dumps({"number": request["number"], **said}).encode() + b"\n")
+        fields = {"fault": answer.text} if isinstance(answer, Failure) else answer
+        answers.write(json.dumps({"number": request["number"], **fields}).encode() + b"\n")
         answers.flush()
 
 
 class Host:
-    """One bot and what may be asked of it."""
+    """One bot and the requests that it answers."""
 
     def __init__(self) -> None:
         self._bot: Bot
@@ -72,13 +72,13 @@ class Host:
         }
 
     def answer(self, request: Any) -> dict[str, Any]:
-        """What the bot says. Raises whatever it raises."""
+        """Answer one request. Raises any exception of the bot."""
         used = resource.getrusage(resource.RUSAGE_SELF)
         _limit(resource.RLIMIT_CPU, int(used.ru_utime + used.ru_stime) + CPU_S)
         return self._known[request["do"]](request)
 
     def _load(self, request: Any) -> dict[str, Any]:
-        """The bot's class has been imported within the limits, and one was made."""
+        """Set the limits, import the bot's class and create the bot."""
         _enclose(request["memory"], request["files"])
         sys.addaudithook(_refuse)
         module, _, name = request["target"].partition(":")
@@ -113,18 +113,18 @@ class Host:
         if signal is None:
             return {"signal": None}
         if not isinstance(signal, Signal):
-            raise TypeError("it answers with something that is not a Signal")
+            raise TypeError("evaluate returned something that is not a Signal")
         try:
             return {"signal": Signal.model_validate(signal.model_dump()).model_dump(mode="json")}
         except ValidationError as error:
-            raise ValueError(f"it answers with a signal that is out of bounds: {first_fault(error)}") from None
+            raise ValueError(f"its signal is invalid: {first_fault(error)}") from None
 
     def _params(self, request: Any) -> Any:
         return self._bot.Params.model_validate_json(json.dumps(request["params"]))
 
 
 class HashedSource(MetaPathFinder):
-    """Finds the bot's own package in the folder where it was hashed, and nowhere else, past what was compiled of it."""
+    """Imports the bot's own package only from the source in the folder that was hashed, ignoring compiled files."""
 
     def __init__(self, package: str, folder: str) -> None:
         self._package = package
@@ -148,17 +148,17 @@ class _Uncompiled(SourceFileLoader):
 
 
 def _own_pipes() -> tuple[BinaryIO, BinaryIO]:
-    """The pipes to the parent, under numbers of their own: what the bot prints or reads goes nowhere."""
-    asked, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    """Move the pipes to other descriptors: standard input and output of the bot go to /dev/null."""
+    requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     nothing = os.open(os.devnull, os.O_RDWR)
     for number in (0, 1, 2):
         os.dup2(nothing, number)
     os.close(nothing)
-    return asked, answers
+    return requests, answers
 
 
 def _end_with_parent(pipe: int) -> None:
-    """The process ends when nobody can ask it any more, whatever it is doing."""
+    """End the process when its pipe closes, whatever it is doing."""
     waiting = select.poll()
     waiting.register(pipe, 0)
     waiting.poll()
@@ -166,7 +166,7 @@ def _end_with_parent(pipe: int) -> None:
 
 
 def _enclose(memory: int, files: int) -> None:
-    """No more memory or files than this, no other process (which the system does not keep root from), and no file is written."""
+    """Limit memory and open files, and forbid writing files and starting processes (not enforced for root)."""
     _limit(resource.RLIMIT_AS, memory)
     _limit(resource.RLIMIT_NOFILE, files)
     _limit(resource.RLIMIT_FSIZE, 0)
@@ -176,23 +176,23 @@ def _enclose(memory: int, files: int) -> None:
 
 
 def _refuse(event: str, arguments: tuple[Any, ...]) -> None:
-    """What no bot has to do raises PermissionError. Compiled code can get past this, and is what the limits are for."""
+    """Raise PermissionError for audit events that no bot needs. Compiled code can evade this; the limits still hold."""
     if event in FORBIDDEN or (event == "open" and arguments[0] != os.devnull and arguments[2] & WRITING):
         raise PermissionError(f"a bot may not do this: {event}")
     if event == "open" and not isinstance(arguments[0], int) and _of_processes(os.fsdecode(arguments[0])):
-        raise PermissionError(f"a bot may not do this: {event} what lies under {PROCESSES}")
+        raise PermissionError(f"a bot may not do this: {event} below {PROCESSES}")
 
 
 def _of_processes(path: str) -> bool:
-    """Whether it leads to what the system tells of processes, over whatever links."""
+    """`True` when the path leads below /proc, also through links."""
     return os.path.realpath(path).startswith(PROCESSES + os.sep)
 
 
-def _limit(what: int, most: int) -> None:
-    # The hard limit for computing stays open: the next answer is allowed as much again.
-    hard = resource.getrlimit(what)[1] if what == resource.RLIMIT_CPU else most
-    with suppress(ValueError, OSError):  # a system that does not know this limit runs the bot without it
-        resource.setrlimit(what, (most, hard))
+def _limit(resource_id: int, most: int) -> None:
+    # The hard limit of processor time stays: each answer raises the soft one.
+    hard = resource.getrlimit(resource_id)[1] if resource_id == resource.RLIMIT_CPU else most
+    with suppress(ValueError, OSError):  # not supported by this system: run without it
+        resource.setrlimit(resource_id, (most, hard))
 
 
 if __name__ == "__main__":

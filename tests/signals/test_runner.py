@@ -147,7 +147,7 @@ def test_no_candle_is_signalled_twice(minutes: int) -> None:
     found = told(Signal(score=1.0), after("-1", LAST.closed_at + timedelta(minutes=minutes)))
     assert found.outcome == "unchanged"
     assert found.signal_event is None
-    assert "known already" in found.reason
+    assert "recorded already" in found.reason
 
 
 def test_an_opinion_becomes_an_event_without_loss() -> None:
@@ -238,7 +238,7 @@ def test_a_bot_is_asked_from_the_first_bar_it_declared(kind: str) -> None:
     assert needed > 1
     short, enough = asked(card, CANDLES[: needed - 1]), asked(card, CANDLES[:needed])
     assert (short.outcome, short.bars_seen, short.signal_event) == ("not_warm", needed - 1, None)
-    assert short.reason == f"{needed - 1} of {needed} candles are there"
+    assert short.reason == f"{needed - 1} of {needed} candles are available"
     assert (enough.outcome, enough.bars_seen) == ("signal", needed)
     assert asked(card, []).outcome == "not_warm"
     assert told(None).outcome == "nothing_to_say"

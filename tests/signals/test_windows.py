@@ -22,10 +22,10 @@ def test_a_window_cut_from_an_array_is_the_window_of_its_candles(n: int, end: in
     candles = list(islice(simulated_candles(1, BTC, HOUR), 60))
     bars = bars_of(candles)
     if n > end:
-        with pytest.raises(ValueError, match=f"a window of {n} bars cannot be cut before bar {end} of 60"):
-            Window.cut(BTC, HOUR, bars, end, n)
+        with pytest.raises(ValueError, match=f"there is no window of {n} bars before bar {end} of 60"):
+            Window.slice(BTC, HOUR, bars, end, n)
         return
-    one, other = Window.cut(BTC, HOUR, bars, end, n), Window.of(candles[:end], n)
+    one, other = Window.slice(BTC, HOUR, bars, end, n), Window.of(candles[:end], n)
     assert (one.instrument, one.timeframe, one.asof) == (other.instrument, other.timeframe, other.asof)
     assert one.bars.tobytes() == other.bars.tobytes()
 

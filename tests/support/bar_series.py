@@ -53,7 +53,7 @@ def rough(seed: int, size: int) -> NDArray[np.void]:
 
 def window_at(bars: NDArray[np.void], end: int, n: int) -> Window:
     """The window of `n` bars before index `end`."""
-    return Window.cut(BTC, HOUR, bars, end, n)
+    return Window.slice(BTC, HOUR, bars, end, n)
 
 
 def told(bot: Bot, params: Any, bars: NDArray[np.void], end: int) -> float:

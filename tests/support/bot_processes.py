@@ -1,4 +1,4 @@
-"""Bots in processes of their own, made and asked as the runner does."""
+"""Bots in processes of their own, created and evaluated as by the runner."""
 
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
@@ -30,14 +30,14 @@ MADE: list[ForeignBot | ForeignBots] = []
 
 
 def all_closed() -> Iterator[None]:
-    """No process outlives its test, of which this is the fixture's body."""
+    """The body of a fixture that closes every bot made by its test."""
     yield
     while MADE:
         MADE.pop().close()
 
 
 def of_code(target: str, root: Path, limits: Limits = PATIENT, kind: str = "trend") -> ForeignBot:
-    """The bot in a process of its own."""
+    """A bot in a process of its own."""
     bot = ForeignBot(kind, lambda: BotCode(target, root), limits)
     MADE.append(bot)
     return bot
@@ -49,17 +49,17 @@ def foreign(name: str, limits: Limits = PATIENT) -> ForeignBot:
 
 
 def view(kind: str = "trend", parameters: str = SETTINGS) -> BotView:
-    """A running bot of the kind, as the log knows it."""
+    """The row of a running bot."""
     card = ("one", kind, "3", "BTC-USD", "1m", parameters)
     return BotView(*card, "running", "", START, None, None, None, repeats=False)
 
 
 def evaluated(bots: Mapping[str, Bot], candles: list[Candle] = CANDLES, parameters: str = SETTINGS) -> Evaluation:
-    """What comes of asking the kind "trend" at the close of the last candle."""
+    """Evaluate a bot of kind "trend" at the close of the last candle."""
     return evaluate(view(parameters=parameters), candles, POLICY, candles[-1].closed_at, bots)
 
 
-def asked(bot: ForeignBot, candles: list[Candle] = CANDLES) -> Evaluation:
+def evaluation_of(bot: ForeignBot, candles: list[Candle] = CANDLES) -> Evaluation:
     return evaluated({"trend": bot.as_bot()}, candles)
 
 

@@ -1,4 +1,4 @@
-"""Bots that mean harm, and some that only fail. They run in processes of their own; nothing here is ever asked in ours."""
+"""Bots that attack and bots that fail. They run only in processes of their own."""
 
 import ctypes
 import os
@@ -15,7 +15,7 @@ from pydantic import Field
 from signals.bot import Needs, Parameters, Signal, Window
 
 THEIRS = "/nowhere/a file of somebody else"
-"""A test puts the path of a file of its own here."""
+"""Replaced by tests with the path of a file of theirs."""
 
 
 class TrendParams(Parameters):
@@ -24,7 +24,7 @@ class TrendParams(Parameters):
 
 
 class Trend:
-    """A bot like others."""
+    """A bot that conforms."""
 
     kind: ClassVar[str] = "trend"
     version: ClassVar[str] = "3"
@@ -53,8 +53,8 @@ def hang() -> NoReturn:
         time.sleep(1)
 
 
-def told_to_parent(text: bytes) -> None:
-    """Written into whatever is open for writing: the pipe to the parent among them."""
+def write_to_parent(text: bytes) -> None:
+    """Write into every open descriptor, among them the pipe to the parent."""
     for number in range(3, 20):
         try:
             os.set_blocking(number, True)
@@ -64,23 +64,23 @@ def told_to_parent(text: bytes) -> None:
 
 
 class Flood(Trend):
-    """Says more and more, line by line."""
+    """Writes answers without end."""
 
     def evaluate(self, window: Window, params: Any) -> Signal | None:
         while True:
-            told_to_parent(b'{"number":3,"signal":null}\n' * 100)
+            write_to_parent(b'{"number":3,"signal":null}\n' * 100)
 
 
 class HugeLine(Trend):
-    """Says one thing that never ends."""
+    """Writes a line without end."""
 
     def evaluate(self, window: Window, params: Any) -> Signal | None:
         while True:
-            told_to_parent(b"x" * 10_000)
+            write_to_parent(b"x" * 10_000)
 
 
 class HugeAnswer(Trend):
-    """Keeps the form, and answers with more parts than anyone can read."""
+    """Answers in the right form with far too many parts."""
 
     def evaluate(self, window: Window, params: Any) -> Signal | None:
         part = {"name": "x" * 100, "score": 0.0, "weight": 1.0}
@@ -89,27 +89,27 @@ class HugeAnswer(Trend):
 
 class Garbage(Trend):
     def evaluate(self, window: Window, params: Any) -> Signal | None:
-        told_to_parent(b"\xff\xfe not json \x00\n")
+        write_to_parent(b"\xff\xfe not json \x00\n")
         hang()
 
 
 class DeepGarbage(Trend):
     def evaluate(self, window: Window, params: Any) -> Signal | None:
-        told_to_parent(b"[" * 90_000 + b"\n")
+        write_to_parent(b"[" * 90_000 + b"\n")
         hang()
 
 
 class HalfCharacter(Trend):
     def evaluate(self, window: Window, params: Any) -> Signal | None:
-        told_to_parent(b'{"number": 4, "fault": "\\ud800"}\n')
+        write_to_parent(b'{"number": 4, "fault": "\\ud800"}\n')
         hang()
 
 
 class Forger(Trend):
-    """Answers what was not asked."""
+    """Answers with the number of another request."""
 
     def evaluate(self, window: Window, params: Any) -> Signal | None:
-        told_to_parent(b'{"number":1,"signal":{"score":1.0}}\n')
+        write_to_parent(b'{"number":1,"signal":{"score":1.0}}\n')
         hang()
 
 
@@ -151,7 +151,7 @@ class EatsFiles(Trend):
 
 
 class Writes(Trend):
-    """Writes a file, if it finds a place where it can."""
+    """Writes a temporary file."""
 
     def evaluate(self, window: Window, params: Any) -> Signal | None:
         with tempfile.TemporaryFile() as file:
@@ -160,10 +160,10 @@ class Writes(Trend):
 
 
 class Multiplies(Trend):
-    """Leaves another process behind, past everything that Python itself refuses, and hangs."""
+    """Forks past Python's own checks, and hangs."""
 
     def evaluate(self, window: Window, params: Any) -> Signal | None:
-        os.open(__file__, os.O_RDONLY)  # something by which the test finds them again
+        os.open(__file__, os.O_RDONLY)  # the test finds the processes by this file
         ctypes.pythonapi.fork()
         hang()
 
@@ -180,7 +180,7 @@ class Forks(Trend):
 
 
 class Dials(Trend):
-    """Looks for a database, or anybody."""
+    """Connects to a database."""
 
     def evaluate(self, window: Window, params: Any) -> Signal | None:
         with socket.socket() as line:
@@ -189,30 +189,30 @@ class Dials(Trend):
 
 
 class Snoops(Trend):
-    """Looks for secrets in the environment of whoever started it."""
+    """Reads the environment of its parent."""
 
     def evaluate(self, window: Window, params: Any) -> Signal | None:
         return Signal(score=0.0, note=Path(f"/proc/{os.getppid()}/environ").read_text(encoding="utf-8")[:500])
 
 
 class SnoopsInBytes(Trend):
-    """The same from within another folder, in bytes, and by the lower door."""
+    """The same by a relative path in bytes, with `os.open`."""
 
     def evaluate(self, window: Window, params: Any) -> Signal | None:
         os.chdir("/tmp")
-        told = os.read(os.open(f"../proc/{os.getppid()}/environ".encode(), os.O_RDONLY), 500)
-        return Signal(score=0.0, note=told.decode())
+        text = os.read(os.open(f"../proc/{os.getppid()}/environ".encode(), os.O_RDONLY), 500)
+        return Signal(score=0.0, note=text.decode())
 
 
 class SnoopsByLink(Trend):
-    """The same over a link that somebody left."""
+    """The same through a link."""
 
     def evaluate(self, window: Window, params: Any) -> Signal | None:
         return Signal(score=0.0, note=Path(f"{THEIRS}/{os.getppid()}/environ").read_text(encoding="utf-8")[:500])
 
 
 class Empties(Trend):
-    """Wants a file of ours to hold nothing any more."""
+    """Truncates a file while opening it."""
 
     def evaluate(self, window: Window, params: Any) -> Signal | None:
         os.close(os.open(THEIRS, os.O_WRONLY | os.O_TRUNC))
@@ -249,10 +249,10 @@ class Raises(Trend):
 
 
 class Curious(Trend):
-    """Says what it sees of the world around it."""
+    """Reports its environment, input and folder."""
 
     def evaluate(self, window: Window, params: Any) -> Signal | None:
-        sys.stdout.write("a word to those who read along\n")
+        sys.stdout.write("output\n")
         family = socket.AF_INET.name
         note = f"{dict(os.environ)} {sys.stdin.read()!r} {Path.cwd()} {sys.flags.isolated} {family}"
         return Signal(score=0.0, note=note)

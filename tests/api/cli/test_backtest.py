@@ -105,7 +105,7 @@ def test_candles_that_do_not_name_their_market_are_refused_in_a_sentence(market:
     """A file without product and timeframe in its name, and a folder, are told with what to do."""
     (tmp_path / "candles.csv").write_bytes((tmp_path / market).read_bytes())
     for candles, why in (
-        ("candles.csv", "candles.csv does not say what it holds: call it like coinbase-BTC-USD-1h.csv"),
+        ("candles.csv", "candles.csv names no instrument and timeframe: rename it like coinbase-BTC-USD-1h.csv"),
         (".", ". is a folder: name a CSV file in it"),
     ):
         done = backtest("run", "--candles", candles, "--bot", "rsi", *COSTS)

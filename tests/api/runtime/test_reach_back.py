@@ -56,7 +56,7 @@ def test_a_bot_that_needs_more_than_there_is_says_how_much() -> None:
     for there in range(701, 740):
         running.play(1)
         evaluation = running.loop.evaluations["far"]
-        assert (evaluation.outcome, evaluation.reason) == ("not_warm", f"{there} of 740 candles are there")
+        assert (evaluation.outcome, evaluation.reason) == ("not_warm", f"{there} of 740 candles are available")
     running.play(1)
     assert running.loop.evaluations["far"].outcome == "signal"
 

@@ -118,12 +118,12 @@ def test_a_file_that_cannot_be_read_is_one_sentence(folder: Path) -> None:
 
 FEEDS = (
     ("coinbase", "'coinbase' is not a feed"),
-    ("simulated?sped=5", "the option 'sped' is not known"),
+    ("simulated?sped=5", "unknown option 'sped'"),
     ("simulated?speed=0", "speed '0'"),
     ("file:none-BTC-USD-1m.csv", "cannot be opened"),
     ("file:wrong-BTC-USD-1m.csv", "line 1 must be timestamp,"),
     ("file:bad-BTC-USD-1m.csv", "line 2:"),
-    ("file:a-file", "does not say what it holds"),
+    ("file:a-file", "names no instrument and timeframe"),
     ("ccxt:nowhere", "'nowhere' is not a venue"),
 )
 

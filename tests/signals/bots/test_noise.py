@@ -56,7 +56,11 @@ def built_in(kind: str) -> Vectorised:
     return bot
 
 
-@pytest.mark.parametrize("kind", BUILT_IN)
+# Smart money takes a hundred times as long as the others.
+SLOW = pytest.mark.campaign
+
+
+@pytest.mark.parametrize("kind", [pytest.param(kind, marks=[SLOW] * (kind == "smc")) for kind in BUILT_IN])
 def test_noise_earns_nothing(kind: str) -> None:
     """On a few random walks every built-in bot's mean Sharpe is within noise of zero, and below it after costs."""
     without, with_costs = mean_sharpes(built_in(kind), walk, FEW)
@@ -102,7 +106,7 @@ def trending(seed: int, size: int) -> NDArray[np.void]:
         ("breakout", trending),
         ("obv", trending),
         ("multi_timeframe", trending),
-        ("smc", trending),
+        pytest.param("smc", trending, marks=SLOW),
     ],
 )
 def test_a_planted_pattern_is_found(kind: str, market: Callable[[int, int], NDArray[np.void]]) -> None:

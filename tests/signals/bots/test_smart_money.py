@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ledger.values import Instrument
 from signals.bot import BAR, bars_of
-from signals.bots.smart_money import Finding, Kind, Settings, findings, last_range, premium, standing_zones
+from signals.bots.smart_money import Finding, Kind, Settings, findings, last_range, open_zones, premium
 from signals.market.simulated import simulated_candles
 from tests.support.bar_series import rough, walk
 
@@ -80,8 +80,8 @@ def test_the_order_block_is_the_last_opposite_candle_before_the_move() -> None:
     assert of_kind("order_block", ZIGZAG) == [("order_block", 1, 11.0, 13.0, 4, 8)]
     assert of_kind("order_block", ZIGZAG, Settings(zone="body")) == [("order_block", 1, 11.2, 12.2, 4, 8)]
     assert of_kind("breaker", ZIGZAG) == [("breaker", -1, 11.0, 13.0, 4, 9)]
-    assert [one.kind for one in standing_zones(findings(bars_of_rows(ZIGZAG[:9])))] == ["gap", "order_block"]
-    assert "order_block" not in [one.kind for one in standing_zones(findings(bars_of_rows(ZIGZAG)))]
+    assert [one.kind for one in open_zones(findings(bars_of_rows(ZIGZAG[:9])))] == ["gap", "order_block"]
+    assert "order_block" not in [one.kind for one in open_zones(findings(bars_of_rows(ZIGZAG)))]
 
 
 def test_a_gap_is_touched_and_then_filled() -> None:
@@ -102,8 +102,8 @@ def test_a_gap_is_touched_and_then_filled() -> None:
         ("gap_mitigated", *gap, 4),
         ("gap_filled", *gap, 6),
     ]
-    assert [one.kind for one in standing_zones(findings(bars_of_rows(rows[:6])))] == ["gap"]
-    assert standing_zones(findings(bars_of_rows(rows))) == []
+    assert [one.kind for one in open_zones(findings(bars_of_rows(rows[:6])))] == ["gap"]
+    assert open_zones(findings(bars_of_rows(rows))) == []
 
 
 @pytest.mark.parametrize(("last", "swept"), [((11.0, 14.5, 10.5, 13.0), True), ((11.0, 14.5, 10.5, 14.2), False)])
@@ -210,7 +210,7 @@ def test_findings_that_look_ahead_are_caught() -> None:
         return [replace(one, known_at=one.formed_at) for one in swings]
 
     def gaps_that_last(bars: NDArray[np.void]) -> list[Finding]:
-        return [one for one in standing_zones(findings(bars)) if one.kind == "gap"]
+        return [one for one in open_zones(findings(bars)) if one.kind == "gap"]
 
     for cheat in (swings_at_once, gaps_that_last):
         assert early(cheat, walk(1, 150))

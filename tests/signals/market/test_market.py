@@ -1,4 +1,4 @@
-"""Market data: candles that can be true, tapes played at speed, and a venue read over HTTP."""
+"""Market data: valid candles, playback, CSV files, DAYBOOK_FEED, and a venue over HTTP."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -61,8 +61,8 @@ prices = st.decimals("0.00000001", "1000000", places=8)
 
 @given(st.tuples(prices, prices, prices, prices), st.decimals(0, 10**9, places=8))
 @settings(deadline=None)
-def test_a_candle_that_can_be_true_is_taken(four: tuple[Decimal, ...], volume: Decimal) -> None:
-    """Any positive open and close between low and high make a candle that closes one timeframe after it opened."""
+def test_candle_accepts_possible_values(four: tuple[Decimal, ...], volume: Decimal) -> None:
+    """Any positive open and close between low and high; it closes one timeframe after it opened."""
     low, opened, close, high = sorted(four)
     made = candle(open=opened, close=close, low=low, high=high, volume=volume)
     assert made.closed_at - made.opened_at == MINUTE
@@ -83,36 +83,35 @@ def test_a_candle_that_can_be_true_is_taken(four: tuple[Decimal, ...], volume: D
         ({"open": Decimal(98)}, "open 98 outside its range 99 to 102"),
         ({"close": Decimal("102.01")}, "close 102.01 outside"),
         ({"opened_at": datetime(2025, 3, 1)}, "zone"),  # noqa: DTZ001 - the naive time is what must be refused
-        ({"timeframe": timedelta(0)}, "length of time"),
-        ({"timeframe": -MINUTE}, "length of time"),
+        ({"timeframe": timedelta(0)}, "must be more than 0"),
+        ({"timeframe": -MINUTE}, "must be more than 0"),
     ],
 )
-def test_a_candle_that_cannot_be_true_is_refused(change: dict[str, Any], reason: str) -> None:
-    """Numbers not finite or not positive, floats, an impossible range and naive times are refused by name."""
+def test_candle_refuses_impossible_values(change: dict[str, Any], reason: str) -> None:
+    """Numbers not finite or not positive, floats, an impossible range and naive times are named in the message."""
     with pytest.raises(BadCandle, match="the BTC-USD candle of 2025-03-01") as refused:
         candle(**change)
     assert reason in str(refused.value)
 
 
-def test_a_candle_knows_utc_only() -> None:
-    """A time with another offset is kept as the same instant in UTC."""
+def test_candle_converts_its_time_to_utc() -> None:
     there = timezone(timedelta(hours=5, minutes=30))
     assert candle(opened_at=NOON.astimezone(there)).opened_at.utcoffset() == timedelta(0)
     assert candle(opened_at=NOON.astimezone(there)) == candle()
 
 
 @pytest.mark.parametrize(("bid", "ask"), [("0", "1"), ("-1", "1"), ("2", "1"), ("NaN", "1"), ("1", "Infinity")])
-def test_a_quote_that_makes_no_sense_is_refused(bid: str, ask: str) -> None:
+def test_quote_refuses_invalid_prices(bid: str, ask: str) -> None:
     """Bid and ask are positive, finite, and not crossed."""
     assert Quote(BTC, Decimal(1), Decimal(1), NOON).bid == 1
-    with pytest.raises(ValueError, match=r"no quote|finite"):
+    with pytest.raises(ValueError, match=r"not a quote|finite"):
         Quote(BTC, Decimal(bid), Decimal(ask), NOON)
 
 
 @given(st.lists(st.integers(1, 5), min_size=1, max_size=20), st.data())
 @settings(deadline=None)
-def test_only_candles_that_follow_each_other_pass(steps: list[int], data: st.DataObject) -> None:
-    """Gaps pass; a candle that repeats, precedes or overlaps another is refused; other markets do not matter."""
+def test_in_order_refuses_repeats_and_overlaps(steps: list[int], data: st.DataObject) -> None:
+    """Per instrument; gaps are allowed."""
     candles = [candle(number) for number in accumulate(steps)]
     elsewhere = [replace(each, instrument=Instrument("ETH-USD")) for each in candles]
     assert in_order(candles) == candles
@@ -128,14 +127,13 @@ def test_only_candles_that_follow_each_other_pass(steps: list[int], data: st.Dat
 
 
 @given(st.integers(1, 9999), st.sampled_from("smhdw"))
-def test_a_timeframe_survives_its_text(number: int, unit: str) -> None:
-    """A timeframe is read back from its shortest text as the same length."""
+def test_timeframe_text_is_parsed_back(number: int, unit: str) -> None:
     length = timeframe_of(f"{number}{unit}")
     assert timeframe_of(timeframe_text(length)) == length
 
 
 @pytest.mark.parametrize("text", ["", "m", "0m", "1", "1M", "-1m", "1.5h", "60 m", "1mm", "٣m"])
-def test_a_timeframe_that_says_nothing_is_refused(text: str) -> None:
+def test_timeframe_of_refuses_invalid_text(text: str) -> None:
     """Only a whole number above 0 with s, m, h, d or w is a timeframe."""
     with pytest.raises(ValueError, match="is not a timeframe"):
         timeframe_of(text)
@@ -168,8 +166,10 @@ tapes = st.lists(st.integers(1, 3), min_size=2, max_size=80).map(
 
 @given(tapes, st.integers(0, 20), st.lists(st.integers(0, 40), max_size=30))
 @settings(deadline=None)
-def test_a_candle_is_visible_from_its_close_and_once(tape: RecordedTape, warmup: int, pauses: list[int]) -> None:
-    """Whenever one polls, exactly the candles closed by market time are out, in order, and history never runs ahead."""
+def test_played_feed_releases_each_candle_once_from_its_close(
+    tape: RecordedTape, warmup: int, pauses: list[int]
+) -> None:
+    """At every poll exactly the candles closed by market time are released, in order, and history ends with them."""
     played = Played(tape)
     played.feed.start(warmup, None)
     start, past = played.feed.now(), played.feed.history(BTC, 1000)
@@ -187,8 +187,8 @@ def test_a_candle_is_visible_from_its_close_and_once(tape: RecordedTape, warmup:
 
 @given(tapes, st.integers(0, 90))
 @settings(deadline=None)
-def test_a_restart_loses_and_repeats_nothing(tape: RecordedTape, stop: int) -> None:
-    """What was history before a restart and what is released after it are together the whole tape."""
+def test_played_feed_loses_and_repeats_nothing_after_a_restart(tape: RecordedTape, stop: int) -> None:
+    """The history before a restart and the candles released after it are together the whole tape."""
     stopped_at = NOON + stop * MINUTE
     played = Played(tape)
     played.feed.start(5, stopped_at)
@@ -200,8 +200,8 @@ def test_a_restart_loses_and_repeats_nothing(tape: RecordedTape, stop: int) -> N
     assert played.feed.finished
 
 
-def test_a_short_tape_gives_half_of_itself_as_history() -> None:
-    """With 50 candles after it the warm-up is kept in full; a shorter tape is cut in the middle."""
+def test_recorded_tape_is_divided_in_the_middle_when_short() -> None:
+    """With 50 candles after it, the warm-up is kept in full."""
     tape = RecordedTape(tuple(candle(number) for number in range(100)))
     for warmup, history in ((0, 0), (50, 50), (51, 50), (1000, 50)):
         played = Played(tape)
@@ -210,8 +210,8 @@ def test_a_short_tape_gives_half_of_itself_as_history() -> None:
         assert not played.feed.finished
 
 
-def test_a_pause_of_the_machine_does_not_flood() -> None:
-    """After an hour without polls one burst comes out; then time goes on from there as before, losing nothing."""
+def test_played_feed_releases_one_burst_after_a_pause_of_the_machine() -> None:
+    """After an hour without polls; then market time continues from there, losing nothing."""
     tape = RecordedTape(tuple(candle(number) for number in range(1000)))
     played = Played(tape)
     played.feed.start(0, None)
@@ -222,8 +222,8 @@ def test_a_pause_of_the_machine_does_not_flood() -> None:
 
 
 @pytest.mark.parametrize(("speed", "interval"), [(1, 5.0), (60, 1.0), (36_000, 0.05)])
-def test_polling_is_worth_once_per_candle(speed: int, interval: float) -> None:
-    """The interval is the real time of one candle, between 0.05 and 5 seconds."""
+def test_played_feed_interval_is_the_real_time_of_a_candle(speed: int, interval: float) -> None:
+    """Between 0.05 and 5 seconds."""
     assert Played(RecordedTape((candle(),)), speed).feed.interval_s == pytest.approx(interval)
 
 
@@ -237,8 +237,8 @@ def opened(spec: str) -> CandleFeed:
     return open_feed(spec, clock=lambda: NOON, elapsed=lambda: 0.0)
 
 
-def test_a_file_says_what_it_holds_by_its_name(tmp_path: Path) -> None:
-    """Instrument and timeframe come from the file's name or from options; numbers keep every digit."""
+def test_open_feed_takes_instrument_and_timeframe_from_the_file_name(tmp_path: Path) -> None:
+    """Or from options; numbers keep every digit."""
     for name, options in (
         ("coinbase-BTC-USD-1h.csv", "?speed=36000"),
         ("BTC-USD-1h.csv", "?speed=36000"),
@@ -267,8 +267,8 @@ def test_a_file_says_what_it_holds_by_its_name(tmp_path: Path) -> None:
         ([HEADER, ROW, ""], "line 3: there are 0 fields"),
         ([HEADER, "2025-03-01T13:00:00,1,1,1,1,1"], "line 2: .*no zone"),
         ([HEADER, "yesterday,1,1,1,1,1"], "line 2: 'yesterday' is not an ISO"),
-        ([HEADER, "2025-03-01T13:00:00Z,1,1,1,x,1"], "line 2: close is 'x', which is not a number"),
-        ([HEADER, "2025-03-01T13:00:00Z,1,1,1,1_0,1"], "line 2: close is '1_0'"),
+        ([HEADER, "2025-03-01T13:00:00Z,1,1,1,x,1"], "line 2: close 'x' is not a number"),
+        ([HEADER, "2025-03-01T13:00:00Z,1,1,1,1_0,1"], "line 2: close '1_0'"),
         ([HEADER, "2025-03-01T13:00:00Z,1,1,1,NaN,1"], "line 2: .*wrong close"),
         ([HEADER, "2025-03-01T13:00:00Z,0,0,0,0,0"], "line 2: .*open 0"),
         ([HEADER, "2025-03-01T13:00:00Z,1,1,1,1,-1"], "line 2: .*volume -1"),
@@ -279,8 +279,7 @@ def test_a_file_says_what_it_holds_by_its_name(tmp_path: Path) -> None:
         ([HEADER, "\udcff"], "not a CSV file"),
     ],
 )
-def test_a_wrong_file_is_refused_with_its_line(lines: list[str], reason: str, tmp_path: Path) -> None:
-    """A wrong header, a wrong or disordered line, and an empty file are refused, naming file and line."""
+def test_read_candles_names_file_and_line_of_an_error(lines: list[str], reason: str, tmp_path: Path) -> None:
     path = tmp_path / "BTC-USD-1h.csv"
     path.write_text("\n".join(lines) + "\n" * bool(lines), encoding="utf-8", errors="surrogateescape")
     with pytest.raises((BadFeed, BadCandle), match=reason) as refused:
@@ -298,7 +297,7 @@ def test_a_wrong_file_is_refused_with_its_line(lines: list[str], reason: str, tm
         ("ccxt", "is not a feed"),
         ("file:no/such-BTC-USD-1h.csv?speed=1", "no/such-BTC-USD-1h.csv cannot be opened: No such file"),
         ("file:prices.csv?speed=1", "prices.csv cannot be opened: No such file"),
-        ("file:pyproject.toml?speed=1", "pyproject.toml does not say what it holds"),
+        ("file:pyproject.toml?speed=1", "pyproject.toml names no instrument and timeframe"),
         ("file:BTC-USD-1h.csv?instrument=BTC-USD,ETH-USD", "holds one instrument"),
         ("simulated?speed=0", "speed '0'"),
         ("simulated?speed=-1", "speed '-1'"),
@@ -307,24 +306,23 @@ def test_a_wrong_file_is_refused_with_its_line(lines: list[str], reason: str, tm
         ("simulated?speed=99999999", "speed '99999999'"),
         ("simulated?seed=x", "seed 'x' is not a whole number"),
         ("simulated?seed=1&seed=2", "'seed' is given twice"),
-        ("simulated?sped=1", "the option 'sped' is not known here: there are instrument, seed, speed, timeframe"),
+        ("simulated?sped=1", "unknown option 'sped' \\(allowed: instrument, seed, speed, timeframe"),
         ("simulated?speed", "cannot be read"),
         ("simulated?timeframe=1M", "'1M' is not a timeframe"),
         ("simulated?instrument=btc", "'btc' is not an instrument"),
         ("ccxt:mtgox", "'mtgox' is not a venue"),
         ("ccxt:Exchange", "'Exchange' is not a venue"),
-        ("ccxt:kraken?speed=1", "'speed' is not known here"),
+        ("ccxt:kraken?speed=1", "unknown option 'speed'"),
     ],
 )
-def test_a_feed_that_cannot_be_had_is_refused_in_a_sentence(spec: str, reason: str) -> None:
-    """Whatever is wrong with DAYBOOK_FEED is said in one sentence."""
+def test_open_feed_refuses_an_invalid_setting_in_one_line(spec: str, reason: str) -> None:
     with pytest.raises(BadFeed, match=reason) as refused:
         opened(spec)
     assert "\n" not in str(refused.value)
 
 
-def test_feeds_are_found_by_their_names() -> None:
-    """The simulated market has defaults for everything and takes options; a venue is named in label and source."""
+def test_open_feed_labels_simulated_and_live_feeds() -> None:
+    """The simulated market has a default for every option; a venue is named in label and source."""
     plain = opened("simulated")
     assert (plain.label, plain.timeframe) == ("SIMULATED market, seed 7, at 300x", MINUTE)
     assert plain.instruments == (BTC, Instrument("ETH-USD"))
@@ -341,19 +339,19 @@ def test_feeds_are_found_by_their_names() -> None:
 
 
 class Kraken:
-    """A local server that speaks Kraken's public endpoints. `now` moves by hand; the last candle is forming."""
+    """A local server with Kraken's public endpoints. `now` is set by the test; the last candle is still forming."""
 
     def __init__(self) -> None:
         self.now = NOON + timedelta(seconds=30)
         self.failures: list[int] = []
-        self.asked: list[str] = []
+        self.requests: list[str] = []
         self.ticker = {"b": ["60000.10000", "1", "1.0"], "a": ["60000.20000", "1", "1.0"]}
         self.skipped: set[int] = set()
         self.page = 10_000
 
     def answer(self, path: str, query: dict[str, list[str]]) -> Any:
         name = path.rsplit("/", 1)[-1]
-        self.asked.append(name)
+        self.requests.append(name)
         if name == "AssetPairs":
             return {"XXBTZUSD": PAIR}
         if name == "OHLC":
@@ -406,7 +404,7 @@ TICKER = {
 
 
 class Redirected(HTTPAdapter):
-    """Sends every request to 127.0.0.1, keeping path and query: the client believes it speaks to the venue."""
+    """Sends every request to 127.0.0.1, keeping path and query."""
 
     def __init__(self, port: int) -> None:
         super().__init__()
@@ -432,7 +430,7 @@ def kraken() -> Iterator[tuple[Kraken, int]]:
             self.wfile.write(json.dumps({"error": [], "result": result}).encode())
 
         def log_message(self, *_: Any) -> None:
-            """Quiet: the tests read `asked`."""
+            """Quiet: the tests read `requests`."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = Thread(target=server.serve_forever, args=(0.01,))
@@ -445,7 +443,7 @@ def kraken() -> Iterator[tuple[Kraken, int]]:
 
 
 class Live:
-    """The feed of the local venue, with both clocks moved by hand."""
+    """The feed of the local venue, with both clocks set by the test."""
 
     def __init__(self, kraken: tuple[Kraken, int], instrument: str = "BTC-USD", timeframe: timedelta = MINUTE) -> None:
         self.venue, port = kraken
@@ -466,12 +464,12 @@ class Live:
         return self.feed.poll()
 
 
-def test_a_venue_gives_closed_candles_in_its_own_digits(kraken: tuple[Kraken, int]) -> None:
-    """History ends with the last closed candle, in order, and no digit of the venue's text went through a float."""
+def test_ccxt_feed_keeps_every_digit_of_closed_candles(kraken: tuple[Kraken, int]) -> None:
+    """History is in order and ends with the last closed candle."""
     live = Live(kraken)
     live.feed.start(1000, None)
     history = live.feed.history(BTC, 2000)
-    assert len(history) == 719  # all the venue has, without the one that is forming
+    assert len(history) == 719  # all that the venue has, without the forming one
     assert history[-1].closed_at == NOON
     minute = int(history[-1].opened_at.timestamp()) // 60
     assert [str(history[-1].open), str(history[-1].close)] == [numbers_of(minute)[0], numbers_of(minute)[3]]
@@ -481,8 +479,8 @@ def test_a_venue_gives_closed_candles_in_its_own_digits(kraken: tuple[Kraken, in
     assert live.feed.poll() == []
 
 
-def test_a_forming_candle_is_held_back_until_it_is_settled(kraken: tuple[Kraken, int]) -> None:
-    """A candle comes out once, two seconds after its close, when the venue cannot change it any more."""
+def test_ccxt_feed_releases_a_candle_two_seconds_after_its_close(kraken: tuple[Kraken, int]) -> None:
+    """Once, when the venue no longer changes it."""
     live = Live(kraken)
     live.feed.start(10, None)
     assert live.after(29) == []
@@ -493,20 +491,19 @@ def test_a_forming_candle_is_held_back_until_it_is_settled(kraken: tuple[Kraken,
     assert live.feed.history(BTC, 1)[0].closed_at == NOON + 4 * MINUTE
 
 
-def test_a_venue_is_asked_only_when_a_candle_can_have_closed(kraken: tuple[Kraken, int]) -> None:
-    """Polling in between sends nothing, and a late candle is asked for at most every three seconds."""
+def test_ccxt_feed_sends_no_request_before_a_candle_can_have_closed(kraken: tuple[Kraken, int]) -> None:
+    """A late candle is requested at most every three seconds."""
     live = Live(kraken)
     live.feed.start(10, None)
-    live.venue.asked.clear()
+    live.venue.requests.clear()
     assert [live.after(1) for _ in range(31)] == [[]] * 31
-    assert live.venue.asked == []
+    assert live.venue.requests == []
     live.venue.skipped = {int(NOON.timestamp()) // 60}
     assert [live.after(1) for _ in range(9)] == [[]] * 9
-    assert live.venue.asked == ["OHLC"] * 3
+    assert live.venue.requests == ["OHLC"] * 3
 
 
-def test_a_gap_at_the_venue_is_a_gap_here(kraken: tuple[Kraken, int]) -> None:
-    """Minutes without a trade, which the venue leaves out, are left out; what comes after them still comes."""
+def test_ccxt_feed_skips_minutes_without_a_trade(kraken: tuple[Kraken, int]) -> None:
     live = Live(kraken)
     live.venue.page = 300
     live.venue.skipped = {int(NOON.timestamp()) // 60 + number for number in range(400)}
@@ -517,8 +514,7 @@ def test_a_gap_at_the_venue_is_a_gap_here(kraken: tuple[Kraken, int]) -> None:
     assert next(each.opened_at for batch in released for each in batch) == NOON + 400 * MINUTE
 
 
-def test_history_is_read_page_by_page_across_a_gap(kraken: tuple[Kraken, int]) -> None:
-    """An empty page does not end the reading of history: what comes after it is there too."""
+def test_ccxt_feed_reads_history_across_an_empty_page(kraken: tuple[Kraken, int]) -> None:
     live = Live(kraken)
     live.venue.page = 300
     noon = int(NOON.timestamp()) // 60
@@ -527,8 +523,7 @@ def test_history_is_read_page_by_page_across_a_gap(kraken: tuple[Kraken, int]) -
     assert [each.opened_at for each in live.feed.history(BTC, 1000)] == [NOON - at * MINUTE for at in range(300, 0, -1)]
 
 
-def test_a_venue_that_repeats_itself_is_not_repeated(kraken: tuple[Kraken, int]) -> None:
-    """Where an answer begins with candles that came before, only the new ones are released."""
+def test_ccxt_feed_releases_only_new_candles_of_a_page(kraken: tuple[Kraken, int]) -> None:
     live = Live(kraken)
     live.feed.start(10, None)
     minute = int(NOON.timestamp()) // 60
@@ -537,27 +532,26 @@ def test_a_venue_that_repeats_itself_is_not_repeated(kraken: tuple[Kraken, int])
     assert [each.opened_at for each in live.after(60)] == [NOON]
 
 
-def test_a_live_feed_resumes_what_was_missed(kraken: tuple[Kraken, int]) -> None:
-    """Candles since the last one seen are released, those up to it are history."""
+def test_ccxt_feed_releases_the_candles_since_the_last_one_seen(kraken: tuple[Kraken, int]) -> None:
     live = Live(kraken)
     live.feed.start(100, NOON - 3 * MINUTE)
     assert live.feed.history(BTC, 1)[0].closed_at == NOON - 3 * MINUTE
     assert [each.closed_at for each in live.feed.poll()] == [NOON - 2 * MINUTE, NOON - MINUTE, NOON]
 
 
-def test_a_read_that_failed_is_repeated_and_then_reported(kraken: tuple[Kraken, int]) -> None:
-    """Two failures in a row are bridged; more are FeedUnavailable, and the next poll goes on without a loss."""
+def test_ccxt_feed_repeats_a_failed_read_then_reports_it(kraken: tuple[Kraken, int]) -> None:
+    """Two failures in a row are repeated; more raise FeedUnavailable, and the next poll loses nothing."""
     live = Live(kraken)
     live.venue.failures = [503, 500]
     live.feed.start(10, None)
     live.venue.failures = [503] * 3
-    with pytest.raises(FeedUnavailable, match="kraken did not give candles of BTC-USD: ExchangeNotAvailable"):
+    with pytest.raises(FeedUnavailable, match="kraken did not return candles of BTC-USD: ExchangeNotAvailable"):
         live.after(60)
     assert [each.closed_at for each in live.after(60)] == [NOON + MINUTE, NOON + 2 * MINUTE]
 
 
-def test_a_start_that_failed_on_its_way_is_made_again(kraken: tuple[Kraken, int]) -> None:
-    """What the failed start had read already is not released twice."""
+def test_ccxt_feed_can_be_started_again_after_a_failed_start(kraken: tuple[Kraken, int]) -> None:
+    """Candles that the failed start had read are not released twice."""
     live, left = Live(kraken), NOON - 390 * MINUTE
     live.venue.page = 100
     live.venue.failures = [200, 200, 200, 503, 503, 503]
@@ -570,8 +564,8 @@ def test_a_start_that_failed_on_its_way_is_made_again(kraken: tuple[Kraken, int]
     assert released == [left + number * MINUTE for number in range(1, 391)]
 
 
-def test_quotes_are_best_bid_and_ask(kraken: tuple[Kraken, int]) -> None:
-    """A quote is the venue's bid and ask, asked for again after three seconds; a crossed one is left out."""
+def test_ccxt_feed_quotes_best_bid_and_ask(kraken: tuple[Kraken, int]) -> None:
+    """Requested again after three seconds; a crossed quote is left out."""
     live = Live(kraken)
     live.feed.start(10, None)
     quote = Quote(BTC, Decimal("60000.1"), Decimal("60000.2"), live.venue.now)
@@ -582,8 +576,7 @@ def test_quotes_are_best_bid_and_ask(kraken: tuple[Kraken, int]) -> None:
     assert live.feed.quotes() == []
 
 
-def test_what_a_venue_does_not_have_is_said(kraken: tuple[Kraken, int]) -> None:
-    """An instrument or a timeframe that the venue lacks is refused at the start, by name."""
+def test_ccxt_feed_names_an_unlisted_instrument_or_timeframe(kraken: tuple[Kraken, int]) -> None:
     with pytest.raises(BadFeed, match="kraken does not trade DOGE-USD"):
         Live(kraken, "DOGE-USD").feed.start(10, None)
     with pytest.raises(BadFeed, match="kraken has no candles of 7m: it has 1m"):

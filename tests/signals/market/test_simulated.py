@@ -1,4 +1,4 @@
-"""The simulated market: repeatable, resumable anywhere, plausible, and labelled as what it is."""
+"""The simulated market: repeatable, resumable at any candle, plausible, and labelled SIMULATED."""
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -30,11 +30,11 @@ def market(seed: int = 7, size: int = 2000, instrument: Instrument = BTC, first:
 
 
 Market = Callable[[int, int], Iterator[Candle]]
-"""Candles by seed, from a number on."""
+"""Candles by seed, from a candle number on."""
 
 
 def resumes(make: Market, seed: int, first: int) -> bool:
-    """Whether the candles from number `first` on are the same when one starts there."""
+    """`True` when the candles from number `first` on are the same for a start there."""
     whole = list(islice(make(seed, 0), 3 * BLOCK))
     later = [candle for candle in whole if candle.opened_at >= BEGINS_AT + first * MINUTE]
     return list(islice(make(seed, first), len(later))) == later
@@ -42,14 +42,11 @@ def resumes(make: Market, seed: int, first: int) -> bool:
 
 @given(seeds, st.integers(0, 2 * BLOCK))
 @settings(max_examples=25, deadline=None)
-def test_starting_anywhere_yields_the_same_candles(seed: int, first: int) -> None:
-    """The candles from number n on are the same whether one starts at 0 or at n."""
+def test_simulated_candles_are_the_same_from_any_start(seed: int, first: int) -> None:
     assert resumes(lambda of, at: simulated_candles(of, BTC, MINUTE, at), seed, first)
 
 
-def test_a_market_that_cannot_be_resumed_is_told_apart() -> None:
-    """The test above finds a market that walks on from wherever it was started."""
-
+def test_resume_check_finds_a_market_that_depends_on_its_start() -> None:
     def walk(seed: int, first: int) -> Iterator[Candle]:
         dice, price = Random(seed), Decimal(100)
         for number in count(first):
@@ -62,14 +59,13 @@ def test_a_market_that_cannot_be_resumed_is_told_apart() -> None:
 
 @given(seeds)
 @settings(max_examples=20, deadline=None)
-def test_a_seed_is_a_market(seed: int) -> None:
-    """The same seed gives the same candles, another seed gives others."""
+def test_simulated_candles_follow_from_the_seed(seed: int) -> None:
     assert market(seed, 50) == market(seed, 50)
     assert market(seed, 50) != market(seed + 1, 50)
 
 
-def test_instruments_move_on_their_own() -> None:
-    """Under one seed the minute returns of two instruments are hardly related; those of one and the same are fully."""
+def test_simulated_instruments_are_uncorrelated() -> None:
+    """Minute returns under one seed; those of an instrument with itself are fully correlated."""
     moves = {}
     for instrument in (BTC, ETH):
         candles = market(7, 2000, instrument)
@@ -82,7 +78,7 @@ def test_instruments_move_on_their_own() -> None:
 
 @given(seeds)
 @settings(max_examples=15, deadline=None)
-def test_candles_are_whole(seed: int) -> None:
+def test_simulated_candles_are_contiguous_and_rounded(seed: int) -> None:
     """In order, each opening where the one before closed, prices to the cent, volumes to 8 places, from 2025 on."""
     candles = in_order(market(seed, 1000))
     assert candles[0].opened_at - BEGINS_AT < 10 * MINUTE
@@ -97,8 +93,8 @@ def test_candles_are_whole(seed: int) -> None:
 
 
 @pytest.mark.parametrize(("instrument", "first_price"), [(BTC, 60_000), (ETH, 3_000)])
-def test_prices_stay_in_their_neighbourhood(instrument: Instrument, first_price: int) -> None:
-    """A market starts at its usual price and, years later, is still between half and double of it."""
+def test_simulated_prices_stay_within_half_and_double(instrument: Instrument, first_price: int) -> None:
+    """Of the first price, also years later."""
     assert market(7, 1, instrument)[0].open == first_price
     for years in (1, 5, 20):
         candle = market(7, 1, instrument, first=years * 525_600)[0]
@@ -106,7 +102,7 @@ def test_prices_stay_in_their_neighbourhood(instrument: Instrument, first_price:
         assert candle.opened_at >= BEGINS_AT + timedelta(days=365 * years)
 
 
-def test_there_are_gaps_now_and_then() -> None:
+def test_simulated_market_has_gaps() -> None:
     """About one candle in five hundred is missing."""
     candles = market(7, 10_000)
     slots = (candles[-1].closed_at - BEGINS_AT) // MINUTE
@@ -114,16 +110,16 @@ def test_there_are_gaps_now_and_then() -> None:
     assert 5 < missing < 60
 
 
-def test_regimes_follow_each_other() -> None:
-    """Quiet and turbulent blocks differ several times in how far a candle reaches."""
+def test_simulated_regimes_differ_in_range() -> None:
+    """The mean range of a candle differs between quiet and turbulent blocks."""
     candles = market(7, 20 * BLOCK)
     reach = [float((candle.high - candle.low) / candle.close) for candle in candles]
     blocks = [float(np.mean(reach[at : at + BLOCK])) for at in range(0, len(reach), BLOCK)]
     assert max(blocks) > 2 * min(blocks)
 
 
-def test_volume_grows_with_movement() -> None:
-    """The reach of a candle and its volume go together; shuffled volumes would not."""
+def test_simulated_volume_grows_with_range() -> None:
+    """Range and volume are correlated; shuffled volumes are not."""
     candles = market(7, 5000)
     reach = np.array([float((candle.high - candle.low) / candle.close) for candle in candles])
     volume = np.array([float(candle.volume) for candle in candles])
@@ -134,8 +130,8 @@ def test_volume_grows_with_movement() -> None:
 
 @pytest.mark.parametrize("kind", bot_kinds())
 @pytest.mark.parametrize("seed", [7, 8])
-def test_every_bot_changes_its_mind_within_a_few_hundred_candles(kind: str, seed: int) -> None:
-    """In 300 candles a built-in bot turns from clear buy to clear sell or back at least four times."""
+def test_every_bot_changes_sides_within_300_simulated_candles(kind: str, seed: int) -> None:
+    """From clear buy to clear sell or back, at least four times."""
     candles = market(seed, 518 + 300)
     card = BotView("b", kind, "1", BTC, "1m", "{}", "running", "", BEGINS_AT, None, None, None, False)
     scores = [
@@ -147,7 +143,7 @@ def test_every_bot_changes_its_mind_within_a_few_hundred_candles(kind: str, seed
 
 
 class Driven:
-    """A simulated feed whose real seconds are moved by hand."""
+    """A simulated feed with real seconds set by the test."""
 
     def __init__(self, seed: int = 7) -> None:
         self.real = 0.0
@@ -158,8 +154,8 @@ class Driven:
         return self.feed.poll()
 
 
-def test_the_label_says_simulated() -> None:
-    """People and recorded marks are told that the market is simulated, and by which seed."""
+def test_simulated_feed_is_labelled_simulated() -> None:
+    """Label and mark source contain the seed."""
     feed = Driven(seed=12).feed
     assert feed.label == "SIMULATED market, seed 12, at 300x"
     assert feed.mark_source == "simulated:seed=12"
@@ -168,8 +164,8 @@ def test_the_label_says_simulated() -> None:
     assert feed.interval_s == pytest.approx(0.2)
 
 
-def test_the_warm_up_is_complete_for_every_instrument() -> None:
-    """After a start every instrument has its warm-up as history, nothing is released, and market time is its end."""
+def test_simulated_feed_warms_up_every_instrument() -> None:
+    """After a start nothing is released, and market time is the end of the history."""
     driven = Driven()
     driven.feed.start(600, None)
     for instrument in (BTC, ETH):
@@ -182,8 +178,8 @@ def test_the_warm_up_is_complete_for_every_instrument() -> None:
 
 @given(st.integers(0, 2000), st.integers(0, 700))
 @settings(max_examples=20, deadline=None)
-def test_a_restarted_feed_goes_on_where_it_stopped(minutes: int, seconds: int) -> None:
-    """Resuming after a moment releases next exactly what the market has after it, with what lies before as history."""
+def test_simulated_feed_continues_after_a_restart(minutes: int, seconds: int) -> None:
+    """Candles before the moment are history; those after it are released next."""
     stopped_at = BEGINS_AT + timedelta(minutes=minutes, seconds=seconds)
     driven = Driven()
     driven.feed.start(100, stopped_at)

@@ -1,4 +1,4 @@
-"""Which bots of other packages may run: those that were enabled, with the files that were enabled."""
+"""Only enabled bots of other packages run, and only with the files that were enabled."""
 
 import os
 import shutil
@@ -20,8 +20,8 @@ from tests.support.bot_processes import (
     MADE,
     PATIENT,
     all_closed,
-    asked,
     evaluated,
+    evaluation_of,
     of_code,
     process_of,
 )
@@ -34,7 +34,7 @@ def _all_closed() -> Iterator[None]:
 
 
 def rows_with(*events: Event) -> MemoryRows:
-    """What is enabled after these events."""
+    """The rows after these events."""
     story = Story("enabled")
     log = MemoryLog(SteppingClock())
     log.append(story.portfolio_id, [*story.opened(), *(story.new(event) for event in events)])
@@ -43,7 +43,7 @@ def rows_with(*events: Event) -> MemoryRows:
 
 @pytest.fixture
 def package(tmp_path: Path) -> Path:
-    """A package with a bot that can be changed."""
+    """A package with a bot, which tests may change."""
     folder = tmp_path / "trend_package"
     folder.mkdir()
     shutil.copy(HOSTILE, folder / "bots.py")
@@ -56,7 +56,7 @@ def enabled(code: BotCode) -> BotKindEnabled:
 
 
 class FixedCode(InstalledBot):
-    """Installed at a place that the test knows."""
+    """A bot whose folder is in its version."""
 
     @property
     def code(self) -> BotCode:
@@ -72,8 +72,8 @@ def hosts(package: Path) -> ForeignBots:
     return bots
 
 
-def test_only_what_was_enabled_runs(package: Path) -> None:
-    """Without the fact there is no bot; with it there is; taken back there is none, and its process has ended."""
+def test_foreign_bots_run_only_when_enabled(package: Path) -> None:
+    """Disabling removes the bot and ends its process."""
     bots = hosts(package)
     code = BotCode("trend_package.bots:Trend", package)
 
@@ -81,13 +81,13 @@ def test_only_what_was_enabled_runs(package: Path) -> None:
     assert evaluated({}).reason.startswith("UnknownBotKind: there is no bot of kind 'trend'")
     given = bots.enabled(rows_with(enabled(code)))
     assert evaluated(given).outcome == "signal"
-    process = process_of(given["trend"])  # type: ignore[arg-type]  # it is one of ours
+    process = process_of(given["trend"])  # type: ignore[arg-type]  # made by ForeignBots
     assert bots.enabled(rows_with(enabled(code), BotKindDisabled(kind="trend"))) == {}
     assert not process.is_running()
 
 
-def test_what_changed_while_it_was_loaded_does_not_run(package: Path) -> None:
-    """Files that changed after they were hashed and before they were loaded stop the bot at once."""
+def test_foreign_bot_refuses_files_changed_during_loading(package: Path) -> None:
+    """After hashing and before loading."""
     found = BotCode("trend_package.bots:Trend", package)
     wanted, source = found.sha256(), package / "bots.py"
 
@@ -100,45 +100,45 @@ def test_what_changed_while_it_was_loaded_does_not_run(package: Path) -> None:
     bot = ForeignBot("trend", find, PATIENT)
     MADE.append(bot)
 
-    assert asked(bot).reason == "BotUnusable: these are not the files that were enabled"
+    assert evaluation_of(bot).reason == "BotUnusable: these are not the files that were enabled"
     assert bot._process._running is None
 
 
-def test_what_changed_back_while_it_was_loaded_does_not_run_either(package: Path) -> None:
-    """Files that are the enabled ones before and after the loading, and were others between, stop the bot too."""
+def test_foreign_bot_refuses_files_changed_and_restored_during_loading(package: Path) -> None:
+    """The files are the enabled ones before and after loading, and others in between."""
     found = BotCode("trend_package.bots:Trend", package)
     source = package / "bots.py"
-    honest, stat, looks = source.read_bytes(), source.stat(), []
+    honest, stat, reads = source.read_bytes(), source.stat(), []
 
     def find() -> BotCode:
-        looks.append(source.read_bytes())
-        source.write_bytes(honest if len(looks) > 1 else honest.replace(b'"3"', b'"9"'))
+        reads.append(source.read_bytes())
+        source.write_bytes(honest if len(reads) > 1 else honest.replace(b'"3"', b'"9"'))
         os.utime(source, ns=(stat.st_atime_ns, stat.st_mtime_ns))
         return found
 
     bot = ForeignBot("trend", find, PATIENT)
     MADE.append(bot)
 
-    assert asked(bot).reason == "BotUnusable: its files changed while they were loaded"
+    assert evaluation_of(bot).reason == "BotUnusable: its files changed while they were loaded"
 
 
-def test_running_as_root_is_told_once(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first bot of others that is enabled under root is worth one line of the log; under others there is none."""
+def test_foreign_bots_warn_once_when_running_as_root(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the first enabled bot; another user gets no warning."""
     rows = rows_with(enabled(BotCode("trend_package.bots:Trend", package)))
     for user, lines in ((0, 1), (1000, 0)):
         monkeypatch.setattr(os, "geteuid", lambda user=user: user)
         bots = ForeignBots(PATIENT, at_first=warn_of_root)
-        with capture_logs() as told:
-            for asked_of in (rows_with(), rows, rows_with(), rows):
-                bots.enabled(asked_of)
+        with capture_logs() as logged:
+            for present in (rows_with(), rows, rows_with(), rows):
+                bots.enabled(present)
 
-        assert [one["log_level"] for one in told] == ["warning"] * lines
+        assert [one["log_level"] for one in logged] == ["warning"] * lines
         bots.close()
 
 
 @pytest.mark.parametrize("started", [False, True])
-def test_other_files_than_those_enabled_do_not_run(package: Path, started: bool) -> None:
-    """A file that changed, came or went stops the bot, running or not, with a sentence that says what to do."""
+def test_foreign_bot_stops_when_its_files_change(package: Path, started: bool) -> None:
+    """Running or not; the message has the remedy."""
     bots = hosts(package)
     rows = rows_with(enabled(BotCode("trend_package.bots:Trend", package)))
     if started:
@@ -148,13 +148,13 @@ def test_other_files_than_those_enabled_do_not_run(package: Path, started: bool)
     failed = evaluated(bots.enabled(rows))
 
     assert failed.reason.startswith("BotUnusable: the files of trend-bot ")
-    assert failed.reason.endswith("look at what changed, then run daybook bot enable trend")
+    assert failed.reason.endswith("review the change, then run daybook bot enable trend")
     again = rows_with(enabled(BotCode("trend_package.bots:Trend", package)))
     assert evaluated(bots.enabled(again)).outcome == "signal"
 
 
-def test_every_byte_and_name_counts(package: Path) -> None:
-    """The hash changes with each content, name and place of a file, and not with what Python compiles beside it."""
+def test_bot_code_hash_covers_contents_and_names(package: Path) -> None:
+    """And folders, but not `__pycache__`."""
     code = BotCode("trend_package.bots:Trend", package)
     seen = {code.sha256()}
     (package / "__pycache__").mkdir()
@@ -177,8 +177,8 @@ def test_every_byte_and_name_counts(package: Path) -> None:
         code.sha256()
 
 
-def test_compiled_leftovers_do_not_run(package: Path) -> None:
-    """What is executed is the source that was hashed, also where a compiled file of other source claims to be it."""
+def test_foreign_bot_runs_its_source_despite_a_compiled_file(package: Path) -> None:
+    """A compiled file of other source, with the right time stamp, is ignored."""
     import importlib.util
     import py_compile
 
@@ -197,8 +197,7 @@ def test_compiled_leftovers_do_not_run(package: Path) -> None:
     assert bot.version == "3"
 
 
-def test_what_is_not_installed_is_said() -> None:
-    """A kind that nobody announces, and an entry point that leads nowhere, are refused without running anything."""
+def test_installed_bot_refuses_unknown_kinds_and_targets() -> None:
     with pytest.raises(BotUnusable, match="no installed package announces bots of kind 'nobody'"):
         installed_bot("nobody")
     for target in ("no_such_package_here.bot:Bot", "json", ":Bot", "sys:Bot"):
@@ -206,8 +205,8 @@ def test_what_is_not_installed_is_said() -> None:
             code_of(target)
 
 
-def test_enabling_leaves_one_row(package: Path) -> None:
-    """Enabled twice, the newest files count; disabling what is not enabled changes nothing."""
+def test_enabled_kind_keeps_the_newest_files(package: Path) -> None:
+    """Disabling a kind that is not enabled changes nothing."""
     first = BotKindEnabled(kind="trend", distribution="a", distribution_version="1", sha256="0" * 64)
     second = BotKindEnabled(kind="trend", distribution="a", distribution_version="2", sha256="1" * 64)
     rows = rows_with(BotKindDisabled(kind="other"), first, second)

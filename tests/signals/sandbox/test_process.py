@@ -1,8 +1,10 @@
-"""Bots of other packages in processes of their own: they say what they would say here, and harm nobody, whatever they try."""
+"""Bots of other packages in processes of their own: the same signals as in this process, and no harm to anything else."""
 
 from collections.abc import Iterator
 from datetime import timedelta
 from decimal import Decimal
+from functools import partial
+from itertools import starmap
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +27,8 @@ from tests.support.bot_processes import (
     HOSTILE,
     PATIENT,
     all_closed,
-    asked,
     evaluated,
+    evaluation_of,
     foreign,
     of_code,
     process_of,
@@ -43,24 +45,24 @@ def _all_closed() -> Iterator[None]:
 
 @pytest.fixture
 def trend() -> ForeignBot:
-    """The honest one."""
+    """The bot that conforms."""
     return foreign("Trend")
 
 
 # --- what crosses the pipe --------------------------------------------------------------------------------------------
 
 
-def test_a_bot_says_the_same_behind_a_pipe(trend: ForeignBot) -> None:
-    """Its evaluations are those of the same bot in this process, event for event; so are version, needs and schema."""
+def test_foreign_bot_evaluates_as_in_this_process(trend: ForeignBot) -> None:
+    """Events, version, needs and schema are those of the same bot here."""
     for end in range(4, 30):
         here = evaluated({"trend": Trend()}, CANDLES[:end])
-        assert asked(trend, CANDLES[:end]) == here
+        assert evaluation_of(trend, CANDLES[:end]) == here
     assert (trend.version, trend.scale_free) == ("3", True)
     assert parameters_schema("trend", {"trend": trend.as_bot()}) == Trend.Params.model_json_schema()
 
 
-def test_parameters_are_checked_where_the_bot_is(trend: ForeignBot) -> None:
-    """Defaults are completed and faults are named by the bot's own process, in the words of its own parameters."""
+def test_foreign_bot_validates_parameters_in_its_process(trend: ForeignBot) -> None:
+    """Defaults are filled in, and faults are named by field."""
     params = trend.Params.model_validate_json('{"length": 7}')
 
     assert params.model_dump() == {"length": 7, "weight": 0.5}
@@ -94,71 +96,72 @@ signals = st.builds(
 
 @settings(max_examples=100)
 @given(signals, st.lists(st.floats(allow_nan=True, allow_infinity=True), min_size=1, max_size=5))
-def test_numbers_cross_exactly(signal: Signal, closes: list[float]) -> None:
-    """A signal comes out of its text as it went in, and bars arrive bit for bit: floats keep their last bit."""
+def test_foreign_bot_passes_numbers_exactly(signal: Signal, closes: list[float]) -> None:
+    """A signal is equal after its JSON, and bars arrive bit for bit."""
 
-    class Heard:
-        """A process that is told a window and answers with the signal's text."""
+    class Echo:
+        """A process that records the window and answers with the signal as JSON."""
 
         def ask(self, do: str, **more: Any) -> dict[str, Any]:
             import base64
             import json
 
-            heard.append(base64.b64decode(more["bars"]))
+            received.append(base64.b64decode(more["bars"]))
             answer: dict[str, Any] = json.loads(json.dumps({"signal": signal.model_dump(mode="json")}))
             return answer
 
-    heard: list[bytes] = []
+    received: list[bytes] = []
     bot = ForeignBot("trend", lambda: code_of("nothing:Nothing"), PATIENT)
-    bot._process = Heard()  # type: ignore[assignment]  # the pipe alone is meant
+    bot._process = Echo()  # type: ignore[assignment]  # only the pipe is replaced
     bars = np.zeros(len(closes), dtype=Window.of(CANDLES, 1).bars.dtype)
     bars["close"] = closes
     window = Window(Instrument("BTC-USD"), timedelta(minutes=1), START, bars)
 
     assert bot.evaluate(window, Trend.Params()) == signal
-    assert heard == [bars.tobytes()]
+    assert received == [bars.tobytes()]
 
 
-# --- whatever it tries ------------------------------------------------------------------------------------------------
+# --- attacks ------------------------------------------------------------------------------------------------------
 
 ATTACKS = [
     ("Hang", "BotUnusable: it gave no answer within 0.5 s"),
-    ("Spin", "BotUnusable: it gave no answer within 0.5 s"),
-    ("Flood", "BotUnusable: it says more than it was asked"),
+    ("Flood", "BotUnusable: it wrote more than one answer"),
     ("HugeLine", "BotUnusable: its answer is longer than 100,000 bytes"),
-    ("HugeAnswer", "BotUnusable: its answer is longer than 100,000 bytes"),
     ("Garbage", "BotUnusable: its answer is not JSON"),
-    ("DeepGarbage", "BotUnusable: its answer is not JSON"),
-    ("HalfCharacter", "BotUnusable: its answer is not JSON"),
-    ("Forger", "BotUnusable: it answers what it was not asked"),
-    (
-        "OutOfBounds",
-        "BotRaised: ValueError: it answers with a signal that is out of bounds: score must be less",
-    ),
-    ("NotANumber", "BotRaised: ValueError: it answers with a signal that is out of bounds: score must be"),
+    ("Forger", "BotUnusable: its answer has the wrong number"),
+    ("OutOfBounds", "BotRaised: ValueError: its signal is invalid: score must be less"),
     ("Exits", "BotUnusable: its process ended with exit code 7"),
-    ("Crashes", "BotUnusable: its process was ended by SIGABRT"),
-    ("HangsUp", "BotUnusable: its process hung up or was killed"),
     ("EatsMemory", "BotRaised: MemoryError"),
-    ("EatsFiles", "BotRaised: OSError: [Errno 24] Too many open files"),
-    ("Writes", "BotRaised: FileNotFoundError: [Errno 2] No usable temporary directory found"),
     ("Spawns", "BotRaised: PermissionError: a bot may not do this: subprocess.Popen"),
-    ("Forks", "BotRaised: PermissionError: a bot may not do this: os.fork"),
-    ("Dials", "BotRaised: PermissionError: a bot may not do this: socket.connect"),
     ("Raises", "BotRaised: ZeroDivisionError: of course"),
-    ("NeedsTooMuch", "BotUnusable: it needs 1000000000000 bars, which is no number from 1 to 100,000"),
-    ("LongVersion", "BotUnusable: its version cannot be used: it must have at most 100 characters"),
-    ("AnotherName", "BotUnusable: it calls itself 'rsi', not 'trend'"),
+    ("AnotherName", "BotUnusable: its kind is 'rsi', not 'trend'"),
     ("NoSuchClass", "BotUnusable: it cannot be loaded: AttributeError: module 'hostile_bots' has no attribute"),
 ]
+# The same guards, attacked in other ways.
+MORE_ATTACKS = [
+    ("Spin", "BotUnusable: it gave no answer within 0.5 s"),
+    ("HugeAnswer", "BotUnusable: its answer is longer than 100,000 bytes"),
+    ("DeepGarbage", "BotUnusable: its answer is not JSON"),
+    ("HalfCharacter", "BotUnusable: its answer is not JSON"),
+    ("NotANumber", "BotRaised: ValueError: its signal is invalid: score must be"),
+    ("Crashes", "BotUnusable: its process was ended by SIGABRT"),
+    ("HangsUp", "BotUnusable: its process closed the pipe or was killed"),
+    ("EatsFiles", "BotRaised: OSError: [Errno 24] Too many open files"),
+    ("Writes", "BotRaised: FileNotFoundError: [Errno 2] No usable temporary directory found"),
+    ("Forks", "BotRaised: PermissionError: a bot may not do this: os.fork"),
+    ("Dials", "BotRaised: PermissionError: a bot may not do this: socket.connect"),
+    ("NeedsTooMuch", "BotUnusable: it needs 1000000000000 bars (allowed: 1 to 100,000)"),
+    ("LongVersion", "BotUnusable: its version is invalid: it must have at most 100 characters"),
+]
+campaign = partial(pytest.param, marks=pytest.mark.campaign)
 
 
-@pytest.mark.parametrize(("name", "sentence"), ATTACKS, ids=[name for name, _ in ATTACKS])
-def test_an_attack_is_a_failed_bot_and_nothing_else(name: str, sentence: str) -> None:
-    """What a bot does becomes one BotFailed with a sentence of its own; asked again after it, others answer as ever."""
+@pytest.mark.parametrize(("name", "sentence"), [*ATTACKS, *starmap(campaign, MORE_ATTACKS)])
+def test_foreign_bot_that_attacks_fails_with_its_own_message(name: str, sentence: str) -> None:
+    """One BotFailed, with at most 600 characters."""
     bot = foreign(name, HASTY)
 
-    evaluation = asked(bot)
+    evaluation = evaluation_of(bot)
 
     assert evaluation.outcome == "failed"
     assert evaluation.failure is not None
@@ -166,35 +169,35 @@ def test_an_attack_is_a_failed_bot_and_nothing_else(name: str, sentence: str) ->
     assert len(evaluation.failure.error) <= 600
 
 
-@pytest.mark.parametrize("name", ["Snoops", "SnoopsInBytes", "SnoopsByLink"])
-def test_a_bot_reads_nothing_of_processes(name: str, tmp_path: Path) -> None:
-    """What the system tells of processes, their environment first, is closed to a bot, whichever way it takes."""
+@pytest.mark.parametrize("name", ["Snoops", campaign("SnoopsInBytes"), campaign("SnoopsByLink")])
+def test_foreign_bot_cannot_read_proc(name: str, tmp_path: Path) -> None:
+    """By path, in bytes, and through a link: it contains the environment of other processes."""
     linked = tmp_path / "linked"
     linked.symlink_to("/proc")
     text = HOSTILE.read_text(encoding="utf-8").replace("/nowhere/a file of somebody else", str(linked))
     (tmp_path / "snooping_bots.py").write_text(text, encoding="utf-8")
 
-    evaluation = asked(of_code(f"snooping_bots:{name}", tmp_path / "snooping_bots.py"))
+    evaluation = evaluation_of(of_code(f"snooping_bots:{name}", tmp_path / "snooping_bots.py"))
 
-    assert evaluation.reason == "BotRaised: PermissionError: a bot may not do this: open what lies under /proc"
+    assert evaluation.reason == "BotRaised: PermissionError: a bot may not do this: open below /proc"
 
 
-@pytest.mark.parametrize("name", ["Empties", "Overwrites", "Truncates", "Removes", "Renames"])
-def test_a_bot_changes_no_file(name: str, tmp_path: Path) -> None:
-    """A bot that may read a file can neither empty, replace, rename nor remove it."""
+@pytest.mark.parametrize("name", ["Empties", *map(campaign, ["Overwrites", "Truncates", "Removes", "Renames"])])
+def test_foreign_bot_cannot_change_a_file(name: str, tmp_path: Path) -> None:
+    """It can neither empty, replace, rename nor remove a file that it may read."""
     theirs = tmp_path / "theirs"
     theirs.write_text("what they keep", encoding="utf-8")
     text = HOSTILE.read_text(encoding="utf-8").replace("/nowhere/a file of somebody else", str(theirs))
     (tmp_path / "vandal_bots.py").write_text(text, encoding="utf-8")
 
-    evaluation = asked(of_code(f"vandal_bots:{name}", tmp_path / "vandal_bots.py", PATIENT))
+    evaluation = evaluation_of(of_code(f"vandal_bots:{name}", tmp_path / "vandal_bots.py", PATIENT))
 
     assert evaluation.reason.startswith("BotRaised: PermissionError: a bot may not do this: ")
     assert theirs.read_text(encoding="utf-8") == "what they keep"
 
 
-def test_a_bot_that_was_ended_starts_anew(tmp_path: Path) -> None:
-    """After a hang the process is gone, and being asked again starts another, which answers."""
+def test_foreign_bot_restarts_after_a_hang(tmp_path: Path) -> None:
+    """The hanging process is ended; the next request starts another."""
     ready = tmp_path / "ready"
     text = HOSTILE.read_text(encoding="utf-8") + (
         f"\n\nclass Once(Trend):\n    def evaluate(self, window, params):\n"
@@ -206,34 +209,33 @@ def test_a_bot_that_was_ended_starts_anew(tmp_path: Path) -> None:
 
     assert bot.version == "3"
     first = process_of(bot)
-    assert asked(bot).reason == "BotUnusable: it gave no answer within 2 s"
+    assert evaluation_of(bot).reason == "BotUnusable: it gave no answer within 2 s"
     assert bot._process._running is None
     ready.touch()
-    assert asked(bot).outcome == "signal"
+    assert evaluation_of(bot).outcome == "signal"
     assert process_of(bot).pid != first.pid
 
 
-def test_a_hang_harms_no_other_bot(trend: ForeignBot) -> None:
-    """While one bot hangs and is ended, the process of another one stays and answers."""
+def test_foreign_bot_that_hangs_leaves_other_bots_running(trend: ForeignBot) -> None:
     trend.version  # noqa: B018 - it is started
     before = process_of(trend).pid
     bot = foreign("Hang", HASTY)
 
-    assert asked(bot).outcome == "failed"
-    assert asked(trend).outcome == "signal"
+    assert evaluation_of(bot).outcome == "failed"
+    assert evaluation_of(trend).outcome == "signal"
     assert process_of(trend).pid == before
 
 
-def test_what_a_bot_started_goes_with_it() -> None:
-    """A process that the bot left behind, where the system let it, is ended with its own."""
+def test_foreign_bot_is_ended_with_its_children() -> None:
+    """A process that it managed to fork is ended with its own."""
     bot = foreign("Multiplies", Limits(answer_s=1))
 
-    assert asked(bot).reason == "BotUnusable: it gave no answer within 1 s"
-    until(lambda: not _holders_of(HOSTILE), "what it started to end")
+    assert evaluation_of(bot).reason == "BotUnusable: it gave no answer within 1 s"
+    until(lambda: not _holders_of(HOSTILE), "its child to end")
 
 
 def _holders_of(path: Path) -> list[psutil.Process]:
-    """The processes that hold this file open."""
+    """The processes that have this file open."""
     found = []
     for process in psutil.process_iter():
         try:
@@ -244,8 +246,8 @@ def _holders_of(path: Path) -> list[psutil.Process]:
     return found
 
 
-def test_a_process_left_alone_ends(trend: ForeignBot) -> None:
-    """When nobody can ask it any more it ends, even while it hangs."""
+def test_worker_ends_when_its_pipe_closes(trend: ForeignBot) -> None:
+    """Even while the bot hangs."""
     bot = foreign("Hang", Limits(answer_s=1000))
     assert bot.version == "3"
     process = process_of(bot)
@@ -255,14 +257,14 @@ def test_a_process_left_alone_ends(trend: ForeignBot) -> None:
     running.stdin.write(b'{"do":"needs","number":9,"params":{}}\n')
     running.stdin.close()
 
-    until(lambda: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE, "it to end")
+    until(lambda: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE, "the process to end")
     running.wait()
     assert running.stdout is not None
     running.stdout.close()
 
 
-def test_a_bot_sees_nothing_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its environment is empty, nothing can be read from its standard input, and what it prints goes nowhere."""
+def test_foreign_bot_sees_no_environment_and_no_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its environment and standard input are empty, and its output is discarded."""
     monkeypatch.setenv("DAYBOOK_OWNER_TOKEN", "not for bots")
     bot = foreign("Curious")
 
@@ -272,8 +274,7 @@ def test_a_bot_sees_nothing_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     assert signal.note == f"{{}} '' {Path('/')} 1 AF_INET"
 
 
-def test_a_long_window_is_sent_whole(trend: ForeignBot) -> None:
-    """A question that is longer than a pipe holds reaches a bot that reads it."""
+def test_foreign_bot_receives_a_window_larger_than_the_pipe(trend: ForeignBot) -> None:
     candles = trial_candles(3000)
     params = trend.Params.model_validate({"length": 3})
 
@@ -282,12 +283,12 @@ def test_a_long_window_is_sent_whole(trend: ForeignBot) -> None:
     assert signal == Trend().evaluate(Window.of(candles, 3000), TrendParams(length=3))
 
 
-def test_a_guard_that_is_off_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Planted: without the cap on answers the flood's first line would be an answer; without numbers a forged one too."""
-    monkeypatch.setattr(BotProcess, "_heard", _trusting)
+def test_attack_succeeds_without_its_guard(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planted: without the check of its number, a forged answer is accepted."""
+    monkeypatch.setattr(BotProcess, "_answer", _trusting)
     bot = foreign("Forger", HASTY)
 
-    evaluation = asked(bot)
+    evaluation = evaluation_of(bot)
 
     assert (evaluation.outcome, evaluation.score) == ("signal", Decimal(1))
 
@@ -296,6 +297,6 @@ def _trusting(process: BotProcess, do: str, seconds: float, **more: object) -> d
     import json
 
     found: dict[str, Any] = json.loads(
-        process._exchanged(json.dumps({"do": do, "number": 0, **more}).encode() + b"\n", seconds)
+        process._exchange(json.dumps({"do": do, "number": 0, **more}).encode() + b"\n", seconds)
     )
     return found
