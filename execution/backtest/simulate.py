@@ -19,7 +19,7 @@ from execution.exits.levels import levels_of
 from execution.orders.connections import balances_of
 from execution.orders.order_events import client_order_id
 from execution.orders.trade_service import TradeService
-from execution.review.proposal import spendable
+from execution.review.review import spendable
 from ledger.events import (
     AccountOpened,
     BotRegistered,

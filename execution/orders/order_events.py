@@ -9,7 +9,6 @@ from uuid import UUID
 from pydantic import TypeAdapter
 
 from execution.exchanges.exchange import Accepted, Fill, InstrumentRules, OrderTicket, Refused, Unknown
-from execution.review.proposal import Opinion, checked
 from execution.review.review import (
     Approval,
     Expiry,
@@ -21,7 +20,7 @@ from execution.review.review import (
     review_signal,
 )
 from execution.review.signal_rules import newest_signal, person_agrees
-from execution.review.state import DecisionState
+from execution.review.state import DecisionState, Opinion, checked
 from ledger.errors import DaybookError
 from ledger.events import (
     ApprovalRequested,

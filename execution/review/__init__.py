@@ -1,16 +1,16 @@
 """May this signal or order be traded, and at which size?
 
-`review` gives the verdict on a `proposal`, decided on the `state`. A signal is checked by `FIRST`, then by the rules
-`FOR_SIGNALS` and `FOR_EVERY_ORDER`, then weighed by `targets` (the last of which looks for `biases`); an order entered by
-hand by the rules `FOR_EVERY_ORDER` alone. Every rule is evaluated and recorded, in this order. `readiness` applies the rules
-that need no size to a bot's last opinion.
+`review` gives the verdict on a proposed order, which rules check against the decision `state`. A signal is checked by
+`FIRST`, then by the rules `FOR_SIGNALS` and `FOR_EVERY_ORDER`, then weighed by `targets`; an order entered by hand by the rules
+`FOR_EVERY_ORDER` alone. Every rule is evaluated and recorded, in this order. `readiness` applies the rules that need no size
+to a bot's last opinion.
 """
 
 from typing import Final
 
 from execution.review import order_rules as orders
 from execution.review import signal_rules as signals
-from execution.review.proposal import Rule
+from execution.review.state import Rule
 
 FIRST: Final[Rule] = signals.fresh_signal
 """A signal that fails it expires, whatever the other rules answer."""

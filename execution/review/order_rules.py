@@ -6,8 +6,7 @@ A sale only reduces risk: it passes the rules that limit exposure.
 from decimal import Decimal
 
 from execution.exchanges.exchange import why_not_taken
-from execution.review.proposal import Proposal, Size, checked, short, text_of
-from execution.review.state import DecisionState
+from execution.review.state import DecisionState, Proposal, Size, checked, short, text_of
 from ledger.events.fields import RuleChecked
 from ledger.projections.portfolio import differences_of
 from ledger.values import ZERO, Side, round18

@@ -4,8 +4,7 @@ from typing import Final
 
 from execution.review import order_rules as orders
 from execution.review import signal_rules as signals
-from execution.review.proposal import Opinion, Proposal, Rule, temperature
-from execution.review.state import DecisionState
+from execution.review.state import DecisionState, Opinion, Proposal, Rule, temperature
 from ledger.projections.bots import BotView
 from ledger.projections.signals import action_of
 from ledger.values import Instrument, Side

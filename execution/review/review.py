@@ -2,19 +2,18 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
-from decimal import Decimal
+from decimal import ROUND_DOWN, Decimal
 
 from execution.exchanges.exchange import InstrumentRules, check_terms
 from execution.review import FIRST, FOR_EVERY_ORDER, FOR_SIGNALS, NOT_YET
-from execution.review.proposal import Opinion, Proposal, Size, signal_size, wanted_value
 from execution.review.signal_rules import person_agrees, price_now
-from execution.review.state import DecisionState
+from execution.review.state import DecisionState, Opinion, Proposal, Size, in_lots, temperature
 from execution.review.targets import Verdict, decided, verdict_of
 from ledger.errors import CannotRecord
 from ledger.events.fields import OrderKind, RuleChecked, TimeInForce
 from ledger.projections.portfolio import AccountView
 from ledger.projections.signals import action_of
-from ledger.values import Instrument, Side, round18
+from ledger.values import ZERO, Instrument, Side, round18
 
 Rules = tuple[RuleChecked, ...]
 
@@ -170,3 +169,50 @@ def _approval(proposal: Proposal, rules: Rules) -> Approval:
     assert size is not None
     assert account is not None
     return Approval(side, size, account, rules)
+
+
+# --- size -------------------------------------------------------------------------------------------------------------
+
+
+def signal_size(
+    side: Side,
+    wanted: Decimal,
+    price: Decimal,
+    instrument: Instrument,
+    account: str,
+    rules: InstrumentRules,
+    state: DecisionState,
+) -> Size:
+    """`wanted` (in quote), reduced to the cash that the account can spend, fees included, or to the quantity it can sell."""
+    if side is Side.BUY:
+        affordable = spendable(state.available(account, instrument.quote, rules.taker_fee), rules)
+        return Size(min(wanted, affordable).quantize(Decimal("0.01"), rounding=ROUND_DOWN), None)
+    held = in_lots(max(state.available(account, instrument.base, rules.taker_fee), ZERO), rules.lot)
+    sold = _sold(held, wanted, price, rules, state)
+    return Size(round18(sold * price), sold)
+
+
+def wanted_value(score: Decimal, state: DecisionState) -> Decimal:
+    """Base trade times the multiplier of the temperature, at most the largest trade; in quote currency."""
+    multipliers = {"HOT": state.limit("hot_multiplier"), "WARM": state.limit("warm_multiplier")}
+    wanted = state.limit("base_trade") * multipliers.get(temperature(score, state), Decimal(1))
+    return min(wanted, state.limit("maximum_trade"))
+
+
+def spendable(cash: Decimal, rules: InstrumentRules) -> Decimal:
+    """The largest order value that `cash` pays for together with its fee."""
+    return max(cash, ZERO) / (1 + rules.taker_fee)
+
+
+def _sold(held: Decimal, wanted: Decimal, price: Decimal, rules: InstrumentRules, state: DecisionState) -> Decimal:
+    """The part of `held` to sell: worth `wanted`, without leaving a remainder smaller than the smallest trade.
+
+    Such a remainder is sold as well, or, where that exceeds the largest trade, enough is kept for one smallest trade.
+    """
+    least = state.limit("minimum_trade")
+    sold = min(in_lots(wanted / price, rules.lot), held)
+    if (held - sold) * price >= least or sold == held:
+        return sold
+    if held * price <= state.limit("maximum_trade"):
+        return held
+    return in_lots(max(held - least / price, ZERO), rules.lot)

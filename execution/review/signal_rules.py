@@ -6,8 +6,17 @@ A day begins at 00:00 UTC. A sale only reduces risk: it passes the rules that li
 from datetime import timedelta
 from decimal import Decimal
 
-from execution.review.proposal import Opinion, Proposal, checked, seconds, short, temperature, text_of
-from execution.review.state import DecisionState, Exposure
+from execution.review.state import (
+    DecisionState,
+    Exposure,
+    Opinion,
+    Proposal,
+    checked,
+    seconds,
+    short,
+    temperature,
+    text_of,
+)
 from ledger.events.fields import RuleChecked
 from ledger.projections.bots import mode_of
 from ledger.projections.signals import action_of

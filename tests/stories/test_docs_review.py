@@ -12,13 +12,11 @@ import pytest
 
 from execution.exchanges.ccxt.venues import facts_of
 from execution.review import FIRST, FOR_EVERY_ORDER, FOR_SIGNALS, NOT_YET
-from execution.review import biases as bias_checks
 from execution.review import order_rules as orders
 from execution.review import signal_rules as signals
 from execution.review import targets as decision
-from execution.review.biases import CHECKS, Finding
-from execution.review.proposal import Size
-from execution.review.targets import WEIGHERS, Advice
+from execution.review.state import Size
+from execution.review.targets import CHECKS, WEIGHERS, Advice, Finding
 from ledger.events import BotModeSet
 from ledger.events.fields import RuleChecked
 from ledger.projections.policy import LIMITS
@@ -142,14 +140,14 @@ EXAMPLES: Final[dict[Callable[..., Any], Example]] = {
     ),
     decision.reserve_target: ((), lambda room: wanted(room, "reserve", "9970"), {}),
     decision.trader_bias: (("minimum_confidence",), lambda room: closed(room, "wwwww"), {}),
-    bias_checks.loss_aversion: ((), _lost, {}),
-    bias_checks.overconfidence: ((), lambda room: closed(room, "wwwww"), {}),
-    bias_checks.concentration: ((), lambda room: room.hold("40"), {}),
-    bias_checks.revenge: (("revenge_minutes",), lambda room: closed(room, "l", NOON - 10 * MINUTE, "40"), {}),
-    bias_checks.disposition: ((), _sold_at_once, {}),
-    bias_checks.overtrading: ((), _busy, {}),
-    bias_checks.herd: ((), _three_bots, {}),
-    bias_checks.anchoring: ((), _same_price, {}),
+    decision.loss_aversion: ((), _lost, {}),
+    decision.overconfidence: ((), lambda room: closed(room, "wwwww"), {}),
+    decision.concentration: ((), lambda room: room.hold("40"), {}),
+    decision.revenge: (("revenge_minutes",), lambda room: closed(room, "l", NOON - 10 * MINUTE, "40"), {}),
+    decision.disposition: ((), _sold_at_once, {}),
+    decision.overtrading: ((), _busy, {}),
+    decision.herd: ((), _three_bots, {}),
+    decision.anchoring: ((), _same_price, {}),
 }
 """For each rule, target and check: the limits it compares, and a situation in which it gives a reason."""
 

@@ -7,8 +7,8 @@ from decimal import Decimal
 from typing import Any
 
 from execution.exchanges.exchange import InstrumentRules
-from execution.review.proposal import Opinion, Proposal, Size
 from execution.review.review import SignalVerdict, review_signal
+from execution.review.state import Opinion, Proposal, Size
 from ledger.events import TargetSet, TradeExecuted
 from ledger.projections.book import MemoryBook
 from ledger.projections.signals import SignalView

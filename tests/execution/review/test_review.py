@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from execution.review import FIRST, FOR_EVERY_ORDER, FOR_SIGNALS, review
-from execution.review.proposal import Opinion
 from execution.review.review import (
     Approval,
     Expiry,
@@ -19,6 +18,7 @@ from execution.review.review import (
     review_manual,
     review_signal,
 )
+from execution.review.state import Opinion
 from execution.review.targets import WEIGHERS
 from ledger.events import SignalApproved, SignalExpired, SignalRejected
 from ledger.events.fields import RuleChecked

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from execution.review import order_rules as orders
 from execution.review import signal_rules as signals
 from execution.review import state as state_module
-from execution.review.proposal import Rule, Size
 from execution.review.readiness import blockers
+from execution.review.state import Rule, Size
 from ledger.events import AssetDeposited, BotRegistered, BotStarted, SplitRecorded
 from ledger.projections.bots import BotView
 from ledger.values import Asset, Side, decimal_text

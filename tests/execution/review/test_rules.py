@@ -13,8 +13,8 @@ from execution.exchanges.exchange import InstrumentRules
 from execution.review import FOR_EVERY_ORDER, FOR_SIGNALS
 from execution.review import order_rules as orders
 from execution.review import signal_rules as signals
-from execution.review.proposal import Opinion, Proposal, Rule, Size
 from execution.review.signal_rules import fresh_signal
+from execution.review.state import Opinion, Proposal, Rule, Size
 from ledger.events import OrderRequested
 from ledger.events.fields import RuleChecked
 from ledger.projections.book import MemoryBook

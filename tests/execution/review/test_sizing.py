@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from execution.review import proposal
-from execution.review.proposal import Size, in_lots, signal_size, temperature, wanted_value
-from execution.review.state import DecisionState
+from execution.review import review
+from execution.review.review import signal_size, wanted_value
+from execution.review.state import DecisionState, Size, in_lots, temperature
 from ledger.projections.book import MemoryBook
 from ledger.values import ZERO, Side
 from tests.support.events import SteppingClock
@@ -141,7 +141,7 @@ def test_what_open_orders_may_take_is_not_spent_again() -> None:
 
 def test_a_size_that_ignores_the_fee_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """Planted: cash taken whole cannot pay its fee."""
-    monkeypatch.setattr(proposal, "spendable", lambda cash, rules: cash)
+    monkeypatch.setattr(review, "spendable", lambda cash, rules: cash)
 
     size = sized(room_of(cash=Decimal(50)), Side.BUY, Decimal(100))
 

@@ -9,12 +9,10 @@ import pytest
 from hypothesis import Phase, find, given, settings
 from hypothesis import strategies as st
 
-from execution.review import biases as bias_checks
 from execution.review import targets as decision
-from execution.review.biases import CHECKS, Check, overall
-from execution.review.proposal import Size
 from execution.review.review import Approval, Question, Rejection
-from execution.review.targets import WEIGHERS, verdict_of
+from execution.review.state import Size
+from execution.review.targets import CHECKS, WEIGHERS, Check, overall, verdict_of
 from ledger.events import OrderRequested, SignalApproved, SignalRejected, TargetRemoved
 from ledger.values import Side, decimal_text
 from tests.support.risky_trades import HOUR, MIDNIGHT, closed, judged, proposed, room_with, traded, wanted
@@ -250,28 +248,28 @@ def _busy(room: Room, today: str) -> None:
 
 
 HABITS: list[tuple[Check, Callable[[Room], object], dict[str, Any], str]] = [
-    (bias_checks.loss_aversion, lambda room: closed(room, "l" * 2), {}, "none"),
-    (bias_checks.loss_aversion, lambda room: _lost(room, "200"), {}, "none"),
-    (bias_checks.loss_aversion, lambda room: _lost(room, "250"), {}, "reduce"),
-    (bias_checks.loss_aversion, lambda room: _lost(room, "600"), {}, "block"),
-    (bias_checks.overconfidence, lambda room: closed(room, "wwww"), {}, "none"),
-    (bias_checks.overconfidence, lambda room: closed(room, "lwwwww"), {}, "reduce"),
-    (bias_checks.overconfidence, lambda room: closed(room, "w" * 8), {}, "block"),
-    (bias_checks.overconfidence, lambda room: closed(room, "w" * 8, NOON - DAY), {}, "none"),
-    (bias_checks.concentration, lambda room: None, {"size": Size(Decimal(2000), None)}, "none"),
-    (bias_checks.concentration, lambda room: None, {"size": Size(Decimal(2001), None)}, "caution"),
-    (bias_checks.revenge, lambda room: closed(room, "l", NOON - HOUR / 6, "40"), {}, "reduce"),
-    (bias_checks.revenge, lambda room: closed(room, "l", NOON - HOUR / 6, "90"), {}, "none"),
-    (bias_checks.revenge, lambda room: closed(room, "l", NOON - HOUR, "40"), {}, "none"),
-    (bias_checks.disposition, _slow_losers, {}, "caution"),
-    (bias_checks.disposition, lambda room: closed(room, "wwwwwlllll"), {}, "none"),
-    (bias_checks.overtrading, lambda room: _busy(room, "eeeee"), {}, "caution"),
-    (bias_checks.overtrading, lambda room: _busy(room, "eeee"), {}, "none"),
-    (bias_checks.overtrading, lambda room: closed(room, "eeeee"), {}, "none"),
-    (bias_checks.herd, _three_bots, {}, "caution"),
-    (bias_checks.herd, lambda room: _three_bots(room, "-0.5"), {}, "none"),
-    (bias_checks.anchoring, _entries_at_the_average, {}, "caution"),
-    (bias_checks.anchoring, _entries_at_the_average, {"price": Decimal(102)}, "none"),
+    (decision.loss_aversion, lambda room: closed(room, "l" * 2), {}, "none"),
+    (decision.loss_aversion, lambda room: _lost(room, "200"), {}, "none"),
+    (decision.loss_aversion, lambda room: _lost(room, "250"), {}, "reduce"),
+    (decision.loss_aversion, lambda room: _lost(room, "600"), {}, "block"),
+    (decision.overconfidence, lambda room: closed(room, "wwww"), {}, "none"),
+    (decision.overconfidence, lambda room: closed(room, "lwwwww"), {}, "reduce"),
+    (decision.overconfidence, lambda room: closed(room, "w" * 8), {}, "block"),
+    (decision.overconfidence, lambda room: closed(room, "w" * 8, NOON - DAY), {}, "none"),
+    (decision.concentration, lambda room: None, {"size": Size(Decimal(2000), None)}, "none"),
+    (decision.concentration, lambda room: None, {"size": Size(Decimal(2001), None)}, "caution"),
+    (decision.revenge, lambda room: closed(room, "l", NOON - HOUR / 6, "40"), {}, "reduce"),
+    (decision.revenge, lambda room: closed(room, "l", NOON - HOUR / 6, "90"), {}, "none"),
+    (decision.revenge, lambda room: closed(room, "l", NOON - HOUR, "40"), {}, "none"),
+    (decision.disposition, _slow_losers, {}, "caution"),
+    (decision.disposition, lambda room: closed(room, "wwwwwlllll"), {}, "none"),
+    (decision.overtrading, lambda room: _busy(room, "eeeee"), {}, "caution"),
+    (decision.overtrading, lambda room: _busy(room, "eeee"), {}, "none"),
+    (decision.overtrading, lambda room: closed(room, "eeeee"), {}, "none"),
+    (decision.herd, _three_bots, {}, "caution"),
+    (decision.herd, lambda room: _three_bots(room, "-0.5"), {}, "none"),
+    (decision.anchoring, _entries_at_the_average, {}, "caution"),
+    (decision.anchoring, _entries_at_the_average, {"price": Decimal(102)}, "none"),
 ]
 
 
@@ -303,7 +301,7 @@ def test_every_check_is_reached() -> None:
     assert warned == set(CHECKS)
 
 
-LEVELS: list[tuple[tuple[bias_checks.Level, ...], str]] = [
+LEVELS: list[tuple[tuple[decision.Level, ...], str]] = [
     ((), "none"),
     (("none", "none"), "none"),
     (("caution", "caution", "caution"), "caution"),
@@ -314,9 +312,9 @@ LEVELS: list[tuple[tuple[bias_checks.Level, ...], str]] = [
 
 
 @pytest.mark.parametrize(("levels", "expected"), LEVELS)
-def test_habits_add_up(levels: tuple[bias_checks.Level, ...], expected: str) -> None:
+def test_habits_add_up(levels: tuple[decision.Level, ...], expected: str) -> None:
     """One block or two reasons to reduce block, one reason reduces, cautions caution."""
-    assert overall(bias_checks.Finding("check", level, "said") for level in levels) == expected
+    assert overall(decision.Finding("check", level, "said") for level in levels) == expected
 
 
 def test_five_wins_halve_the_next_purchase_and_eight_hold_it() -> None:
