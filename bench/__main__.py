@@ -1,10 +1,9 @@
-"""`make bench`: measures and prints; asserts nothing about time.
+"""`make bench`: print measurements; no limits are asserted.
 
     python -m bench [--events N] [--legacy N] [--candles FILE]
 
-N (default 20,000) is the length of the log that is rebuilt; the others follow from it. --legacy (default 2,000) is how many
-trades a legacy database has that is moved in. FILE is a CSV file of candles for the backtests, in place of a simulated
-market.
+--events: length of the log that is rebuilt (default 20,000). --legacy: trades in the legacy database that is imported
+(default 2,000). --candles: CSV file of candles for the backtests, instead of a simulated market.
 """
 
 import argparse
@@ -28,12 +27,12 @@ SIGNALS = 200
 
 
 def main() -> None:
-    """Prints every figure beside the raw limit it is measured against."""
+    """Print every figure with the raw limit it is compared with."""
     parser = argparse.ArgumentParser(
         description="Measure the ledger and the bots beside the raw limits of this machine."
     )
     parser.add_argument("--events", type=int, default=20_000, help="length of the log that is rebuilt")
-    parser.add_argument("--legacy", type=int, default=2_000, help="trades of a legacy database that is moved in")
+    parser.add_argument("--legacy", type=int, default=2_000, help="trades in the legacy database that is imported")
     parser.add_argument("--candles", type=Path, help="a CSV file of candles for the backtests")
     chosen = parser.parse_args()
     events = chosen.events
@@ -41,7 +40,7 @@ def main() -> None:
         f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {platform.machine()}, Python {platform.python_version()}, {events} events"
     )
     figures: list[Figure] = []
-    # The durable settings are the server's defaults: what is measured here is what users get.
+    # The server runs with its defaults, which are durable, as for users.
     with tempfile.TemporaryDirectory(prefix="daybook-bench-") as folder:
         Path(folder).chmod(0o755)
         with embedded_postgres(Path(folder)) as url, connected(url) as engine:

@@ -1,7 +1,7 @@
-"""What one append costs behind 10³ … 10⁷ events: `python -m bench.append_curve [--to N] [--svg FILE]`.
+"""Cost of one append after 10³ … 10⁷ events: `python -m bench.append_curve [--to N] [--svg FILE]`.
 
-The log grows in bulk and its views are rebuilt; then single trades are recorded with all their consequences, each its
-own durable transaction, at every power of ten. The curve should be flat.
+At every power of ten, single trades are recorded with all projections, each in a durable transaction. In between, the
+log grows in bulk and its views are rebuilt. The curve should be flat.
 """
 
 import argparse
@@ -30,7 +30,7 @@ SAMPLES = 500
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Milliseconds for one append behind so many events: the middle one and that of which 5 % are slower."""
+    """Milliseconds per append after this many events: median and 95th percentile."""
 
     events: int
     median: float
@@ -38,10 +38,10 @@ class Cost:
 
 
 def main() -> None:
-    """Prints the cost at every power of ten and draws it."""
-    parser = argparse.ArgumentParser(description="Measure the cost of one append behind longer and longer logs.")
+    """Print the cost at every power of ten and draw it."""
+    parser = argparse.ArgumentParser(description="Measure the cost of one append after logs of increasing length.")
     parser.add_argument("--to", type=int, default=1_000_000, help="length of the longest log")
-    parser.add_argument("--svg", type=Path, help="where the curve is drawn")
+    parser.add_argument("--svg", type=Path, help="file for the curve")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="daybook-bench-") as folder:
         Path(folder).chmod(0o755)
@@ -52,7 +52,7 @@ def main() -> None:
 
 
 def measure(engine: Engine, longest: int) -> list[Cost]:
-    """The cost behind each power of ten up to `longest`."""
+    """Measure the cost after each power of ten up to `longest`."""
     portfolio_id = opened(PostgresBook(engine, system_clock), "curve")
     log = PostgresLog(engine, system_clock)
     costs: list[Cost] = []
@@ -64,7 +64,7 @@ def measure(engine: Engine, longest: int) -> list[Cost]:
         number = length + SAMPLES
         costs.append(Cost(length, statistics.median(times), statistics.quantiles(times, n=20)[-1]))
         print(
-            f"behind {length:>10,} events: {costs[-1].median:.2f} ms, 5 % slower than {costs[-1].slow:.2f} ms",
+            f"after {length:>10,} events: median {costs[-1].median:.2f} ms, 95th percentile {costs[-1].slow:.2f} ms",
             flush=True,
         )
         length *= 10
@@ -83,7 +83,7 @@ def _record(engine: Engine, portfolio_id: UUID, first: int) -> list[float]:
 
 
 def drawn(costs: Sequence[Cost]) -> str:
-    """The costs as an SVG: lengths of the log from left to right, milliseconds upwards from 0."""
+    """Draw the costs as SVG: length of the log on the x axis, milliseconds on the y axis."""
     top = max(cost.slow for cost in costs) * 1.2
 
     def at(place: int, value: float) -> str:
@@ -108,7 +108,7 @@ def drawn(costs: Sequence[Cost]) -> str:
     parts += [
         line([cost.median for cost in costs], 'stroke="#06c" stroke-width="2"'),
         line([cost.slow for cost in costs], 'stroke="#c60" stroke-dasharray="5 4"'),
-        '<text x="90" y="350" fill="#06c">the middle one</text><text x="220" y="350" fill="#c60">5 % are slower</text>',
+        '<text x="90" y="350" fill="#06c">median</text><text x="220" y="350" fill="#c60">95th percentile</text>',
         f'<text x="600" y="350" text-anchor="end" fill="#777">measured {datetime.now(UTC):%Y-%m-%d}</text></svg>',
     ]
     return "\n".join(parts) + "\n"

@@ -2,8 +2,8 @@
 
     python -m bench.backtest [--candles FILE]
 
-Without a file the candles are those of the seeded simulated market, as many as three years of hours hold. What one
-process does is measured by the processor's own time, sweeps by the clock on the wall.
+Without a file, 20,000 hourly candles of the seeded simulated market. Single processes are measured in CPU time,
+sweeps in wall-clock time.
 """
 
 import argparse
@@ -40,11 +40,11 @@ from signals.market.simulated import simulated_candles
 
 BARS: Final = 20_000
 SLOW_BARS: Final = 3_000
-"""The contract path is measured over so many: its cost per bar is the same."""
+"""Bars for the path without vectorised scores, whose cost per bar is constant."""
 LIVE_BOTS: Final = 200
 LIVE_CANDLES: Final = 20
 TIMES: Final = 3
-"""The best of so many is told: what disturbs a measurement only makes it slower."""
+"""Runs of which the fastest counts: interference only slows a run down."""
 
 COSTS: Final = PaperTerms(taker_fee=Decimal("0.001"), maker_fee=Decimal("0.001"))
 ALL_IN: Final = tuple(
@@ -57,13 +57,13 @@ ALL_IN: Final = tuple(
     )
 )
 CROSSES: Final = (*ALL_IN, *((f"{name}_score", Decimal("0.8")) for name in ("action", "warm", "hot", "cool")))
-"""Only a cross is an opinion, and what comes after it is none."""
+"""Only the cross itself passes the score limits, not the bars after it."""
 
 RARELY: Final = (*ALL_IN, *((f"{name}_score", Decimal("0.9")) for name in ("action", "warm", "hot", "cool")))
-"""Only the strongest opinions count, and there is hardly any."""
+"""Only the strongest scores pass the limits, which is rare."""
 
 BACKTESTS: Final = (
-    ("RSI 14 beyond 0.9, hardly a trade", BotSpec("rsi"), RARELY),
+    ("RSI 14 beyond 0.9, few trades", BotSpec("rsi"), RARELY),
     ("Bollinger 100, few trades", BotSpec("bollinger", '{"length": 100}'), RARELY),
     ("MA cross 150/200, few trades", BotSpec("ma_cross", '{"fast": 150, "slow": 200}'), CROSSES),
     ("MA cross 10/20, in and out", BotSpec("ma_cross"), CROSSES),
@@ -72,7 +72,7 @@ BACKTESTS: Final = (
 
 
 def measure_backtests(path: Path | None = None) -> list[Figure]:
-    """Bars a second of whole backtests, with how much was in their logs, and evaluations a second of a live loop."""
+    """Measure bars per second of whole backtests, and evaluations per second of a live loop."""
     market = recorded_market(path) if path else Market.of(_simulated(BARS), "simulated.csv")
     figures: list[Figure] = []
     for name, bot, limits in BACKTESTS:
@@ -80,12 +80,14 @@ def measure_backtests(path: Path | None = None) -> list[Figure]:
         done = simulation_of(spec, market)
         runs = [_processed("", len(market.candles), partial(simulation_of, spec, market)) for _ in range(TIMES)]
         result = result_of(done)
-        told = f"{name}: {result.trades} trades, {result.events} events"
-        figures.append(Figure(told, max(run.value for run in runs), "bars/s"))
+        label = f"{name}: {result.trades} trades, {result.events} events"
+        figures.append(Figure(label, max(run.value for run in runs), "bars/s"))
     part = Market.of(market.candles[:SLOW_BARS], market.name)
     name, bot, limits = BACKTESTS[-1]
     plain = BacktestSpec(Path(market.name), (bot,), Decimal(10_000), COSTS, limits, twins=False)
-    figures.append(_processed(f"{name} without its twin", len(part.candles), partial(simulation_of, plain, part)))
+    figures.append(
+        _processed(f"{name} without vectorised scores", len(part.candles), partial(simulation_of, plain, part))
+    )
     return [*figures, *_sweeps(part), _live(market)]
 
 
@@ -94,7 +96,7 @@ def _processed(name: str, bars: int, work: Callable[[], object]) -> Figure:
 
 
 def _sweeps(market: Market) -> Iterator[Figure]:
-    """Combinations a second of a sweep over a file, the start of its workers left out: they have run before."""
+    """Measure combinations per second of a sweep over a file, after its workers have started."""
     with tempfile.TemporaryDirectory(prefix="daybook-bench-") as folder:
         path = Path(folder) / f"bench-{market.instrument}-{market.timeframe}.csv"
         with path.open("w", encoding="utf-8") as file:
@@ -107,7 +109,7 @@ def _sweeps(market: Market) -> Iterator[Figure]:
             with worker_processes(workers) as pool:
                 for started in [pool.submit(run_backtest, spec) for _ in range(4 * workers)]:
                     started.result()
-                name = f"a sweep over {len(market.candles)} bars, few trades, {workers} workers"
+                name = f"sweep over {len(market.candles)} bars, few trades, {workers} workers"
                 yield rate(name, "combinations/s", 32, partial(sweep, spec, axes, partial(_still_open, pool)))
 
 
@@ -116,7 +118,7 @@ def _still_open(pool: Executor) -> AbstractContextManager[Executor]:
 
 
 def _live(market: Market) -> Figure:
-    """The market loop with many bots, each asked at every candle; what they say is judged and traded too."""
+    """Measure the market loop with many bots, all evaluated, reviewed and traded at every candle."""
     seconds = 0.0
     timeframe = market.candles[0].timeframe
     feed = PlayedFeed(

@@ -1,4 +1,4 @@
-"""How fast bots are asked: window by window as live, and a whole series at once."""
+"""Evaluations of bots: window by window as in live trading, and a whole series at once."""
 
 import time
 from collections.abc import Callable
@@ -23,7 +23,7 @@ SERIES = 20_000
 
 
 class FourIndicators:
-    """RSI, MACD and two moving averages over a window of 250 bars: what an ordinary bot computes."""
+    """RSI, MACD and two moving averages over a window of 250 bars, as in an ordinary bot."""
 
     kind: ClassVar[str] = "four_indicators"
     version: ClassVar[str] = "1"
@@ -42,27 +42,27 @@ class FourIndicators:
 
 
 def measure_bots(evaluations: int = 2_000) -> list[Figure]:
-    """Bars a second on one core, by the processor's own time: four indicators each way, then every built-in bot."""
+    """Measure bars per second of CPU time: four indicators each way, then every built-in bot."""
     bars = bars_of(list(islice(simulated_candles(7, BTC, MINUTE), SERIES)))
     limit = _rate(
-        "four TA-Lib calls on 250 bars", 10 * evaluations, lambda: _called(bars["close"][:250], 10 * evaluations)
+        "four TA-Lib calls on 250 bars", 10 * evaluations, lambda: _four_calls(bars["close"][:250], 10 * evaluations)
     )
-    contract = _asked(FourIndicators(), bars, 10 * evaluations)
+    contract = _windows_per_second(FourIndicators(), bars, 10 * evaluations)
     figures = [
         limit,
         Figure("four indicators on windows (contract)", contract, "bars/s", limit),
     ]
     for kind, bot in BUILT_IN.items():
-        # A smart-money window takes as long as a hundred others.
+        # One smart-money window takes as long as a hundred others.
         count = evaluations // 10 if kind == "smc" else evaluations
-        figures.append(Figure(f"{kind} on windows (contract)", _asked(bot, bars, count), "bars/s"))
+        figures.append(Figure(f"{kind} on windows (contract)", _windows_per_second(bot, bars, count), "bars/s"))
         if isinstance(bot, Vectorised) and kind != "smc":
             figures.append(_rate(f"{kind} vectorised", len(bars), lambda bot=bot: bot.scores(bars, bot.Params())))  # type: ignore[misc]
     return figures
 
 
-def _asked(bot: Bot, bars: NDArray[np.void], count: int) -> float:
-    """Windows cut and evaluated a second."""
+def _windows_per_second(bot: Bot, bars: NDArray[np.void], count: int) -> float:
+    """Windows created and evaluated per second of CPU time."""
     params = bot.Params()
     needed = bot.needs(params).bars
     ends = [needed + at % (len(bars) - needed) for at in range(count)]
@@ -72,7 +72,7 @@ def _asked(bot: Bot, bars: NDArray[np.void], count: int) -> float:
     return count / (time.process_time() - started)
 
 
-def _called(close: NDArray[np.float64], count: int) -> None:
+def _four_calls(close: NDArray[np.float64], count: int) -> None:
     window = np.ascontiguousarray(close)
     for _ in range(count):
         talib.RSI(window, 14)

@@ -1,4 +1,4 @@
-"""A measured figure and how a list of them is printed."""
+"""Measured figures and their printing."""
 
 import resource
 import time
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """`value` in `unit`, and the raw limit it is compared with (None for a limit itself)."""
+    """A value, and the raw limit it is compared with."""
 
     name: str
     value: float
@@ -24,24 +24,24 @@ def rate(
     limit: Figure | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Figure:
-    """How many of `count` things a second `work` does, by this clock."""
+    """Measure the rate of `work`, which processes `count` items."""
     started = clock()
     work()
     return Figure(name, count / (clock() - started), unit, limit)
 
 
 def peak_memory_mb() -> float:
-    """Peak memory of this process in MB, database server not included."""
+    """Peak memory of this process in MB, without the database server."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def processor_seconds() -> float:
-    """Processor time of this process in seconds, database server not included."""
+    """CPU time of this process in seconds, without the database server."""
     return sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
 
 
 def print_figures(figures: list[Figure]) -> None:
-    """One line each: name, value, and the share of the raw limit."""
+    """Print one line per figure: name, value and share of the raw limit."""
     width = max(len(figure.name) for figure in figures)
     for figure in figures:
         line = f"{figure.name:<{width}}  {figure.value:>12,.0f} {figure.unit}"

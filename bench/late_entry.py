@@ -1,6 +1,6 @@
-"""What a late entry costs by how many trades come after it: `python -m bench.late_entry [--behind N]`.
+"""Cost of a late entry by the number of later trades: `python -m bench.late_entry [--behind N]`.
 
-The trades are of four assets. A late one has those of its own asset folded again that come after it, about a quarter.
+The trades are in four assets. A late entry refolds the later trades of its own asset, about a quarter of them.
 """
 
 import argparse
@@ -30,25 +30,25 @@ AFTER = (0, 10, 100, 1_000, 10_000)
 
 
 def main() -> None:
-    """Prints the middle cost of a late entry at each place."""
-    parser = argparse.ArgumentParser(description="Measure what a late entry costs.")
-    parser.add_argument("--behind", type=int, default=20_000, help="how many trades there are")
+    """Print the median cost of a late entry at each place."""
+    parser = argparse.ArgumentParser(description="Measure the cost of a late entry.")
+    parser.add_argument("--behind", type=int, default=20_000, help="number of trades")
     behind = parser.parse_args().behind
     with tempfile.TemporaryDirectory(prefix="daybook-bench-") as folder:
         Path(folder).chmod(0o755)
         with embedded_postgres(Path(folder)) as url, connected(url) as engine:
             for after, times in measure(engine, url, behind).items():
-                print(f"{after:>8,} of {behind:,} trades come after it: {statistics.median(times):10.1f} ms")
+                print(f"{after:>8,} of {behind:,} trades are later: {statistics.median(times):10.1f} ms")
 
 
 def measure(engine: Engine, url: str, behind: int) -> dict[int, Sequence[float]]:
-    """The milliseconds of single late entries, by how many trades come after them."""
+    """Measure single late entries in milliseconds, by the number of later trades."""
     book = PostgresBook(engine, system_clock)
     portfolio_id = opened(book, "late")
     append_encoded(PostgresLog(engine, system_clock), portfolio_id, 0, behind)
     rebuild_portfolio(engine, portfolio_id)
     with psycopg.connect(url, autocommit=True) as connection:
-        # The server does so by itself within a minute or two; before that it may plan badly.
+        # The server would do so within two minutes; until then its plans may be bad.
         connection.execute("analyze")
     found: dict[int, Sequence[float]] = {}
     for after in (one for one in AFTER if one < behind):
@@ -57,7 +57,7 @@ def measure(engine: Engine, url: str, behind: int) -> dict[int, Sequence[float]]
 
 
 def _record(book: PostgresBook, portfolio_id: UUID, place: int, sample: int) -> float:
-    """The milliseconds for one more trade, just before the one at `place`."""
+    """Record a trade just before the one at `place`; return milliseconds."""
     late = replace(
         new(trade(place * SAMPLES + sample), 0),
         occurred_at=time_of(place) - timedelta(seconds=0.5) + timedelta(microseconds=sample),

@@ -1,4 +1,4 @@
-"""Our own roads: appending, importing, recording with projections, rebuilding, verifying."""
+"""The ledger: append, record with projections, import, rebuild, verify."""
 
 import tempfile
 import time
@@ -24,14 +24,14 @@ from ledger.values import Asset, derived_id, system_clock
 
 SINGLE = 1_000
 BATCH = 2_000
-PLAIN_ROAD = 20_000
-"""The plain road and the reading of files are measured over at most so many: their cost per event is the same."""
+SLOW_EVENTS = 20_000
+"""At most this many events for slow measurements, whose cost per event is constant."""
 
 
 def measure_ledger(engine: Engine, limits: RawLimits, events: int) -> list[Figure]:
-    """Each figure beside the raw limit that bounds it."""
+    """Measure the ledger, each figure with its raw limit."""
     book, log = PostgresBook(engine, system_clock), PostgresLog(engine, system_clock)
-    few = min(events, PLAIN_ROAD)
+    few = min(events, SLOW_EVENTS)
     singles, recorded, batches, coded = (opened(book, name) for name in ("singles", "recorded", "batches", "coded"))
     long_log = derived_id("bench", "long")
 
@@ -39,13 +39,18 @@ def measure_ledger(engine: Engine, limits: RawLimits, events: int) -> list[Figur
         return rate(name, "events/s", count, work, limit)
 
     figures = [
-        measured("append, one event a commit", SINGLE, partial(_append_each, log, singles), limits.commits),
+        measured("append, one event per commit", SINGLE, partial(_append_each, log, singles), limits.commits),
         measured(
-            "append with all projections, one a commit", SINGLE, partial(record_each, book, recorded, 0), limits.commits
+            "append with all projections, one per commit",
+            SINGLE,
+            partial(record_each, book, recorded, 0),
+            limits.commits,
         ),
-        measured(f"append of events, {BATCH} at once", few, partial(_append_events, log, batches, few), limits.copied),
+        measured(
+            f"append of events, batches of {BATCH}", few, partial(_append_events, log, batches, few), limits.copied
+        ),
         Figure(
-            f"append of encoded events, {BATCH} at once",
+            f"append of encoded events, batches of {BATCH}",
             few / append_encoded(log, coded, 0, few),
             "events/s",
             limits.copied,
@@ -55,9 +60,11 @@ def measure_ledger(engine: Engine, limits: RawLimits, events: int) -> list[Figur
     results: list[PortfolioReplay] = []
     figures += [
         *measure_floor(engine, long_log, events, limits),
-        measured("rebuild: read, prove, fold, write", events, lambda: rebuild_portfolio(engine, long_log), limits.fifo),
         measured(
-            "verify: read, prove, fold, compare",
+            "rebuild: read, verify chain, fold, write", events, lambda: rebuild_portfolio(engine, long_log), limits.fifo
+        ),
+        measured(
+            "verify: read, verify chain, fold, compare",
             events,
             lambda: results.append(verify_portfolio(engine, long_log)),
             limits.fifo,
@@ -72,13 +79,13 @@ def measure_ledger(engine: Engine, limits: RawLimits, events: int) -> list[Figur
         measured(f"append with all projections after {events} events", SINGLE, late, limits.commits),
     ]
     rebuild_portfolio(engine, batches)
-    plain = partial(verify_portfolio, engine, batches, thorough=True)
-    figures.append(measured("verify by both roads (--thorough)", few, plain, limits.fifo))
+    thorough = partial(verify_portfolio, engine, batches, thorough=True)
+    figures.append(measured("verify with both methods (--thorough)", few, thorough, limits.fifo))
     return figures
 
 
 def opened(book: PostgresBook, name: str) -> UUID:
-    """A portfolio with money in it."""
+    """Open a portfolio with cash."""
     portfolio_id = derived_id("bench", name)
     cash = CashDeposited(account="paper", asset=Asset("USD"), amount=Decimal(1_000_000))
     book.record(portfolio_id, [new(PortfolioOpened(name=name, base_currency=Asset("USD")), 0), new(cash, 0)])
@@ -86,7 +93,7 @@ def opened(book: PostgresBook, name: str) -> UUID:
 
 
 def append_encoded(log: PostgresLog, portfolio_id: UUID, first: int, last: int) -> float:
-    """Trades `first` to `last` are in the log; returns the seconds that appending took (making them not counted)."""
+    """Append trades `first` to `last`; return the seconds without encoding them."""
     seconds = 0.0
     for start in range(first, last, BATCH):
         rows = [encoded(number) for number in range(start, min(start + BATCH, last))]
@@ -97,7 +104,7 @@ def append_encoded(log: PostgresLog, portfolio_id: UUID, first: int, last: int) 
 
 
 def record_each(book: PostgresBook, portfolio_id: UUID, first: int) -> None:
-    """Trades recorded one by one with all their consequences."""
+    """Record trades one by one with all projections."""
     for number in range(first, first + SINGLE):
         book.record(portfolio_id, [new(trade(number), number)])
 
@@ -113,7 +120,7 @@ def _append_events(log: PostgresLog, portfolio_id: UUID, events: int) -> None:
 
 
 def _imported(engine: Engine, book: PostgresBook, portfolio_id: UUID, trades: int, limits: RawLimits) -> list[Figure]:
-    """The trades of a file are in a new portfolio, views and all."""
+    """Measure the import of a file into a new portfolio."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "trades.csv"
         write_csv(path, trades)

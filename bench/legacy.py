@@ -52,15 +52,13 @@ def measure_legacy(engine: Engine, trades: int) -> list[Figure]:
         figures = [Figure("memory before a legacy import", peak_memory_mb(), "MB")]
         took = {step.__name__: _seconds(step) for step in (plan, run, check)}
         figures += [Figure(f"legacy {step} of {rows} trades", seconds, "s") for step, (seconds, _) in took.items()]
-        figures.append(Figure("  in all", sum(seconds for seconds, _ in took.values()), "s"))
+        figures.append(Figure("  total", sum(seconds for seconds, _ in took.values()), "s"))
         figures.append(
-            Figure(
-                "  processor time of all that, server not included", sum(computed for _, computed in took.values()), "s"
-            )
+            Figure("  processor time, without the server", sum(computed for _, computed in took.values()), "s")
         )
         figures.append(Figure("  peak memory of this process", peak_memory_mb(), "MB"))
-        figures.append(Figure("  rolled back again", _seconds(rollback)[0], "s"))
-        return [*figures, Figure("  peak memory then", peak_memory_mb(), "MB")]
+        figures.append(Figure("  rollback", _seconds(rollback)[0], "s"))
+        return [*figures, Figure("  peak memory after the rollback", peak_memory_mb(), "MB")]
 
 
 def _seconds(step: Callable[[], None]) -> tuple[float, float]:

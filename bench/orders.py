@@ -1,7 +1,6 @@
-"""From a bot's signal to an order at a venue: `python -m bench.orders [--signals N]`, and a part of `make bench`.
+"""From a bot's signal to an order at a venue: `python -m bench.orders [--signals N]`, and part of `make bench`.
 
-The venue is `daybook venue` in a process of its own: real HTTP, real signatures, no distance. The client does not pace
-itself here, as it does by the venue's rules in earnest.
+The venue is `daybook venue` in another process: real HTTP and signatures, no network. The client's rate limit is off.
 """
 
 import argparse
@@ -57,9 +56,9 @@ PRICE: Final = Decimal(60000)
 
 
 def main() -> None:
-    """Prints what orders cost."""
-    parser = argparse.ArgumentParser(description="Measure the way from a signal to an order.")
-    parser.add_argument("--signals", type=int, default=200, help="how many signals, and how many orders by hand")
+    """Print the cost of orders."""
+    parser = argparse.ArgumentParser(description="Measure the path from a signal to an order.")
+    parser.add_argument("--signals", type=int, default=200, help="number of signals, and of manual orders")
     signals = parser.parse_args().signals
     with tempfile.TemporaryDirectory(prefix="daybook-bench-") as folder:
         Path(folder).chmod(0o755)
@@ -69,29 +68,35 @@ def main() -> None:
 
 
 def measure_orders(engine: Engine, signals: int, commits: Figure) -> list[Figure]:
-    """Latencies from the stored signal, and orders a second beside the raw commits."""
-    with _desk(engine) as desk:
-        latencies = [desk.signalled() for _ in range(signals)]
+    """Measure latencies from the stored signal, and orders per second."""
+    with _venue(engine) as trader:
+        latencies = [trader.trade_signal() for _ in range(signals)]
         started, answered, booked = zip(*latencies, strict=True)
-        waited = quantiles(desk.venue_s, n=100)
+        waited = quantiles(trader.venue_s, n=100)
         return [
             *_percentiles("signal stored to order sent", started),
-            *_percentiles("signal stored to the venue's yes", answered),
+            *_percentiles("signal stored to acceptance by the venue", answered),
             *_percentiles("signal stored to fill booked and order closed", booked),
-            Figure("of which the venue and its client, p50", waited[49] * 1000, "ms"),
-            rate("orders by hand, from wish to closed", "orders/s", signals, partial(desk.by_hand, signals), commits),
-            Figure("durable commits for each of them", desk.commits / signals, "commits"),
-            Figure("processor time of this process for each of them", desk.worked_s * 1000 / signals, "ms"),
+            Figure("share of venue and client in placing the order, p50", waited[49] * 1000, "ms"),
+            rate(
+                "consecutive manual orders, from request to closed",
+                "orders/s",
+                signals,
+                partial(trader.trade_manually, signals),
+                commits,
+            ),
+            Figure("durable commits per order", trader.commits / signals, "commits"),
+            Figure("processor time of this process per order", trader.worked_s * 1000 / signals, "ms"),
         ]
 
 
 def _percentiles(name: str, seconds: tuple[float, ...]) -> list[Figure]:
-    cuts = quantiles(seconds, n=100)
-    return [Figure(f"{name}, p50", cuts[49] * 1000, "ms"), Figure(f"{name}, p99", cuts[98] * 1000, "ms")]
+    percentiles = quantiles(seconds, n=100)
+    return [Figure(f"{name}, p{one}", percentiles[one - 1] * 1000, "ms") for one in (50, 99)]
 
 
 class _Timed(CcxtExchange):
-    """Notes when an order is sent and answered."""
+    """Records when an order is sent and answered."""
 
     sent_at: float = 0
     answered_at: float = 0
@@ -104,8 +109,8 @@ class _Timed(CcxtExchange):
 
 
 @dataclass(slots=True)
-class _Desk:
-    """A portfolio at the venue, and its trade service, wired as the program does it."""
+class _Trader:
+    """A portfolio at the venue with its trade service, wired as in the program."""
 
     portfolio_id: UUID
     book: PostgresBook
@@ -123,8 +128,8 @@ class _Desk:
         new = [NewEvent(one, event_id, now, "bench", event_id) for one, event_id in zip(events, ids, strict=True)]
         self.book.record(self.portfolio_id, new)
 
-    def signalled(self) -> tuple[float, float, float]:
-        """Seconds from a stored signal until its order was sent, answered, and filled and closed."""
+    def trade_signal(self) -> tuple[float, float, float]:
+        """Store a signal; return the seconds until its order was sent, accepted, and closed."""
         self.record([_signal(system_clock())])
         started = time.perf_counter()
         self.service.step()
@@ -133,11 +138,11 @@ class _Desk:
         self.venue_s.append(self.exchange.answered_at - self.exchange.sent_at)
         return self.exchange.sent_at - started, self.exchange.answered_at - started, ended - started
 
-    def by_hand(self, orders: int) -> None:
+    def trade_manually(self, orders: int) -> None:
         before, worked = self.book.log.head(self.portfolio_id).position, time.process_time()
         for _ in range(orders):
             ticket = ManualTicket(BTC, Side.BUY, "market", None, Decimal(60), None, ACCOUNT)
-            self.service.request(ticket, derived_id("by hand", next(self.numbers)), self.leadership.record)
+            self.service.request(ticket, derived_id("manual", next(self.numbers)), self.leadership.record)
         self.commits = self.book.log.head(self.portfolio_id).position - before  # one event each
         self.worked_s = time.process_time() - worked
         self.assert_closed()
@@ -150,7 +155,7 @@ class _Desk:
 
 
 @contextmanager
-def _desk(engine: Engine) -> Iterator[_Desk]:
+def _venue(engine: Engine) -> Iterator[_Trader]:
     daybook = Path(sys.executable).with_name("daybook")
     with subprocess.Popen([daybook, "venue", "binance", "--json"], stdout=subprocess.PIPE, text=True) as venue:
         assert venue.stdout is not None
@@ -161,7 +166,7 @@ def _desk(engine: Engine) -> Iterator[_Desk]:
             venue.terminate()
 
 
-def _opened(engine: Engine, url: str, key: ApiKey) -> _Desk:
+def _opened(engine: Engine, url: str, key: ApiKey) -> _Trader:
     def unpaced(client: ccxt.Exchange) -> None:
         client.enableRateLimit = False
 
@@ -171,8 +176,8 @@ def _opened(engine: Engine, url: str, key: ApiKey) -> _Desk:
     service = TradeService(
         book, portfolio_id, {}, system_clock, "bench", leadership, {ACCOUNT: exchange}, PostgresHaltLock(engine)
     )
-    desk = _Desk(portfolio_id, book, leadership, exchange, service)
-    desk.record([PortfolioOpened(name="orders", base_currency=Asset("USDT"))])
+    trader = _Trader(portfolio_id, book, leadership, exchange, service)
+    trader.record([PortfolioOpened(name="orders", base_currency=Asset("USDT"))])
     events: list[Event] = [AccountOpened(account=ACCOUNT, venue="binance", mode="paper")]
     for asset, held in exchange.balances().items():
         if asset == "USDT":
@@ -182,9 +187,9 @@ def _opened(engine: Engine, url: str, key: ApiKey) -> _Desk:
     events += [MarkRecorded(instrument=BTC, price=PRICE, source="bench")]
     events += [LimitSet(limit=limit, value=ZERO) for limit in ("confirmation_minutes", "cooldown_minutes")]
     events += [LimitSet(limit=limit, value=Decimal(10**6)) for limit in ("trades_per_day", "bot_trades_per_day")]
-    desk.record(events)
-    service.step()  # ledger and venue are compared, markets loaded
-    return desk
+    trader.record(events)
+    service.step()  # compares ledger and venue, loads the markets
+    return trader
 
 
 def _signal(now: datetime) -> Event:

@@ -1,6 +1,6 @@
-"""What a question about the past costs: `python -m bench.point_in_time [--events N]`, and a part of `make bench`.
+"""Cost of readings at points in time: `python -m bench.point_in_time [--events N]`, and part of `make bench`.
 
-Asked is what `GET /portfolio/` asks: what is held then, and what it is worth.
+Each reads positions and their valuation, like `GET /portfolio/`.
 """
 
 import argparse
@@ -27,9 +27,9 @@ from ledger.values import system_clock
 
 
 def main() -> None:
-    """Prints what the questions cost."""
-    parser = argparse.ArgumentParser(description="Measure questions about the past.")
-    parser.add_argument("--events", type=int, default=100_000, help="how many trades there are")
+    """Print the cost of the readings."""
+    parser = argparse.ArgumentParser(description="Measure readings at points in time.")
+    parser.add_argument("--events", type=int, default=100_000, help="number of trades")
     events = parser.parse_args().events
     with tempfile.TemporaryDirectory(prefix="daybook-bench-") as folder:
         Path(folder).chmod(0o755)
@@ -38,7 +38,7 @@ def main() -> None:
 
 
 def measure_point_in_time(engine: Engine, events: int) -> list[Figure]:
-    """The milliseconds of questions about a log of so many trades."""
+    """Measure readings of a log of this many trades in milliseconds."""
     log = PostgresLog(engine, system_clock)
     portfolio_id = opened(PostgresBook(engine, system_clock), "past")
     append_encoded(log, portfolio_id, 0, events // 2)
@@ -48,15 +48,15 @@ def measure_point_in_time(engine: Engine, events: int) -> list[Figure]:
     past = History(engine)
     middle, later = time_of(events // 2), time_of(events // 2 + events // 100)
     return [
-        _asked(f"as of now, of {events} trades", past, portfolio_id, PointInTime(as_of=system_clock())),
-        _asked("as of the middle, the first question", past, portfolio_id, PointInTime(as_of=middle)),
-        _asked("the same again", past, portfolio_id, PointInTime(as_of=middle)),
-        _asked("as of 1 % later", past, portfolio_id, PointInTime(as_of=later)),
-        _asked("as of the middle, as known at half", past, portfolio_id, PointInTime(middle, reported)),
+        _measured(f"as of now, of {events} trades", past, portfolio_id, PointInTime(as_of=system_clock())),
+        _measured("as of the middle, first question", past, portfolio_id, PointInTime(as_of=middle)),
+        _measured("the same again", past, portfolio_id, PointInTime(as_of=middle)),
+        _measured("as of 1 % later", past, portfolio_id, PointInTime(as_of=later)),
+        _measured("as of the middle, as known at half", past, portfolio_id, PointInTime(middle, reported)),
     ]
 
 
-def _asked(name: str, past: History, portfolio_id: UUID, point: PointInTime) -> Figure:
+def _measured(name: str, past: History, portfolio_id: UUID, point: PointInTime) -> Figure:
     started = time.perf_counter()
     with past.reading(portfolio_id, point, VALUE_PROJECTIONS) as reading:
         value_portfolio(reading.rows)

@@ -1,4 +1,4 @@
-"""The raw limits: what PostgreSQL and plain Python do on this machine with nothing of ours in the way."""
+"""Raw limits: PostgreSQL and plain Python on this machine, without Daybook."""
 
 import hashlib
 from collections import deque
@@ -15,7 +15,7 @@ COMMITS = 1_000
 
 @dataclass(frozen=True, slots=True)
 class RawLimits:
-    """What ours is compared with."""
+    """The figures that Daybook's are compared with."""
 
     commits: Figure
     copied: Figure
@@ -23,15 +23,15 @@ class RawLimits:
     hashed: Figure
     drained: Figure
     fifo: Figure
-    whole_numbers: Figure
+    integers: Figure
 
     @property
     def figures(self) -> list[Figure]:
-        return [self.commits, self.copied, self.read, self.drained, self.hashed, self.fifo, self.whole_numbers]
+        return [self.commits, self.copied, self.read, self.drained, self.hashed, self.fifo, self.integers]
 
 
 def measure_raw_limits(url: str, rows: int) -> RawLimits:
-    """Durable single-row commits, COPY in and out, rows read back, a SHA-256 chain, FIFO on Decimals and on integers."""
+    """Measure durable single-row commits, COPY in and out, reading rows, a SHA-256 chain, FIFO on Decimals and integers."""
     payload = '{"account":"paper","instrument":"BTC-USD","price":"100.25","quantity":"0.12345678","side":"buy"}' * 2
     with psycopg.connect(url) as connection:
         connection.execute("create table raw_limit (id uuid primary key, position bigint, payload text)")
@@ -44,12 +44,12 @@ def measure_raw_limits(url: str, rows: int) -> RawLimits:
         connection.commit()
     hashed = rate("raw SHA-256 chain", "hashes/s", rows, lambda: _hash_chain(rows, payload.encode()))
     fifo = rate("raw FIFO, Decimals in a deque", "trades/s", rows, lambda: plain_fifo(rows))
-    whole_numbers = rate("raw FIFO, whole numbers in a deque", "trades/s", rows, lambda: whole_number_fifo(rows))
-    return RawLimits(commits, copied, read, hashed, drained, fifo, whole_numbers)
+    integers = rate("raw FIFO, integers in a deque", "trades/s", rows, lambda: integer_fifo(rows))
+    return RawLimits(commits, copied, read, hashed, drained, fifo, integers)
 
 
 def plain_fifo(trades: int) -> Decimal:
-    """Realised P&L of `trades` alternating trades by the plainest FIFO there is: the yardstick for a rebuild."""
+    """Realised P&L of `trades` alternating trades by minimal FIFO, the limit for a rebuild."""
     lots: deque[list[Decimal]] = deque()
     realized, price = Decimal(0), Decimal("100.25")
     for number in range(trades):
@@ -67,8 +67,8 @@ def plain_fifo(trades: int) -> Decimal:
     return realized
 
 
-def whole_number_fifo(trades: int) -> int:
-    """The same in whole numbers."""
+def integer_fifo(trades: int) -> int:
+    """As `plain_fifo`, in integers."""
     lots: deque[list[int]] = deque()
     realized, price = 0, 10025
     for number in range(trades):

@@ -1,4 +1,4 @@
-"""The trades that are measured: four assets, all sizes, fees in the quote, the same in every run."""
+"""The trades used for measurements: four assets, all sizes, fees in the quote currency, the same in every run."""
 
 import csv
 import random
@@ -19,7 +19,7 @@ ASSETS: Final = ("BTC", "ETH", "SOL", "AAPL")
 
 
 def fields_of(number: int) -> dict[str, str]:
-    """Trade `number`, as texts. A little more is bought than sold."""
+    """Trade `number` as texts. Buys are slightly more frequent than sells."""
     dice = random.Random(number)
     return {
         "instrument": f"{dice.choice(ASSETS)}-USD",
@@ -48,12 +48,12 @@ def trade(number: int) -> TradeExecuted:
 
 
 def new(event: Event, number: int) -> NewEvent:
-    """The event as one that is not in a log yet, a second after the one before."""
+    """The event as a new one, one second after its predecessor."""
     return NewEvent(event, fresh_id := new_id(), time_of(number), "bench", fresh_id)
 
 
 def encoded(number: int) -> EncodedEvent:
-    """Trade `number` with its stored text made already."""
+    """Trade `number`, encoded."""
     fields = fields_of(number)
     payload = canonical_json(
         {
@@ -77,7 +77,7 @@ def time_of(number: int) -> datetime:
 
 
 def write_csv(path: Path, trades: int) -> None:
-    """A trade file of so many trades."""
+    """Write a CSV file of trades."""
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, ["id", "time", "instrument", "side", "quantity", "price", "fee", "account"])
         writer.writeheader()

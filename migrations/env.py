@@ -1,4 +1,4 @@
-"""Alembic's environment: runs the steps on the connection that the caller hands in."""
+"""Alembic's environment: runs the migrations on the caller's connection."""
 
 from alembic import context
 from sqlalchemy import Connection

@@ -33,7 +33,14 @@ from ledger.projections.valuation import PortfolioValuation, PositionValuation
 from ledger.replay.differences import Difference, PortfolioReplay
 from ledger.replay.history import ReplayAt, replay_at
 from ledger.replay.parallel import verify_many
-from ledger.replay.verify import count_events, heads, held_to, rebuild_portfolio, stray_differences, verify_portfolio
+from ledger.replay.verify import (
+    compare_with_heads,
+    count_events,
+    heads,
+    rebuild_portfolio,
+    stray_differences,
+    verify_portfolio,
+)
 from ledger.rows import state_hash
 from ledger.values import decimal_text, system_clock, time_text
 
@@ -138,7 +145,7 @@ def _replay(settings: Settings, scope: Scope, workers: Workers, *, as_json: bool
                 options = {"rebuild": scope.rebuild, "thorough": scope.thorough}
                 results = verify_many(url, chosen, workers.executor, advance, **options)
         expected = [(one, head) for one, head in seen if scope.portfolio is None or one in chosen]
-        results = held_to(engine, results, expected)
+        results = compare_with_heads(engine, results, expected)
         strays = stray_differences(engine) if scope.portfolio is None else []
     _print(results, strays, time.monotonic() - started, as_json=as_json)
     return _exit_code(results, strays)

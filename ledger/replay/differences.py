@@ -1,6 +1,6 @@
-"""What is not as the log says: the words in which a replay tells it."""
+"""Differences between the stored rows and a replay, and the result of a replay."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
@@ -10,13 +10,16 @@ from ledger.log.event_log import BrokenLog
 from ledger.postgres.log import Raw, read_event, read_stream
 from ledger.postgres.views import newer_generations, read_checkpoint, row_kinds, versions_text
 from ledger.projections.book import Stopped, attempt_fold, changes_of
-from ledger.rows import Deleted, Key, MemoryRows, Row, field_names, key_of, row_text
+from ledger.projections.invariants import broken_invariants
+from ledger.projections.portfolio import PortfolioView
+from ledger.projections.trades import TradeView
+from ledger.rows import Deleted, Key, MemoryRows, Row, all_rows, field_names, key_of, row_text, state_hash
 from ledger.values import decimal_text
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One thing that is not as the log says: where, what is stored, what the replay gives, and the first event concerned."""
+    """A stored value that differs from the replay, and the position of the first event that affects it."""
 
     portfolio_id: UUID
     what: str
@@ -27,7 +30,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class PortfolioReplay:
-    """What replaying one portfolio gave. `broken` is set when the log itself does not hold together."""
+    """The result of replaying one portfolio. `broken` is set if the log itself is not intact."""
 
     portfolio_id: UUID
     name: str
@@ -38,15 +41,34 @@ class PortfolioReplay:
     broken: BrokenLog | None = None
 
 
+def replay_result(
+    portfolio_id: UUID, rows: MemoryRows, events: int, differences: Iterable[Difference]
+) -> PortfolioReplay:
+    """The result of folding this many events into `rows`, with violated invariants added to `differences`."""
+    broken = (Difference(portfolio_id, *names, None) for names in broken_invariants(rows))
+    trades = sum(1 for _ in rows.history(TradeView))
+    found = state_hash(row_text(row) for row in all_rows(rows, row_kinds()))
+    return PortfolioReplay(portfolio_id, name_in(rows), events, trades, found, (*differences, *broken))
+
+
+def name_in(rows: MemoryRows) -> str:
+    """The name of the portfolio; empty before it is opened."""
+    return next((view.name for view in rows.where(PortfolioView)), "")
+
+
+def stop_difference(portfolio_id: UUID, stopped: Stopped) -> Difference:
+    """The difference reported if folding stopped."""
+    return Difference(portfolio_id, "replay", "", f"folding stops: {stopped.reason}", stopped.position)
+
+
 def checkpoint_differences(
     connection: Raw, portfolio_id: UUID, events: int, stopped: Stopped | None
 ) -> Iterator[Difference]:
-    """Where the stored checkpoint is not what replaying `events` gave, which stopped where `stopped` says."""
+    """Compare the stored checkpoint with a replay of `events` events that stopped at `stopped`."""
     found = read_checkpoint(connection, portfolio_id)
     position = stopped.position - 1 if stopped else events
     if stopped is not None:
-        text = f"folding stops: {stopped.reason}"
-        yield Difference(portfolio_id, "replay", "", text, stopped.position)
+        yield stop_difference(portfolio_id, stopped)
     if found is None:
         yield Difference(portfolio_id, "view_checkpoints", "no row", f"position {position}", 1)
         return
@@ -76,7 +98,7 @@ def _shown_stop(stopped: Stopped | None) -> str:
 
 
 def generation_differences(connection: Raw, portfolio_id: UUID) -> Iterator[Difference]:
-    """Rows of a generation that was never taken into use; a rebuild commits its rows and the checkpoint together."""
+    """Report rows of generations newer than the checkpoint: a rebuild commits both in one transaction."""
     found = read_checkpoint(connection, portfolio_id)
     if found is None:
         return
@@ -89,7 +111,7 @@ def generation_differences(connection: Raw, portfolio_id: UUID) -> Iterator[Diff
 def first_events(
     connection: Raw, portfolio_id: UUID, wanted: Mapping[tuple[type[Row], Key], object]
 ) -> dict[tuple[type[Row], Key], int]:
-    """For each row the position of the first event that touches it, found by folding once more."""
+    """Return the position of the first event that changes each row, by folding the log again."""
     rows, first = MemoryRows(recorded=partial(read_event, connection, portfolio_id)), dict[tuple[type[Row], Key], int]()
     for envelope in read_stream(connection, portfolio_id):
         if attempt_fold(rows, envelope)[1] is not None:
@@ -106,7 +128,7 @@ def first_events(
 def difference(
     portfolio_id: UUID, kind: type[Row], key: Key, stored: Row | None, replayed: Row | None, first: int | None
 ) -> Difference:
-    """One row that is not as replayed; None stands for no row."""
+    """Return the difference between a stored row and the replayed one (None: no row)."""
     where = f"{kind.table}[{', '.join(_shown(part) for part in key)}]"
     if stored is None or replayed is None:
         texts = ["no row" if row is None else row_text(row) for row in (stored, replayed)]

@@ -1,6 +1,6 @@
-"""Readings of the past: the rows as they were at a cut, folded from the log and kept for the next question.
+"""Rows at a point in time, folded from the log and cached.
 
-What is kept is disposable and never the truth: it only grows by folding the events that came since.
+The cache is disposable: it grows only by folding further events.
 """
 
 import threading
@@ -30,30 +30,28 @@ from ledger.postgres.log import (
 )
 from ledger.postgres.point_in_time import count_between, read_between
 from ledger.postgres.sessions import snapshot
-from ledger.postgres.views import StoredRows, read_checkpoint, row_kinds, versions_text
+from ledger.postgres.views import StoredRows, read_checkpoint, versions_text
 from ledger.projections import PROJECTIONS, VALUE_PROJECTIONS
 from ledger.projections.book import Stopped, attempt_fold
-from ledger.projections.invariants import broken_invariants
 from ledger.projections.portfolio import PortfolioView
-from ledger.projections.trades import TradeView
 from ledger.projections.valuation import PortfolioValuation, value_portfolio
-from ledger.replay.differences import Difference, PortfolioReplay
+from ledger.replay.differences import PortfolioReplay, replay_result, stop_difference
 from ledger.replay.fast.history import HistoryStart, replay_history
 from ledger.replay.fast.replay import FAST_FROM, Progress
 from ledger.replay.fast.rows import FoldedRows
-from ledger.rows import Change, MemoryRows, Projection, Rows, all_rows, row_text, state_hash
+from ledger.rows import Change, MemoryRows, Projection, Rows
 
 _KNOWN_TYPES: Final = frozenset(name for name, _ in EVENTS)
 TIMES_SLOWER: Final = 3
 """Folding events one by one takes about this many times as long as the fast replay."""
-KEPT: Final = 8
-"""So many cuts are remembered at a time,"""
-KEPT_EVENTS: Final = 500_000
-"""and so many events folded for them in all, beside the newest: an event takes up to 5 kB."""
+KEPT_MAX: Final = 8
+"""Points in time cached at once."""
+KEPT_EVENTS_MAX: Final = 500_000
+"""Events folded for all of them together, except the newest: an event takes up to 5 kB."""
 
 
 class History:
-    """Answers questions about the past of any portfolio in the database. Safe to use from several threads."""
+    """Reads portfolios at points in time. Safe for threads."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -64,9 +62,9 @@ class History:
     def reading(
         self, portfolio_id: UUID, point: PointInTime, projections: tuple[Projection, ...] = PROJECTIONS
     ) -> Iterator[StoredReading]:
-        """The portfolio as it was at `cut`; `position` is the last one known then (0 before the first event).
+        """The portfolio at `point`; `position` is the last one known then (0 before the first event).
 
-        Nothing but the rows of `projections` is sure to be there; events that none of them folds cost next to nothing.
+        Only the rows of `projections` are complete.
         """
         with snapshot(self._engine) as own:
             end = _end(own, portfolio_id)
@@ -81,18 +79,18 @@ class History:
                     folded.start(own, portfolio_id, end if known is None else known, earlier)
                 folded.catch_up(own, portfolio_id, known)
                 if folded.stopped is not None:
-                    # What stopped the fold may have been the database going away: the next question folds anew.
+                    # The database may have been gone for a moment: the next reading folds again.
                     self._forget(folded)
                 rows = folded.rows.within(partial(read_event, own, portfolio_id))
                 yield StoredReading(folded.position, folded.stopped, rows, own, portfolio_id)
 
     def _folded(self, key: "_Key") -> tuple["_Folded", list["_Folded"]]:
-        """What is kept for this cut, and what is kept for others from which it may be reached."""
+        """Return the cached rows of this point in time, and those of others that can be extended to it."""
         with self._gate:
             folded = self._kept.pop(key, None) or _Folded(key.as_of, key.projections)
-            earlier = [kept for other, kept in self._kept.items() if other.may_become(key)]
+            earlier = [kept for other, kept in self._kept.items() if other.extends_to(key)]
             self._kept[key] = folded
-            while len(self._kept) > KEPT or (len(self._kept) > 1 and self._folded_events() > KEPT_EVENTS):
+            while len(self._kept) > KEPT_MAX or (len(self._kept) > 1 and self._folded_events() > KEPT_EVENTS_MAX):
                 self._kept.popitem(last=False)
             return folded, earlier
 
@@ -106,7 +104,7 @@ class History:
 
 
 def _present(connection: Raw, portfolio_id: UUID, moment: datetime | None, end: int) -> StoredReading | None:
-    """The stored views, where they stand at the end of the log and all of it had happened by then."""
+    """Return the stored views if they are at the end of the log and no event occurred after `moment`."""
     checkpoint = read_checkpoint(connection, portfolio_id)
     if checkpoint is None or (checkpoint.position, checkpoint.stopped) != (end, None):
         return None
@@ -117,13 +115,13 @@ def _present(connection: Raw, portfolio_id: UUID, moment: datetime | None, end: 
 
 
 def events_at(reading: StoredReading, past: PointInTime) -> Iterator[Envelope]:
-    """The events that the rows of the reading, made at `past`, were folded from, in log order."""
+    """The events from which the reading at `past` was folded, in log order."""
     return AsOfFilter(past.as_of).of(read_stream(reading.connection, reading.portfolio_id, 0, reading.position))
 
 
 @dataclass(frozen=True, slots=True)
 class ReplayAt:
-    """A portfolio replayed at a cut: what the replay found, and its worth then (None where it was not open yet)."""
+    """A portfolio replayed up to a point in time, and its valuation then (None before it was opened)."""
 
     replay: PortfolioReplay
     position: int
@@ -131,10 +129,7 @@ class ReplayAt:
 
 
 def replay_at(engine: Engine, portfolio_id: UUID, point: PointInTime, progress: Progress = lambda _: None) -> ReplayAt:
-    """The log up to what was known is proven and folded anew; the identities must hold at the cut too.
-
-    Stored views are of now, so there is nothing of theirs to compare.
-    """
+    """Verify and fold the log up to `point` and check the invariants. Stored views are not compared."""
     with snapshot(engine) as own:
         known = None if point.known_at is None else position_known_at(own, portfolio_id, point.known_at)
         start = _started(own, portfolio_id, point.as_of, known, progress)
@@ -151,13 +146,14 @@ def replay_at(engine: Engine, portfolio_id: UUID, point: PointInTime, progress: 
         except BrokenLog as broken:
             return ReplayAt(PortfolioReplay(portfolio_id, "", position, 0, "", (), broken), position, None)
         progress(position % 1000)
-        return ReplayAt(_found(portfolio_id, rows, position, stopped), position, _worth(rows))
+        differences = [stop_difference(portfolio_id, stopped)] if stopped else []
+        return ReplayAt(replay_result(portfolio_id, rows, position, differences), position, _worth(rows))
 
 
 def _started(
     connection: Raw, portfolio_id: UUID, moment: datetime | None, known: int | None, progress: Progress
 ) -> HistoryStart:
-    """As far as the column road proves and folds a long log; nothing of a short one."""
+    """The result of the fast replay for a long log; an empty start otherwise."""
     last = known if known is not None else _end(connection, portfolio_id)
     start = replay_history(connection, portfolio_id, moment, last, PROJECTIONS) if last >= FAST_FROM else None
     if start is None:
@@ -171,34 +167,23 @@ def _end(connection: Raw, portfolio_id: UUID) -> int:
     return head.position if head else 0
 
 
-def _found(portfolio_id: UUID, rows: MemoryRows, position: int, stopped: Stopped | None) -> PortfolioReplay:
-    differences = [Difference(portfolio_id, *broken, None) for broken in broken_invariants(rows)]
-    if stopped is not None:
-        text = f"folding stops: {stopped.reason}"
-        differences.append(Difference(portfolio_id, "replay", "", text, stopped.position))
-    name = next((view.name for view in rows.where(PortfolioView)), "")
-    trades = sum(1 for _ in rows.history(TradeView))
-    texts = (row_text(row) for row in all_rows(rows, row_kinds()))
-    return PortfolioReplay(portfolio_id, name, position, trades, state_hash(texts), tuple(differences))
-
-
 def _worth(rows: MemoryRows) -> PortfolioValuation | None:
     return value_portfolio(rows) if next(rows.where(PortfolioView), None) else None
 
 
 class _Key(NamedTuple):
-    """What makes two cuts the same: `known` is the last position known, None for the end of the log."""
+    """A point in time of a portfolio. `known` is the last position known, None for the end of the log."""
 
     portfolio_id: UUID
     as_of: datetime | None
     known: int | None
     projections: tuple[Projection, ...]
 
-    def may_become(self, later: "_Key") -> bool:
-        """Whether the rows of `later` may be these and what more events change.
+    def extends_to(self, later: "_Key") -> bool:
+        """Return True if the rows at `later` follow from these rows and further events.
 
-        More events of the same time of occurrence stand at the end of the log. Those of a later time stand anywhere in
-        it: only the folds of value give the same in any order.
+        With the same `as_of`, further events are at the end of the log. With a later one they are anywhere in it, and
+        only the value projections give the same rows in any order.
         """
         if (self.portfolio_id, self.projections) != (later.portfolio_id, later.projections):
             return False
@@ -209,7 +194,7 @@ class _Key(NamedTuple):
 
 
 class _Folded:
-    """One cut: its rows, and how far the log has been folded into them."""
+    """The rows at a point in time, and the position up to which the log is folded."""
 
     def __init__(self, moment: datetime | None, projections: tuple[Projection, ...]) -> None:
         self._projections = projections
@@ -221,9 +206,9 @@ class _Folded:
         self.as_of = AsOfFilter(moment)
 
     def start(self, connection: Raw, portfolio_id: UUID, known: int, earlier: Iterable["_Folded"]) -> None:
-        """The rows hold what an earlier cut has told already, where that is most of it; else what columns can tell."""
+        """Begin with the rows of an earlier point in time if they are most of the work, or with a fast replay."""
         nearest = max((one for one in earlier if one.position <= known), key=_nearness, default=None)
-        if nearest is not None and self._goes_on_from(nearest, connection, portfolio_id, known):
+        if nearest is not None and self._continue_from(nearest, connection, portfolio_id, known):
             return
         if known >= FAST_FROM:
             start = replay_history(connection, portfolio_id, self.as_of.moment, known, self._projections)
@@ -231,7 +216,7 @@ class _Folded:
                 self.rows, self.position, self.as_of = start.rows, start.head.position, start.as_of
 
     def catch_up(self, connection: Raw, portfolio_id: UUID, known: int | None) -> None:
-        """The rows hold everything up to position `known`, or to the end of the log; a fold that fails ends it."""
+        """Fold up to position `known` or the end of the log; stop at an event that cannot be folded."""
         self.rows.within(partial(read_event, connection, portfolio_id))
         if self.stopped is not None or self.position == known:
             return
@@ -246,12 +231,14 @@ class _Folded:
 
     @property
     def reached(self) -> tuple[datetime | None, int]:
-        """The time of occurrence and the position up to which all is folded."""
+        """The time of occurrence and the position up to which events are folded."""
         return self.as_of.moment, self.position
 
-    def _goes_on_from(self, seen: "_Folded", connection: Raw, portfolio_id: UUID, known: int) -> bool:
-        """Takes over the rows of an earlier cut and adds what that left out only for its time; False, and nothing is done,
-        when they are in use or good for nothing, or when the most is still to be folded."""
+    def _continue_from(self, seen: "_Folded", connection: Raw, portfolio_id: UUID, known: int) -> bool:
+        """Copy the rows of an earlier point in time and fold the events that it left out only for their time.
+
+        Return False, without effect, if those rows are in use or stopped, or if most events remain to be folded.
+        """
         if not seen.gate.acquire(blocking=False):
             return False
         try:
@@ -275,7 +262,7 @@ class _Folded:
         return True
 
     def _changes(self, rows: Rows, envelope: Envelope) -> tuple[list[Change], str | None]:
-        """As `attempt_fold`; nothing for an event that no fold here looks at."""
+        """As `attempt_fold`; no changes for an event that no projection here folds."""
         if envelope.type not in self._types and envelope.type in _KNOWN_TYPES:
             return [], None
         return attempt_fold(rows, envelope, self._projections)

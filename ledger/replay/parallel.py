@@ -1,7 +1,6 @@
-"""Work that is done side by side by any `concurrent.futures.Executor`: processes here, or a cluster elsewhere.
+"""Independent tasks run in parallel by a `concurrent.futures.Executor`: local processes or a cluster.
 
-What is done has nothing in common, so the result is the same at every number of workers. Portfolios replayed are the
-first such work: they share but the database.
+The results are the same for every number of workers.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -18,7 +17,7 @@ from ledger.replay.fast.replay import Progress
 from ledger.replay.verify import rebuild_portfolio, verify_portfolio
 
 ATTEMPTS: Final = 3
-"""So often is a portfolio tried whose worker was lost."""
+"""Attempts for tasks whose worker died."""
 
 NewExecutor = Callable[[], AbstractContextManager[Executor]]
 Key = TypeVar("Key")
@@ -26,7 +25,7 @@ Result = TypeVar("Result")
 
 
 class WorkersLost(DaybookError):
-    """Worker processes were killed again and again; the sentence says what may help."""
+    """Worker processes died in every attempt."""
 
 
 def verify_many(
@@ -38,10 +37,12 @@ def verify_many(
     rebuild: bool = False,
     thorough: bool = False,
 ) -> list[PortfolioReplay]:
-    """As `verify_portfolio` for each portfolio (after rebuilding it, if asked), in the order given.
+    """Run `verify_portfolio` for each portfolio, optionally after rebuilding it; results in the given order.
 
-    The workers connect to `url` themselves. When one of them dies, what it had not finished is done again by a new
-    executor. Raises WorkersLost when that happens a third time.
+    The workers connect to `url` themselves.
+
+    Raises:
+        WorkersLost: as `run_all`.
     """
     wanted = {one: (url, one, rebuild, thorough) for one in portfolio_ids}
     results = run_all(replay_one, wanted, new_executor, lambda _, result: progress(result.events), "portfolios")
@@ -55,14 +56,16 @@ def run_all(
     done: Callable[[Key, Result], None],
     called: str,
 ) -> dict[Key, Result]:
-    """What `work` makes of each tuple of arguments; `done` hears of each as soon as it is there.
+    """Run `work` on each tuple of arguments and call `done` with each result as it arrives.
 
-    What a dead worker had not finished is done again by a new executor. Raises WorkersLost, which names the tasks as they
-    are `called`, when that happens a third time, and whatever `work` raises.
+    If a worker dies, a new executor runs the unfinished tasks. `called` names the tasks in the error message.
+
+    Raises:
+        WorkersLost: workers died in `ATTEMPTS` attempts. Exceptions of `work` propagate.
     """
     results: dict[Key, Result] = {}
     for _ in range(ATTEMPTS):
-        # What is lost with a worker is not in the results, so the next round does it again.
+        # Tasks lost with a worker have no result, so the next attempt runs them.
         with suppress(BrokenExecutor), new_executor() as executor:
             waiting = {executor.submit(work, *given): key for key, given in arguments.items() if key not in results}
             _collect(waiting, results, done)
@@ -76,11 +79,11 @@ def run_all(
 
 
 def replay_one(url: str, portfolio_id: UUID, rebuild: bool, thorough: bool) -> PortfolioReplay:
-    """One portfolio, on connections of its own: what a worker does."""
+    """Verify one portfolio in a worker, on its own connections."""
     engine = engine_for(url, WRITER)
     try:
         if rebuild:
-            # Nothing is built on a broken log; verifying tells where it is broken.
+            # A broken log is not rebuilt; verifying reports where it is broken.
             with suppress(BrokenLog, NoSuchPortfolio):
                 rebuild_portfolio(engine, portfolio_id)
         return verify_portfolio(engine, portfolio_id, thorough=thorough)

@@ -1,4 +1,4 @@
-"""Replay: read the log again, prove it, and compare what follows from it with what is stored. Cannot trade: no door to a venue."""
+"""Verify a portfolio: replay its log, verify the hash chain, and compare the result with the stored views."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -40,9 +40,6 @@ from ledger.postgres.views import (
     write_checkpoint,
 )
 from ledger.projections.book import Stopped, attempt_fold
-from ledger.projections.invariants import broken_invariants
-from ledger.projections.portfolio import PortfolioView
-from ledger.projections.trades import TradeView
 from ledger.replay.differences import (
     Difference,
     PortfolioReplay,
@@ -50,54 +47,56 @@ from ledger.replay.differences import (
     difference,
     first_events,
     generation_differences,
+    name_in,
+    replay_result,
 )
 from ledger.replay.fast.replay import FAST_FROM, Progress
 from ledger.replay.fast.views import Comparison, compare_views, write_views
-from ledger.rows import Key, MemoryRows, Row, all_rows, key_of, row_text, state_hash
+from ledger.rows import Key, MemoryRows, Row, key_of
 
 
 def verify_portfolio(
     engine: Engine, portfolio_id: UUID, progress: Progress = lambda _: None, *, thorough: bool = False
 ) -> PortfolioReplay:
-    """The portfolio's log, chain, views and identities, compared at one moment; appends go on meanwhile.
+    """Verify the log, its hash chain, the views and the invariants in one snapshot; appends continue meanwhile.
 
-    A long log is folded by the column road, whose rows are those of the plain fold (`docs/adr/0014`). The plain fold
-    itself runs over short logs, with `thorough` over all, and wherever the column road finds something amiss or something
-    it does not know: so each difference is named by the plain fold. Where both ran and disagree, that is a difference.
+    Long logs are folded by the fast replay (`docs/adr/0014`). Events are also folded one by one for short logs, with
+    `thorough`, and whenever the fast replay finds a difference or does not support the log: every reported difference
+    comes from the event-by-event replay, except a disagreement between the two.
     """
     with snapshot(engine) as own:
         head = head_record(own, portfolio_id)
         length = head.position if head else 0
-        told = _Told(progress, length)
+        progress = _bounded(progress, length)
         found = read_checkpoint(own, portfolio_id)
-        fast = compare_views(own, portfolio_id, found.generation if found else None, told)
+        fast = compare_views(own, portfolio_id, found.generation if found else None, progress)
         if fast is not None and length >= FAST_FROM and not thorough:
             result = _fast_result(own, portfolio_id, fast)
             if result is not None:
                 return result
-        plain = _event_by_event(own, portfolio_id, told)
-        if fast is None or plain.broken or plain.differences:
-            return plain
-        return replace(plain, differences=tuple(_disagreement(fast, plain)))
+        result = _event_by_event(own, portfolio_id, progress)
+        if fast is None or result.broken or result.differences:
+            return result
+        return replace(result, differences=tuple(_disagreement(fast, result)))
 
 
-class _Told:
-    """Tells the progress bar of no more events than there are, however often they are read."""
+def _bounded(progress: Progress, length: int) -> Progress:
+    """Report at most `length` events, however often they are read."""
+    left = length
 
-    def __init__(self, progress: Progress, length: int) -> None:
-        self._progress = progress
-        self._left = length
+    def advance(events: int) -> None:
+        nonlocal left
+        progress(min(events, left))
+        left -= min(events, left)
 
-    def __call__(self, events: int) -> None:
-        self._progress(min(events, self._left))
-        self._left -= min(events, self._left)
+    return advance
 
 
 def _fast_result(connection: Raw, portfolio_id: UUID, fast: Comparison) -> PortfolioReplay | None:
-    """The result of the column road, or None when anything is amiss."""
+    """Return the result of the fast replay, or None if anything differs."""
     replay = fast.replay
     try:
-        check_head(connection, portfolio_id, replay.head, replay.recorded_at)
+        _check_head(connection, portfolio_id, replay.head, replay.recorded_at)
     except BrokenLog:
         return None
     events = replay.head.position
@@ -110,14 +109,14 @@ def _fast_result(connection: Raw, portfolio_id: UUID, fast: Comparison) -> Portf
     return PortfolioReplay(portfolio_id, replay.name, events, replay.trades, fast.state_hash, ())
 
 
-def _disagreement(fast: Comparison, plain: PortfolioReplay) -> Iterator[Difference]:
-    """The plain road found nothing amiss: what the column road says otherwise."""
-    if fast.state_hash != plain.state_hash:
-        yield Difference(plain.portfolio_id, "column road: state hash", fast.state_hash, plain.state_hash, None)
+def _disagreement(fast: Comparison, result: PortfolioReplay) -> Iterator[Difference]:
+    """Report differences of the fast replay from `result`, which has none."""
+    if fast.state_hash != result.state_hash:
+        yield Difference(result.portfolio_id, "fast replay: state hash", fast.state_hash, result.state_hash, None)
     for table in fast.differing:
-        yield Difference(plain.portfolio_id, f"column road: {table}", "other rows", "as stored", None)
+        yield Difference(result.portfolio_id, f"fast replay: {table}", "other rows", "as stored", None)
     for name, left, right in fast.replay.broken_invariants():
-        yield Difference(plain.portfolio_id, f"column road: {name}", left, right, None)
+        yield Difference(result.portfolio_id, f"fast replay: {name}", left, right, None)
 
 
 def _event_by_event(connection: Raw, portfolio_id: UUID, progress: Progress) -> PortfolioReplay:
@@ -125,48 +124,44 @@ def _event_by_event(connection: Raw, portfolio_id: UUID, progress: Progress) -> 
     try:
         stopped = _fold_checked(connection, portfolio_id, rows, counter)
     except BrokenLog as broken:
-        return PortfolioReplay(portfolio_id, _name(rows), counter.events, 0, "", (), broken)
+        return PortfolioReplay(portfolio_id, name_in(rows), counter.events, 0, "", (), broken)
     finally:
         counter.flush()
     differences = [
         *checkpoint_differences(connection, portfolio_id, counter.events, stopped),
         *generation_differences(connection, portfolio_id),
         *_row_differences(connection, portfolio_id, rows),
-        *(Difference(portfolio_id, *broken, None) for broken in broken_invariants(rows)),
     ]
-    texts = (row_text(row) for row in all_rows(rows, row_kinds()))
-    trades = sum(1 for _ in rows.history(TradeView))
-    return PortfolioReplay(portfolio_id, _name(rows), counter.events, trades, state_hash(texts), tuple(differences))
+    return replay_result(portfolio_id, rows, counter.events, differences)
 
 
-def log_behind(engine: Engine, portfolio_id: UUID, wanted: Head) -> BrokenLog | None:
-    """What is wrong with the portfolio's log if it once stood at `wanted`, or None."""
+def compare_with_heads(
+    engine: Engine, results: Sequence[PortfolioReplay], wanted: Sequence[tuple[UUID, Head]]
+) -> list[PortfolioReplay]:
+    """Return the results, marked as broken where a log does not contain the head in a checkpoint, or is missing."""
+    compared = {result.portfolio_id: result for result in results}
+    for portfolio_id, head in wanted:
+        result = compared.get(portfolio_id) or PortfolioReplay(portfolio_id, "", 0, 0, "", ())
+        if result.broken is None:
+            compared[portfolio_id] = replace(result, broken=_behind(engine, portfolio_id, head))
+    return list(compared.values())
+
+
+def _behind(engine: Engine, portfolio_id: UUID, wanted: Head) -> BrokenLog | None:
     with snapshot(engine) as own:
         found = read_page(own, portfolio_id, wanted.position - 1, 1)
         there = found[0].hash if found and found[0].position == wanted.position else None
         return behind_checkpoint(portfolio_id, head_record(own, portfolio_id), there, wanted)
 
 
-def held_to(
-    engine: Engine, results: Sequence[PortfolioReplay], wanted: Sequence[tuple[UUID, Head]]
-) -> list[PortfolioReplay]:
-    """The results, broken where a log does not hold what a checkpoint saw of it; a log that vanished is one of them."""
-    held = {result.portfolio_id: result for result in results}
-    for portfolio_id, head in wanted:
-        result = held.get(portfolio_id) or PortfolioReplay(portfolio_id, "", 0, 0, "", ())
-        if result.broken is None:
-            held[portfolio_id] = replace(result, broken=log_behind(engine, portfolio_id, head))
-    return list(held.values())
-
-
 def heads(engine: Engine) -> list[tuple[UUID, Head]]:
-    """Where every portfolio's log stands, all at one moment."""
+    """The heads of all logs, in one snapshot."""
     with snapshot(engine) as own:
         return [(portfolio_id, head_in(own, portfolio_id)) for portfolio_id in portfolio_ids(own)]
 
 
 def stray_differences(engine: Engine) -> list[Difference]:
-    """Stored view rows of portfolios that have no log."""
+    """View rows of portfolios that have no log."""
     with snapshot(engine) as own:
         known = portfolio_ids(own)
         return [
@@ -182,17 +177,20 @@ def all_portfolios(engine: Engine) -> list[UUID]:
 
 
 def count_events(engine: Engine, chosen: Iterable[UUID]) -> int:
-    """How many events these portfolios hold by their head rows."""
+    """The number of events of these portfolios by their head rows."""
     with engine.connect() as connection:
         heads = (head_record(raw(connection), portfolio_id) for portfolio_id in chosen)
         return sum(head.position for head in heads if head is not None)
 
 
 def rebuild_portfolio(engine: Engine, portfolio_id: UUID, progress: Progress = lambda _: None) -> int:
-    """The portfolio's views are written anew from its log and taken into use in one transaction; returns the position.
+    """Rebuild the portfolio's views from its log in one transaction; return their position.
 
-    Readers see the old rows until then. Appends wait only while the last few events are caught up.
-    Raises NoSuchPortfolio, and BrokenLog when the log does not hold together (the old views stay).
+    Readers see the old rows until it commits. Appends wait only while the last few events are folded.
+
+    Raises:
+        NoSuchPortfolio: there is no such log.
+        BrokenLog: the log is not intact; the old views remain.
     """
     with engine.begin() as connection:
         own = raw(connection)
@@ -201,16 +199,16 @@ def rebuild_portfolio(engine: Engine, portfolio_id: UUID, progress: Progress = l
         head = head_in(own, portfolio_id)
         before = read_checkpoint(own, portfolio_id)
         generation = before.generation + 1 if before else 1
-        told = _Told(progress, head.position)
+        progress = _bounded(progress, head.position)
         replay = None
         if head.position >= FAST_FROM:
             with snapshot(engine) as reading:
-                replay = write_views(reading, own, portfolio_id, generation, told)
+                replay = write_views(reading, own, portfolio_id, generation, progress)
         if replay is not None:
             checkpoint = ViewCheckpoint(generation, replay.head.position, versions_text())
             rows: MemoryRows | StoredRows = StoredRows(portfolio_id, generation).within(own)
         else:
-            rows, checkpoint = _write_event_by_event(own, portfolio_id, generation, told)
+            rows, checkpoint = _write_event_by_event(own, portfolio_id, generation, progress)
         restore_timeout(own)
         lock_head(own, portfolio_id)
         if checkpoint.stopped is None:
@@ -219,12 +217,12 @@ def rebuild_portfolio(engine: Engine, portfolio_id: UUID, progress: Progress = l
     with engine.begin() as connection:
         drop_older_generations(raw(connection), portfolio_id, generation, row_kinds())
     if checkpoint.position >= FAST_FROM:
-        _count_anew(engine)
+        _analyze(engine)
     return checkpoint.position
 
 
-def _count_anew(engine: Engine) -> None:
-    """The database knows how many rows there are now; without that, questions to new rows are slow for a minute."""
+def _analyze(engine: Engine) -> None:
+    """Update the planner's statistics; without them queries on new rows are slow for a minute."""
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         for kind in row_kinds():
             raw(connection).execute(f"analyze {kind.table}")
@@ -242,9 +240,9 @@ def _write_event_by_event(
 
 
 def rebuild_outdated(engine: Engine) -> list[UUID]:
-    """The portfolios whose views another version of the folds made, or that an import left behind; they are written anew.
+    """Rebuild views made by other versions of the projections or behind the log; return their portfolios.
 
-    An import that was killed leaves whole batches in the log and no rows for them. Views that stopped stay as they are.
+    A killed import leaves whole batches in the log without rows. Views that stopped are not rebuilt.
     """
     with snapshot(engine) as own:
         found = [(one, read_checkpoint(own, one), head_record(own, one)) for one in portfolio_ids(own)]
@@ -261,30 +259,30 @@ def _is_outdated(checkpoint: ViewCheckpoint | None, head: Head) -> bool:
 
 
 class _Counter:
-    """Counts events and tells the progress bar every thousand of them."""
+    """Counts events and reports progress every 1,000 of them."""
 
     def __init__(self, progress: Progress) -> None:
         self.events = 0
         self.position = 0
-        self._told = 0
+        self._reported = 0
         self._progress = progress
 
     def count(self, envelopes: Iterable[Envelope]) -> Iterator[Envelope]:
         for envelope in envelopes:
             yield envelope
             self.events += 1
-            if self.events - self._told >= 1000:
+            if self.events - self._reported >= 1000:
                 self.flush()
 
     def flush(self) -> None:
-        self._progress(self.events - self._told)
-        self._told = self.events
+        self._progress(self.events - self._reported)
+        self._reported = self.events
 
 
 def _fold_checked(
     connection: Raw, portfolio_id: UUID, rows: MemoryRows, counter: _Counter, *, to_head: bool = True
 ) -> Stopped | None:
-    """Folds the whole log into `rows`, proving the chain on the way; says where folding had to stop. Raises BrokenLog."""
+    """Fold the log into `rows`, verifying the hash chain; return where folding stopped, if it did. Raises BrokenLog."""
     last, stopped = Head(0, genesis_hash(portfolio_id)), None
     recorded_at = None
     for envelope in counter.count(verified(portfolio_id, read_stream(connection, portfolio_id))):
@@ -298,23 +296,23 @@ def _fold_checked(
         else:
             stopped = Stopped(envelope.position, failure)
     if to_head:
-        check_head(connection, portfolio_id, last, recorded_at)
+        _check_head(connection, portfolio_id, last, recorded_at)
     return stopped
 
 
-def check_head(connection: Raw, portfolio_id: UUID, last: Head, recorded_at: datetime | None) -> None:
-    """Raises BrokenLog when the head row does not name `last`, recorded then, as the end of the log."""
+def _check_head(connection: Raw, portfolio_id: UUID, last: Head, recorded_at: datetime | None) -> None:
+    """Raise BrokenLog unless the head row matches the last event and its time of recording."""
     head = head_record(connection, portfolio_id)
     if head is None:
         raise BrokenLog(portfolio_id, last.position, "the head row is missing")
     if head.position > last.position:
         raise BrokenLog(portfolio_id, last.position + 1, f"events up to {head.position} are missing at the end")
     if head.position < last.position:
-        raise BrokenLog(portfolio_id, head.position + 1, f"the head row knows of no event after {head.position}")
+        raise BrokenLog(portfolio_id, head.position + 1, f"the head row has no event after {head.position}")
     if head != last:
-        raise BrokenLog(portfolio_id, last.position, "the last event is not the one the head row names")
+        raise BrokenLog(portfolio_id, last.position, "the last event is not the one in the head row")
     if head_recorded_at(connection, portfolio_id) != recorded_at:
-        raise BrokenLog(portfolio_id, last.position, "the head row names another time than the last event's")
+        raise BrokenLog(portfolio_id, last.position, "the time in the head row is not that of the last event")
 
 
 def _catch_up(
@@ -340,10 +338,8 @@ def _row_differences(connection: Raw, portfolio_id: UUID, rows: MemoryRows) -> l
         try:
             stored = {key_of(row): row for row in stored_rows(connection, portfolio_id, checkpoint.generation, kind)}
         except psycopg.DataError as error:
-            # A hand put something there that no value of ours can be, such as an infinite time.
-            unreadable.append(
-                Difference(portfolio_id, kind.table, f"a row that cannot be read: {error}", "readable", None)
-            )
+            # Edited by hand to a value outside our types, such as an infinite time.
+            unreadable.append(Difference(portfolio_id, kind.table, f"unreadable row: {error}", "readable", None))
             continue
         for row in rows.history(kind):
             other = stored.pop(key_of(row), None)
@@ -355,7 +351,3 @@ def _row_differences(connection: Raw, portfolio_id: UUID, rows: MemoryRows) -> l
         difference(portfolio_id, kind, key, stored_row, replayed, first.get((kind, key)))
         for (kind, key), (stored_row, replayed) in found.items()
     ]
-
-
-def _name(rows: MemoryRows) -> str:
-    return next((view.name for view in rows.where(PortfolioView)), "")

@@ -1,4 +1,4 @@
-"""The log, the way into it, its guards, the roles, and the first views."""
+"""The log, its append function, triggers and roles, and the first views."""
 
 from typing import Final
 
@@ -6,8 +6,6 @@ from alembic import op
 
 revision = "0001"
 down_revision = None
-branch_labels = None
-depends_on = None
 
 LOG_PARTITIONS: Final = 8
 
@@ -61,11 +59,11 @@ create table events (
 create index events_of_story on events (portfolio_id, correlation_id);
 """
 
-# One statement takes the whole batch. The lock on the head row makes commit order equal position order: no holes,
-# and a reader needs nothing but "position > what I have seen".
-# The hashed bytes are spelt out where they are used (`ledger/log/event_log.py` says what they are): helper functions would be
-# called a dozen times an event and cost more than the hashing. Every field stands behind its length (hexadecimal).
-# Sequential scans are off so that a plan made while the log was small is not kept when it has grown.
+# One statement appends the whole batch. The lock on the head row makes positions follow commit order without gaps, so a
+# reader only needs "position > last position read".
+# The hashed bytes (defined in `ledger/log/event_log.py`) are written out because helper functions, called a dozen times
+# per event, would cost more than the hashing. Every field follows its length (hexadecimal).
+# Sequential scans are off so that a plan made for a small log is not kept as it grows.
 APPEND: Final = r"""
 create function append_events(portfolio uuid, expected bigint, recorded timestamptz, batch jsonb)
     returns table (event_id uuid, "position" bigint, recorded_at timestamptz, hash bytea, appended boolean)
@@ -174,7 +172,7 @@ create function lock_portfolio(portfolio uuid) returns void
     end;
 """
 
-# Statement triggers on the table and on each of its partitions, always enabled: no session setting turns them off.
+# Statement triggers on the table and each partition, always enabled: no session setting disables them.
 IMMUTABLE: Final = """
 create function refuse_change() returns trigger language plpgsql as $$
 begin
@@ -370,7 +368,3 @@ def _grant() -> None:
     op.execute("grant execute on function append_events(uuid, bigint, timestamptz, jsonb) to daybook_writer")
     op.execute("grant execute on function lock_portfolio(uuid) to daybook_writer")
     op.execute("grant select on alembic_version to daybook_writer, daybook_reader")
-
-
-def downgrade() -> None:
-    raise RuntimeError("the log is never taken down: restore a backup instead")

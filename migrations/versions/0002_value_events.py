@@ -1,4 +1,4 @@
-"""What the views need for every kind of value event: splits, reversals, short lots, costs that are not known."""
+"""Views of all value events: splits, reversals, short lots, unknown costs."""
 
 from typing import Final
 
@@ -6,10 +6,8 @@ from alembic import op
 
 revision = "0002"
 down_revision = "0001"
-branch_labels = None
-depends_on = None
 
-# Views of an older version are written anew from the log before they are used: the defaults only fill old rows.
+# Views of an older version are rebuilt from the log before use: the defaults only fill old rows.
 ADDED: Final = (
     ("portfolio_details", "allow_short boolean not null", "false"),
     ("portfolio_details", "closed_at timestamptz", None),
@@ -58,7 +56,3 @@ def upgrade() -> None:
         op.execute(f"alter table {table} owner to daybook_owner; revoke all on {table} from public")
         op.execute(f"grant select on {table} to daybook_writer, daybook_reader")
         op.execute(f"grant insert, update, delete on {table} to daybook_writer")
-
-
-def downgrade() -> None:
-    raise RuntimeError("the log is never taken down: restore a backup instead")

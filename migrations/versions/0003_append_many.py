@@ -1,4 +1,4 @@
-"""A second way into the log for large batches: the same rules and the same chain, with arrays instead of JSON."""
+"""An append function for large batches: the same rules and hash chain, with arrays instead of JSON."""
 
 from typing import Final
 
@@ -6,14 +6,12 @@ from alembic import op
 
 revision = "0003"
 down_revision = "0002"
-branch_labels = None
-depends_on = None
 
-# The quick road knows one case: everything is new and the log stands where it is expected. In any other it stores
-# nothing and answers nothing, and the caller asks `append_events`, which knows all cases. So no rule is written twice.
-# The head row stays locked in between: both belong to one transaction.
-# Bodies are built by one query and chained in a loop that does nothing else; a clash of ids is found by the unique
-# index while inserting, which costs nothing when there is none.
+# It handles one case: all events are new and the log is at the expected position. Otherwise it stores and returns
+# nothing, and the caller uses `append_events` in the same transaction, with the head row still locked; so no rule is
+# written twice.
+# One query builds the bodies and a minimal loop chains them. The unique index finds repeated ids while inserting, at no
+# cost if there are none.
 APPEND_MANY: Final = r"""
 create function append_many(
     portfolio uuid, expected bigint, recorded timestamptz, ids uuid[], types text[], versions smallint[],
@@ -92,7 +90,3 @@ def upgrade() -> None:
     op.execute(APPEND_MANY)
     op.execute(f"alter function {_NAME} owner to daybook_owner; revoke all on function {_NAME} from public")
     op.execute(f"grant execute on function {_NAME} to daybook_writer")
-
-
-def downgrade() -> None:
-    raise RuntimeError("the log is never taken down: restore a backup instead")

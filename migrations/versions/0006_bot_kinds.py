@@ -1,11 +1,9 @@
-"""Which code of other packages may run as bots."""
+"""Bot kinds from other packages that are enabled."""
 
 from alembic import op
 
 revision = "0006"
 down_revision = "0005"
-branch_labels = None
-depends_on = None
 
 
 def upgrade() -> None:
@@ -17,7 +15,3 @@ def upgrade() -> None:
     op.execute("alter table bot_kinds owner to daybook_owner; revoke all on bot_kinds from public")
     op.execute("grant select on bot_kinds to daybook_writer, daybook_reader")
     op.execute("grant insert, update, delete on bot_kinds to daybook_writer")
-
-
-def downgrade() -> None:
-    raise RuntimeError("the log is never taken down: restore a backup instead")

@@ -1,4 +1,4 @@
-"""What lets others in: keys of programs, signed webhooks, and the messages that were taken already."""
+"""API keys, webhooks, and the webhook messages already accepted."""
 
 from typing import Final
 
@@ -6,10 +6,8 @@ from alembic import op
 
 revision = "0007"
 down_revision = "0006"
-branch_labels = None
-depends_on = None
 
-# They belong to the installation, whose portfolio is the nil one. No secret lies in them.
+# They belong to the installation (the nil portfolio) and contain no secrets.
 TABLES: Final = """
 create table api_keys (
     portfolio_id uuid, key_id text, name text not null, scopes text not null, hash bytea not null,
@@ -36,7 +34,3 @@ def upgrade() -> None:
     for table in ("api_keys", "webhooks", "webhook_nonces"):
         op.execute(f"alter table {table} owner to daybook_owner; revoke all on {table} from public")
         op.execute(f"grant select, insert, update, delete on {table} to daybook_writer")
-
-
-def downgrade() -> None:
-    raise RuntimeError("the log is never taken down: restore a backup instead")

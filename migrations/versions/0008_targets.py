@@ -1,4 +1,4 @@
-"""What the owner wants, and the price that each day ended with."""
+"""Targets of the owner, and closing prices of days."""
 
 from typing import Final
 
@@ -6,8 +6,6 @@ from alembic import op
 
 revision = "0008"
 down_revision = "0007"
-branch_labels = None
-depends_on = None
 
 TABLES: Final = """
 create table targets (
@@ -27,7 +25,3 @@ def upgrade() -> None:
         op.execute(f"alter table {table} owner to daybook_owner; revoke all on {table} from public")
         op.execute(f"grant select on {table} to daybook_writer, daybook_reader")
         op.execute(f"grant insert, update, delete on {table} to daybook_writer")
-
-
-def downgrade() -> None:
-    raise RuntimeError("the log is never taken down: restore a backup instead")

@@ -1,11 +1,9 @@
-"""Who trades a portfolio, one holder at a time; cancel requests; what ledger and venue do not agree about."""
+"""Leaders of portfolios, cancel requests, differences between ledger and venue, credentials of venue accounts."""
 
 from alembic import op
 
 revision = "0009"
 down_revision = "0008"
-branch_labels = None
-depends_on = None
 
 
 def upgrade() -> None:
@@ -26,14 +24,10 @@ def upgrade() -> None:
     op.execute("alter table differences owner to daybook_owner; revoke all on differences from public")
     op.execute("grant select on differences to daybook_writer, daybook_reader")
     op.execute("grant insert, update, delete on differences to daybook_writer")
-    # It belongs to the installation. No key lies in it that can be read without the installation's own.
+    # Belongs to the installation. The credentials are encrypted with its key.
     op.execute(
         "create table venue_accounts (portfolio_id uuid, account text, venue text not null, sealed bytea not null,"
         " endpoint text, live boolean not null, created_at timestamptz not null, primary key (portfolio_id, account))"
     )
     op.execute("alter table venue_accounts owner to daybook_owner; revoke all on venue_accounts from public")
     op.execute("grant select, insert, update, delete on venue_accounts to daybook_writer")
-
-
-def downgrade() -> None:
-    raise RuntimeError("the log is never taken down: restore a backup instead")

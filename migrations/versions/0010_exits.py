@@ -1,11 +1,9 @@
-"""Stops and targets that guard what is held."""
+"""Exits: stops and targets of positions."""
 
 from alembic import op
 
 revision = "0010"
 down_revision = "0009"
-branch_labels = None
-depends_on = None
 
 
 def upgrade() -> None:
@@ -19,7 +17,3 @@ def upgrade() -> None:
     op.execute("alter table exits owner to daybook_owner; revoke all on exits from public")
     op.execute("grant select on exits to daybook_writer, daybook_reader")
     op.execute("grant insert, update, delete on exits to daybook_writer")
-
-
-def downgrade() -> None:
-    raise RuntimeError("the log is never taken down: restore a backup instead")

@@ -1,11 +1,9 @@
-"""Which bots a person is asked about, and the signals that wait for an answer."""
+"""Modes of bots, and an index of signals awaiting a decision."""
 
 from alembic import op
 
 revision = "0011"
 down_revision = "0010"
-branch_labels = None
-depends_on = None
 
 
 def upgrade() -> None:
@@ -21,7 +19,3 @@ def upgrade() -> None:
         "create index signals_undecided on signals (portfolio_id, generation, position)"
         " where status in ('emitted', 'asked')"
     )
-
-
-def downgrade() -> None:
-    raise RuntimeError("the log is never taken down: restore a backup instead")

@@ -1,1 +1,1 @@
-"""Which steps lead to the present schema? In order."""
+"""How did the schema get here? One module per step, in order; there are no downgrades: restore a backup instead."""

@@ -1,4 +1,4 @@
-"""A way to the database that is cut at a COMMIT: before it, right after it, or before its answer comes back."""
+"""A proxy to the database that disconnects at a COMMIT: before it, right after it, or before its response."""
 
 import socket
 from collections.abc import Iterator
@@ -8,14 +8,14 @@ from typing import Final, Literal
 
 from sqlalchemy import make_url
 
-Cut = Literal["before", "right after", "before the answer"]
-CUTS: Final[tuple[Cut, ...]] = ("before", "right after", "before the answer")
+Cut = Literal["before", "right after", "before the response"]
+CUTS: Final[tuple[Cut, ...]] = ("before", "right after", "before the response")
 COMMIT: Final = b"Q\x00\x00\x00\x0bCOMMIT\x00"
-"""The message as the driver sends it: a simple query of this text."""
+"""The driver's message: a simple query with this text."""
 
 
 class CommitCutter:
-    """Listens on 127.0.0.1 for connections to the server at that socket. `plan` says at which COMMIT from now to cut."""
+    """Listens on 127.0.0.1 and connects to the server's socket. `plan` chooses the COMMIT at which to disconnect."""
 
     def __init__(self, server: str) -> None:
         self._server = server
@@ -28,16 +28,16 @@ class CommitCutter:
         self._threads[0].start()
 
     def plan(self, cut: Cut, after: int = 0) -> None:
-        """The COMMIT after so many others is cut."""
+        """Disconnect at a COMMIT, after this many others."""
         self._cut, self._after = cut, after
 
     @property
     def planned(self) -> bool:
-        """Whether the cut is still to come."""
+        """True until the planned disconnect."""
         return self._cut is not None
 
     def close(self) -> None:
-        """For when every client has gone."""
+        """Stop listening, once all clients are gone."""
         with suppress(OSError):
             self._listening.shutdown(socket.SHUT_RDWR)
         for thread in self._threads:
@@ -59,21 +59,21 @@ class CommitCutter:
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             server.connect(self._server)
             silenced = Event()
-            answering = Thread(target=_answer, args=(server, client, silenced), daemon=True)
-            answering.start()
-            if self._ask(client, server, silenced) != "before the answer":
-                _end(client, server)  # else the answer ends it
-            answering.join()
+            responding = Thread(target=_respond, args=(server, client, silenced), daemon=True)
+            responding.start()
+            if self._forward(client, server, silenced) != "before the response":
+                _end(client, server)  # otherwise the response ends it
+            responding.join()
 
-    def _ask(self, client: socket.socket, server: socket.socket, silenced: Event) -> Cut | None:
-        """What the client says goes to the server, up to the COMMIT that is cut; returns how it was."""
+    def _forward(self, client: socket.socket, server: socket.socket, silenced: Event) -> Cut | None:
+        """Forward the client's messages up to the planned COMMIT; return the kind of disconnect."""
         with suppress(OSError):
-            while said := client.recv(1 << 16):
-                cut = self._cut_now() if COMMIT in said else None
+            while message := client.recv(1 << 16):
+                cut = self._cut_now() if COMMIT in message else None
                 if cut is not None:
                     silenced.set()
                 if cut != "before":
-                    server.sendall(said)
+                    server.sendall(message)
                 if cut is not None:
                     return cut
         return None
@@ -87,11 +87,11 @@ class CommitCutter:
         return cut
 
 
-def _answer(server: socket.socket, client: socket.socket, silenced: Event) -> None:
-    """What the server says goes to the client, unless it has been silenced."""
+def _respond(server: socket.socket, client: socket.socket, silenced: Event) -> None:
+    """Forward the server's messages to the client until silenced."""
     with suppress(OSError):
-        while (said := server.recv(1 << 16)) and not silenced.is_set():
-            client.sendall(said)
+        while (message := server.recv(1 << 16)) and not silenced.is_set():
+            client.sendall(message)
     _end(server, client)
 
 
@@ -103,7 +103,7 @@ def _end(*sockets: socket.socket) -> None:
 
 @contextmanager
 def cutter(database_url: str) -> Iterator[tuple[CommitCutter, str]]:
-    """A cutter in front of the database, and the URL that goes through it."""
+    """Yield a proxy to the database and its URL."""
     url = make_url(database_url)
     running = CommitCutter(f"{url.query['host']}/.s.PGSQL.5432")
     try:

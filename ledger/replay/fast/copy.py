@@ -1,7 +1,4 @@
-"""The column road to and from the database: raw events out, lines of rows in and out. Its only SQL.
-
-Nothing here builds an object for an event or a row; `ledger/replay/fast/replay.py` says what is done with the bytes.
-"""
+"""The SQL of the fast replay: COPY events out as bytes, and rows in and out as lines of text."""
 
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
@@ -14,8 +11,8 @@ from ledger.postgres.log import Raw
 from ledger.replay.fast.decode import RawEvent
 from ledger.rows import Row, field_names
 
-# The fields in the order in which they are hashed, and the hash. COPY BINARY puts each behind its length as a 4-byte
-# big-endian number, as the hash does: so what arrives is what was hashed, and nothing has to be put together again.
+# The fields in the order in which they are hashed, and the hash. COPY BINARY writes each after its length as a 4-byte
+# big-endian number, like the hash: the bytes received are the bytes hashed.
 _BODY: Final = (
     "'daybook-1'::bytea, uuid_send(portfolio_id), position, event_id, type, version,"
     " (extract(epoch from occurred_at) * 1000000)::bigint, (extract(epoch from recorded_at) * 1000000)::bigint, actor,"
@@ -24,15 +21,15 @@ _BODY: Final = (
 _SIGNATURE: Final = b"PGCOPY\n\xff\r\n\0"
 _HEADER: Final = len(_SIGNATURE) + 8
 ENDLESS: Final = 2**63 - 1
-"""Beyond the last position that any log can have."""
+"""A position that no log reaches."""
 
 
 def raw_events(
     connection: Raw, portfolio_id: UUID, *, after: int = 0, last: int = ENDLESS, by_time: Sequence[str] = ()
 ) -> Generator[RawEvent, None, None]:
-    """The events above `after`, up to `last`, in order of position, or those of some types in order of occurrence.
+    """The events after position `after` up to `last` by position, or those of the types `by_time` by time of occurrence.
 
-    The connection can do nothing else until this is exhausted or closed: close it where it is opened.
+    Close the generator where it is created: the connection cannot be used until it is closed or exhausted.
     """
     chosen, order = ("and type = any(%s)", "occurred_at, position") if by_time else ("", "position")
     values = (portfolio_id, after, last, *([list(by_time)] if by_time else []))
@@ -50,7 +47,7 @@ def raw_events(
 
 
 def has_late(connection: Raw, portfolio_id: UUID, types: Sequence[str]) -> bool:
-    """Whether an event of these types stands behind one that occurred after it."""
+    """Return True if an event of these types has a lower position than one that occurred before it."""
     row = connection.execute(
         "select coalesce(bool_or(late), false) from (select occurred_at < lag(occurred_at) over (order by position) as late"
         " from events where portfolio_id = %s and type = any(%s)) places",
@@ -60,7 +57,7 @@ def has_late(connection: Raw, portfolio_id: UUID, types: Sequence[str]) -> bool:
 
 
 def reversed_ids(connection: Raw, portfolio_id: UUID, last: int) -> frozenset[bytes]:
-    """The ids of the events that reversals up to position `last` name, found without decoding them."""
+    """The ids of the events reversed up to position `last`, found without decoding the reversals."""
     rows = connection.execute(
         """select distinct substring(payload from '"reverses":"([0-9a-f-]{36})"') from events"""
         " where portfolio_id = %s and type = %s and position <= %s",
@@ -70,7 +67,7 @@ def reversed_ids(connection: Raw, portfolio_id: UUID, last: int) -> frozenset[by
 
 
 def write_lines(connection: Raw, portfolio_id: UUID, generation: int, kind: type[Row], lines: Sequence[str]) -> None:
-    """New rows of one kind, given as lines, are in the table."""
+    """Insert new rows of one kind, given as lines."""
     before = f"{portfolio_id}\t{generation}\t"
     text = before + f"\n{before}".join(lines) + "\n"
     statement = f"copy {kind.table} (portfolio_id, generation, {', '.join(field_names(kind))}) from stdin"
@@ -79,9 +76,9 @@ def write_lines(connection: Raw, portfolio_id: UUID, generation: int, kind: type
 
 
 def stored_lines(connection: Raw, portfolio_id: UUID, generation: int, kind: type[Row]) -> Generator[str, None, None]:
-    """The stored rows of one kind as lines, in no order; decimals as `decimal_text` writes them.
+    """The stored rows of one kind as lines, unordered, with decimals as `decimal_text` writes them.
 
-    The connection can do nothing else until this is exhausted or closed.
+    The connection cannot be used until the generator is closed or exhausted.
     """
     fields = ", ".join(f"trim_scale({name})" if _is_decimal(kind, name) else name for name in field_names(kind))
     statement = f"copy (select {fields} from {kind.table} where portfolio_id = %s and generation = %s) to stdout"
@@ -96,10 +93,10 @@ def _is_decimal(kind: type[Row], name: str) -> bool:
 
 @dataclass(slots=True)
 class Tally:
-    """How many lines there are and the sum of their hashes: equal for equal rows in any order.
+    """Number of lines and sum of their hashes: equal for equal rows in any order.
 
-    The hash is Python's own for text, 64 bits under a key that each process draws anew: two different sets of rows have
-    the same tally once in 2^64 times, and nobody can look for such a set beforehand.
+    Python's string hash has 64 bits and a random key per process: different rows collide with probability 2^-64, and
+    collisions cannot be prepared.
     """
 
     count: int = 0

@@ -1,41 +1,40 @@
-"""Events as the log sends them in bulk: the hashed bytes themselves, proven and taken apart without building objects."""
+"""Events as bytes: the hashed fields as COPY sends them, verified and decoded without building event objects."""
 
 import re
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from hashlib import sha256
 from typing import Final, NamedTuple
 from uuid import UUID
 
 from ledger.log.envelope import Envelope
 from ledger.log.event_log import Head, genesis_hash
-from ledger.replay.fast.lines import time_of, units_in
+from ledger.replay.fast.lines import datetime_of, time_of, units_in
 
 RawEvent = bytes
-"""One event as COPY BINARY sends it: the number of fields, the body that is hashed (each field behind its length as a
-4-byte number, which is what that format is made of), and the hash behind its own length."""
+"""One event as COPY BINARY sends it: the number of fields, the hashed body (each field after its 4-byte length, as the
+hash is defined), and the hash after its length."""
 
 FIELDS: Final = (14).to_bytes(2, "big")
 _HASH_LENGTH: Final = (32).to_bytes(4, "big")
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class Unproven(Exception):
-    """The bytes are not a whole chain from `position` on. What is wrong the careful road says (`ledger/log/event_log.py`)."""
+class Unverified(Exception):
+    """The hash chain breaks at `position`. `ledger/log/event_log.py` reports the reason."""
 
     def __init__(self, portfolio_id: UUID, position: int) -> None:
         super().__init__(f"portfolio {portfolio_id}, position {position}")
         self.position = position
 
 
-def proven(portfolio_id: UUID, raws: Iterable[RawEvent], start: Head | None = None) -> Iterator[RawEvent]:
-    """The same events, each proven to follow the one before without a gap. Raises Unproven at the first doubt."""
+def verified_raw(portfolio_id: UUID, raws: Iterable[RawEvent], start: Head | None = None) -> Iterator[RawEvent]:
+    """Yield the events, verifying the hash chain and the positions. Raises Unverified."""
     position, previous = (start.position, start.hash) if start else (0, genesis_hash(portfolio_id))
     for raw in raws:
         position += 1
         previous = sha256(previous + raw[2:-36]).digest()
         if raw[-36:] != _HASH_LENGTH + previous or raw[39:47] != position.to_bytes(8, "big") or raw[:2] != FIELDS:
-            raise Unproven(portfolio_id, position)
+            raise Unverified(portfolio_id, position)
         yield raw
 
 
@@ -61,7 +60,7 @@ def occurred_us(raw: RawEvent) -> int:
 
 
 def envelope_of(raw: RawEvent) -> Envelope:
-    """The event as any reader of the log gets it."""
+    """Decode the event."""
     fields: list[bytes] = []
     place = 2
     while place < len(raw):
@@ -88,14 +87,14 @@ def envelope_of(raw: RawEvent) -> Envelope:
 
 
 def _time(field: bytes) -> datetime:
-    return _EPOCH + timedelta(microseconds=int.from_bytes(field, "big", signed=True))
+    return datetime_of(int.from_bytes(field, "big", signed=True))
 
 
 class PlainTrade(NamedTuple):
-    """A TradeExecuted in its most common form. Texts hold nothing that any format escapes; numbers have no idle digit.
+    """A TradeExecuted in its most common form: texts need no escaping, and numbers have no redundant digits.
 
-    `quantity` and `price` are whole numbers of the 18th decimal place, as is `fee`, which is in the quote or the base;
-    `quantity_text` and `price_text` are the same as the payload wrote them.
+    `quantity`, `price` and `fee` (in quote or base currency) are integers in units of 10^-18; `quantity_text` and
+    `price_text` are the texts of the payload. `occurred_at` is in microseconds since 1970-01-01 UTC.
     """
 
     position: int
@@ -119,8 +118,7 @@ class PlainTrade(NamedTuple):
     triggered_by: str | None
 
 
-# What the events promise (`ledger/events/__init__.py`), in the letters that need no escape; whatever does not match is read by
-# the event's own class, which knows all of it.
+# The fields of TradeExecuted, restricted to characters that need no escaping; the event class decodes all other payloads.
 _NAME: Final = r"([ !#-\[\]-~]{1,100})"
 _NUMBER: Final = r"((?:0|[1-9][0-9]{0,19})(?:\.[0-9]{0,17}[1-9])?)"
 _SYMBOL: Final = r"([A-Z0-9][A-Z0-9.]{0,19})"
@@ -136,7 +134,7 @@ _TRADE_TYPE: Final = b"\0\0\0\x0dTradeExecuted\0\0\0\2\0\1"
 
 
 def plain_trade(raw: RawEvent) -> PlainTrade | None:
-    """The trade, or None when the event is another one or needs a closer look."""
+    """Decode a trade; None if the event is not a trade or needs the event class."""
     if raw[67:90] != _TRADE_TYPE:
         return None
     place = 138 + int.from_bytes(raw[114:118], "big")

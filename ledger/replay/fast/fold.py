@@ -1,13 +1,11 @@
-"""The fold of value events in columns: whole numbers of the 18th decimal place, lines of text, no object for a row.
+"""The fast fold of value events: integers in units of 10^-18 and lines of text, no row objects.
 
-Told the events of each asset in the order in which they occurred, it gives the very rows that
-`ledger/projections/holdings.py` and `trades.py` give for them in any order, to the last digit. It knows everything but
-splits and short selling: of these it says so (`Unusual`), and the plain fold takes the portfolio.
+Given the events of each asset in order of occurrence, it produces exactly the rows of `ledger/projections/holdings.py`
+and `trades.py`. Splits and short selling raise `Unsupported`: such portfolios are folded event by event.
 """
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Final, NamedTuple
 
@@ -19,25 +17,34 @@ from ledger.projections.holdings import Holding, legs_of
 from ledger.projections.portfolio import Balance
 from ledger.projections.trades import TradesProjection, TradeView
 from ledger.replay.fast.decode import PlainTrade
-from ledger.replay.fast.lines import NULL, decimal_of, escaped, line_of, rounded, time_of, units_of
+from ledger.replay.fast.lines import (
+    NULL,
+    datetime_of,
+    decimal_of,
+    escaped,
+    line_of,
+    microseconds_of,
+    rounded,
+    time_of,
+    units_of,
+)
 from ledger.rows import MemoryRows, Row, replaced
 from ledger.values import DECIMAL_PLACES
 
 FOLDED: Final = MOVING
 """The events that are folded here."""
 ORDERED: Final = tuple(kind for kind in FOLDED if kind not in (CashDeposited, CashWithdrawn))
-"""Those among them whose order of occurrence matters: cash is a sum."""
+"""The folded events whose order of occurrence matters: cash is a sum."""
 LINES: Final[tuple[type[Row], ...]] = (Leg, Lot, Match, UnmatchedDisposal, TradeView)
-"""The kinds of row that are written while folding; the others are few and come at the end."""
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+"""The kinds of row written while folding; the others are few and written at the end."""
 
 
-class Unusual(Exception):
-    """Something this fold does not know; the plain one does."""
+class Unsupported(Exception):
+    """The fast fold does not support an event or setting; fold event by event."""
 
 
 class _Leg(NamedTuple):
-    """What `Leg` says, numbers as units, texts as they stand in lines."""
+    """A `Leg` with numbers in units and texts escaped."""
 
     asset: str
     occurred_at: int
@@ -56,7 +63,7 @@ class _Leg(NamedTuple):
 
 
 class _Lot:
-    """An open lot. `carried` is what its closed units carry of its cost; `line` is its line up to the cost."""
+    """An open lot. `carried` is the cost of its closed units; `line` is its line up to the cost."""
 
     __slots__ = ("carried", "closed", "cost", "leg", "line", "quantity")
 
@@ -70,7 +77,7 @@ class _Lot:
 
 
 class _Position:
-    """What the holding of an asset says, and its open lots, the oldest first."""
+    """The position in one asset with its open lots, oldest first."""
 
     __slots__ = (
         "accounts", "contributed", "cost_basis", "expenses", "fees", "income", "last", "lots", "quantity", "realized",
@@ -87,7 +94,7 @@ class _Position:
 
 
 class _Cash:
-    """What the balance of cash in an account says."""
+    """The cash balance of one account."""
 
     __slots__ = ("deposited", "expenses", "income", "quantity")
 
@@ -105,7 +112,7 @@ class _Cash:
 
 
 class FastFold:
-    """Folds one portfolio. `lines` holds, by kind, what was written since it was last taken away."""
+    """Folds one portfolio. `lines` holds the new lines by kind; the caller empties them."""
 
     def __init__(self, base_currency: str) -> None:
         self.trades = 0
@@ -115,9 +122,9 @@ class FastFold:
         self._cash: dict[str, _Cash] = {}
 
     def add_trade(self, trade: PlainTrade, *, undone: bool = False) -> bool:
-        """The trade is folded, or nothing is done and False says that its event has to be looked at.
+        """Fold the trade; return False, without effect, if `add_event` must fold it.
 
-        One that a reversal has `undone` is shown for the record and counts for nothing.
+        A trade `undone` by a reversal gets a row but has no other effect.
         """
         if trade.quote != self._base_currency or trade.quote_rate != "1":
             return False
@@ -146,14 +153,14 @@ class FastFold:
         return True
 
     def add_event(self, envelope: Envelope, *, undone: bool = False) -> None:
-        """Any event among `FOLDED`. Raises Unusual for others, and for one that no fold can use."""
+        """Fold any event in `FOLDED`. Raises Unsupported for others and for invalid events."""
         try:
             event = envelope.event
             moves = moves_of(event, self._base_currency)
         except (BadEvent, UnknownEvent, UnvaluedLeg) as error:
-            raise Unusual(str(error)) from error
+            raise Unsupported(str(error)) from error
         if not isinstance(event, FOLDED):
-            raise Unusual(f"{envelope.type} at position {envelope.position}")
+            raise Unsupported(f"{envelope.type} at position {envelope.position}")
         if not undone:
             self._add_moves(envelope, moves)
         if isinstance(event, TradeExecuted):
@@ -163,7 +170,7 @@ class FastFold:
             self.lines[TradeView] += [line_of(replaced(view, reversed=undone)) for view in views]
 
     def open_lots(self) -> list[str]:
-        """The lines of the lots that are still open."""
+        """The lines of the open lots."""
         return [lot.whole_line() for position in self._positions.values() for lot in position.lots]
 
     def current_rows(self) -> Iterator[Row]:
@@ -180,7 +187,7 @@ class FastFold:
                 yield Balance(self._base_currency, account, *map(_decimal, amounts))
 
     def broken_invariants(self) -> Iterator[tuple[str, str, str]]:
-        """Those identities of `ledger/projections/invariants.py` that need no row of the past, as it names them."""
+        """Check the invariants of `ledger/projections/invariants.py` that do not need closed rows, under the same names."""
         left = sum(cash.deposited + cash.income - cash.expenses for cash in self._cash.values())
         right = sum(cash.quantity for cash in self._cash.values())
         for asset, held in self._positions.items():
@@ -219,7 +226,7 @@ class FastFold:
         if held is None:
             held = self._positions[leg.asset] = _Position()
         elif place <= held.last:
-            raise Unusual(f"position {leg.position} occurred before what was folded already")
+            raise Unsupported(f"position {leg.position} occurred before an event already folded")
         held.last = place
         held.quantity += leg.quantity
         held.fees += leg.fee
@@ -242,10 +249,10 @@ class FastFold:
             cost = self._close(held, leg, head)
             worth = -cost if leg.kind == "withdrawal" else -leg.value
         if leg.kind != "trade":
-            _tell(held, leg.kind, worth)
+            _add_by_reason(held, leg.kind, worth)
 
     def _close(self, held: _Position, leg: _Leg, head: str) -> int:
-        """Matches what went out with the oldest lots and gives what it had cost; what finds no lot is unmatched."""
+        """Match a disposal with the oldest lots and return its cost; the rest is unmatched."""
         disposed, value = -leg.quantity, leg.value
         matched = shared = cost_in_all = 0
         lots, matches = held.lots, self.lines[Match]
@@ -286,8 +293,8 @@ class FastFold:
         return cost_in_all
 
 
-def _tell(held: _Position, kind: str, worth: int) -> None:
-    """What came in or went out without a trade is told by its reason."""
+def _add_by_reason(held: _Position, kind: str, worth: int) -> None:
+    """Add value that moved without a trade to the total of its reason."""
     if kind in ("deposit", "opening", "withdrawal"):
         held.contributed += worth
     elif kind == "income":
@@ -298,8 +305,8 @@ def _tell(held: _Position, kind: str, worth: int) -> None:
 
 def _units(leg: Leg) -> _Leg:
     if not leg.cost_known and leg.value:
-        raise Unusual("a value at a cost that is not known")
-    occurred_at = (leg.occurred_at - _EPOCH) // timedelta(microseconds=1)
+        raise Unsupported("a value with an unknown cost")
+    occurred_at = microseconds_of(leg.occurred_at)
     return _Leg(
         leg.asset,
         occurred_at,
@@ -338,7 +345,7 @@ def _holding(asset: str, position: _Position) -> Holding:
         contributed=_decimal(position.contributed),
         income=_decimal(position.income),
         expenses=_decimal(position.expenses),
-        last_occurred_at=_EPOCH + timedelta(microseconds=occurred_at),
+        last_occurred_at=datetime_of(occurred_at),
         last_position=last_position,
         last_leg=last_leg,
     )

@@ -17,8 +17,8 @@ from ledger.postgres.log import Raw
 from ledger.postgres.point_in_time import first_of
 from ledger.projections.holdings import HoldingsProjection
 from ledger.projections.trades import TradesProjection
-from ledger.replay.fast.decode import Unproven
-from ledger.replay.fast.fold import LINES, Unusual
+from ledger.replay.fast.decode import Unverified
+from ledger.replay.fast.fold import LINES, Unsupported
 from ledger.replay.fast.replay import FastReplay
 from ledger.replay.fast.rows import FoldedRows, row_reader
 from ledger.rows import Projection
@@ -55,7 +55,7 @@ def replay_history(
             for kind, lines in chunks:
                 history[kind] += lines
         rows.apply(replay.current_rows())
-    except (Unusual, Unproven):
+    except (Unsupported, Unverified):
         return None
     for kind, lines in history.items():
         rows.add_history(kind, lines)

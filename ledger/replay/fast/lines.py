@@ -1,7 +1,7 @@
-"""Rows as lines of text, as PostgreSQL copies them in and out, made from whole numbers of the 18th decimal place.
+"""Rows as lines of text in PostgreSQL's COPY format, with decimals computed as integers in units of 10^-18.
 
-A line has the fields of its row in their order, without portfolio and generation; `row_text` and the line of a row say
-the same, so the state hash can be taken from either.
+A line holds the fields of its row in order, without portfolio and generation. `text_of` converts it to `row_text`, from
+which the state hash is computed.
 """
 
 import json
@@ -19,7 +19,7 @@ from ledger.values import DECIMAL_PLACES, decimal_text
 
 UNITS: Final = 10**DECIMAL_PLACES
 NULL: Final = r"\N"
-_EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001 - the text of a naive time has no zone to cut off again
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _ESCAPES: Final = str.maketrans(
     {"\\": r"\\", "\b": r"\b", "\f": r"\f", "\n": r"\n", "\r": r"\r", "\t": r"\t", "\v": r"\v"}
 )
@@ -28,12 +28,12 @@ _ESCAPED: Final = {r"\b": "\b", r"\f": "\f", r"\n": "\n", r"\r": "\r", r"\t": "\
 
 
 def line_of(row: Row) -> str:
-    """The row as a line."""
+    """Return the row as a line."""
     return "\t".join(_field_text(getattr(row, name)) for name in field_names(type(row)))
 
 
 def decimal_of(units: int) -> str:
-    """`units` of the 18th decimal place as `decimal_text` writes them."""
+    """Return units of 10^-18 as text, in the form of `decimal_text`."""
     text = str(units) if units >= 0 else str(-units)
     if len(text) <= DECIMAL_PLACES:
         text = text.zfill(DECIMAL_PLACES + 1)
@@ -43,13 +43,13 @@ def decimal_of(units: int) -> str:
 
 
 def units_in(text: str) -> int:
-    """How many units of the 18th decimal place a plain decimal of at most 18 places has."""
+    """Return a decimal text of at most 18 places in units of 10^-18."""
     whole, _, fraction = text.partition(".")
     return int(whole + fraction.ljust(DECIMAL_PLACES, "0"))
 
 
 def units_of(value: Decimal) -> int:
-    """How many units of the 18th decimal place `value` has. Raises ValueError when it has more places than that."""
+    """Return `value` in units of 10^-18. Raises ValueError for more than 18 decimal places."""
     units = int(value.scaleb(DECIMAL_PLACES))
     if Decimal(units).scaleb(-DECIMAL_PLACES) != value:
         raise ValueError(f"{value} has more than {DECIMAL_PLACES} decimal places")
@@ -57,13 +57,13 @@ def units_of(value: Decimal) -> int:
 
 
 def rounded(product: int) -> int:
-    """A product of two numbers of units as units, half to even: what `round18` makes of the two decimals."""
+    """Return the product of two numbers of units in units, rounded half to even like `round18`."""
     units, rest = divmod(product, UNITS)
     return units + (rest * 2 > UNITS or (rest * 2 == UNITS and units & 1))
 
 
 def time_of(microseconds: int) -> str:
-    """A time, given as microseconds since 1970, as PostgreSQL writes it in UTC."""
+    """Return microseconds since 1970-01-01 UTC as PostgreSQL writes the time in UTC."""
     day, rest = divmod(microseconds, 86_400_000_000)
     second, fraction = divmod(rest, 1_000_000)
     if not fraction:
@@ -76,23 +76,33 @@ def _day(number: int) -> str:
     return str(_EPOCH.date() + timedelta(days=number))
 
 
+def microseconds_of(time: datetime) -> int:
+    """Return the microseconds since 1970-01-01 UTC."""
+    return (time - _EPOCH) // timedelta(microseconds=1)
+
+
+def datetime_of(microseconds: int) -> datetime:
+    """Return the time at these microseconds since 1970-01-01 UTC."""
+    return _EPOCH + timedelta(microseconds=microseconds)
+
+
 _CLOCK: Final = tuple(
     f"{hour:02}:{minute:02}:{second:02}" for hour in range(24) for minute in range(60) for second in range(60)
 )
 
 
 def escaped(text: str) -> str:
-    """A text as it stands in a line."""
+    """Return the text escaped for a line."""
     return text.translate(_ESCAPES)
 
 
 def unescaped(field: str) -> str:
-    """The text of a field: the reverse of `escaped`."""
+    """Return the text of a field, the inverse of `escaped`."""
     return _ESCAPE.sub(lambda found: _ESCAPED.get(found.group(), found.group()[1:]), field) if "\\" in field else field
 
 
 def text_of(kind: type[Row], line: str) -> str:
-    """What `row_text` gives for the row of `line`."""
+    """Return the `row_text` of the row in `line`."""
     pattern = _PATTERNS.get(kind) or _PATTERNS.setdefault(kind, _pattern(kind))
     fields = line.split("\t")
     letters = line.replace("\t", "").replace(NULL, "")
@@ -109,7 +119,7 @@ Convert = Callable[[str], str]
 
 @dataclass(frozen=True, slots=True)
 class _Pattern:
-    """How the fields of a line become the text of a row: some are converted, `chosen` ones go into `template`."""
+    """Converts a line to `row_text`: some fields are converted, and the `chosen` ones fill the template."""
 
     template: str
     chosen: Callable[[list[str]], tuple[str, ...]]
@@ -135,12 +145,12 @@ def _pattern(kind: type[Row]) -> _Pattern:
 
 
 def _bare(kind: object) -> bool:
-    """Whether a converted field brings its own quotes, if it has any."""
+    """Return True if the template puts no quotes around the field."""
     return kind in (int, bool) or type(None) in get_args(kind)
 
 
 def _conversion(kind: object) -> Convert | None:
-    """What is done to a field of this type; None when it stands in the text as it stands in the line."""
+    """Return the conversion of a field of this type, or None if its text is the same in both."""
     inner = [one for one in get_args(kind) if one is not type(None)]
     if inner:
         convert = _conversion(inner[0]) or (lambda field: field)
@@ -153,14 +163,14 @@ def _conversion(kind: object) -> Convert | None:
 
 @lru_cache(maxsize=10_000)
 def _json_time(field: str) -> str:
-    """PostgreSQL's text of a time as `time_text` writes it."""
+    """Return PostgreSQL's text of a time in the form of `time_text`."""
     day, _, rest = field.partition(" ")
     clock, _, fraction = rest.removesuffix("+00").partition(".")
     return f"{day}T{clock}.{fraction.ljust(6, '0')}Z" if fraction else f"{day}T{clock}Z"
 
 
 def _json_inside(field: str) -> str:
-    """The text of a field as it stands between the quotes of JSON."""
+    """Return the field escaped for a JSON string, without quotes."""
     if field == NULL:
         return field
     return json.dumps(unescaped(field), ensure_ascii=False)[1:-1]
@@ -175,6 +185,6 @@ def _field_text(value: object) -> str:
         case Decimal():
             return decimal_text(value)
         case datetime():
-            return time_of((value.astimezone(UTC).replace(tzinfo=None) - _EPOCH) // timedelta(microseconds=1))
+            return time_of(microseconds_of(value))
         case _:
             return escaped(str(value))

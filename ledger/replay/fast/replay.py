@@ -1,8 +1,8 @@
-"""A portfolio's log folded by the fast replay: verified, folded and emitted as lines, a few megabytes at a time."""
+"""The fast replay of a portfolio: verify its log, fold it, and yield the rows as lines, a few megabytes at a time."""
 
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Final
 from uuid import UUID
 
@@ -29,11 +29,11 @@ from ledger.replay.fast.decode import (
     occurred_us,
     plain_trade,
     position_of,
-    proven,
     type_of,
+    verified_raw,
 )
-from ledger.replay.fast.fold import FOLDED, LINES, ORDERED, FastFold, Unusual
-from ledger.replay.fast.lines import line_of
+from ledger.replay.fast.fold import FOLDED, LINES, ORDERED, FastFold, Unsupported
+from ledger.replay.fast.lines import datetime_of, line_of
 from ledger.replay.fast.reversals import FastReversals
 from ledger.rows import MemoryRows, Projection, Row, all_rows
 
@@ -51,7 +51,6 @@ Lines = tuple[type[Row], list[str]]
 _FAST: Final = (HoldingsProjection, ReversalsProjection, TradesProjection)
 _FOLDED_TYPES: Final = frozenset(kind.type for kind in FOLDED)
 _PROJECTED_TYPES: Final = frozenset(kind.type for one in PROJECTIONS for kind in one.events)
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class FastReplay:
@@ -121,15 +120,15 @@ class FastReplay:
         snapshot throughout.
 
         Raises:
-            Unusual: the log holds something that only the event-by-event replay folds.
-            Unproven: the hash chain does not hold.
+            Unsupported: the log holds something that only the event-by-event replay folds.
+            Unverified: the hash chain does not hold.
         In both cases discard all lines and use the event-by-event replay.
         """
         self._late = has_late(self._connection, self._portfolio_id, [kind.type for kind in ORDERED])
         self._reversals = FastReversals(reversed_ids(self._connection, self._portfolio_id, self._last))
         raw: RawEvent = b""
         with closing(raw_events(self._connection, self._portfolio_id, last=self._last)) as raws:
-            for number, raw in enumerate(proven(self._portfolio_id, raws), start=1):
+            for number, raw in enumerate(verified_raw(self._portfolio_id, raws), start=1):
                 self._take(raw)
                 if number % CHUNK == 0:
                     self._progress(CHUNK)
@@ -160,18 +159,18 @@ class FastReplay:
         elif kind == TradeReversed.type:
             self._reversals.add(envelope_of(raw))
         elif kind == SplitRecorded.type:
-            raise Unusual(kind)
+            raise Unsupported(kind)
         elif kind in _FOLDED_TYPES or kind not in self._skipped:
             envelope = envelope_of(raw)
             if kind not in self._skipped:
                 self._offer(envelope)
             if kind in _FOLDED_TYPES:
-                undone = self._reversals.meet(id_of(raw))
+                undone = self._reversals.see(id_of(raw))
                 if not self._late:
                     self._fold.add_event(envelope, undone=undone)
 
     def _take_trade(self, raw: RawEvent) -> None:
-        undone = self._reversals.meet(id_of(raw))
+        undone = self._reversals.see(id_of(raw))
         # A late log is folded in a second pass; here its trades matter only to the other projections.
         trade = plain_trade(raw) if not self._late or b'"bot:' in raw else None
         if self._concerns_others(raw, trade):
@@ -196,7 +195,7 @@ class FastReplay:
     def _offer(self, envelope: Envelope) -> None:
         changes, failure = attempt_fold(self._rows, envelope, self._others)
         if failure is not None:
-            raise Unusual(failure)
+            raise Unsupported(failure)
         self._rows.apply(changes)
 
     def _concerns_others(self, raw: RawEvent, trade: PlainTrade | None) -> bool:
@@ -212,11 +211,11 @@ class FastReplay:
 
     @property
     def _fold(self) -> FastFold:
-        """The fold of value events. Raises Unusual for a portfolio that only the event-by-event replay folds."""
+        """The fold of value events. Raises Unsupported for a portfolio that only the event-by-event replay folds."""
         if self._opened_fold is None:
             portfolio = next(self._rows.where(PortfolioView), None)
             if portfolio is None or portfolio.allow_short:
-                raise Unusual("no opening" if portfolio is None else "short selling")
+                raise Unsupported("no opening" if portfolio is None else "short selling")
             self._opened_fold = FastFold(portfolio.base_currency)
         return self._opened_fold
 
@@ -229,12 +228,12 @@ class FastReplay:
 
 
 def _counts(as_of: AsOfFilter, kind: str, raw: RawEvent) -> bool:
-    """`as_of.counts` of the event, which is decoded only if more than its time decides."""
+    """Return `as_of.counts` of the event; decode it only if more than its time matters."""
     if as_of.moment is None:
         return True
     if kind != TradeExecuted.type or b'"order_id"' in raw:
         return as_of.counts(envelope_of(raw))
-    if _EPOCH + timedelta(microseconds=occurred_us(raw)) <= as_of.moment:
+    if datetime_of(occurred_us(raw)) <= as_of.moment:
         return True
     as_of.leave_out(UUID(bytes=id_of(raw)), position_of(raw))
     return False

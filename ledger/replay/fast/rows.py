@@ -1,4 +1,4 @@
-"""Rows of a cut in memory: they can be paged like stored ones, and what is history may wait in lines of text."""
+"""Rows in memory that can be paged like stored ones, and converted from lines of text on first use."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
@@ -11,24 +11,24 @@ from ledger.rows import Change, Deleted, MemoryRows, R, Recorded, Row, field_nam
 
 
 class FoldedRows(MemoryRows):
-    """Rows in memory. Rows given as lines are made when their kind is first asked for: most questions ask for few kinds."""
+    """Rows in memory. Lines are converted when their kind is first read: most queries read few kinds."""
 
     def __init__(self, *, recorded: Recorded = lambda _: None) -> None:
         super().__init__(recorded=recorded)
         self._lines: dict[type[Row], list[str]] = {}
 
     def within(self, recorded: Recorded) -> "FoldedRows":
-        """The same rows, finding events by `recorded`."""
+        """Look up events by `recorded`. Returns self."""
         self.recorded = recorded
         return self
 
     def add_history(self, kind: type[Row], lines: list[str]) -> None:
-        """The rows of these lines (as `line_of` writes them) are there too. None of them is live, none has come before."""
+        """Add new rows that are not live, given as lines."""
         if lines:
             self._lines[kind] = [*self._lines.get(kind, ()), *lines]
 
     def copied(self) -> "FoldedRows":
-        """The same rows, to be changed apart from these."""
+        """Return an independent copy."""
         other = FoldedRows(recorded=self.recorded)
         other._lines = dict(self._lines)
         for groups in self._tables.values():
@@ -78,7 +78,7 @@ class FoldedRows(MemoryRows):
         return sorted(found, key=_position, reverse=True)[:limit]
 
     def _read(self, kind: type[Row]) -> None:
-        """The rows of the lines are made, except those that were changed since."""
+        """Convert the lines of a kind to rows, except rows changed since."""
         lines = self._lines.pop(kind, None)
         if lines:
             rows = map(row_reader(kind), lines)
@@ -86,7 +86,7 @@ class FoldedRows(MemoryRows):
 
 
 def row_reader(kind: type[R]) -> Callable[[str], R]:
-    """Makes the row of a line: the reverse of `line_of`."""
+    """Return the inverse of `line_of` for one kind of row."""
     types = get_type_hints(kind)
     converts = [_conversion(types[name]) for name in field_names(kind)]
     return lambda line: kind(*[convert(field) for convert, field in zip(converts, line.split("\t"), strict=True)])

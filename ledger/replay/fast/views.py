@@ -11,8 +11,8 @@ from uuid import UUID
 from ledger.postgres.log import Raw
 from ledger.postgres.views import row_kinds
 from ledger.replay.fast.copy import Tally, stored_lines, write_lines
-from ledger.replay.fast.decode import Unproven
-from ledger.replay.fast.fold import Unusual
+from ledger.replay.fast.decode import Unverified
+from ledger.replay.fast.fold import Unsupported
 from ledger.replay.fast.lines import text_of
 from ledger.replay.fast.replay import FastReplay, Progress
 from ledger.rows import Row, state_hash
@@ -49,7 +49,7 @@ def compare_views(connection: Raw, portfolio_id: UUID, generation: int | None, p
     try:
         with connection.transaction():
             found = state_hash(texts())
-    except (Unusual, Unproven):
+    except (Unsupported, Unverified):
         return None
     return Comparison(replay, found, tuple(_differing(connection, portfolio_id, generation, replayed)))
 
@@ -84,6 +84,6 @@ def write_views(
                     waiting.popleft().result()
             for one in waiting:
                 one.result()
-    except (Unusual, Unproven):
+    except (Unsupported, Unverified):
         return None
     return replay

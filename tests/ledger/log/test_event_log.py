@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from ledger.log import event_log as chain
 from ledger.log.envelope import Envelope
 from ledger.log.event_log import BrokenLog, Head, MemoryLog, event_hash, genesis_hash, verified
-from ledger.replay.fast.decode import FIELDS, Unproven, envelope_of, proven
+from ledger.replay.fast.decode import FIELDS, Unverified, envelope_of, verified_raw
 from tests.support.events import START, SteppingClock, Story, altered, realistic_batches
 
 Hash = Callable[[bytes, Envelope], bytes]
@@ -53,7 +53,10 @@ def check_fast_verification(envelopes: Sequence[Envelope]) -> None:
     """Check that verifying raw database bytes accepts the same events as verifying envelopes."""
     fast, plain = [
         accepted(events)
-        for events in (proven(STORY.portfolio_id, map(raw_of, envelopes)), verified(STORY.portfolio_id, envelopes))
+        for events in (
+            verified_raw(STORY.portfolio_id, map(raw_of, envelopes)),
+            verified(STORY.portfolio_id, envelopes),
+        )
     ]
     assert fast == plain
 
@@ -64,7 +67,7 @@ def accepted(events: Iterator[object]) -> tuple[int, int | None]:
     try:
         for _ in events:
             number += 1
-    except (Unproven, BrokenLog) as error:
+    except (Unverified, BrokenLog) as error:
         return number, error.position
     return number, None
 

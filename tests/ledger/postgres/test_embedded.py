@@ -1,4 +1,4 @@
-"""The embedded server survives what happens to programs: kills, leftovers, company, and odd places."""
+"""The embedded server after kills, with stale files, with several users, and in unusual folders."""
 
 import os
 import signal
@@ -41,7 +41,7 @@ with embedded_postgres(Path(sys.argv[1])) as url:
 
 @pytest.fixture(scope="module")
 def made() -> Iterator[Path]:
-    """A data folder whose cluster is made, and stopped."""
+    """A data folder with a cluster, stopped."""
     with server_folder() as folder:
         with embedded_postgres(folder, FAST):
             pass
@@ -50,7 +50,7 @@ def made() -> Iterator[Path]:
 
 @pytest.fixture
 def data_dir(made: Path) -> Iterator[Path]:
-    """A copy of the made folder."""
+    """A copy of that folder."""
     with server_folder() as folder:
         subprocess.run(["cp", "-a", str(made), str(folder / "data")], check=True)
         yield folder / "data"
@@ -58,7 +58,7 @@ def data_dir(made: Path) -> Iterator[Path]:
 
 @contextmanager
 def another_user(data_dir: Path) -> Iterator["subprocess.Popen[str]"]:
-    """Another process that uses the server until its input ends."""
+    """Run a process that uses the server until its input ends."""
     with subprocess.Popen(
         [sys.executable, "-c", USER, str(data_dir)], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
@@ -75,7 +75,7 @@ def postmaster(data_dir: Path) -> psutil.Process:
 
 
 def is_up(process: psutil.Process) -> bool:
-    """Whether the process runs; one that nobody has buried yet does not."""
+    """Return True if the process runs and is not a zombie."""
     return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
 
 
@@ -91,7 +91,7 @@ def make_table(url: str) -> None:
 
 
 def assert_works(data_dir: Path) -> None:
-    """A server starts on the folder, answers, and stops."""
+    """Start the server, query it, and stop it."""
     with embedded_postgres(data_dir, FAST) as url:
         process = postmaster(data_dir)
         assert answer(url, "select 40 + 2") == 42
@@ -101,8 +101,8 @@ def assert_works(data_dir: Path) -> None:
 # --- kills ------------------------------------------------------------------------------------------------------------
 
 
-def test_a_killed_program_leaves_a_server_that_the_next_adopts(data_dir: Path) -> None:
-    """The server outlives a killed program; the next one takes that same server over, and stops it when it leaves."""
+def test_next_program_adopts_the_server_of_a_killed_one(data_dir: Path) -> None:
+    """The next program uses the same server and stops it at its end."""
     with another_user(data_dir) as program:
         process = postmaster(data_dir)
         program.kill()
@@ -118,12 +118,12 @@ def test_a_killed_program_leaves_a_server_that_the_next_adopts(data_dir: Path) -
 
 
 def kill_under_load(data_dir: Path, story: Story) -> int:
-    """The server is killed while events are appended; gives the last position that was acknowledged."""
+    """Kill the server while events are appended; return the last acknowledged position."""
     acknowledged = 0
     with embedded_postgres(data_dir) as url, connected(url) as engine, ThreadPoolExecutor(1) as pool:
         log = PostgresLog(engine, SteppingClock())
         log.append(story.portfolio_id, story.events[:3])
-        log.append(story.portfolio_id, story.events[-1:])  # nobody knows whether the last one was stored
+        log.append(story.portfolio_id, story.events[-1:])  # the last one may not have been stored
         process = postmaster(data_dir)
         killer = None
         try:
@@ -137,7 +137,7 @@ def kill_under_load(data_dir: Path, story: Story) -> int:
 
 
 def kill_server(process: psutil.Process, *, children: bool = True) -> None:
-    """The server is dead, and with it, as in a crash, all its processes."""
+    """Kill the server and, as in a crash, its processes."""
     killed = [process, *(process.children() if children else [])]
     for one in killed:
         try:
@@ -150,7 +150,7 @@ def kill_server(process: psutil.Process, *, children: bool = True) -> None:
 
 @pytest.mark.parametrize("kills", [3, pytest.param(100, marks=pytest.mark.nightly)])
 def test_no_acknowledged_event_is_lost_when_the_server_is_killed(data_dir: Path, kills: int) -> None:
-    """After a kill under load every acknowledged event is there, at most one more, once each, and the chain holds."""
+    """The log has every acknowledged event once, at most one more, and an intact chain."""
     story = Story("killed")
     story.opened()
     for _ in range(kills):
@@ -161,8 +161,8 @@ def test_no_acknowledged_event_is_lost_when_the_server_is_killed(data_dir: Path,
             assert [one.event_id for one in found] == [one.event_id for one in story.events[: len(found)]]
 
 
-def test_a_server_starts_although_a_statement_of_the_killed_one_still_runs(data_dir: Path) -> None:
-    """A backend that has not noticed yet that its server was killed only delays the next start."""
+def test_server_starts_while_a_statement_of_a_killed_one_runs(data_dir: Path) -> None:
+    """A backend that still runs after its server was killed only delays the next start."""
     with embedded_postgres(data_dir, FAST) as url, closing(psycopg.connect(url)) as connection:
         make_table(url)
         pid = connection.info.backend_pid
@@ -178,8 +178,8 @@ def test_a_server_starts_although_a_statement_of_the_killed_one_still_runs(data_
             assert statement.exception() is None or isinstance(statement.exception(), psycopg.OperationalError)
 
 
-def test_a_half_made_cluster_is_made_anew(tmp_path: Path) -> None:
-    """When a program is killed while it makes its first cluster, the next one makes a whole one and clears up."""
+def test_partial_cluster_is_replaced(tmp_path: Path) -> None:
+    """The program was killed while creating its cluster; the next one creates it and removes the draft."""
     with server_folder() as folder:
         with subprocess.Popen([sys.executable, "-c", USER, str(folder)], cwd=ROOT, stdin=subprocess.PIPE) as program:
             while not any(folder.glob("postgres.new.*/PG_VERSION")):
@@ -193,14 +193,14 @@ def test_a_half_made_cluster_is_made_anew(tmp_path: Path) -> None:
         assert list(folder.glob("postgres.new.*")) == []
 
 
-# --- leftovers --------------------------------------------------------------------------------------------------------
+# --- stale files ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     "content", ["", "\n", "rubbish\n", "-1\n", "{own}\n{lines}", "{dead}\n{lines}", "{other}\n{lines}"]
 )
-def test_a_stale_file_of_another_process_does_not_fool_the_start(data_dir: Path, made: Path, content: str) -> None:
-    """A postmaster.pid that names nobody, another program, or the server of another folder is put aside."""
+def test_start_ignores_a_stale_postmaster_pid(data_dir: Path, made: Path, content: str) -> None:
+    """It names no process, another program, or the server of another folder."""
     with embedded_postgres(data_dir, FAST):
         lines = (data_dir / "postgres" / "postmaster.pid").read_text().partition("\n")[2]
     with subprocess.Popen([sys.executable, "-c", ""]) as ended:
@@ -213,11 +213,11 @@ def test_a_stale_file_of_another_process_does_not_fool_the_start(data_dir: Path,
         assert answer(other_url, "select 1") == 1
 
 
-# --- company ----------------------------------------------------------------------------------------------------------
+# --- several users ----------------------------------------------------------------------------------------------------
 
 
-def test_the_last_of_several_users_stops_the_server(data_dir: Path) -> None:
-    """Two processes and this one share a server: it runs until the last of them has left."""
+def test_last_user_stops_the_server(data_dir: Path) -> None:
+    """Two processes and this one share a server."""
     with another_user(data_dir) as first, another_user(data_dir) as second:
         process = postmaster(data_dir)
         with embedded_postgres(data_dir, FAST) as url:
@@ -229,8 +229,8 @@ def test_the_last_of_several_users_stops_the_server(data_dir: Path) -> None:
     assert not is_up(process)
 
 
-def test_several_starts_at_one_moment_give_one_server(data_dir: Path) -> None:
-    """Users that come and go at the same time always find a server, and leave none behind."""
+def test_concurrent_starts_share_one_server(data_dir: Path) -> None:
+    """Concurrent users always find a server, and none is left at the end."""
 
     def use(_number: int) -> psutil.Process:
         with embedded_postgres(data_dir, FAST) as url:
@@ -242,7 +242,7 @@ def test_several_starts_at_one_moment_give_one_server(data_dir: Path) -> None:
     assert not any(is_up(server) for server in servers)
 
 
-def test_starts_at_once_on_a_new_machine_create_the_system_user_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_concurrent_first_starts_create_the_system_user_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """useradd fails if another one runs or if the user exists."""
     created: list[str] = []
     running = threading.Lock()
@@ -268,7 +268,7 @@ def test_starts_at_once_on_a_new_machine_create_the_system_user_once(monkeypatch
     assert created == [embedded._SYSTEM_USER]
 
 
-def test_a_system_user_that_cannot_be_created_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failure_to_create_the_system_user_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     """The error names the user and the failed command."""
     monkeypatch.setattr(embedded, "_SYSTEM_USER", "no such name")
     monkeypatch.setenv("PATH", "")
@@ -277,7 +277,7 @@ def test_a_system_user_that_cannot_be_created_is_reported(monkeypatch: pytest.Mo
         embedded._system_user()
 
 
-# --- places -----------------------------------------------------------------------------------------------------------
+# --- folders ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -291,8 +291,8 @@ def test_a_system_user_that_cannot_be_created_is_reported(monkeypatch: pytest.Mo
     ],
     ids=["spaces", "url", "shell", "unicode", "long"],
 )
-def test_the_data_folder_may_have_any_name(made: Path, name: str) -> None:
-    """Spaces, signs with a meaning in URLs or shells, and paths too long for a socket make no difference."""
+def test_data_folder_may_have_any_name(made: Path, name: str) -> None:
+    """Spaces, characters special to URLs or shells, and paths too long for a socket."""
     with server_folder() as folder:
         place = folder / name
         place.mkdir(parents=True)
@@ -303,14 +303,13 @@ def test_the_data_folder_may_have_any_name(made: Path, name: str) -> None:
         assert_works(place)
 
 
-def test_a_cluster_can_be_made_in_a_folder_of_any_name() -> None:
-    """Not only the server: what makes its files takes such a name as well."""
+def test_cluster_can_be_created_in_a_folder_of_any_name() -> None:
     with server_folder() as folder:
         assert_works(folder / 'it\'s a "new" $HOME `x` & 50%')
 
 
-def test_nobody_else_can_reach_the_socket(made: Path) -> None:
-    """The folder of the socket is closed to other users of the machine, for the server asks for no password."""
+def test_other_users_cannot_reach_the_socket(made: Path) -> None:
+    """The server requires no password, so its socket folder is closed to other users."""
     with server_folder() as folder:
         for place in (folder / "short", folder / ("long" * 30)):
             place.mkdir()
@@ -321,17 +320,16 @@ def test_nobody_else_can_reach_the_socket(made: Path) -> None:
                 assert answer(url, "show listen_addresses") == ""
 
 
-# --- refusals ---------------------------------------------------------------------------------------------------------
+# --- options and errors -----------------------------------------------------------------------------------------------
 
 
 def test_options_reach_the_server(data_dir: Path) -> None:
-    """What is handed in as options is in force."""
     with embedded_postgres(data_dir, "-c fsync=off -c max_connections=17") as url:
         assert answer(url, "show max_connections") == "17"
 
 
-def test_a_server_that_does_not_start_says_why(data_dir: Path) -> None:
-    """When the server refuses to start, its own last words are in the message, and the folder works afterwards."""
+def test_error_of_a_failed_start_contains_the_log(data_dir: Path) -> None:
+    """The folder is usable afterwards."""
     with (
         pytest.raises(
             DatabaseUnavailable, match=r'pg_ctl failed in .*unrecognized configuration parameter "no_such_thing"'
@@ -342,8 +340,8 @@ def test_a_server_that_does_not_start_says_why(data_dir: Path) -> None:
     assert_works(data_dir)
 
 
-def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
-    """A file where the data folder should be gives a sentence that names it."""
+def test_failure_to_create_the_data_folder_is_reported(tmp_path: Path) -> None:
+    """A file is in the place of the data folder."""
     (tmp_path / "file").write_text("in the way")
 
     with (

@@ -1,4 +1,4 @@
-"""History cannot be changed by whom it concerns, and not unnoticed by anybody."""
+"""Roles cannot change the log, and verification finds changes made by a superuser."""
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -19,7 +19,7 @@ from ledger.postgres.database import READER, WRITER
 from ledger.postgres.log import append_many, raw, read_page
 from ledger.replay import verify as replay
 from ledger.replay.fast.copy import raw_events
-from ledger.replay.fast.decode import Unproven, envelope_of, proven
+from ledger.replay.fast.decode import Unverified, envelope_of, verified_raw
 from ledger.replay.verify import verify_portfolio
 from tests.support.events import START, SteppingClock, Story, realistic_batches, record_all
 
@@ -76,7 +76,7 @@ def story(engine: Engine) -> Story:
 
 @pytest.fixture
 def strangers(superuser: Superuser, database_url: str) -> Iterator[dict[str, str]]:
-    """URLs of users that are nothing but a writer and a reader, as on a server of one's own."""
+    """URLs of two users whose only role is writer or reader, as on a separate server."""
     urls = {}
     for role in (WRITER, READER):
         superuser.execute(f"create role test_{role} login in role {role}")
@@ -88,7 +88,7 @@ def strangers(superuser: Superuser, database_url: str) -> Iterator[dict[str, str
 
 
 def log_of(superuser: Superuser) -> list[tuple[Any, ...]]:
-    """Everything the log consists of."""
+    """All rows of the log, and its triggers."""
     return [
         *superuser.execute("select * from events order by portfolio_id, position"),
         *superuser.execute("select * from portfolios order by 1"),
@@ -101,10 +101,10 @@ def log_of(superuser: Superuser) -> list[tuple[Any, ...]]:
 
 @pytest.mark.parametrize("role", [WRITER, READER])
 @pytest.mark.parametrize("switched", [True, False], ids=["switched role", "own login"])
-def test_neither_writer_nor_reader_can_change_history(
+def test_roles_cannot_change_the_log(
     superuser: Superuser, strangers: dict[str, str], database_url: str, story: Story, role: str, switched: bool
 ) -> None:
-    """Each way of changing the log, its guards or its head is refused for want of a right, and nothing has changed."""
+    """Changing the log, its triggers or its head is refused for lack of privileges."""
     before = log_of(superuser)
     with psycopg.connect(database_url if switched else strangers[role], autocommit=True) as connection:
         if switched:
@@ -113,7 +113,7 @@ def test_neither_writer_nor_reader_can_change_history(
         allowed = []
         for attack in ATTACKS:
             if switched and attack in ("set role daybook_owner", "set session authorization postgres"):
-                continue  # who may do everything may go back to it: the switch guards against our own mistakes only
+                continue  # a superuser may switch back: the role only guards against our own mistakes
             try:
                 with connection.transaction(force_rollback=True):
                     connection.execute(attack)
@@ -125,8 +125,8 @@ def test_neither_writer_nor_reader_can_change_history(
     assert log_of(superuser) == before
 
 
-def test_a_reader_can_only_read(superuser: Superuser, strangers: dict[str, str], story: Story) -> None:
-    """The reader may neither append, nor hold up those who do, nor change a view."""
+def test_reader_can_only_read(superuser: Superuser, strangers: dict[str, str], story: Story) -> None:
+    """The reader can neither append, lock nor change a view."""
     with psycopg.connect(strangers[READER], autocommit=True) as connection:
         for attack in (
             "select append_events(gen_random_uuid(), null, now(), '[]')",
@@ -140,8 +140,10 @@ def test_a_reader_can_only_read(superuser: Superuser, strangers: dict[str, str],
                 connection.execute(attack)
 
 
-def test_the_way_in_takes_no_detour(superuser: Superuser, strangers: dict[str, str], story: Story) -> None:
-    """Tables and functions of the caller's own that bear the log's names are not used by the way into the log."""
+def test_append_functions_ignore_objects_of_the_caller(
+    superuser: Superuser, strangers: dict[str, str], story: Story
+) -> None:
+    """Temporary tables with the names of the log are not used."""
     with psycopg.connect(strangers[WRITER], autocommit=True) as connection:
         connection.execute("create temp table portfolios (like public.portfolios)")
         connection.execute("create temp table events (like public.events)")
@@ -161,7 +163,7 @@ def another_event() -> EncodedEvent:
 
 
 def future_event(story: Story) -> str:
-    """A batch as the database function takes it."""
+    """A batch in the form of the database function."""
     surroundings = '"occurred_at":"2026-01-02T10:00:00Z","actor":"x","causation_id":null,"payload":"{}","metadata":"{}"'
     return (
         f'[{{"event_id":"{UUID(int=77)}","correlation_id":"{UUID(int=77)}","type":"FromTheFuture","version":1,'
@@ -170,8 +172,7 @@ def future_event(story: Story) -> str:
 
 
 @pytest.mark.parametrize("time", ["infinity", "-infinity", "294276-01-01T00:00:00Z", "10000-01-01T00:00:00Z"])
-def test_a_time_that_python_cannot_tell_is_refused(superuser: Superuser, story: Story, time: str) -> None:
-    """The way in refuses an event at a time that no reader of the log could read."""
+def test_append_refuses_times_outside_the_range_of_python(superuser: Superuser, story: Story, time: str) -> None:
     batch = future_event(story).replace("2026-01-02T10:00:00Z", time)
 
     with pytest.raises(psycopg.Error, match=r"violates check|infinity|out of range"):
@@ -185,7 +186,7 @@ def test_a_time_that_python_cannot_tell_is_refused(superuser: Superuser, story: 
 
 
 def change_as_superuser(superuser: Superuser) -> list[str]:
-    """The changes to the log that even a superuser was allowed."""
+    """Attempt to change the log; return the statements that succeeded."""
     allowed, refusals = [], set()
     for table in TABLES:
         for attack in (
@@ -207,23 +208,23 @@ def change_as_superuser(superuser: Superuser) -> list[str]:
 
 
 @pytest.mark.parametrize("mode", ["origin", "replica", "local"])
-def test_even_a_superuser_is_refused(superuser: Superuser, story: Story, mode: str) -> None:
-    """Triggers refuse changes for everybody, on the table and on each partition, whatever the replication role."""
+def test_triggers_refuse_changes_by_a_superuser(superuser: Superuser, story: Story, mode: str) -> None:
+    """On the table and each partition, with any replication role."""
     superuser.execute(f"set session_replication_role = {mode}")
 
     assert change_as_superuser(superuser) == []
 
 
-def test_an_ordinary_trigger_would_not_do(superuser: Superuser, story: Story) -> None:
-    """Planted: a trigger that is merely enabled is silent in replica mode, and the check above would find that."""
+def test_planted_ordinary_trigger_is_found(superuser: Superuser, story: Story) -> None:
+    """A trigger that is enabled, but not always, does not fire in replica mode."""
     superuser.execute("alter table events_3 enable trigger refuse_change")
     superuser.execute("set session_replication_role = replica")
 
     assert len(change_as_superuser(superuser)) == 6
 
 
-def test_an_emptied_partition_would_not_do(superuser: Superuser, story: Story) -> None:
-    """Planted: a partition without a trigger of its own lets its rows be changed, and the check finds that."""
+def test_planted_partition_without_trigger_is_found(superuser: Superuser, story: Story) -> None:
+    """The trigger of the table does not protect its partitions."""
     superuser.execute("drop trigger refuse_change on events_5")
 
     assert {attack.split()[-1] for attack in change_as_superuser(superuser)} == {
@@ -231,12 +232,12 @@ def test_an_emptied_partition_would_not_do(superuser: Superuser, story: Story) -
     }
 
 
-# --- what gets past all guards is found -------------------------------------------------------------------------------
+# --- tampering without triggers ---------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Tampering:
-    """A change to the stored log, and the first position at which it must show."""
+    """A change to the stored log, and the first position at which it must be found."""
 
     what: str
     statements: tuple[tuple[str, tuple[Any, ...]], ...]
@@ -244,7 +245,7 @@ class Tampering:
 
 
 class Victim:
-    """A database with a realistic log whose guards are off, and a copy to restore it from."""
+    """A database with a realistic log, its triggers disabled, and a copy to restore it from."""
 
     def __init__(self, engine: Engine, superuser: Superuser) -> None:
         self.engine = engine
@@ -266,7 +267,7 @@ class Victim:
                 self.superuser.execute(f"insert into {table} select * from saved_{table}")
 
     def broken_after(self, tampering: Tampering) -> int | None:
-        """The position at which verification says that the log is broken; None when it says that all is well."""
+        """The position at which verification finds the log broken, if it does."""
         try:
             with self.superuser.transaction():
                 for statement, values in tampering.statements:
@@ -276,26 +277,26 @@ class Victim:
         finally:
             self.restore()
 
-    def doubted_after(self, tampering: Tampering) -> int | None:
-        """The same, by the bytes as they are sent in bulk and the head row."""
+    def raw_broken_after(self, tampering: Tampering) -> int | None:
+        """The same for the verification of raw events and the head row."""
         try:
             with self.superuser.transaction():
                 for statement, values in tampering.statements:
                     self.superuser.execute(statement, values)
-            return self._doubted()
+            return self._raw_broken()
         finally:
             self.restore()
 
-    def _doubted(self) -> int | None:
+    def _raw_broken(self) -> int | None:
         with self.engine.connect() as connection:
             own = raw(connection)
             try:
                 with closing(raw_events(own, self.portfolio_id)) as raws:
-                    whole = [envelope_of(one) for one in proven(self.portfolio_id, raws)]
+                    whole = [envelope_of(one) for one in verified_raw(self.portfolio_id, raws)]
                 end = Head(whole[-1].position, whole[-1].hash) if whole else Head(0, genesis_hash(self.portfolio_id))
-                replay.check_head(own, self.portfolio_id, end, whole[-1].recorded_at if whole else None)
-            except (Unproven, BrokenLog) as doubt:
-                return doubt.position
+                replay._check_head(own, self.portfolio_id, end, whole[-1].recorded_at if whole else None)
+            except (Unverified, BrokenLog) as error:
+                return error.position
             return None
 
 
@@ -320,7 +321,7 @@ _OTHER_VALUES = {
 
 
 def tamperings(victim: Victim) -> st.SearchStrategy[Tampering]:
-    """Changes of every kind to the victim's log."""
+    """All kinds of change to the victim's log."""
     me, length = victim.portfolio_id, len(victim.log)
     places = st.integers(1, length)
 
@@ -369,7 +370,7 @@ def tamperings(victim: Victim) -> st.SearchStrategy[Tampering]:
         )
 
     def extend(fitting: bool, number: int) -> Tampering:
-        """Events behind the end, with hashes that fit when the tamperer knows the rule."""
+        """Append events, with correct hashes if `fitting`."""
         statements, previous = [], victim.log[-1].hash
         insert_row = f"insert into events values ({', '.join(['%s'] * 13)})"
         for extra in range(number):
@@ -410,8 +411,8 @@ def tamperings(victim: Victim) -> st.SearchStrategy[Tampering]:
 
 @settings(max_examples=400)
 @given(data=st.data())
-def test_every_tampering_is_found_where_it_begins(victim: Victim, data: st.DataObject) -> None:
-    """A superuser who takes the guards away and changes the log anywhere is found out, at the first position concerned."""
+def test_verification_finds_every_tampering_at_its_first_position(victim: Victim, data: st.DataObject) -> None:
+    """A superuser disables the triggers and changes the log anywhere."""
     tampering = data.draw(tamperings(victim))
 
     assert victim.broken_after(tampering) == tampering.position
@@ -420,24 +421,21 @@ def test_every_tampering_is_found_where_it_begins(victim: Victim, data: st.DataO
 @pytest.mark.nightly
 @settings(max_examples=10_000)
 @given(data=st.data())
-def test_ten_thousand_tamperings_are_found_where_they_begin(victim: Victim, data: st.DataObject) -> None:
-    """The same, ten thousand times, on both roads."""
+def test_both_verifications_find_ten_thousand_tamperings(victim: Victim, data: st.DataObject) -> None:
     tampering = data.draw(tamperings(victim))
 
     assert victim.broken_after(tampering) == tampering.position
-    assert victim.doubted_after(tampering) == tampering.position
+    assert victim.raw_broken_after(tampering) == tampering.position
 
 
 @given(data=st.data())
-def test_the_quick_proof_finds_what_the_careful_one_finds(victim: Victim, data: st.DataObject) -> None:
-    """Whatever is changed, taken out, put in or moved, the proof over raw bytes stops where the careful one does."""
+def test_raw_verification_finds_every_tampering_at_its_first_position(victim: Victim, data: st.DataObject) -> None:
     tampering = data.draw(tamperings(victim))
 
-    assert victim.doubted_after(tampering) == tampering.position
+    assert victim.raw_broken_after(tampering) == tampering.position
 
 
-def test_the_quick_proof_doubts_a_header_that_is_not_there(victim: Victim) -> None:
-    """A null where the header has a value is no value: the quick proof stops at it."""
+def test_raw_verification_stops_at_a_null_header(victim: Victim) -> None:
     for column in (
         "event_id",
         "type",
@@ -451,12 +449,12 @@ def test_the_quick_proof_doubts_a_header_that_is_not_there(victim: Victim) -> No
     ):
         victim.superuser.execute(f"alter table events alter {column} drop not null")
         nulled = Tampering("null", ((f"update events set {column} = null {_WHERE}", (victim.portfolio_id, 7)),), 7)
-        assert victim.doubted_after(nulled) == 7
-    assert victim.doubted_after(Tampering("nothing", (), 0)) is None
+        assert victim.raw_broken_after(nulled) == 7
+    assert victim.raw_broken_after(Tampering("nothing", (), 0)) is None
 
 
-def test_an_untouched_log_is_called_whole(victim: Victim) -> None:
-    """Guards off and on again, rows out and in again: as long as the log is what it was, verification says so."""
+def test_verification_accepts_an_unchanged_log(victim: Victim) -> None:
+    """Triggers were disabled and rows rewritten, but the log is the same."""
     assert victim.broken_after(Tampering("nothing", (), 0)) is None
     report = verify_portfolio(victim.engine, victim.portfolio_id)
     assert (report.broken, report.differences, report.events) == (None, (), len(victim.log))
@@ -465,16 +463,16 @@ def test_an_untouched_log_is_called_whole(victim: Victim) -> None:
 @pytest.mark.parametrize(
     ("part", "planted", "statement"),
     [
-        ("checked", lambda _portfolio, envelopes: envelopes, f"update events set actor = 'x' {_WHERE}"),
-        ("check_head", lambda *_: None, "delete from events where portfolio_id = %s and position > %s"),
+        ("verified", lambda _portfolio, envelopes: envelopes, f"update events set actor = 'x' {_WHERE}"),
+        ("_check_head", lambda *_: None, "delete from events where portfolio_id = %s and position > %s"),
         ("head_record", lambda *_: Head(3, b""), f"select 1 {_WHERE.replace('where', 'from events where')}"),
     ],
     ids=["no chain", "no head", "another head"],
 )
-def test_each_part_of_verification_is_needed(
+def test_planted_gaps_of_verification_change_the_result(
     victim: Victim, monkeypatch: pytest.MonkeyPatch, part: str, planted: Callable[..., Any], statement: str
 ) -> None:
-    """Planted: without the chain, without the head or with a wrong one, the verdict on a log is wrong."""
+    """Without the chain, without the head, and with a wrong head."""
     tampering = Tampering("planted", ((statement, (victim.portfolio_id, 5)),), 5)
     right = victim.broken_after(tampering)
     monkeypatch.setattr(replay, part, planted)

@@ -1,4 +1,4 @@
-"""Views follow the version of the folds that made them, and a portfolio is opened once."""
+"""Outdated views are rebuilt, and portfolios are opened once."""
 
 import psycopg
 from sqlalchemy import Engine
@@ -10,10 +10,10 @@ from ledger.values import Asset
 from tests.support.events import Step, Story
 
 
-def test_views_of_another_version_are_written_anew(
+def test_rebuild_outdated_rebuilds_views_of_another_version(
     engine: Engine, postgres_book: PostgresBook, superuser: psycopg.Connection[tuple[object, ...]]
 ) -> None:
-    """Rows that an older fold made are replaced by what the fold makes now, and rows of the current version are left."""
+    """Views of the current version are left alone."""
     story = Story()
     postgres_book.record(story.portfolio_id, story.opened())
     superuser.execute("update view_checkpoints set versions = '{}'")
@@ -24,8 +24,8 @@ def test_views_of_another_version_are_written_anew(
     assert rebuild_outdated(engine) == []
 
 
-def test_views_that_an_import_left_behind_are_written_anew(engine: Engine, postgres_book: PostgresBook) -> None:
-    """Events that are in the log alone, because whoever appended them was killed, get their rows; so do whole portfolios."""
+def test_rebuild_outdated_rebuilds_views_behind_the_log(engine: Engine, postgres_book: PostgresBook) -> None:
+    """A killed import leaves events, and whole portfolios, without rows."""
     behind, without = Story("behind"), Story("without any rows")
     postgres_book.record(behind.portfolio_id, behind.opened())
     postgres_book.log.append(behind.portfolio_id, behind.buy(Step("buy")))
@@ -36,8 +36,8 @@ def test_views_that_an_import_left_behind_are_written_anew(engine: Engine, postg
     assert rebuild_outdated(engine) == []
 
 
-def test_a_portfolio_is_opened_once(engine: Engine, postgres_book: PostgresBook) -> None:
-    """A second opening is kept in the log and changes no base currency: the views stop before it and say why."""
+def test_views_stop_at_a_second_opening(engine: Engine, postgres_book: PostgresBook) -> None:
+    """The second opening is stored and changes no base currency."""
     story = Story()
     postgres_book.record(story.portfolio_id, story.opened())
     again = story.new(PortfolioOpened(name="Another name", base_currency=Asset("EUR")))
@@ -50,10 +50,10 @@ def test_a_portfolio_is_opened_once(engine: Engine, postgres_book: PostgresBook)
         assert "opened once" in reading.stopped.reason
 
 
-def test_a_changed_time_of_the_head_is_found(
+def test_verification_finds_a_changed_time_in_the_head_row(
     engine: Engine, postgres_book: PostgresBook, superuser: psycopg.Connection[tuple[object, ...]]
 ) -> None:
-    """The head row's time is part of the proof: it is what keeps recording times from running backwards."""
+    """The time in the head row keeps times of recording from decreasing."""
     story = Story()
     postgres_book.record(story.portfolio_id, story.opened())
     superuser.execute("update portfolios set head_recorded_at = head_recorded_at + interval '1 microsecond'")
@@ -61,10 +61,10 @@ def test_a_changed_time_of_the_head_is_found(
     assert verify_portfolio(engine, story.portfolio_id).broken is not None
 
 
-def test_a_row_that_no_value_can_be_is_a_difference(
+def test_verification_reports_an_unreadable_row(
     engine: Engine, postgres_book: PostgresBook, superuser: psycopg.Connection[tuple[object, ...]]
 ) -> None:
-    """A time that we cannot even read, written by hand, is a difference that names the table, not a failure."""
+    """A time out of range, written by hand, is reported for its table."""
     story = Story()
     postgres_book.record(story.portfolio_id, story.opened())
     superuser.execute("update accounts set opened_at = 'infinity'")
@@ -72,4 +72,4 @@ def test_a_row_that_no_value_can_be_is_a_difference(
     (found,) = verify_portfolio(engine, story.portfolio_id).differences
 
     assert found.what == "accounts"
-    assert "cannot be read" in found.stored
+    assert found.stored.startswith("unreadable row: ")

@@ -1,4 +1,4 @@
-"""The schema, read from the database's own catalogue, and how it comes to be."""
+"""The schema as in the database's catalogue, its migrations, and database URLs."""
 
 import multiprocessing
 from collections.abc import Iterator
@@ -38,8 +38,8 @@ _examples = count(1)
 # --- the catalogue ----------------------------------------------------------------------------------------------------
 
 
-def test_every_key_begins_with_the_portfolio(superuser: Superuser) -> None:
-    """Every primary and every unique key of every table starts with portfolio_id, so tables can be spread by it."""
+def test_every_key_begins_with_the_portfolio_id(superuser: Superuser) -> None:
+    """All primary and unique keys start with portfolio_id, so tables can be sharded by it."""
     keys = superuser.execute(
         "select i.indrelid::regclass::text, i.indexrelid::regclass::text, a.attname"
         " from pg_index i join pg_class c on c.oid = i.indrelid"
@@ -57,8 +57,8 @@ def test_every_key_begins_with_the_portfolio(superuser: Superuser) -> None:
     assert {"events", "portfolios", "view_checkpoints", *(kind.table for kind in row_kinds())} <= tables
 
 
-def test_the_log_is_partitioned_by_the_portfolio(superuser: Superuser) -> None:
-    """events is spread over hash partitions of portfolio_id, with no default partition beside them."""
+def test_log_is_partitioned_by_the_portfolio_id(superuser: Superuser) -> None:
+    """Hash partitions, without a default partition."""
     assert superuser.execute(
         "select partstrat, partdefid, attname from pg_partitioned_table"
         " join pg_attribute on attrelid = partrelid and attnum = partattrs[0] where partrelid = 'events'::regclass"
@@ -67,8 +67,8 @@ def test_the_log_is_partitioned_by_the_portfolio(superuser: Superuser) -> None:
 
 
 @pytest.mark.parametrize("kind", row_kinds(), ids=lambda kind: kind.table)
-def test_a_table_has_the_columns_of_its_row(superuser: Superuser, kind: type[Row]) -> None:
-    """A view table's columns are its row's fields by name, type and nullability, and its key is the row's key."""
+def test_view_table_has_the_columns_of_its_row(superuser: Superuser, kind: type[Row]) -> None:
+    """Names, types, nullability and primary key match the row."""
     columns = superuser.execute(
         "select column_name, data_type, is_nullable = 'YES' from information_schema.columns where table_name = %s",
         (kind.table,),
@@ -98,8 +98,8 @@ def row_hints(kind: type[Row]) -> dict[str, Any]:
     return {field.name: hints[field.name] for field in fields(kind)}
 
 
-def test_every_view_table_belongs_to_one_row(superuser: Superuser) -> None:
-    """Every table that is not the log's, the installation's or alembic's is a kind of row; no two kinds share a table."""
+def test_every_view_table_belongs_to_one_kind_of_row(superuser: Superuser) -> None:
+    """All tables except those of the log, the installation and alembic; no two kinds share a table."""
     tables = [kind.table for kind in row_kinds()]
     known = {
         "events",
@@ -124,7 +124,7 @@ def test_every_view_table_belongs_to_one_row(superuser: Superuser) -> None:
 
 
 def values_for(hint: Any, name: str, kind: type[Row]) -> st.SearchStrategy[Any]:
-    """Values of a row's field; those a fold decides by are drawn from what folds write."""
+    """Values of a field; for fields that decide whether a row is live, values that folds write."""
     if name == "status":
         words = ("requested", "submitted", "accepted", "unknown") if kind is OrderView else ("emitted",)
         return st.sampled_from((*words, "refused", "closed", "approved", "rejected", "expired", "running"))
@@ -149,8 +149,8 @@ def rows_of(kind: type[Row]) -> st.SearchStrategy[Row]:
 
 @given(data=st.data())
 @pytest.mark.parametrize("kind", row_kinds(), ids=lambda kind: kind.table)
-def test_the_database_and_the_row_agree_on_what_is_live(engine: Engine, kind: type[Row], data: st.DataObject) -> None:
-    """A row comes back as it was, whichever way it was written; the table and the row agree on whether it is live."""
+def test_live_condition_equals_row_live(engine: Engine, kind: type[Row], data: st.DataObject) -> None:
+    """The row also reads back unchanged, inserted or copied."""
     portfolio_id = derived_id("live", next(_examples))
     row = data.draw(rows_of(kind))
     with engine.begin() as connection:
@@ -164,13 +164,12 @@ def test_the_database_and_the_row_agree_on_what_is_live(engine: Engine, kind: ty
     assert live == ([row] if row.live else [])
 
 
-def test_every_condition_belongs_to_a_table() -> None:
-    """There is a condition for each kind of row that says itself when it is live, and for no other."""
+def test_live_conditions_cover_the_rows_with_history() -> None:
     assert set(LIVE) == {kind.table for kind in row_kinds() if kind.live is not Row.live}
 
 
-def test_a_wrong_condition_would_be_noticed(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Planted: a condition that forgets refused orders disagrees with the row."""
+def test_planted_live_condition_is_found(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The condition ignores refused orders."""
     portfolio_id = derived_id("live", next(_examples))
     row = OrderView(
         *(
@@ -204,7 +203,7 @@ def test_a_wrong_condition_would_be_noticed(engine: Engine, monkeypatch: pytest.
 
 
 def picture(url: str) -> list[tuple[Any, ...]]:
-    """Everything the schema consists of, and what is in the tables."""
+    """The objects of the schema and the rows of its tables."""
     with psycopg.connect(url) as connection:
         tables = connection.execute("select tablename from pg_tables where schemaname = 'public' order by 1").fetchall()
         return [
@@ -221,7 +220,6 @@ def picture(url: str) -> list[tuple[Any, ...]]:
 
 
 def test_migrating_again_changes_nothing(database_url: str) -> None:
-    """A database that is up to date is left as it is, log and all."""
     with connected(database_url) as engine:
         PostgresBook(engine, SteppingClock()).record(Story("m").portfolio_id, Story("m").opened())
     before = picture(database_url)
@@ -230,8 +228,8 @@ def test_migrating_again_changes_nothing(database_url: str) -> None:
     assert picture(database_url) == before
 
 
-def test_many_processes_migrate_once(empty_database_url: str) -> None:
-    """When several processes start at one moment on an empty database, all of them find the whole schema."""
+def test_concurrent_migrations_succeed(empty_database_url: str) -> None:
+    """Several processes start at once on an empty database."""
     with ProcessPoolExecutor(4, multiprocessing.get_context("spawn")) as pool:
         assert list(pool.map(migrate, [empty_database_url] * 4)) == [None] * 4
     with psycopg.connect(empty_database_url) as connection:
@@ -244,8 +242,8 @@ def newest_revision() -> str | None:
     return ScriptDirectory(str(MIGRATIONS)).get_current_head()
 
 
-def test_a_newer_schema_is_left_alone(database_url: str) -> None:
-    """A database that a newer program has used is refused with what to do, and nothing in it is changed."""
+def test_migrate_refuses_a_newer_schema(database_url: str) -> None:
+    """The error names the remedy, and the database is unchanged."""
     with psycopg.connect(database_url) as connection:
         connection.execute("update alembic_version set version_num = '9999'")
     before = picture(database_url)
@@ -272,8 +270,8 @@ SECRET = "s3cr3t~é"
         "postgresql://owner@/daybook?host=/nowhere/at/all",
     ],
 )
-def test_an_unreachable_database_is_said_without_its_password(url: str) -> None:
-    """When no server answers the message names the place, says what to look at, and keeps the password to itself."""
+def test_unreachable_database_is_reported_without_its_password(url: str) -> None:
+    """The error names the address and what to check."""
     with pytest.raises(
         DatabaseUnavailable, match=r"cannot be reached: .* is the server running and the URL right"
     ) as caught:
@@ -283,8 +281,8 @@ def test_an_unreachable_database_is_said_without_its_password(url: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_a_missing_database_and_a_missing_right_are_said(cluster_url: str, database_url: str) -> None:
-    """A server without the database, and a user who may not set it up, are told apart from a server that is away."""
+def test_missing_database_and_missing_privilege_are_reported(cluster_url: str, database_url: str) -> None:
+    """The errors differ from that of an unreachable server."""
     with pytest.raises(DatabaseUnavailable, match='database "not_there" does not exist'):
         migrate(make_url(cluster_url).set(database="not_there").render_as_string(hide_password=False))
     with psycopg.connect(database_url, autocommit=True) as connection:
@@ -308,8 +306,8 @@ def test_a_missing_database_and_a_missing_right_are_said(cluster_url: str, datab
         f"postgresql:owner:{SECRET}@db/daybook",
     ],
 )
-def test_an_address_that_is_none_is_refused_in_a_sentence(url: str, tmp_path: Path) -> None:
-    """What is no PostgreSQL URL is refused with how one begins, before anything is made, and without the password."""
+def test_open_database_refuses_an_invalid_url(url: str, tmp_path: Path) -> None:
+    """The error shows the expected form without the password, and nothing is created."""
     with (
         pytest.raises(DatabaseUnavailable, match=r"is not a PostgreSQL URL: .*postgresql://") as caught,
         open_database(tmp_path / "data", url),
@@ -324,16 +322,15 @@ def test_an_address_that_is_none_is_refused_in_a_sentence(url: str, tmp_path: Pa
     password=st.text("xyz%@:/?#é ", min_size=3, max_size=9),
     host=st.just("db.example.com"),
 )
-def test_no_shown_url_holds_its_password(user: str, password: str, host: str) -> None:
-    """However a URL is written, what is shown of it does not hold the password."""
+def test_shown_url_never_contains_the_password(user: str, password: str, host: str) -> None:
     shown = shown_url(f"postgresql://{user.replace('@', '').replace(':', '')}:{password}@{host}:5432/daybook")
 
     assert f":{password}@" not in shown
     assert shown.endswith(f":…@{host}:5432/daybook")
 
 
-def test_every_connection_acts_as_the_role_it_was_given(database_url: str) -> None:
-    """An engine's connections have the role and the time zone they were made with, also after a rollback."""
+def test_engine_connections_have_the_given_role(database_url: str) -> None:
+    """Role and time zone survive a rollback."""
     for role, shown in (("daybook_writer", "daybook_writer"), ("daybook_reader", "daybook_reader"), (None, "postgres")):
         engine = engine_for(database_url, role)
         with engine.connect() as connection:

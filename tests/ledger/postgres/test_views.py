@@ -1,4 +1,4 @@
-"""Views are the log's consequences: written with it, true after it, and any cell that is not is named."""
+"""Views are written in one transaction with the log, and verification reports every wrong value."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -50,21 +50,21 @@ def state_of(reading: Reading) -> str:
     return state_hash(row_text(row) for row in all_rows(reading.rows, row_kinds()))
 
 
-# --- the same, however it arrives -------------------------------------------------------------------------------------
+# --- batches and snapshots --------------------------------------------------------------------------------------------
 
 
-@given(moves=st.lists(steps(), max_size=10), cuts=st.sets(st.integers(1, 30)), restarts=st.booleans())
-def test_cutting_a_history_anywhere_changes_nothing(
-    engine: Engine, moves: list[Step], cuts: set[int], restarts: bool
+@given(moves=st.lists(steps(), max_size=10), splits=st.sets(st.integers(1, 30)), restarts=st.booleans())
+def test_views_are_the_same_for_any_batches(
+    engine: Engine, moves: list[Step], splits: set[int], restarts: bool
 ) -> None:
-    """Event by event, in any batches, or all at once: the rows are the same, and the same as in memory."""
-    story = Story(f"cuts {next(_examples)}")
+    """The rows equal those in memory, recorded event by event."""
+    story = Story(f"batches {next(_examples)}")
     events = [new for batch in batches_of(story, moves) for new in batch]
     memory = MemoryBook(SteppingClock())
     for new in events:
         memory.record(story.portfolio_id, [new])
     book = PostgresBook(engine, SteppingClock())
-    for batch in cut_at(events, cuts):
+    for batch in split_at(events, splits):
         book.record(story.portfolio_id, batch)
         book = PostgresBook(engine, SteppingClock()) if restarts else book
 
@@ -76,14 +76,13 @@ def test_cutting_a_history_anywhere_changes_nothing(
     assert (report.broken, report.differences) == (None, ())
 
 
-def cut_at(events: Sequence[NewEvent], cuts: set[int]) -> Iterator[Sequence[NewEvent]]:
-    places = [0, *sorted(cut for cut in cuts if cut < len(events)), len(events)]
+def split_at(events: Sequence[NewEvent], splits: set[int]) -> Iterator[Sequence[NewEvent]]:
+    places = [0, *sorted(one for one in splits if one < len(events)), len(events)]
     for start, end in pairwise(places):
         yield events[start:end]
 
 
-def test_a_writer_reads_what_it_wrote(book: Any, new_story: StoryMaker) -> None:
-    """The moment recording is through, the rows say so, and the position with them."""
+def test_reading_includes_what_was_just_recorded(book: Any, new_story: StoryMaker) -> None:
     story = new_story()
     for number, batch in enumerate(batches_of(story, [Step("buy", pick=5, quantity=Decimal(1))] * 4)):
         last = book.record(story.portfolio_id, batch)[-1]
@@ -93,8 +92,8 @@ def test_a_writer_reads_what_it_wrote(book: Any, new_story: StoryMaker) -> None:
             assert (holding.quantity if holding else ZERO) == number
 
 
-def test_a_reading_holds_still(postgres_book: PostgresBook, engine: Engine, new_story: StoryMaker) -> None:
-    """What was begun to be read stays as it was to the end, through appends and a rebuild."""
+def test_reading_is_a_snapshot(postgres_book: PostgresBook, engine: Engine, new_story: StoryMaker) -> None:
+    """Appends and a rebuild do not change an open reading."""
     story = new_story()
     batches = realistic_batches(story, 40)
     record_all(postgres_book, story, batches[:20])
@@ -107,24 +106,24 @@ def test_a_reading_holds_still(postgres_book: PostgresBook, engine: Engine, new_
         assert (reading.position, state_of(reading)) != (position, before)
 
 
-# --- both or neither --------------------------------------------------------------------------------------------------
+# --- one transaction --------------------------------------------------------------------------------------------------
 
 
-class GivenUp(Exception):
-    """The caller changes its mind inside the recording."""
+class Aborted(Exception):
+    """The caller aborts the recording."""
 
 
-def give_up(_connection: Raw) -> None:
-    raise GivenUp
+def abort(_connection: Raw) -> None:
+    raise Aborted
 
 
-def check_a_recording_given_up(book: PostgresBook, engine: Engine, story: Story) -> None:
-    """A recording that does not commit leaves neither event nor row, and the next one finds all as it was."""
+def check_aborted_recording(book: PostgresBook, engine: Engine, story: Story) -> None:
+    """A recording that does not commit leaves neither event nor row, and the next one succeeds."""
     record_all(book, story, realistic_batches(story, 10))
     before = verify_portfolio(engine, story.portfolio_id)
     lost = story.buy(Step("buy", quantity=Decimal(3)))
-    with pytest.raises(GivenUp):
-        book.record(story.portfolio_id, lost, alongside=give_up)
+    with pytest.raises(Aborted):
+        book.record(story.portfolio_id, lost, alongside=abort)
 
     assert verify_portfolio(engine, story.portfolio_id) == before
     book.record(story.portfolio_id, story.sell(Step("sell")))
@@ -133,17 +132,15 @@ def check_a_recording_given_up(book: PostgresBook, engine: Engine, story: Story)
     assert verify_portfolio(engine, story.portfolio_id).differences == ()
 
 
-def test_a_recording_given_up_leaves_nothing(
-    postgres_book: PostgresBook, engine: Engine, new_story: StoryMaker
-) -> None:
-    """Log, rows and checkpoint are stored together or not at all."""
-    check_a_recording_given_up(postgres_book, engine, new_story())
+def test_aborted_recording_leaves_nothing(postgres_book: PostgresBook, engine: Engine, new_story: StoryMaker) -> None:
+    """Log, rows and checkpoint are stored together."""
+    check_aborted_recording(postgres_book, engine, new_story())
 
 
-def test_a_checkpoint_stored_by_itself_would_be_noticed(
+def test_planted_separate_checkpoint_is_found(
     postgres_book: PostgresBook, engine: Engine, new_story: StoryMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Planted: a checkpoint written in a transaction of its own runs ahead of its rows, and the check finds it."""
+    """A checkpoint written in its own transaction is ahead of its rows."""
 
     def in_two(connection: Raw, portfolio_id: UUID, checkpoint: ViewCheckpoint, changes: Sequence[Change]) -> None:
         write_changes(connection, portfolio_id, checkpoint.generation, changes)
@@ -152,11 +149,11 @@ def test_a_checkpoint_stored_by_itself_would_be_noticed(
 
     monkeypatch.setattr(stored_book, "write_step", in_two)
     with pytest.raises(AssertionError):
-        check_a_recording_given_up(postgres_book, engine, new_story())
+        check_aborted_recording(postgres_book, engine, new_story())
 
 
-def test_a_fold_that_forgets_fees_would_be_noticed(engine: Engine, new_story: StoryMaker) -> None:
-    """Planted: rows made by a fold that leaves fees out are named, row by row, with both values."""
+def test_planted_fold_without_fees_is_found(engine: Engine, new_story: StoryMaker) -> None:
+    """Every row is reported with both values."""
 
     class Forgetful(TradesProjection):
         def fold(self, rows: Rows, envelope: Envelope) -> list[Change]:
@@ -179,7 +176,7 @@ def test_a_fold_that_forgets_fees_would_be_noticed(engine: Engine, new_story: St
     ]
 
 
-# --- every cell counts ------------------------------------------------------------------------------------------------
+# --- changed values ---------------------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -195,7 +192,7 @@ class Book:
         return [(row[0], row[1]) for row in self.superuser.execute(statement, (table,))]
 
     def differences_after(self, table: str, statement: str, values: Sequence[Any] = ()) -> list[Difference]:
-        """What verification finds after a hand has changed the table; the table is restored."""
+        """Change the table, verify, and restore it."""
         try:
             assert self.superuser.execute(statement, values).rowcount == 1
             report = verify_portfolio(self.engine, self.portfolio_id)
@@ -235,8 +232,8 @@ OTHERS: dict[str, Any] = {
 @pytest.mark.parametrize(
     "table", [one if one in EVERY_PUSH else pytest.param(one, marks=pytest.mark.campaign) for one in TABLES[1:]]
 )
-def test_every_changed_cell_is_named(full: Book, table: str) -> None:
-    """One altered value in any column of a view table, key columns too, is reported with its table, row and column."""
+def test_verification_reports_every_changed_value(full: Book, table: str) -> None:
+    """One changed value in any column, including keys, is reported with table, row and column."""
     keys = KEYS[table]
     row = full.superuser.execute(
         f"select ctid::text, {', '.join(keys)} from {table} order by {', '.join(keys)}"
@@ -276,8 +273,8 @@ def test_every_changed_cell_is_named(full: Book, table: str) -> None:
         ("stopped_position = 3, stopped_reason = 'x'", "view_checkpoints.stopped_position"),
     ],
 )
-def test_every_changed_checkpoint_is_named(full: Book, change: str, named: str) -> None:
-    """An altered checkpoint is reported as such, or by the rows that it makes unfindable."""
+def test_verification_reports_every_changed_checkpoint(full: Book, change: str, named: str) -> None:
+    """It is reported as such, or by the rows that it hides."""
     found = full.differences_after("view_checkpoints", f"update view_checkpoints set {change}")
 
     assert any(one.what.startswith(named) for one in found), found
@@ -285,19 +282,18 @@ def test_every_changed_checkpoint_is_named(full: Book, change: str, named: str) 
 
 
 @pytest.mark.parametrize("column", ["stopped_position", "stopped_reason"])
-def test_half_a_stop_cannot_be_stored(full: Book, column: str) -> None:
-    """A checkpoint says both where and why it stopped, or neither: the table refuses anything else."""
+def test_checkpoint_refuses_half_a_stop(full: Book, column: str) -> None:
+    """A checkpoint has both the position and the reason of a stop, or neither."""
     with pytest.raises(psycopg.errors.CheckViolation):
         full.superuser.execute(f"update view_checkpoints set {column} = '3'")
 
 
-def test_every_missing_row_is_named(full: Book) -> None:
-    """A row taken out of any view table is reported, with what it should say."""
+def test_verification_reports_every_missing_row(full: Book) -> None:
     for table in TABLES:
-        check_a_missing_row(full, table)
+        check_missing_row(full, table)
 
 
-def check_a_missing_row(full: Book, table: str) -> None:
+def check_missing_row(full: Book, table: str) -> None:
     keys = ", ".join(KEYS[table])
     row = full.superuser.execute(f"select ctid::text, {keys} from {table} order by {keys} desc").fetchone()
     assert row is not None
@@ -307,13 +303,13 @@ def check_a_missing_row(full: Book, table: str) -> None:
     assert [(one.what, one.stored) for one in found] == [(named, "no row")]
 
 
-def test_every_invented_row_is_named(full: Book) -> None:
-    """A row put into any view table is reported, also when it stands in a generation that nobody reads yet."""
+def test_verification_reports_every_invented_row(full: Book) -> None:
+    """Also in a generation that is not in use."""
     for table in TABLES[1:]:
-        check_an_invented_row(full, table)
+        check_invented_row(full, table)
 
 
-def check_an_invented_row(full: Book, table: str) -> None:
+def check_invented_row(full: Book, table: str) -> None:
     columns = [column for column, _ in full.columns(table)]
     last_key = KEYS[table][-1]
     kind = dict(full.columns(table))[last_key]
@@ -327,8 +323,8 @@ def check_an_invented_row(full: Book, table: str) -> None:
         assert "generation" in change or found[0].replayed == "no row"
 
 
-def test_rows_of_nobody_are_named(full: Book) -> None:
-    """Rows of a portfolio that has no log are reported table by table."""
+def test_stray_rows_are_reported(full: Book) -> None:
+    """Rows of a portfolio without a log are reported by table."""
     columns = "generation, asset, account, quantity, deposited, income, expenses"
     copy = f"insert into balances select gen_random_uuid(), {columns} from balances limit 1"
     found = full.differences_after("balances", copy)
@@ -336,8 +332,8 @@ def test_rows_of_nobody_are_named(full: Book) -> None:
     assert [one.what for one in found] == ["balances: 1 rows"]
 
 
-def test_a_hidden_decimal_place_is_no_difference(full: Book) -> None:
-    """Numbers are compared as numbers: 1.50 is 1.5."""
+def test_verification_ignores_trailing_zeros(full: Book) -> None:
+    """1.50 equals 1.5."""
     row = full.superuser.execute("select asset, account, quantity from balances where quantity <> 0").fetchone()
     assert row is not None
     longer = Decimal(f"{row[2]:f}" + ("0" if "." in f"{row[2]:f}" else ".0"))
@@ -346,8 +342,8 @@ def test_a_hidden_decimal_place_is_no_difference(full: Book) -> None:
     assert full.differences_after("balances", update, (longer, row[0], row[1])) == []
 
 
-def test_balances_add_up_in_the_database_too(full: Book) -> None:
-    """What SQL sums over the stored rows is what the fold in memory sums: the numbers lost nothing on their way."""
+def test_balances_add_up_in_sql(full: Book) -> None:
+    """Sums in SQL equal those of the fold in memory."""
     sums: dict[str, Decimal] = dict(
         full.superuser.execute("select asset, sum(quantity) from balances group by 1").fetchall()
     )

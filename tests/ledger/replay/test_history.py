@@ -1,4 +1,4 @@
-"""Two times: any cut of a log by occurrence and by record is what a replay of the events known then gives."""
+"""Points in time: the rows at a time of occurrence and of recording are those of a replay of the events known then."""
 
 import json
 from collections.abc import Callable, Iterable
@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine
 
-from ledger.log import point_in_time as cuts
+from ledger.log import point_in_time
 from ledger.log.envelope import Envelope
 from ledger.log.point_in_time import PointInTime
 from ledger.postgres.book import PostgresBook
@@ -29,7 +29,7 @@ moments = st.none() | st.integers(-60, 60 * 30).map(lambda seconds: START + time
 
 
 def replayed(log: Iterable[Envelope], point: PointInTime) -> list[str]:
-    """The naive answer: every event asked for its times and for those of what it answers, then one fold."""
+    """Replay naively: select events by their times and by those of the events they answer, then fold once."""
     known = [one for one in log if point.known_at is None or one.recorded_at <= point.known_at]
     by_id = {one.event_id: one for one in known}
     return texts(fold_log([one for one in known if happened(one, by_id, point.as_of)], MemoryRows()))
@@ -48,28 +48,28 @@ def texts(rows: Rows, kinds: Iterable[type[Row]] = row_kinds()) -> list[str]:
     return sorted(row_text(row) for row in all_rows(rows, kinds))
 
 
-@given(life=lives, more=lives, asked=st.lists(st.tuples(moments, moments), min_size=1, max_size=6))
+@given(life=lives, more=lives, points=st.lists(st.tuples(moments, moments), min_size=1, max_size=6))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=25)
-def test_every_cut_is_a_replay(
+def test_reading_equals_the_naive_replay_at_any_point_in_time(
     engine: Engine,
     new_story: StoryMaker,
     life: list[Step],
     more: list[Step],
-    asked: list[tuple[datetime | None, datetime | None]],
+    points: list[tuple[datetime | None, datetime | None]],
 ) -> None:
-    """At any two times the rows are those of a replay cut there, also when asked again after more was recorded."""
+    """At any two times, and again after more events were recorded."""
     book, story, past = PostgresBook(engine, SteppingClock(step=timedelta(seconds=40))), new_story(), History(engine)
     record_all(book, story, batches_of(story, life))
-    check(book, past, story, asked)
+    check(book, past, story, points)
     record_all(book, story, [batch for step in more if (batch := story.play(step))])
-    check(book, past, story, asked)
+    check(book, past, story, points)
 
 
 def check(
-    book: PostgresBook, past: History, story: Story, asked: Iterable[tuple[datetime | None, datetime | None]]
+    book: PostgresBook, past: History, story: Story, points: Iterable[tuple[datetime | None, datetime | None]]
 ) -> None:
     log = list(book.log.read(story.portfolio_id))
-    for as_of, known_at in asked:
+    for as_of, known_at in points:
         point = PointInTime(as_of, known_at)
         with past.reading(story.portfolio_id, point) as reading:
             assert reading.stopped is None
@@ -79,8 +79,8 @@ def check(
                 value_portfolio(reading.rows)
 
 
-def test_the_position_then_and_the_report_then(engine: Engine, new_story: StoryMaker) -> None:
-    """What I held on a day, and what a report said on a later day, are different questions with exact answers."""
+def test_as_of_and_known_at_are_independent(engine: Engine, new_story: StoryMaker) -> None:
+    """A late entry changes the position of a past day, but not the report that was made before it."""
     book, story, past = PostgresBook(engine, SteppingClock()), new_story(), History(engine)
     record_all(book, story, [story.opened(), story.buy(Step("buy"))])
     evening = story.now
@@ -109,22 +109,20 @@ def held_at(past: History, story: Story, point: PointInTime) -> str:
         return str(next(reading.rows.where(Holding, "BTC")).quantity)
 
 
-def test_a_cut_that_looks_at_one_time_only_is_found(
+def test_planted_filter_that_ignores_the_time_is_found(
     engine: Engine, new_story: StoryMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Planted: a cut that takes every event as having happened gives another evening than the replay does."""
-    monkeypatch.setattr(cuts.AsOfFilter, "counts", lambda *_: True)
+    monkeypatch.setattr(point_in_time.AsOfFilter, "counts", lambda *_: True)
 
     with pytest.raises(AssertionError):
-        test_the_position_then_and_the_report_then(engine, new_story)
+        test_as_of_and_known_at_are_independent(engine, new_story)
 
 
 @given(life=lives, point=st.builds(PointInTime, moments, moments))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=15)
-def test_a_cut_of_some_folds_is_a_part_of_the_whole(
+def test_reading_of_value_projections_equals_their_rows_in_the_whole(
     engine: Engine, new_story: StoryMaker, life: list[Step], point: PointInTime
 ) -> None:
-    """What is held and what it is worth can be told without what bots and review said: the rows are the same."""
     book, story, past = PostgresBook(engine, SteppingClock()), new_story(), History(engine)
     record_all(book, story, batches_of(story, life))
     with past.reading(story.portfolio_id, point) as reading:
@@ -136,10 +134,10 @@ def test_a_cut_of_some_folds_is_a_part_of_the_whole(
     assert part == [text for text in whole if json.loads(text)[0] in tables]
 
 
-def test_a_failure_that_passes_is_not_kept(
+def test_reading_folds_again_after_a_failure(
     engine: Engine, new_story: StoryMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A fold that failed once, as it does when the database goes away, is tried anew by the next question."""
+    """A fold may fail because the database is gone for a moment."""
     book, story, past = PostgresBook(engine, SteppingClock()), new_story(), History(engine)
     record_all(book, story, [story.opened(), story.buy(Step("buy"))])
     point = PointInTime(as_of=story.now)

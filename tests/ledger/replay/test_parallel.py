@@ -1,4 +1,4 @@
-"""Portfolios replayed side by side: the same result at every number of workers, and after a worker was killed."""
+"""Portfolios replayed in parallel: the same results for every number of workers and after a worker was killed."""
 
 import os
 import signal
@@ -26,7 +26,7 @@ Superuser = psycopg.Connection[tuple[Any, ...]]
 
 @pytest.fixture
 def chosen(postgres_book: PostgresBook, superuser: Superuser, new_story: Callable[[], Story]) -> list[UUID]:
-    """Five portfolios: three whole ones, one with a wrong row, one with a broken chain."""
+    """Five portfolios: three intact ones, one with a wrong row, one with a broken chain."""
     stories = [new_story() for _ in range(5)]
     for number, story in enumerate(stories):
         record_all(postgres_book, story, [[new for batch in realistic_batches(story, 4 + number) for new in batch]])
@@ -38,29 +38,28 @@ def chosen(postgres_book: PostgresBook, superuser: Superuser, new_story: Callabl
     return [story.portfolio_id for story in stories]
 
 
-def said(results: list[Any]) -> list[object]:
-    """What the results say, broken chains by their text."""
+def summary(results: list[Any]) -> list[object]:
+    """The results in comparable form, broken chains by their text."""
     return [(one.portfolio_id, one.events, one.state_hash, one.differences, str(one.broken)) for one in results]
 
 
 @pytest.mark.parametrize("workers", [1, 2, 4])
-def test_every_number_of_workers_says_the_same(
+def test_verify_many_gives_the_same_results_for_every_number_of_workers(
     engine: Engine, database_url: str, chosen: list[UUID], workers: int
 ) -> None:
-    """What is whole, different or broken is so at any number of workers, with the same hashes, in the order asked for."""
-    told: list[int] = []
+    """Intact, different and broken logs are reported in the order given."""
+    progress: list[int] = []
     alone = [verify_portfolio(engine, one) for one in chosen]
-    found = verify_many(database_url, chosen, processes(workers), told.append)
+    found = verify_many(database_url, chosen, processes(workers), progress.append)
 
-    assert said(found) == said(alone)
+    assert summary(found) == summary(alone)
     assert [one.broken.position for one in found if one.broken] == [4]
-    assert sum(told) == sum(one.events for one in found)
+    assert sum(progress) == sum(one.events for one in found)
 
 
-def test_what_a_killed_worker_had_not_finished_is_done_again(
+def test_verify_many_repeats_the_tasks_of_a_killed_worker(
     engine: Engine, database_url: str, chosen: list[UUID]
 ) -> None:
-    """A worker that is killed in the middle of its work costs time and nothing else."""
     alone = [verify_portfolio(engine, one) for one in chosen]
     pools: list[ProcessPoolExecutor] = []
 
@@ -76,12 +75,12 @@ def test_what_a_killed_worker_had_not_finished_is_done_again(
         while len(pools) < 2:
             assert not work.done()
         holder.rollback()
-        assert said(work.result()) == said(alone)
+        assert summary(work.result()) == summary(alone)
     assert len(pools) == 2
 
 
 class Doomed(ThreadPoolExecutor):
-    """An executor whose workers are always lost."""
+    """An executor whose workers always die."""
 
     def submit(self, *_: Any, **__: Any) -> Any:
         from concurrent.futures.process import BrokenProcessPool
@@ -89,8 +88,8 @@ class Doomed(ThreadPoolExecutor):
         raise BrokenProcessPool("a process in the process pool was terminated abruptly")
 
 
-def test_workers_that_die_every_time_are_given_up(database_url: str, chosen: list[UUID]) -> None:
-    """After the third lost pool the caller is told how many portfolios are left and what to try."""
+def test_verify_many_raises_when_workers_die_three_times(database_url: str, chosen: list[UUID]) -> None:
+    """The error reports how many portfolios are left and a remedy."""
     pools: list[Executor] = []
 
     def new_pool() -> Executor:
@@ -102,18 +101,18 @@ def test_workers_that_die_every_time_are_given_up(database_url: str, chosen: lis
     assert len(pools) == 3
 
 
-def test_a_cluster_says_the_same(engine: Engine, database_url: str, chosen: list[UUID]) -> None:
-    """The workers of a Dask cluster, found by its address, give the results of this process."""
+def test_verify_many_gives_the_same_results_on_a_cluster(engine: Engine, database_url: str, chosen: list[UUID]) -> None:
+    """The workers are those of a Dask cluster."""
     alone = [verify_portfolio(engine, one) for one in chosen]
     with LocalCluster(
         n_workers=1, threads_per_worker=2, processes=False, protocol="tcp", dashboard_address=None
     ) as cluster:
         address = cluster.scheduler_address.replace("tcp", "dask")
-        assert said(verify_many(database_url, chosen, Workers(cluster=address).executor)) == said(alone)
+        assert summary(verify_many(database_url, chosen, Workers(cluster=address).executor)) == summary(alone)
 
 
 @pytest.mark.parametrize("address", ["localhost:8786", "tcp://localhost:8786", "dask://"])
-def test_what_is_no_cluster_is_wrong_use(address: str) -> None:
-    """An address that names no Dask scheduler is refused with the form it should have."""
+def test_workers_refuse_an_invalid_cluster_address(address: str) -> None:
+    """The error shows the expected form of the address."""
     with pytest.raises(click.UsageError, match=r"must be dask://host:port"):
         Workers(cluster=address).executor().__enter__()

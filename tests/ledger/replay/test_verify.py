@@ -1,4 +1,4 @@
-"""Replay proves the views or says where they differ; nothing stops it, and it stops nothing."""
+"""Verification confirms the views or reports where they differ; it neither blocks nor is blocked."""
 
 import gc
 import threading
@@ -34,37 +34,39 @@ StoryMaker = Callable[[], Story]
 Superuser = psycopg.Connection[tuple[Any, ...]]
 
 
-def whole(report: PortfolioReplay) -> bool:
+def intact(report: PortfolioReplay) -> bool:
     return report.broken is None and report.differences == ()
 
 
 def state_in_memory(book: Book, portfolio_id: UUID) -> str:
-    """The state hash of a fresh fold of the book's log."""
+    """The state hash of the book's log, folded in memory."""
     rows = fold_log(book.log.read(portfolio_id), MemoryRows())
     return state_hash(row_text(row) for row in all_rows(rows, row_kinds()))
 
 
-# --- what replay says -------------------------------------------------------------------------------------------------
+# --- results ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_replay_counts_and_names(postgres_book: PostgresBook, engine: Engine, new_story: StoryMaker) -> None:
-    """A replay says which portfolio it read, how many events and trades, and the same state hash every time."""
+def test_verification_reports_name_counts_and_state_hash(
+    postgres_book: PostgresBook, engine: Engine, new_story: StoryMaker
+) -> None:
+    """The state hash is the same every time."""
     story = new_story()
     record_all(postgres_book, story, realistic_batches(story, 40))
-    told: list[int] = []
+    progress: list[int] = []
 
-    report = verify_portfolio(engine, story.portfolio_id, told.append)
-    assert whole(report)
+    report = verify_portfolio(engine, story.portfolio_id, progress.append)
+    assert intact(report)
     assert (report.name, report.events) == (f"The {story.name} portfolio", len(story.events))
     assert report.trades == sum(1 for new in story.events if new.event.type == "TradeExecuted")
     assert report.state_hash == state_in_memory(postgres_book, story.portfolio_id)
-    assert sum(told) == report.events
+    assert sum(progress) == report.events
     assert verify_portfolio(engine, story.portfolio_id) == report
     assert all_portfolios(engine) == [story.portfolio_id]
 
 
-def test_a_rebuild_gives_the_same_rows(postgres_book: PostgresBook, engine: Engine, new_story: StoryMaker) -> None:
-    """Views that were rebuilt, once or twice, in full or from nothing, are the ones that had grown step by step."""
+def test_rebuild_gives_the_same_rows(postgres_book: PostgresBook, engine: Engine, new_story: StoryMaker) -> None:
+    """Views rebuilt once or twice, with rows or without, equal those written event by event."""
     story = new_story()
     record_all(postgres_book, story, realistic_batches(story, 40))
     before = verify_portfolio(engine, story.portfolio_id)
@@ -79,37 +81,37 @@ def test_a_rebuild_gives_the_same_rows(postgres_book: PostgresBook, engine: Engi
     rebuild_portfolio(engine, story.portfolio_id)
     assert verify_portfolio(engine, story.portfolio_id) == before
     record_all(postgres_book, story, [story.buy(Step("buy"))])
-    assert whole(verify_portfolio(engine, story.portfolio_id))
+    assert intact(verify_portfolio(engine, story.portfolio_id))
 
 
-def test_only_the_log_is_believed(postgres_book: PostgresBook, engine: Engine, new_story: StoryMaker) -> None:
-    """A rebuild repairs whatever was done to the rows, and old rows are gone afterwards."""
+def test_rebuild_repairs_changed_rows_and_deletes_old_ones(
+    postgres_book: PostgresBook, engine: Engine, new_story: StoryMaker
+) -> None:
     story = new_story()
     record_all(postgres_book, story, realistic_batches(story, 40))
     with engine.begin() as connection:
         raw(connection).execute("update holdings set quantity = quantity * 2")
         raw(connection).execute("delete from trades")
-    assert not whole(verify_portfolio(engine, story.portfolio_id))
+    assert not intact(verify_portfolio(engine, story.portfolio_id))
 
     rebuild_portfolio(engine, story.portfolio_id)
-    assert whole(verify_portfolio(engine, story.portfolio_id))
+    assert intact(verify_portfolio(engine, story.portfolio_id))
     with engine.begin() as connection:
         for kind in row_kinds():
             generations = raw(connection).execute(f"select distinct generation from {kind.table}").fetchall()
             assert generations in ([], [(2,)])
 
 
-def test_a_portfolio_that_is_not_there_is_not_rebuilt(engine: Engine) -> None:
-    """A rebuild of an unknown portfolio says so and writes nothing."""
+def test_rebuild_refuses_an_unknown_portfolio(engine: Engine) -> None:
     with pytest.raises(NoSuchPortfolio):
         rebuild_portfolio(engine, UUID(int=8))
     assert stray_differences(engine) == []
 
 
-def test_a_broken_log_is_not_rebuilt(
+def test_rebuild_refuses_a_broken_log(
     postgres_book: PostgresBook, engine: Engine, superuser: Superuser, new_story: StoryMaker
 ) -> None:
-    """A rebuild from a log that does not hold together is refused, and the views stay as they were."""
+    """The views remain as they were."""
     story = new_story()
     record_all(postgres_book, story, realistic_batches(story, 20))
     with postgres_book.reading(story.portfolio_id) as reading:
@@ -126,13 +128,10 @@ def test_a_broken_log_is_not_rebuilt(
         assert [row_text(row) for row in all_rows(reading.rows, row_kinds())] == before
 
 
-def test_a_reader_that_stops_half_way_leaves_nothing_open(
+def test_read_stream_leaves_no_cursor_open_when_stopped_early(
     postgres_book: PostgresBook, engine: Engine, new_story: StoryMaker
 ) -> None:
-    """A stream of events that is not read to its end holds nothing in the database that must be closed later.
-
-    A cursor left open is closed by the garbage collector, in the middle of the connection's next statement: a deadlock.
-    """
+    """The garbage collector would close a cursor during the connection's next statement, and deadlock."""
     story = new_story()
     record_all(postgres_book, story, [story.opened()])
     with engine.connect() as connection:
@@ -144,11 +143,11 @@ def test_a_reader_that_stops_half_way_leaves_nothing_open(
         assert raw(connection).execute("select 1").fetchone() == (1,)
 
 
-# --- poison -----------------------------------------------------------------------------------------------------------
+# --- events that cannot be folded -------------------------------------------------------------------------------------
 
 
 class FromTheFuture(TradingHalted):
-    """What a newer program wrote: this one does not know the type until it is upgraded."""
+    """An event of a newer program."""
 
     type: ClassVar[str] = "FromTheFuture"
 
@@ -158,7 +157,7 @@ class UnknownDeposit(CashDeposited):
 
 
 def check_stopped(book: Book, story: Story, other: Story, position: int, reason: str) -> None:
-    """The log has everything; the views stand before `position` and say why; the other portfolio goes on."""
+    """The log is complete, the views stopped before `position` with this reason, the other portfolio continues."""
     story_log = list(book.log.read(story.portfolio_id))
     assert [one.event_id for one in story_log] == [new.event_id for new in story.events]
     with book.reading(story.portfolio_id) as reading:
@@ -178,10 +177,10 @@ def two_stories(book: Book, new_story: StoryMaker) -> tuple[Story, Story]:
     return story, other
 
 
-def test_an_event_from_the_future_stops_only_its_portfolio(
+def test_unknown_event_stops_only_its_portfolio(
     book: Book, new_story: StoryMaker, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
-    """An unknown event is stored and stops its portfolio's views there; an upgraded program rebuilds them in full."""
+    """The event is stored; an upgraded program rebuilds the views."""
     story, other = two_stories(book, new_story)
     position = len(story.events) + 2
     batch = [*story.deposit(Step("deposit")), story.new(FromTheFuture(reason="new")), *story.buy(Step("buy"))]
@@ -196,26 +195,26 @@ def test_an_event_from_the_future_stops_only_its_portfolio(
 def check_repair(
     engine: Engine, book: PostgresBook, story: Story, other: Story, position: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Replay names the position; rebuilding without an upgrade stops there again; with one it goes to the end."""
+    """Verification reports the position; a rebuild stops there again until the program is upgraded."""
     report = verify_portfolio(engine, story.portfolio_id)
     assert [(one.what, one.first_event) for one in report.differences] == [("replay", position)]
     assert report.events == len(story.events)
     assert rebuild_portfolio(engine, story.portfolio_id) == position - 1
     assert verify_portfolio(engine, story.portfolio_id) == report
-    assert whole(verify_portfolio(engine, other.portfolio_id))
+    assert intact(verify_portfolio(engine, other.portfolio_id))
 
     monkeypatch.setitem(EVENTS, ("FromTheFuture", 1), FromTheFuture)
-    assert not whole(verify_portfolio(engine, story.portfolio_id))
+    assert not intact(verify_portfolio(engine, story.portfolio_id))
     assert rebuild_portfolio(engine, story.portfolio_id) == len(story.events)
     repaired = verify_portfolio(engine, story.portfolio_id)
-    assert whole(repaired)
+    assert intact(repaired)
     assert repaired.state_hash == state_in_memory(book, story.portfolio_id)
     book.record(story.portfolio_id, story.sell(Step("sell")))
-    assert whole(verify_portfolio(engine, story.portfolio_id))
+    assert intact(verify_portfolio(engine, story.portfolio_id))
 
 
 class Raising:
-    """A fold with a bug: it cannot bear one of the events."""
+    """A fold that raises on one of the events."""
 
     name = "raising"
     version = 1
@@ -229,34 +228,34 @@ class Raising:
 
 
 @dataclass(frozen=True, slots=True)
-class Unheard(Row):
+class RowWithoutTable(Row):
     table: ClassVar[str] = "no_such_table"
     key: ClassVar[tuple[str, ...]] = ("name",)
     name: str
 
 
 class Misreading(Raising):
-    """A fold that fails inside the database, whose transaction is of no use after that."""
+    """A fold whose query fails, which aborts the transaction."""
 
     def fold(self, rows: Rows, envelope: Envelope) -> list[Change]:
         if envelope.type == "TradingHalted":
-            rows.get(Unheard, "x")
+            rows.get(RowWithoutTable, "x")
         return []
 
 
 class Miswriting(Raising):
-    """A fold whose rows the database does not take."""
+    """A fold whose rows the database refuses."""
 
     def fold(self, rows: Rows, envelope: Envelope) -> list[Change]:
-        return [Unheard("x")] if envelope.type == "TradingHalted" else []
+        return [RowWithoutTable("x")] if envelope.type == "TradingHalted" else []
 
 
 @pytest.mark.parametrize(
     ("fold", "reason"),
     [(Raising, "ZeroDivisionError: a halt of no length"), (Misreading, "no_such_table"), (Miswriting, "no_such_table")],
 )
-def test_a_failing_fold_loses_no_event(engine: Engine, new_story: StoryMaker, fold: type[Raising], reason: str) -> None:
-    """Wherever a fold fails, the event is stored and the views stop there; without the bug a rebuild makes them whole."""
+def test_failing_fold_loses_no_event(engine: Engine, new_story: StoryMaker, fold: type[Raising], reason: str) -> None:
+    """The event is stored and the views stop there; a rebuild without the bug repairs them."""
     book = PostgresBook(engine, SteppingClock(), (*PROJECTIONS, fold()))
     story, other = new_story(), new_story()
     for one in (story, other):
@@ -266,14 +265,14 @@ def test_a_failing_fold_loses_no_event(engine: Engine, new_story: StoryMaker, fo
     book.record(story.portfolio_id, story.buy(Step("buy")))
 
     check_stopped(book, story, other, position, reason)
-    assert not whole(verify_portfolio(engine, story.portfolio_id))
+    assert not intact(verify_portfolio(engine, story.portfolio_id))
     assert rebuild_portfolio(engine, story.portfolio_id) == len(story.events)
     assert verify_portfolio(engine, story.portfolio_id).state_hash == state_in_memory(book, story.portfolio_id)
-    assert whole(verify_portfolio(engine, story.portfolio_id))
+    assert intact(verify_portfolio(engine, story.portfolio_id))
 
 
-def test_a_failing_fold_in_memory_loses_no_event(new_story: StoryMaker) -> None:
-    """The book in memory keeps the event and stops at the same place."""
+def test_failing_fold_in_memory_loses_no_event(new_story: StoryMaker) -> None:
+    """The event is stored and the views stop there."""
     book = MemoryBook(SteppingClock(), (*PROJECTIONS, Raising()))
     story, other = new_story(), new_story()
     for one in (story, other):
@@ -285,10 +284,10 @@ def test_a_failing_fold_in_memory_loses_no_event(new_story: StoryMaker) -> None:
     check_stopped(book, story, other, position, "ZeroDivisionError: a halt of no length")
 
 
-def test_rows_that_the_database_refuses_lose_no_event(
+def test_row_refused_by_the_database_loses_no_event(
     postgres_book: PostgresBook, engine: Engine, superuser: Superuser, new_story: StoryMaker
 ) -> None:
-    """When the database will not take a row the event is stored, the views stop with its reason, and can be rebuilt."""
+    """The event is stored, the views stop with the database's reason, and can be rebuilt."""
     story, other = two_stories(postgres_book, new_story)
     superuser.execute("alter table trading_states add constraint no_halts check (reason <> 'full') not valid")
     position = len(story.events) + 1
@@ -299,15 +298,16 @@ def test_rows_that_the_database_refuses_lose_no_event(
 
     superuser.execute("alter table trading_states drop constraint no_halts")
     rebuild_portfolio(engine, story.portfolio_id)
-    assert whole(verify_portfolio(engine, story.portfolio_id))
+    assert intact(verify_portfolio(engine, story.portfolio_id))
     with postgres_book.reading(story.portfolio_id) as reading:
         state = reading.rows.get(TradingState, "portfolio")
         assert state is not None
         assert (state.reason, reading.stopped) == ("full", None)
 
 
-def test_a_stop_is_compared_too(postgres_book: PostgresBook, engine: Engine, new_story: StoryMaker) -> None:
-    """A stored reason that is not the replay's reason is a difference."""
+def test_verification_compares_the_reason_of_a_stop(
+    postgres_book: PostgresBook, engine: Engine, new_story: StoryMaker
+) -> None:
     story, _ = two_stories(postgres_book, new_story)
     postgres_book.record(story.portfolio_id, [story.new(FromTheFuture(reason="new"))])
     with engine.begin() as connection:
@@ -317,8 +317,7 @@ def test_a_stop_is_compared_too(postgres_book: PostgresBook, engine: Engine, new
     assert found == ["replay", "view_checkpoints.stopped_position,stopped_reason"]
 
 
-def test_a_story_after_a_stop_is_only_in_the_log(new_story: StoryMaker) -> None:
-    """Stopped views stay stopped, at the first failure, whatever comes after it."""
+def test_views_stay_stopped_at_the_first_failure(new_story: StoryMaker) -> None:
     book = MemoryBook(SteppingClock())
     story = new_story()
     record_all(book, story, [story.opened(), [story.new(UnknownDeposit(**deposit()))], story.buy(Step("buy", pick=5))])
@@ -338,7 +337,7 @@ def deposit() -> dict[str, Any]:
 
 @contextmanager
 def writing(engine: Engine, story: Story) -> Iterator["Future[int]"]:
-    """Another thread goes on with the story until the context ends; the future gives the number of its batches."""
+    """Continue the story in another thread until the context ends; the future holds the number of rounds."""
     finished = threading.Event()
 
     def write() -> int:
@@ -361,47 +360,46 @@ def writing(engine: Engine, story: Story) -> Iterator["Future[int]"]:
 
 @pytest.fixture
 def busy(postgres_book: PostgresBook, new_story: StoryMaker) -> Story:
-    """A story with a beginning, to be continued by another thread."""
+    """A story for another thread to continue."""
     story = new_story()
     record_all(postgres_book, story, realistic_batches(story, 30))
     return story
 
 
-def test_verification_raises_no_false_alarm(engine: Engine, busy: Story) -> None:
-    """While others write a replay is of one moment: it never sees a difference that is none."""
+def test_verification_reports_no_difference_while_others_write(engine: Engine, busy: Story) -> None:
+    """Verification reads a single snapshot."""
     seen = set[int]()
     with writing(engine, busy):
         while len(seen) < 12:
             report = verify_portfolio(engine, busy.portfolio_id)
-            assert whole(report), report
+            assert intact(report), report
             seen.add(report.events)
 
 
-def test_a_rebuild_loses_nothing_that_is_written_meanwhile(engine: Engine, busy: Story) -> None:
-    """Rebuilding again and again under a writer leaves views in which nothing is missing and nothing stands twice."""
+def test_rebuild_loses_no_event_written_meanwhile(engine: Engine, busy: Story) -> None:
+    """Repeated rebuilds under a writer leave no row missing or duplicated."""
     with writing(engine, busy):
         positions = [rebuild_portfolio(engine, busy.portfolio_id) for _ in range(10)]
-        assert whole(verify_portfolio(engine, busy.portfolio_id))
+        assert intact(verify_portfolio(engine, busy.portfolio_id))
 
     assert positions == sorted(positions)
     report = verify_portfolio(engine, busy.portfolio_id)
-    assert whole(report)
+    assert intact(report)
     assert report.events == len(busy.events)
 
 
-def test_rebuilds_do_not_get_in_each_others_way(engine: Engine, busy: Story) -> None:
-    """Several rebuilds of one portfolio at one moment, under a writer, all succeed and leave one whole set of rows."""
+def test_concurrent_rebuilds_succeed(engine: Engine, busy: Story) -> None:
+    """Under a writer, all rebuilds succeed and leave one set of rows."""
     with writing(engine, busy), ThreadPoolExecutor(4) as pool:
         rebuilds = [pool.submit(rebuild_portfolio, engine, busy.portfolio_id) for _ in range(12)]
         assert all(rebuild.result() > 0 for rebuild in rebuilds)
 
-    assert whole(verify_portfolio(engine, busy.portfolio_id))
+    assert intact(verify_portfolio(engine, busy.portfolio_id))
     with engine.connect() as connection:
         assert raw(connection).execute("select count(distinct generation) from trades").fetchone() == (1,)
 
 
-def test_an_append_waits_for_the_end_of_a_rebuild_only(database_url: str, engine: Engine, busy: Story) -> None:
-    """Another rebuild waits for the first, an append does not."""
+def test_rebuild_blocks_rebuilds_but_no_appends(database_url: str, engine: Engine, busy: Story) -> None:
     book = PostgresBook(engine, SteppingClock())
     with ThreadPoolExecutor(1) as pool, engine.connect() as connection:
         lock_rebuild(raw(connection), busy.portfolio_id)
@@ -413,8 +411,7 @@ def test_an_append_waits_for_the_end_of_a_rebuild_only(database_url: str, engine
         assert waiting.result() == len(busy.events)
 
 
-def test_new_portfolios_are_no_strays(engine: Engine, new_story: StoryMaker) -> None:
-    """While portfolios are being opened nobody's rows are ever called strays."""
+def test_new_portfolios_are_never_reported_as_strays(engine: Engine, new_story: StoryMaker) -> None:
     opened = 0
     book = PostgresBook(engine, SteppingClock())
 
@@ -432,8 +429,8 @@ def test_new_portfolios_are_no_strays(engine: Engine, new_story: StoryMaker) -> 
     assert len(all_portfolios(engine)) == opened
 
 
-def test_reading_does_not_wait_for_a_writer(database_url: str, engine: Engine, busy: Story) -> None:
-    """A replay goes through while an append holds the head, and sees the moment before it."""
+def test_verification_does_not_wait_for_a_writer(database_url: str, engine: Engine, busy: Story) -> None:
+    """Verification reads the snapshot before an append that holds the head."""
     before = verify_portfolio(engine, busy.portfolio_id)
     other = engine_for(database_url, None)
     with other.connect() as connection:

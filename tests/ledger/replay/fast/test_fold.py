@@ -1,4 +1,4 @@
-"""The column road says what the plain road says, to the last digit, or says that it does not know."""
+"""The fast replay gives exactly the rows of the event-by-event replay, or raises Unsupported."""
 
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
@@ -22,7 +22,7 @@ from ledger.postgres.log import PostgresLog, raw
 from ledger.postgres.views import row_kinds
 from ledger.projections.invariants import broken_invariants
 from ledger.replay.fast import fold as fast_fold
-from ledger.replay.fast.fold import Unusual
+from ledger.replay.fast.fold import Unsupported
 from ledger.replay.fast.lines import decimal_of, line_of, rounded, text_of, time_of, units_in, units_of
 from ledger.replay.fast.replay import FastReplay
 from ledger.replay.fast.reversals import FastReversals
@@ -38,7 +38,7 @@ NOON = datetime(2024, 1, 1, 12, tzinfo=UTC)
 
 
 def fact(number: int, event: Event, minute: int) -> NewEvent:
-    """The event that was true `minute` minutes after noon."""
+    """An event that occurred `minute` minutes after noon."""
     event_id = UUID(int=1000 + number)
     return NewEvent(event, event_id, NOON + timedelta(minutes=minute), "test", event_id)
 
@@ -51,8 +51,8 @@ histories = st.lists(st.tuples(facts_of_value, st.integers(0, 6)), min_size=1, m
 )
 
 
-def plain_rows(portfolio_id: UUID, events: Sequence[NewEvent]) -> list[Row]:
-    """What the plain road makes of the events."""
+def rows_event_by_event(portfolio_id: UUID, events: Sequence[NewEvent]) -> list[Row]:
+    """The rows that follow from the events, folded one by one."""
     log = MemoryLog(SteppingClock())
     log.append(portfolio_id, events)
     rows = fold_log(log.read(portfolio_id), MemoryRows())
@@ -61,7 +61,7 @@ def plain_rows(portfolio_id: UUID, events: Sequence[NewEvent]) -> list[Row]:
 
 
 def fast_lines(engine: Engine, portfolio_id: UUID, events: Sequence[NewEvent]) -> list[tuple[type[Row], str]]:
-    """What the column road makes of them once they are stored."""
+    """Store the events and return the lines of the fast replay."""
     PostgresLog(engine, SteppingClock()).append(portfolio_id, events)
     with engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
         replay = FastReplay(raw(connection), portfolio_id)
@@ -73,33 +73,33 @@ def fast_lines(engine: Engine, portfolio_id: UUID, events: Sequence[NewEvent]) -
 
 
 def check_same(engine: Engine, portfolio_id: UUID, events: Sequence[NewEvent]) -> None:
-    """Both roads make the same rows, as lines and as texts."""
-    rows = plain_rows(portfolio_id, events)
+    """Compare the rows of both replays, as lines and as row texts."""
+    rows = rows_event_by_event(portfolio_id, events)
     lines = fast_lines(engine, portfolio_id, events)
     assert Counter(lines) == Counter((type(row), line_of(row)) for row in rows)
     assert Counter(text_of(kind, line) for kind, line in lines) == Counter(map(row_text, rows))
 
 
 @given(facts=histories)
-def test_columns_say_what_the_plain_fold_says(engine: Engine, facts: list[NewEvent]) -> None:
-    """Random trades in any pair with fees and rebates anywhere, coins that come and go, at known cost and unknown, late,
-    at equal times, oversold: the same rows."""
+def test_fast_replay_equals_event_by_event_replay_for_random_value_events(
+    engine: Engine, facts: list[NewEvent]
+) -> None:
+    """Trades in any pair, fees and rebates, transfers at known and unknown cost, late events, equal times, overselling."""
     check_same(engine, UUID(int=next(numbers)), [OPENED, *facts])
 
 
 @given(moves=st.lists(steps(*(move for move in MOVES if move != "split")), max_size=25))
-def test_columns_follow_a_whole_life(engine: Engine, moves: list[Step]) -> None:
-    """Trades of orders and bots among signals, marks, late imports and reversals: the same rows in every table."""
+def test_fast_replay_equals_event_by_event_replay_for_random_stories(engine: Engine, moves: list[Step]) -> None:
+    """Trades of orders and bots among signals, marks, late imports and reversals."""
     story = Story(f"columns {next(numbers)}")
     check_same(engine, story.portfolio_id, [new for batch in batches_of(story, moves) for new in batch])
 
 
-def test_what_is_unknown_here_is_left_to_the_plain_road(engine: Engine) -> None:
-    """A story with a split in it is no matter for columns, and they say so."""
+def test_fast_replay_refuses_a_log_with_a_split(engine: Engine) -> None:
     story = Story("realistic")
     events = [new for batch in realistic_batches(story, 400) for new in batch]
 
-    with pytest.raises(Unusual):
+    with pytest.raises(Unsupported):
         fast_lines(engine, story.portfolio_id, events)
 
 
@@ -112,8 +112,8 @@ exact = st.builds(lambda units: Decimal(units).scaleb(-18), st.integers(-(10**38
 @example(value=Decimal("-0.000000000000000001"))
 @example(value=Decimal("0"))
 @example(value=Decimal("-10.5"))
-def test_whole_numbers_are_the_decimals(value: Decimal) -> None:
-    """A decimal, its text and its number of units of the 18th place say the same."""
+def test_units_round_trip_decimals(value: Decimal) -> None:
+    """Decimals, their texts and their units of 10^-18 convert into each other."""
     units = units_of(value)
 
     assert decimal_of(units) == decimal_text(value)
@@ -126,15 +126,14 @@ def test_whole_numbers_are_the_decimals(value: Decimal) -> None:
 @example(left=15, right=10**17)
 @example(left=-5, right=10**17)
 @example(left=-15, right=10**17)
-def test_products_are_rounded_as_decimals_are(left: int, right: int) -> None:
-    """Half to even at the 18th place, below zero as above."""
+def test_rounded_equals_round18(left: int, right: int) -> None:
+    """Half to even at the 18th place, also below zero."""
     product = Decimal(left).scaleb(-18) * Decimal(right).scaleb(-18)
 
     assert decimal_of(rounded(left * right)) == decimal_text(round18(product))
 
 
-def test_more_than_18_places_are_refused() -> None:
-    """A decimal that has a 19th place is no whole number of units."""
+def test_units_of_refuses_more_than_18_places() -> None:
     with pytest.raises(ValueError, match="more than 18"):
         units_of(Decimal("1e-19"))
 
@@ -151,10 +150,9 @@ texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"
     flag=st.booleans(),
 )
 @example(one='"\\', other="\\N", time=NOON, number=None, value=None, flag=True)
-def test_a_line_says_what_its_row_says(
+def test_text_of_a_line_equals_row_text(
     one: str, other: str | None, time: datetime, number: int | None, value: Decimal | None, flag: bool
 ) -> None:
-    """Whatever stands in a row, its text can be had from its line, letter for letter."""
     row = Anything(one, other, time, None if number is None else time, number, value, flag, 7)
 
     assert text_of(Anything, line_of(row)) == row_text(row)
@@ -175,8 +173,7 @@ class Anything(Row):
 
 
 @given(time=st.datetimes(timezones=st.just(UTC)))
-def test_lines_are_what_the_database_writes(engine: Engine, time: datetime) -> None:
-    """Times read and written by PostgreSQL stand in lines as it writes them."""
+def test_time_of_equals_the_text_of_postgresql(engine: Engine, time: datetime) -> None:
     microseconds = (time - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
     with engine.connect() as connection:
         row = raw(connection).execute("select %s::timestamptz::text", (time,)).fetchone()
@@ -187,22 +184,22 @@ def test_lines_are_what_the_database_writes(engine: Engine, time: datetime) -> N
 # --- planted bugs -----------------------------------------------------------------------------------------------------
 
 
-def cut_off(product: int) -> int:
+def truncated(product: int) -> int:
     return product // 10**18
 
 
 @pytest.mark.parametrize(
     ("place", "planted"),
     [
-        ("rounded", cut_off),
+        ("rounded", truncated),
         ("units_of", lambda value: int(value * 10**18) + (value > 7)),
         ("decimal_of", lambda units: decimal_of(units)[:20]),
     ],
 )
-def test_a_planted_mistake_in_the_fold_is_found(
+def test_planted_arithmetic_bugs_are_found(
     engine: Engine, monkeypatch: pytest.MonkeyPatch, place: str, planted: Callable[[Any], Any]
 ) -> None:
-    """A product cut off, a unit too many or a digit lost shows as a difference between the roads."""
+    """A truncated product, a unit too many and a lost digit."""
     events = [OPENED, *(fact(number, one, number) for number, one in enumerate(EXAMPLES, start=1))]
     check_same(engine, PORTFOLIO, events)
 
@@ -232,8 +229,7 @@ EXAMPLES = (
 )
 
 
-def test_a_fold_that_takes_the_newest_lot_is_found(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """LIFO where FIFO is meant shows as a difference between the roads."""
+def test_planted_lifo_is_found(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
 
     class Backwards(deque[Any]):
         def __getitem__(self, _: Any) -> Any:
@@ -250,26 +246,24 @@ def test_a_fold_that_takes_the_newest_lot_is_found(engine: Engine, monkeypatch: 
         check_same(engine, PORTFOLIO, events)
 
 
-def test_a_reversal_that_is_overlooked_is_found(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Counting what was taken back shows as a difference between the roads."""
+def test_planted_ignored_reversal_is_found(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     events = reversed_purchase(UUID(int=1001))
     check_same(engine, PORTFOLIO, events)
 
-    meet = FastReversals.meet
-    monkeypatch.setattr(FastReversals, "meet", lambda self, event_id: meet(self, event_id) and False)
+    see = FastReversals.see
+    monkeypatch.setattr(FastReversals, "see", lambda self, event_id: see(self, event_id) and False)
     with pytest.raises(AssertionError):
         check_same(engine, UUID(int=10**6), events)
 
 
 @pytest.mark.parametrize("target", [UUID(int=1000), UUID(int=1004), UUID(int=7)], ids=["no value", "later", "unknown"])
-def test_a_reversal_of_nothing_is_left_to_the_plain_road(engine: Engine, target: UUID) -> None:
-    """What moved no value, stands behind its reversal or is not there cannot be taken back: columns do not guess."""
-    with pytest.raises(Unusual):
+def test_fast_replay_refuses_a_reversal_without_a_value_event_before_it(engine: Engine, target: UUID) -> None:
+    with pytest.raises(Unsupported):
         fast_lines(engine, PORTFOLIO, reversed_purchase(target))
 
 
 def reversed_purchase(target: UUID) -> list[NewEvent]:
-    """Two purchases and a sale between them; the reversal of the target comes before the second purchase."""
+    """Two buys with a sell between them; the reversal of the target precedes the second buy."""
     sides = (trade(Side.BUY, "1", "100"), trade(Side.SELL, "1", "300"))
-    told = (*sides, TradeReversed(reverses=target, reason="never was"), trade(Side.BUY, "2", "200"))
-    return [OPENED, *(fact(number, one, number) for number, one in enumerate(told, start=1))]
+    events = (*sides, TradeReversed(reverses=target, reason="never was"), trade(Side.BUY, "2", "200"))
+    return [OPENED, *(fact(number, one, number) for number, one in enumerate(events, start=1))]

@@ -1,4 +1,4 @@
-"""However a cut is reached (columns, an earlier cut, the stored views), its rows are those of the plain fold."""
+"""Points in time have the rows of the naive replay on every path: fast replay, earlier point in time, stored views."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -34,15 +34,15 @@ STEP = timedelta(seconds=40)
 
 
 @contextmanager
-def roads(*, columns: bool, earlier: bool) -> Iterator[None]:
-    """Whether columns fold every log, and whether every cut goes on from an earlier one where there is one."""
+def paths(*, fast: bool, earlier: bool) -> Iterator[None]:
+    """Use the fast replay for every log or none, and start from earlier points in time always or never."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(past, "FAST_FROM", 0 if columns else 10**9)
+        patch.setattr(past, "FAST_FROM", 0 if fast else 10**9)
         patch.setattr(past, "TIMES_SLOWER", 0 if earlier else 10**9)
         yield
 
 
-def told(found: History, story: Story, point: PointInTime, projections: tuple[Projection, ...]) -> list[str]:
+def rows_at(found: History, story: Story, point: PointInTime, projections: tuple[Projection, ...]) -> list[str]:
     with found.reading(story.portfolio_id, point, projections) as reading:
         assert reading.stopped is None
         return texts(reading.rows, row_kinds(projections))
@@ -51,38 +51,38 @@ def told(found: History, story: Story, point: PointInTime, projections: tuple[Pr
 @given(
     life=lives,
     more=lives,
-    asked=st.lists(st.tuples(moments, moments), min_size=2, max_size=6),
-    columns=st.booleans(),
+    points=st.lists(st.tuples(moments, moments), min_size=2, max_size=6),
+    fast=st.booleans(),
     earlier=st.booleans(),
     projections=st.sampled_from([PROJECTIONS, VALUE_PROJECTIONS]),
 )
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=25)
-def test_every_road_is_the_plain_fold(
+def test_reading_equals_the_naive_replay_on_every_path(
     engine: Engine,
     new_story: StoryMaker,
     life: list[Step],
     more: list[Step],
-    asked: list[tuple[datetime | None, datetime | None]],
-    columns: bool,
+    points: list[tuple[datetime | None, datetime | None]],
+    fast: bool,
     earlier: bool,
     projections: tuple[Projection, ...],
 ) -> None:
-    """At any times, asked in any order, before and after more was recorded, the rows are those of the naive replay."""
+    """At any times, in any order, and again after more events were recorded."""
     book, story, found = PostgresBook(engine, SteppingClock(step=STEP)), new_story(), History(engine)
     tables = [f'["{kind.table}",' for kind in row_kinds(projections)]
     record_all(book, story, batches_of(story, life))
-    with roads(columns=columns, earlier=earlier):
+    with paths(fast=fast, earlier=earlier):
         for _ in range(2):
             log = list(book.log.read(story.portfolio_id))
-            for as_of, known_at in asked:
+            for as_of, known_at in points:
                 wanted = [one for one in replayed(log, PointInTime(as_of, known_at)) if one.startswith(tuple(tables))]
-                assert told(found, story, PointInTime(as_of, known_at), projections) == wanted
+                assert rows_at(found, story, PointInTime(as_of, known_at), projections) == wanted
             record_all(book, story, [batch for step in more if (batch := story.play(step))])
 
 
 @pytest.fixture(params=[0, 45], ids=["in order", "late entries"])
 def long(request: pytest.FixtureRequest, engine: Engine, new_story: StoryMaker) -> Story:
-    """A stored life of trades with all that stands around them; behind a reversal cuts are folded event by event."""
+    """A stored story without reversals, after which events are folded one by one."""
     moves = [move for move in MOVES if move != "reverse"]
     story = traded(new_story(), 90, request.param, moves)
     record_all(PostgresBook(engine, SteppingClock(step=STEP)), story, [story.events])
@@ -90,73 +90,71 @@ def long(request: pytest.FixtureRequest, engine: Engine, new_story: StoryMaker) 
 
 
 def middle_of(story: Story) -> tuple[datetime, datetime]:
-    """Two times of occurrence: in the middle of the life, and a little later."""
+    """Two times of occurrence: in the middle of the story and shortly after."""
     times = sorted(one.occurred_at for one in story.events)
     return times[len(times) // 2], times[len(times) // 2 + 9]
 
 
-def check_cuts(engine: Engine, story: Story) -> None:
-    """The cuts in the middle and a little later, by columns and from each other, are the replay there."""
+def check_moments(engine: Engine, story: Story) -> None:
+    """Compare both moments with the naive replay: the first from a fast replay, the second from the first."""
     log, found = list(PostgresBook(engine, SteppingClock()).log.read(story.portfolio_id)), History(engine)
     tables = tuple(f'["{kind.table}",' for kind in row_kinds(VALUE_PROJECTIONS))
-    with roads(columns=True, earlier=True):
+    with paths(fast=True, earlier=True):
         for moment in middle_of(story):
             wanted = [one for one in replayed(log, PointInTime(moment)) if one.startswith(tables)]
-            assert told(found, story, PointInTime(moment), VALUE_PROJECTIONS) == wanted
+            assert rows_at(found, story, PointInTime(moment), VALUE_PROJECTIONS) == wanted
 
 
-def test_each_road_is_taken(engine: Engine, long: Story, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first question is told by columns alone, the next one folds only what lies between, the present folds nothing."""
+def test_reading_takes_the_expected_path(engine: Engine, long: Story, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first reading folds no event one by one, the next only those in between, the present none."""
     first, later = middle_of(long)
     fold = Mock(wraps=attempt_fold)
     monkeypatch.setattr(past, "attempt_fold", fold)
     found = History(engine)
-    with roads(columns=True, earlier=True):
-        told(found, long, PointInTime(first), VALUE_PROJECTIONS)
+    with paths(fast=True, earlier=True):
+        rows_at(found, long, PointInTime(first), VALUE_PROJECTIONS)
         assert fold.call_count == 0
-        told(found, long, PointInTime(later), VALUE_PROJECTIONS)
+        rows_at(found, long, PointInTime(later), VALUE_PROJECTIONS)
         assert 0 < fold.call_count <= 9
         fold.reset_mock()
-        told(found, long, PointInTime(max(one.occurred_at for one in long.events)), VALUE_PROJECTIONS)
+        rows_at(found, long, PointInTime(max(one.occurred_at for one in long.events)), VALUE_PROJECTIONS)
         assert fold.call_count == 0
 
 
-def test_a_replay_at_a_cut_is_the_same_by_columns(engine: Engine, long: Story) -> None:
-    """State, identities and worth of `daybook replay --as-of` do not depend on the road."""
+def test_replay_at_gives_the_same_result_on_both_paths(engine: Engine, long: Story) -> None:
+    """State hash, invariants and valuation of `daybook replay --as-of`."""
     point = PointInTime(middle_of(long)[1])
-    with roads(columns=False, earlier=False):
+    with paths(fast=False, earlier=False):
         plain = replay_at(engine, long.portfolio_id, point)
-    told_events: list[int] = []
-    with roads(columns=True, earlier=False):
-        assert replay_at(engine, long.portfolio_id, point, told_events.append) == plain
-    assert (sum(told_events), plain.replay.differences) == (len(long.events), ())
+    progress: list[int] = []
+    with paths(fast=True, earlier=False):
+        assert replay_at(engine, long.portfolio_id, point, progress.append) == plain
+    assert (sum(progress), plain.replay.differences) == (len(long.events), ())
 
 
 def _counts_all(*_: object) -> bool:
     return True
 
 
-def _adds_nothing(asked: AsOfFilter, moment: datetime | None, _more: Iterable[Any]) -> tuple[AsOfFilter, list[Any]]:
+def _adds_nothing(points: AsOfFilter, moment: datetime | None, _more: Iterable[Any]) -> tuple[AsOfFilter, list[Any]]:
     return AsOfFilter(moment), []
 
 
 @pytest.mark.parametrize(
     ("place", "name", "planted"),
     [(fast_replay, "_counts", _counts_all), (point_in_time.AsOfFilter, "later", _adds_nothing)],
-    ids=["columns that forget the time", "an earlier cut taken for the later one"],
+    ids=["fast replay ignores the time", "later point in time taken for the earlier one"],
 )
-def test_a_road_that_goes_astray_is_found(
+def test_planted_path_bugs_are_found(
     engine: Engine, long: Story, monkeypatch: pytest.MonkeyPatch, place: object, name: str, planted: object
 ) -> None:
-    """Planted: with one of the roads wrong, the rows are not those of the replay."""
-    check_cuts(engine, long)
+    check_moments(engine, long)
     monkeypatch.setattr(place, name, planted)
     with pytest.raises(AssertionError):
-        check_cuts(engine, long)
+        check_moments(engine, long)
 
 
-def test_a_line_is_read_as_its_row(new_story: StoryMaker) -> None:
-    """A row written as a line and read again is the same row, of every kind."""
+def test_row_reader_inverts_line_of(new_story: StoryMaker) -> None:
     story, book = traded(new_story(), 120), MemoryBook(SteppingClock())
     book.record(story.portfolio_id, story.events)
     with book.reading(story.portfolio_id) as reading:

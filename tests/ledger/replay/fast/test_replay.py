@@ -1,4 +1,4 @@
-"""Long logs are rebuilt and verified by the column road alone, with the same result as by the plain one."""
+"""Long logs are rebuilt and verified by the fast replay alone, with the result of the event-by-event replay."""
 
 import random
 from collections.abc import Callable, Iterator, Sequence
@@ -39,12 +39,12 @@ MOVES = (
 )
 
 
-class PlainRoadTaken(Exception):
-    """The plain road was asked where the column road should have been enough."""
+class FoldedEventByEvent(Exception):
+    """Events were folded one by one where the fast replay should have sufficed."""
 
 
 def traded(story: Story, steps: int, minutes_late: int = 45, moves: Sequence[str] = MOVES) -> Story:
-    """A life of trades with all that stands around them, some of them told late."""
+    """Play a story of many moves, some of them recorded late."""
     dice = random.Random(7)
     batches = [story.opened()]
     for number in range(steps):
@@ -57,22 +57,22 @@ def traded(story: Story, steps: int, minutes_late: int = 45, moves: Sequence[str
 
 @pytest.fixture
 def only_fast(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
-    """Every log counts as long, and the plain road is closed."""
+    """Every log counts as long, and folding event by event raises."""
 
-    def closed(*_: object, **__: object) -> Any:
-        raise PlainRoadTaken
+    def refuse(*_: object, **__: object) -> Any:
+        raise FoldedEventByEvent
 
     with monkeypatch.context() as patch:
         patch.setattr(replay, "FAST_FROM", 0)
         patch.setattr(fast_replay, "CHUNK", 7)
-        patch.setattr(replay, "_event_by_event", closed)
-        patch.setattr(replay, "_write_event_by_event", closed)
+        patch.setattr(replay, "_event_by_event", refuse)
+        patch.setattr(replay, "_write_event_by_event", refuse)
         yield patch
 
 
 @pytest.fixture(params=[0, 45], ids=["in order", "late entries"])
 def story(request: pytest.FixtureRequest, postgres_book: PostgresBook, new_story: StoryMaker) -> Story:
-    """A stored story whose views grew step by step."""
+    """A stored story whose views were written event by event."""
     story = new_story()
     traded(story, 90, request.param)
     record_all(postgres_book, story, [story.events])
@@ -83,29 +83,30 @@ def thorough(engine: Engine, portfolio_id: UUID) -> PortfolioReplay:
     return verify_portfolio(engine, portfolio_id, thorough=True)
 
 
-def test_columns_verify_what_grew_step_by_step(engine: Engine, story: Story, only_fast: pytest.MonkeyPatch) -> None:
-    """Rows that were written event by event are what the column road expects, and its report is the plain road's."""
-    told: list[int] = []
-    report = verify_portfolio(engine, story.portfolio_id, told.append)
+def test_fast_verification_equals_event_by_event_verification(
+    engine: Engine, story: Story, only_fast: pytest.MonkeyPatch
+) -> None:
+    progress: list[int] = []
+    report = verify_portfolio(engine, story.portfolio_id, progress.append)
     only_fast.undo()
 
     assert report == thorough(engine, story.portfolio_id)
     assert (report.broken, report.differences, report.events) == (None, (), len(story.events))
     assert report.trades > 40
-    assert sum(told) == report.events
+    assert sum(progress) == report.events
 
 
-def test_columns_rebuild_what_the_plain_road_verifies(
+def test_fast_rebuild_passes_event_by_event_verification(
     engine: Engine, story: Story, only_fast: pytest.MonkeyPatch
 ) -> None:
-    """Rows rebuilt in columns are those of the plain road, and the story goes on from them."""
+    """The story continues correctly from the rebuilt rows."""
     before = verify_portfolio(engine, story.portfolio_id)
     with engine.begin() as connection:
         raw(connection).execute("update holdings set quantity = quantity * 2")
-    told: list[int] = []
-    assert rebuild_portfolio(engine, story.portfolio_id, told.append) == len(story.events)
+    progress: list[int] = []
+    assert rebuild_portfolio(engine, story.portfolio_id, progress.append) == len(story.events)
     assert verify_portfolio(engine, story.portfolio_id) == before
-    assert sum(told) == len(story.events)
+    assert sum(progress) == len(story.events)
     only_fast.undo()
     assert thorough(engine, story.portfolio_id) == before
 
@@ -115,10 +116,9 @@ def test_columns_rebuild_what_the_plain_road_verifies(
     assert thorough(engine, story.portfolio_id).differences == ()
 
 
-def test_what_was_appended_while_columns_were_folded_is_caught_up(
+def test_fast_rebuild_folds_events_appended_meanwhile(
     engine: Engine, story: Story, only_fast: pytest.MonkeyPatch
 ) -> None:
-    """Events that arrive between the reading and the taking into use are folded before the swap."""
     book = PostgresBook(engine, SteppingClock())
 
     def append_and_lock(connection: Any, portfolio_id: UUID) -> None:
@@ -148,10 +148,10 @@ _TAMPERINGS = {
 
 
 @pytest.mark.parametrize("story", [45], indirect=True)
-def test_columns_see_every_change_of_a_row(
+def test_fast_verification_finds_every_changed_row(
     engine: Engine, story: Story, superuser: Superuser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever is changed in a view shows by the column road too, the plain fold names it, and a rebuild repairs it."""
+    """The report equals that of a thorough verification, and a rebuild repairs the rows."""
     monkeypatch.setattr(replay, "FAST_FROM", 0)
     for name, statement in _TAMPERINGS.items():
         assert superuser.execute(statement).rowcount > 0, name
@@ -163,10 +163,10 @@ def test_columns_see_every_change_of_a_row(
         assert verify_portfolio(engine, story.portfolio_id).differences == (), name
 
 
-def test_columns_build_nothing_on_a_broken_log(
+def test_fast_rebuild_refuses_a_broken_log(
     engine: Engine, story: Story, superuser: Superuser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A log that does not hold together is named as by the plain road, and the old rows stay."""
+    """Verification reports the position, and the old rows remain."""
     monkeypatch.setattr(replay, "FAST_FROM", 0)
     superuser.execute("alter table events disable trigger refuse_change")
     superuser.execute("update events set actor = 'x' where position = 67")
@@ -185,10 +185,10 @@ def test_columns_build_nothing_on_a_broken_log(
     assert generations == {(1,)}
 
 
-def test_an_unusual_log_is_rebuilt_and_verified_all_the_same(
+def test_unsupported_log_is_folded_event_by_event(
     engine: Engine, story: Story, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A log with something in it that columns do not know goes the plain road from its beginning."""
+    """A log with a split is rebuilt and verified without the fast replay."""
     monkeypatch.setattr(replay, "FAST_FROM", 0)
     monkeypatch.setattr(fast_replay, "CHUNK", 7)
     book = PostgresBook(engine, SteppingClock())
@@ -202,21 +202,21 @@ def test_an_unusual_log_is_rebuilt_and_verified_all_the_same(
 # --- planted bugs -----------------------------------------------------------------------------------------------------
 
 
-def test_the_plain_road_finds_out_a_column_road_that_miscounts(
+def test_planted_rounding_bug_is_found_by_event_by_event_verification(
     engine: Engine, story: Story, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """When the two roads disagree, a short log and a thorough verification say so."""
+    """A disagreement of the two replays is reported for a short log and by a thorough verification."""
     monkeypatch.setattr(fast_fold, "rounded", lambda product: product // 10**18 + 1)
     found = [one.what for one in verify_portfolio(engine, story.portfolio_id).differences]
 
-    assert any(what.startswith("column road: ") for what in found), found
+    assert any(what.startswith("fast replay: ") for what in found), found
     assert [one.what for one in thorough(engine, story.portfolio_id).differences] == found
 
 
-def test_rows_built_by_a_column_road_that_miscounts_are_found(
+def test_rows_of_a_planted_fast_rebuild_are_found_by_thorough_verification(
     engine: Engine, story: Story, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Rows that a mistaken column road has built agree with it; the thorough verification finds them."""
+    """The faulty fast replay agrees with its own rows."""
     monkeypatch.setattr(replay, "FAST_FROM", 0)
     monkeypatch.setattr(fast_fold, "decimal_of", whole_part)
     rebuild_portfolio(engine, story.portfolio_id)
@@ -226,5 +226,5 @@ def test_rows_built_by_a_column_road_that_miscounts_are_found(
 
 
 def whole_part(units: int) -> str:
-    """A text of the number that forgets the last places."""
+    """The text of a number without its decimal places."""
     return str(units // 10**18)
