@@ -103,13 +103,15 @@ _numbers = count(1)
 @pytest.fixture
 def empty_database_url(cluster_url: str) -> Iterator[str]:
     """The superuser's URL of a database without any table."""
-    yield from _database(cluster_url, "template0")
+    with fresh_database(cluster_url, "template0") as url:
+        yield url
 
 
 @pytest.fixture
 def database_url(cluster_url: str, template: str) -> Iterator[str]:
     """The superuser's URL of a fresh migrated database."""
-    yield from _database(cluster_url, template)
+    with fresh_database(cluster_url, template) as url:
+        yield url
 
 
 @pytest.fixture
@@ -186,7 +188,9 @@ def wait_until_blocked(database_url: str, work: "Future[Any]") -> None:
             assert not work.done(), "it did not wait"
 
 
-def _database(cluster_url: str, template: str) -> Iterator[str]:
+@contextmanager
+def fresh_database(cluster_url: str, template: str) -> Iterator[str]:
+    """The superuser's URL of a new copy of the template, dropped afterwards."""
     name = f"daybook_test_{next(_numbers)}"
     # Copying files bypasses the buffers and the write-ahead log of the server.
     _administer(cluster_url, f"create database {name} template {template} strategy file_copy")

@@ -1,4 +1,4 @@
-"""Who is let in: the owner everywhere, a key where its scopes reach, anyone else to what is declared public here."""
+"""Authentication: the owner is admitted everywhere, anyone else only to the public routes listed here."""
 
 import hashlib
 import re
@@ -34,12 +34,12 @@ def daybook(database_url: str, tmp_path: Path) -> Iterator[Daybook]:
 
 
 def routes(app: Litestar) -> set[Route]:
-    """Every method and path the application answers."""
+    """Every method and path of the application."""
     return {(method, route.path) for route in app.routes if isinstance(route, HTTPRoute) for method in route.methods}
 
 
 def open_routes(client: TestClient[Litestar], headers: Mapping[str, str]) -> set[Route]:
-    """The routes that do not ask for the owner's token when they are called with these headers."""
+    """Routes that do not answer 401 to these headers."""
     found = set()
     for method, path in routes(client.app):
         filled = re.sub(r"\{\w+:(\w+)\}", lambda kind: SAMPLES[kind[1]], path)
@@ -65,22 +65,19 @@ def open_routes(client: TestClient[Litestar], headers: Mapping[str, str]) -> set
         {"Cookie": f"token={TOKEN}"},
     ],
 )
-def test_every_route_that_is_not_declared_public_needs_the_token(daybook: Daybook, headers: dict[str, str]) -> None:
-    """Without the owner's token exactly the declared routes answer, whatever stands in its place."""
-    assert open_routes(daybook.client, headers) == PUBLIC
+def test_routes_answer_401_without_the_token_unless_public(shared_daybook: Daybook, headers: dict[str, str]) -> None:
+    assert open_routes(shared_daybook.client, headers) == PUBLIC
 
 
-def test_no_route_refuses_the_owner(daybook: Daybook) -> None:
-    """With the token no route answers 401, however the scheme is written; a webhook asks for a signature instead."""
-    opened = open_routes(daybook.client, {"Authorization": f"bearer {TOKEN}"})
+def test_routes_admit_the_owner(shared_daybook: Daybook) -> None:
+    """The scheme is case-insensitive; webhooks require a signature instead."""
+    opened = open_routes(shared_daybook.client, {"Authorization": f"bearer {TOKEN}"})
 
-    assert opened | {WEBHOOK} == routes(daybook.client.app)
+    assert opened | {WEBHOOK} == routes(shared_daybook.client.app)
     assert WEBHOOK not in opened
 
 
-def test_a_planted_open_route_is_found(daybook: Daybook) -> None:
-    """A route that somebody adds without a guard is found by the matrix."""
-
+def test_open_route_is_detected_when_planted(daybook: Daybook) -> None:
     @get("/api/v1/planted", sync_to_thread=False)
     def planted() -> str:
         return "anyone may read this"
@@ -90,8 +87,8 @@ def test_a_planted_open_route_is_found(daybook: Daybook) -> None:
     assert ("GET", "/api/v1/planted") in open_routes(daybook.client, {}) - PUBLIC
 
 
-def test_the_token_is_made_once_and_kept_as_a_hash(tmp_path: Path) -> None:
-    """A token that its owner has been told holds from then on; the file knows its hash only, and only its user reads it."""
+def test_owner_token_is_made_once_and_stored_as_a_hash(tmp_path: Path) -> None:
+    """The file with the hash is readable by its user only."""
     token_hash, token = owner_token_hash(tmp_path, None)
     assert token is not None
     remember_token(tmp_path, token)
@@ -102,8 +99,8 @@ def test_the_token_is_made_once_and_kept_as_a_hash(tmp_path: Path) -> None:
     assert len(token) >= 43, "256 bits"
 
 
-def test_a_token_nobody_was_told_locks_nobody_out(tmp_path: Path) -> None:
-    """A start that was cut off before the token was shown leaves no hash behind: the next one makes a new token."""
+def test_owner_token_is_made_again_when_it_was_never_shown(tmp_path: Path) -> None:
+    """A start that ends before the token is shown leaves no hash behind."""
     _, unseen = owner_token_hash(tmp_path, None)
     _, shown = owner_token_hash(tmp_path, None)
 
@@ -113,8 +110,7 @@ def test_a_token_nobody_was_told_locks_nobody_out(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("left", [b"", b"6f", b"\xff" * 64, b"F" * 64])
-def test_a_half_written_hash_locks_nobody_out(tmp_path: Path, left: bytes) -> None:
-    """A hash file that holds no hash counts as none, and is replaced."""
+def test_owner_token_is_made_again_when_the_hash_file_is_broken(tmp_path: Path, left: bytes) -> None:
     (tmp_path / HASH_FILE).write_bytes(left)
 
     _, token = owner_token_hash(tmp_path, None)
@@ -125,16 +121,15 @@ def test_a_half_written_hash_locks_nobody_out(tmp_path: Path, left: bytes) -> No
     assert [path.name for path in tmp_path.iterdir()] == [HASH_FILE]
 
 
-def test_a_given_token_is_not_stored(tmp_path: Path) -> None:
-    """The token from the settings is used as it is, and no file is made of it."""
+def test_owner_token_from_the_settings_is_not_stored(tmp_path: Path) -> None:
     assert owner_token_hash(tmp_path, "given") == (hashlib.sha256(b"given").hexdigest(), None)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_token_appears_nowhere(
+def test_owner_token_never_appears_in_logs_answers_events_or_files(
     daybook: Daybook, superuser: psycopg.Connection[tuple[object, ...]], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """After orders, errors and an unexpected failure the token is in no log line, no answer, no event and no file."""
+    """Not even after errors and an unexpected failure."""
     texts = []
     with configured_logs():
         daybook.pass_seconds(2)

@@ -1,4 +1,4 @@
-"""Commands are done once: a key names a request, and the request has one answer for ever."""
+"""Idempotent commands: a key identifies one request, which has one answer forever."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -18,7 +18,7 @@ FILL = {"kind": "trade", "account": "paper", "venue_trade_id": "7", "product_id"
 
 @pytest.fixture
 def daybook(database_url: str, tmp_path: Path) -> Iterator[Daybook]:
-    """A new Daybook whose market has moved for a minute."""
+    """A new Daybook after two minutes of its market."""
     with open_daybook(database_url, tmp_path) as running:
         running.pass_seconds(2)
         yield running
@@ -37,24 +37,20 @@ COMMANDS: list[tuple[str, dict[str, Any] | None]] = [
 ]
 
 
-@pytest.mark.parametrize(("path", "body"), COMMANDS)
-def test_a_repeat_is_answered_byte_for_byte_as_the_first_time(
-    daybook: Daybook, path: str, body: dict[str, Any] | None
-) -> None:
-    """The same key with the same request gives the first answer, however much has happened since, and stores nothing."""
-    first = daybook.post(path, body, "key")
-    assert first.status_code in (200, 201)
+def test_repeated_command_returns_the_first_answer_byte_for_byte(daybook: Daybook) -> None:
+    """Nothing is stored, however much has happened in between."""
+    firsts = [daybook.post(path, body, f"key {path} {body}") for path, body in COMMANDS]
+    assert {first.status_code for first in firsts} <= {200, 201}
     daybook.pass_seconds(3)
     before = daybook.head()
 
-    again = daybook.post(path, body, "key")
-
-    assert (again.status_code, again.content) == (first.status_code, first.content)
+    for (path, body), first in zip(COMMANDS, firsts, strict=True):
+        again = daybook.post(path, body, f"key {path} {body}")
+        assert (path, again.status_code, again.content) == (path, first.status_code, first.content)
     assert daybook.head() == before
 
 
-def test_a_repeat_after_a_restart_is_answered_as_the_first_time(database_url: str, tmp_path: Path) -> None:
-    """The answer is kept with the ledger, not with the program."""
+def test_repeated_command_returns_the_first_answer_after_a_restart(database_url: str, tmp_path: Path) -> None:
     with open_daybook(database_url, tmp_path) as running:
         running.pass_seconds(2)
         firsts = [running.post(path, body, f"key {path} {body}").content for path, body in COMMANDS]
@@ -64,58 +60,54 @@ def test_a_repeat_after_a_restart_is_answered_as_the_first_time(database_url: st
         assert running.head() == before
 
 
-@pytest.mark.parametrize(("path", "body"), COMMANDS[:8])
-def test_a_command_cut_off_before_its_answer_is_not_done_again(
-    daybook: Daybook, superuser: psycopg.Connection[tuple[Any, ...]], path: str, body: dict[str, Any] | None
+def test_repeated_command_does_nothing_when_only_the_answer_was_lost(
+    daybook: Daybook, superuser: psycopg.Connection[tuple[Any, ...]]
 ) -> None:
-    """A command whose events were stored and whose answer was not is answered from what was stored."""
+    """The answer is computed from the stored events."""
     superuser.execute(
         "create function cut_off() returns trigger language plpgsql as 'begin raise exception $$cut off$$; end';"
         "create trigger cut_off before update on commands for each row execute function cut_off()"
     )
-    assert daybook.post(path, body, "key").status_code == 500
+    for path, body in COMMANDS[:8]:
+        assert daybook.post(path, body, f"key {path} {body}").status_code == 500, path
     superuser.execute("drop trigger cut_off on commands")
     daybook.pass_seconds(3)
     before = daybook.head()
 
-    again = daybook.post(path, body, "key")
-
-    assert again.status_code in (200, 201)
+    for path, body in COMMANDS[:8]:
+        again = daybook.post(path, body, f"key {path} {body}")
+        assert again.status_code in (200, 201), path
+        assert daybook.post(path, body, f"key {path} {body}").content == again.content, path
     assert daybook.head() == before
-    assert daybook.post(path, body, "key").content == again.content
-    assert len(daybook.read("orders?status=closed")["items"]) == (1 if path == EXECUTE else 0)
+    assert len(daybook.read("orders?status=closed")["items"]) == 1
 
 
-@pytest.mark.parametrize(
-    ("path", "body"),
-    [
-        (EXECUTE, BUY | {"quote_size": "51"}),
-        (EXECUTE, BUY | {"product_id": "XYZ-USD"}),
-        (EXECUTE, BUY | {"quote_size": "1000000"}),
-        ("bots", BOT),
-        ("bots/rsi-BTC-USD/stop", None),
-    ],
-)
-def test_a_key_names_one_request(daybook: Daybook, path: str, body: dict[str, Any] | None) -> None:
-    """A key that was used for another request, whatever that may be, is refused."""
+OTHERS: list[tuple[str, dict[str, Any] | None]] = [
+    (EXECUTE, BUY | {"quote_size": "51"}),
+    (EXECUTE, BUY | {"product_id": "XYZ-USD"}),
+    (EXECUTE, BUY | {"quote_size": "1000000"}),
+    ("bots", BOT),
+    ("bots/rsi-BTC-USD/stop", None),
+]
+
+
+def test_command_is_rejected_when_its_key_belongs_to_another_request(daybook: Daybook) -> None:
     assert daybook.post(EXECUTE, BUY, "key").status_code == 201
     before = daybook.head()
 
-    answer = daybook.post(path, body, "key")
-
-    assert (answer.status_code, problem_of(answer)) == (422, "idempotency-key-reused")
+    for path, body in OTHERS:
+        answer = daybook.post(path, body, "key")
+        assert (path, answer.status_code, problem_of(answer)) == (path, 422, "idempotency-key-reused")
     assert daybook.head() == before
 
 
-def test_a_request_that_is_refused_leaves_its_key_free(daybook: Daybook) -> None:
-    """A key whose request was rejected may name the request that was meant."""
+def test_rejected_command_leaves_its_key_free(daybook: Daybook) -> None:
     assert daybook.post(EXECUTE, BUY | {"quote_size": "10001"}, "key").status_code == 422
 
     assert daybook.post(EXECUTE, BUY, "key").status_code == 201
 
 
-def test_what_became_of_an_order_is_not_told_without_a_reason(daybook: Daybook) -> None:
-    """A reason in which nothing is to be read is refused in one sentence, whatever the order; nothing is stored."""
+def test_resolve_order_rejects_a_blank_reason(daybook: Daybook) -> None:
     before = daybook.head()
 
     for number, blank in enumerate((" ", "\t\n\u2003")):
@@ -126,8 +118,7 @@ def test_what_became_of_an_order_is_not_told_without_a_reason(daybook: Daybook) 
     assert daybook.head() == before
 
 
-def test_a_repeat_while_the_first_is_running_is_told_so(daybook: Daybook) -> None:
-    """While a command is being done its repeat is answered 409; afterwards it has the first answer."""
+def test_repeated_command_answers_409_while_the_first_is_running(daybook: Daybook) -> None:
     with ThreadPoolExecutor() as pool:
         with daybook.system.trader.exclusively():
             first = pool.submit(daybook.post, EXECUTE, BUY, "key")
@@ -140,8 +131,7 @@ def test_a_repeat_while_the_first_is_running_is_told_so(daybook: Daybook) -> Non
     assert daybook.post(EXECUTE, BUY, "key").content == done.content
 
 
-def test_many_repeats_at_once_are_one_order(daybook: Daybook) -> None:
-    """Of a hundred equal requests at the same time one is done; the others are told to wait or get its answer."""
+def test_hundred_equal_requests_at_once_make_one_order(daybook: Daybook) -> None:
     with ThreadPoolExecutor(16) as pool:
         answers = list(pool.map(lambda _: daybook.post(EXECUTE, BUY, "key"), range(100)))
 
@@ -150,8 +140,7 @@ def test_many_repeats_at_once_are_one_order(daybook: Daybook) -> None:
     assert len(daybook.read("orders")["items"]) == 1
 
 
-def test_two_who_register_the_same_name_at_once_are_told_apart(daybook: Daybook) -> None:
-    """Of many registrations of one name with different keys exactly one succeeds."""
+def test_register_bot_succeeds_once_when_many_use_the_same_name_at_once(daybook: Daybook) -> None:
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda number: daybook.post("bots", BOT, f"key {number}"), range(24)))
 
@@ -159,8 +148,7 @@ def test_two_who_register_the_same_name_at_once_are_told_apart(daybook: Daybook)
     assert len(daybook.read("events", type="BotRegistered", limit=500)["items"]) == 5
 
 
-def test_an_order_is_waited_for_until_it_is_filled(database_url: str, tmp_path: Path) -> None:
-    """With patience, the answer to a market order comes with its fill as soon as the market has moved."""
+def test_execute_answers_with_the_fills_when_patience_is_long_enough(database_url: str, tmp_path: Path) -> None:
     with open_daybook(database_url, tmp_path, patience_s=60.0) as running, ThreadPoolExecutor() as pool:
         running.pass_seconds(2)
         answer = pool.submit(running.post, EXECUTE, BUY, "key")

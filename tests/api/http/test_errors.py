@@ -1,4 +1,4 @@
-"""What the interface answers when something is wrong: always a problem with a stable type, and nothing half-written."""
+"""Errors of the interface: always a problem with a stable type, and nothing partly stored."""
 
 import json
 from collections.abc import Iterator
@@ -19,14 +19,14 @@ BOT = {"bot_id": "mine", "kind": "rsi", "product_id": "BTC-USD"}
 
 @pytest.fixture
 def daybook(database_url: str, tmp_path: Path) -> Iterator[Daybook]:
-    """A new Daybook whose market has moved for a minute."""
+    """A new Daybook after two minutes of its market."""
     with open_daybook(database_url, tmp_path) as running:
         running.pass_seconds(2)
         yield running
 
 
 def ticket(**other: object) -> dict[str, object]:
-    """A purchase for 50, but for what is given; None leaves a field out."""
+    """A buy order for 50 with these changes; None removes a field."""
     return {name: value for name, value in (BUY | other).items() if value is not None}
 
 
@@ -89,29 +89,28 @@ BODIES: list[tuple[str, str | bytes, int, str]] = [
 ]
 
 
-def test_an_order_that_is_wrong_is_refused_and_nothing_is_written(daybook: Daybook) -> None:
-    """Each body that is no order, or an order that may not be, has its own problem; the log and the key stay untouched."""
-    before = daybook.head()
+def test_execute_rejects_wrong_orders_without_storing_anything(shared_daybook: Daybook) -> None:
+    """The idempotency key stays free."""
+    before = shared_daybook.head()
 
     for name, body, status, kind in BODIES:
-        answer = daybook.post(EXECUTE, body, "the same key")
+        answer = shared_daybook.post(EXECUTE, body, "the same key")
         assert (name, answer.status_code) == (name, status)
         assert problem_of(answer).startswith(kind), name
-        assert daybook.head() == before, name
+        assert shared_daybook.head() == before, name
 
-    assert daybook.post(EXECUTE, BUY, "the same key").status_code == 201
-    assert daybook.head() > before
+    assert shared_daybook.post(EXECUTE, BUY, "the same key").status_code == 201
+    assert shared_daybook.head() > before
 
 
-def test_a_wrong_body_is_refused_by_every_route_that_takes_one(daybook: Daybook) -> None:
-    """Previewing an order and registering a bot refuse what is not JSON as executing does."""
-    before = daybook.head()
+def test_preview_and_bots_reject_wrong_bodies(shared_daybook: Daybook) -> None:
+    before = shared_daybook.head()
 
     for path in (PREVIEW, "bots"):
         for name, body, status, kind in BODIES[:9]:
-            answer = daybook.post(path, body, "key")
+            answer = shared_daybook.post(path, body, "key")
             assert (path, name, answer.status_code, problem_of(answer)) == (path, name, status, kind)
-    assert daybook.head() == before
+    assert shared_daybook.head() == before
 
 
 REQUESTS: list[tuple[str, str, int, str]] = [
@@ -127,7 +126,7 @@ REQUESTS: list[tuple[str, str, int, str]] = [
     ("GET", "events/-1", 404, "unknown-event"),
     ("GET", f"events/{2**70}", 404, "unknown-event"),
     ("GET", f"events/{'9' * 5000}", 404, "not-found"),
-    ("GET", "portfolio/positions/BTC-USD", 404, "unknown-position"),
+    ("GET", "portfolio/positions/ETH-USD", 404, "unknown-position"),
     ("GET", "portfolio?portfolio=none", 404, "unknown-portfolio"),
     ("POST", "verification?portfolio=none", 404, "unknown-portfolio"),
     ("DELETE", "trades", 405, "method-not-allowed"),
@@ -161,27 +160,27 @@ REQUESTS: list[tuple[str, str, int, str]] = [
 ]
 
 
-def test_a_request_for_what_is_not_there_is_a_problem(daybook: Daybook) -> None:
-    """Each wrong path, method or parameter has its status and its stable type, and 405 says what is possible."""
+def test_requests_answer_a_problem_when_path_method_or_parameter_is_wrong(shared_daybook: Daybook) -> None:
+    """405 lists the allowed methods."""
     for method, path, status, kind in REQUESTS:
-        answer = daybook.send(method, path)
+        answer = shared_daybook.send(method, path)
         assert (path, answer.status_code, problem_of(answer)) == (path, status, kind)
         assert ("Allow" in answer.headers) == (status == 405)
 
 
 @pytest.mark.parametrize("key", [None, "", "x" * 201, "tab\there"])
-def test_a_command_needs_a_key(daybook: Daybook, key: str | None) -> None:
-    """A command without an Idempotency-Key, or with one that cannot be kept, is refused before anything else is looked at."""
-    before = daybook.head()
+def test_commands_require_an_idempotency_key(shared_daybook: Daybook, key: str | None) -> None:
+    """It is checked before anything else."""
+    before = shared_daybook.head()
 
     for route, body in (
         (EXECUTE, BUY | {"product_id": "XYZ-USD"}),
         ("bots", BOT | {"kind": "none"}),
         *((f"bots/none/{what}", None) for what in ("start", "stop", "evaluate")),
     ):
-        answer = daybook.post(route, body, key)
+        answer = shared_daybook.post(route, body, key)
         assert (answer.status_code, problem_of(answer)) == (400, "idempotency-key-needed")
-    assert daybook.head() == before
+    assert shared_daybook.head() == before
 
 
 BOTS: list[tuple[dict[str, Any], int, str]] = [
@@ -198,34 +197,31 @@ BOTS: list[tuple[dict[str, Any], int, str]] = [
 ]
 
 
-def test_a_bot_that_cannot_be_is_not_registered(daybook: Daybook) -> None:
-    """A bot with a taken name, an unknown kind or market, or wrong parameters is refused, and nothing is written."""
-    before = daybook.head()
+def test_register_bot_rejects_wrong_names_kinds_markets_and_parameters(shared_daybook: Daybook) -> None:
+    before = shared_daybook.head()
 
     for other, status, kind in BOTS:
-        answer = daybook.post("bots", BOT | other, "key")
+        answer = shared_daybook.post("bots", BOT | other, "key")
         assert (answer.status_code, problem_of(answer)) == (status, kind)
-    assert daybook.head() == before
+    assert shared_daybook.head() == before
 
 
-def test_only_names_of_this_machine_are_answered(daybook: Daybook) -> None:
-    """A Host header with another name is refused, whatever it asks for (a page elsewhere must not reach us)."""
+def test_requests_answer_421_when_the_host_is_another_machine(shared_daybook: Daybook) -> None:
     for host in ("evil.example", "127.0.0.1.evil.example", "evil.example:8321", "", "localhost@evil", "[::2]"):
         for path in ("/", "/health/live", "/api/v1/portfolio", "/api/schema/openapi.json"):
-            answer = daybook.client.get(path, headers={"Host": host, "Authorization": f"Bearer {TOKEN}"})
+            answer = shared_daybook.client.get(path, headers={"Host": host, "Authorization": f"Bearer {TOKEN}"})
             assert (answer.status_code, problem_of(answer)) == (421, "wrong-host")
 
 
-def test_every_name_of_this_machine_is_answered(daybook: Daybook) -> None:
-    """The names of this machine are good with and without a port, in any case of letters."""
+def test_requests_are_answered_under_every_name_of_this_machine(shared_daybook: Daybook) -> None:
     for host in ("127.0.0.1", "localhost:8321", "LocalHost", "[::1]", "[::1]:80"):
-        assert daybook.client.get("/health/live", headers={"Host": host}).status_code == 200
+        assert shared_daybook.client.get("/health/live", headers={"Host": host}).status_code == 200
 
 
-def test_an_unexpected_error_is_logged_and_not_shown(
+def test_unexpected_error_is_logged_and_not_shown(
     daybook: Daybook, superuser: psycopg.Connection[tuple[Any, ...]], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """A failure nobody thought of is a 500 problem without any detail of it; the log has its traceback and no token."""
+    """The log contains the traceback and no token."""
     superuser.execute("alter table trades rename to trades_hidden")
 
     with configured_logs():
@@ -239,10 +235,8 @@ def test_an_unexpected_error_is_logged_and_not_shown(
     assert TOKEN not in logged
 
 
-def test_a_database_that_is_gone_is_said_so_and_missed_no_longer_than_it_is_gone(
-    daybook: Daybook, database_url: str, cluster_url: str
-) -> None:
-    """While the database refuses connections every route answers 503; when it is back, every route answers again."""
+def test_routes_answer_503_while_the_database_is_gone(daybook: Daybook, database_url: str, cluster_url: str) -> None:
+    """They recover as soon as it is back."""
     before = daybook.head()
 
     with refusing(database_url, cluster_url):
@@ -264,7 +258,7 @@ def test_a_database_that_is_gone_is_said_so_and_missed_no_longer_than_it_is_gone
 
 @contextmanager
 def refusing(database_url: str, cluster_url: str) -> Iterator[None]:
-    """The database has thrown out everyone and lets nobody in."""
+    """Terminate all connections to the database and refuse new ones."""
     name = make_url(database_url).database
     with psycopg.connect(cluster_url, autocommit=True) as connection:
         connection.execute(f"alter database {name} with allow_connections false")

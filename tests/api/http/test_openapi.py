@@ -1,4 +1,4 @@
-"""The OpenAPI document: whole, stable, and true (what is sent is held to it in every other test of the interface)."""
+"""The OpenAPI document is complete and stable. Every other test of the interface checks answers against it."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 from litestar.routes import HTTPRoute
+from litestar.testing import TestClient
 
-from tests.support.api_system import BUY, Daybook, described, open_daybook, served_document
+from api.http.app import create_app
+from tests.support.api_system import BASE, BUY, Daybook, described, open_daybook, served_document
 from tests.support.freqtrade_double import FreqtradeDouble
 from tests.support.http_json_schema import faults
 from tests.support.processes import free_port
@@ -39,42 +41,36 @@ COMMANDS = {
 
 
 @pytest.fixture
-def daybook(database_url: str, tmp_path: Path) -> Iterator[Daybook]:
-    """A new Daybook."""
-    with open_daybook(database_url, tmp_path) as running:
-        yield running
-
-
-@pytest.fixture
-def document(daybook: Daybook) -> dict[str, Any]:
-    """The document as anyone gets it."""
-    found: dict[str, Any] = daybook.client.get("/api/schema/openapi.json").json()
+def document(shared_daybook: Daybook) -> dict[str, Any]:
+    """The document as served, without a token."""
+    found: dict[str, Any] = shared_daybook.client.get("/api/schema/openapi.json").json()
     return found
 
 
-def test_every_application_serves_the_same_document(database_url: str, tmp_path: Path) -> None:
-    """Whatever its settings: so the answers of all are held to the document of the first that was asked."""
-    told = []
-    for freqtrade in (None, FreqtradeDouble(free_port()).settings()):
-        with open_daybook(database_url, tmp_path, freqtrade=freqtrade) as running:
-            told.append(running.client.get("/api/schema/openapi.json").json())
-            assert served_document(running.client) == told[0]
-    assert told[0] == told[1]
+def test_openapi_document_does_not_depend_on_settings(
+    document: dict[str, Any], database_url: str, tmp_path: Path
+) -> None:
+    """Therefore all answers are checked against the document of one application."""
+    with open_daybook(database_url, tmp_path, freqtrade=FreqtradeDouble(free_port()).settings()) as running:
+        app = create_app(running.system, running.client.app.state.scheduler)
+        with TestClient(app, base_url=BASE) as client:
+            assert client.get("/api/schema/openapi.json").json() == document == served_document(running.client)
 
 
 def operations(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Every operation by its id."""
+    """Operations by id."""
     found = [operation for path in document["paths"].values() for operation in path.values()]
     return {operation["operationId"]: operation for operation in found}
 
 
-def test_the_document_has_every_route_under_its_known_name(daybook: Daybook, document: dict[str, Any]) -> None:
-    """Each documented route has one operation whose id does not change, and no route is left out."""
+def test_openapi_document_lists_every_route_under_a_stable_id(
+    shared_daybook: Daybook, document: dict[str, Any]
+) -> None:
     assert document["openapi"].startswith("3.1")
     assert set(operations(document)) == OPERATIONS
     handlers = [
         (method, route.path_format)
-        for route in daybook.client.app.routes
+        for route in shared_daybook.client.app.routes
         if isinstance(route, HTTPRoute)
         for method, (handler, _) in route.route_handler_map.items()
         if method != "OPTIONS" and handler.resolve_include_in_schema()
@@ -82,15 +78,15 @@ def test_the_document_has_every_route_under_its_known_name(daybook: Daybook, doc
     assert sorted(handlers) == sorted((m.upper(), path) for path, found in document["paths"].items() for m in found)
 
 
-def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
-    """No schema is named that is not there, and none is there that is not named."""
+def test_openapi_references_match_the_components(document: dict[str, Any]) -> None:
+    """Every referenced schema exists, and every schema is referenced."""
     named = set(references(document))
 
     assert named == {f"#/components/schemas/{name}" for name in document["components"]["schemas"]}
 
 
 def references(part: object) -> Iterator[str]:
-    """Every $ref in this part of the document."""
+    """All $refs within `part`."""
     if isinstance(part, dict):
         if "$ref" in part:
             yield part["$ref"]
@@ -101,8 +97,8 @@ def references(part: object) -> Iterator[str]:
             yield from references(value)
 
 
-def test_every_error_is_documented_as_a_problem(document: dict[str, Any]) -> None:
-    """Each operation says its errors, all of them application/problem+json; only readiness answers 503 as health."""
+def test_openapi_errors_are_problems(document: dict[str, Any]) -> None:
+    """All errors are application/problem+json, except status 503 of readiness."""
     for name, operation in operations(document).items():
         errors = {status: answer for status, answer in operation["responses"].items() if int(status) >= 400}
         wanted = (
@@ -116,8 +112,7 @@ def test_every_error_is_documented_as_a_problem(document: dict[str, Any]) -> Non
             assert list(answer["content"]) == [kind], (name, status)
 
 
-def test_a_command_documents_its_key(document: dict[str, Any]) -> None:
-    """Exactly the commands take an Idempotency-Key, and they require it."""
+def test_openapi_requires_an_idempotency_key_for_exactly_the_commands(document: dict[str, Any]) -> None:
     with_key = {
         name
         for name, operation in operations(document).items()
@@ -127,27 +122,24 @@ def test_a_command_documents_its_key(document: dict[str, Any]) -> None:
     assert with_key == COMMANDS
 
 
-def test_what_needs_the_token_says_so(document: dict[str, Any]) -> None:
-    """Every operation but those of plain health has the owner's token as its security."""
+def test_openapi_security_covers_all_but_plain_health(document: dict[str, Any]) -> None:
     without = {name for name, operation in operations(document).items() if not operation.get("security")}
 
     assert without == {"healthLive", "healthReady"}
     assert document["components"]["securitySchemes"]["owner"]["scheme"] == "bearer"
 
 
-def test_money_is_documented_as_text(document: dict[str, Any]) -> None:
-    """No schema has a number with a fraction."""
+def test_openapi_schemas_have_no_fractional_numbers(document: dict[str, Any]) -> None:
     assert '"number"' not in str(document["components"]["schemas"]).replace("'", '"')
 
 
-def test_every_operation_says_what_it_does(document: dict[str, Any]) -> None:
-    """Each operation has a sentence."""
+def test_openapi_operations_have_summaries(document: dict[str, Any]) -> None:
     assert [name for name, operation in operations(document).items() if not operation["summary"]] == []
 
 
-def test_an_answer_that_is_not_as_described_is_found(daybook: Daybook, document: dict[str, Any]) -> None:
-    """The check that all tests stand on finds a missing field, a number as money, a field too many and a status too many."""
-    answer = daybook.client.get("/health/live")
+def test_schema_check_finds_each_kind_of_mismatch(shared_daybook: Daybook, document: dict[str, Any]) -> None:
+    """A missing field, a JSON number as money, an extra field and an undocumented status."""
+    answer = shared_daybook.client.get("/health/live")
     assert described(document, "GET", answer) == []
     schema = document["components"]["schemas"]["HealthAnswer"]
 

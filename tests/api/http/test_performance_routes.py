@@ -1,37 +1,32 @@
-"""P&L, performance and equity over HTTP. Every answer is held to the OpenAPI document besides."""
+"""P&L, performance and equity over HTTP."""
 
 import re
-from collections.abc import Iterator
 from datetime import timedelta
 from decimal import Decimal
-from pathlib import Path
 
 import pytest
 
 from ledger.events import AssetDeposited, MarkRecorded, PortfolioOpened, SplitRecorded
 from ledger.projections.portfolio import portfolio_id_of
 from ledger.values import Asset, Instrument, Side, time_text
-from tests.support.api_system import BUY, Daybook, open_daybook, problem_of
+from tests.support.api_system import BUY, Daybook, problem_of
 from tests.support.events import ACCOUNT, START, Step, Story
 
 PATHS = ("portfolio/pnl", "portfolio/performance", "portfolio/equity")
 GROUPS = ("day", "asset", "opened_by", "closed_by")
 
 
-@pytest.fixture
-def daybook(database_url: str, tmp_path: Path) -> Iterator[Daybook]:
-    """A new Daybook with a purchase and a sale."""
-    with open_daybook(database_url, tmp_path) as running:
-        running.pass_seconds(2)
-        for side, size in (("buy", "50"), ("sell", "20")):
-            answer = running.post("trades/execute", BUY | {"side": side, "quote_size": size}, side)
-            assert answer.status_code == 201, answer.text
-            running.pass_seconds(2)
-        yield running
+@pytest.fixture(scope="module")
+def daybook(shared_daybook: Daybook) -> Daybook:
+    """A Daybook with a buy and a sell."""
+    for side, size in (("buy", "50"), ("sell", "20")):
+        answer = shared_daybook.post("trades/execute", BUY | {"side": side, "quote_size": size}, side)
+        assert answer.status_code == 201, answer.text
+        shared_daybook.pass_seconds(2)
+    return shared_daybook
 
 
-def test_pnl_adds_up_however_it_is_grouped(daybook: Daybook) -> None:
-    """The parts of every grouping add up to the realised P&L of the portfolio; by hand is by hand."""
+def test_pnl_adds_up_by_every_grouping(daybook: Daybook) -> None:
     portfolio = daybook.read("portfolio")
 
     for group in GROUPS:
@@ -43,8 +38,8 @@ def test_pnl_adds_up_however_it_is_grouped(daybook: Daybook) -> None:
     assert {"manual"} == {part["name"] for part in daybook.read("portfolio/pnl", group="closed_by")["parts"]}
 
 
-def test_equity_ends_with_what_the_portfolio_is_worth(daybook: Daybook) -> None:
-    """The last point of the curve is the portfolio's total value, and all money in it came from outside or was earned."""
+def test_equity_ends_with_the_total_value(daybook: Daybook) -> None:
+    """All of it is external flow or earned."""
     portfolio, answer = daybook.read("portfolio"), daybook.read("portfolio/equity")
 
     last = answer["points"][-1]
@@ -54,8 +49,8 @@ def test_equity_ends_with_what_the_portfolio_is_worth(daybook: Daybook) -> None:
     assert Decimal(last["equity"]) == Decimal(10000) + earned
 
 
-def test_performance_rests_on_the_same_figures(daybook: Daybook) -> None:
-    """Performance, equity and P&L tell of one portfolio; what a young life cannot say is null, with a note."""
+def test_performance_agrees_with_portfolio_and_equity(daybook: Daybook) -> None:
+    """Figures that need a longer life are null, with a note."""
     portfolio, answer = daybook.read("portfolio"), daybook.read("portfolio/performance")
 
     assert answer["equity"] == portfolio["total_value"]
@@ -72,32 +67,32 @@ def test_performance_rests_on_the_same_figures(daybook: Daybook) -> None:
     ]
 
 
-def long_life(daybook: Daybook) -> None:
-    """A portfolio called "long": 1000 in coins that change every day for 40 days, and a split of coins without a mark."""
-    story = Story("long")
-    opened = PortfolioOpened(name="long", base_currency=Asset("USD"))
+def long_life(daybook: Daybook, name: str) -> str:
+    """Record 40 days with daily marks, and a split of coins without a mark; return the name of the portfolio."""
+    story = Story(name)
+    opened = PortfolioOpened(name=name, base_currency=Asset("USD"))
     coins = AssetDeposited(account=ACCOUNT, asset=Asset("BTC"), quantity=Decimal(10), cost=Decimal(900))
     split = SplitRecorded(asset=Asset("ETH"), numerator=2, denominator=1)
     events = [story.new(opened, at=START), story.new(mark(100), at=START), story.new(coins, at=START)]
     for day in range(40):
         events.append(story.new(mark(100 + day * 7 % 11), at=START + timedelta(days=day, hours=5)))
     events.append(story.new(split, at=START + timedelta(days=20)))
-    daybook.system.book.record(portfolio_id_of("long"), events)
+    daybook.system.book.record(portfolio_id_of(name), events)
+    return name
 
 
 def mark(price: int) -> MarkRecorded:
     return MarkRecorded(instrument=Instrument("BTC-USD"), price=Decimal(price), source="test")
 
 
-def test_a_longer_life_has_all_its_figures(daybook: Daybook) -> None:
-    """Days give every figure as text; how long a year is and what is free of risk the asker says."""
-    long_life(daybook)
+def test_performance_has_all_figures_after_forty_days(daybook: Daybook) -> None:
+    name = long_life(daybook, "long")
 
-    plain = daybook.read("portfolio/performance", portfolio="long")
-    other = daybook.read("portfolio/performance", portfolio="long", periods_per_year="252", risk_free="0.05")
+    plain = daybook.read("portfolio/performance", portfolio=name)
+    other = daybook.read("portfolio/performance", portfolio=name, periods_per_year="252", risk_free="0.05")
 
     closed = plain.pop("closed_lots")
-    assert {name for name, value in plain.items() if value is None} == set()
+    assert {field for field, value in plain.items() if value is None} == set()
     assert closed["count"] == 0
     assert closed["win_rate"] is None
     assert [note.partition(":")[0] for note in plain["notes"]] == [
@@ -109,31 +104,30 @@ def test_a_longer_life_has_all_its_figures(daybook: Daybook) -> None:
     assert Decimal(other["volatility"]) ** 2 * 365 / 252 == pytest.approx(Decimal(plain["volatility"]) ** 2)
     assert Decimal(other["sharpe"]) < Decimal(plain["sharpe"])
     assert (other["periods_per_year"], other["risk_free"]) == ("252", "0.05")
-    points = daybook.read("portfolio/equity", portfolio="long")["points"]
+    points = daybook.read("portfolio/equity", portfolio=name)["points"]
     assert len(points) == 40
     assert [point["closed"] for point in points] == [True] * 39 + [False]
 
 
-def test_equity_comes_in_pages(daybook: Daybook) -> None:
-    """The newest days come first, each page in order of time; the pages together are the whole."""
-    long_life(daybook)
-    whole = daybook.read("portfolio/equity", portfolio="long", limit=500)
+def test_equity_pages_add_up_to_the_whole(daybook: Daybook) -> None:
+    """The newest days come first, each page in order of time."""
+    name = long_life(daybook, "paged")
+    whole = daybook.read("portfolio/equity", portfolio=name, limit=500)
     assert whole["next_cursor"] is None
 
-    told: list[object] = []
+    found: list[object] = []
     cursor: dict[str, str] = {}
     for size in (15, 15, 10):
-        page = daybook.read("portfolio/equity", portfolio="long", limit=15, **cursor)
+        page = daybook.read("portfolio/equity", portfolio=name, limit=15, **cursor)
         assert len(page["points"]) == size
         assert page["day_change"] == whole["day_change"]
-        told, cursor = [*page["points"], *told], {"cursor": page["next_cursor"]}
+        found, cursor = [*page["points"], *found], {"cursor": page["next_cursor"]}
 
-    assert told == whole["points"]
+    assert found == whole["points"]
     assert cursor == {"cursor": None}
 
 
-def test_what_was_not_bought_has_no_cost(daybook: Daybook) -> None:
-    """Coins of unknown cost that are sold show what they brought, apart from realised P&L; their cost is null."""
+def test_pnl_reports_proceeds_apart_when_the_cost_is_unknown(daybook: Daybook) -> None:
     story = Story("gifts")
     events = [
         story.new(PortfolioOpened(name="gifts", base_currency=Asset("USD")), at=START),
@@ -157,8 +151,8 @@ def test_what_was_not_bought_has_no_cost(daybook: Daybook) -> None:
     ]
 
 
-def test_the_future_is_no_past(daybook: Daybook) -> None:
-    """A time that neither the clock nor the portfolio's market has reached is refused; what the market has reached is not."""
+def test_performance_rejects_a_future_time(daybook: Daybook) -> None:
+    """A time that the market has reached is accepted, even if the clock has not."""
     system = daybook.system
     now = max(system.clock(), system.market_clock())
 
@@ -169,8 +163,7 @@ def test_the_future_is_no_past(daybook: Daybook) -> None:
     assert daybook.read("portfolio", as_of=time_text(system.market_clock()))["position"] == daybook.head()
 
 
-def test_a_question_that_makes_no_sense_is_refused(daybook: Daybook) -> None:
-    """A parameter that is unknown, given twice or out of bounds is answered as a problem, never ignored."""
+def test_performance_routes_reject_wrong_parameters(daybook: Daybook) -> None:
     for path, kind in (
         ("pnl?group=hour", "invalid-request"),
         ("pnl?groups=day", "unknown-parameter"),
@@ -188,8 +181,7 @@ def test_a_question_that_makes_no_sense_is_refused(daybook: Daybook) -> None:
         assert (answer.status_code, problem_of(answer)) == (400, kind), path
 
 
-def test_no_answer_holds_a_number_with_a_point(daybook: Daybook) -> None:
-    """Money and ratios are text, times end in Z, and every answer says its log position, with a last slash or without."""
+def test_performance_answers_have_text_decimals_utc_times_and_an_etag(daybook: Daybook) -> None:
     for path in PATHS:
         answer = daybook.get(path)
         assert re.search(r'"\w+":-?\d+[.eE]\d', answer.text) is None
@@ -198,7 +190,6 @@ def test_no_answer_holds_a_number_with_a_point(daybook: Daybook) -> None:
         assert daybook.read(f"{path}/") == answer.json()
 
 
-def test_an_unknown_portfolio_is_not_found(daybook: Daybook) -> None:
-    """A portfolio that is not there has no figures."""
+def test_performance_routes_answer_404_for_an_unknown_portfolio(daybook: Daybook) -> None:
     for path in PATHS:
         assert problem_of(daybook.get(path, portfolio="nobody's")) == "unknown-portfolio"

@@ -1,11 +1,10 @@
-"""The past over HTTP: every read at any two times is what an independent replay of the log, cut there, gives."""
+"""Past states over HTTP: every read at any two times equals an independent replay of the log up to them."""
 
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import fields
 from datetime import datetime, timedelta
 from decimal import Decimal
-from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -28,7 +27,7 @@ from ledger.reports.equity import equity_history
 from ledger.reports.performance import performance_of
 from ledger.rows import MemoryRows, Row
 from ledger.values import decimal_text, time_text
-from tests.support.api_system import Daybook, open_daybook, problem_of
+from tests.support.api_system import Daybook, problem_of
 from tests.support.events import START, SteppingClock, Story, fold_log, realistic_batches, record_all
 
 NAME: Final = "elsewhere"
@@ -37,25 +36,22 @@ FIGURES: Final = ("portfolio/pnl", "portfolio/performance", "portfolio/equity", 
 READS: Final = (*FIGURES, "portfolio", "accounts", "trades", "orders", "signals", "bots", "bots/signals", "events")
 
 
-@pytest.fixture
-def daybook(database_url: str, tmp_path: Path) -> Iterator[Daybook]:
-    """A Daybook with a portfolio of a long and varied life, recorded at times of its own."""
-    with open_daybook(database_url, tmp_path) as running:
-        story = Story(NAME)
-        record_all(
-            PostgresBook(running.system.engine, SteppingClock(step=KNOWN_STEP)), story, realistic_batches(story, 150)
-        )
-        yield running
+@pytest.fixture(scope="module")
+def daybook(shared_daybook: Daybook) -> Daybook:
+    """A Daybook with a portfolio of many events with their own recording times."""
+    story, book = Story(NAME), PostgresBook(shared_daybook.system.engine, SteppingClock(step=KNOWN_STEP))
+    record_all(book, story, realistic_batches(story, 150))
+    return shared_daybook
 
 
 def replayed(log: list[Envelope], point: PointInTime) -> MemoryRows:
-    """The naive answer: of what was known, each event is asked for its time and for those of what it answers."""
+    """Naive replay of the events known at the point in time."""
     known = {one.event_id: one for one in log if point.known_at is None or one.recorded_at <= point.known_at}
     return fold_log(counted(log, point), MemoryRows(recorded=known.get))
 
 
 def counted(log: list[Envelope], point: PointInTime) -> list[Envelope]:
-    """The events of the naive answer."""
+    """Events of the naive replay: an event counts if it and the events it refers to had happened."""
     known = {one.event_id: one for one in log if point.known_at is None or one.recorded_at <= point.known_at}
 
     def happened(one: Envelope) -> bool:
@@ -69,7 +65,7 @@ def counted(log: list[Envelope], point: PointInTime) -> list[Envelope]:
 
 
 def plain(value: object) -> object:
-    """The value as JSON has it."""
+    """The value as in JSON."""
     if isinstance(value, Decimal):
         return decimal_text(value)
     if isinstance(value, datetime):
@@ -78,17 +74,17 @@ def plain(value: object) -> object:
 
 
 def shared(row: Any, answer: Mapping[str, Any]) -> dict[str, object]:
-    """The fields that the row and its answer both have, as the row has them."""
+    """Fields common to row and answer, as in the row."""
     return {field.name: plain(getattr(row, field.name)) for field in fields(row) if field.name in answer}
 
 
 def same(answers: list[dict[str, Any]], rows: list[Any]) -> None:
-    """Each answer says what its row says, and there are as many of them."""
+    """Assert that answers and rows agree, one by one."""
     assert len(answers) == len(rows)
     for answer, row in zip(answers, rows, strict=True):
-        said = shared(row, answer)
-        assert len(said) >= 3, "they have something to compare"
-        assert said == {name: answer[name] for name in said}
+        expected = shared(row, answer)
+        assert len(expected) >= 3, "nothing to compare"
+        assert expected == {name: answer[name] for name in expected}
 
 
 def newest(rows: MemoryRows, kind: type[Row]) -> list[Any]:
@@ -96,47 +92,47 @@ def newest(rows: MemoryRows, kind: type[Row]) -> list[Any]:
 
 
 def check(daybook: Daybook, log: list[Envelope], point: PointInTime) -> None:
-    """All that can be read at the cut agrees with the replay there."""
-    asked = {"portfolio": NAME} | {
+    """Assert that all reads at the point in time agree with the replay."""
+    query = {"portfolio": NAME} | {
         name: time_text(at) for name, at in (("as_of", point.as_of), ("known_at", point.known_at)) if at
     }
     rows = replayed(log, point)
     if next(rows.where(PortfolioView), None) is None:
         for path in READS:
-            answer = daybook.get(path, **asked)
+            answer = daybook.get(path, **query)
             assert (answer.status_code, problem_of(answer)) == (404, "unknown-portfolio")
         return
-    portfolio, worth = daybook.read("portfolio", **asked), value_portfolio(rows)
-    said = shared(worth, portfolio)
-    del said["positions"]
-    assert said == {name: portfolio[name] for name in said}
+    portfolio, worth = daybook.read("portfolio", **query), value_portfolio(rows)
+    expected = shared(worth, portfolio)
+    del expected["positions"]
+    assert expected == {name: portfolio[name] for name in expected}
     same(portfolio["positions"], list(worth.positions))
     assert portfolio["position"] == sum(1 for one in log if point.known_at is None or one.recorded_at <= point.known_at)
-    check_lists(daybook, asked, rows)
-    check_positions(daybook, asked, rows)
-    check_figures(daybook, asked, rows, counted(log, point), point)
+    check_lists(daybook, query, rows)
+    check_positions(daybook, query, rows)
+    check_figures(daybook, query, rows, counted(log, point), point)
     held = [one for one in reversed(log) if point.holds(one)][:500]
-    events = daybook.read("events", **asked, limit=500)["items"]
+    events = daybook.read("events", **query, limit=500)["items"]
     assert [one["event_id"] for one in events] == [str(one.event_id) for one in held]
 
 
-def check_lists(daybook: Daybook, asked: dict[str, str], rows: MemoryRows) -> None:
+def check_lists(daybook: Daybook, query: dict[str, str], rows: MemoryRows) -> None:
     for path, kind in (("trades", TradeView), ("orders", OrderView), ("signals", SignalView)):
-        same(daybook.read(path, **asked, limit=500)["items"], newest(rows, kind)[:500])
-    same(daybook.read("bots", **asked), list(rows.where(BotView)))
-    assert [one["bot_id"] for one in daybook.read("bots/signals", **asked)] == [
+        same(daybook.read(path, **query, limit=500)["items"], newest(rows, kind)[:500])
+    same(daybook.read("bots", **query), list(rows.where(BotView)))
+    assert [one["bot_id"] for one in daybook.read("bots/signals", **query)] == [
         one.bot_id for one in rows.where(BotView)
     ]
-    accounts = daybook.read("accounts", **asked)
+    accounts = daybook.read("accounts", **query)
     same([one for one in accounts if one["opened_at"] is not None], list(rows.where(AccountView)))
-    told = {(one["account"], each["asset"], each["quantity"]) for one in accounts for each in one["balances"]}
-    lying = [one for one in rows.where(Balance) if one.quantity]
-    assert told == {(one.account, one.asset, decimal_text(one.quantity)) for one in lying}
+    balances = {(one["account"], each["asset"], each["quantity"]) for one in accounts for each in one["balances"]}
+    expected = [one for one in rows.where(Balance) if one.quantity]
+    assert balances == {(one.account, one.asset, decimal_text(one.quantity)) for one in expected}
 
 
-def check_positions(daybook: Daybook, asked: dict[str, str], rows: MemoryRows) -> None:
+def check_positions(daybook: Daybook, query: dict[str, str], rows: MemoryRows) -> None:
     for holding in rows.where(Holding):
-        found = daybook.read(f"portfolio/positions/{holding.asset}-USD", **asked, limit=500)
+        found = daybook.read(f"portfolio/positions/{holding.asset}-USD", **query, limit=500)
         same(found["unmatched"], list(rows.history(UnmatchedDisposal, holding.asset)))
         lots = list(rows.where(Lot, holding.asset))
         costs = [decimal_text(lot.open_cost) if lot.cost_known else None for lot in lots]
@@ -148,12 +144,12 @@ def check_positions(daybook: Daybook, asked: dict[str, str], rows: MemoryRows) -
 
 
 def check_figures(
-    daybook: Daybook, asked: dict[str, str], rows: MemoryRows, counts: list[Envelope], point: PointInTime
+    daybook: Daybook, query: dict[str, str], rows: MemoryRows, counts: list[Envelope], point: PointInTime
 ) -> None:
-    """P&L, lots, equity and performance are those of the rows and events of the replay."""
+    """Assert that P&L, lots, equity and performance agree with the replay."""
     worth, matches = value_portfolio(rows), list(rows.history(Match))
     for group in ("day", "asset"):
-        pnl = daybook.read("portfolio/pnl", **asked, group=group)
+        pnl = daybook.read("portfolio/pnl", **query, group=group)
         assert (pnl["realized_pnl"], pnl["unrealized_pnl"]) == (plain(worth.realized_pnl), plain(worth.unrealized_pnl))
         names = [one.asset if group == "asset" else one.closed_at.date().isoformat() for one in matches]
         assert [part["name"] for part in pnl["parts"]] == sorted(set(names))
@@ -164,16 +160,16 @@ def check_figures(
             assert part["realized_pnl"] == (plain(sum(one.realized_pnl for one in known)) if known else None)
             brought = sum((one.proceeds for one in own if not one.cost_known), Decimal(0))
             assert part["unknown_cost_proceeds"] == plain(brought)
-    lots = daybook.read("portfolio/lots", **asked)
-    told = [lot["quantity"] for lot in lots["open_lots"]]
-    assert sorted(told) == sorted(decimal_text(lot.open_quantity) for lot in rows.where(Lot))
+    lots = daybook.read("portfolio/lots", **query)
+    quantities = [lot["quantity"] for lot in lots["open_lots"]]
+    assert sorted(quantities) == sorted(decimal_text(lot.open_quantity) for lot in rows.where(Lot))
     history = equity_history(rows, counts, point.as_of)
-    equity = daybook.read("portfolio/equity", **asked, limit=500)
+    equity = daybook.read("portfolio/equity", **query, limit=500)
     same(equity["points"], list(history.closes))
     assert equity["until"] == plain(history.until)
     if history.closes:
         assert equity["points"][-1]["equity"] == plain(worth.total_value)
-    answer = daybook.read("portfolio/performance", **asked)
+    answer = daybook.read("portfolio/performance", **query)
     figures = performance_of(rows, counts, until=point.as_of)
     for name in ("until", "equity", "day_change", "net_flows", "profit", "full_days"):
         assert answer[name] == plain(getattr(figures, name)), name
@@ -181,8 +177,8 @@ def check_figures(
     assert answer["closed_lots"]["count"] == figures.closed_lots.count
 
 
-def test_every_read_at_random_times_is_a_replay_cut_there(daybook: Daybook) -> None:
-    """At forty random pairs of times, and now, every read answers what a replay of the events known then gives."""
+def test_reads_at_random_times_equal_a_replay(daybook: Daybook) -> None:
+    """At forty random pairs of times, and now."""
     log = list(daybook.system.book.log.read(Story(NAME).portfolio_id))
     dice, last = random.Random(11), max(one.occurred_at for one in log)
     known = log[-1].recorded_at
@@ -198,26 +194,26 @@ def test_every_read_at_random_times_is_a_replay_cut_there(daybook: Daybook) -> N
         check(daybook, log, PointInTime(as_of, known_at))
 
 
-def test_a_cut_that_forgets_when_things_happened_is_found(daybook: Daybook, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Planted: a past that counts every event as having happened is not what the replay gives."""
+def test_reads_that_ignore_event_times_are_detected_when_planted(
+    daybook: Daybook, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(point_in_time.AsOfFilter, "counts", lambda *_: True)
 
     with pytest.raises(AssertionError):
-        test_every_read_at_random_times_is_a_replay_cut_there(daybook)
+        test_reads_at_random_times_equal_a_replay(daybook)
 
 
-def test_figures_of_the_whole_log_are_found(daybook: Daybook, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Planted: equity and performance that are told from all events, not from those of the cut."""
+def test_figures_of_the_whole_log_are_detected_when_planted(daybook: Daybook, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         performance, "events_at", lambda reading, _: read_stream(reading.connection, reading.portfolio_id)
     )
 
     with pytest.raises(AssertionError):
-        test_every_read_at_random_times_is_a_replay_cut_there(daybook)
+        test_reads_at_random_times_equal_a_replay(daybook)
 
 
-def test_a_time_that_is_none_is_refused_by_every_read(daybook: Daybook) -> None:
-    """What is no time, or has no zone, is one sentence that names the parameter; a portfolio not open yet is not there."""
+def test_reads_reject_malformed_and_future_times(daybook: Daybook) -> None:
+    """Before the portfolio was known they answer 404."""
     paths = (*READS, "portfolio/positions/BTC-USD")
     for path in paths:
         for name in ("as_of", "known_at"):

@@ -1,4 +1,4 @@
-"""Limits and targets over HTTP: what is set holds from then on, once, and what cannot be set is refused in a sentence."""
+"""Limits and targets over HTTP."""
 
 import json
 from collections.abc import Iterator
@@ -32,8 +32,8 @@ def limits(daybook: Daybook) -> dict[str, Any]:
     return {one["limit"]: one["value"] for one in daybook.read("limits/")}
 
 
-def test_a_limit_that_is_set_is_in_force(daybook: Daybook) -> None:
-    """Every limit is listed with its default; a value that is set is listed instead, and stored once."""
+def test_limits_list_the_value_in_force(daybook: Daybook) -> None:
+    """A value is stored once, and listed in place of the default."""
     assert set(limits(daybook)) == set(LIMITS)
     before = daybook.head()
 
@@ -44,8 +44,7 @@ def test_a_limit_that_is_set_is_in_force(daybook: Daybook) -> None:
     assert daybook.head() == before + 1
 
 
-def test_targets_are_set_changed_and_removed(daybook: Daybook) -> None:
-    """Targets of each kind are listed by name; the last value holds, and one that is removed is gone."""
+def test_targets_are_set_replaced_and_removed(daybook: Daybook) -> None:
     for number, name in enumerate(("value", "reserve", "income-month", "allocation-BTC", "allocation-BTC")):
         assert put(daybook, f"targets/{name}", str(number), f"set {number}").status_code == 200
     found = {one["target"]: one for one in daybook.read("targets/")}
@@ -74,8 +73,7 @@ REFUSED = [
 ]
 
 
-def test_what_cannot_be_set_is_refused(daybook: Daybook) -> None:
-    """An unknown name and an impossible value are refused, and nothing is written."""
+def test_limits_and_targets_reject_unknown_names_and_impossible_values(daybook: Daybook) -> None:
     before = daybook.head()
 
     for path, value, status, problem in REFUSED:
@@ -85,8 +83,7 @@ def test_what_cannot_be_set_is_refused(daybook: Daybook) -> None:
     assert daybook.head() == before
 
 
-def test_a_limit_decides_the_next_verdict(daybook: Daybook) -> None:
-    """A purchase that review let pass is rejected once the limit says so, with the rule in the answer."""
+def test_limits_apply_to_the_next_verdict(daybook: Daybook) -> None:
     daybook.pass_seconds(2)
     ticket = {"product_id": "BTC-USD", "side": "buy", "quote_size": "50"}
     assert daybook.post("trades/preview", ticket).json()["approved"]

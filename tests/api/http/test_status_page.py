@@ -1,27 +1,16 @@
-"""The status page: what can be known about it without a browser."""
+"""The status page, as far as it can be tested without a browser."""
 
 import base64
 import hashlib
 import re
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
 
 from api.http.app import PAGE
-from tests.support.api_system import Daybook, open_daybook
+from tests.support.api_system import Daybook
 
 
-@pytest.fixture
-def daybook(database_url: str, tmp_path: Path) -> Iterator[Daybook]:
-    """A new Daybook."""
-    with open_daybook(database_url, tmp_path) as running:
-        yield running
-
-
-def test_the_page_holds_no_data_and_needs_no_token(daybook: Daybook) -> None:
-    """Anyone on this machine gets the page; it says PAPER before it knows anything."""
-    answer = daybook.client.get("/")
+def test_status_page_is_served_without_a_token_and_without_data(shared_daybook: Daybook) -> None:
+    """The page shows PAPER before anything is loaded."""
+    answer = shared_daybook.client.get("/")
 
     assert answer.status_code == 200
     assert answer.headers["content-type"].startswith("text/html")
@@ -29,9 +18,9 @@ def test_the_page_holds_no_data_and_needs_no_token(daybook: Daybook) -> None:
     assert ">PAPER<" in PAGE
 
 
-def test_only_the_pages_own_script_may_run(daybook: Daybook) -> None:
-    """The policy names the hashes of the script and the style that stand in the page, and lets nothing else through."""
-    policy = daybook.client.get("/").headers["content-security-policy"]
+def test_status_page_policy_admits_only_its_own_script_and_style(shared_daybook: Daybook) -> None:
+    """The content security policy lists their hashes and nothing else."""
+    policy = shared_daybook.client.get("/").headers["content-security-policy"]
 
     assert "unsafe" not in policy
     assert policy.startswith("default-src 'none'")
@@ -43,24 +32,23 @@ def test_only_the_pages_own_script_may_run(daybook: Daybook) -> None:
     )
 
 
-def test_the_page_writes_text_and_never_markup() -> None:
-    """What comes from the interface is put in as text: a bot called <script> is shown, not run."""
+def test_status_page_never_inserts_markup() -> None:
+    """Values are inserted as text: a bot called <script> is shown, not run."""
     assert not re.findall(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|new Function", PAGE)
     assert "textContent" in PAGE
 
 
-def test_what_the_page_asks_for_is_there(daybook: Daybook) -> None:
-    """Every path that the page's script fetches answers."""
+def test_status_page_fetches_only_existing_paths(shared_daybook: Daybook) -> None:
     asked = re.findall(r'ask\("([^"]+)"(, \{ method: "POST" \})?\)', PAGE)
 
     assert len(asked) >= 5
     for path, is_post in asked:
-        answer = daybook.post(path.removeprefix("/")) if is_post else daybook.get(path.removeprefix("/"))
+        answer = shared_daybook.post(path.removeprefix("/")) if is_post else shared_daybook.get(path.removeprefix("/"))
         assert answer.status_code == 200, path
 
 
-def test_the_page_can_be_read_and_used_without_a_mouse() -> None:
-    """It has a language, a title, a label for its field, and every part that scrolls can be reached by keyboard."""
+def test_status_page_is_accessible_without_a_mouse() -> None:
+    """It has a language, a title and a label, and every scrollable part is reachable by keyboard."""
     assert '<html lang="en">' in PAGE
     assert "<title>Daybook</title>" in PAGE
     assert '<label for="token">' in PAGE
