@@ -1,4 +1,4 @@
-"""`daybook backtest` as a person or a script calls it."""
+"""The command `daybook backtest`."""
 
 import json
 import re
@@ -31,7 +31,7 @@ def backtest(*words: str) -> Result:
     return CliRunner().invoke(cli, ["backtest", *words])
 
 
-def test_the_result_as_json_and_as_files(market: str, tmp_path: Path) -> None:
+def test_run_prints_json_and_writes_files(market: str, tmp_path: Path) -> None:
     """With --json one object is printed, with numbers as text; --out writes the same and the whole log."""
     done = backtest("run", "--candles", market, "--bot", "ma_cross", *COSTS, "--json", "--out", "result/one")
     result = json.loads(done.stdout)
@@ -47,8 +47,8 @@ def test_the_result_as_json_and_as_files(market: str, tmp_path: Path) -> None:
     assert (folder / "equity.csv").read_text(encoding="utf-8").startswith("day,equity,cash,invested\n2025-01-01,")
 
 
-def test_the_log_of_a_backtest_is_proven_by_the_verifier(market: str) -> None:
-    """What --out writes is a log like any other: the verifier that needs only Python accepts it."""
+def test_run_writes_a_log_that_the_verifier_accepts(market: str) -> None:
+    """The stand-alone verifier accepts the log that --out writes."""
     backtest("run", "--candles", market, "--bot", "rsi", "--params", '{"smoothing":"simple"}', *COSTS, "--out", "x")
     script = ROOT / "docs" / "verify_log.py"
     done = subprocess.run([sys.executable, script, "x/events.jsonl"], capture_output=True, text=True, check=False)
@@ -56,8 +56,8 @@ def test_the_log_of_a_backtest_is_proven_by_the_verifier(market: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_pictures_are_the_same_each_time_and_say_that_they_are_simulated(market: str, tmp_path: Path) -> None:
-    """--png and --html write files that nothing but the result goes into."""
+def test_run_draws_the_same_labelled_chart_each_time(market: str, tmp_path: Path) -> None:
+    """--png and --html write files that depend on nothing but the result."""
     words = ("run", "--candles", market, "--bot", "ma_cross", *COSTS, "--png", "a.png", "--html", "a.html")
     backtest(*words)
     first = (tmp_path / "a.png").read_bytes(), (tmp_path / "a.html").read_text(encoding="utf-8")
@@ -93,16 +93,16 @@ def test_pictures_are_the_same_each_time_and_say_that_they_are_simulated(market:
         ((*COSTS, "--out", "test-BTC-USD-1m.csv/x"), 1, "test-BTC-USD-1m.csv is not a folder"),
     ],
 )
-def test_wrong_use_is_one_sentence(market: str, words: tuple[str, ...], code: int, why: str) -> None:
-    """Costs left out are wrong use like any other; nothing is printed to standard output."""
+def test_run_refuses_wrong_use_in_one_sentence(market: str, words: tuple[str, ...], code: int, why: str) -> None:
+    """Missing costs are wrong use like any other; nothing is printed to standard output."""
     done = backtest("run", "--candles", market, "--bot", "rsi", *words)
 
     assert (done.exit_code, done.stdout) == (code, "")
     assert why in " ".join(re.sub(r"[│╭╮╰╯─]", " ", done.stderr).split())
 
 
-def test_candles_that_do_not_name_their_market_are_refused_in_a_sentence(market: str, tmp_path: Path) -> None:
-    """A file without product and timeframe in its name, and a folder, are told with what to do."""
+def test_run_refuses_candles_of_an_unnamed_market(market: str, tmp_path: Path) -> None:
+    """A folder, and a file without product and timeframe in its name, are refused with the remedy."""
     (tmp_path / "candles.csv").write_bytes((tmp_path / market).read_bytes())
     for candles, why in (
         ("candles.csv", "candles.csv names no instrument and timeframe: rename it like coinbase-BTC-USD-1h.csv"),
@@ -113,8 +113,8 @@ def test_candles_that_do_not_name_their_market_are_refused_in_a_sentence(market:
         assert why in " ".join(done.stderr.split())
 
 
-def test_the_audit_tells_by_its_exit_code(market: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """0 when nothing differs, 3 for a bot that sees the future."""
+def test_audit_exits_with_3_after_a_difference(market: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """0 without a difference, 3 for a bot that looks ahead."""
     honest = backtest("audit", "--samples", "2", "--candles", market, "--bot", "ma_cross", *COSTS)
     monkeypatch.setitem(registry.BUILT_IN, "plain", Peeks())
     cheating = backtest("audit", "--samples", "2", "--candles", market, "--bot", "plain", *COSTS)
@@ -124,8 +124,8 @@ def test_the_audit_tells_by_its_exit_code(market: str, monkeypatch: pytest.Monke
 
 
 @pytest.mark.generated
-def test_the_examples_of_the_page_are_what_the_program_prints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each command in docs/backtest.md, run on the candles it speaks of, prints the lines below it."""
+def test_backtest_page_shows_real_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each command in docs/backtest.md, run on the candles of the page, prints the lines below it."""
     write_market(tmp_path, 1500)
     write_market(tmp_path, 400, 5, "6h")
     monkeypatch.chdir(tmp_path)

@@ -1,4 +1,4 @@
-"""`daybook bot`: packages are written, kinds listed, and the code of others allowed to run, each with clear refusals."""
+"""`daybook bot`: create packages, list kinds, enable and disable third-party code."""
 
 import json
 import os
@@ -21,13 +21,13 @@ METADATA = "Metadata-Version: 2.1\nName: {name}-bot\nVersion: 0.1.0\n"
 
 
 def run(*words: str) -> tuple[int, str, str]:
-    """The exit code and what was said on both channels."""
+    """The exit code, standard output and standard error."""
     done = CliRunner().invoke(cli, ["bot", *words])
     return done.exit_code, done.stdout, done.stderr
 
 
 def install(name: str, place: Path) -> Path:
-    """A new package as pip would leave it in `place`; returns its bot's file."""
+    """Write a new package into `place` as pip would install it; return its bot's file."""
     for path in write_package(name, place / "sources", BUILT_IN):
         if path.parent.name == f"{name}_bot":
             target = place / f"{name}_bot" / path.name
@@ -43,7 +43,7 @@ def install(name: str, place: Path) -> Path:
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, database_url: str) -> Path:
-    """Where packages are installed, with the settings of a Daybook on the test's database."""
+    """The folder of installed packages, with settings for the test's database."""
     for name in [name for name in os.environ if name.startswith("DAYBOOK_")]:
         monkeypatch.delenv(name)
     settings = {"DATABASE_URL": database_url, "FEED": FEED, "DATA_DIR": str(tmp_path / "data")}
@@ -83,8 +83,8 @@ def kinds() -> dict[str, dict[str, Any]]:
         ("taken", "is there already"),
     ],
 )
-def test_a_name_that_no_bot_can_have_is_refused(name: str, reason: str, tmp_path: Path) -> None:
-    """A wrong name, a taken one and a folder that is there are refused in one sentence, and nothing is written."""
+def test_new_refuses_an_unusable_name(name: str, reason: str, tmp_path: Path) -> None:
+    """An invalid name, a known kind and an existing folder are refused in one sentence, and nothing is written."""
     (tmp_path / "taken").mkdir()
 
     code, said, wrong = run("new", "--in", str(tmp_path), "--", name)
@@ -95,8 +95,8 @@ def test_a_name_that_no_bot_can_have_is_refused(name: str, reason: str, tmp_path
     assert list(tmp_path.rglob("*")) == [tmp_path / "taken"]
 
 
-def test_every_written_package_keeps_the_rules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A name with underscores gives a package whose bot passes the kit, with other parameters too, and says so as JSON."""
+def test_new_writes_a_package_that_passes_the_kit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name with underscores gives a package whose bot passes the kit, with other parameters too."""
     monkeypatch.syspath_prepend(str(tmp_path))
     assert run("new", "slow_and_steady", "--in", str(tmp_path))[0] == 0
 
@@ -105,8 +105,8 @@ def test_every_written_package_keeps_the_rules(tmp_path: Path, monkeypatch: pyte
     assert (code, json.loads(said)) == (0, [{"kind": "slow_and_steady", "version": "1", "breaches": []}])
 
 
-def test_a_bot_that_breaks_a_rule_is_told_of_with_exit_code_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a bot breaks is printed under its name; wrong parameters are one sentence."""
+def test_test_lists_violations_with_exit_code_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Violations are printed below the kind; wrong parameters are one sentence."""
     monkeypatch.syspath_prepend(str(tmp_path))
     path = tmp_path / "planted_late_bot.py"
     path.write_text(
@@ -134,8 +134,8 @@ def test_a_bot_that_breaks_a_rule_is_told_of_with_exit_code_1(tmp_path: Path, mo
 # --- enabling ---------------------------------------------------------------------------------------------------------
 
 
-def test_nothing_is_asked_of_a_database_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before the first start the built-in kinds are listed, and no database is made for it."""
+def test_kinds_lists_built_in_bots_without_a_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before the first start the built-in kinds are listed, and no database is created."""
     monkeypatch.setenv("DAYBOOK_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.delenv("DAYBOOK_DATABASE_URL", raising=False)
 
@@ -143,8 +143,8 @@ def test_nothing_is_asked_of_a_database_that_is_not_there(tmp_path: Path, monkey
     assert not (tmp_path / "data").exists()
 
 
-def test_a_kind_goes_from_installed_to_enabled_to_changed(daybook: Daybook, place: Path) -> None:
-    """Each state is told by its name; enabling twice is one fact; the code of what is only installed is never run."""
+def test_kinds_shows_installed_enabled_and_changed(daybook: Daybook, place: Path) -> None:
+    """Enabling twice records one event; code that is only installed is never run."""
     marker = place / "it_ran"
     file = install("momentum", place)
     file.write_text(f"open({str(marker)!r}, 'w')\n", encoding="utf-8")
@@ -166,8 +166,8 @@ def test_a_kind_goes_from_installed_to_enabled_to_changed(daybook: Daybook, plac
     assert len([event for event in events if isinstance(event, BotKindEnabled)]) == 1
 
 
-def test_what_changed_does_not_run_and_says_so(daybook: Daybook, place: Path) -> None:
-    """A running bot whose files change fails at the next candle; its card, its kind and a new registration say why."""
+def test_changed_code_does_not_run(daybook: Daybook, place: Path) -> None:
+    """A running bot whose files change fails at the next candle; its view, its kind and a new registration give the reason."""
     file = install("momentum", place)
     assert run("enable", "momentum")[0] == 0
     new = {"bot_id": "m", "kind": "momentum", "product_id": "BTC-USD"}
@@ -196,7 +196,7 @@ def test_what_changed_does_not_run_and_says_so(daybook: Daybook, place: Path) ->
     assert daybook.read("bots/m")["status"] == "running"
 
 
-def test_parameters_of_an_enabled_bot_are_checked_when_it_is_registered(daybook: Daybook, place: Path) -> None:
+def test_registration_checks_parameters_of_an_enabled_bot(daybook: Daybook, place: Path) -> None:
     """A wrong parameter is refused in the words of the bot's own bounds."""
     install("momentum", place)
     assert run("enable", "momentum")[0] == 0
@@ -209,8 +209,8 @@ def test_parameters_of_an_enabled_bot_are_checked_when_it_is_registered(daybook:
     assert "length must be greater than or equal to 2" in refused.json()["detail"]
 
 
-def test_a_disabled_kind_runs_no_more(daybook: Daybook, place: Path) -> None:
-    """Its bots fail at the next candle, it is listed as installed, and the log says why it was disabled."""
+def test_disable_stops_bots_of_the_kind(daybook: Daybook, place: Path) -> None:
+    """Its bots fail at the next candle, it is listed as installed, and the log holds the reason."""
     install("momentum", place)
     assert run("enable", "momentum")[0] == 0
     daybook.post("bots", {"bot_id": "m", "kind": "momentum", "product_id": "BTC-USD"}, "1")
@@ -226,7 +226,7 @@ def test_a_disabled_kind_runs_no_more(daybook: Daybook, place: Path) -> None:
     assert kinds()["momentum"]["state"] == "installed"
 
 
-def test_a_kind_whose_package_is_gone_is_missing(daybook: Daybook, place: Path) -> None:
+def test_kinds_shows_an_uninstalled_kind_as_missing(daybook: Daybook, place: Path) -> None:
     """An enabled kind that was uninstalled is listed as missing."""
     file = install("momentum", place)
     assert run("enable", "momentum")[0] == 0
@@ -236,8 +236,8 @@ def test_a_kind_whose_package_is_gone_is_missing(daybook: Daybook, place: Path) 
     assert kinds()["momentum"]["state"] == "missing"
 
 
-def test_what_cannot_be_enabled_is_refused(daybook: Daybook, place: Path) -> None:
-    """A built-in, an unknown, a broken and a twice announced kind, and a portfolio that is not there: one sentence each."""
+def test_enable_refuses_unusable_kinds(daybook: Daybook, place: Path) -> None:
+    """A built-in, an unknown, a broken and a duplicate kind, and an unknown portfolio: one sentence each."""
     head = daybook.head()
     install("momentum", place).write_text("1 / 0\n", encoding="utf-8")
     install("double", place)
@@ -261,8 +261,8 @@ def test_what_cannot_be_enabled_is_refused(daybook: Daybook, place: Path) -> Non
     assert daybook.head() == head
 
 
-def test_enabling_does_not_move_the_market(daybook: Daybook, place: Path) -> None:
-    """The fact bears the market's time, so that a recorded market goes on where it was."""
+def test_enable_does_not_advance_market_time(daybook: Daybook, place: Path) -> None:
+    """The event has the time of the market, so a recorded market resumes where it was."""
     install("momentum", place)
     before = market_time.last_market_time(daybook.system.book, daybook.system.portfolio_id)
 

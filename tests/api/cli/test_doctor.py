@@ -13,8 +13,8 @@ def home() -> Iterator[Home]:
         yield made
 
 
-def test_the_doctor_of_a_new_home_makes_nothing(home: Home) -> None:
-    """Before the first start all is well, and asking has made neither a folder nor a database."""
+def test_doctor_creates_nothing_in_a_new_folder(home: Home) -> None:
+    """Before the first start there is no problem; neither a folder nor a database is created."""
     done = home.run("doctor")
 
     assert (done.returncode, done.stderr) == (0, "")
@@ -23,8 +23,8 @@ def test_the_doctor_of_a_new_home_makes_nothing(home: Home) -> None:
     assert not home.data_dir.exists()
 
 
-def test_the_doctor_of_a_running_daybook(home: Home, database_url: str) -> None:
-    """While Daybook runs the doctor shows its database, its server and its portfolios, and no secret."""
+def test_doctor_shows_a_running_daybook(home: Home, database_url: str) -> None:
+    """Database, server and portfolios are shown, and no secret."""
     secret = database_url.replace("postgres@", "postgres:hush-hush@")
     with serving(home, database_url=database_url) as running:
         running.until_ready()
@@ -37,8 +37,8 @@ def test_the_doctor_of_a_running_daybook(home: Home, database_url: str) -> None:
     assert home.settings["owner_token"] not in done.stdout
 
 
-def test_the_doctor_names_what_is_wrong_and_what_to_do(home: Home) -> None:
-    """Everything wrong is told at once, each with what to do; the exit code is 1, and there is no traceback."""
+def test_doctor_lists_all_problems_with_remedies(home: Home) -> None:
+    """All problems are listed at once; the exit code is 1, without a traceback."""
     url = f"postgresql://me:hush-hush@127.0.0.1:{free_port()}/db"
     (home.folder / "a-file").write_text("")
 
@@ -53,8 +53,8 @@ def test_the_doctor_names_what_is_wrong_and_what_to_do(home: Home) -> None:
     assert done.stderr == ""
 
 
-def test_wrong_settings_are_told_before_anything_else(home: Home) -> None:
-    """Settings that cannot be read end the doctor with their sentence, like every command."""
+def test_doctor_ends_with_one_sentence_when_settings_cannot_be_read(home: Home) -> None:
+    """Unreadable settings end the doctor with one sentence, like every command."""
     done = home.run("doctor", port="many")
 
     assert (done.returncode, done.stdout) == (1, "")

@@ -1,4 +1,4 @@
-"""`daybook export` and `daybook lots --portfolio` as a person or a script calls them."""
+"""The commands `daybook export` and `daybook lots --portfolio`."""
 
 import csv
 import json
@@ -42,7 +42,7 @@ class Said:
 
 
 class Console:
-    """The commands run in this process: what they say and how they end is the same, and starting costs nothing."""
+    """Runs the commands in this process: the same output and exit code, without the start of a process."""
 
     def __init__(self, home: Home) -> None:
         self.folder = home.folder
@@ -69,8 +69,8 @@ def report(book: PostgresBook, story: Story, method: Method) -> Any:
         return report_json(portfolio_lots_report(reading.rows, View(method)))
 
 
-def test_the_lots_of_a_portfolio(home: Console, postgres_book: PostgresBook, story: Story) -> None:
-    """The same JSON as of a file, by product id and by the method asked for; for people it has every number uncut."""
+def test_lots_reports_a_portfolio_like_a_file(home: Console, postgres_book: PostgresBook, story: Story) -> None:
+    """The same JSON as for a file, by product id and chosen method; the text form has every digit."""
     for method in ("fifo", "hifo"):
         done = home.run("lots", "--portfolio", "exported", "--method", method, "--json")
         assert done.returncode == 0
@@ -81,8 +81,8 @@ def test_the_lots_of_a_portfolio(home: Console, postgres_book: PostgresBook, sto
     assert "term" in plain.split()
 
 
-def test_wrong_use_is_exit_code_2(home: Console) -> None:
-    """A file and a portfolio at once, neither, an unknown method and a day that is none are wrong use."""
+def test_wrong_use_ends_with_exit_code_2(home: Console) -> None:
+    """A file together with a portfolio, neither, an unknown method and an invalid day are wrong use."""
     (home.folder / "trades.csv").write_text("id,time,instrument,side,quantity,price\n", encoding="utf-8")
     for arguments, said in (
         (("lots", "trades.csv", "--portfolio", "exported"), "either a file of trades or --portfolio"),
@@ -98,8 +98,8 @@ def test_wrong_use_is_exit_code_2(home: Console) -> None:
         assert said in done.stderr
 
 
-def test_a_portfolio_that_is_not_there_is_one_sentence(home: Console) -> None:
-    """Every export of a portfolio that does not exist ends with one sentence, and no file is there."""
+def test_export_of_an_unknown_portfolio_is_one_sentence(home: Console) -> None:
+    """Every export ends with one sentence and writes no file."""
     for what in ("trades", "lots", "gains", "beancount", "parquet"):
         done = home.run("export", what, "out", "--portfolio", "nobody")
         assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
@@ -107,8 +107,8 @@ def test_a_portfolio_that_is_not_there_is_one_sentence(home: Console) -> None:
     assert not (home.folder / "out").exists()
 
 
-def test_a_place_that_no_file_may_take_is_left_alone(home: Console) -> None:
-    """A folder, a device and a missing folder are one sentence each; a link stays a link to the file that is written."""
+def test_export_refuses_targets_that_are_not_regular_files(home: Console) -> None:
+    """A folder, a device and a missing folder are one sentence each; a link stays a link to the written file."""
     (home.folder / "real.csv").write_text("old", encoding="utf-8")
     (home.folder / "link.csv").symlink_to("real.csv")
     (home.folder / "folder").mkdir()
@@ -128,8 +128,8 @@ def test_a_place_that_no_file_may_take_is_left_alone(home: Console) -> None:
     assert (home.folder / "pipe").is_fifo()
 
 
-def test_views_that_stopped_are_no_figures(home: Console, superuser: psycopg.Connection[tuple[Any, ...]]) -> None:
-    """While a portfolio's views stand still nothing of them is exported: one sentence says where and why they stopped."""
+def test_export_refuses_stopped_views(home: Console, superuser: psycopg.Connection[tuple[Any, ...]]) -> None:
+    """While a portfolio's views are stopped nothing is exported: one sentence gives position and reason."""
     superuser.execute("update view_checkpoints set stopped_position = 7, stopped_reason = 'planted'")
 
     for arguments in (("lots",), ("export", "gains", "out"), ("export", "parquet", "out")):
@@ -139,8 +139,8 @@ def test_views_that_stopped_are_no_figures(home: Console, superuser: psycopg.Con
     assert not (home.folder / "out").exists()
 
 
-def test_the_program_itself_exports(database_url: str, postgres_book: PostgresBook, story: Story) -> None:
-    """Run as a program, an export is there with its sentence and exit code 0."""
+def test_export_works_in_a_process_of_its_own(database_url: str, postgres_book: PostgresBook, story: Story) -> None:
+    """A real process writes the file, prints its sentence and ends with 0."""
     record_all(postgres_book, story, realistic_batches(story, 20))
     with new_home(candles=100, database_url=database_url) as home:
         done = home.run("export", "gains", "gains.csv", "--portfolio", "exported")
@@ -148,8 +148,8 @@ def test_the_program_itself_exports(database_url: str, postgres_book: PostgresBo
         assert rows_of(home.folder / "gains.csv")
 
 
-def test_every_export_is_written_and_the_same_each_time(home: Console) -> None:
-    """Each file is written whole, says in one sentence what it holds, and is byte for byte the same the next time."""
+def test_every_export_is_complete_and_repeatable(home: Console) -> None:
+    """Each file is complete, summarised in one sentence, and identical the next time."""
     for what in ("trades", "lots", "gains", "beancount", "parquet"):
         made = []
         for name in ("one", "two"):
@@ -162,10 +162,8 @@ def test_every_export_is_written_and_the_same_each_time(home: Console) -> None:
     assert sorted(path.name for path in home.folder.iterdir() if path.is_file() and path.name.startswith(".")) == []
 
 
-def test_exported_lots_and_gains_are_those_of_the_book(
-    home: Console, postgres_book: PostgresBook, story: Story
-) -> None:
-    """Open lots and the sum of gains are what the report of the portfolio says."""
+def test_exported_lots_and_gains_equal_the_report(home: Console, postgres_book: PostgresBook, story: Story) -> None:
+    """Open lots and the sum of gains equal those of the portfolio report."""
     home.run("export", "lots", "lots.csv", "--portfolio", "exported")
     home.run("export", "gains", "gains.csv", "--portfolio", "exported", "--method", "fifo")
     book = report(postgres_book, story, Method.FIFO)
@@ -180,15 +178,15 @@ def test_exported_lots_and_gains_are_those_of_the_book(
     assert len([one for one in gains if one["section"] == "gain"]) > 0
 
 
-def test_a_year_has_its_own_gains(home: Console) -> None:
-    """A year without trades has no gain, and the year of the story has them all."""
+def test_gains_are_limited_to_the_tax_year(home: Console) -> None:
+    """A year without trades has no gains; the year of the trades has them all."""
     for year, found in (("2026", True), ("2020", False)):
         home.run("export", "gains", "gains.csv", "--portfolio", "exported", "--year", year)
         assert any(one["section"] == "gain" for one in rows_of(home.folder / "gains.csv")) == found
 
 
-def test_exported_trades_are_read_again(home: Console, postgres_book: PostgresBook, story: Story) -> None:
-    """The trades that were not reversed are there; daybook lots reads every row of them and finds as many sales."""
+def test_exported_trades_can_be_read_by_lots(home: Console, postgres_book: PostgresBook, story: Story) -> None:
+    """All trades but the reversed ones are exported; daybook lots reads every row."""
     home.run("export", "trades", "trades.csv", "--portfolio", "exported")
     done = home.run("lots", "trades.csv", "--json")
 
@@ -201,8 +199,8 @@ def test_exported_trades_are_read_again(home: Console, postgres_book: PostgresBo
     assert len(json.loads(done.stdout)["sells"]) == sum(one["side"] == "sell" for one in trades) > 0
 
 
-def test_lots_may_be_named_in_a_file(home: Console) -> None:
-    """--specific closes the lots it names; a name that is none, and a file that is no list of names, are one sentence."""
+def test_lots_closes_the_lots_assigned_in_a_file(home: Console) -> None:
+    """--specific closes the assigned lots; an unknown lot and an unusable file are one sentence each."""
     (home.folder / "trades.csv").write_text(
         "id,time,instrument,side,quantity,price\n"
         "b1,2024-01-01T00:00:00Z,BTC-USD,buy,1,100\n"
@@ -227,18 +225,18 @@ def test_lots_may_be_named_in_a_file(home: Console) -> None:
 
 
 @pytest.mark.parametrize("kind", [TradeView, Lot, Match])
-def test_parquet_loses_no_digit(kind: type[Any], postgres_book: PostgresBook, story: Story, tmp_path: Path) -> None:
-    """What is read from the file is what the rows hold: decimals with all digits, times in UTC."""
+def test_parquet_keeps_every_digit(kind: type[Any], postgres_book: PostgresBook, story: Story, tmp_path: Path) -> None:
+    """The file holds the values of the rows: decimals with all digits, times in UTC."""
 
     record_all(postgres_book, story, realistic_batches(story, 40))
     check_parquet(postgres_book, story, kind, tmp_path)
     assert write_parquet(tmp_path / "none.parquet", kind, []) == 0
 
 
-def test_a_digit_lost_in_parquet_is_found(
+def test_parquet_digit_lost_is_found(
     postgres_book: PostgresBook, story: Story, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Planted: decimals that are cut to eight places on the way."""
+    """Planted: decimals cut to eight places."""
 
     def cut(value: object) -> object:
         return round(value, 8) if isinstance(value, Decimal) else honest(value)
@@ -261,7 +259,7 @@ def check_parquet(book: PostgresBook, story: Story, kind: type[Any], tmp_path: P
             assert value == (expected if isinstance(expected, Decimal | datetime | int | None) else str(expected))
 
 
-def test_without_pyarrow_one_sentence_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_parquet_names_the_extra_when_pyarrow_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The extra is named, and no file is left behind."""
     monkeypatch.setitem(sys.modules, "pyarrow", None)
 

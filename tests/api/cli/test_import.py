@@ -1,4 +1,4 @@
-"""`daybook import trades FILE` as a person or a script calls it."""
+"""The commands `daybook import trades` and `daybook reverse`."""
 
 import json
 from collections.abc import Iterator
@@ -50,15 +50,15 @@ def write(home: Home, text: str | bytes, name: str = "trades.csv") -> str:
 
 
 def take(home: Home, name: str, *options: str) -> tuple[int, dict[str, Any]]:
-    """The exit code and the object of an import into the portfolio called mine."""
+    """The exit code and JSON report of an import into the portfolio called mine."""
     done = home.run("import", "trades", name, "--portfolio", "mine", "--json", *options)
     assert done.stdout, f"exit code {done.returncode}: {done.stderr}"
     found: dict[str, Any] = json.loads(done.stdout)
     return done.returncode, found
 
 
-def test_a_file_goes_in_once(home: Home) -> None:
-    """The object has exactly the promised names; the second import finds everything known; the ledger is proven after it."""
+def test_import_adds_each_trade_once(home: Home) -> None:
+    """The report has exactly the promised names; the second import finds everything known; the ledger verifies."""
     name = write(home, GOOD)
     code, found = take(home, name, "--create")
 
@@ -86,8 +86,8 @@ def test_a_file_goes_in_once(home: Home) -> None:
     assert (proof, replayed["trades"], replayed["events"]) == (0, 2, 4)
 
 
-def test_an_export_goes_in(home: Home) -> None:
-    """An exchange's export is recognised; what is no event of value is counted by its reason."""
+def test_import_recognises_an_exchange_export(home: Home) -> None:
+    """Rows that are not events of value are counted by reason."""
     (home.folder / "coinbase.csv").write_bytes((SAMPLES / "coinbase-transactions.csv").read_bytes())
     code, found = take(home, "coinbase.csv", "--create")
 
@@ -96,8 +96,8 @@ def test_an_export_goes_in(home: Home) -> None:
     assert home.replay()[0] == 0
 
 
-def test_bad_rows_stop_everything_unless_they_are_skipped(home: Home) -> None:
-    """Every bad row is named with line and reason, with exit code 1; with --skip-bad the rest goes in, with exit code 0."""
+def test_import_stops_at_bad_rows_unless_they_are_skipped(home: Home) -> None:
+    """Every bad row is listed with line and reason, with exit code 1; with --skip-bad the rest is imported, with exit code 0."""
     name = write(home, GOOD + BAD)
     done = home.run("import", "trades", name, "--portfolio", "mine", "--create")
 
@@ -112,8 +112,8 @@ def test_bad_rows_stop_everything_unless_they_are_skipped(home: Home) -> None:
     assert (home.folder / "trades.csv.bad.csv").read_text().startswith(f"{HEADER.strip()},reason\n{BAD.strip()},")
 
 
-def test_an_id_over_two_lines_is_told_in_one(home: Home) -> None:
-    """Whatever stands in a row, it is named in a single line that says in words what is wrong with it."""
+def test_import_reports_a_bad_row_in_one_line(home: Home) -> None:
+    """An id with a line break is reported in a single line."""
     done = home.run(
         "import",
         "trades",
@@ -129,8 +129,8 @@ def test_an_id_over_two_lines_is_told_in_one(home: Home) -> None:
     assert (done.returncode, "nothing was imported" in nothing) == (1, True)
 
 
-def test_a_dry_run_says_so_and_writes_nothing(home: Home) -> None:
-    """After a dry run there is no portfolio, and the report says that it was one."""
+def test_import_writes_nothing_in_a_dry_run(home: Home) -> None:
+    """After a dry run there is no portfolio, and the report is marked as a dry run."""
     name = write(home, GOOD)
     done = home.run("import", "trades", name, "--portfolio", "mine", "--create", "--dry-run")
 
@@ -147,8 +147,8 @@ def test_a_dry_run_says_so_and_writes_nothing(home: Home) -> None:
         ("Datum,Coin\n1,2\n", "coinbase transactions, coinbase fills, binance trades"),
     ],
 )
-def test_a_file_that_cannot_be_used_is_one_sentence(content: str | bytes | None, said: str, tmp_path: Path) -> None:
-    """It names the file and what to do, before any database is opened."""
+def test_import_of_an_unusable_file_is_one_sentence(content: str | bytes | None, said: str, tmp_path: Path) -> None:
+    """It gives the file and the remedy, before a database is opened."""
     home = Home(tmp_path, {"data_dir": str(tmp_path / "data")})
     name = "trades.csv" if content is None else write(home, content)
     done = home.run("import", "trades", name, "--portfolio", "mine", "--create")
@@ -160,8 +160,8 @@ def test_a_file_that_cannot_be_used_is_one_sentence(content: str | bytes | None,
 
 
 @pytest.mark.parametrize(("content", "said"), [('[{"id": ', "is not JSON"), (GOOD + '"b1,2', "is not a CSV file")])
-def test_a_file_that_breaks_off_imports_nothing(home: Home, content: str, said: str) -> None:
-    """A file that stops being CSV or JSON somewhere is one sentence, and what stood before is not imported."""
+def test_import_of_a_truncated_file_imports_nothing(home: Home, content: str, said: str) -> None:
+    """A file that stops being CSV or JSON somewhere is one sentence, and nothing of it is imported."""
     done = home.run("import", "trades", write(home, content), "--portfolio", "mine", "--create")
 
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
@@ -169,8 +169,8 @@ def test_a_file_that_breaks_off_imports_nothing(home: Home, content: str, said: 
     assert home.replay()[1]["portfolios"] == 0
 
 
-def test_a_portfolio_that_does_not_fit_is_one_sentence(home: Home) -> None:
-    """No such portfolio, and one kept in another currency, are told with what to do."""
+def test_import_into_an_unsuitable_portfolio_is_one_sentence(home: Home) -> None:
+    """An unknown portfolio, and one with another base currency, are reported with the remedy."""
     name = write(home, GOOD)
     unknown = home.run("import", "trades", name, "--portfolio", "mine")
     take(home, name, "--create")
@@ -181,8 +181,8 @@ def test_a_portfolio_that_does_not_fit_is_one_sentence(home: Home) -> None:
         assert said in done.stderr
 
 
-def test_wrong_use_is_exit_code_2(home: Home) -> None:
-    """No file, no portfolio, an unknown option and a base that is no asset are wrong use."""
+def test_import_ends_with_exit_code_2_after_wrong_use(home: Home) -> None:
+    """No file, no portfolio, an unknown option and an invalid base are wrong use."""
     name = write(home, GOOD)
     for arguments in (
         (),
@@ -200,8 +200,8 @@ def reverse(home: Home, name: str, *options: str) -> Any:
     return home.run("reverse", name, "--portfolio", "mine", "--reason", "mistyped", *options)
 
 
-def test_a_trade_is_taken_back_by_its_name_and_imported_right(home: Home) -> None:
-    """A trade is named by its venue's id; the unchanged file is told as reversed, the corrected one goes in, and again."""
+def test_reverse_by_venue_id_allows_a_corrected_import(home: Home) -> None:
+    """A trade is given by its venue's id; the unchanged file is reported as reversed, the corrected one is imported."""
     take(home, write(home, GOOD), "--create")
     for price in ("41000", "42000"):
         done = reverse(home, "b1", "--json")
@@ -221,8 +221,8 @@ def test_a_trade_is_taken_back_by_its_name_and_imported_right(home: Home) -> Non
     assert home.replay()[0] == 0
 
 
-def test_what_cannot_be_taken_back_is_one_sentence(home: Home) -> None:
-    """A name that no trade has, one that several have, and what moves no value are refused with exit code 1."""
+def test_reverse_refuses_in_one_sentence(home: Home) -> None:
+    """An unknown name, an ambiguous one, and an event that moves no value are refused with exit code 1."""
     two = GOOD.replace("fee\n", "fee,account\n").replace("10\n", "10,a\n").replace(",1\n", ",1,b\n").replace("s1", "b1")
     take(home, write(home, two), "--create")
 

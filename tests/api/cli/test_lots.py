@@ -1,4 +1,4 @@
-"""`daybook lots FILE` as a person or a script calls it."""
+"""The command `daybook lots FILE`."""
 
 import json
 from pathlib import Path
@@ -20,7 +20,7 @@ REPORT = {"method", "sells", "open_lots", "totals", "errors"}
 
 @pytest.fixture
 def home(tmp_path: Path) -> Home:
-    """A folder without any setting."""
+    """A folder without settings."""
     assert DEADLINE_S > 0
     return Home(tmp_path, {})
 
@@ -30,8 +30,8 @@ def write(home: Home, text: str, name: str = "trades.csv") -> str:
     return name
 
 
-def test_the_report_as_json(home: Home) -> None:
-    """With --json one object is printed, its numbers as text, nothing is said besides, and the exit code is 0."""
+def test_lots_prints_json(home: Home) -> None:
+    """With --json one object is printed, its numbers as text, nothing on standard error, exit code 0."""
     done = home.run("lots", write(home, GOOD), "--json")
     report = json.loads(done.stdout)
 
@@ -43,8 +43,8 @@ def test_the_report_as_json(home: Home) -> None:
     assert list(home.folder.iterdir()) == [home.folder / "trades.csv"], "no database is made"
 
 
-def test_the_report_for_people(home: Home) -> None:
-    """Without --json every number of the JSON is there uncut, in lines of 80 columns at most, without any decoration."""
+def test_lots_prints_every_digit_as_text(home: Home) -> None:
+    """Without --json every number of the JSON is printed uncut, in lines of at most 80 columns, without decoration."""
     name = write(home, GOOD)
     plain = home.run("lots", name).stdout
 
@@ -55,8 +55,8 @@ def test_the_report_for_people(home: Home) -> None:
         assert number in words
 
 
-def test_rows_that_cannot_be_read_are_told_and_the_rest_is_used(home: Home) -> None:
-    """A wrong row is named on standard error and makes the exit code 1; the others are in the report."""
+def test_lots_reports_unreadable_rows_and_uses_the_rest(home: Home) -> None:
+    """A wrong row is listed on standard error and makes the exit code 1; the others are in the report."""
     done = home.run("lots", write(home, GOOD + "x,yesterday,BTC-USD,sell,1,50000,0\n"), "--json")
 
     assert done.returncode == 1
@@ -64,8 +64,8 @@ def test_rows_that_cannot_be_read_are_told_and_the_rest_is_used(home: Home) -> N
     assert len(json.loads(done.stdout)["sells"]) == 1
 
 
-def test_a_sale_of_more_than_was_held_is_told_and_is_no_failure(home: Home) -> None:
-    """An oversold sale is an error of the report, not of the file: the exit code stays 0."""
+def test_lots_reports_an_oversold_sale_with_exit_code_0(home: Home) -> None:
+    """An oversold sale is an error of the report, not of the file."""
     done = home.run("lots", write(home, GOOD + "s2,2024-01-04T10:00:00Z,BTC-USD,sell,2,50000,0\n"), "--json")
 
     assert done.returncode == 0
@@ -83,8 +83,8 @@ def test_a_sale_of_more_than_was_held_is_told_and_is_no_failure(home: Home) -> N
         ("{}", "must be a JSON list"),
     ],
 )
-def test_a_file_that_cannot_be_used_is_one_sentence(home: Home, text: str | None, said: str) -> None:
-    """A file that is not there or holds no trades ends the command with one sentence that names it, and exit code 1."""
+def test_lots_of_an_unusable_file_is_one_sentence(home: Home, text: str | None, said: str) -> None:
+    """A missing file and one without trades end the command with one sentence that names it, and exit code 1."""
     name = "trades.csv" if text is None else write(home, text)
 
     done = home.run("lots", name)
@@ -94,8 +94,8 @@ def test_a_file_that_cannot_be_used_is_one_sentence(home: Home, text: str | None
     assert said in done.stderr
 
 
-def test_wrong_use_is_exit_code_2(home: Home) -> None:
-    """No file, an unknown option, and a base that is no asset are wrong use, and said to be."""
+def test_lots_ends_with_exit_code_2_after_wrong_use(home: Home) -> None:
+    """No file, an unknown option, and an invalid base are wrong use."""
     name = write(home, GOOD)
     for arguments in ((), (name, "--no-such-option"), (name, "--base", "us dollar"), (name, "--base", "")):
         done = home.run("lots", *arguments)
@@ -105,8 +105,8 @@ def test_wrong_use_is_exit_code_2(home: Home) -> None:
     assert "'us dollar' is not an asset symbol" in home.run("lots", name, "--base", "us dollar").stderr
 
 
-def test_the_base_is_what_bare_symbols_are_quoted_in(home: Home) -> None:
-    """With another base a bare symbol is still the same lot, and no error."""
+def test_lots_quotes_bare_symbols_in_the_base(home: Home) -> None:
+    """With another base a bare symbol is still the same lot, without an error."""
     done = home.run("lots", write(home, GOOD), "--base", "EUR", "--json")
 
     assert done.returncode == 0

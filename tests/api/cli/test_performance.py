@@ -1,4 +1,4 @@
-"""`daybook performance` says what the interface says, of now and of the past."""
+"""`daybook performance` prints the figures of the HTTP interface, present and past."""
 
 import json
 from collections.abc import Iterator
@@ -23,16 +23,16 @@ def story() -> Story:
 
 @pytest.fixture
 def daybook(database_url: str, tmp_path: Path, story: Story) -> Iterator[Daybook]:
-    """A Daybook that also knows a portfolio with a whole story."""
+    """A Daybook with a second portfolio that has a long history."""
     with open_daybook(database_url, tmp_path) as running:
         record_all(running.system.book, story, realistic_batches(story, 60))
         yield running
 
 
-def test_the_command_prints_the_answer_of_the_interface(
+def test_performance_prints_the_answer_of_the_interface(
     daybook: Daybook, story: Story, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With --json it is the same object, now and as of a time; without, every figure of it stands in a line."""
+    """With --json the same object, now and as of a time; without, one line for each figure."""
     middle = story.events[len(story.events) // 2].occurred_at
     for point, asked in ((PointInTime(), {}), (PointInTime(as_of=middle), {"as_of": time_text(middle)})):
         answer = daybook.read("portfolio/performance", portfolio="told", **asked)
@@ -48,8 +48,8 @@ def test_the_command_prints_the_answer_of_the_interface(
         assert [line for line in told if line.startswith("note: ")] == [f"note: {note}" for note in answer["notes"]]
 
 
-def test_a_portfolio_that_is_not_there_is_a_failure(daybook: Daybook, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is one sentence on standard error and exit code 1; without --portfolio it is wrong usage."""
+def test_performance_of_an_unknown_portfolio_is_one_sentence(daybook: Daybook, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One sentence on standard error and exit code 1; without --portfolio it is wrong use."""
     monkeypatch.setattr(import_module("api.cli.performance"), "load_settings", lambda: daybook.system.settings)
     done = CliRunner().invoke(cli, ["performance", "--portfolio", "nobody"])
 

@@ -1,4 +1,4 @@
-"""`daybook record FILE`: entries from a file, all of them or none, and each of them once."""
+"""`daybook record FILE`: entries from a file, all or none, each once."""
 
 import json
 from collections.abc import Iterator
@@ -59,10 +59,8 @@ def written(folder: Path, entries: object) -> Path:
     return path
 
 
-def test_a_file_is_recorded_once_and_more_of_it_later(
-    told: Settings, story: Story, tmp_path: Path, postgres_book: PostgresBook
-) -> None:
-    """Every entry is in the portfolio once, however often the file is recorded and whatever is added to it."""
+def test_record_adds_each_entry_once(told: Settings, story: Story, tmp_path: Path, postgres_book: PostgresBook) -> None:
+    """Every entry is recorded once, however often the file is recorded and extended."""
     named = str(story.portfolio_id)
 
     assert record_file(told, written(tmp_path, GOOD), named, dry_run=False).endswith(
@@ -80,27 +78,27 @@ def test_a_file_is_recorded_once_and_more_of_it_later(
         assert (reading.position, reading.stopped) == (3 + 4, None)
 
 
-def test_a_dry_run_checks_all_and_records_nothing(
+def test_record_writes_nothing_in_a_dry_run(
     told: Settings, story: Story, tmp_path: Path, postgres_book: PostgresBook
 ) -> None:
-    """With --dry-run the answer says what would be recorded, and the log stays where it is."""
+    """With --dry-run the answer counts the entries to record, and the log does not change."""
     said = record_file(told, written(tmp_path, GOOD), str(story.portfolio_id), dry_run=True)
 
     assert "3 entries could be recorded" in said
     assert postgres_book.log.head(story.portfolio_id).position == 3
 
 
-def test_a_dry_run_that_records_is_found(
+def test_record_dry_run_that_commits_is_found(
     told: Settings, story: Story, tmp_path: Path, postgres_book: PostgresBook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Planted: a dry run that commits what it looked at moves the log."""
+    """Planted: a dry run that commits changes the log."""
     monkeypatch.setattr(
         "api.cli.entries.record_checked",
         lambda book, portfolio_id, prepare, _: record_checked(book, portfolio_id, prepare, lambda _: None),
     )
 
     with pytest.raises(AssertionError):
-        test_a_dry_run_checks_all_and_records_nothing(told, story, tmp_path, postgres_book)
+        test_record_writes_nothing_in_a_dry_run(told, story, tmp_path, postgres_book)
 
 
 BAD: Final[list[tuple[object, str]]] = [
@@ -127,10 +125,10 @@ BAD: Final[list[tuple[object, str]]] = [
 ]
 
 
-def test_a_file_with_one_wrong_entry_records_nothing(
+def test_record_refuses_a_file_with_one_wrong_entry(
     told: Settings, story: Story, tmp_path: Path, postgres_book: PostgresBook
 ) -> None:
-    """Whatever is wrong with one entry is said in one sentence that names it, and none of the others is recorded."""
+    """One sentence names the wrong entry, and none of the others is recorded."""
     for entries, said in BAD:
         with pytest.raises(BadFile) as refused:
             record_file(told, written(tmp_path, entries), str(story.portfolio_id), dry_run=False)
@@ -147,8 +145,8 @@ def test_a_file_with_one_wrong_entry_records_nothing(
         record_file(told, tmp_path / "none.json", str(story.portfolio_id), dry_run=False)
 
 
-def test_the_command_says_what_it_did(home: Home, story: Story) -> None:
-    """The command prints one line and exits with 0, with 1 and one sentence for a bad file, with 2 for wrong use."""
+def test_record_prints_one_line(home: Home, story: Story) -> None:
+    """One line and exit code 0; 1 and one sentence for a bad file; 2 for wrong use."""
     written(home.folder, GOOD)
 
     done = home.run("record", "entries.json", "--portfolio", str(story.portfolio_id))

@@ -1,4 +1,4 @@
-"""`daybook replay`: the proof as a person, a script or a nightly job runs it, and what it says when something is wrong."""
+"""The command `daybook replay`: verification, differences and broken chains."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -23,14 +23,14 @@ def story() -> Story:
 
 @pytest.fixture
 def home(database_url: str, postgres_book: PostgresBook, story: Story) -> Iterator[Home]:
-    """A home whose ledger holds a whole story."""
+    """A home whose ledger has a long history."""
     record_all(postgres_book, story, realistic_batches(story, 60))
     with new_home(candles=100, database_url=database_url) as made:
         yield made
 
 
-def test_a_sound_ledger_is_verified(home: Home, story: Story) -> None:
-    """The object has exactly the promised names, counts what is there, and comes with exit code 0."""
+def test_replay_verifies_a_sound_ledger(home: Home, story: Story) -> None:
+    """The object has exactly the promised names and the right counts, with exit code 0."""
     code, found = home.replay()
 
     assert code == 0
@@ -42,8 +42,8 @@ def test_a_sound_ledger_is_verified(home: Home, story: Story) -> None:
     assert home.replay()[1]["state_hash"] == found["state_hash"]
 
 
-def test_workers_and_thoroughness_change_no_result(home: Home) -> None:
-    """In processes of their own, folded twice, or both, portfolios have the state hash that they have alone."""
+def test_replay_is_the_same_with_workers_and_thorough(home: Home) -> None:
+    """In worker processes, folded twice, or both, portfolios have the same state hash."""
     alone = home.replay()[1]["state_hash"]
 
     for options in (["--thorough"], ["--workers", "2", "--thorough", "--rebuild"]):
@@ -52,8 +52,8 @@ def test_workers_and_thoroughness_change_no_result(home: Home) -> None:
     assert home.run("replay", "--executor", "dask:").returncode == 2
 
 
-def test_one_portfolio_can_be_chosen_by_name_or_id(home: Home, story: Story) -> None:
-    """Both names of a portfolio choose it; a name that is none is a failure, as everywhere."""
+def test_replay_accepts_the_name_or_id_of_a_portfolio(home: Home, story: Story) -> None:
+    """An unknown name is a failure, as everywhere."""
     named = str(story.portfolio_id)
 
     assert home.replay("--portfolio", named)[1]["portfolios"] == 1
@@ -63,8 +63,8 @@ def test_one_portfolio_can_be_chosen_by_name_or_id(home: Home, story: Story) -> 
         assert (done.returncode, done.stderr) == (1, said)
 
 
-def test_a_changed_view_is_a_difference(home: Home, superuser: Superuser) -> None:
-    """A number changed behind Daybook's back is named with table, row, field, both values and the first event concerned."""
+def test_replay_finds_a_changed_view(home: Home, superuser: Superuser) -> None:
+    """A number changed behind Daybook's back is reported with table, row, field, both values and the first event concerned."""
     superuser.execute("update holdings set realized_pnl = realized_pnl + 1 where asset = 'BTC'")
 
     code, found = home.replay()
@@ -81,8 +81,8 @@ def test_a_changed_view_is_a_difference(home: Home, superuser: Superuser) -> Non
     assert "NOT VERIFIED" in told.stdout
 
 
-def test_a_rebuild_puts_the_views_right(home: Home, superuser: Superuser) -> None:
-    """After --rebuild the changed views are as the log says, and the same run verifies them."""
+def test_replay_rebuild_repairs_the_views(home: Home, superuser: Superuser) -> None:
+    """After --rebuild the changed views match the log, and the same run verifies them."""
     before = home.replay()[1]["state_hash"]
     superuser.execute("update holdings set quantity = 0")
     superuser.execute("delete from trades")
@@ -94,8 +94,8 @@ def test_a_rebuild_puts_the_views_right(home: Home, superuser: Superuser) -> Non
     assert home.replay()[0] == 0
 
 
-def test_a_changed_byte_of_the_log_is_a_broken_chain(home: Home, superuser: Superuser) -> None:
-    """One byte of one event changed with all powers is found, with its position, and a rebuild refuses to build on it."""
+def test_replay_finds_a_changed_byte_of_the_log(home: Home, superuser: Superuser) -> None:
+    """One changed byte of one event is found with its position, and a rebuild refuses to use it."""
     with superuser.transaction():
         superuser.execute("set local session_replication_role = replica")
         for table in _event_tables(superuser):
@@ -120,8 +120,8 @@ def _event_tables(superuser: Superuser) -> list[str]:
     return [str(row[0]) for row in rows]
 
 
-def test_what_cannot_be_reached_is_one_sentence() -> None:
-    """A server that is not there, refuses, or is no URL is told in one sentence without the password, with exit code 1."""
+def test_replay_of_an_unreachable_server_is_one_sentence() -> None:
+    """A server that is down or refuses, and an invalid URL, are one sentence without the password, with exit code 1."""
     port = free_port()
     nobody, other = f"postgresql://me:hush-hush@127.0.0.1:{port}/db", "mysql://me:hush-hush@localhost/db"
     for command, url in ((("replay", "--json"), nobody), (("serve",), nobody), (("replay",), other)):
@@ -132,8 +132,8 @@ def test_what_cannot_be_reached_is_one_sentence() -> None:
             assert "hush-hush" not in done.stderr
 
 
-def test_a_newer_schema_is_told_and_left_alone(home: Home, superuser: Superuser) -> None:
-    """A database that a newer Daybook has used is not touched; the sentence says to upgrade."""
+def test_replay_refuses_a_newer_schema(home: Home, superuser: Superuser) -> None:
+    """A database that a newer Daybook has used is not changed; the sentence advises an upgrade."""
     superuser.execute("update alembic_version set version_num = '9999'")
 
     for command in ("replay", "serve"):
@@ -143,8 +143,8 @@ def test_a_newer_schema_is_told_and_left_alone(home: Home, superuser: Superuser)
     assert superuser.execute("select version_num from alembic_version").fetchone() == ("9999",)
 
 
-def test_it_starts_the_embedded_server_and_stops_it_again() -> None:
-    """Where nothing runs yet, replay brings the embedded server up, says that there is nothing, and leaves nothing running."""
+def test_replay_starts_and_stops_the_embedded_server() -> None:
+    """Before the first start, replay starts the embedded server, reports an empty ledger, and leaves nothing running."""
     with new_home(candles=100) as home:
         code, found = home.replay()
 
@@ -153,8 +153,8 @@ def test_it_starts_the_embedded_server_and_stops_it_again() -> None:
         assert home.postmaster() is None
 
 
-def test_a_story_that_goes_on_meanwhile_does_no_harm(home: Home, postgres_book: PostgresBook, story: Story) -> None:
-    """What is recorded between two proofs is in the second."""
+def test_replay_includes_events_recorded_meanwhile(home: Home, postgres_book: PostgresBook, story: Story) -> None:
+    """Events recorded between two runs are in the second."""
     before = home.replay()[1]["events"]
     record_all(postgres_book, story, [story.buy(Step("buy"))])
 
