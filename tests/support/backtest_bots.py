@@ -1,4 +1,4 @@
-"""Markets and bots for tests of the backtest: bots that say what a test wants, and twins that are off by no more than they may."""
+"""Markets and bots for tests of the backtest: bots with scripted scores, and twins within their allowed error."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -20,11 +20,11 @@ from tests.support.trading import BTC
 
 TERMS: Final = PaperTerms(taker_fee=Decimal("0.001"), maker_fee=Decimal("0.001"))
 AT_ONCE: Final = (("confirmation_minutes", Decimal(0)), ("cooldown_minutes", Decimal(0)))
-"""Limits under which every clear opinion is acted on."""
+"""Limits under which every clear signal is traded."""
 
 
 def simulated_market(bars: int, seed: int = 3, timeframe: timedelta = timedelta(hours=1)) -> Market:
-    """So many candles of a simulated market."""
+    """Candles of a simulated market."""
     return Market.of(tuple(islice(simulated_candles(seed, BTC, timeframe), bars)), "simulated.csv")
 
 
@@ -87,7 +87,7 @@ class Saying:
 
 
 def _number(bars: NDArray[np.void]) -> NDArray[np.int64]:
-    """How many hours after the beginning of simulated markets each bar opened."""
+    """Hours from the start of simulated markets to the open of each bar."""
     begins = np.datetime64(BEGINS_AT.replace(tzinfo=None))
     hours: NDArray[np.int64] = (bars["opened_at"] - begins).astype("timedelta64[h]").astype(np.int64)
     return hours

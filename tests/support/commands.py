@@ -1,4 +1,4 @@
-"""`daybook` commands that are processes of their own, forked from a warm one: see `tests/support/warm_daybook.py`."""
+"""`daybook` commands in processes of their own, forked from a warm one: see `tests/support/warm_daybook.py`."""
 
 import atexit
 import json
@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class Command:
-    """A command that runs: what it has said so far in lines, and how it ended (below 0: by that signal)."""
+    """A running command: its output so far, in lines, and its exit code (negative: the signal that ended it)."""
 
     def __init__(
         self, command: Sequence[str], folder: Path, environment: Mapping[str, str], *, new_session: bool = False
@@ -46,7 +46,7 @@ class Command:
         return self.returncode
 
     def wait(self) -> int:
-        """The exit code; everything that was said has been read."""
+        """Wait for the end and return the exit code; all output has been read."""
         assert self._ended.wait(DEADLINE_S), "it does not end"
         for thread in self._threads:
             thread.join(DEADLINE_S)
@@ -55,7 +55,7 @@ class Command:
         return self.returncode
 
     def send_signal(self, number: int) -> None:
-        """A process that has ended is left alone."""
+        """Send a signal unless the process has ended."""
         if self.returncode is None:
             with suppress(ProcessLookupError):
                 os.kill(self.pid, number)
@@ -70,7 +70,7 @@ class Command:
 
 
 def _begun(wish: str) -> tuple[TextIO, TextIO, TextIO]:
-    """The warm process forks it: what tells its id and its end, its output and its errors."""
+    """Have the warm process fork a command; return its status stream, output and errors."""
     ours, theirs = socket.socketpair()
     (out, out_of_it), (err, err_of_it) = os.pipe(), os.pipe()
     with ours, theirs:
@@ -84,7 +84,7 @@ def _begun(wish: str) -> tuple[TextIO, TextIO, TextIO]:
 
 @cache
 def _warm() -> socket.socket:
-    """The socket of the warm process, which is started for the first command and ends when the socket is closed."""
+    """The socket of the warm process, which starts with the first command and ends when the socket is closed."""
     ours, theirs = socket.socketpair()
     others = {name: value for name, value in os.environ.items() if not name.startswith("DAYBOOK_")}
     with theirs:

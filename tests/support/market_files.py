@@ -12,7 +12,7 @@ HEADER = ("timestamp", "open", "high", "low", "close", "volume")
 
 
 def write_market(folder: Path, candles: int, seed: int = 7, timeframe: str = "1m") -> Path:
-    """A file of so many candles of BTC-USD, the same for the same seed."""
+    """Write a file of BTC-USD candles, the same for the same seed."""
     path = folder / f"test-BTC-USD-{timeframe}.csv"
     with path.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)

@@ -26,7 +26,7 @@ TOKEN: Final = "the-owners-token-of-the-tests"
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """A folder in which daybook is run, with the settings it is run with."""
+    """A working directory for daybook, with settings."""
 
     folder: Path
     settings: Mapping[str, str]
@@ -36,7 +36,7 @@ class Home:
         return self.folder / "data"
 
     def run(self, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
-        """What a command that ends by itself said. Settings given here win."""
+        """Run a command to its end. Settings given here take precedence."""
         command = [str(DAYBOOK), *arguments]
         running = Command(command, self.folder, self.environment(**settings))
         try:
@@ -53,7 +53,7 @@ class Home:
         return done.returncode, found
 
     def environment(self, **settings: str) -> dict[str, str]:
-        """The environment of the tests without any DAYBOOK_* but ours."""
+        """The environment of the tests, with these DAYBOOK_* variables only."""
         own = {f"DAYBOOK_{name.upper()}": value for name, value in {**self.settings, **settings}.items() if value}
         others = {name: value for name, value in os.environ.items() if not name.startswith("DAYBOOK_")}
         return {**others, "COLUMNS": "80", "NO_COLOR": "1", **own}
@@ -68,7 +68,7 @@ class Home:
 
 
 def _is_postmaster(process: psutil.Process) -> bool:
-    """Whether it is the first of the server's processes: the others are its children."""
+    """`True` for the server's first process, whose children are the others."""
     try:
         parent = process.parent()
         return parent is None or parent.name() != "postgres"
@@ -78,7 +78,7 @@ def _is_postmaster(process: psutil.Process) -> bool:
 
 @contextmanager
 def new_home(candles: int = 4000, speed: int = 600, **settings: str) -> Iterator[Home]:
-    """A home with a recorded market of its own; what runs there at the end is killed."""
+    """A home with a recorded market of its own; leftover servers are killed at the end."""
     with server_folder() as folder:
         market = write_market(folder, candles)
         given = {
@@ -98,7 +98,7 @@ def new_home(candles: int = 4000, speed: int = 600, **settings: str) -> Iterator
 
 
 def free_port() -> int:
-    """A port that nobody uses now."""
+    """An unused port."""
     with socket.socket() as asking:
         asking.bind(("127.0.0.1", 0))
         port: int = asking.getsockname()[1]
@@ -107,7 +107,7 @@ def free_port() -> int:
 
 @dataclass(slots=True)
 class Serving:
-    """A running `daybook serve` and what it has said so far."""
+    """A running `daybook serve` and its output so far."""
 
     process: Command
     url: str
@@ -125,7 +125,7 @@ class Serving:
         return any(line.startswith("Daybook is ready: ") for line in self.out)
 
     def until_ready(self) -> None:
-        """It listens. Fails with what it said when it ended instead."""
+        """Wait until it listens. Fails with its errors if it ended instead."""
         until(lambda: self.ready or self.process.poll() is not None, "the ready line")
         assert self.ready, "".join(self.err)
 
@@ -143,7 +143,7 @@ class Serving:
         return httpx.post(f"{self.url}/api/v1/{path}", json=body, headers=headers, timeout=DEADLINE_S)
 
     def end(self, signal_number: int) -> int:
-        """The exit code after this signal; everything it said has been read."""
+        """Send this signal and return the exit code; all output has been read."""
         self.process.send_signal(signal_number)
         return self.process.wait()
 

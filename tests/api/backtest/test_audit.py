@@ -1,4 +1,4 @@
-"""The audit of a backtest: bots that see the future or need more than they say are found, with the place and the words."""
+"""Audit of a backtest: bots that look ahead or understate their warm-up are found, with the first difference."""
 
 from typing import ClassVar
 
@@ -35,7 +35,7 @@ class Plain:
 
 
 class Peeks(Plain):
-    """Planted: holds a list that grows with the market, and looks where the window has not been yet."""
+    """Planted: keeps a list that grows with the market, and reads bars beyond the window."""
 
     def scores(self, bars: NDArray[np.void], params: Parameters) -> NDArray[np.float64]:
         self.seen = bars["close"]
@@ -49,22 +49,22 @@ class Peeks(Plain):
 
 
 class LyingTwin(Plain):
-    """Planted: its twin says the opposite of nothing: that there is never anything to hear."""
+    """Planted: its twin has no score at any bar."""
 
     def scores(self, bars: NDArray[np.void], params: Parameters) -> NDArray[np.float64]:
         return np.full(len(bars), np.nan)
 
 
 class NeedsMore(Plain):
-    """Planted: an average over whatever it is shown, which is two bars."""
+    """Planted: an average over the whole window, declared as two bars."""
 
     def evaluate(self, window: Window, params: Parameters) -> Signal | None:
         return Signal(score=0.5 if window.close[-1] > window.close.mean() else -0.5)
 
 
 @pytest.mark.parametrize("bot", [Plain(), Saying([0.5, None, -0.5, 0.1])], ids=["plain", "with a twin"])
-def test_honest_bots_pass(bot: Bot) -> None:
-    """Four checks, each told in a line, and no fault."""
+def test_audit_passes_honest_bots(bot: Bot) -> None:
+    """Four checks, one line each, and no fault."""
     told: list[str] = []
 
     assert faults_of(bot, told) == []
@@ -73,8 +73,8 @@ def test_honest_bots_pass(bot: Bot) -> None:
 
 
 @pytest.mark.parametrize("kind", BUILT_IN)
-def test_built_in_bots_can_be_audited(kind: str) -> None:
-    """Whatever their twins are shown behind a cut, no check breaks down and none finds a fault."""
+def test_audit_passes_built_in_bots(kind: str) -> None:
+    """No check fails on whatever their twins are shown after a cut-off."""
     assert audit_of(spec_of(kind), MARKET, 1, lambda _: None) == []
 
 
@@ -83,8 +83,8 @@ def test_built_in_bots_can_be_audited(kind: str) -> None:
     [(Peeks(), "look-ahead"), (LyingTwin(), "twins"), (NeedsMore(), "warm-up")],
     ids=["look-ahead", "twins", "warm-up"],
 )
-def test_cheating_bots_are_found(bot: Bot, check: str) -> None:
-    """Planted: each is found by its check, with the moment of the first difference and what was said."""
+def test_audit_finds_cheating_bots(bot: Bot, check: str) -> None:
+    """Planted: each is found by its check, with the time and content of the first difference."""
     found = [fault for fault in faults_of(bot) if fault.check == check]
 
     assert found

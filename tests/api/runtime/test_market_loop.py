@@ -1,4 +1,4 @@
-"""The market loop: the same candles give the same events, however they arrive and whatever interrupts them."""
+"""Market loop: the same candles give the same events, however they arrive and whatever interrupts them."""
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -61,7 +61,7 @@ def memory() -> MemoryBook:
 
 @cache
 def clean_story() -> list[Any]:
-    """The story of the tape, a candle at a time and without interruption."""
+    """The log of the tape, played a candle at a time without interruption."""
     book = memory()
     program = Program(book, portfolio(book, ""), TAPE)
     for _ in range(LENGTH):
@@ -69,8 +69,8 @@ def clean_story() -> list[Any]:
     return story_of(book, derived_id("program"))
 
 
-def test_the_tape_is_worth_testing_with() -> None:
-    """The clean story has many signals, verdicts of two kinds, and closed trades."""
+def test_tape_has_signals_verdicts_and_trades() -> None:
+    """The uninterrupted log has many signals, verdicts of two kinds, and closed trades."""
     types = [told[1] for told in clean_story()]
 
     assert types.count("SignalEmitted") >= 40
@@ -86,7 +86,7 @@ ticks = st.lists(st.tuples(st.integers(0, 70), st.booleans()), max_size=8)
 
 
 def in_pieces(book: Book, pieces: list[tuple[int, bool]], name: str = "", **options: Any) -> list[Any]:
-    """The story when ticks come after so many candles each, and the program starts anew where a piece says so."""
+    """The log with one tick for each piece of so many candles, and a restart after the marked pieces."""
     portfolio_id = portfolio(book, name)
     program = Program(book, portfolio_id, TAPE, **options)
     for candles, restarts in pieces:
@@ -99,41 +99,41 @@ def in_pieces(book: Book, pieces: list[tuple[int, bool]], name: str = "", **opti
 
 @settings(max_examples=8)
 @given(ticks)
-def test_bursts_and_restarts_change_nothing(pieces: list[tuple[int, bool]]) -> None:
-    """One candle a tick or fifty, in one run or in many: every event, its time and its place in the log are the same."""
+def test_bursts_and_restarts_do_not_change_the_log(pieces: list[tuple[int, bool]]) -> None:
+    """One candle a tick or fifty, in one run or in many: every event, its time and its position are the same."""
     assert in_pieces(memory(), pieces) == clean_story()
 
 
 @pytest.mark.campaign
 @settings(max_examples=30)
 @given(ticks)
-def test_many_bursts_and_restarts_change_nothing(pieces: list[tuple[int, bool]]) -> None:
+def test_many_bursts_and_restarts_do_not_change_the_log(pieces: list[tuple[int, bool]]) -> None:
     """The same with more examples."""
     assert in_pieces(memory(), pieces) == clean_story()
 
 
-def test_bursts_and_restarts_change_nothing_in_the_database(book: Book) -> None:
-    """The same holds for every kind of book."""
+def test_bursts_and_restarts_do_not_change_the_log_in_the_database(book: Book) -> None:
+    """The same for every kind of book."""
     assert in_pieces(book, [(7, True), (60, False), (1, True)]) == clean_story()
 
 
 class SeesAhead(MarketLoop):
-    """Planted: bots see everything that the feed has released."""
+    """Planted: bots see all candles that the feed has released."""
 
     def _evaluate(self, bots: Sequence[BotView], ahead: Sequence[Candle]) -> None:
         super()._evaluate(bots, [])
 
 
 class FeedsClock(MarketClock):
-    """Planted: market time is where the feed is, not where we are."""
+    """Planted: market time is that of the feed, ahead of processing."""
 
     def __call__(self) -> datetime:
         return self._feed.now()
 
 
 @pytest.mark.parametrize("planted", [{"loop": SeesAhead}, {"clock": FeedsClock}])
-def test_a_loop_that_runs_ahead_of_itself_is_found(planted: dict[str, Any]) -> None:
-    """Planted: what depends on how many candles came at once gives another story."""
+def test_loop_that_looks_ahead_in_a_burst_is_found(planted: dict[str, Any]) -> None:
+    """Planted: a loop that depends on the size of bursts gives another log."""
     assert in_pieces(memory(), [(50, False), (50, False)], **planted) != clean_story()
 
 
@@ -161,11 +161,11 @@ def of_orders() -> list[int]:
 
 
 class Broken(Exception):
-    """Something failed that may work the next time."""
+    """A temporary failure."""
 
 
 def failing_once(number: int) -> list[Any]:
-    """The story when a tick raises at this effect and is called again."""
+    """The log if a tick raises at this effect and is called again."""
     book, kill = memory(), KillAt({number})
 
     def hook(side: str, effect: str) -> None:
@@ -199,7 +199,7 @@ def test_a_tick_that_fails_is_repeated_without_doubling(every: int) -> None:
 
 @cache
 def opinions_on_the_tape() -> tuple[set[UUID], set[UUID]]:
-    """The ids of the signals in which a bot's opinion changes, and of all that a bot could tell: worked out from candles alone."""
+    """The ids of the signals that change a bot's opinion, and of all its possible signals, computed from candles alone."""
     book, changes, all_told = memory(), set(), set()
     with book.reading(portfolio(book, "")) as reading:
         cards, policy = list(reading.rows.where(BotView)), signal_policy(reading.rows)
@@ -217,7 +217,7 @@ def opinions_on_the_tape() -> tuple[set[UUID], set[UUID]]:
 
 
 def finished_after(numbers: set[int], book: Book, name: str, loop: type[MarketLoop] = MarketLoop) -> list[str]:
-    """What is wrong when the program is killed at these effects and started again each time."""
+    """The faults after the program is killed at these effects and restarted each time."""
     portfolio_id, hook = portfolio(book, name), KillAt(numbers)
     done = False
     while not done:
@@ -269,8 +269,8 @@ def test_a_program_killed_anywhere_misses_no_signal_in_the_database(book: Book, 
         assert finished_after({number, number + 4}, book, str(number)) == []
 
 
-def test_a_program_that_resumes_behind_the_last_event_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Planted: the candle that was being worked on is taken for done, and its signals are lost."""
+def test_program_that_resumes_after_the_last_event_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planted: the candle in processing is taken as done, and its signals are lost."""
     from api.runtime import market_time
     from tests.support import programs
 
@@ -289,7 +289,7 @@ def test_a_program_that_resumes_behind_the_last_event_is_found(monkeypatch: pyte
 
 
 class TestBot:
-    """Does what it was made to do."""
+    """A bot with a given function."""
 
     __test__ = False
     kind: ClassVar[str] = "test"
@@ -307,7 +307,7 @@ class TestBot:
 
 
 def test_bot(monkeypatch: pytest.MonkeyPatch, act: Callable[[Window], float]) -> BotRegistered:
-    """The registration of a bot that acts so."""
+    """The registration of a bot with this function."""
     monkeypatch.setitem(BUILT_IN, "test", TestBot(act))
     return BotRegistered(bot_id="a-test", kind="test", bot_version="1", instrument=BTC, timeframe="1m", parameters="{}")
 
@@ -319,8 +319,8 @@ def events(book: Book, portfolio_id: UUID, kind: type[Any]) -> list[Any]:
     return [one.event for one in book.log.read(portfolio_id) if isinstance(one.event, kind)]
 
 
-def test_a_bot_that_raises_is_recorded_and_stops_nobody(monkeypatch: pytest.MonkeyPatch, book: Book) -> None:
-    """A bot that raises at some candle becomes BotFailed there, is not asked again, and the others go on as if alone."""
+def test_bot_that_raises_fails_alone(monkeypatch: pytest.MonkeyPatch, book: Book) -> None:
+    """A bot that raises becomes BotFailed at that candle and is not evaluated again; the other bots continue."""
 
     def fails_at_the_third(window: Window) -> float:
         if window.asof >= TAPE[WARMUP + 2].closed_at:
@@ -338,8 +338,8 @@ def test_a_bot_that_raises_is_recorded_and_stops_nobody(monkeypatch: pytest.Monk
     assert len(others) == len([told for told in clean_story() if told[1] == "SignalEmitted"])
 
 
-def test_a_bot_that_contradicts_itself_fails_and_does_not_stop_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A bot that says something else about the same candle keeps its first word and is stopped; the loop goes on."""
+def test_bot_that_contradicts_itself_fails_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bot with two signals for one candle keeps the first and is stopped; the loop continues."""
     answers = iter([0.5, -0.5, 0.3])
     book = memory()
     moody = test_bot(monkeypatch, lambda _: next(answers))
@@ -357,7 +357,7 @@ def test_a_bot_that_contradicts_itself_fails_and_does_not_stop_the_loop(monkeypa
 
 
 def open_again(book: Book, portfolio_id: UUID, bot: BotRegistered) -> None:
-    """The bot is registered and started anew, as if it had never said anything."""
+    """Register and start the bot again, as if it had never sent a signal."""
     from ledger.log.envelope import NewEvent
 
     at = TAPE[WARMUP].closed_at
@@ -366,8 +366,8 @@ def open_again(book: Book, portfolio_id: UUID, bot: BotRegistered) -> None:
         book.record(portfolio_id, [NewEvent(event, new_id, at, "test", new_id)])
 
 
-def test_a_bot_that_fails_again_is_recorded_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Started again after a failure, a bot that fails at the same candle with other words fails again, and no tick breaks."""
+def test_restarted_bot_that_fails_again_is_recorded_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A restarted bot that fails at the same candle with another error is recorded again, and no tick fails."""
     numbers = iter(range(9))
 
     def fails(_: Window) -> float:
@@ -388,8 +388,8 @@ def test_a_bot_that_fails_again_is_recorded_again(monkeypatch: pytest.MonkeyPatc
     assert len(events(book, portfolio_id, BotFailed)) == 2
 
 
-def test_asking_now_is_asking_at_the_last_candle(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A bot asked by hand answers at the last closed candle and is judged like any other; nobody answers for no bot."""
+def test_evaluate_now_uses_the_last_closed_candle(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The signal is reviewed like any other; an unknown bot gives None."""
     book = memory()
     portfolio_id = portfolio(book, "", [test_bot(monkeypatch, lambda _: 0.5)])
     program = Program(book, portfolio_id, TAPE)
@@ -407,7 +407,7 @@ def test_asking_now_is_asking_at_the_last_candle(monkeypatch: pytest.MonkeyPatch
 
 
 class LiveFeed:
-    """A feed whose time is a clock's, with quotes; told what to say."""
+    """A live feed with scripted candles and quotes."""
 
     label = "test"
     simulated = False
@@ -464,8 +464,8 @@ class Live:
         self.loop = MarketLoop(*self.parts)
 
 
-def test_orders_are_looked_after_while_the_market_cannot_be_heard() -> None:
-    """A feed that is down does not keep fills from being booked; the tick says that it is down."""
+def test_orders_advance_while_the_market_is_unreachable() -> None:
+    """Fills are booked while the feed is down, and the tick raises FeedUnavailable."""
     live = Live(ScriptedExchange((Script(states=("open", "filled"), told=((), (0, 1))),)))
     live.room.mark()
     live.room.request(live.service, market())
@@ -478,10 +478,10 @@ def test_orders_are_looked_after_while_the_market_cannot_be_heard() -> None:
     assert len(live.room.of(OrderClosed)) == 1
 
 
-def test_a_feed_that_could_not_be_started_is_started_by_the_first_tick_that_can(
+def test_feed_that_could_not_be_started_is_started_by_a_later_tick(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Until then no bot is asked, and who asks is told why; then every instrument has a price."""
+    """Until then no bot is evaluated, and evaluate_now reports the reason; then every instrument has a price."""
     live = Live()
     live.room.tell(test_bot(monkeypatch, lambda _: 0.5))
     answers = iter((False, False, True))
@@ -504,8 +504,8 @@ def test_a_feed_that_could_not_be_started_is_started_by_the_first_tick_that_can(
     assert len(live.room.of(MarkRecorded)) == 1
 
 
-def test_quotes_fill_paper_orders_and_are_marks() -> None:
-    """On a live feed a market order fills at the quoted far side at once, and the middle is recorded as a mark."""
+def test_quotes_fill_paper_orders_and_become_marks() -> None:
+    """On a live feed a market order fills at the far side at once, and the mid price becomes a mark."""
     live = Live()
     live.room.mark()
     live.room.request(live.service, market(base="0.5"))
@@ -520,8 +520,8 @@ def test_quotes_fill_paper_orders_and_are_marks() -> None:
     assert marks == [Decimal(100), Decimal("100.5")]
 
 
-def test_marks_are_recorded_once_a_real_second() -> None:
-    """However many candles pass, a mark is recorded at most once a real second; another candle's is recorded after it."""
+def test_marks_are_recorded_at_most_once_a_real_second() -> None:
+    """However many candles pass, one mark is recorded; after a second, another."""
     live = Live()
     live.feed.candles = [bar(number) for number in range(10)]
     live.loop.tick()
@@ -533,8 +533,8 @@ def test_marks_are_recorded_once_a_real_second() -> None:
     assert len(live.room.of(MarkRecorded)) == 2
 
 
-def test_two_quotes_of_one_moment_do_not_stop_the_loop() -> None:
-    """A venue that says two prices under one time gives two marks, not a conflict."""
+def test_two_quotes_with_one_time_become_two_marks() -> None:
+    """Two prices with the same time are no conflict."""
     live = Live()
     for ask in (101, 102):
         live.feed.said = [Quote(BTC, Decimal(100), Decimal(ask), NOON)]

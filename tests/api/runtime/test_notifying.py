@@ -1,4 +1,4 @@
-"""Notifications: what is told, and that a target which hangs or fails delays nothing and loses nothing in silence."""
+"""Notifications: their content, and targets that hang or fail."""
 
 import threading
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ def room() -> Room:
 
 
 def heard_by(told: list[str], answers: Iterator[bool] | None = None) -> Send:
-    """A target that keeps what it is sent and answers so, or always well."""
+    """A target that keeps its messages and returns these results, by default success."""
 
     def send(title: str, text: str) -> bool:
         told.append(f"{title}: {text}")
@@ -41,8 +41,8 @@ def notifier_of(one: Room, send: Send) -> Notifier:
     return Notifier(one.book.log, one.portfolio_id, send)
 
 
-def test_fills_and_halts_are_told_once_in_order() -> None:
-    """What was recorded before is not told, what is no news is not told, and a second turn tells nothing anew."""
+def test_notifier_sends_fills_and_halts_once_in_order() -> None:
+    """Earlier events and routine ones are not sent, and a second turn sends nothing."""
     one, told = room(), list[str]()
     one.halt("before")
     one.tell(TradingResumed(reason="before"))
@@ -63,8 +63,8 @@ def test_fills_and_halts_are_told_once_in_order() -> None:
     assert (notifier.sent, notifier.lost, notifier.notes()) == (3, 0, [])
 
 
-def test_a_target_that_fails_is_tried_again_and_then_counted() -> None:
-    """A message that some try delivers is told; one that none does is lost, and that is said."""
+def test_notifier_retries_a_failing_target_and_counts_lost_messages() -> None:
+    """A message delivered by a retry counts as sent, one that never is counts as lost."""
     one, tries = room(), list[str]()
     notifier = notifier_of(one, heard_by(tries, iter([False, True, *[False] * TRIES])))
     one.halt("one")
@@ -75,8 +75,8 @@ def test_a_target_that_fails_is_tried_again_and_then_counted() -> None:
     assert notifier.notes() == ["1 notifications were lost; see the log"]
 
 
-def test_when_too_many_wait_the_oldest_are_counted_as_lost() -> None:
-    """The newest hundred are told, and the others are not forgotten."""
+def test_notifier_drops_the_oldest_when_too_many_wait() -> None:
+    """The newest hundred are sent, the others counted as lost."""
     one, told = room(), list[str]()
     notifier = notifier_of(one, heard_by(told))
     for number in range(MOST_WAITING + 3):
@@ -86,8 +86,10 @@ def test_when_too_many_wait_the_oldest_are_counted_as_lost() -> None:
     assert (len(told), told[0], notifier.lost) == (MOST_WAITING, "Daybook: trading is halted: 3 (by owner)", 3)
 
 
-def test_a_target_that_hangs_delays_nothing(monkeypatch: pytest.MonkeyPatch, database_url: str, tmp_path: Path) -> None:
-    """While a message hangs, orders are taken, sent and filled, and trading is halted; afterwards everything is told."""
+def test_hanging_target_does_not_delay_trading(
+    monkeypatch: pytest.MonkeyPatch, database_url: str, tmp_path: Path
+) -> None:
+    """While a message hangs, orders are placed and filled, and trading is halted; afterwards all messages are sent."""
     monkeypatch.setattr(notifying, "PAUSE_S", 0.001)
     hanging, released, told = threading.Event(), threading.Event(), list[str]()
 
@@ -115,7 +117,7 @@ def test_a_target_that_hangs_delays_nothing(monkeypatch: pytest.MonkeyPatch, dat
 
 
 def buy(daybook: Daybook, key: str) -> None:
-    """An order is taken and filled."""
+    """Place an order and wait for its fill."""
     before = len(daybook.read("trades")["items"])
     assert daybook.post("trades/execute", BUY, key).status_code == 201
     daybook.pass_seconds(2)
@@ -124,7 +126,7 @@ def buy(daybook: Daybook, key: str) -> None:
 
 @contextmanager
 def target(status: int) -> Iterator[tuple[str, list[str]]]:
-    """A target on this machine that answers so, and what it was sent."""
+    """A target on this machine with this status, and the messages it received."""
     heard: list[str] = []
 
     class Target(BaseHTTPRequestHandler):
@@ -148,8 +150,8 @@ def target(status: int) -> Iterator[tuple[str, list[str]]]:
 
 
 @pytest.mark.parametrize(("status", "lost"), [(200, 0), (500, 1)])
-def test_messages_go_through_apprise(status: int, lost: int) -> None:
-    """A real target hears of the halt; one that answers with an error is tried again, and the message counts as lost."""
+def test_messages_are_sent_through_apprise(status: int, lost: int) -> None:
+    """A real target receives the halt; after an error it is retried, and the message counts as lost."""
     one = room()
     with target(status) as (url, heard):
         notifier = notifier_of(one, through_apprise([url]))
@@ -160,15 +162,15 @@ def test_messages_go_through_apprise(status: int, lost: int) -> None:
     assert (len(heard), notifier.lost) == (TRIES if lost else 1, lost)
 
 
-def test_a_target_that_nobody_knows_is_refused() -> None:
-    """The sentence names the target by its number, not by its text, which may hold a secret."""
+def test_unknown_target_is_refused() -> None:
+    """The sentence gives the number of the target, not its text, which may hold a secret."""
     with pytest.raises(BadSettings, match="number 2") as refused:
         through_apprise(["json://127.0.0.1/", "hunter2"])
     assert "hunter2" not in str(refused.value)
 
 
-def test_questions_differences_and_trades_of_strangers_are_told() -> None:
-    """Each says what it is about: product, size and bot, what either side says, and where it happened."""
+def test_messages_for_approvals_differences_and_foreign_trades() -> None:
+    """Each names product, size and bot, the two values that differ, or the account."""
     one, told = room(), list[str]()
     notifier = notifier_of(one, heard_by(told))
     one.tell(BotModeSet(bot_id="one", mode="ask"))

@@ -1,4 +1,4 @@
-"""The life of a real `daybook serve`: it trades, is stopped, is killed, and goes on as if nothing had happened."""
+"""A real `daybook serve`: it trades, is stopped and killed, and continues correctly."""
 
 import os
 import random
@@ -22,14 +22,14 @@ BUY = {"product_id": "BTC-USD", "side": "buy", "quote_size": "50", "type": "mark
 
 @pytest.fixture
 def home() -> Iterator[Home]:
-    """A home that nothing has been started in yet; its PostgreSQL is the embedded one."""
+    """A new home with the embedded PostgreSQL."""
     with new_home(speed=1200) as made:
         yield made
 
 
 @pytest.fixture
 def lodging(database_url: str) -> Iterator[Home]:
-    """A home whose database is a server that runs anyway: it starts and stops quickly."""
+    """A home on the database server of the tests, which starts and stops quickly."""
     with new_home(database_url=database_url) as made:
         yield made
 
@@ -41,16 +41,15 @@ def items(running: Serving, path: str) -> list[dict[str, Any]]:
 
 
 def assert_sound(home: Home, events_before: int = 0) -> int:
-    """The ledger is proven by replay, and has lost nothing of what was there; gives the number of its events."""
+    """Verify the ledger by replay, check that no events are missing, and return their number."""
     code, found = home.replay()
     assert (code, found["differences"]) == (0, [])
     assert found["events"] >= events_before
     return int(found["events"])
 
 
-def test_a_day_of_trading(home: Home) -> None:
-    """A new Daybook says when it is ready; bots emit signals, each gets its verdict, some are traded; a person trades too;
-    the ledger is proven while it runs; and when it is asked to stop, it stops with everything it had started."""
+def test_serve_trades_and_stops(home: Home) -> None:
+    """Bots send signals and trade beside an order by hand; the ledger verifies while it runs; on request everything stops."""
     with serving(home) as running:
         running.until_ready()
         assert "PAPER" in running.out[0]
@@ -75,8 +74,8 @@ def test_a_day_of_trading(home: Home) -> None:
     "request_to_stop",
     [signal.SIGTERM, *(pytest.param(one, marks=pytest.mark.campaign) for one in (signal.SIGINT, signal.SIGHUP))],
 )
-def test_a_request_to_stop_ends_everything(lodging: Home, request_to_stop: signal.Signals) -> None:
-    """Each way of asking ends the program with 0 and without a word, also while a client holds on."""
+def test_serve_ends_with_0_on_each_signal(lodging: Home, request_to_stop: signal.Signals) -> None:
+    """Silently, and also while a client keeps its connection."""
     with serving(lodging) as running, httpx.Client() as client:
         running.until_ready()
         client.get(f"{running.url}/health/live")
@@ -86,8 +85,8 @@ def test_a_request_to_stop_ends_everything(lodging: Home, request_to_stop: signa
 
 
 @pytest.mark.parametrize("stage", [1, pytest.param(3, marks=pytest.mark.campaign)])
-def test_a_request_to_stop_while_it_starts_is_heard(home: Home, stage: int) -> None:
-    """Asked while its first start makes or starts the database, it ends with 0, says nothing ugly, and leaves no server."""
+def test_serve_can_be_stopped_while_it_starts(home: Home, stage: int) -> None:
+    """Stopped while its first start creates or starts the database, it ends with 0, silently, and leaves no server."""
     with serving(home) as running:
         _wait_for_stage(home, running, stage)
         code = running.end(signal.SIGTERM if stage % 2 else signal.SIGINT)
@@ -101,8 +100,10 @@ def test_a_request_to_stop_while_it_starts_is_heard(home: Home, stage: int) -> N
 @pytest.mark.nightly
 @pytest.mark.parametrize("stage", [0, 1, 2, 3])
 @pytest.mark.parametrize("request_to_stop", [signal.SIGINT, signal.SIGTERM])
-def test_a_request_to_stop_at_each_stage_of_the_start(home: Home, stage: int, request_to_stop: signal.Signals) -> None:
-    """The same at each stage and for each way of asking; the next start is good."""
+def test_serve_can_be_stopped_at_each_stage_of_the_start(
+    home: Home, stage: int, request_to_stop: signal.Signals
+) -> None:
+    """The same at each stage and with each signal; the next start works."""
     with serving(home) as running:
         _wait_for_stage(home, running, stage)
         assert running.end(request_to_stop) == 0
@@ -113,7 +114,7 @@ def test_a_request_to_stop_at_each_stage_of_the_start(home: Home, stage: int, re
 
 
 def _wait_for_stage(home: Home, running: Serving, stage: int) -> None:
-    """The start has come so far: lock taken, cluster made, server up, portfolio there."""
+    """Wait for a stage of the start: folder locked, database locked, cluster created, server started."""
     files = (
         home.data_dir / "serve.lock",
         home.data_dir / "postgres.lock",
@@ -147,7 +148,7 @@ def kill_campaign(home: Home, kills: int, seed: int) -> None:
 
 
 def until_more_events(running: Serving, more: int) -> None:
-    """So many events have been stored since now."""
+    """Wait for this number of new events."""
     before = newest(running)
     until(lambda: newest(running) >= before + more, "more events")
 
@@ -158,7 +159,7 @@ def newest(running: Serving) -> int:
 
 
 def assert_goes_on(home: Home, asked: int, events: int) -> None:
-    """The next start settles all that was cut off, and every order by hand is there at most once."""
+    """The next start settles all interrupted orders, and every order by hand exists at most once."""
     with serving(home) as running:
         running.until_ready()
         for number in range(1, asked + 1):
@@ -208,20 +209,20 @@ def all_items(running: Serving, path: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("kills", [2, pytest.param(5, marks=pytest.mark.campaign)])
-def test_kills_at_any_moment_lose_nothing_and_do_nothing_twice(home: Home, kills: int) -> None:
-    """Killed again and again, from its very first start on, Daybook comes back sound, settled and without doubles."""
+def test_serve_killed_at_any_moment_loses_and_doubles_nothing(home: Home, kills: int) -> None:
+    """Killed repeatedly, from its very first start on, Daybook recovers sound, settled and without doubles."""
     kill_campaign(home, kills, seed=7)
 
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("seed", range(4))
-def test_a_hundred_kills(home: Home, seed: int) -> None:
+def test_serve_survives_a_hundred_kills(home: Home, seed: int) -> None:
     """The same over four times twenty-five kills."""
     kill_campaign(home, kills=25, seed=100 + seed)
 
 
-def test_a_dead_database_is_told_and_revived(home: Home) -> None:
-    """When its PostgreSQL is killed, Daybook lives, starts it again, and trades on; nothing is lost or doubled."""
+def test_serve_restarts_a_dead_database(home: Home) -> None:
+    """When its PostgreSQL is killed, Daybook keeps running, restarts it, and continues trading; nothing is lost or doubled."""
     with serving(home) as running:
         running.until_ready()
         until(lambda: items(running, "signals"), "a signal")
@@ -241,8 +242,8 @@ def test_a_dead_database_is_told_and_revived(home: Home) -> None:
     assert home.postmaster() is None
 
 
-def test_one_daybook_uses_a_folder_and_a_port(lodging: Home) -> None:
-    """A second serve on the same folder, and one on a taken port, end with one sentence each and do no harm."""
+def test_serve_refuses_a_folder_or_port_in_use(lodging: Home) -> None:
+    """A second serve on the same folder, and one on a used port, end with one sentence each and do no harm."""
     with serving(lodging) as running:
         running.until_ready()
         again = lodging.run("serve", port=str(free_port()))
@@ -255,8 +256,8 @@ def test_one_daybook_uses_a_folder_and_a_port(lodging: Home) -> None:
         assert running.get("/health/ready").status_code == 200
 
 
-def test_the_token_of_the_first_start_is_shown_once_and_holds(lodging: Home) -> None:
-    """Without a token in the settings the first start shows one; it opens the interface then and after a restart."""
+def test_first_start_shows_a_token_that_stays_valid(lodging: Home) -> None:
+    """Without a token in the settings the first start shows one, valid then and after a restart."""
     with serving(lodging, owner_token="") as running:
         running.until_ready()
         token = next(line.split()[1] for line in running.out if line.startswith("Token"))

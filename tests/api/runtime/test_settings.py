@@ -1,4 +1,4 @@
-"""Settings: where they come from, and what is said about wrong ones."""
+"""Settings: their sources, and messages about wrong ones."""
 
 import os
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ def home() -> Iterator[Home]:
         yield made
 
 
-def test_without_anything_the_defaults_hold(folder: Path) -> None:
+def test_settings_have_the_documented_defaults(folder: Path) -> None:
     """The defaults are those of the README."""
     found = load_settings()
 
@@ -34,8 +34,8 @@ def test_without_anything_the_defaults_hold(folder: Path) -> None:
     assert (found.token, found.database) == (None, None)
 
 
-def test_variables_win_over_the_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The file sets what no variable sets."""
+def test_variables_override_the_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file applies where no variable is set."""
     (folder / "daybook.toml").write_text('port = 9000\nfeed = "simulated?seed=3"\n')
     monkeypatch.setenv("DAYBOOK_PORT", "9001")
 
@@ -44,8 +44,8 @@ def test_variables_win_over_the_file(folder: Path, monkeypatch: pytest.MonkeyPat
     assert (found.port, found.feed) == (9001, "simulated?seed=3")
 
 
-def test_settings_do_not_change_and_do_not_show_secrets() -> None:
-    """The object is frozen, and its text holds neither the token nor the database's password."""
+def test_settings_are_frozen_and_hide_secrets() -> None:
+    """The object's text holds neither the token nor the database's password."""
     made = Settings.model_validate({"owner_token": "hush-token", "database_url": "postgresql://u:hush-word@h/d"})
 
     assert "hush" not in f"{made!r} {made} {made.model_dump()} {made.model_dump_json()}"
@@ -69,10 +69,10 @@ def test_settings_do_not_change_and_do_not_show_secrets() -> None:
         ("DAYBOOK_DATA_DIR", "", "the path of a folder"),
     ],
 )
-def test_a_wrong_variable_is_named_with_what_it_must_be(
+def test_wrong_variable_is_reported_with_its_form(
     folder: Path, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, wanted: str
 ) -> None:
-    """One sentence names the variable and what it must be, and shows no value."""
+    """One sentence gives the variable and its form, and shows no value."""
     monkeypatch.setenv(variable, value)
 
     with pytest.raises(BadSettings) as caught:
@@ -97,8 +97,8 @@ def test_a_wrong_variable_is_named_with_what_it_must_be(
         (b"feed = '\xff'", "daybook.toml is not text in UTF-8"),
     ],
 )
-def test_a_wrong_file_is_one_sentence(folder: Path, text: bytes, said: str) -> None:
-    """A file that is no TOML, has an unknown name or a wrong value is told in one sentence."""
+def test_wrong_file_is_one_sentence(folder: Path, text: bytes, said: str) -> None:
+    """A file that is not TOML, has an unknown name or a wrong value is reported in one sentence."""
     (folder / "daybook.toml").write_bytes(text)
 
     with pytest.raises(BadSettings) as caught:
@@ -108,8 +108,8 @@ def test_a_wrong_file_is_one_sentence(folder: Path, text: bytes, said: str) -> N
     assert "\n" not in str(caught.value)
 
 
-def test_a_file_that_cannot_be_read_is_one_sentence(folder: Path) -> None:
-    """A file that gives an error instead of text is told, with what to do."""
+def test_unreadable_file_is_one_sentence(folder: Path) -> None:
+    """A read error is reported with the remedy."""
     (folder / "daybook.toml").symlink_to("/proc/self/mem")
 
     with pytest.raises(BadSettings, match=r"daybook\.toml cannot be read: .*: correct that or remove the file"):
@@ -128,8 +128,8 @@ FEEDS = (
 )
 
 
-def test_a_market_that_cannot_be_used_is_one_sentence(folder: Path) -> None:
-    """A wrong feed, and a market file that is missing or wrong, are each told in one sentence that names the setting."""
+def test_unusable_market_is_one_sentence(folder: Path) -> None:
+    """A wrong feed, and a missing or wrong market file, are reported in one sentence that names the setting."""
     (folder / "wrong-BTC-USD-1m.csv").write_text("time,open\n1,2\n")
     (folder / "bad-BTC-USD-1m.csv").write_text("timestamp,open,high,low,close,volume\nx,1,1,1,1,1\n")
     (folder / "a-file").write_text("")
@@ -141,16 +141,16 @@ def test_a_market_that_cannot_be_used_is_one_sentence(folder: Path) -> None:
         assert "\n" not in str(caught.value)
 
 
-def test_a_data_folder_that_cannot_be_used_is_one_sentence(folder: Path) -> None:
-    """A file in its place, and a place where nothing can be made, are each told with the setting that names another."""
+def test_unusable_data_folder_is_one_sentence(folder: Path) -> None:
+    """A file in its place, and an unwritable parent, are reported with the setting to change."""
     (folder / "a-file").write_text("")
     for path in ("a-file", "a-file/below", "/proc", "/proc/none"):
         with pytest.raises(BadSettings, match=r"cannot be used .*DAYBOOK_DATA_DIR"):
             usable_folder(Path(path))
 
 
-def test_what_cannot_be_used_ends_serve_with_one_sentence(home: Home) -> None:
-    """The sentence is all that is said, the exit code is 1, and no database has been made."""
+def test_serve_ends_with_one_sentence_after_unusable_settings(home: Home) -> None:
+    """Nothing else is printed, the exit code is 1, and no database is created."""
     for name, value in (("feed", "file:none-BTC-USD-1m.csv"), ("data_dir", "/proc/none"), ("port", "http")):
         done = home.run("serve", **{name: value})
         assert (value, done.returncode, done.stdout) == (value, 1, "")

@@ -1,4 +1,4 @@
-"""Bots that need much history: the loop reaches back for it, and what is released is as it would have been."""
+"""Bots that need much history: the loop requests it, and released candles do not change."""
 
 from datetime import timedelta
 from decimal import Decimal
@@ -28,15 +28,15 @@ LONG = '{"length":20,"smoothing":"wilder"}'
 
 
 def program(opens_after: int, length: int) -> tuple[Program, UUID]:
-    """A program whose portfolio was opened after so many candles of a tape of this length, with one bot that looks far back."""
+    """A program whose portfolio was opened after this many candles of a tape, with one bot that needs a long history."""
     candles = tuple(islice(simulated_candles(3, BTC, MINUTE), length))
     book, portfolio_id = MemoryBook(SteppingClock()), derived_id("reach")
     open_portfolio(book, portfolio_id, candles[opens_after - WARMUP :], [registered("far", "rsi", BTC, "1m", LONG)])
     return Program(book, portfolio_id, candles), portfolio_id
 
 
-def test_a_bot_that_needs_more_than_the_warm_up_is_asked_at_its_first_candle() -> None:
-    """With 760 candles behind it a bot that needs 740 speaks at once, and has exactly these before it."""
+def test_loop_fetches_history_for_a_bot_that_needs_more_than_the_warm_up() -> None:
+    """With 760 candles before the start a bot that needs 740 has a signal at once, from exactly these."""
     running, portfolio_id = program(760, 800)
 
     running.play(1)
@@ -50,8 +50,8 @@ def test_a_bot_that_needs_more_than_the_warm_up_is_asked_at_its_first_candle() -
     assert any(isinstance(one.event, SignalEmitted) for one in running.book.log.read(portfolio_id))
 
 
-def test_a_bot_that_needs_more_than_there_is_says_how_much() -> None:
-    """A bot without enough history says so truthfully, and speaks as soon as there is enough, not a candle later."""
+def test_loop_reports_the_history_that_a_bot_lacks() -> None:
+    """A bot without enough history reports the number of bars, and has its first signal as soon as there are enough."""
     running, _ = program(700, 800)
     for there in range(701, 740):
         running.play(1)
@@ -62,15 +62,15 @@ def test_a_bot_that_needs_more_than_there_is_says_how_much() -> None:
 
 
 def played() -> tuple[PlayedFeed, list[float]]:
-    """A simulated market that has gone on for a while, and the real seconds that move it."""
+    """A simulated market that has run for a while, and the real seconds that move it."""
     seconds = [0.0]
     feed = simulated_feed(7, Decimal(60), lambda: seconds[0])
     feed.start(100, BEGINS_AT + 9_000 * MINUTE)
     return feed, seconds
 
 
-def test_reaching_back_changes_nothing_but_history() -> None:
-    """History is the market's own, without a gap or a repeat; the other instrument and all releases are as they were."""
+def test_reach_back_extends_history_only() -> None:
+    """History has no gap or repeat; the other instrument and all releases stay the same."""
     feed, seconds = played()
     plain, _ = played()
     plain._elapsed = feed._elapsed
@@ -85,8 +85,8 @@ def test_reaching_back_changes_nothing_but_history() -> None:
     assert feed.history(BTC, 9_999) == plain.history(BTC, 9_999)
 
 
-def test_what_was_reached_is_kept() -> None:
-    """As far as was once reached back stays in reach, however long the feed runs on."""
+def test_reach_back_keeps_its_length() -> None:
+    """Fetched history stays available, however long the feed runs."""
     feed, seconds = played()
     feed.reach_back(BTC, KEPT + 500)
     for _ in range(120):
@@ -95,8 +95,8 @@ def test_what_was_reached_is_kept() -> None:
     assert len(feed.history(BTC, KEPT + 500)) == KEPT + 500
 
 
-def test_a_venue_is_asked_for_what_lies_further_back(kraken: tuple[Kraken, int]) -> None:  # noqa: F811
-    """History grows towards the past, page by page; a read that failed leaves it as it was."""
+def test_reach_back_pages_backwards_at_an_exchange(kraken: tuple[Kraken, int]) -> None:  # noqa: F811
+    """History grows into the past, page by page; a failed read leaves it unchanged."""
     live = Live(kraken)
     live.venue.page = 300
     live.feed.start(50, None)

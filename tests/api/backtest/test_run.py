@@ -1,4 +1,4 @@
-"""The backtest: the log of a live run, whatever is passed over on the way, and nothing in it before its time."""
+"""Backtest: the same log as a live run, whatever bars are skipped, and no look-ahead."""
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -50,7 +50,7 @@ MARKET = simulated_market(160)
 
 
 def story(simulation: Simulation) -> list[tuple[Any, ...]]:
-    """The log without marks and without what opens the portfolio."""
+    """The log without marks and without the events that open the portfolio."""
     log = [one for one in simulation.book.log.read(simulation.plan.portfolio_id) if one.type != "MarkRecorded"]
     return [told(one) for one in log if one.actor not in ("backtest", "test") or one.type == "OrderRequested"]
 
@@ -65,7 +65,7 @@ def head(simulation: Simulation) -> bytes:
 def live_and_tested(
     candles: Sequence[Candle], registrations: Sequence[BotRegistered]
 ) -> tuple[list[tuple[Any, ...]], Simulation]:
-    """The story of the program with these bots on a tape of candles, and the backtest on the same candles."""
+    """The log of a live run with these bots on a tape of candles, and that of the backtest on the same candles."""
     book, portfolio_id = MemoryBook(SteppingClock()), derived_id("live")
     open_portfolio(book, portfolio_id, candles, registrations)
     Program(book, portfolio_id, candles).play_out()
@@ -76,7 +76,7 @@ def live_and_tested(
     return [told(one) for one in log], simulation_of(spec, Market.of(candles, "tape"))
 
 
-def test_a_backtest_says_and_does_what_a_live_run_does() -> None:
+def test_backtest_has_the_log_of_a_live_run() -> None:
     """The same candles, one by one through the running program: every event but marks is equal, its id included."""
     live, tested = live_and_tested(tape(250), quick_bots())
 
@@ -90,16 +90,16 @@ FAR = registered("far", "rsi", BTC, "1m", '{"length": 20}')
 """A bot that reads 740 candles."""
 
 
-def test_a_bot_that_looks_far_back_is_heard_live_too() -> None:
-    """It speaks as soon as there are as many candles as it reads."""
+def test_live_bot_with_a_long_window_signals_like_in_a_backtest() -> None:
+    """It has its first signal as soon as there are as many candles as it needs."""
     live, tested = live_and_tested(tape(700), [FAR])
 
     assert live
     assert story(tested) == live
 
 
-def test_a_loop_that_looks_less_far_back_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Planted: a live bot is shown 600 candles, and waits for ever."""
+def test_market_loop_with_too_short_history_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planted: a live bot gets 600 candles, and never becomes warm."""
     monkeypatch.setattr("api.runtime.market_loop.MOST_BARS", 600)
     live, tested = live_and_tested(tape(700), [FAR])
 
@@ -108,7 +108,7 @@ def test_a_loop_that_looks_less_far_back_is_found(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.nightly
-def test_a_long_backtest_says_and_does_what_a_live_run_does(pytestconfig: pytest.Config) -> None:
+def test_long_backtest_has_the_log_of_a_live_run(pytestconfig: pytest.Config) -> None:
     """The same with every built-in bot over the candles of the file in --candles=FILE, or else 20,000 simulated ones."""
     path = pytestconfig.getoption("candles")
     candles = tape(20_000) if path is None else tuple(recorded_candles(path))
@@ -122,14 +122,14 @@ def test_a_long_backtest_says_and_does_what_a_live_run_does(pytestconfig: pytest
 
 
 class SeesNext(BacktestBot):
-    """Planted: it is asked one candle too late, and answers as if it were in time."""
+    """Planted: evaluated one candle too late, with the time of the candle before."""
 
     def said(self, card: BotView, policy: SignalPolicy, bar: int) -> NewEvent | None:
         return super().said(card, policy, min(bar + 1, len(self._market.candles) - 1))
 
 
-def test_a_backtest_that_sees_the_next_candle_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Planted: bots that know one candle more say something else."""
+def test_backtest_that_sees_the_next_candle_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planted: bots that know one candle more give other signals."""
     monkeypatch.setattr("api.backtest.run.BacktestBot", SeesNext)
     live, tested = live_and_tested(tape(100), quick_bots())
 
@@ -153,7 +153,7 @@ def both_ways(market: Market, bots: Mapping[str, Bot], **others: Any) -> tuple[S
 
 @settings(max_examples=20, deadline=None)
 @given(st.lists(scores, min_size=1, max_size=60), st.booleans(), st.sampled_from([(), AT_ONCE]))
-def test_passing_over_bars_changes_nothing(said: list[float | None], guarded: bool, limits: Any) -> None:
+def test_skipping_bars_does_not_change_the_log(said: list[float | None], guarded: bool, limits: Any) -> None:
     """With its twin or without, at scores on and around every threshold: the same log to the last hash."""
     bots = {"saying": Saying(said, ("0.99", "1.01") if guarded else None)}
     quick, slow = both_ways(MARKET, bots, limits=limits)
@@ -163,8 +163,8 @@ def test_passing_over_bars_changes_nothing(said: list[float | None], guarded: bo
         assert list(broken_invariants(reading.rows)) == []
 
 
-def test_two_bots_and_a_venue_that_loses_answers_change_nothing() -> None:
-    """Orders of unknown outcome, refusals and several bots: what is passed over is still nothing."""
+def test_skipping_bars_does_not_change_the_log_with_two_bots_and_lost_answers() -> None:
+    """The same with orders of unknown outcome, refusals and several bots."""
     bots = {"saying": Saying([0.5, None, 0.2, -0.4, 0.0]), "other": Saying([None] * 7 + [0.8] + [-0.8])}
     bots["other"].kind = "other"  # type: ignore[misc]
     terms = replace(TERMS, lost_reply_rate=Decimal("0.3"), refuse_rate=Decimal("0.2"), seed=5)
@@ -175,7 +175,7 @@ def test_two_bots_and_a_venue_that_loses_answers_change_nothing() -> None:
     assert "OrderRefused" in {one[1] for one in story(quick)}
 
 
-def test_a_twin_that_is_trusted_too_far_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_twin_trusted_at_thresholds_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """Planted: without the guard around thresholds, a twin that is off by 1e-9 hides a signal."""
     bots = {"saying": Saying([0.15, 0.1499999999, 0.14999949, 0.1499995, 0.0])}
     honest, slow = both_ways(MARKET, bots)
@@ -189,8 +189,8 @@ def test_a_twin_that_is_trusted_too_far_is_found(monkeypatch: pytest.MonkeyPatch
 # --- honesty ----------------------------------------------------------------------------------------------------------
 
 
-def test_orders_fill_at_a_later_open_on_the_bad_side_within_their_share() -> None:
-    """Every fill of a bot's order lies at the open of a candle at or after the close it was decided at, at its costs."""
+def test_orders_fill_at_a_later_open_with_costs_within_the_volume_share() -> None:
+    """Every fill of a bot's order is at the open of a candle at or after the close of its decision, at its costs."""
     done = simulation_of(spec_of("saying"), MARKET, {"saying": Saying([0.8, 0.0, -0.8, 0.0])})
     log = list(done.book.log.read(done.plan.portfolio_id))
     asof = {one.event_id: one.event.asof for one in log if isinstance(one.event, SignalEmitted)}
@@ -212,8 +212,8 @@ def test_orders_fill_at_a_later_open_on_the_bad_side_within_their_share() -> Non
         assert trade.quantity <= candle.volume * TERMS.volume_share
 
 
-def test_costs_are_never_left_out() -> None:
-    """A specification without costs is none, and fees of 0 are taken only from those who say that they mean it."""
+def test_costs_are_mandatory() -> None:
+    """A specification without costs is invalid, and fees of 0 need an explicit flag."""
     with pytest.raises(TypeError, match="terms"):
         BacktestSpec(Path("a.csv"), (), Decimal(1))  # type: ignore[call-arg]
     with pytest.raises(ValueError, match="mandatory"):
@@ -222,8 +222,8 @@ def test_costs_are_never_left_out() -> None:
     assert PaperTerms(taker_fee=Decimal(0), maker_fee=Decimal(0), free=True).taker_fee == 0
 
 
-def test_buying_and_holding_is_what_it_says() -> None:
-    """All the cash buys at the second open, less costs, and is worth the last close."""
+def test_buy_and_hold_buys_at_the_second_open() -> None:
+    """All the cash buys at the second open, less costs, and is valued at the last close."""
     free = PaperTerms(Decimal(0), Decimal(0), Decimal(1), Decimal(0), Decimal(0), free=True)
     market = market_of_prices(("100", "101", "99", "100"), ("125", "130", "120", "126"), ("126", "260", "126", "250"))
     held = buy_and_hold_of(simulation_of(spec_of(terms=free), market))
@@ -233,8 +233,8 @@ def test_buying_and_holding_is_what_it_says() -> None:
     assert result_of(held).performance.equity == Decimal("79.99999999") * 250 + Decimal("0.00000125")
 
 
-def test_large_orders_take_as_many_candles_as_their_volume_makes_them_take() -> None:
-    """Holding never buys more than its share of a candle."""
+def test_large_orders_fill_over_several_candles() -> None:
+    """Buy and hold never buys more than its share of a candle."""
     held = buy_and_hold_of(simulation_of(spec_of(cash=Decimal(50_000_000)), MARKET))
     volumes = {candle.opened_at: candle.volume for candle in MARKET.candles}
     trades = [one for one in held.book.log.read(held.plan.portfolio_id) if isinstance(one.event, TradeExecuted)]
@@ -251,7 +251,7 @@ AFTER = ("100", "100", "100", "100")
 
 
 def exits_on(*bars: tuple[str, str, str, str], volume: str = "1000") -> list[tuple[Decimal, Decimal]]:
-    """Price and size of what ended a purchase for 90 USD, decided at 100, with its stop at 90 and its target at 110."""
+    """Price and size of the exit of a purchase for 90 USD, decided at 100, with its stop at 90 and its target at 110."""
     free = PaperTerms(Decimal(0), Decimal(0), Decimal("0.1"), Decimal(0), Decimal(0), free=True)
     market = market_of_prices(QUIET, QUIET, *bars, volume=volume)
     done = simulation_of(spec_of("saying", terms=free), market, {"saying": BUY_ONCE})
@@ -282,7 +282,7 @@ def test_stops_and_targets_end_what_was_bought(bars: list[tuple[str, str, str, s
     assert exits_on(*bars, AFTER) == ([] if price is None else [(Decimal(price), Decimal("0.9"))])
 
 
-def test_what_a_candle_cannot_take_of_an_exit_goes_on_at_the_next_open() -> None:
+def test_exit_larger_than_the_volume_share_continues_at_the_next_open() -> None:
     """A stop takes the share of the candle that touched it; the rest sells at the open of the next."""
     assert exits_on(
         QUIET, QUIET, ("95", "96", "80", "85"), ("70", "71", "69", "70"), ("60", "61", "59", "60"), volume="5"
@@ -292,8 +292,8 @@ def test_what_a_candle_cannot_take_of_an_exit_goes_on_at_the_next_open() -> None
     ]
 
 
-def test_without_exits_stops_are_not_watched() -> None:
-    """What is asked for without exits keeps what it bought."""
+def test_without_exits_stops_are_ignored() -> None:
+    """A backtest without exits keeps its positions."""
     market = market_of_prices(QUIET, QUIET, QUIET, ("100", "120", "80", "100"), AFTER)
     done = simulation_of(spec_of("saying", exits=False), market, {"saying": BUY_ONCE})
 
@@ -308,8 +308,8 @@ def recorded(folder: Path, **others: Any) -> BacktestSpec:
     return spec_of("ma_cross", "macd", **{"candles": write_market(folder, 150), **others})
 
 
-def test_the_same_specification_gives_the_same_hashes_in_any_process(tmp_path: Path) -> None:
-    """A specification and its result go to another process and back; whoever runs it gets the same result."""
+def test_specification_gives_the_same_hashes_in_any_process(tmp_path: Path) -> None:
+    """A specification and its result are sent to another process and back, with the same result."""
     spec = recorded(tmp_path)
     here = run_backtest(spec)
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
@@ -320,8 +320,8 @@ def test_the_same_specification_gives_the_same_hashes_in_any_process(tmp_path: P
     assert here.label.startswith("SIMULATED")
 
 
-def test_whatever_the_result_rests_on_changes_its_id(tmp_path: Path) -> None:
-    """Candles, bots, settings, limits, costs, cash, time and exits each make another run; twins do not."""
+def test_run_id_depends_on_every_input(tmp_path: Path) -> None:
+    """Candles, bots, settings, limits, costs, cash, time and exits each change the run id; twins do not."""
     spec, market = recorded(tmp_path), market_of(recorded(tmp_path))
     others = [
         replace(spec, bots=spec.bots[:1]),
@@ -351,7 +351,7 @@ def test_whatever_the_result_rests_on_changes_its_id(tmp_path: Path) -> None:
         ({"begin": MARKET.candles[-1].closed_at}, "no candle lies between"),
     ],
 )
-def test_what_cannot_be_run_is_refused_in_a_sentence(wrong: dict[str, Any], why: str) -> None:
-    """Each says what is wrong, before anything has run."""
+def test_invalid_specification_is_refused_in_one_sentence(wrong: dict[str, Any], why: str) -> None:
+    """Each sentence gives the fault, before anything has run."""
     with pytest.raises(BadBacktest, match=why):
         simulation_of(replace(spec_of("rsi"), **wrong), MARKET)

@@ -26,7 +26,7 @@ from tests.support.worker_processes import processes
 
 SIX_HOURS = timedelta(hours=6)
 AXES = (Axis("length", (5, 9)), Axis("oversold", (25, 30, 60)), Axis("limit.cooldown_minutes", (0, 720)))
-"""Twelve combinations, of which the bot refuses the four that call 60 oversold."""
+"""Twelve combinations, of which the bot refuses the four with 60 as oversold."""
 
 
 @pytest.fixture(scope="module")
@@ -45,8 +45,8 @@ def alone(spec: BacktestSpec) -> sweeping.Sweep:
     return sweep(spec, AXES, threads)
 
 
-def test_every_combination_is_its_own_backtest(spec: BacktestSpec, alone: sweeping.Sweep) -> None:
-    """Eight of twelve run, each with the log that the same backtest gives by itself, the best Sharpe ratio first."""
+def test_sweep_runs_one_backtest_for_each_combination(spec: BacktestSpec, alone: sweeping.Sweep) -> None:
+    """Eight of twelve run, each with the log of the same backtest run alone, the best Sharpe ratio first."""
     assert (len(alone.trials), alone.refused) == (8, 4)
     assert "oversold" in alone.reason
     rated = [one.sharpe for one in alone.trials if one.sharpe is not None]
@@ -85,8 +85,8 @@ def test_sweep_is_the_same_on_a_dask_cluster(spec: BacktestSpec, alone: sweeping
         assert sweep(spec, AXES, Workers(cluster=address).executor) == alone
 
 
-def test_a_killed_worker_costs_time_and_nothing_else(spec: BacktestSpec, alone: sweeping.Sweep, tmp_path: Path) -> None:
-    """The first worker is killed when the first result is there; a new one does the rest, and nothing is kept twice."""
+def test_sweep_survives_a_killed_worker(spec: BacktestSpec, alone: sweeping.Sweep, tmp_path: Path) -> None:
+    """The first worker is killed after the first result; a new one does the rest, and nothing is stored twice."""
     pools: list[ProcessPoolExecutor] = []
 
     def new_pool() -> ProcessPoolExecutor:
@@ -106,14 +106,14 @@ def test_a_killed_worker_costs_time_and_nothing_else(spec: BacktestSpec, alone: 
 
 @pytest.fixture(scope="module")
 def results(spec: BacktestSpec, tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """What a sweep that ran to its end has written."""
+    """The file of a completed sweep."""
     folder = tmp_path_factory.mktemp("swept")
     sweep(spec, AXES, threads, folder)
     return (folder / RESULTS).read_bytes()
 
 
 @pytest.mark.parametrize("cut", [300, *(pytest.param(one, marks=pytest.mark.campaign) for one in (0, 2, 1500))])
-def test_a_sweep_goes_on_where_it_stood(
+def test_sweep_continues_after_an_interruption(
     spec: BacktestSpec,
     alone: sweeping.Sweep,
     results: bytes,
@@ -121,7 +121,7 @@ def test_a_sweep_goes_on_where_it_stood(
     cut: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Whatever an interruption left of the file, whole lines are not run again, and the end is the same."""
+    """Whatever an interruption left of the file, whole lines are not run again, and the result is the same."""
     file = tmp_path / RESULTS
     file.write_bytes(results[:-cut] if cut else results)
     whole = file.read_bytes().count(b"\n")
@@ -138,13 +138,13 @@ def test_a_sweep_goes_on_where_it_stood(
     assert len(runs) == 8 - whole
 
 
-def test_a_result_of_another_sweep_is_not_taken(spec: BacktestSpec, alone: sweeping.Sweep, tmp_path: Path) -> None:
-    """A folder may hold results of other cash: they are other runs, and stay out."""
+def test_sweep_ignores_results_of_other_runs(spec: BacktestSpec, alone: sweeping.Sweep, tmp_path: Path) -> None:
+    """A folder may hold results with other cash: they are other runs, and are ignored."""
     sweep(replace(spec, cash=Decimal(77)), AXES, threads, tmp_path)
     assert sweep(spec, AXES, threads, tmp_path) == alone
 
 
-def test_walk_forward_trades_what_training_chose(spec: BacktestSpec) -> None:
+def test_walk_forward_trades_the_settings_chosen_in_training(spec: BacktestSpec) -> None:
     """Each test is the backtest of the settings that were best in training, on the bars after the gap."""
     found = walk_forward(spec, AXES, threads, 2, purge=3, embargo=Decimal("0.01"))
     assert found.trials == 16
@@ -170,7 +170,7 @@ def test_walk_forward_trades_what_training_chose(spec: BacktestSpec) -> None:
         ("on=true,false", (True, False)),
     ],
 )
-def test_the_values_of_an_axis(text: str, values: tuple[object, ...]) -> None:
+def test_axis_of_parses_values(text: str, values: tuple[object, ...]) -> None:
     """Numbers, ranges with their end, truth values, and words."""
     assert axis_of(text) == Axis(text.partition("=")[0], values)
 
@@ -191,17 +191,17 @@ def test_the_values_of_an_axis(text: str, values: tuple[object, ...]) -> None:
         (("length=1..999", "oversold=1..999"), "998001 combinations (limit: 100000)"),
     ],
 )
-def test_a_sweep_that_makes_no_sense_is_one_sentence(
+def test_sweep_refuses_invalid_axes_in_one_sentence(
     spec: BacktestSpec, over: tuple[str, ...], sentence: str, tmp_path: Path
 ) -> None:
-    """It names what is wrong, and nothing is run or written."""
+    """The sentence gives the fault, and nothing is run or written."""
     with pytest.raises(BadBacktest, match=re.escape(sentence)):
         sweep(spec, [axis_of(text) for text in over], threads, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_commands_print_what_they_found(spec: BacktestSpec, tmp_path: Path, alone: sweeping.Sweep) -> None:
-    """sweep, walk-forward and compare speak of simulations, with the hashes of the same runs."""
+def test_sweep_commands_print_their_results(spec: BacktestSpec, tmp_path: Path, alone: sweeping.Sweep) -> None:
+    """sweep, walk-forward and compare are labelled as simulated, with the hashes of the same runs."""
     costs = ["--candles", str(spec.candles), "--bot", "rsi", "--fee", "0.001", "--half-spread", "0.0005"]
     over = ["--over", "length=5,9", "--over", "oversold=25,60"]
     swept = CliRunner().invoke(cli, ["backtest", "sweep", *costs, *over, "--out", str(tmp_path / "s"), "--top", "1"])
