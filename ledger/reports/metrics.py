@@ -95,8 +95,7 @@ def time_weighted_returns(
     for close in closes:
         growth: Decimal | None = ONE
         at_work = False
-        around = [(flow.equity_before, flow.equity_after) for flow in by_day[close.day]]
-        for end, following in [*around, (close.equity, close.equity)]:
+        for end, following in [*map(_around, by_day[close.day]), (close.equity, close.equity)]:
             if start != 0 or end != 0:
                 at_work, growth = True, _linked(growth, start, end)
             start = following
@@ -236,6 +235,10 @@ def known_sum(values: Iterable[Decimal | None]) -> Decimal | None:
             return None
         total += value
     return total
+
+
+def _around(flow: Flow) -> tuple[Decimal | None, Decimal | None]:
+    return flow.equity_before, flow.equity_after
 
 
 def _linked(growth: Decimal | None, start: Decimal | None, end: Decimal | None) -> Decimal | None:

@@ -210,7 +210,7 @@ def test_lots_closes_the_lots_assigned_in_a_file(home: Console) -> None:
     )
     for names, code, said in (
         ('{"s1": [["b2", "0.5"]]}', 0, ""),
-        ('{"s1": [["b9", "0.5"]]}', 1, "there is no such trade"),
+        ('{"s1": [["b9", "0.5"]]}', 1, "no trade 'b9'"),
         ('{"s1": [["b2", 0.5]]}', 1, "with quantities as text"),
         ("[", 1, "assigns no lots"),
     ):
