@@ -4,17 +4,15 @@ import hashlib
 import hmac
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
-from typing import Final
+from functools import partial
+from typing import ClassVar, Final
 
 from execution.exchanges.simulated.candles import candles
-from execution.exchanges.simulated.faults import Faults
 from execution.exchanges.simulated.matching import (
     Execution,
     Market,
-    Matching,
     Order,
     OrderState,
     Reason,
@@ -22,122 +20,96 @@ from execution.exchanges.simulated.matching import (
     TimeInForce,
     Wanted,
 )
-from execution.exchanges.simulated.shape import EPOCH, Answer, Json, Request, milliseconds, said
-from ledger.values import ZERO, Instrument, Side, decimal_text
-
-MARKETS: Final = (
-    Market(Instrument("BTC-USDT"), Decimal("0.01"), Decimal("0.00001"), Decimal("0.00001"), Decimal(5)),
-    Market(Instrument("ETH-USDT"), Decimal("0.01"), Decimal("0.0001"), Decimal("0.0001"), Decimal(5)),
-    Market(Instrument("ETH-BTC"), Decimal("0.00001"), Decimal("0.0001"), Decimal("0.0001"), Decimal("0.0001")),
+from execution.exchanges.simulated.shape import (
+    EPOCH,
+    Action,
+    Failure,
+    Json,
+    Request,
+    Shape,
+    VenueError,
+    milliseconds,
+    reply,
 )
-PRICES: Final = {"BTC-USDT": Decimal(60000), "ETH-USDT": Decimal(3000), "ETH-BTC": Decimal("0.05")}
-BALANCES: Final = {"USDT": Decimal(100000), "BTC": Decimal(2), "ETH": Decimal(20), "BNB": Decimal(10)}
+from ledger.values import ZERO, Instrument, Side, decimal_text
 
 _CLIENT_ID: Final = re.compile(r"[.A-Z:/a-z0-9_-]{1,36}", re.ASCII)
 _WINDOW: Final = 5000
 _LONGEST_WINDOW: Final = 60000
-_PUBLIC: Final = {"time", "ping", "exchangeInfo", "ticker/24hr", "ticker/price", "ticker/bookTicker", "depth", "klines"}
-_CODES: Final[dict[Reason, tuple[int, str]]] = {
-    "unknown_market": (-1121, "Invalid symbol."),
-    "bad_size": (-1013, "Filter failure: LOT_SIZE"),
-    "bad_price": (-1013, "Filter failure: PRICE_FILTER"),
-    "too_small": (-1013, "Filter failure: LOT_SIZE"),
-    "too_little_value": (-1013, "Filter failure: NOTIONAL"),
-    "would_trigger": (-2010, "Stop price would trigger immediately."),
-    "no_funds": (-2010, "Account has insufficient balance for requested action."),
-    "duplicate_id": (-2010, "Duplicate order sent."),
-    "not_found": (-2013, "Order does not exist."),
-    "not_open": (-2011, "Unknown order sent."),
-}
 _STATUS: Final[dict[OrderState, str]] = {
     "cancelled": "CANCELED",
     "expired": "EXPIRED",
     "filled": "FILLED",
     "open": "NEW",
 }
+_MALFORMED: Final = Failure(-1102, "A mandatory parameter was not sent, was empty/null, or malformed.")
+_NO_FUNDS: Final = Failure(-2010, "Account has insufficient balance for requested action.")
+_TIMEOUT: Final = "Timeout waiting for response from backend server. Send status unknown; execution status unknown."
 
 
-class _Wrong(Exception):
-    """A request that is answered with an error code."""
+class BinanceShape(Shape):
+    """The interface of a Binance-shaped venue."""
 
-    def __init__(self, code: int, text: str, status: int = 400) -> None:
-        super().__init__(text)
-        self.code, self.status = code, status
+    markets = (
+        Market(Instrument("BTC-USDT"), Decimal("0.01"), Decimal("0.00001"), Decimal("0.00001"), Decimal(5)),
+        Market(Instrument("ETH-USDT"), Decimal("0.01"), Decimal("0.0001"), Decimal("0.0001"), Decimal(5)),
+        Market(Instrument("ETH-BTC"), Decimal("0.00001"), Decimal("0.0001"), Decimal("0.0001"), Decimal("0.0001")),
+    )
+    prices: ClassVar = {"BTC-USDT": Decimal(60000), "ETH-USDT": Decimal(3000), "ETH-BTC": Decimal("0.05")}
+    balances: ClassVar = {"USDT": Decimal(100000), "BTC": Decimal(2), "ETH": Decimal(20), "BNB": Decimal(10)}
+    id_scope = "open orders"
+    public = frozenset(
+        ("time", "ping", "exchangeInfo", "ticker/24hr", "ticker/price", "ticker/bookTicker", "depth", "klines")
+    )
+    placing = frozenset({"/api/v3/order"})
+    error_names = ("code", "msg")
+    no_route = reply({}, 404)
+    malformed = _MALFORMED
+    rejections: ClassVar = {
+        "unknown_market": Failure(-1121, "Invalid symbol."),
+        "bad_size": Failure(-1013, "Filter failure: LOT_SIZE"),
+        "bad_price": Failure(-1013, "Filter failure: PRICE_FILTER"),
+        "too_small": Failure(-1013, "Filter failure: LOT_SIZE"),
+        "too_little_value": Failure(-1013, "Filter failure: NOTIONAL"),
+        "would_trigger": Failure(-2010, "Stop price would trigger immediately."),
+        "no_funds": _NO_FUNDS,
+        "duplicate_id": Failure(-2010, "Duplicate order sent."),
+        "not_found": Failure(-2013, "Order does not exist."),
+        "not_open": Failure(-2011, "Unknown order sent."),
+    }
+    failures: ClassVar = {
+        "rate_limited": Failure(-1003, "Too much request weight used.", 429, "2"),
+        "banned": Failure(-1003, "Way too much request weight used; IP banned.", 418, "120"),
+        "maintenance": Failure(-1016, "This service is no longer available.", 503),
+        "refused": _NO_FUNDS,
+        "unknown_503": Failure(-1000, "An unknown error occurred while processing the request.", 503),
+        "timeout": Failure(-1007, _TIMEOUT, 503),
+    }
 
+    def route_of(self, request: Request) -> tuple[str, Mapping[str, str]]:
+        return request.path.removeprefix("/api/v3/"), request.parameters()
 
-@dataclass(slots=True)
-class BinanceShape:
-    """The door of a Binance-shaped venue with one key."""
+    def action(self, method: str, route: str) -> Action | None:
+        found = _ROUTES.get((method, route))
+        return found and partial(found, self)
 
-    matching: Matching
-    faults: Faults
-    key: str
-    secret: str
-    name: str = "binance"
-
-    def places(self, request: Request) -> bool:
-        return request.method == "POST" and request.path == "/api/v3/order"
-
-    def answer(self, request: Request) -> Answer:
-        route = request.path.removeprefix("/api/v3/")
-        act = _ROUTES.get((request.method, route))
-        if act is None:
-            return said({}, 404)
-        try:
-            if route not in _PUBLIC:
-                self._check_signature(request)
-            return said(act(self, request.parameters()))
-        except Rejected as refused:
-            code, text = _CODES[refused.reason]
-            if refused.reason == "not_found" and request.method == "DELETE":
-                code, text = _CODES["not_open"]
-            return said({"code": code, "msg": text}, 400)
-        except _Wrong as wrong:
-            return said({"code": wrong.code, "msg": str(wrong)}, wrong.status)
-        except (ArithmeticError, LookupError, ValueError):
-            return said(
-                {"code": -1102, "msg": "A mandatory parameter was not sent, was empty/null, or malformed."}, 400
-            )
-
-    def refuses(self, fault: str) -> Answer:
-        match fault:
-            case "rate_limited":
-                return said({"code": -1003, "msg": "Too much request weight used."}, 429, Retry_After="2")
-            case "banned":
-                return said(
-                    {"code": -1003, "msg": "Way too much request weight used; IP banned."}, 418, Retry_After="120"
-                )
-            case "timeout":
-                text = (
-                    "Timeout waiting for response from backend server. Send status unknown; execution status unknown."
-                )
-                return said({"code": -1007, "msg": text}, 503)
-            case "maintenance":
-                return said({"code": -1016, "msg": "This service is no longer available."}, 503)
-            case "refused":
-                code, text = _CODES["no_funds"]
-                return said({"code": code, "msg": text}, 400)
-            case _:
-                text = "An unknown error occurred while processing the request."
-                return said({"code": -1000, "msg": text}, 503)
-
-    def _check_signature(self, request: Request) -> None:
-        """Raises _Wrong unless the key is ours, the signature fits the raw text, and the request came in its time."""
+    def authenticate(self, request: Request) -> None:
+        """Check key, signature of the raw text, and time of the request."""
         if request.headers.get("x-mbx-apikey") != self.key:
-            raise _Wrong(-2015, "Invalid API-key, IP, or permissions for action.", 401)
+            raise VenueError(-2015, "Invalid API-key, IP, or permissions for action.", 401)
         text, _, signature = (request.query + request.body).rpartition("&signature=")
         expected = hmac.new(self.secret.encode(), text.encode(), hashlib.sha256).hexdigest()
         if not hmac.compare_digest(expected, signature):
-            raise _Wrong(-1022, "Signature for this request is not valid.")
+            raise VenueError(-1022, "Signature for this request is not valid.")
         parameters = request.parameters()
         window = int(parameters.get("recvWindow", _WINDOW))
         if window > _LONGEST_WINDOW:
-            raise _Wrong(-1131, "recvWindow must be less than 60000.")
+            raise VenueError(-1131, "recvWindow must be less than 60000.")
         late_ms = milliseconds(self.matching.clock()) - int(parameters.get("timestamp", "0"))
         if late_ms < -1000:
-            raise _Wrong(-1021, "Timestamp for this request was 1000ms ahead of the server's time.")
+            raise VenueError(-1021, "Timestamp for this request was 1000ms ahead of the server's time.")
         if late_ms > window:
-            raise _Wrong(-1021, "Timestamp for this request is outside of the recvWindow.")
+            raise VenueError(-1021, "Timestamp for this request is outside of the recvWindow.")
 
     # --- routes -------------------------------------------------------------------------------------------------------
 
@@ -187,7 +159,7 @@ class BinanceShape:
     def place(self, parameters: Mapping[str, str]) -> Json:
         client_id = parameters.get("newClientOrderId", f"server{len(self.matching.orders) + 1}")
         if not _CLIENT_ID.fullmatch(client_id):
-            raise _Wrong(
+            raise VenueError(
                 -1100,
                 "Illegal characters found in parameter 'newClientOrderId'; legal range is '^[.A-Z:/a-z0-9_-]{1,36}$'.",
             )
@@ -204,7 +176,7 @@ class BinanceShape:
         return _order(self._find(parameters))
 
     def cancel(self, parameters: Mapping[str, str]) -> Json:
-        order = self._find(parameters)
+        order = self._find(parameters, missing="not_open")
         self.matching.cancel(order)
         return _order(order)
 
@@ -234,8 +206,8 @@ class BinanceShape:
         ]
         return self.faults.told(found)[: int(parameters.get("limit", "500"))]
 
-    def _find(self, parameters: Mapping[str, str]) -> Order:
-        """The order named by its number, or the last one placed under a client id. Raises Rejected."""
+    def _find(self, parameters: Mapping[str, str], missing: Reason = "not_found") -> Order:
+        """Return the order by its number, or the last one with a client id. Raises Rejected with reason `missing`."""
         instrument = self._instrument(parameters)
         for order in reversed(self.matching.orders):
             named = str(order.number) == parameters.get("orderId") or (
@@ -243,7 +215,7 @@ class BinanceShape:
             )
             if named and order.wanted.instrument == instrument:
                 return order
-        raise Rejected("not_found", "no such order")
+        raise Rejected(missing, "no such order")
 
     def _instrument(self, parameters: Mapping[str, str]) -> Instrument:
         for instrument in self.matching.markets:
@@ -293,7 +265,7 @@ _INTERVALS: Final = {
 
 
 def _wanted(client_id: str, instrument: Instrument, parameters: Mapping[str, str]) -> Wanted:
-    """The order that the parameters ask for. Raises _Wrong for parameters that make no order."""
+    """The order that the parameters ask for. Raises VenueError for parameters that make no order."""
 
     def number(name: str) -> Decimal | None:
         return Decimal(parameters[name]) if name in parameters else None
@@ -301,13 +273,13 @@ def _wanted(client_id: str, instrument: Instrument, parameters: Mapping[str, str
     kind, frame = parameters.get("type", ""), _FRAMES.get(parameters.get("timeInForce", "GTC"))
     base, quote = number("quantity"), number("quoteOrderQty")
     if kind not in _KINDS or frame is None:
-        raise _Wrong(-1116, "Invalid orderType.")
+        raise VenueError(-1116, "Invalid orderType.")
     if (
         (base is None) == (quote is None)
         or ("LIMIT" in kind) != ("price" in parameters)
         or (base or quote or ZERO) <= 0
     ):
-        raise _Wrong(-1102, "A mandatory parameter was not sent, was empty/null, or malformed.")
+        raise VenueError(*_MALFORMED[:2])
     side = Side(parameters.get("side", "").lower())
     return Wanted(client_id, instrument, side, base, quote, number("price"), number("stopPrice"), frame)
 

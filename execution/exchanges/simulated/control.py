@@ -1,19 +1,17 @@
 """The control routes of a simulated venue: make things happen, and read what is true there."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING, Annotated, Final, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from execution.exchanges.simulated.faults import On, planned_fault
+from execution.exchanges.simulated.faults import Faults, On, VenueClock, planned_fault
 from execution.exchanges.simulated.matching import Execution, FeesIn, Matching, Order
-from execution.exchanges.simulated.shape import Answer, Json, Request, said
+from execution.exchanges.simulated.shape import Answer, Json, Request, reply
 from ledger.values import Amount, Asset, Instrument, Money, Price, Quantity, decimal_text, time_text
-
-if TYPE_CHECKING:
-    from execution.exchanges.simulated.server import SimulatedVenue
 
 
 class _Asked(BaseModel):
@@ -56,36 +54,32 @@ class Advanced(_Asked):
 class Control:
     """Answers /control/…; a wrong request is answered 400 with one sentence and changes nothing."""
 
-    def __init__(self, venue: "SimulatedVenue") -> None:
-        self._venue = venue
+    def __init__(self, matching: Matching, faults: Faults, clock: VenueClock, requests: Counter[str]) -> None:
+        self._matching, self._faults, self._clock, self._requests = matching, faults, clock, requests
 
     def answer(self, request: Request) -> Answer:
         act = ROUTES.get((request.method, request.path.removeprefix("/control/")))
         if act is None:
-            return said({"error": f"there is no {request.method} {request.path[:80]}"}, 404)
+            return reply({"error": f"there is no {request.method} {request.path[:80]}"}, 404)
         try:
-            return said(act(self, request))
+            return reply(act(self, request))
         except ValidationError as wrong:
             first = wrong.errors()[0]
-            return said({"error": f"{'.'.join(map(str, first['loc']))}: {first['msg']}"}, 400)
+            return reply({"error": f"{'.'.join(map(str, first['loc']))}: {first['msg']}"}, 400)
         except ValueError as wrong:
-            return said({"error": str(wrong)}, 400)
-
-    @property
-    def _matching(self) -> Matching:
-        return self._venue.shape.matching
+            return reply({"error": str(wrong)}, 400)
 
     def plan_fault(self, request: Request) -> Json:
         asked = PlannedFault.model_validate_json(request.body)
-        self._venue.faults.plan(planned_fault(asked.name, asked.seconds, asked.times, asked.on))
+        self._faults.plan(planned_fault(asked.name, asked.seconds, asked.times, asked.on))
         return self.faults(request)
 
     def clear_faults(self, request: Request) -> Json:
-        self._venue.faults.clear()
+        self._faults.clear()
         return self.faults(request)
 
     def faults(self, _: Request) -> Json:
-        planned = self._venue.faults.planned
+        planned = self._faults.planned
         return [
             {"name": one.name, "times": one.times, "seconds": decimal_text(one.seconds), "on": one.on}
             for one in planned
@@ -125,8 +119,8 @@ class Control:
 
     def advance(self, request: Request) -> Json:
         seconds = Advanced.model_validate_json(request.body).advance
-        self._venue.advanced += timedelta(milliseconds=int(seconds * 1000))
-        return {"now": time_text(self._venue.clock())}
+        self._clock.advanced += timedelta(milliseconds=int(seconds * 1000))
+        return {"now": time_text(self._clock())}
 
     def orders(self, request: Request) -> Json:
         wanted = request.parameters().get("client_order_id")
@@ -136,7 +130,7 @@ class Control:
         return [_execution(one) for one in self._matching.executions]
 
     def requests(self, _: Request) -> Json:
-        return dict(self._venue.requests)
+        return dict(self._requests)
 
 
 _Act = Callable[[Control, Request], Json]

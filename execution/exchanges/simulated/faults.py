@@ -3,8 +3,11 @@
 import random
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Final, Literal
+
+from ledger.values import Clock
 
 Row = Mapping[str, object]
 On = Literal["place", "read", "all"]
@@ -128,3 +131,16 @@ class Faults:
     def skew(self) -> Decimal:
         """How many seconds the venue's clock is ahead."""
         return sum((planned.seconds for planned in self.planned if planned.name == "skew"), Decimal(0))
+
+
+class VenueClock:
+    """The venue's time in UTC: `clock` plus skew and control's advances, or `fixed` while a delayed order is placed."""
+
+    def __init__(self, clock: Clock, faults: Faults) -> None:
+        self._clock, self._faults = clock, faults
+        self.advanced = timedelta(0)
+        self.fixed: datetime | None = None
+
+    def __call__(self) -> datetime:
+        skew = timedelta(milliseconds=int(self._faults.skew * 1000))
+        return self.fixed or self._clock() + self.advanced + skew

@@ -4,103 +4,86 @@ import base64
 import hmac
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
-from typing import Final
+from functools import partial
+from typing import ClassVar, Final
+from urllib.parse import parse_qsl
 
 from execution.exchanges.simulated.candles import candles
-from execution.exchanges.simulated.faults import Faults
-from execution.exchanges.simulated.matching import Execution, Market, Matching, Order, Reason, Rejected, Wanted
-from execution.exchanges.simulated.shape import EPOCH, Answer, Json, Request, milliseconds, said
+from execution.exchanges.simulated.matching import Execution, Market, Order, Rejected, Wanted
+from execution.exchanges.simulated.shape import (
+    EPOCH,
+    Action,
+    Failure,
+    Json,
+    Request,
+    Shape,
+    VenueError,
+    milliseconds,
+    reply,
+)
 from ledger.values import ZERO, Instrument, Side, decimal_text
 
-MARKETS: Final = (
-    Market(Instrument("BTC-ZAR"), Decimal(1), Decimal("0.000001"), Decimal("0.0001"), ZERO),
-    Market(Instrument("ETH-ZAR"), Decimal(1), Decimal("0.000001"), Decimal("0.001"), ZERO),
-)
-PRICES: Final = {"BTC-ZAR": Decimal(1200000), "ETH-ZAR": Decimal(60000)}
-BALANCES: Final = {"ZAR": Decimal(1000000), "BTC": Decimal(2), "ETH": Decimal(20)}
-
 _CLIENT_ID: Final = re.compile(r"[A-Za-z0-9_;,.-]{1,255}", re.ASCII)
-_PUBLIC: Final = {
-    "/api/exchange/1/markets", "/api/1/ticker", "/api/1/tickers", "/api/1/orderbook", "/api/1/orderbook_top", "/api/1/trades",
-}  # fmt: skip
-_ERRORS: Final[dict[Reason, tuple[str, int]]] = {
-    "unknown_market": ("ErrInvalidMarketPair", 400),
-    "bad_size": ("ErrVolumeDenominationNotAllowed", 400),
-    "bad_price": ("ErrPriceDenominationNotAllowed", 400),
-    "too_small": ("ErrVolumeTooLow", 400),
-    "too_little_value": ("ErrVolumeTooLow", 400),
-    "no_funds": ("ErrInsufficientBalance", 400),
-    "duplicate_id": ("ErrDuplicateClientOrderID", 409),
-    "not_found": ("ErrOrderNotFound", 404),
-    "not_open": ("ErrCannotStopUnknownOrNonPendingOrder", 400),
-}
 
 
-class _Wrong(Exception):
-    """A request that is answered with an error code."""
+class LunoShape(Shape):
+    """The interface of a Luno-shaped venue."""
 
-    def __init__(self, code: str, text: str, status: int = 400) -> None:
-        super().__init__(text)
-        self.code, self.status = code, status
+    markets = (
+        Market(Instrument("BTC-ZAR"), Decimal(1), Decimal("0.000001"), Decimal("0.0001"), ZERO),
+        Market(Instrument("ETH-ZAR"), Decimal(1), Decimal("0.000001"), Decimal("0.001"), ZERO),
+    )
+    prices: ClassVar = {"BTC-ZAR": Decimal(1200000), "ETH-ZAR": Decimal(60000)}
+    balances: ClassVar = {"ZAR": Decimal(1000000), "BTC": Decimal(2), "ETH": Decimal(20)}
+    id_scope = "lifetime"
+    public = frozenset(
+        ("/api/exchange/1/markets", "/api/1/ticker", "/api/1/tickers", "/api/1/orderbook", "/api/1/orderbook_top",
+         "/api/1/trades")
+    )  # fmt: skip
+    placing = frozenset({"/api/1/marketorder", "/api/1/postorder"})
+    error_names = ("error_code", "error")
+    no_route = reply({"error_code": "ErrNotFound", "error": "no such route"}, 404)
+    malformed = Failure("ErrInvalidArguments", "invalid arguments")
+    rejections: ClassVar = {
+        "unknown_market": Failure("ErrInvalidMarketPair", ""),
+        "bad_size": Failure("ErrVolumeDenominationNotAllowed", ""),
+        "bad_price": Failure("ErrPriceDenominationNotAllowed", ""),
+        "too_small": Failure("ErrVolumeTooLow", ""),
+        "too_little_value": Failure("ErrVolumeTooLow", ""),
+        "no_funds": Failure("ErrInsufficientBalance", ""),
+        "duplicate_id": Failure("ErrDuplicateClientOrderID", "", 409),
+        "not_found": Failure("ErrOrderNotFound", "", 404),
+        "not_open": Failure("ErrCannotStopUnknownOrNonPendingOrder", ""),
+    }
+    failures: ClassVar = {
+        "rate_limited": Failure("ErrTooManyRequests", "too many requests", 429, "2"),
+        "banned": Failure("ErrTooManyRequests", "too many requests", 418, "2"),
+        "maintenance": Failure("ErrUnderMaintenance", "under maintenance", 503),
+        "refused": Failure("ErrInsufficientBalance", "the balance is too small"),
+        "unknown_503": Failure("ErrInternal", "something went wrong", 503),
+        "timeout": Failure("ErrDeadlineExceeded", "deadline exceeded", 504),
+    }
 
+    def route_of(self, request: Request) -> tuple[str, Mapping[str, str]]:
+        """Replace the id in the path by {id}. Like Luno, ignore the body: parameters are in the query."""
+        found = re.fullmatch(r"(/api/1/(?:orders|accounts)/)([^/]+)(/transactions)?", request.path)
+        query = dict(parse_qsl(request.query))
+        return (f"{found[1]}{{id}}{found[3] or ''}", {**query, "id": found[2]}) if found else (request.path, query)
 
-@dataclass(slots=True)
-class LunoShape:
-    """The door of a Luno-shaped venue with one key."""
+    def action(self, method: str, route: str) -> Action | None:
+        found = _ROUTES.get((method, route))
+        return found and partial(found, self)
 
-    matching: Matching
-    faults: Faults
-    key: str
-    secret: str
-    name: str = "luno"
-
-    def places(self, request: Request) -> bool:
-        return request.method == "POST" and request.path in ("/api/1/marketorder", "/api/1/postorder")
-
-    def answer(self, request: Request) -> Answer:
-        route, named = _route_of(request)
-        act = _ROUTES.get((request.method, route))
-        if act is None:
-            return said({"error": "no such route", "error_code": "ErrNotFound"}, 404)
-        try:
-            if route not in _PUBLIC:
-                self._check_key(request)
-            # A body is not looked at: Luno reads the query.
-            return said(act(self, {**Request("", "", request.query, "", {}).parameters(), **named}))
-        except Rejected as refused:
-            code, status = _ERRORS[refused.reason]
-            return said({"error": str(refused), "error_code": code}, status)
-        except _Wrong as wrong:
-            return said({"error": str(wrong), "error_code": wrong.code}, wrong.status)
-        except (ArithmeticError, LookupError, ValueError):
-            return said({"error": "invalid arguments", "error_code": "ErrInvalidArguments"}, 400)
-
-    def refuses(self, fault: str) -> Answer:
-        match fault:
-            case "rate_limited" | "banned":
-                status = 429 if fault == "rate_limited" else 418
-                return said({"error": "too many requests", "error_code": "ErrTooManyRequests"}, status, Retry_After="2")
-            case "maintenance":
-                return said({"error": "under maintenance", "error_code": "ErrUnderMaintenance"}, 503)
-            case "refused":
-                code, status = _ERRORS["no_funds"]
-                return said({"error": "the balance is too small", "error_code": code}, status)
-            case "timeout":
-                return said({"error": "deadline exceeded", "error_code": "ErrDeadlineExceeded"}, 504)
-            case _:
-                return said({"error": "something went wrong", "error_code": "ErrInternal"}, 503)
-
-    def _check_key(self, request: Request) -> None:
+    def authenticate(self, request: Request) -> None:
         expected = "Basic " + base64.b64encode(f"{self.key}:{self.secret}".encode()).decode()
         if not hmac.compare_digest(expected, request.headers.get("authorization", "")):
-            raise _Wrong("ErrUnauthorised", "unauthorised", 401)
+            raise VenueError("ErrUnauthorised", "unauthorised", 401)
 
     # --- the market ---------------------------------------------------------------------------------------------------
 
-    def markets(self, _: Mapping[str, str]) -> Json:
+    def all_markets(self, _: Mapping[str, str]) -> Json:
         return {"markets": [_market(market) for market in self.matching.markets.values()]}
 
     def ticker(self, parameters: Mapping[str, str]) -> Json:
@@ -149,7 +132,7 @@ class LunoShape:
         """Rows `min_row` up to but not including `max_row`; numbers up to 0 count from the end."""
         asset = next((asset for asset in self.matching.totals if _account_id(asset) == parameters["id"]), None)
         if asset is None:
-            raise _Wrong("ErrAccountNotFound", "no such account", 404)
+            raise VenueError("ErrAccountNotFound", "no such account", 404)
         rows = self.matching.entries.get(asset, [])
         first, end = (int(parameters[name]) for name in ("min_row", "max_row"))
         first, end = (row + len(rows) + 1 if row <= 0 else row for row in (first, end))
@@ -169,10 +152,12 @@ class LunoShape:
     def market_order(self, parameters: Mapping[str, str]) -> Json:
         buying = {"BUY": True, "SELL": False}[parameters["type"]]
         if buying != ("counter_volume" in parameters) or buying == ("base_volume" in parameters):
-            raise _Wrong("ErrInvalidCounterVolume" if buying else "ErrInvalidBaseVolume", "the wrong volume is given")
+            raise VenueError(
+                "ErrInvalidCounterVolume" if buying else "ErrInvalidBaseVolume", "the wrong volume is given"
+            )
         size = Decimal(parameters["counter_volume" if buying else "base_volume"])
         if buying and size != size.quantize(_CENT):
-            raise _Wrong("ErrCounterDenominationNotAllowed", "amount contains too many decimal places")
+            raise VenueError("ErrCounterDenominationNotAllowed", "amount contains too many decimal places")
         client_id, instrument = self._client_id(parameters), self._instrument(parameters)
         side, base, quote = (Side.BUY, None, size) if buying else (Side.SELL, size, None)
         return self._placed(parameters, Wanted(client_id, instrument, side, base, quote))
@@ -221,15 +206,15 @@ class LunoShape:
         if "ttl" in parameters:
             age = milliseconds(self.matching.clock()) - int(parameters["timestamp"])
             if not 1 <= int(parameters["ttl"]) <= 10_000:
-                raise _Wrong("ErrInvalidArguments", "ttl must be between 1 and 10000")
+                raise VenueError("ErrInvalidArguments", "ttl must be between 1 and 10000")
             if age > int(parameters["ttl"]):
-                raise _Wrong("ErrDeadlineExceeded", "could not complete before the deadline", 504)
+                raise VenueError("ErrDeadlineExceeded", "could not complete before the deadline", 504)
         return {"order_id": _order_id(self.matching.place(wanted))}
 
     def _client_id(self, parameters: Mapping[str, str]) -> str:
         given = parameters.get("client_order_id", f"server-{len(self.matching.orders) + 1}")
         if not _CLIENT_ID.fullmatch(given):
-            raise _Wrong("ErrInvalidClientOrderId", "invalid client order id")
+            raise VenueError("ErrInvalidClientOrderId", "invalid client order id")
         return given
 
     def _find(self, order_id: str | None = None, client_order_id: str | None = None) -> Order:
@@ -259,7 +244,7 @@ class LunoShape:
 
 _Act = Callable[[LunoShape, Mapping[str, str]], Json]
 _ROUTES: Final[Mapping[tuple[str, str], _Act]] = {
-    ("GET", "/api/exchange/1/markets"): LunoShape.markets,
+    ("GET", "/api/exchange/1/markets"): LunoShape.all_markets,
     ("GET", "/api/exchange/1/candles"): LunoShape.candles,
     ("GET", "/api/1/ticker"): LunoShape.ticker,
     ("GET", "/api/1/tickers"): LunoShape.tickers,
@@ -281,12 +266,6 @@ _ROUTES: Final[Mapping[tuple[str, str], _Act]] = {
 }
 _PARTS: Final = ("open", "high", "low", "close", "volume")
 _CENT: Final = Decimal("0.01")
-
-
-def _route_of(request: Request) -> tuple[str, dict[str, str]]:
-    """The route with {id} for the part that names something, and that part."""
-    found = re.fullmatch(r"(/api/1/(?:orders|accounts)/)([^/]+)(/transactions)?", request.path)
-    return (f"{found[1]}{{id}}{found[3] or ''}", {"id": found[2]}) if found else (request.path, {})
 
 
 def _market(market: Market) -> Mapping[str, object]:

@@ -17,7 +17,6 @@ from threading import Lock, Thread
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
-from execution.exchanges.simulated import binance_shape, luno_shape
 from execution.exchanges.simulated.binance_shape import BinanceShape
 from execution.exchanges.simulated.control import Control
 from execution.exchanges.simulated.faults import (
@@ -28,13 +27,13 @@ from execution.exchanges.simulated.faults import (
     TIMES_OF_ORDERS,
     Faults,
     Planned,
+    VenueClock,
 )
 from execution.exchanges.simulated.luno_shape import LunoShape
-from execution.exchanges.simulated.matching import Market, Matching
-from execution.exchanges.simulated.shape import Answer, Request, Shape, said
+from execution.exchanges.simulated.shape import Answer, Request, Shape, reply
 from ledger.values import Clock, Instrument
 
-VENUES: Final = ("binance", "luno")
+SHAPES: Final[dict[str, type[Shape]]] = {"binance": BinanceShape, "luno": LunoShape}
 KEY: Final = "simulated-key"
 SECRET: Final = "simulated-secret"  # noqa: S105 - it opens nothing but this server
 PART: Final = Decimal("0.4")
@@ -49,16 +48,16 @@ class SimulatedVenue:
     """
 
     def __init__(self, name: str, clock: Clock, port: int = 0, seed: int = 0) -> None:
+        if name not in SHAPES:
+            raise ValueError(f"{name[:40]!r} cannot be simulated (available: {', '.join(SHAPES)})")
         self._lock = Lock()
-        self._given_clock = clock
         self._waiting: list[tuple[datetime, Request]] = []
-        self._arrived_at: datetime | None = None
-        self.advanced = timedelta(0)
         self.requests: Counter[str] = Counter()
         self.faults = Faults(seed)
         self._garbage = cycle(GARBAGE)
-        self.shape: Shape = _shape(name, self.clock, self.faults)
-        self._control = Control(self)
+        self.clock = VenueClock(clock, self.faults)
+        self.shape = SHAPES[name].opened(self.clock, self.faults, KEY, SECRET)
+        self._control = Control(self.shape.matching, self.faults, self.clock, self.requests)
         self._server = _Server(("127.0.0.1", port), self.handle)
         self._thread = Thread(target=self._server.serve_forever, args=(0.05,), name=f"venue {name}", daemon=True)
         self._thread.start()
@@ -70,12 +69,6 @@ class SimulatedVenue:
     @property
     def instruments(self) -> list[Instrument]:
         return list(self.shape.matching.markets)
-
-    def clock(self) -> datetime:
-        """The venue's own time."""
-        if self._arrived_at is not None:
-            return self._arrived_at
-        return self._given_clock() + self.advanced + timedelta(milliseconds=int(self.faults.skew * 1000))
 
     def stop(self) -> None:
         """Nobody is served any longer."""
@@ -102,7 +95,7 @@ class SimulatedVenue:
             if late is not None:
                 due = self.clock() + timedelta(milliseconds=int(late.seconds * 1000))
                 self._waiting.append((due, request))
-                return said({}), "reset"
+                return reply({}), "reset"
             answer = self._carried_out(request, placing=placing)
             lost = self.faults.take(LOST_ANSWERS, placing=placing)
             return (answer, None) if lost is None else self._lost(lost, answer)
@@ -124,12 +117,12 @@ class SimulatedVenue:
         now = self.clock()
         due = sorted((one for one in self._waiting if one[0] <= now), key=lambda one: one[0])
         self._waiting = [one for one in self._waiting if one[0] > now]
-        for self._arrived_at, request in due:
+        for self.clock.fixed, request in due:
             self.shape.answer(request)
-        self._arrived_at = None
+        self.clock.fixed = None
 
     def _refusal(self, fault: Planned) -> tuple[Answer, str | None]:
-        return (said({}), "reset") if fault.name == "dropped" else (self.shape.refuses(fault.name), None)
+        return (reply({}), "reset") if fault.name == "dropped" else (self.shape.fail(fault.name), None)
 
     def _lost(self, fault: Planned, answer: Answer) -> tuple[Answer, str | None]:
         match fault.name:
@@ -141,36 +134,7 @@ class SimulatedVenue:
             case "garbage":
                 return Answer(200, next(self._garbage)), None
             case name:
-                return self.shape.refuses(name), None
-
-
-def _shape(name: str, clock: Clock, faults: Faults) -> Shape:
-    """The shape of that name over markets, prices and balances as they are at the start."""
-    match name:
-        case "binance":
-            matching = Matching(
-                _by_name(binance_shape.MARKETS),
-                "open orders",
-                clock,
-                _priced(binance_shape.PRICES),
-                dict(binance_shape.BALANCES),
-            )
-            return BinanceShape(matching, faults, KEY, SECRET)
-        case "luno":
-            matching = Matching(
-                _by_name(luno_shape.MARKETS), "lifetime", clock, _priced(luno_shape.PRICES), dict(luno_shape.BALANCES)
-            )
-            return LunoShape(matching, faults, KEY, SECRET)
-        case _:
-            raise ValueError(f"{name[:40]!r} is not simulated: there are {', '.join(VENUES)}")
-
-
-def _by_name(markets: tuple[Market, ...]) -> dict[Instrument, Market]:
-    return {market.instrument: market for market in markets}
-
-
-def _priced(prices: dict[str, Decimal]) -> dict[Instrument, Decimal]:
-    return {Instrument(name): price for name, price in prices.items()}
+                return self.shape.fail(name), None
 
 
 class _Server(ThreadingHTTPServer):
