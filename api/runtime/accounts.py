@@ -72,7 +72,7 @@ class Accounts:
         kept = VenueCredentials(portfolio_id, new.name, new.venue, sealed, new.endpoint, new.live, self._clock())
         exchange = self._exchange(kept, new.api_key)
         try:
-            holdings = {asset: held.free + held.held for asset, held in exchange.balances().items()}
+            holdings = {asset: held.free + held.locked for asset, held in exchange.balances().items()}
             if exchange.can_withdraw():
                 raise BadAccount(
                     f"the account was not added: its key may withdraw from {new.venue}: use one that may only read and trade"

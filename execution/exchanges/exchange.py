@@ -121,7 +121,7 @@ class Fill:
 
 
 @dataclass(frozen=True, slots=True)
-class TakenTerms:
+class SupportedTerms:
     """Which orders a venue takes: market buys sized in base, sales sized in quote, limit orders sized in quote, stop orders
     that become market orders, and times in force of limit orders. Paper takes all of them."""
 
@@ -133,18 +133,18 @@ class TakenTerms:
     times_in_force: frozenset[TimeInForce] = frozenset({"gtc", "ioc", "fok"})
 
 
-def why_not_taken(side: Side, terms: Terms, taken: TakenTerms) -> str | None:
+def unsupported_terms(side: Side, terms: Terms, supported: SupportedTerms) -> str | None:
     """Why the venue takes no order of these terms, in one sentence, or None."""
-    if terms.kind == "stop" and not taken.stops:
-        return f"{taken.venue} takes no stop orders that become market orders"
-    if terms.time_in_force is not None and terms.time_in_force not in taken.times_in_force:
-        return f"{taken.venue} takes limit orders {' or '.join(sorted(taken.times_in_force))} only"
-    if terms.base_size is not None and terms.kind != "limit" and side is Side.BUY and not taken.base_buys:
-        return f"{taken.venue} takes market buys sized in quote only"
-    if terms.quote_size is not None and terms.kind == "limit" and not taken.quote_limits:
-        return f"{taken.venue} takes limit orders sized in base only"
-    if terms.quote_size is not None and side is Side.SELL and not taken.quote_sells:
-        return f"{taken.venue} takes sales sized in base only"
+    if terms.kind == "stop" and not supported.stops:
+        return f"{supported.venue} takes no stop orders that become market orders"
+    if terms.time_in_force is not None and terms.time_in_force not in supported.times_in_force:
+        return f"{supported.venue} takes limit orders {' or '.join(sorted(supported.times_in_force))} only"
+    if terms.base_size is not None and terms.kind != "limit" and side is Side.BUY and not supported.base_buys:
+        return f"{supported.venue} takes market buys sized in quote only"
+    if terms.quote_size is not None and terms.kind == "limit" and not supported.quote_limits:
+        return f"{supported.venue} takes limit orders sized in base only"
+    if terms.quote_size is not None and side is Side.SELL and not supported.quote_sells:
+        return f"{supported.venue} takes sales sized in base only"
     return None
 
 
@@ -158,7 +158,7 @@ class InstrumentRules:
     minimum_size: Decimal
     minimum_value: Decimal
     taker_fee: Decimal
-    taken: TakenTerms = TakenTerms()
+    supported: SupportedTerms = SupportedTerms()
 
 
 class Exchange(Protocol):
@@ -222,10 +222,10 @@ class VenueTrade:
 
 @dataclass(frozen=True, slots=True)
 class Balance:
-    """What the account holds of an asset: free to use, and held by open orders."""
+    """What the account holds of an asset: free to use, and locked by open orders."""
 
     free: Decimal
-    held: Decimal
+    locked: Decimal
 
 
 class LiveExchange(Exchange, Protocol):

@@ -191,7 +191,7 @@ class Reconciler:
         if any(order.status in ("submitted", "unknown") for order in orders):
             return found  # what such an order took or brought is not known yet
         for asset in sorted({*held, *map(str, told)}):
-            there_is = sum((told[one].free + told[one].held for one in told if one == asset), ZERO)
+            there_is = sum((told[one].free + told[one].locked for one in told if one == asset), ZERO)
             if abs(there_is - held.get(asset, ZERO)) > TOLERANCE:
                 found[f"balance of {asset}"] = (decimal_text(held.get(asset, ZERO)), decimal_text(there_is))
         return found

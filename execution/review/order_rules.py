@@ -5,7 +5,7 @@ A sale only reduces risk: it passes the rules that limit exposure.
 
 from decimal import Decimal
 
-from execution.exchanges.exchange import why_not_taken
+from execution.exchanges.exchange import unsupported_terms
 from execution.review.state import DecisionState, Proposal, Size, checked, short, text_of
 from ledger.events.fields import RuleChecked
 from ledger.projections.portfolio import differences_of
@@ -45,7 +45,7 @@ def terms_taken(proposal: Proposal, state: DecisionState) -> RuleChecked:
     rules, terms, side = proposal.venue_rules, proposal.terms, proposal.side
     why = None
     if rules is not None and terms is not None and side is not None:
-        why = why_not_taken(side, terms, rules.taken)
+        why = unsupported_terms(side, terms, rules.supported)
     kind = terms.kind if terms is not None else "market"
     return checked("terms_taken", why is None, why or "the venue accepts orders with these terms", kind=kind)
 

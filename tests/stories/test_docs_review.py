@@ -27,7 +27,7 @@ from tests.support.trading import NOON, RULES, Room, Script, ScriptedExchange, m
 
 PAGE: Final = Path(__file__).resolve().parents[2] / "docs" / "review.md"
 MINUTE: Final = timedelta(minutes=1)
-LUNO: Final = facts_of("luno").taken
+LUNO: Final = facts_of("luno").supported
 SALE: Final = market(Side.SELL)
 Example = tuple[tuple[str, ...], Callable[[Room], object], dict[str, Any]]
 
@@ -117,7 +117,11 @@ EXAMPLES: Final[dict[Callable[..., Any], Example]] = {
     orders.trading_open: ((), lambda room: room.halt("the weekend"), {}),
     orders.account_known: ((), _nothing, {"account": None}),
     orders.product_known: ((), _nothing, {"instrument": Instrument("BTC-EUR")}),
-    orders.terms_taken: ((), _nothing, {"venue_rules": replace(RULES, taken=LUNO), "terms": SALE, "side": Side.SELL}),
+    orders.terms_taken: (
+        (),
+        _nothing,
+        {"venue_rules": replace(RULES, supported=LUNO), "terms": SALE, "side": Side.SELL},
+    ),
     orders.price_known: ((), _nothing, {"price": None}),
     orders.no_unknown_order: ((), lambda room: _ordered(room, "unknown"), {}),
     orders.in_steps: ((), _nothing, {"limit_price": Decimal("100.001")}),

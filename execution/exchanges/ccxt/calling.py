@@ -15,7 +15,7 @@ class Failed:
     error: Exception
 
 
-def called(ask: Callable[[], T]) -> T | Failed:
+def attempt(ask: Callable[[], T]) -> T | Failed:
     """What the call returned, or how it failed. The thread's decimal context is as it was before."""
     try:
         # ccxt sets the thread's rounding and traps whenever it writes a number (decimal_to_precision).

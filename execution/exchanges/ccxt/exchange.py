@@ -13,22 +13,22 @@ from typing import Final, TypeVar
 
 import ccxt
 
-from execution.exchanges.ccxt.calling import Failed, called
+from execution.exchanges.ccxt.calling import Failed, attempt
 from execution.exchanges.ccxt.outcomes import meaning_of, one_line
 from execution.exchanges.ccxt.parsing import (
     Row,
     milliseconds,
     number,
     number_or_none,
-    part,
     row_of,
     rows_of,
+    section,
     symbol_of,
     text,
 )
-from execution.exchanges.ccxt.terms import plain, quote_amount, terms_of, why_not_sendable
+from execution.exchanges.ccxt.terms import plain, quote_amount, terms_of, unsendable_terms
 from execution.exchanges.ccxt.transport import Wire
-from execution.exchanges.ccxt.venue_facts import SINCE_MARGIN, Asked, Client, ListAt, VenueFacts, holding
+from execution.exchanges.ccxt.venue_facts import SINCE_MARGIN, Client, ListAt, OrderQuery, VenueFacts, count_rows
 from execution.exchanges.exchange import (
     Accepted,
     Balance,
@@ -38,7 +38,7 @@ from execution.exchanges.exchange import (
     NotPlaced,
     OrderTicket,
     Refused,
-    TakenTerms,
+    SupportedTerms,
     Unknown,
     VenueOrder,
     VenueTrade,
@@ -109,10 +109,10 @@ class CcxtExchange:
         return None if ask is None else self._read("what the key may do", lambda: ask(self._client))
 
     def rules(self, instrument: Instrument) -> InstrumentRules | None:
-        symbol, taken = symbol_of(instrument), self.facts.taken
+        symbol, supported = symbol_of(instrument), self.facts.supported
         return self._read(
             "its markets",
-            lambda: _rules(self._client.markets[symbol], taken) if symbol in self._client.markets else None,
+            lambda: _rules(self._client.markets[symbol], supported) if symbol in self._client.markets else None,
         )
 
     def submit(self, ticket: OrderTicket) -> Accepted | Refused | Unknown:
@@ -124,7 +124,7 @@ class CcxtExchange:
         sent = self._sent[ticket.client_order_id] = _Sent(ticket, self._clock())
         before = self._wire.sent
         with self._wire.one_request():
-            answer = called(lambda: text(row_of(self._place(ticket)), "id"))
+            answer = attempt(lambda: text(row_of(self._place(ticket)), "id"))
         if isinstance(answer, str):
             sent.venue_order_id = answer
             return Accepted(answer)
@@ -234,8 +234,8 @@ class CcxtExchange:
         until = self._wire.quiet_until
         if until is not None and self._clock() < until:
             return Failed(ccxt.RateLimitExceeded(f"the venue asked for quiet until {time_text(until)}"))
-        loading = called(self._load)
-        return loading if isinstance(loading, Failed) else called(ask)
+        loading = attempt(self._load)
+        return loading if isinstance(loading, Failed) else attempt(ask)
 
     def _read(self, what: str, ask: Callable[[], T]) -> T:
         """What a read returns. Raises VenueUnavailable."""
@@ -250,7 +250,7 @@ class CcxtExchange:
 
         def listed() -> T:
             answer = ask()
-            holding(self._client, at)
+            count_rows(self._client, at)
             return answer
 
         return self._read(what, listed)
@@ -283,8 +283,8 @@ class CcxtExchange:
                 break  # there is no other
         return list(found.values()), failures
 
-    def _asked(self, sent: _Sent) -> Asked:
-        return Asked(sent.ticket.client_order_id, symbol_of(sent.ticket.instrument), sent.sent_at)
+    def _asked(self, sent: _Sent) -> OrderQuery:
+        return OrderQuery(sent.ticket.client_order_id, symbol_of(sent.ticket.instrument), sent.sent_at)
 
     # --- placing ------------------------------------------------------------------------------------------------------
 
@@ -298,7 +298,7 @@ class CcxtExchange:
         market = markets.get(symbol_of(ticket.instrument))
         if market is None:
             return Refused("unknown_market", f"not sent: {self.venue} does not trade {ticket.instrument}")
-        why = why_not_sendable(ticket, self.facts, row_of(market))
+        why = unsendable_terms(ticket, self.facts, row_of(market))
         return None if why is None else Refused("bad_terms", f"not sent: {why}")
 
     def _place(self, ticket: OrderTicket) -> object:
@@ -356,18 +356,18 @@ def _client(facts: VenueFacts, api_key: ApiKey, clock: Clock, *, sandbox: bool) 
     return client
 
 
-def _rules(market: Row, taken: TakenTerms) -> InstrumentRules:
-    precision, limits = part(market, "precision"), part(market, "limits")
+def _rules(market: Row, supported: SupportedTerms) -> InstrumentRules:
+    precision, limits = section(market, "precision"), section(market, "limits")
     lot = number(precision, "amount")
     taker = market.get("taker")
     return InstrumentRules(
         tick=number(precision, "price"),
         lot=lot,
-        minimum_size=number_or_none(part(limits, "amount"), "min") or lot,
-        minimum_value=number_or_none(part(limits, "cost"), "min") or ZERO,
+        minimum_size=number_or_none(section(limits, "amount"), "min") or lot,
+        minimum_value=number_or_none(section(limits, "cost"), "min") or ZERO,
         # The client keeps its own table of fees in floats; this is what a review reckons with, never what is booked.
         taker_fee=Decimal(str(taker)) if isinstance(taker, str | float | int) else HIGHEST_FEE,
-        taken=taken,
+        supported=supported,
     )
 
 
@@ -390,7 +390,7 @@ def _in_order(trades: Iterable[VenueTrade]) -> list[VenueTrade]:
 
 
 def _balances(answer: Row) -> dict[Asset, Balance]:
-    totals = part(answer, "total")
-    held = {asset: number_or_none(part(answer, "used"), asset) or ZERO for asset in totals}
+    totals = section(answer, "total")
+    held = {asset: number_or_none(section(answer, "used"), asset) or ZERO for asset in totals}
     told = {asset: number_or_none(totals, asset) or ZERO for asset in totals}
     return {Asset(asset): Balance(total - held[asset], held[asset]) for asset, total in told.items() if total}

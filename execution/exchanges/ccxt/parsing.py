@@ -41,7 +41,7 @@ def row_of(answer: object) -> Row:
     return answer
 
 
-def part(row: Row, name: str) -> Row:
+def section(row: Row, name: str) -> Row:
     """A part that has parts itself."""
     return row_of(row.get(name))
 
@@ -136,7 +136,7 @@ def fee(asset: str, amount: Decimal) -> tuple[Fee, ...]:
 
 
 def _fees(row: Row) -> tuple[Fee, ...]:
-    told = rows_of(row.get("fees") or []) or ([part(row, "fee")] if row.get("fee") else [])
+    told = rows_of(row.get("fees") or []) or ([section(row, "fee")] if row.get("fee") else [])
     named = [(one, number_or_none(one, "cost") or ZERO) for one in told]
     return tuple(each for one, amount in named if amount for each in fee(text(one, "currency"), amount))
 

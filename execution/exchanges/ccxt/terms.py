@@ -2,17 +2,17 @@
 
 from decimal import Decimal
 
-from execution.exchanges.ccxt.parsing import Row, number_or_none, part
+from execution.exchanges.ccxt.parsing import Row, number_or_none, section
 from execution.exchanges.ccxt.venue_facts import VenueFacts
-from execution.exchanges.exchange import OrderTicket, why_not_taken
+from execution.exchanges.exchange import OrderTicket, unsupported_terms
 from ledger.values import decimal_text
 
 
-def why_not_sendable(ticket: OrderTicket, facts: VenueFacts, market: Row) -> str | None:
+def unsendable_terms(ticket: OrderTicket, facts: VenueFacts, market: Row) -> str | None:
     """Why the venue cannot take the order as it is, in one sentence, or None. The client itself checks no minimum."""
     if not facts.client_id_pattern.fullmatch(ticket.client_order_id) or len(ticket.client_order_id) > 36:
         return f"{ticket.client_order_id[:80]!r} is no client order id at {facts.venue}"
-    return why_not_taken(ticket.side, ticket, facts.taken) or _too_small(ticket, market)
+    return unsupported_terms(ticket.side, ticket, facts.supported) or _too_small(ticket, market)
 
 
 def quote_amount(ticket: OrderTicket, facts: VenueFacts) -> Decimal | None:
@@ -38,14 +38,14 @@ def terms_of(ticket: OrderTicket) -> dict[str, object]:
 
 
 def _too_small(ticket: OrderTicket, market: Row) -> str | None:
-    limits, size = part(market, "limits"), ticket.base_size
-    least, most = (number_or_none(part(limits, "amount"), name) for name in ("min", "max"))
+    limits, size = section(market, "limits"), ticket.base_size
+    least, most = (number_or_none(section(limits, "amount"), name) for name in ("min", "max"))
     if size is not None and least is not None and size < least:
         return f"{plain(size)} is below the venue's least size {plain(least)}"
     if size is not None and most is not None and size > most:
         return f"{plain(size)} is above the venue's largest size {plain(most)}"
     value = ticket.quote_size if size is None or ticket.limit_price is None else size * ticket.limit_price
-    least_value = number_or_none(part(limits, "cost"), "min")
+    least_value = number_or_none(section(limits, "cost"), "min")
     if value is not None and least_value is not None and value < least_value:
         return f"a value of {plain(value)} is below the venue's least value {plain(least_value)}"
     return None

@@ -9,8 +9,8 @@ from typing import Final, Literal, TypeAlias
 
 import ccxt
 
-from execution.exchanges.ccxt.parsing import OddAnswer, milliseconds, order_of, part, row_of, rows_of, trade_of
-from execution.exchanges.exchange import TakenTerms, VenueOrder, VenueTrade
+from execution.exchanges.ccxt.parsing import OddAnswer, milliseconds, order_of, row_of, rows_of, section, trade_of
+from execution.exchanges.exchange import SupportedTerms, VenueOrder, VenueTrade
 from ledger.events.fields import TimeInForce
 
 Client: TypeAlias = ccxt.Exchange
@@ -34,7 +34,7 @@ SINCE_MARGIN: Final = timedelta(minutes=10)
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class OrderQuery:
     """The order that is looked for: its client order id, its market as ccxt names it, and when it was sent."""
 
     client_order_id: str
@@ -47,11 +47,11 @@ class Asked:
         return milliseconds(self.sent_at - SINCE_MARGIN)
 
 
-LookUp = Callable[[Client, Asked], list[VenueOrder]]
+LookUp = Callable[[Client, OrderQuery], list[VenueOrder]]
 """The orders that one source has under that client order id; raises what the client raises, and OddAnswer."""
 
 
-def _order_by_venue_id(client: Client, venue_order_id: str, asked: Asked) -> VenueOrder:
+def _order_by_venue_id(client: Client, venue_order_id: str, asked: OrderQuery) -> VenueOrder:
     return order_of(row_of(client.fetch_order(venue_order_id, asked.symbol)))
 
 
@@ -99,16 +99,16 @@ class VenueFacts:
     open_orders: Callable[[Client], list[VenueOrder]] = lambda client: list(
         map(order_of, rows_of(client.fetch_open_orders()))
     )
-    by_venue_id: Callable[[Client, str, Asked], VenueOrder] = _order_by_venue_id
+    by_venue_id: Callable[[Client, str, OrderQuery], VenueOrder] = _order_by_venue_id
     sandbox: bool = False
 
     @property
-    def taken(self) -> TakenTerms:
+    def supported(self) -> SupportedTerms:
         """The orders that the venue takes; through the client limit orders are sized in base everywhere."""
-        return TakenTerms(self.venue, self.base_buys, self.quote_sells, False, self.stops, self.times_in_force)
+        return SupportedTerms(self.venue, self.base_buys, self.quote_sells, False, self.stops, self.times_in_force)
 
 
-def holding(client: Client, at: ListAt) -> int:
+def count_rows(client: Client, at: ListAt) -> int:
     """How many rows the venue's last answer holds there; null is an empty list. Raises OddAnswer for any other answer.
 
     A client takes whatever it does not understand, a page of HTML too, for an empty list: that would be false proof.
@@ -130,13 +130,13 @@ def holding(client: Client, at: ListAt) -> int:
 
 
 def with_client_id(
-    client: Client, orders: object, at: ListAt, asked: Asked, page: int | None = None
+    client: Client, orders: object, at: ListAt, asked: OrderQuery, page: int | None = None
 ) -> list[VenueOrder]:
     """The orders that carry the client order id. Raises OddAnswer when the venue's answer holds no list where it should,
     and when no order carries the id and the list may go on."""
-    told, listed = holding(client, at), rows_of(orders)
+    told, listed = count_rows(client, at), rows_of(orders)
     found = [order_of(row) for row in listed if row.get("clientOrderId") == asked.client_order_id]
-    goes_on = any(part(row, "info").get("cursor") for row in listed) or (page is not None and told >= page)
+    goes_on = any(section(row, "info").get("cursor") for row in listed) or (page is not None and told >= page)
     if not found and goes_on:
         raise OddAnswer(f"the list holds {told} orders and may go on: what lies beyond is not known")
     return found

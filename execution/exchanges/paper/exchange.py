@@ -28,14 +28,14 @@ from execution.exchanges.paper.prices import (
     Bar,
     Offer,
     TopOfBook,
-    at_once_offer,
     bar_offer,
+    immediate_offer,
     in_lots,
     quote_offer,
+    round_up,
     stop_offer,
     tick_of,
     touched,
-    up,
     within,
     worse,
 )
@@ -117,7 +117,7 @@ class _Order:
         return self.ticket.stop_price is not None and not self.triggered
 
     @property
-    def at_once(self) -> bool:
+    def immediate(self) -> bool:
         """Whether what the first candle or quote does not fill is not to be filled at all."""
         return self.ticket.time_in_force in ("ioc", "fok")
 
@@ -146,9 +146,9 @@ class PaperExchange:
         self._balances = balances
         self._clock = clock
         self._orders: dict[str, _Order] = {}
-        self._told_until: dict[Instrument, datetime] = {}
+        self._seen_until: dict[Instrument, datetime] = {}
         self._prices: dict[Instrument, Decimal] = {}
-        self._taken: dict[Instrument, Decimal] = {}
+        self._used_volume: dict[Instrument, Decimal] = {}
 
     def rules(self, instrument: Instrument) -> InstrumentRules | None:
         if instrument not in self._instruments:
@@ -175,11 +175,11 @@ class PaperExchange:
         filled: Decimal,
         filled_value: Decimal,
         fills: int,
-        told_until: datetime | None = None,
+        seen_until: datetime | None = None,
     ) -> None:
         """The venue has this open order again, as far filled as the log says. `filled_value` is in quote.
 
-        No candle of the instrument that opened at or before `told_until` fills anything: the log has its fills.
+        No candle of the instrument that opened at or before `seen_until` fills anything: the log has its fills.
         """
         base_left = None if ticket.base_size is None else ticket.base_size - filled
         quote_left = None if ticket.quote_size is None else ticket.quote_size - filled_value
@@ -187,12 +187,12 @@ class PaperExchange:
         order.state = "filled" if base_left is not None and base_left <= 0 else "open"
         order.triggered = filled > 0
         if filled:
-            _end_if_at_once(order)  # it had its one candle or quote
+            _end_if_immediate(order)  # it had its one candle or quote
         self._orders[ticket.client_order_id] = order
-        if told_until is not None:
+        if seen_until is not None:
             # Something entered by hand may lie ahead of the market: it must not keep candles from being heard.
-            until = min(told_until, self._clock())
-            self._told_until[ticket.instrument] = max(until, self._told_until.get(ticket.instrument, until))
+            until = min(seen_until, self._clock())
+            self._seen_until[ticket.instrument] = max(until, self._seen_until.get(ticket.instrument, until))
 
     def find(self, client_order_id: str) -> FoundOrder | NotPlaced | Unknown:
         order = self._orders.get(client_order_id)
@@ -224,17 +224,17 @@ class PaperExchange:
 
         A candle that was told before, or lies before one that was, changes nothing.
         """
-        told_until = self._told_until.get(bar.instrument)
-        if told_until is not None and bar.opened_at <= told_until:
+        seen_until = self._seen_until.get(bar.instrument)
+        if seen_until is not None and bar.opened_at <= seen_until:
             return
-        self._told_until[bar.instrument], self._prices[bar.instrument] = bar.opened_at, bar.open
+        self._seen_until[bar.instrument], self._prices[bar.instrument] = bar.opened_at, bar.open
         allowed, taken = in_lots(bar.volume * self.terms.volume_share), ZERO
         for order in self._orders_at(bar.instrument, bar.opened_at):
             offer = _bar_offer(order, bar, self.terms.half_spread)
             if offer is not None:
                 taken += self._fill(order, offer, allowed, taken, bar.opened_at)
-            _end_if_at_once(order)
-        self._taken[bar.instrument] = taken
+            _end_if_immediate(order)
+        self._used_volume[bar.instrument] = taken
 
     def on_touch(self, client_order_id: str, bar: Bar, offer: Offer) -> None:
         """The order waited for a price that the candle told last went through: that is filled as if it had stood there.
@@ -242,12 +242,12 @@ class PaperExchange:
         It takes what others left of the candle's volume; the rest goes on as the order it is.
         """
         order = self._orders.get(client_order_id)
-        if order is None or order.state != "open" or self._told_until.get(bar.instrument) != bar.opened_at:
+        if order is None or order.state != "open" or self._seen_until.get(bar.instrument) != bar.opened_at:
             return
-        if bar.instrument not in self._taken:
+        if bar.instrument not in self._used_volume:
             return  # the candle was told before a restart: nobody knows what others left of it
-        allowed, taken = in_lots(bar.volume * self.terms.volume_share), self._taken[bar.instrument]
-        self._taken[bar.instrument] = taken + self._fill(order, offer, allowed, taken, bar.closed_at)
+        allowed, taken = in_lots(bar.volume * self.terms.volume_share), self._used_volume[bar.instrument]
+        self._used_volume[bar.instrument] = taken + self._fill(order, offer, allowed, taken, bar.closed_at)
 
     def on_quote(self, quote: TopOfBook) -> None:
         """The market stands there now: market orders fill at the far side, limits when it is through their price."""
@@ -257,7 +257,7 @@ class PaperExchange:
             offer = None if order.waits else quote_offer(order.ticket, quote)
             if offer is not None:
                 self._fill(order, offer, None, ZERO, quote.at)
-            _end_if_at_once(order)
+            _end_if_immediate(order)
 
     def _orders_at(self, instrument: Instrument, now: datetime) -> list[_Order]:
         """The instrument's orders that are in effect and open at that time, oldest first."""
@@ -309,24 +309,24 @@ class PaperExchange:
 
     def _fee(self, ticket: OrderTicket, quantity: Decimal, price: Decimal, rate: Decimal) -> Fee:
         if ticket.side is Side.BUY and self.terms.fee_in == "received":
-            return Fee(asset=ticket.instrument.base, amount=up(quantity * rate))
-        return Fee(asset=ticket.instrument.quote, amount=up(quantity * price * rate))
+            return Fee(asset=ticket.instrument.base, amount=round_up(quantity * rate))
+        return Fee(asset=ticket.instrument.quote, amount=round_up(quantity * price * rate))
 
     def _payable(self, ticket: OrderTicket, price: Decimal, rate: Decimal) -> Decimal:
         """How much of the base the account can deliver, or pay for with the fee and its rounding."""
         if ticket.side is Side.SELL:
-            return in_lots(max(self._held(ticket.account, ticket.instrument.base), ZERO))
-        cash = self._held(ticket.account, ticket.instrument.quote)
+            return in_lots(max(self._available(ticket.account, ticket.instrument.base), ZERO))
+        cash = self._available(ticket.account, ticket.instrument.quote)
         return in_lots(max(cash - LOT, ZERO) / (price * (1 + rate)))
 
     def _bearable(self, ticket: OrderTicket, quantity: Decimal, price: Decimal, fee: Fee) -> bool:
         """Whether something of the fill remains after its fee: dust can be worth less than the smallest fee."""
         if fee.asset == ticket.instrument.base:
             return quantity > fee.amount
-        cash = self._held(ticket.account, ticket.instrument.quote)
+        cash = self._available(ticket.account, ticket.instrument.quote)
         return ticket.side is Side.BUY or cash + quantity * price >= fee.amount
 
-    def _held(self, account: str, asset: str) -> Decimal:
+    def _available(self, account: str, asset: str) -> Decimal:
         """What the account holds: the ledger's balance and the fills that it does not have yet."""
         orders = [one for one in self._orders.values() if one.ticket.account == account]
         pending = (_change(one.ticket, fill, asset) for one in orders for fill in one.fills)
@@ -344,7 +344,7 @@ class PaperExchange:
             return Refused("invalid_price", f"{limit} is no multiple of the tick {tick_of(limit)}")
         selling = ticket.side is Side.SELL
         asset = ticket.instrument.base if selling else ticket.instrument.quote
-        held, needed = self._held(ticket.account, asset), size if selling else value
+        held, needed = self._available(ticket.account, asset), size if selling else value
         if held <= 0 or (needed is not None and held < needed):
             return Refused("insufficient_funds", f"{held} {asset} available in {ticket.account}, {needed} needed")
         if self._chosen("refuse", ticket.client_order_id, self.terms.refuse_rate):
@@ -362,14 +362,14 @@ def _bar_offer(order: _Order, bar: Bar, half_spread: Decimal) -> Offer | None:
         offer = stop_offer(order.ticket, bar, half_spread)
         order.triggered = offer is not None
         return offer
-    if order.at_once:
-        return at_once_offer(order.ticket, bar, half_spread)
+    if order.immediate:
+        return immediate_offer(order.ticket, bar, half_spread)
     fresh = bar.opened_at - order.effective_at < bar.closed_at - bar.opened_at
     return bar_offer(order.ticket, bar, half_spread, fresh)
 
 
-def _end_if_at_once(order: _Order) -> None:
-    if order.at_once and order.state == "open":
+def _end_if_immediate(order: _Order) -> None:
+    if order.immediate and order.state == "open":
         order.state = "expired"
 
 

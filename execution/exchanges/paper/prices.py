@@ -84,7 +84,7 @@ def stop_offer(ticket: OrderTicket, bar: Bar, half_spread: Decimal) -> Offer | N
     return Offer(worse(ticket.side, price, half_spread), taker=True)
 
 
-def at_once_offer(ticket: OrderTicket, bar: Bar, half_spread: Decimal) -> Offer | None:
+def immediate_offer(ticket: OrderTicket, bar: Bar, half_spread: Decimal) -> Offer | None:
     """What a limit order that may not rest gets: the far side at the open, where its limit allows that."""
     far = worse(ticket.side, bar.open, half_spread)
     return Offer(far, taker=True) if within(ticket, far) == far else None
@@ -130,7 +130,7 @@ def in_lots(quantity: Decimal) -> Decimal:
     return (quantity / LOT).to_integral_value(ROUND_FLOOR) * LOT
 
 
-def up(amount: Decimal) -> Decimal:
+def round_up(amount: Decimal) -> Decimal:
     """The smallest multiple of a lot that is not below `amount`: how fees are rounded."""
     return (amount / LOT).to_integral_value(ROUND_CEILING) * LOT
 

@@ -15,10 +15,10 @@ from execution.exchanges.simulated.matching import (
     Market,
     Order,
     OrderState,
+    OrderTerms,
     Reason,
     Rejected,
     TimeInForce,
-    Wanted,
 )
 from execution.exchanges.simulated.shape import (
     EPOCH,
@@ -141,7 +141,7 @@ class BinanceShape(Shape):
 
     def account(self, _: Mapping[str, str]) -> Json:
         balances = [
-            {"asset": asset, "free": _text(self.matching.free(asset)), "locked": _text(self.matching.held(asset))}
+            {"asset": asset, "free": _text(self.matching.free(asset)), "locked": _text(self.matching.locked(asset))}
             for asset in self.matching.totals
         ]
         return {
@@ -189,7 +189,7 @@ class BinanceShape(Shape):
         found = [
             order
             for order in self.matching.orders
-            if order.wanted.instrument == instrument and milliseconds(order.placed_at) >= since
+            if order.terms.instrument == instrument and milliseconds(order.placed_at) >= since
         ]
         return [_order(order) for order in found[: int(parameters.get("limit", "500"))]]
 
@@ -199,21 +199,21 @@ class BinanceShape(Shape):
         found = [
             _trade(one)
             for one in self.matching.executions
-            if one.order.wanted.instrument == instrument
+            if one.order.terms.instrument == instrument
             and one.trade_id >= first
             and milliseconds(one.at) >= since
             and number in (None, str(one.order.number))
         ]
-        return self.faults.told(found)[: int(parameters.get("limit", "500"))]
+        return self.faults.reported(found)[: int(parameters.get("limit", "500"))]
 
     def _find(self, parameters: Mapping[str, str], missing: Reason = "not_found") -> Order:
         """Return the order by its number, or the last one with a client id. Raises Rejected with reason `missing`."""
         instrument = self._instrument(parameters)
         for order in reversed(self.matching.orders):
             named = str(order.number) == parameters.get("orderId") or (
-                order.wanted.client_order_id == parameters.get("origClientOrderId")
+                order.terms.client_order_id == parameters.get("origClientOrderId")
             )
-            if named and order.wanted.instrument == instrument:
+            if named and order.terms.instrument == instrument:
                 return order
         raise Rejected(missing, "no such order")
 
@@ -264,7 +264,7 @@ _INTERVALS: Final = {
 }
 
 
-def _wanted(client_id: str, instrument: Instrument, parameters: Mapping[str, str]) -> Wanted:
+def _wanted(client_id: str, instrument: Instrument, parameters: Mapping[str, str]) -> OrderTerms:
     """The order that the parameters ask for. Raises VenueError for parameters that make no order."""
 
     def number(name: str) -> Decimal | None:
@@ -281,7 +281,7 @@ def _wanted(client_id: str, instrument: Instrument, parameters: Mapping[str, str
     ):
         raise VenueError(*_MALFORMED[:2])
     side = Side(parameters.get("side", "").lower())
-    return Wanted(client_id, instrument, side, base, quote, number("price"), number("stopPrice"), frame)
+    return OrderTerms(client_id, instrument, side, base, quote, number("price"), number("stopPrice"), frame)
 
 
 _KINDS: Final = ("MARKET", "LIMIT", "STOP_LOSS", "STOP_LOSS_LIMIT")
@@ -313,7 +313,7 @@ def _symbol(market: Market) -> Mapping[str, object]:
 
 
 def _order(order: Order) -> Mapping[str, object]:
-    wanted = order.wanted
+    wanted = order.terms
     status = "PARTIALLY_FILLED" if order.state == "open" and order.filled else _STATUS[order.state]
     size = wanted.base_size if wanted.base_size is not None else order.filled
     market = "STOP_LOSS" if wanted.stop_price else "MARKET"
@@ -342,7 +342,7 @@ def _order(order: Order) -> Mapping[str, object]:
 
 def _trade(one: Execution) -> Mapping[str, object]:
     return {
-        "symbol": one.order.wanted.instrument.replace("-", ""),
+        "symbol": one.order.terms.instrument.replace("-", ""),
         "id": one.trade_id,
         "orderId": one.order.number,
         "orderListId": -1,
@@ -352,7 +352,7 @@ def _trade(one: Execution) -> Mapping[str, object]:
         "commission": _text(one.fee),
         "commissionAsset": one.fee_asset,
         "time": milliseconds(one.at),
-        "isBuyer": one.order.wanted.side is Side.BUY,
+        "isBuyer": one.order.terms.side is Side.BUY,
         "isMaker": one.maker,
         "isBestMatch": True,
     }

@@ -124,7 +124,7 @@ class Control:
 
     def orders(self, request: Request) -> Json:
         wanted = request.parameters().get("client_order_id")
-        return [_order(one) for one in self._matching.orders if wanted in (None, one.wanted.client_order_id)]
+        return [_order(one) for one in self._matching.orders if wanted in (None, one.terms.client_order_id)]
 
     def trades(self, _: Request) -> Json:
         return [_execution(one) for one in self._matching.executions]
@@ -153,9 +153,9 @@ ROUTES: Final[Mapping[tuple[str, str], _Act]] = {
 def _order(order: Order) -> Mapping[str, object]:
     return {
         "number": order.number,
-        "client_order_id": order.wanted.client_order_id,
-        "instrument": order.wanted.instrument,
-        "side": order.wanted.side,
+        "client_order_id": order.terms.client_order_id,
+        "instrument": order.terms.instrument,
+        "side": order.terms.side,
         "state": order.state,
         "filled": decimal_text(order.filled),
         "value": decimal_text(order.value),
@@ -166,8 +166,8 @@ def _order(order: Order) -> Mapping[str, object]:
 def _execution(one: Execution) -> Mapping[str, object]:
     return {
         "trade_id": one.trade_id,
-        "client_order_id": one.order.wanted.client_order_id,
-        "instrument": one.order.wanted.instrument,
+        "client_order_id": one.order.terms.client_order_id,
+        "instrument": one.order.terms.instrument,
         "quantity": decimal_text(one.quantity),
         "price": decimal_text(one.price),
         "fee": decimal_text(one.fee),

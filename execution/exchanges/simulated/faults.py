@@ -42,7 +42,7 @@ FILLS_OF_ORDERS: Final = {
     "split": "what fills of the order at once fills in three executions",
     "partial": "two fifths of the order fill at once; of the rest the settings decide",
 }
-TOLD_FILLS: Final = {
+FILL_REPORTS: Final = {
     "fills_late": "own trades are not told yet",
     "fills_duplicated": "every own trade is told twice",
     "fills_reordered": "own trades are told newest first",
@@ -56,7 +56,7 @@ FAULTS: Final = {
     **REFUSALS,
     **TIMES_OF_ORDERS,
     **FILLS_OF_ORDERS,
-    **TOLD_FILLS,
+    **FILL_REPORTS,
     **STATES,
     **KEYS,
 }
@@ -78,7 +78,7 @@ def planned_fault(name: str, seconds: Decimal, times: int | None = 1, on: On | N
     """The fault, striking what fits it unless `on` says otherwise. Raises ValueError for a name nobody knows."""
     if name not in FAULTS:
         raise ValueError(f"{name[:40]!r} is no fault: there are {', '.join(FAULTS)}")
-    wide = name in STATES or name in TOLD_FILLS or name in KEYS or name == "maintenance"
+    wide = name in STATES or name in FILL_REPORTS or name in KEYS or name == "maintenance"
     return Planned(name, on or ("all" if wide else "place"), None if name == "skew" else times, seconds)
 
 
@@ -117,9 +117,9 @@ class Faults:
             return chosen
         return None
 
-    def told(self, trades: list[Row]) -> list[Row]:
+    def reported(self, trades: list[Row]) -> list[Row]:
         """The own trades as they are told: none yet, twice or newest first while such a fault is planned."""
-        for name in TOLD_FILLS:
+        for name in FILL_REPORTS:
             if self.take({name}, placing=False) is None:
                 continue
             if name == "fills_late":

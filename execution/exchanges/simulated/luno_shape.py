@@ -11,7 +11,7 @@ from typing import ClassVar, Final
 from urllib.parse import parse_qsl
 
 from execution.exchanges.simulated.candles import candles
-from execution.exchanges.simulated.matching import Execution, Market, Order, Rejected, Wanted
+from execution.exchanges.simulated.matching import Execution, Market, Order, OrderTerms, Rejected
 from execution.exchanges.simulated.shape import (
     EPOCH,
     Action,
@@ -98,7 +98,7 @@ class LunoShape(Shape):
 
     def public_trades(self, parameters: Mapping[str, str]) -> Json:
         instrument = self._instrument(parameters)
-        found = [one for one in self.matching.executions if one.order.wanted.instrument == instrument]
+        found = [one for one in self.matching.executions if one.order.terms.instrument == instrument]
         named = ("sequence", "timestamp", "price", "volume", "is_buy")
         return {"trades": [{name: _trade(one)[name] for name in named} for one in found[::-1][:100]]}
 
@@ -116,7 +116,7 @@ class LunoShape(Shape):
     def balance(self, _: Mapping[str, str]) -> Json:
         rows = [
             {"account_id": _account_id(asset), "asset": _asset_id(asset), "balance": _text(total),
-             "reserved": _text(self.matching.held(asset)), "unconfirmed": "0.00"}
+             "reserved": _text(self.matching.locked(asset)), "unconfirmed": "0.00"}
             for asset, total in self.matching.totals.items()
         ]  # fmt: skip
         return {"balance": rows}
@@ -160,13 +160,13 @@ class LunoShape(Shape):
             raise VenueError("ErrCounterDenominationNotAllowed", "amount contains too many decimal places")
         client_id, instrument = self._client_id(parameters), self._instrument(parameters)
         side, base, quote = (Side.BUY, None, size) if buying else (Side.SELL, size, None)
-        return self._placed(parameters, Wanted(client_id, instrument, side, base, quote))
+        return self._placed(parameters, OrderTerms(client_id, instrument, side, base, quote))
 
     def limit_order(self, parameters: Mapping[str, str]) -> Json:
         side = {"BID": Side.BUY, "ASK": Side.SELL}[parameters["type"]]
         size, price = Decimal(parameters["volume"]), Decimal(parameters["price"])
         client_id, instrument = self._client_id(parameters), self._instrument(parameters)
-        return self._placed(parameters, Wanted(client_id, instrument, side, size, limit_price=price))
+        return self._placed(parameters, OrderTerms(client_id, instrument, side, size, limit_price=price))
 
     def stop(self, parameters: Mapping[str, str]) -> Json:
         self.matching.cancel(self._find(order_id=parameters["order_id"]))
@@ -197,11 +197,11 @@ class LunoShape(Shape):
         rows = [
             _trade(one)
             for one in self.matching.executions
-            if one.order.wanted.instrument == instrument and milliseconds(one.at) >= since and one.trade_id > after
+            if one.order.terms.instrument == instrument and milliseconds(one.at) >= since and one.trade_id > after
         ]
-        return {"trades": self.faults.told(rows)[:limit]}
+        return {"trades": self.faults.reported(rows)[:limit]}
 
-    def _placed(self, parameters: Mapping[str, str], wanted: Wanted) -> Json:
+    def _placed(self, parameters: Mapping[str, str], wanted: OrderTerms) -> Json:
         """The order is placed, unless its time to live is over."""
         if "ttl" in parameters:
             age = milliseconds(self.matching.clock()) - int(parameters["timestamp"])
@@ -219,7 +219,7 @@ class LunoShape(Shape):
 
     def _find(self, order_id: str | None = None, client_order_id: str | None = None) -> Order:
         for order in self.matching.orders:
-            if _order_id(order) == order_id or (client_order_id and order.wanted.client_order_id == client_order_id):
+            if _order_id(order) == order_id or (client_order_id and order.terms.client_order_id == client_order_id):
                 return order
         raise Rejected("not_found", "Cannot find that order")
 
@@ -287,14 +287,14 @@ def _market(market: Market) -> Mapping[str, object]:
 def _order(order: Order) -> Mapping[str, object]:
     """As the first version of the routes tells it: without the client order id."""
     row = _order_now(order)
-    side = "BID" if order.wanted.side is Side.BUY else "ASK"
+    side = "BID" if order.terms.side is Side.BUY else "ASK"
     kept = {name: value for name, value in row.items() if name not in ("client_order_id", "side", "type", "status")}
     return {**kept, "type": side, "state": row["status"]}
 
 
 def _order_now(order: Order) -> Mapping[str, object]:
     """As the newer routes tell it. A market order has no limits; an order that was stopped is COMPLETE too."""
-    wanted, fees = order.wanted, order.fees
+    wanted, fees = order.terms, order.fees
     base_fee = fees.get(wanted.instrument.base, ZERO)
     return {
         "order_id": _order_id(order),
@@ -316,7 +316,7 @@ def _order_now(order: Order) -> Mapping[str, object]:
 
 
 def _trade(one: Execution) -> Mapping[str, object]:
-    wanted = one.order.wanted
+    wanted = one.order.terms
     buying = wanted.side is Side.BUY
     return {
         "pair": _pair(wanted.instrument),

@@ -64,7 +64,7 @@ class Settings:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class OrderTerms:
     """An order as it is asked for. Sizes are above 0; a market order may be sized in quote; a stop waits for its price."""
 
     client_order_id: str
@@ -82,7 +82,7 @@ class Order:
     """An order the venue took. `number` is unique at the venue; `filled` is in base, `value` in quote."""
 
     number: int
-    wanted: Wanted
+    terms: OrderTerms
     placed_at: datetime
     ended_at: datetime | None = None
     state: OrderState = "open"
@@ -93,9 +93,9 @@ class Order:
 
     def left(self, price: Decimal, lot: Decimal) -> Decimal:
         """What is still to be filled at `price`, in whole lots."""
-        if self.wanted.base_size is not None:
-            return self.wanted.base_size - self.filled
-        return in_steps(((self.wanted.quote_size or ZERO) - self.value) / price, lot)
+        if self.terms.base_size is not None:
+            return self.terms.base_size - self.filled
+        return in_steps(((self.terms.quote_size or ZERO) - self.value) / price, lot)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +137,7 @@ class Matching:
     executions: list[Execution] = field(default_factory=list)
     entries: dict[str, list[Entry]] = field(default_factory=dict)
 
-    def place(self, wanted: Wanted) -> Order:
+    def place(self, wanted: OrderTerms) -> Order:
         """The order is taken and filled as far as it fills at once. Raises Rejected."""
         self._check(wanted)
         order = Order(len(self.orders) + 1, wanted, self.clock(), triggered=wanted.stop_price is None)
@@ -156,12 +156,12 @@ class Matching:
         """The market stands there now; orders that were waiting for it fill, oldest first."""
         self.prices[instrument] = price
         for order in self.open_orders(instrument):
-            stop = order.wanted.stop_price
-            if not order.triggered and stop is not None and _beyond(order.wanted.side, price, stop):
+            stop = order.terms.stop_price
+            if not order.triggered and stop is not None and _beyond(order.terms.side, price, stop):
                 order.triggered = True
                 self._meet(order)
-            elif order.triggered and order.wanted.limit_price is not None and self._crosses(order):
-                self._execute(order, order.left(order.wanted.limit_price, ZERO), order.wanted.limit_price, maker=True)
+            elif order.triggered and order.terms.limit_price is not None and self._crosses(order):
+                self._execute(order, order.left(order.terms.limit_price, ZERO), order.terms.limit_price, maker=True)
 
     def fill(self, order: Order, quantity: Decimal, price: Decimal) -> None:
         """So much of an order is filled at that price, whatever the market says, even after it was cancelled."""
@@ -169,24 +169,24 @@ class Matching:
 
     def open_orders(self, instrument: Instrument | None = None) -> list[Order]:
         """The orders that may still fill, oldest first."""
-        return [one for one in self.orders if one.state == "open" and instrument in (None, one.wanted.instrument)]
+        return [one for one in self.orders if one.state == "open" and instrument in (None, one.terms.instrument)]
 
     def by_client_id(self, client_order_id: str) -> list[Order]:
         """Every order that was ever placed under this id, oldest first."""
-        return [order for order in self.orders if order.wanted.client_order_id == client_order_id]
+        return [order for order in self.orders if order.terms.client_order_id == client_order_id]
 
-    def held(self, asset: str) -> Decimal:
+    def locked(self, asset: str) -> Decimal:
         """What open orders keep of an asset."""
-        return sum((self._needs(order) for order in self.open_orders() if _pays(order.wanted) == asset), ZERO)
+        return sum((self._needs(order) for order in self.open_orders() if _pays(order.terms) == asset), ZERO)
 
     def free(self, asset: str) -> Decimal:
-        return self.totals.get(asset, ZERO) - self.held(asset)
+        return self.totals.get(asset, ZERO) - self.locked(asset)
 
     def deposit(self, asset: str, total: Decimal) -> None:
         """The account holds exactly `total` of an asset from now on."""
         self._move(asset, total - self.totals.get(asset, ZERO), "Deposit")
 
-    def _check(self, wanted: Wanted) -> None:
+    def _check(self, wanted: OrderTerms) -> None:
         market = self.markets.get(wanted.instrument)
         if market is None:
             raise Rejected("unknown_market", f"{wanted.instrument} is not traded here")
@@ -211,7 +211,7 @@ class Matching:
 
     def _meet(self, order: Order) -> None:
         """The order meets the market: it fills, rests, or ends, as its terms and the settings say."""
-        wanted, market = order.wanted, self.markets[order.wanted.instrument]
+        wanted, market = order.terms, self.markets[order.terms.instrument]
         price, share = self.prices[wanted.instrument], self.settings.share
         if wanted.limit_price is not None and not self._crosses(order):
             share = ZERO
@@ -229,13 +229,13 @@ class Matching:
     def _execute(self, order: Order, quantity: Decimal, price: Decimal, *, maker: bool) -> None:
         if quantity <= 0:
             return
-        instrument, side = order.wanted.instrument, order.wanted.side
-        value, market = quantity * price, self.markets[order.wanted.instrument]
+        instrument, side = order.terms.instrument, order.terms.side
+        value, market = quantity * price, self.markets[order.terms.instrument]
         sign = 1 if side is Side.BUY else -1
         fee_asset, fee = self._fee(order, quantity, value)
         order.filled, order.value = order.filled + quantity, order.value + value
         order.fees[fee_asset] = order.fees.get(fee_asset, ZERO) + fee
-        number = sum(1 for one in self.executions if one.order.wanted.instrument == instrument) + 1
+        number = sum(1 for one in self.executions if one.order.terms.instrument == instrument) + 1
         self.executions.append(Execution(number, order, quantity, price, fee_asset, fee, self.clock(), maker))
         self._move(instrument.base, sign * quantity, "Bought" if sign > 0 else "Sold")
         self._move(instrument.quote, -sign * value, "Sold" if sign > 0 else "Bought")
@@ -244,10 +244,10 @@ class Matching:
             self._end(order, "filled")
 
     def _fee(self, order: Order, quantity: Decimal, value: Decimal) -> tuple[str, Decimal]:
-        instrument, rate = order.wanted.instrument, self.settings.fee_rate
+        instrument, rate = order.terms.instrument, self.settings.fee_rate
         if self.settings.fees_in == "BNB":
             return "BNB", (value * rate / BNB_PRICE).quantize(SATOSHI)
-        if self.settings.fees_in == "received" and order.wanted.side is Side.BUY:
+        if self.settings.fees_in == "received" and order.terms.side is Side.BUY:
             return instrument.base, (quantity * rate).quantize(SATOSHI)
         return instrument.quote, (value * rate).quantize(SATOSHI)
 
@@ -263,12 +263,12 @@ class Matching:
 
     def _crosses(self, order: Order) -> bool:
         """Whether the market stands at the order's limit or better."""
-        limit, price = order.wanted.limit_price, self.prices[order.wanted.instrument]
-        return limit is None or (price <= limit if order.wanted.side is Side.BUY else price >= limit)
+        limit, price = order.terms.limit_price, self.prices[order.terms.instrument]
+        return limit is None or (price <= limit if order.terms.side is Side.BUY else price >= limit)
 
     def _needs(self, order: Order) -> Decimal:
         """What an open order keeps of the asset it pays with."""
-        wanted = order.wanted
+        wanted = order.terms
         if wanted.quote_size is not None:
             return wanted.quote_size - order.value
         left = (wanted.base_size or ZERO) - order.filled
@@ -290,9 +290,9 @@ def _beyond(side: Side, price: Decimal, stop: Decimal) -> bool:
     return price >= stop if side is Side.BUY else price <= stop
 
 
-def _given(wanted: Wanted) -> Decimal:
+def _given(wanted: OrderTerms) -> Decimal:
     return wanted.quote_size or ZERO
 
 
-def _pays(wanted: Wanted) -> str:
+def _pays(wanted: OrderTerms) -> str:
     return wanted.instrument.base if wanted.side is Side.SELL else wanted.instrument.quote

@@ -598,7 +598,7 @@ def test_an_order_that_waits_hears_every_candle_after_the_newest_fill(database_u
                 reverse(running, fill["trade_id"], "back", None)
                 enter(running, LOT | {"account": "paper"}, "now", None)
         with open_daybook(database_url, tmp_path) as running:
-            told = [at.isoformat() for at in running.system.paper._told_until.values()]
+            told = [at.isoformat() for at in running.system.paper._seen_until.values()]
             assert told == [fill["occurred_at"].replace("Z", "+00:00")]
 
 

@@ -196,7 +196,7 @@ def test_the_machine_finds_a_planted_mistake(planted: str, monkeypatch: pytest.M
 
             def forgetting(self: PaperExchange, bar: Any) -> None:
                 honest_bar(self, bar)
-                self._told_until.clear()
+                self._seen_until.clear()
                 honest_bar(self, bar)
 
             monkeypatch.setattr(PaperExchange, "on_bar", forgetting)

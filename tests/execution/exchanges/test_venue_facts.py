@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import ccxt
 import pytest
 
-from execution.exchanges.ccxt.calling import called
+from execution.exchanges.ccxt.calling import attempt
 from execution.exchanges.ccxt.exchange import ApiKey, CcxtExchange
 from execution.exchanges.ccxt.outcomes import meaning_of, one_line
 from execution.exchanges.ccxt.transport import BadEndpoint, Wire
@@ -367,9 +367,9 @@ def test_a_client_does_not_change_our_arithmetic(monkeypatch: pytest.MonkeyPatch
     def write() -> str:
         return str(ccxt.decimal_to_precision("0.125", ccxt.ROUND, 2))
 
-    assert called(write) == "0.13"
+    assert attempt(write) == "0.13"
     assert getcontext().rounding == ROUND_HALF_EVEN
     monkeypatch.setattr("execution.exchanges.ccxt.calling.localcontext", nullcontext)
     with localcontext():
-        called(write)
+        attempt(write)
         assert getcontext().rounding != ROUND_HALF_EVEN, "planted: without a context of its own it would stay"

@@ -14,6 +14,7 @@ from execution.exchanges.ccxt.venues import facts_of
 from execution.exchanges.exchange import Accepted, FoundOrder, NotPlaced, OrderTicket, Refused, Unknown
 from execution.exchanges.simulated.faults import (
     FAULTS,
+    FILL_REPORTS,
     FILLS_OF_ORDERS,
     KEYS,
     LOST_ANSWERS,
@@ -21,7 +22,6 @@ from execution.exchanges.simulated.faults import (
     REFUSALS,
     STATES,
     TIMES_OF_ORDERS,
-    TOLD_FILLS,
 )
 from tests.support.simulated_venue import QUOTE, Place, place, without_window
 
@@ -86,7 +86,7 @@ def test_a_request_that_is_not_carried_out_is_not_placed_in_the_end(shop: Place,
 def test_every_fault_is_tried() -> None:
     """Each fault by name is in one of the groups that the tests here go through, or is about fills or states."""
     tried = {*LOST_ANSWERS, *NOT_CARRIED_OUT, *REFUSALS, *TIMES_OF_ORDERS}
-    assert {*FAULTS} - tried == {*TOLD_FILLS, *FILLS_OF_ORDERS, *STATES, *KEYS}
+    assert {*FAULTS} - tried == {*FILL_REPORTS, *FILLS_OF_ORDERS, *STATES, *KEYS}
 
 
 def test_a_late_order_is_waited_for(shop: Place) -> None:

@@ -300,7 +300,7 @@ def test_balances_say_what_is_free_and_what_is_held(shop: Place) -> None:
     )
     after = shop.exchange.balances()[quote]
 
-    assert (before.held, after.held, before.free - after.free) == (ZERO, Decimal(100), Decimal(100))
+    assert (before.locked, after.locked, before.free - after.free) == (ZERO, Decimal(100), Decimal(100))
     shop.post("balances", {"ETH": "0"})
     assert "ETH" not in shop.exchange.balances()
 

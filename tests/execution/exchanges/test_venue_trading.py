@@ -134,7 +134,7 @@ class Desk:
             assert reading.stopped is None
             found += [str(one) for one in broken_invariants(reading.rows)]
             held = {one.asset: one.quantity for one in reading.rows.where(Balance)}
-        told = {str(asset): one.free + one.held for asset, one in self.there.exchange.balances().items()}
+        told = {str(asset): one.free + one.locked for asset, one in self.there.exchange.balances().items()}
         found += [f"{one}: {held.get(one, ZERO)} here" for one in held | told if held.get(one, 0) != told.get(one, 0)]
         return found
 
@@ -144,7 +144,7 @@ def opened(there: Place, name: str) -> Desk:
     desk.tell(PortfolioOpened(name=name, base_currency=Asset("USDT")))
     desk.tell(AccountOpened(account=ACCOUNT, venue=there.name, mode="paper"))
     for asset, held in there.exchange.balances().items():
-        total = held.free + held.held
+        total = held.free + held.locked
         if asset == "USDT":
             desk.tell(CashDeposited(account=ACCOUNT, asset=asset, amount=total))
         else:

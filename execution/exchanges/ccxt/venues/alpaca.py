@@ -6,7 +6,7 @@ from typing import Final
 import ccxt
 
 from execution.exchanges.ccxt.parsing import order_of, row_of
-from execution.exchanges.ccxt.venue_facts import Asked, Client, ListAt, VenueFacts, with_client_id
+from execution.exchanges.ccxt.venue_facts import Client, ListAt, OrderQuery, VenueFacts, with_client_id
 from execution.exchanges.exchange import VenueOrder
 
 _PAGE: Final = 500
@@ -14,7 +14,7 @@ _ORDERS: Final = ListAt("id")
 _NOT_FOUND: Final = "40410000"
 
 
-def _order(client: Client, asked: Asked) -> list[VenueOrder]:
+def _order(client: Client, asked: OrderQuery) -> list[VenueOrder]:
     route, parameters = "v2/orders:by_client_order_id", {"client_order_id": asked.client_order_id}
     try:
         raw = client.request(route, ["trader", "private"], "GET", parameters)
@@ -25,7 +25,7 @@ def _order(client: Client, asked: Asked) -> list[VenueOrder]:
     return [order_of(row_of(client.parse_order(raw)))]
 
 
-def _orders(client: Client, asked: Asked) -> list[VenueOrder]:
+def _orders(client: Client, asked: OrderQuery) -> list[VenueOrder]:
     return with_client_id(client, client.fetch_orders(asked.symbol, asked.since, _PAGE), _ORDERS, asked, _PAGE)
 
 

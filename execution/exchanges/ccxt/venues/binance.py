@@ -7,7 +7,7 @@ from typing import Final
 import ccxt
 
 from execution.exchanges.ccxt.parsing import flag, order_of, row_of
-from execution.exchanges.ccxt.venue_facts import Asked, Client, ListAt, VenueFacts, with_client_id
+from execution.exchanges.ccxt.venue_facts import Client, ListAt, OrderQuery, VenueFacts, with_client_id
 from execution.exchanges.exchange import VenueOrder
 
 _PAGE: Final = 1000
@@ -15,18 +15,18 @@ _ORDERS: Final = ListAt("orderId")
 _WINDOW_MS: Final = 5000
 
 
-def _order(client: Client, asked: Asked) -> list[VenueOrder]:
+def _order(client: Client, asked: OrderQuery) -> list[VenueOrder]:
     try:
         return [order_of(row_of(client.fetch_order(None, asked.symbol, {"clientOrderId": asked.client_order_id})))]
     except ccxt.OrderNotFound:
         return []
 
 
-def _all_orders(client: Client, asked: Asked) -> list[VenueOrder]:
+def _all_orders(client: Client, asked: OrderQuery) -> list[VenueOrder]:
     return with_client_id(client, client.fetch_orders(asked.symbol, asked.since, _PAGE), _ORDERS, asked, _PAGE)
 
 
-def _open_orders(client: Client, asked: Asked) -> list[VenueOrder]:
+def _open_orders(client: Client, asked: OrderQuery) -> list[VenueOrder]:
     return with_client_id(client, client.fetch_open_orders(asked.symbol), _ORDERS, asked)
 
 

@@ -4,8 +4,8 @@ import re
 from datetime import timedelta
 from typing import Final
 
-from execution.exchanges.ccxt.parsing import OddAnswer, order_of, part, row_of, rows_of
-from execution.exchanges.ccxt.venue_facts import Asked, Client, ListAt, VenueFacts, with_client_id
+from execution.exchanges.ccxt.parsing import OddAnswer, order_of, row_of, rows_of, section
+from execution.exchanges.ccxt.venue_facts import Client, ListAt, OrderQuery, VenueFacts, with_client_id
 from execution.exchanges.exchange import VenueOrder
 
 _PAGE: Final = 100
@@ -14,34 +14,34 @@ _ORDERS: Final = ListAt("orderId", _LIST)
 _WINDOW_MS: Final = 5000
 
 
-def _realtime(client: Client, asked: Asked) -> list[VenueOrder]:
+def _realtime(client: Client, asked: OrderQuery) -> list[VenueOrder]:
     return _listed(client, client.privateGetV5OrderRealtime(_by_client_id(asked)), asked)
 
 
-def _history(client: Client, asked: Asked) -> list[VenueOrder]:
+def _history(client: Client, asked: OrderQuery) -> list[VenueOrder]:
     return _listed(client, client.privateGetV5OrderHistory(_by_client_id(asked)), asked)
 
 
-def _by_venue_id(client: Client, venue_order_id: str, asked: Asked) -> VenueOrder:
+def _by_venue_id(client: Client, venue_order_id: str, asked: OrderQuery) -> VenueOrder:
     parameters = {"category": "spot", "orderId": venue_order_id}
     for ask in (client.privateGetV5OrderRealtime, client.privateGetV5OrderHistory):
-        for row in rows_of(part(ask(parameters), "result").get("list")):
+        for row in rows_of(section(ask(parameters), "result").get("list")):
             return order_of(client.parse_order(row, client.market(asked.symbol)))
     raise OddAnswer(f"order {venue_order_id} is not told")
 
 
-def _by_client_id(asked: Asked) -> dict[str, object]:
+def _by_client_id(asked: OrderQuery) -> dict[str, object]:
     return {"category": "spot", "orderLinkId": asked.client_order_id}
 
 
-def _listed(client: Client, answer: dict[str, object], asked: Asked) -> list[VenueOrder]:
-    rows = rows_of(part(answer, "result").get("list"))
+def _listed(client: Client, answer: dict[str, object], asked: OrderQuery) -> list[VenueOrder]:
+    rows = rows_of(section(answer, "result").get("list"))
     orders = [client.parse_order(row, client.market(asked.symbol)) for row in rows]
     return with_client_id(client, orders, _ORDERS, asked)
 
 
 def _withdraws(client: Client) -> bool:
-    permissions = part(part(row_of(client.privateGetV5UserQueryApi()), "result"), "permissions")
+    permissions = section(section(row_of(client.privateGetV5UserQueryApi()), "result"), "permissions")
     wallet = permissions.get("Wallet")
     if not isinstance(wallet, list):
         raise OddAnswer("the key's permissions name no wallet")

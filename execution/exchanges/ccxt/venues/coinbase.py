@@ -5,18 +5,18 @@ from datetime import timedelta
 from typing import Final
 
 from execution.exchanges.ccxt.parsing import flag, row_of
-from execution.exchanges.ccxt.venue_facts import Asked, Client, ListAt, VenueFacts, with_client_id
+from execution.exchanges.ccxt.venue_facts import Client, ListAt, OrderQuery, VenueFacts, with_client_id
 from execution.exchanges.exchange import VenueOrder
 
 _PAGE: Final = 100
 _ORDERS: Final = ListAt("order_id", ("orders",))
 
 
-def _orders(client: Client, asked: Asked) -> list[VenueOrder]:
+def _orders(client: Client, asked: OrderQuery) -> list[VenueOrder]:
     return with_client_id(client, client.fetch_orders(asked.symbol, asked.since, _PAGE), _ORDERS, asked, _PAGE)
 
 
-def _open_orders(client: Client, asked: Asked) -> list[VenueOrder]:
+def _open_orders(client: Client, asked: OrderQuery) -> list[VenueOrder]:
     return with_client_id(client, client.fetch_open_orders(asked.symbol, None, _PAGE), _ORDERS, asked, _PAGE)
 
 

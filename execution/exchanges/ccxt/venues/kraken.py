@@ -4,8 +4,8 @@ import re
 from datetime import datetime, timedelta
 from typing import Final
 
-from execution.exchanges.ccxt.parsing import OddAnswer, part, row_of
-from execution.exchanges.ccxt.venue_facts import Asked, Client, ListAt, VenueFacts, with_client_id
+from execution.exchanges.ccxt.parsing import OddAnswer, row_of, section
+from execution.exchanges.ccxt.venue_facts import Client, ListAt, OrderQuery, VenueFacts, with_client_id
 from execution.exchanges.exchange import VenueOrder
 from ledger.values import time_text
 
@@ -15,18 +15,18 @@ _CLOSED: Final = ListAt("status", ("result", "closed"), keyed=True)
 _DEADLINE: Final = timedelta(seconds=10)
 
 
-def _open_orders(client: Client, asked: Asked) -> list[VenueOrder]:
+def _open_orders(client: Client, asked: OrderQuery) -> list[VenueOrder]:
     orders = client.fetch_open_orders(asked.symbol, None, None, {"clientOrderId": asked.client_order_id})
     return with_client_id(client, orders, _OPEN, asked)
 
 
-def _closed_orders(client: Client, asked: Asked) -> list[VenueOrder]:
+def _closed_orders(client: Client, asked: OrderQuery) -> list[VenueOrder]:
     orders = client.fetch_closed_orders(asked.symbol, asked.since, None, {"clientOrderId": asked.client_order_id})
     return with_client_id(client, orders, _CLOSED, asked, _PAGE)
 
 
 def _withdraws(client: Client) -> bool:
-    permissions = part(row_of(client.privatePostGetApiKeyInfo()), "result").get("permissions")
+    permissions = section(row_of(client.privatePostGetApiKeyInfo()), "result").get("permissions")
     if not isinstance(permissions, list):
         raise OddAnswer("the key's permissions are no list")
     return any("withdraw" in str(one).lower() for one in permissions)

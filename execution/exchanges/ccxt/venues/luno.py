@@ -17,14 +17,14 @@ from execution.exchanges.ccxt.parsing import (
     instrument_of,
     milliseconds,
     number,
-    part,
     row_of,
     rows_of,
+    section,
     text,
     time,
     trade_of,
 )
-from execution.exchanges.ccxt.venue_facts import Asked, Client, ListAt, VenueFacts, holding
+from execution.exchanges.ccxt.venue_facts import Client, ListAt, OrderQuery, VenueFacts, count_rows
 from execution.exchanges.exchange import VenueOrder, VenueTrade
 from ledger.values import Side
 
@@ -34,30 +34,30 @@ _ORDERS: Final = ListAt("order_id", ("orders",))
 _TTL_MS: Final = 10_000
 
 
-def _order(client: Client, asked: Asked) -> list[VenueOrder]:
+def _order(client: Client, asked: OrderQuery) -> list[VenueOrder]:
     try:
         return [_order_of(client, _ask(client, "3", "order", {"client_order_id": asked.client_order_id}))]
     except ccxt.OrderNotFound:
         return []
 
 
-def _by_venue_id(client: Client, venue_order_id: str, _: Asked) -> VenueOrder:
+def _by_venue_id(client: Client, venue_order_id: str, _: OrderQuery) -> VenueOrder:
     return _order_of(client, _ask(client, "3", "order", {"id": venue_order_id}))
 
 
-def _closed_orders(client: Client, asked: Asked) -> list[VenueOrder]:
+def _closed_orders(client: Client, asked: OrderQuery) -> list[VenueOrder]:
     return _listed(client, asked, {"closed": "true"})
 
 
-def _open_orders(client: Client, asked: Asked) -> list[VenueOrder]:
+def _open_orders(client: Client, asked: OrderQuery) -> list[VenueOrder]:
     return _listed(client, asked, {})
 
 
-def _listed(client: Client, asked: Asked, parameters: Mapping[str, str]) -> list[VenueOrder]:
+def _listed(client: Client, asked: OrderQuery, parameters: Mapping[str, str]) -> list[VenueOrder]:
     """The newest orders of a list that carry the id. Raises OddAnswer when it may lie further back."""
     pair = client.market(asked.symbol)["id"]
     answer = _ask(client, "2", "listorders", {**parameters, "pair": pair, "limit": str(_LISTED)})
-    holding(client, _ORDERS)
+    count_rows(client, _ORDERS)
     rows = rows_of(answer.get("orders") or [])
     found = [_order_of(client, row) for row in rows if row.get("client_order_id") == asked.client_order_id]
     if not found and len(rows) >= _LISTED:
@@ -105,7 +105,7 @@ def _order_of(client: Client, row: Row) -> VenueOrder:
 
 def _trade(row: Row) -> VenueTrade:
     """An own trade, its fees and client order id from the raw row: the client knows neither."""
-    raw = part(row, "info")
+    raw = section(row, "info")
     known = trade_of({**row, "fee": None, "fees": None})
     instrument = known.instrument
     fees = (*fee(instrument.base, number(raw, "fee_base")), *fee(instrument.quote, number(raw, "fee_counter")))
