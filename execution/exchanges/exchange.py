@@ -1,7 +1,7 @@
-"""The Exchange port: what the trade service asks of a venue, and what a venue may answer.
+"""The Exchange port: the calls of the trade service to a venue, and their results.
 
-Refused and unknown are kept apart above all else: a refusal ends an order; an unknown outcome must be asked about by
-client order id and is never simply repeated.
+A refusal and an unknown outcome are strictly separate: a refusal ends an order; an order of unknown outcome must be
+looked up by client order id and is never sent again.
 """
 
 from collections.abc import Collection, Mapping
@@ -17,7 +17,7 @@ from ledger.values import Asset, Instrument, Side
 
 @dataclass(frozen=True, slots=True)
 class OrderTicket:
-    """What is sent. Exactly one size is given: `base_size` in base units or `quote_size` in quote units, fees on top."""
+    """An order to send, sized by either `base_size` in base units or `quote_size` in quote units, before fees."""
 
     client_order_id: str
     account: str
@@ -36,7 +36,7 @@ class OrderTicket:
 
 
 class Terms(Protocol):
-    """What is asked of an order, whoever asks."""
+    """The terms of an order."""
 
     @property
     def kind(self) -> OrderKind: ...
@@ -53,20 +53,20 @@ class Terms(Protocol):
 
 
 def check_terms(terms: Terms) -> None:
-    """Raises ValueError for terms that contradict each other or are not above 0."""
+    """Raise ValueError for contradictory terms, and for sizes and prices not above 0."""
     if (terms.base_size is None) == (terms.quote_size is None):
-        raise ValueError("an order has either a base size or a quote size")
+        raise ValueError("an order needs either a base size or a quote size")
     if (terms.kind == "limit") != (terms.limit_price is not None):
-        raise ValueError("a limit order has a limit price, no other order has one")
+        raise ValueError("a limit order needs a limit price, and no other order may have one")
     if (terms.kind == "stop") != (terms.stop_price is not None):
-        raise ValueError("a stop order has a stop price, no other order has one")
+        raise ValueError("a stop order needs a stop price, and no other order may have one")
     if terms.kind == "stop" and terms.base_size is None:
-        raise ValueError("a stop order has a base size")
+        raise ValueError("a stop order needs a base size")
     if terms.time_in_force is not None and terms.kind != "limit":
-        raise ValueError("just a limit order has a time in force")
+        raise ValueError("only a limit order may have a time in force")
     numbers = (terms.base_size, terms.quote_size, terms.limit_price, terms.stop_price)
     if any(number is not None and number <= 0 for number in numbers):
-        raise ValueError("sizes and prices are greater than 0")
+        raise ValueError("sizes and prices must be greater than 0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The venue said no: nothing was placed."""
+    """The venue refused the order: nothing was placed."""
 
     code: str
     text: str
@@ -86,7 +86,7 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """No answer that proves anything: the order may or may not be there."""
+    """No conclusive reply: the venue may or may not have the order."""
 
     code: str
     text: str
@@ -94,7 +94,7 @@ class Unknown:
 
 @dataclass(frozen=True, slots=True)
 class FoundOrder:
-    """What the venue says of an order it has; `state` is its own last word, `filled` in base units."""
+    """The state of an order at the venue; `filled` is in base units."""
 
     venue_order_id: str
     state: Literal["open", "filled", "expired", "cancelled"]
@@ -103,14 +103,14 @@ class FoundOrder:
 
 @dataclass(frozen=True, slots=True)
 class NotPlaced:
-    """Proof that the order is not there and never will be."""
+    """The venue does not have the order and never will, for the reason in `proof`."""
 
     proof: str
 
 
 @dataclass(frozen=True, slots=True)
 class Fill:
-    """One execution at the venue; `venue_trade_id` is unique per account and instrument. Fees are signed, in their assets."""
+    """One execution at the venue; `venue_trade_id` is unique per account and instrument. Rebates are negative fees."""
 
     venue_trade_id: str
     client_order_id: str
@@ -122,8 +122,8 @@ class Fill:
 
 @dataclass(frozen=True, slots=True)
 class SupportedTerms:
-    """Which orders a venue takes: market buys sized in base, sales sized in quote, limit orders sized in quote, stop orders
-    that become market orders, and times in force of limit orders. Paper takes all of them."""
+    """The orders a venue supports: market buys sized in base, sales sized in quote, limit orders sized in quote, stop
+    orders that become market orders, and times in force of limit orders. The defaults are those of paper."""
 
     venue: str = "paper"
     base_buys: bool = True
@@ -134,7 +134,7 @@ class SupportedTerms:
 
 
 def unsupported_terms(side: Side, terms: Terms, supported: SupportedTerms) -> str | None:
-    """Why the venue takes no order of these terms, in one sentence, or None."""
+    """Return the reason, as a sentence, why the venue does not support these terms, or None if it does."""
     if terms.kind == "stop" and not supported.stops:
         return f"{supported.venue} takes no stop orders that become market orders"
     if terms.time_in_force is not None and terms.time_in_force not in supported.times_in_force:
@@ -150,8 +150,8 @@ def unsupported_terms(side: Side, terms: Terms, supported: SupportedTerms) -> st
 
 @dataclass(frozen=True, slots=True)
 class InstrumentRules:
-    """What the venue demands of an order: steps of price and size, least size in base, least value in quote, taker fee rate,
-    and the terms that it takes."""
+    """The venue's rules for an instrument: price tick, size step, minimum size in base, minimum value in quote, taker fee
+    rate, and supported terms."""
 
     tick: Decimal
     lot: Decimal
@@ -162,39 +162,39 @@ class InstrumentRules:
 
 
 class Exchange(Protocol):
-    """A venue. Calls may take long and may fail in any way a network fails; answers are one of the values above."""
+    """A venue. Calls may take long and fail like any network call; results are the values above."""
 
     venue: str
 
     def rules(self, instrument: Instrument) -> InstrumentRules | None:
-        """The venue's rules for the instrument, or None when it does not trade it."""
+        """Return the venue's rules for the instrument, or None when it is not traded there."""
 
     def submit(self, ticket: OrderTicket) -> Accepted | Refused | Unknown:
-        """Places the order once."""
+        """Place the order once."""
 
     def find(self, client_order_id: str) -> FoundOrder | NotPlaced | Unknown:
-        """What became of the order."""
+        """Look up the order."""
 
     def cancel(self, client_order_id: str) -> FoundOrder | NotPlaced | Unknown:
-        """The venue has been asked to cancel the order; what has become of it, which may be that it had filled."""
+        """Cancel the order and return its state afterwards; it may have filled meanwhile."""
 
     def fills(self, client_order_id: str) -> list[Fill]:
-        """The order's fills the venue still tells of, oldest first."""
+        """Return the order's fills that are still available, oldest first."""
 
     def booked(self, client_order_id: str, venue_trade_ids: Collection[str]) -> None:
-        """These fills of the order are in the ledger's rows: an adapter need not tell of them any longer."""
+        """Release these fills of the order, which are now in the ledger's rows."""
 
     def forget(self, client_order_id: str) -> None:
-        """The order's end and all its fills are in the log: an adapter need not keep it any longer."""
+        """Release the order, whose end and fills are all in the log."""
 
 
 class VenueUnavailable(DaybookError):
-    """The venue could not be read just now. Nothing is lost: asking again later is right."""
+    """The venue cannot be read at the moment; retry later."""
 
 
 @dataclass(frozen=True, slots=True)
 class VenueOrder:
-    """An order as the venue tells it, whoever placed it; `filled` in base units, `placed_at` None where it is not told."""
+    """An order at the venue, placed by Daybook or not; `filled` is in base units, `placed_at` None if not reported."""
 
     venue_order_id: str
     client_order_id: str | None
@@ -207,7 +207,7 @@ class VenueOrder:
 
 @dataclass(frozen=True, slots=True)
 class VenueTrade:
-    """One execution of the account as the venue tells it, whoever placed the order. Fees are signed, in their assets."""
+    """One execution of the account, of an order placed by Daybook or not. Rebates are negative fees."""
 
     venue_trade_id: str
     venue_order_id: str
@@ -222,29 +222,29 @@ class VenueTrade:
 
 @dataclass(frozen=True, slots=True)
 class Balance:
-    """What the account holds of an asset: free to use, and locked by open orders."""
+    """The account's balance of an asset: free, and locked by open orders."""
 
     free: Decimal
     locked: Decimal
 
 
 class LiveExchange(Exchange, Protocol):
-    """A venue that lives outside this process, with one account there. It has orders, trades and coins we did not make.
+    """A venue outside this process with one account, whose orders, trades and assets need not come from Daybook.
 
-    `rules`, `fills` and the reads below raise VenueUnavailable when the venue cannot be read; nothing else escapes.
-    `fills` are those of what `find` has seen: ask it first, or there are none.
+    `rules`, `fills` and the reads below raise VenueUnavailable when the venue cannot be read, and nothing else. `fills`
+    returns fills only after `find` has found the order.
     """
 
     account: str
 
     def remember(self, ticket: OrderTicket, sent_at: datetime, venue_order_id: str | None = None) -> None:
-        """The log says that this order was or may have been sent then: from now on it can be asked about."""
+        """Register an order that, by the log, was or may have been sent, so that it can be looked up."""
 
     def open_orders(self) -> list[VenueOrder]:
-        """All open orders of the account."""
+        """Return all open orders of the account."""
 
     def own_trades(self, instrument: Instrument, since: datetime) -> list[VenueTrade]:
-        """The account's trades in the instrument since then, each once, oldest first."""
+        """Return the account's trades in the instrument since then, each once, oldest first."""
 
     def balances(self) -> Mapping[Asset, Balance]:
-        """What the account holds; assets it holds nothing of are left out."""
+        """Return the account's balances other than 0."""

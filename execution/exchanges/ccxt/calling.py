@@ -1,4 +1,4 @@
-"""Calling a venue's client without being hurt: whatever it raises becomes a value, and our arithmetic stays ours."""
+"""Calls to a venue's client: exceptions become values, and the decimal context is protected."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,16 +10,16 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The call raised this."""
+    """The call raised `error`."""
 
     error: Exception
 
 
-def attempt(ask: Callable[[], T]) -> T | Failed:
-    """What the call returned, or how it failed. The thread's decimal context is as it was before."""
+def attempt(call: Callable[[], T]) -> T | Failed:
+    """Return the result of the call, or its failure. The thread's decimal context is unchanged."""
     try:
         # ccxt sets the thread's rounding and traps whenever it writes a number (decimal_to_precision).
         with localcontext():
-            return ask()
-    except Exception as error:  # noqa: BLE001 - a venue's client is foreign code: on odd answers it may raise anything
+            return call()
+    except Exception as error:  # noqa: BLE001 - third-party code, which may raise anything for unexpected replies
         return Failed(error)

@@ -1,7 +1,7 @@
-"""A venue through ccxt, as it is, with one account: the LiveExchange port over the declared facts of the venue.
+"""The LiveExchange port for one account at a venue, through ccxt and the declared facts of the venue.
 
-An order is one request on the wire. What comes back is accepted with the venue's order id, refused when the error is
-on the list and every look-up finds nothing, and unknown otherwise. Not placed is said only with proof.
+An order is one request. Its outcome is accepted with the venue's order id, refused when the error is a listed one and
+every look-up finds nothing, and unknown otherwise. `NotPlaced` requires proof.
 """
 
 from collections.abc import Callable, Collection, Iterable
@@ -49,13 +49,13 @@ from ledger.values import ZERO, Asset, Clock, Instrument, time_text
 T = TypeVar("T")
 
 LATE_MARGIN: Final = timedelta(seconds=10)
-"""Nothing is held to be not placed before so long after the venue must have dropped it."""
+"""An order counts as not placed only this long after the venue must have dropped it."""
 MEASURE_EVERY: Final = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """A key of the account at the venue. It shows nothing of itself."""
+    """An API key of the account at the venue. Its repr is hidden."""
 
     key: str
     secret: str
@@ -75,10 +75,10 @@ class _Sent:
 
 
 class CcxtExchange:
-    """One account at one venue. Not thread-safe: the trade service serialises its calls. No network when it is made.
+    """One account at one venue. Not thread-safe: the trade service serialises its calls. Creating it needs no network.
 
-    `endpoint` (on this machine) stands in for the venue below the client; `sandbox` takes the venue's own test address;
-    `prepare` receives the client before its first use. Raises BadEndpoint, and ValueError for a venue without sandbox.
+    `endpoint` on this machine replaces the venue below the client; `sandbox` uses the venue's test address; `prepare`
+    receives the client before its first use. Raises BadEndpoint, and ValueError for a venue without sandbox.
     """
 
     def __init__(
@@ -104,14 +104,14 @@ class CcxtExchange:
         prepare(self._client)
 
     def can_withdraw(self) -> bool | None:
-        """Whether the key may withdraw; None where the venue does not tell. Raises VenueUnavailable."""
-        ask = None if self._sandbox else self.facts.withdraws  # test addresses do not tell
-        return None if ask is None else self._read("what the key may do", lambda: ask(self._client))
+        """Return whether the key may withdraw; None if the venue does not report it. Raises VenueUnavailable."""
+        call = None if self._sandbox else self.facts.withdraws  # test addresses do not report it
+        return None if call is None else self._read("the key's permissions", lambda: call(self._client))
 
     def rules(self, instrument: Instrument) -> InstrumentRules | None:
         symbol, supported = symbol_of(instrument), self.facts.supported
         return self._read(
-            "its markets",
+            "markets",
             lambda: _rules(self._client.markets[symbol], supported) if symbol in self._client.markets else None,
         )
 
@@ -140,10 +140,10 @@ class CcxtExchange:
     def find(self, client_order_id: str) -> FoundOrder | NotPlaced | Unknown:
         sent = self._sent.get(client_order_id)
         if sent is None:
-            return Unknown("not_remembered", f"nobody said what order {client_order_id} is: it cannot be asked about")
+            return Unknown("not_remembered", f"order {client_order_id} was not registered: it cannot be looked up")
         if sent.venue_order_id is not None:
             return self._by_venue_id(sent, sent.venue_order_id)
-        asked_at = self._clock()
+        looked_up_at = self._clock()
         orders, failures = self._look_up(sent)
         if len(orders) > 1:
             ids = ", ".join(order.venue_order_id for order in orders)
@@ -152,25 +152,24 @@ class CcxtExchange:
             return _found(sent, orders[0])
         if failures:
             return Unknown("look_up_failed", "; ".join(failures))
-        return self._proof(sent, asked_at)
+        return self._proof(sent, looked_up_at)
 
     def fills(self, client_order_id: str) -> list[Fill]:
         sent = self._sent.get(client_order_id)
         if sent is None or sent.venue_order_id is None or not sent.filled:
-            return []  # until `find` has seen the order and something filled, there is nothing to read
-        ticket, number_there = sent.ticket, sent.venue_order_id
+            return []  # `find` has not found the order, or nothing is filled
+        ticket, venue_order_id = sent.ticket, sent.venue_order_id
         if self.facts.order_trades:
-            ask = partial(
-                self._client.fetch_order_trades, number_there, symbol_of(ticket.instrument), None, self.facts.page
-            )
-            trades = self._trades("its fills", ask)
+            symbol = symbol_of(ticket.instrument)
+            call = partial(self._client.fetch_order_trades, venue_order_id, symbol, None, self.facts.page)
+            trades = self._trades("fills", call)
         else:
             trades = self.own_trades(ticket.instrument, sent.sent_at - SINCE_MARGIN)
-        told = {trade.venue_trade_id: trade for trade in trades if trade.venue_order_id == number_there}
-        return [_fill(trade, client_order_id) for trade in _in_order(told.values())]
+        own = {trade.venue_trade_id: trade for trade in trades if trade.venue_order_id == venue_order_id}
+        return [_fill(trade, client_order_id) for trade in _in_order(own.values())]
 
     def booked(self, client_order_id: str, venue_trade_ids: Collection[str]) -> None:
-        """Nothing changes: the venue keeps its fills."""
+        """Do nothing: the venue keeps its fills."""
 
     def forget(self, client_order_id: str) -> None:
         self._sent.pop(client_order_id, None)
@@ -180,43 +179,41 @@ class CcxtExchange:
         if not isinstance(found, FoundOrder) or found.state != "open":
             return found
         symbol = symbol_of(self._sent[client_order_id].ticket.instrument)
-        # Whatever the answer: it may have filled meanwhile, so only the order itself tells what became of it.
-        failed = self._ask(lambda: self._client.cancel_order(found.venue_order_id, symbol))
+        # Whatever the reply, the order may have filled meanwhile: only a look-up shows its state.
+        failed = self._attempt(lambda: self._client.cancel_order(found.venue_order_id, symbol))
         after = self.find(client_order_id)
         if isinstance(failed, Failed) and isinstance(after, FoundOrder) and after.state == "open":
             return Unknown(type(failed.error).__name__, f"not cancelled yet: {one_line(failed.error)}")
         return after
 
     def open_orders(self) -> list[VenueOrder]:
-        return self._read_list(
-            "its open orders", partial(self.facts.open_orders, self._client), self.facts.open_orders_at
-        )
+        return self._read_list("open orders", partial(self.facts.open_orders, self._client), self.facts.open_orders_at)
 
     def own_trades(self, instrument: Instrument, since: datetime) -> list[VenueTrade]:
-        symbol, told = symbol_of(instrument), dict[str, VenueTrade]()
+        symbol, found = symbol_of(instrument), dict[str, VenueTrade]()
         start: int | None = milliseconds(since)
         parameters: dict[str, object] = {}
         while True:
-            ask = partial(self._client.fetch_my_trades, symbol, start, self.facts.page, dict(parameters))
-            page = self._trades("its trades", ask)
-            new = _in_order(trade for trade in page if trade.venue_trade_id not in told)
-            told.update({trade.venue_trade_id: trade for trade in new})
+            call = partial(self._client.fetch_my_trades, symbol, start, self.facts.page, dict(parameters))
+            page = self._trades("trades", call)
+            new = _in_order(trade for trade in page if trade.venue_trade_id not in found)
+            found.update({trade.venue_trade_id: trade for trade in new})
             if len(page) < self.facts.page:
-                return _in_order(told.values())
+                return _in_order(found.values())
             if not new:
-                raise VenueUnavailable(f"{self.venue} does not tell its trades: one moment has more than fit a page")
+                raise VenueUnavailable(f"cannot read trades of {self.venue}: more trades at one time than fit a page")
             if self.facts.trade_cursor is not None:
                 start, parameters = None, {self.facts.trade_cursor: new[-1].venue_trade_id}
             else:
                 parameters = {"until": milliseconds(new[0].occurred_at) + 1}
 
     def balances(self) -> dict[Asset, Balance]:
-        return self._read_list("its balances", lambda: _balances(self._client.fetch_balance()), self.facts.balances_at)
+        return self._read_list("balances", lambda: _balances(self._client.fetch_balance()), self.facts.balances_at)
 
-    # --- asking -------------------------------------------------------------------------------------------------------
+    # --- reading ------------------------------------------------------------------------------------------------------
 
     def _load(self) -> None:
-        """Markets are known; on venues that tell the time, the client reckons in it, measured anew every hour."""
+        """Load the markets and, every hour, the difference to the venue's clock if it has one."""
         if self._measured_at is None or self._clock() - self._measured_at >= MEASURE_EVERY:
             if self._client.has.get("fetchTime"):
                 self._client.load_time_difference()
@@ -226,73 +223,71 @@ class CcxtExchange:
 
     @property
     def clock_ahead(self) -> timedelta:
-        """How far our clock was ahead of the venue's when it was last measured; zero where the venue tells no time."""
+        """Lead of our clock over the venue's at the last measurement; zero if the venue reports no time."""
         return timedelta(milliseconds=int(self._client.options.get("timeDifference") or 0))
 
-    def _ask(self, ask: Callable[[], T]) -> T | Failed:
-        """What a read returns, or why not; nothing is asked while the venue wants quiet."""
+    def _attempt(self, call: Callable[[], T]) -> T | Failed:
+        """Return the result of a read or its failure. Sends nothing during a back-off that the venue asked for."""
         until = self._wire.quiet_until
         if until is not None and self._clock() < until:
-            return Failed(ccxt.RateLimitExceeded(f"the venue asked for quiet until {time_text(until)}"))
+            return Failed(ccxt.RateLimitExceeded(f"the venue allows no requests until {time_text(until)}"))
         loading = attempt(self._load)
-        return loading if isinstance(loading, Failed) else attempt(ask)
+        return loading if isinstance(loading, Failed) else attempt(call)
 
-    def _read(self, what: str, ask: Callable[[], T]) -> T:
-        """What a read returns. Raises VenueUnavailable."""
-        told = self._ask(ask)
-        if isinstance(told, Failed):
-            named = f"{type(told.error).__name__}: {one_line(told.error)}"
-            raise VenueUnavailable(f"{self.venue} does not tell {what}: {named}") from told.error
-        return told
+    def _read(self, subject: str, call: Callable[[], T]) -> T:
+        """Return the result of a read. Raises VenueUnavailable."""
+        result = self._attempt(call)
+        if isinstance(result, Failed):
+            reason = f"{type(result.error).__name__}: {one_line(result.error)}"
+            raise VenueUnavailable(f"cannot read {subject} of {self.venue}: {reason}") from result.error
+        return result
 
-    def _read_list(self, what: str, ask: Callable[[], T], at: ListAt) -> T:
-        """What a read of a list returns. Raises VenueUnavailable also when the venue's answer held none."""
+    def _read_list(self, subject: str, call: Callable[[], T], at: ListAt) -> T:
+        """Return the result of reading a list. Raises VenueUnavailable, also when the reply contains no list."""
 
         def listed() -> T:
-            answer = ask()
+            result = call()
             count_rows(self._client, at)
-            return answer
+            return result
 
-        return self._read(what, listed)
+        return self._read(subject, listed)
 
-    def _trades(self, what: str, ask: Callable[[], object]) -> list[VenueTrade]:
-        return self._read_list(what, lambda: [self.facts.trade(row) for row in rows_of(ask())], self.facts.trades_at)
+    def _trades(self, subject: str, call: Callable[[], object]) -> list[VenueTrade]:
+        return self._read_list(
+            subject, lambda: [self.facts.trade(row) for row in rows_of(call())], self.facts.trades_at
+        )
 
     def _by_venue_id(self, sent: _Sent, venue_order_id: str) -> FoundOrder | Unknown:
-        """The order that the venue accepted under that id of its own."""
-        ask = partial(self.facts.by_venue_id, self._client, venue_order_id, self._asked(sent))
-        told = self._ask(ask)
-        if isinstance(told, Failed):
-            return Unknown(type(told.error).__name__, one_line(told.error))
-        return _found(sent, told)
+        """Look up the order by the venue's own id."""
+        result = self._attempt(partial(self.facts.by_venue_id, self._client, venue_order_id, _query(sent)))
+        if isinstance(result, Failed):
+            return Unknown(type(result.error).__name__, one_line(result.error))
+        return _found(sent, result)
 
     def _look_up(self, sent: _Sent) -> tuple[list[VenueOrder], list[str]]:
-        """The orders under the client order id, each once, and why sources could not be asked."""
+        """Return the orders with the client order id, each once, and the failures of sources."""
         found: dict[str, VenueOrder] = {}
         failures: list[str] = []
         for name, source in self.facts.sources.items():
-            told = self._ask(partial(source, self._client, self._asked(sent)))
-            if isinstance(told, Failed):
-                failures.append(f"{name}: {type(told.error).__name__}: {one_line(told.error)}")
+            result = self._attempt(partial(source, self._client, _query(sent)))
+            if isinstance(result, Failed):
+                failures.append(f"{name}: {type(result.error).__name__}: {one_line(result.error)}")
                 continue
-            if any(order.client_order_id != sent.ticket.client_order_id for order in told):
-                failures.append(f"{name}: told an order of another client order id")
+            if any(order.client_order_id != sent.ticket.client_order_id for order in result):
+                failures.append(f"{name}: returned an order with another client order id")
                 continue
-            found.update({order.venue_order_id: order for order in told})
+            found.update({order.venue_order_id: order for order in result})
             if found and self.facts.id_scope == "lifetime":
                 break  # there is no other
         return list(found.values()), failures
 
-    def _asked(self, sent: _Sent) -> OrderQuery:
-        return OrderQuery(sent.ticket.client_order_id, symbol_of(sent.ticket.instrument), sent.sent_at)
-
     # --- placing ------------------------------------------------------------------------------------------------------
 
     def _why_not_sent(self, ticket: OrderTicket) -> Refused | None:
-        """Why the order must not or cannot be sent, found out before anything is."""
+        """Return a refusal if the order must not or cannot be sent."""
         if self._clock() >= ticket.expires_at:
             return Refused("expired", "not sent: the order has expired")
-        markets = self._ask(lambda: self._client.markets)
+        markets = self._attempt(lambda: self._client.markets)
         if isinstance(markets, Failed):
             return Refused(type(markets.error).__name__, f"not sent: {one_line(markets.error)}")
         market = markets.get(symbol_of(ticket.instrument))
@@ -318,7 +313,7 @@ class CcxtExchange:
         return getattr(client, by_cost)(symbol, quote, parameters)
 
     def _meaning(self, sent: _Sent, error: Exception, code: str, why: str) -> Accepted | Refused | Unknown:
-        """What the failed attempt means, after every look-up."""
+        """Return the outcome of a failed attempt, after looking the order up."""
         meaning = meaning_of(error, self._wire.status)
         if meaning == "unknown":
             return Unknown(code, why)
@@ -330,26 +325,26 @@ class CcxtExchange:
             return Unknown(code, "; ".join([why, *failures]))
         return Refused(code, why)
 
-    def _proof(self, sent: _Sent, asked_at: datetime) -> NotPlaced | Unknown:
-        """Every source said that there is nothing: that is proof once the request cannot be carried out any more."""
+    def _proof(self, sent: _Sent, looked_up_at: datetime) -> NotPlaced | Unknown:
+        """Return `NotPlaced` if the request can no longer be carried out, since no source has the order."""
         if self.facts.validity is None:
-            return Unknown("no_validity", f"nothing found, but {self.venue} never says that a request is too late")
+            return Unknown("no_validity", f"not found, but {self.venue} sets no time limit for requests")
         over_at = sent.sent_at + self.facts.validity + LATE_MARGIN
-        if asked_at < over_at:
-            return Unknown("may_still_arrive", f"nothing found, but it may arrive until {time_text(over_at)}")
+        if looked_up_at < over_at:
+            return Unknown("may_still_arrive", f"not found, but it may arrive until {time_text(over_at)}")
         names = ", ".join(self.facts.sources)
-        return NotPlaced(f"nothing in {names} of {self.venue} after {time_text(over_at)}, when it could arrive no more")
+        return NotPlaced(f"not in {names} of {self.venue} after {time_text(over_at)}, the latest time it could arrive")
 
 
 def _client(facts: VenueFacts, api_key: ApiKey, clock: Clock, *, sandbox: bool) -> Client:
-    """The venue's client: numbers are texts, its time is ours, and it repeats nothing by itself."""
+    """Return the venue's client: numbers as text, our clock, no retries."""
     if sandbox and not facts.sandbox:
         raise ValueError(f"{facts.venue} has no test address")
     client = getattr(ccxt, facts.venue)({"apiKey": api_key.key, "secret": api_key.secret, **facts.settings})
-    client.number = str  # or every amount would pass through a float
+    client.number = str  # the default converts amounts to float
     client.has = {**client.has, **facts.has}
     client.options["maxRetriesOnFailure"] = 0
-    client.enableLastJsonResponse = True  # to see whether an empty list was one
+    client.enableLastJsonResponse = True  # lets `count_rows` verify empty lists
     client.milliseconds = lambda: milliseconds(clock())
     if sandbox:
         client.set_sandbox_mode(True)
@@ -365,14 +360,18 @@ def _rules(market: Row, supported: SupportedTerms) -> InstrumentRules:
         lot=lot,
         minimum_size=number_or_none(section(limits, "amount"), "min") or lot,
         minimum_value=number_or_none(section(limits, "cost"), "min") or ZERO,
-        # The client keeps its own table of fees in floats; this is what a review reckons with, never what is booked.
+        # From the client's own fee table, in floats: an estimate for review, never booked.
         taker_fee=Decimal(str(taker)) if isinstance(taker, str | float | int) else HIGHEST_FEE,
         supported=supported,
     )
 
 
 HIGHEST_FEE: Final = Decimal("0.012")
-"""What review reckons with where the client knows no fee: the highest entry tier of the venues declared here."""
+"""Estimate for review where the client has no fee: the highest entry tier of the declared venues."""
+
+
+def _query(sent: _Sent) -> OrderQuery:
+    return OrderQuery(sent.ticket.client_order_id, symbol_of(sent.ticket.instrument), sent.sent_at)
 
 
 def _found(sent: _Sent, order: VenueOrder) -> FoundOrder:
@@ -385,12 +384,12 @@ def _fill(trade: VenueTrade, client_order_id: str) -> Fill:
 
 
 def _in_order(trades: Iterable[VenueTrade]) -> list[VenueTrade]:
-    """Oldest first; those of one moment as their ids go up."""
+    """Sort by time, then by id."""
     return sorted(trades, key=lambda trade: (trade.occurred_at, len(trade.venue_trade_id), trade.venue_trade_id))
 
 
 def _balances(answer: Row) -> dict[Asset, Balance]:
     totals = section(answer, "total")
-    held = {asset: number_or_none(section(answer, "used"), asset) or ZERO for asset in totals}
-    told = {asset: number_or_none(totals, asset) or ZERO for asset in totals}
-    return {Asset(asset): Balance(total - held[asset], held[asset]) for asset, total in told.items() if total}
+    locked = {asset: number_or_none(section(answer, "used"), asset) or ZERO for asset in totals}
+    total_of = {asset: number_or_none(totals, asset) or ZERO for asset in totals}
+    return {Asset(asset): Balance(total - locked[asset], locked[asset]) for asset, total in total_of.items() if total}

@@ -1,7 +1,7 @@
-"""What a failed attempt to place an order proves: that it was refused, that its id exists already, or nothing.
+"""Outcomes of failed attempts to place an order: refused, duplicate id, or unknown.
 
-Only what is on the list is a refusal, and only together with a look-up that finds nothing: brokers have answered with
-an error for orders they had placed.
+Only listed errors are refusals, and only if a look-up finds nothing: brokers have replied with errors to orders that
+they had placed.
 """
 
 import re
@@ -25,9 +25,9 @@ _TOO_MANY: Final = (418, 429)
 
 
 def meaning_of(error: Exception, status: int | None) -> Meaning:
-    """What the error means when it was raised while an order was placed; `status` is that of the HTTP answer."""
+    """Return the meaning of an error raised while placing an order; `status` is that of the HTTP response."""
     if status is not None and status >= 500:
-        return "unknown"  # the venue itself does not know, whatever class its client makes of the code
+        return "unknown"  # whatever exception class the client derives from the code
     if isinstance(error, ccxt.DuplicateOrderId):
         return "duplicate"
     if isinstance(error, _NO_REFUSALS):
@@ -38,6 +38,6 @@ def meaning_of(error: Exception, status: int | None) -> Meaning:
 
 
 def one_line(error: Exception) -> str:
-    """The error's text in one line of at most 500 characters, without what stands in the query of an address."""
+    """Return the error's text in one line of at most 500 characters, without the query parts of URLs."""
     text = re.sub(r"\?\S*", "", " ".join(str(error).split()))
     return text[:500] or type(error).__name__

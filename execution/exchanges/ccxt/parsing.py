@@ -1,4 +1,4 @@
-"""Reading what a venue's client returns: texts, decimals, times, orders and trades, or OddAnswer."""
+"""Parsing of a venue client's results: texts, decimals, times, orders and trades. Raises OddAnswer."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -24,30 +24,30 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class OddAnswer(DaybookError, ValueError):
-    """An answer that does not say what such an answer has to say."""
+    """A reply without the expected content."""
 
 
 def rows_of(answer: object) -> list[Row]:
-    """The rows of a list. Raises OddAnswer when it is not one."""
+    """Return the rows of a list. Raises OddAnswer for anything else."""
     if not isinstance(answer, Sequence) or isinstance(answer, str):
-        raise OddAnswer(f"a list was expected, not {type(answer).__name__}")
+        raise OddAnswer(f"expected a list, got {type(answer).__name__}")
     return [row_of(each) for each in answer]
 
 
 def row_of(answer: object) -> Row:
-    """The answer, which has named parts. Raises OddAnswer when it has not."""
+    """Return the object. Raises OddAnswer for anything else."""
     if not isinstance(answer, Mapping):
-        raise OddAnswer(f"an object was expected, not {type(answer).__name__}")
+        raise OddAnswer(f"expected an object, got {type(answer).__name__}")
     return answer
 
 
 def section(row: Row, name: str) -> Row:
-    """A part that has parts itself."""
+    """Return a field that is an object."""
     return row_of(row.get(name))
 
 
 def flag(row: Row, name: str) -> bool:
-    """A part that is true or false. Raises OddAnswer when it is neither."""
+    """Return a boolean field. Raises OddAnswer for anything else."""
     found = row.get(name)
     if not isinstance(found, bool):
         raise OddAnswer(f"{name} is {str(found)[:40]!r}")
@@ -55,7 +55,7 @@ def flag(row: Row, name: str) -> bool:
 
 
 def text(row: Row, name: str) -> str:
-    """A part that is a text (or a whole number, as text). Raises OddAnswer when it is empty or missing."""
+    """Return a text field (integers as text). Raises OddAnswer when it is empty or missing."""
     found = row.get(name)
     if isinstance(found, bool) or not isinstance(found, str | int) or found == "":
         raise OddAnswer(f"{name} is {str(found)[:40]!r}")
@@ -63,7 +63,7 @@ def text(row: Row, name: str) -> str:
 
 
 def number(row: Row, name: str) -> Decimal:
-    """A part that is a decimal. Raises OddAnswer when it is none, is a float or is missing."""
+    """Return a decimal field. Raises OddAnswer for a float, for other text, and when it is missing."""
     found = text(row, name)
     try:
         return exact_decimal(Decimal(found))
@@ -72,27 +72,27 @@ def number(row: Row, name: str) -> Decimal:
 
 
 def number_or_none(row: Row, name: str) -> Decimal | None:
-    """A part that is a decimal, or None where there is none."""
+    """Return a decimal field, or None when it is empty or missing."""
     return None if row.get(name) in (None, "") else number(row, name)
 
 
 def time(row: Row, name: str) -> datetime:
-    """A part that is a time in milliseconds since 1970, in UTC."""
+    """Return a time given in milliseconds since 1970, in UTC."""
     return _EPOCH + timedelta(milliseconds=int(number(row, name)))
 
 
 def milliseconds(at: datetime) -> int:
-    """Milliseconds since 1970."""
+    """Return milliseconds since 1970."""
     return (at - _EPOCH) // timedelta(milliseconds=1)
 
 
 def symbol_of(instrument: Instrument) -> str:
-    """BTC-USD as ccxt writes it: BTC/USD."""
+    """Return ccxt's symbol of BTC-USD: BTC/USD."""
     return instrument.replace("-", "/")
 
 
 def instrument_of(symbol: str) -> Instrument:
-    """BTC/USD as we write it: BTC-USD. Raises OddAnswer for a symbol that is no pair."""
+    """Return the instrument of BTC/USD: BTC-USD. Raises OddAnswer for a symbol that is not a pair."""
     try:
         return Instrument(symbol.replace("/", "-"))
     except ValueError as error:
@@ -100,7 +100,7 @@ def instrument_of(symbol: str) -> Instrument:
 
 
 def order_of(row: Row) -> VenueOrder:
-    """An order in ccxt's own form."""
+    """Parse an order in ccxt's unified format."""
     status = text(row, "status")
     if status not in _STATES:
         raise OddAnswer(f"status is {status[:40]!r}")
@@ -116,7 +116,7 @@ def order_of(row: Row) -> VenueOrder:
 
 
 def trade_of(row: Row) -> VenueTrade:
-    """An own trade in ccxt's own form, with the fees that ccxt tells."""
+    """Parse an own trade in ccxt's unified format, with the fees that ccxt reports."""
     return VenueTrade(
         venue_trade_id=text(row, "id"),
         venue_order_id=text(row, "order"),
@@ -131,13 +131,13 @@ def trade_of(row: Row) -> VenueTrade:
 
 
 def fee(asset: str, amount: Decimal) -> tuple[Fee, ...]:
-    """The fee, or nothing when there is none."""
+    """Return the fee as a tuple, empty for an amount of 0."""
     return (Fee(asset=Asset(asset), amount=amount),) if amount else ()
 
 
 def _fees(row: Row) -> tuple[Fee, ...]:
-    told = rows_of(row.get("fees") or []) or ([section(row, "fee")] if row.get("fee") else [])
-    named = [(one, number_or_none(one, "cost") or ZERO) for one in told]
+    reported = rows_of(row.get("fees") or []) or ([section(row, "fee")] if row.get("fee") else [])
+    named = [(one, number_or_none(one, "cost") or ZERO) for one in reported]
     return tuple(each for one, amount in named if amount for each in fee(text(one, "currency"), amount))
 
 

@@ -1,7 +1,7 @@
-"""The wire below a venue's client: where its requests go, how many, and what came back.
+"""The HTTP transport below a venue's client: allowed hosts, one request per order, back-off, and local endpoints.
 
-The client thinks that it talks to the venue: URLs, signatures and error tables stay as they are in production, also
-when an endpoint on this machine stands in for the venue.
+With an endpoint on this machine in place of the venue, the client's URLs, signatures and error handling are the same
+as in production.
 """
 
 import re
@@ -22,23 +22,23 @@ _ENDPOINT: Final = re.compile(r"http://(127\.0\.0\.1|localhost):\d{1,5}/?", re.A
 
 
 class NotSent(InvalidURL):
-    """A request that was not sent, because it must not be."""
+    """A request that must not be sent, and was not."""
 
 
 class BadEndpoint(DaybookError, ValueError):
-    """An address that cannot stand in for a venue; the text says why."""
+    """An address that cannot replace a venue's."""
 
 
 class Wire(HTTPAdapter):
-    """Sends requests, never one twice. `sent` counts them, `status` is that of the last answer, None without one.
+    """Sends requests without retries. `sent` counts them; `status` is that of the last response, None without one.
 
-    A request to a host that is not in `hosts` is not sent, and none after a first one inside `one_request`. With an
-    `endpoint` such as http://127.0.0.1:8801, requests go there instead. Raises BadEndpoint for an endpoint elsewhere.
+    Only requests to `hosts` are sent, and inside `one_request` only one. With an `endpoint` such as
+    http://127.0.0.1:8801 requests go there instead. Raises BadEndpoint for an endpoint on another machine.
     """
 
     def __init__(self, hosts: Collection[str], clock: Clock, endpoint: str | None = None) -> None:
         if endpoint is not None and not _ENDPOINT.fullmatch(endpoint):
-            raise BadEndpoint(f"{endpoint[:80]!r} is not an address on this machine such as http://127.0.0.1:8801")
+            raise BadEndpoint(f"{endpoint[:80]!r} is not a local address such as http://127.0.0.1:8801")
         super().__init__(max_retries=0)
         self.sent = 0
         self.status: int | None = None
@@ -49,7 +49,7 @@ class Wire(HTTPAdapter):
 
     @contextmanager
     def one_request(self) -> Iterator[None]:
-        """Inside, one request may be sent, whatever the client is set to."""
+        """Allow one request while the context is open, whatever the client's settings."""
         self._last_allowed = self.sent + 1
         try:
             yield
@@ -65,22 +65,22 @@ class Wire(HTTPAdapter):
         cert: str | tuple[str, str] | None = None,
         proxies: dict[str, str] | None = None,
     ) -> Response:
-        """The answer of the venue. Raises NotSent when nothing was sent."""
+        """Send a request and return the response. Raises NotSent when nothing was sent."""
         address = urlsplit(request.url or "")
         if address.hostname not in self._hosts:
-            raise NotSent(f"{address.hostname} is no host of this venue")
+            raise NotSent(f"{address.hostname} is not a host of this venue")
         if self._last_allowed is not None and self.sent >= self._last_allowed:
-            raise NotSent("an order is sent once")
+            raise NotSent("an order is sent only once")
         if self._endpoint is not None:
             request.url = urlunsplit((self._endpoint.scheme, self._endpoint.netloc, address.path, address.query, ""))
         self.sent, self.status = self.sent + 1, None
         response = super().send(request, stream, timeout, verify, cert, proxies)
         self.status = response.status_code
-        self._heed(response)
+        self._back_off(response)
         return response
 
-    def _heed(self, response: Response) -> None:
-        """A venue that asks for quiet is left alone until then."""
+    def _back_off(self, response: Response) -> None:
+        """Remember until when the venue allows no requests."""
         seconds = response.headers.get("Retry-After", "")
         if response.status_code in (418, 429) and re.fullmatch(r"\d{1,7}", seconds, re.ASCII):
             self.quiet_until = self._clock() + timedelta(seconds=int(seconds))

@@ -1,4 +1,4 @@
-"""What has to be known of a venue before real money goes there, and what its client does not tell."""
+"""Facts that must be declared for a venue before trading real money there, and that ccxt does not provide."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -19,9 +19,9 @@ Client: TypeAlias = ccxt.Exchange
 
 @dataclass(frozen=True, slots=True)
 class ListAt:
-    """Where in a venue's answer a list stands, names from the outside in, and a part that each of its rows must have.
+    """The path of a list in a venue's reply, and a field that each of its rows must have.
 
-    `keyed` when it is an object by id instead of a list.
+    `keyed`: an object by id instead of a list.
     """
 
     row: str
@@ -30,12 +30,12 @@ class ListAt:
 
 
 SINCE_MARGIN: Final = timedelta(minutes=10)
-"""Lists are read from so long before an order was sent: the venue's clock is not ours."""
+"""Lists are read from this long before an order was sent, because clocks differ."""
 
 
 @dataclass(frozen=True, slots=True)
 class OrderQuery:
-    """The order that is looked for: its client order id, its market as ccxt names it, and when it was sent."""
+    """The order to look up: client order id, ccxt symbol, and time of sending."""
 
     client_order_id: str
     symbol: str
@@ -43,29 +43,27 @@ class OrderQuery:
 
     @property
     def since(self) -> int:
-        """In milliseconds, some minutes before it was sent."""
+        """Milliseconds since 1970, some minutes before sending."""
         return milliseconds(self.sent_at - SINCE_MARGIN)
 
 
 LookUp = Callable[[Client, OrderQuery], list[VenueOrder]]
-"""The orders that one source has under that client order id; raises what the client raises, and OddAnswer."""
+"""Returns the orders of one source with that client order id. Raises the client's errors, and OddAnswer."""
 
 
-def _order_by_venue_id(client: Client, venue_order_id: str, asked: OrderQuery) -> VenueOrder:
-    return order_of(row_of(client.fetch_order(venue_order_id, asked.symbol)))
+def _order_by_venue_id(client: Client, venue_order_id: str, query: OrderQuery) -> VenueOrder:
+    return order_of(row_of(client.fetch_order(venue_order_id, query.symbol)))
 
 
 @dataclass(frozen=True, slots=True)
 class VenueFacts:
-    """One venue's declared facts. A venue without them is for paper only.
+    """Declared facts of one venue. Venues without them are for paper trading only.
 
-    `validity` is after how long a request that has not been carried out never will be; None where the venue promises
-    nothing: then no order is ever held to be not placed without a person. `order_parameters` make it so.
-    `sources` are asked in this order; at least two of them, or nothing is ever proven.
-    `quote_buys` says how a market buy by quote is asked for: as ccxt's cost, or as the amount itself,
-    in multiples of `quote_step` where the client does not see to that. `stops`: it takes stop orders that become market
-    orders. `withdraws` asks whether the key may withdraw, where the venue tells. Own trades come oldest first and go on behind a
-    `trade_cursor`, or without one newest first and go back by time.
+    `validity`: the time after which a request not yet carried out never will be, enforced by `order_parameters`; None
+    if the venue guarantees nothing, so that only a person can settle a missing order. `sources`: look-ups, tried in
+    order; at least two. `quote_buys`: whether a market buy sized in quote is passed to ccxt as cost or as amount, in
+    multiples of `quote_step`. `stops`: stop orders that become market orders are supported. `withdraws`: returns whether
+    the key may withdraw. Own trades are paged oldest first by `trade_cursor`, or newest first by time without one.
     """
 
     venue: str
@@ -104,20 +102,20 @@ class VenueFacts:
 
     @property
     def supported(self) -> SupportedTerms:
-        """The orders that the venue takes; through the client limit orders are sized in base everywhere."""
+        """The supported orders. With ccxt, limit orders are sized in base at every venue."""
         return SupportedTerms(self.venue, self.base_buys, self.quote_sells, False, self.stops, self.times_in_force)
 
 
 def count_rows(client: Client, at: ListAt) -> int:
-    """How many rows the venue's last answer holds there; null is an empty list. Raises OddAnswer for any other answer.
+    """Count the rows of a list in the venue's last reply; null is an empty list. Raises OddAnswer if it has no list.
 
-    A client takes whatever it does not understand, a page of HTML too, for an empty list: that would be false proof.
+    ccxt parses replies that it does not understand, even HTML, as empty lists, which would be false proof.
     """
     answer: object = client.last_json_response
     for name in at.path:
         row = row_of(answer)
         if name not in row:
-            raise OddAnswer(f"the answer has no {name}")
+            raise OddAnswer(f"the reply has no {name}")
         answer = row[name]
     if answer is None and at.path:
         return 0
@@ -125,18 +123,18 @@ def count_rows(client: Client, at: ListAt) -> int:
     if isinstance(answer, dict) and at.keyed:
         rows = list(answer.values())
     if rows is None or any(row_of(each).get(at.row) in (None, "") for each in rows):
-        raise OddAnswer(f"{'.'.join(at.path) or 'the answer'} is no list of what was asked for")
+        raise OddAnswer(f"{'.'.join(at.path) or 'the reply'} is not the expected list")
     return len(rows)
 
 
 def with_client_id(
-    client: Client, orders: object, at: ListAt, asked: OrderQuery, page: int | None = None
+    client: Client, orders: object, at: ListAt, query: OrderQuery, page: int | None = None
 ) -> list[VenueOrder]:
-    """The orders that carry the client order id. Raises OddAnswer when the venue's answer holds no list where it should,
-    and when no order carries the id and the list may go on."""
-    told, listed = count_rows(client, at), rows_of(orders)
-    found = [order_of(row) for row in listed if row.get("clientOrderId") == asked.client_order_id]
-    goes_on = any(section(row, "info").get("cursor") for row in listed) or (page is not None and told >= page)
+    """Return the orders with the client order id. Raises OddAnswer when the reply has no list, or when no order has the
+    id and the list may continue."""
+    count, listed = count_rows(client, at), rows_of(orders)
+    found = [order_of(row) for row in listed if row.get("clientOrderId") == query.client_order_id]
+    goes_on = any(section(row, "info").get("cursor") for row in listed) or (page is not None and count >= page)
     if not found and goes_on:
-        raise OddAnswer(f"the list holds {told} orders and may go on: what lies beyond is not known")
+        raise OddAnswer(f"the list has {count} orders and may continue: the order may be beyond its end")
     return found

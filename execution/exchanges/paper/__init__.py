@@ -1,1 +1,1 @@
-"""How would the market have filled an order?"""
+"""How would the market have filled an order? Simulated fills on candles or quotes."""

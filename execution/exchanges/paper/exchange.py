@@ -1,9 +1,9 @@
-"""The paper venue: simulated fills on real or simulated prices, as honest as candles allow.
+"""The paper venue: conservative simulated fills on real or simulated prices.
 
 A market order fills at the open of the first candle that opens at or after it became effective, on the far side of the
-spread, worse by its own impact, and never beyond a share of the candle's volume: the rest waits for the next candle.
+spread, worse by its own impact, and up to a share of the candle's volume: the rest waits for the next candle.
 A limit order fills only when a later candle trades through its price by a tick. Fees are mandatory.
-Its memory is the log: after a restart `restore` brings back the open orders the log knows, and nothing else exists.
+The venue stores nothing: after a restart `restore` recreates the open orders of the log.
 """
 
 import hashlib
@@ -43,21 +43,21 @@ from ledger.events.fields import Fee
 from ledger.values import ZERO, Instrument, Side, decimal_text
 
 Balances = Callable[[str, str], Decimal]
-"""(account, asset) → what the ledger's rows say is held there."""
+"""(account, asset) → the balance in the ledger's rows."""
 
 MINIMUM_SIZE: Final = Decimal("0.00001")
 MINIMUM_VALUE: Final = Decimal(1)
 DUST: Final = 10 * LOT
-"""An order sized in quote has got all it can when what is left of it would buy less."""
+"""An order sized in quote is complete when its rest would buy less than this."""
 
 
 @dataclass(frozen=True, slots=True)
 class PaperTerms:
-    """The assumptions beside every paper result. Rates are fractions (0.006 is 0.6 %); fees are above 0, or 0 where `free` says so.
+    """The assumptions behind paper results. Rates are fractions (0.006 is 0.6 %); fees are above 0 unless `free`.
 
-    `impact` is the extra cost of taking the whole volume allowed; `fee_in` says whether buys pay in quote or in what
-    they receive; `refuse_rate` and `lost_reply_rate` inject refusals and lost answers, chosen by seed and client
-    order id. Raises ValueError for terms that no market has.
+    `impact` is the extra cost of taking the whole allowed volume; `fee_in` is the asset in which buys pay fees;
+    `refuse_rate` and `lost_reply_rate` inject refusals and lost replies, chosen by seed and client order id. Raises
+    ValueError for impossible terms.
     """
 
     half_spread: Decimal = Decimal("0.0005")
@@ -75,15 +75,15 @@ class PaperTerms:
     def __post_init__(self) -> None:
         fees = (self.taker_fee, self.maker_fee)
         if not all(0 <= rate < 1 for rate in fees) or not (all(fees) or self.free):
-            raise ValueError("fees are mandatory: each rate is above 0 and below 1")
+            raise ValueError("fees are mandatory: each rate must be above 0 and below 1")
         rates = (self.half_spread, self.impact, self.refuse_rate, self.lost_reply_rate)
         if not all(0 <= rate <= 1 for rate in rates) or self.half_spread + self.impact >= 1:
-            raise ValueError("rates are fractions between 0 and 1")
+            raise ValueError("rates must be fractions between 0 and 1")
         if not 0 < self.volume_share <= 1 or self.latency < timedelta(0):
-            raise ValueError("a share of volume lies above 0 and not above 1, and latency is not negative")
+            raise ValueError("the share of volume must be above 0 and at most 1, and latency not negative")
 
     def describe(self) -> tuple[str, ...]:
-        """The assumptions as sentences to show beside a result."""
+        """Return the assumptions as sentences to show with a result."""
         where = "in quote" if self.fee_in == "quote" else "in what a buy receives, in quote on sales"
         faults = f"{_percent(self.refuse_rate)} refused, {_percent(self.lost_reply_rate)} lost replies"
         return (
@@ -99,7 +99,7 @@ class PaperTerms:
 
 @dataclass(slots=True)
 class _Order:
-    """An order at the venue: what is left of it, and the fills that the ledger does not have yet."""
+    """An order at the venue: its open rest, and the fills not yet in the ledger."""
 
     ticket: OrderTicket
     effective_at: datetime
@@ -113,16 +113,16 @@ class _Order:
 
     @property
     def waits(self) -> bool:
-        """Whether the stop price has not been touched yet."""
+        """True until the stop price is touched."""
         return self.ticket.stop_price is not None and not self.triggered
 
     @property
     def immediate(self) -> bool:
-        """Whether what the first candle or quote does not fill is not to be filled at all."""
+        """True for an order that ends after its first candle or quote."""
         return self.ticket.time_in_force in ("ioc", "fok")
 
     def left_at(self, price: Decimal) -> Decimal:
-        """What is still to be filled at `price`, in whole lots."""
+        """Return the quantity still to fill at `price`, in whole lots."""
         if self.base_left is not None:
             return in_lots(self.base_left)
         size = in_lots((self.quote_left or ZERO) / price)
@@ -177,9 +177,9 @@ class PaperExchange:
         fills: int,
         seen_until: datetime | None = None,
     ) -> None:
-        """The venue has this open order again, as far filled as the log says. `filled_value` is in quote.
+        """Recreate an open order with the fills in the log. `filled_value` is in quote.
 
-        No candle of the instrument that opened at or before `seen_until` fills anything: the log has its fills.
+        Candles of the instrument that opened at or before `seen_until` fill nothing: their fills are in the log.
         """
         base_left = None if ticket.base_size is None else ticket.base_size - filled
         quote_left = None if ticket.quote_size is None else ticket.quote_size - filled_value
@@ -187,10 +187,10 @@ class PaperExchange:
         order.state = "filled" if base_left is not None and base_left <= 0 else "open"
         order.triggered = filled > 0
         if filled:
-            _end_if_immediate(order)  # it had its one candle or quote
+            _end_if_immediate(order)  # its one candle or quote is over
         self._orders[ticket.client_order_id] = order
         if seen_until is not None:
-            # Something entered by hand may lie ahead of the market: it must not keep candles from being heard.
+            # A manual entry may lie ahead of the market; it must not keep candles from being processed.
             until = min(seen_until, self._clock())
             self._seen_until[ticket.instrument] = max(until, self._seen_until.get(ticket.instrument, until))
 
@@ -220,9 +220,9 @@ class PaperExchange:
         self._orders.pop(client_order_id, None)
 
     def on_bar(self, bar: Bar) -> None:
-        """The candle is closed: what it would have filled is filled, oldest order first, within its volume.
+        """Fill orders by a closed candle, oldest order first, within its volume.
 
-        A candle that was told before, or lies before one that was, changes nothing.
+        A candle not later than the last one is ignored.
         """
         seen_until = self._seen_until.get(bar.instrument)
         if seen_until is not None and bar.opened_at <= seen_until:
@@ -237,20 +237,20 @@ class PaperExchange:
         self._used_volume[bar.instrument] = taken
 
     def on_touch(self, client_order_id: str, bar: Bar, offer: Offer) -> None:
-        """The order waited for a price that the candle told last went through: that is filled as if it had stood there.
+        """Fill an order at the price it was waiting for, within the last candle, as if it had been in the market.
 
-        It takes what others left of the candle's volume; the rest goes on as the order it is.
+        It uses the volume of the candle that others left; the rest stays open.
         """
         order = self._orders.get(client_order_id)
         if order is None or order.state != "open" or self._seen_until.get(bar.instrument) != bar.opened_at:
             return
         if bar.instrument not in self._used_volume:
-            return  # the candle was told before a restart: nobody knows what others left of it
+            return  # the candle was processed before a restart: the volume that others left is unknown
         allowed, taken = in_lots(bar.volume * self.terms.volume_share), self._used_volume[bar.instrument]
         self._used_volume[bar.instrument] = taken + self._fill(order, offer, allowed, taken, bar.closed_at)
 
     def on_quote(self, quote: TopOfBook) -> None:
-        """The market stands there now: market orders fill at the far side, limits when it is through their price."""
+        """Fill orders by a quote: market orders at the far side, limit orders when it is through their price."""
         self._prices[quote.instrument] = quote.bid
         for order in self._orders_at(quote.instrument, quote.at):
             order.triggered = (order.waits and touched(order.ticket, quote)) or order.triggered
@@ -260,20 +260,20 @@ class PaperExchange:
             _end_if_immediate(order)
 
     def _orders_at(self, instrument: Instrument, now: datetime) -> list[_Order]:
-        """The instrument's orders that are in effect and open at that time, oldest first."""
+        """Return the instrument's open orders in effect at that time, oldest first."""
         orders = [one for one in self._orders.values() if one.ticket.instrument == instrument]
         for order in orders:
             _expire(order, now)
         return [order for order in orders if order.state == "open" and order.effective_at <= now]
 
     def _fill(self, order: _Order, offer: Offer, allowed: Decimal | None, taken: Decimal, at: datetime) -> Decimal:
-        """Fills what size, volume and balance allow at the offer's price, worsened by impact; returns the base quantity.
+        """Fill what size, volume and balance allow at the offer's price plus impact; return the base quantity.
 
-        An order is ended here when nothing is left of it, and when the account has nothing left to pay it with.
+        Ends an order that is complete, and one that the account can no longer pay for.
         """
         room = order.left_at(offer.price) if allowed is None else allowed - taken
         if room <= 0 and order.left_at(offer.price) > 0:
-            return ZERO  # others have taken this candle's share: the next one is awaited
+            return ZERO  # the candle's volume is used up: wait for the next one
         price = self._with_impact(order, offer, allowed, taken + min(order.left_at(offer.price), room))
         rate = self.terms.taker_fee if offer.taker else self.terms.maker_fee
         wanted = min(order.left_at(price), room)
@@ -288,7 +288,7 @@ class PaperExchange:
         return quantity
 
     def _with_impact(self, order: _Order, offer: Offer, allowed: Decimal | None, taken: Decimal) -> Decimal:
-        """The offer's price, for a taker worse by the share of the allowed volume taken so far, this order included."""
+        """Return the offer's price, for a taker worsened by the share of the allowed volume used, including this order."""
         if not offer.taker or not allowed:
             return offer.price
         share = min(taken / allowed, Decimal(1))
@@ -313,21 +313,21 @@ class PaperExchange:
         return Fee(asset=ticket.instrument.quote, amount=round_up(quantity * price * rate))
 
     def _payable(self, ticket: OrderTicket, price: Decimal, rate: Decimal) -> Decimal:
-        """How much of the base the account can deliver, or pay for with the fee and its rounding."""
+        """Return the base quantity that the account can deliver, or pay for including the fee and its rounding."""
         if ticket.side is Side.SELL:
             return in_lots(max(self._available(ticket.account, ticket.instrument.base), ZERO))
         cash = self._available(ticket.account, ticket.instrument.quote)
         return in_lots(max(cash - LOT, ZERO) / (price * (1 + rate)))
 
     def _bearable(self, ticket: OrderTicket, quantity: Decimal, price: Decimal, fee: Fee) -> bool:
-        """Whether something of the fill remains after its fee: dust can be worth less than the smallest fee."""
+        """Return whether the fill exceeds its fee: dust can be worth less than the smallest fee."""
         if fee.asset == ticket.instrument.base:
             return quantity > fee.amount
         cash = self._available(ticket.account, ticket.instrument.quote)
         return ticket.side is Side.BUY or cash + quantity * price >= fee.amount
 
     def _available(self, account: str, asset: str) -> Decimal:
-        """What the account holds: the ledger's balance and the fills that it does not have yet."""
+        """Return the account's balance: that of the ledger, and the fills not yet in it."""
         orders = [one for one in self._orders.values() if one.ticket.account == account]
         pending = (_change(one.ticket, fill, asset) for one in orders for fill in one.fills)
         return self._balances(account, asset) + sum(pending, ZERO)
@@ -351,13 +351,13 @@ class PaperExchange:
             return Refused("injected", "refused by the paper venue's fault settings")
         return None
 
-    def _chosen(self, what: str, client_order_id: str, rate: Decimal) -> bool:
-        digest = hashlib.sha256(f"{self.terms.seed}/{what}/{client_order_id}".encode()).digest()
+    def _chosen(self, fault: str, client_order_id: str, rate: Decimal) -> bool:
+        digest = hashlib.sha256(f"{self.terms.seed}/{fault}/{client_order_id}".encode()).digest()
         return Decimal(int.from_bytes(digest[:8], "big")) < rate * 2**64
 
 
 def _bar_offer(order: _Order, bar: Bar, half_spread: Decimal) -> Offer | None:
-    """What the candle offers to the order; a stop order whose price it touches is a market order from then on."""
+    """Return the candle's offer to the order; a stop order whose price it touches becomes a market order."""
     if order.waits:
         offer = stop_offer(order.ticket, bar, half_spread)
         order.triggered = offer is not None
@@ -379,7 +379,7 @@ def _expire(order: _Order, now: datetime) -> None:
 
 
 def _change(ticket: OrderTicket, fill: Fill, asset: str) -> Decimal:
-    """By how much the fill, with its fees, changes what the account holds of the asset."""
+    """Return the change of the account's balance of the asset by the fill and its fees."""
     sign = 1 if ticket.side is Side.BUY else -1
     moved = -sum((fee.amount for fee in fill.fees if fee.asset == asset), ZERO)
     if asset == ticket.instrument.base:

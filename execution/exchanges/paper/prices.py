@@ -1,4 +1,4 @@
-"""What a simulated fill costs: prices, steps and fees of the paper venue. Pure; every doubt goes against the order."""
+"""Prices, steps and rounding of the paper venue. Pure functions; every doubt goes against the order."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,7 +16,7 @@ _FINEST_TICK: Final = Decimal("0.0000000001")  # a lot times this is exact at th
 
 
 class Bar(Protocol):
-    """A closed candle, as far as fills are concerned."""
+    """A closed candle: the fields needed for fills."""
 
     @property
     def instrument(self) -> Instrument: ...
@@ -35,7 +35,7 @@ class Bar(Protocol):
 
 
 class TopOfBook(Protocol):
-    """Best bid and ask at a moment."""
+    """Best bid and ask at one time."""
 
     @property
     def instrument(self) -> Instrument: ...
@@ -49,18 +49,18 @@ class TopOfBook(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """The market would fill the order at `price`, before impact. A taker pays the spread and moves the price."""
+    """A possible fill at `price`, before impact. A taker pays the spread and moves the price."""
 
     price: Decimal
     taker: bool
 
 
 def bar_offer(ticket: OrderTicket, bar: Bar, half_spread: Decimal, fresh: bool) -> Offer | None:
-    """What the candle offers, or None.
+    """Return the candle's offer, or None.
 
     A market order takes the far side at the open. A limit order needs the price to go through it by a tick: one that
-    was through already when the first candle after it (`fresh`) opened takes the far side too; one that rested gets its
-    own price, even where the candle opens at a better one.
+    was already through at the open of its first candle (`fresh`) takes the far side too; a resting one gets its own
+    price, even if the candle opens at a better one.
     """
     far = worse(ticket.side, bar.open, half_spread)
     limit = ticket.limit_price
@@ -74,7 +74,7 @@ def bar_offer(ticket: OrderTicket, bar: Bar, half_spread: Decimal, fresh: bool) 
 
 
 def stop_offer(ticket: OrderTicket, bar: Bar, half_spread: Decimal) -> Offer | None:
-    """What a stop order gets of the candle that touches its price: the far side there, or at the open behind it."""
+    """Return the offer of a candle that touches the stop price: the far side there, or at an open beyond it."""
     stop = ticket.stop_price
     assert stop is not None, "a stop order has a stop price"
     selling = ticket.side is Side.SELL
@@ -85,20 +85,20 @@ def stop_offer(ticket: OrderTicket, bar: Bar, half_spread: Decimal) -> Offer | N
 
 
 def immediate_offer(ticket: OrderTicket, bar: Bar, half_spread: Decimal) -> Offer | None:
-    """What a limit order that may not rest gets: the far side at the open, where its limit allows that."""
+    """Return the offer to a limit order that may not rest: the far side at the open, if within its limit."""
     far = worse(ticket.side, bar.open, half_spread)
     return Offer(far, taker=True) if within(ticket, far) == far else None
 
 
 def touched(ticket: OrderTicket, quote: TopOfBook) -> bool:
-    """Whether the market stands at the order's stop price or behind it."""
+    """Return whether the quote is at the stop price or beyond."""
     stop = ticket.stop_price
     assert stop is not None, "a stop order has a stop price"
     return quote.bid <= stop if ticket.side is Side.SELL else quote.ask >= stop
 
 
 def quote_offer(ticket: OrderTicket, quote: TopOfBook) -> Offer | None:
-    """What stands in the book: the far side, for a limit order only when it is through the limit by a tick."""
+    """Return the far side of the book; for a limit order only if it is through the limit by a tick."""
     far = quote.ask if ticket.side is Side.BUY else quote.bid
     if ticket.limit_price is not None and not _through(ticket.side, far, ticket.limit_price):
         return None
@@ -106,14 +106,14 @@ def quote_offer(ticket: OrderTicket, quote: TopOfBook) -> Offer | None:
 
 
 def within(ticket: OrderTicket, price: Decimal) -> Decimal:
-    """`price`, or the limit where the price is worse than that."""
+    """Return `price`, or the limit if the price is worse."""
     if ticket.limit_price is None:
         return price
     return min(price, ticket.limit_price) if ticket.side is Side.BUY else max(price, ticket.limit_price)
 
 
 def worse(side: Side, price: Decimal, by: Decimal) -> Decimal:
-    """`price` moved against the order by the fraction `by`, to the next tick on the bad side (a sale's never below one)."""
+    """Move `price` against the order by the fraction `by`, rounded to the worse tick (for sales at least one tick)."""
     tick = tick_of(price)
     moved = price * (1 + by) if side is Side.BUY else price * (1 - by)
     rounding = ROUND_CEILING if side is Side.BUY else ROUND_FLOOR
@@ -121,17 +121,17 @@ def worse(side: Side, price: Decimal, by: Decimal) -> Decimal:
 
 
 def tick_of(price: Decimal) -> Decimal:
-    """The step of prices around `price`: a cent, or less where a cent would be more than a ten-thousandth of it."""
+    """Return the price step around `price`: a cent, or less where a cent exceeds a ten-thousandth of the price."""
     return min(_COARSEST_TICK, max(Decimal(1).scaleb(price.adjusted() - 5), _FINEST_TICK))
 
 
 def in_lots(quantity: Decimal) -> Decimal:
-    """The largest whole number of lots that is not above `quantity`."""
+    """Round down to whole lots."""
     return (quantity / LOT).to_integral_value(ROUND_FLOOR) * LOT
 
 
 def round_up(amount: Decimal) -> Decimal:
-    """The smallest multiple of a lot that is not below `amount`: how fees are rounded."""
+    """Round up to whole lots, as fees are."""
     return (amount / LOT).to_integral_value(ROUND_CEILING) * LOT
 
 

@@ -1,1 +1,1 @@
-"""How does an exchange behave, faults included? HTTP servers on this machine that simulate exchanges."""
+"""How does an exchange behave, including faults? Simulated exchanges as local HTTP servers."""

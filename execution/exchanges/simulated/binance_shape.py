@@ -1,4 +1,4 @@
-"""A Binance-shaped venue: signed routes under /api/v3, client order ids that are free again when an order has ended."""
+"""A Binance-shaped venue: signed routes under /api/v3, client order ids reusable after an order has ended."""
 
 import hashlib
 import hmac
@@ -163,7 +163,7 @@ class BinanceShape(Shape):
                 -1100,
                 "Illegal characters found in parameter 'newClientOrderId'; legal range is '^[.A-Z:/a-z0-9_-]{1,36}$'.",
             )
-        order = self.matching.place(_wanted(client_id, self._instrument(parameters), parameters))
+        order = self.matching.place(_terms_of(client_id, self._instrument(parameters), parameters))
         fills = [
             {"price": _text(one.price), "qty": _text(one.quantity), "commission": _text(one.fee),
              "commissionAsset": one.fee_asset, "tradeId": one.trade_id}
@@ -264,8 +264,8 @@ _INTERVALS: Final = {
 }
 
 
-def _wanted(client_id: str, instrument: Instrument, parameters: Mapping[str, str]) -> OrderTerms:
-    """The order that the parameters ask for. Raises VenueError for parameters that make no order."""
+def _terms_of(client_id: str, instrument: Instrument, parameters: Mapping[str, str]) -> OrderTerms:
+    """Parse the terms of an order. Raises VenueError."""
 
     def number(name: str) -> Decimal | None:
         return Decimal(parameters[name]) if name in parameters else None
@@ -313,27 +313,27 @@ def _symbol(market: Market) -> Mapping[str, object]:
 
 
 def _order(order: Order) -> Mapping[str, object]:
-    wanted = order.terms
+    terms = order.terms
     status = "PARTIALLY_FILLED" if order.state == "open" and order.filled else _STATUS[order.state]
-    size = wanted.base_size if wanted.base_size is not None else order.filled
-    market = "STOP_LOSS" if wanted.stop_price else "MARKET"
-    limit = "STOP_LOSS_LIMIT" if wanted.stop_price else "LIMIT"
+    size = terms.base_size if terms.base_size is not None else order.filled
+    market = "STOP_LOSS" if terms.stop_price else "MARKET"
+    limit = "STOP_LOSS_LIMIT" if terms.stop_price else "LIMIT"
     placed = milliseconds(order.placed_at)
     return {
-        "symbol": wanted.instrument.replace("-", ""),
+        "symbol": terms.instrument.replace("-", ""),
         "orderId": order.number,
         "orderListId": -1,
-        "clientOrderId": wanted.client_order_id,
-        "price": _text(wanted.limit_price or ZERO),
-        "stopPrice": _text(wanted.stop_price or ZERO),
+        "clientOrderId": terms.client_order_id,
+        "price": _text(terms.limit_price or ZERO),
+        "stopPrice": _text(terms.stop_price or ZERO),
         "origQty": _text(size),
-        "origQuoteOrderQty": _text(wanted.quote_size or ZERO),
+        "origQuoteOrderQty": _text(terms.quote_size or ZERO),
         "executedQty": _text(order.filled),
         "cummulativeQuoteQty": _text(order.value),
         "status": status,
-        "timeInForce": wanted.time_in_force,
-        "type": market if wanted.limit_price is None else limit,
-        "side": wanted.side.upper(),
+        "timeInForce": terms.time_in_force,
+        "type": market if terms.limit_price is None else limit,
+        "side": terms.side.upper(),
         "time": placed,
         "updateTime": placed if order.ended_at is None else milliseconds(order.ended_at),
         "isWorking": order.triggered,
@@ -359,7 +359,7 @@ def _trade(one: Execution) -> Mapping[str, object]:
 
 
 def _text(value: Decimal) -> str:
-    """The number as the venue writes it, with eight places; more where there are more."""
+    """Format a number as the venue does, with at least eight decimal places."""
     return f"{value:.8f}" if value == value.quantize(_EIGHT) else decimal_text(value)
 
 

@@ -1,4 +1,4 @@
-"""Candles for a simulated venue: seeded by instrument and time, around the price that is set. They mean nothing."""
+"""Random candles for a simulated venue, around the current price, seeded by instrument and time."""
 
 import random
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class VenueCandle:
 def candles(
     instrument: Instrument, price: Decimal, length: timedelta, now: datetime, since: datetime | None, limit: int
 ) -> list[VenueCandle]:
-    """At most `limit` candles up to the one that is forming: from `since` on, or the last ones. Oldest first."""
+    """Return at most `limit` candles, oldest first: from `since`, or the last ones, including the one still open."""
     last = (now - EPOCH) // length
     first = last - limit + 1 if since is None else -((EPOCH - since) // length)
     return [

@@ -1,4 +1,4 @@
-"""The control routes of a simulated venue: make things happen, and read what is true there."""
+"""The control routes of a simulated venue: plan faults, set prices and balances, fill orders, and read its state."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -14,12 +14,12 @@ from execution.exchanges.simulated.shape import Answer, Json, Request, reply
 from ledger.values import Amount, Asset, Instrument, Money, Price, Quantity, decimal_text, time_text
 
 
-class _Asked(BaseModel):
+class _Body(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class PlannedFault(_Asked):
-    """POST /control/faults. `times` null means until faults are cleared; `on` null means what fits the fault."""
+class PlannedFault(_Body):
+    """POST /control/faults. `times` null: until faults are cleared; `on` null: the requests that fit the fault."""
 
     name: str
     times: Annotated[int, Field(ge=1)] | None = 1
@@ -27,16 +27,16 @@ class PlannedFault(_Asked):
     on: On | None = None
 
 
-class Filled(_Asked):
-    """POST /control/fills: so much of the last order of that client id, at that price."""
+class Filled(_Body):
+    """POST /control/fills: fills the last order with that client id."""
 
     client_order_id: str
     quantity: Quantity
     price: Price
 
 
-class Changed(_Asked):
-    """POST /control/settings: how orders fill from now on; what is left out stays."""
+class Changed(_Body):
+    """POST /control/settings: changes how orders fill; omitted settings stay unchanged."""
 
     share: Amount | None = None
     splits: Annotated[int, Field(ge=1, le=100)] | None = None
@@ -45,14 +45,14 @@ class Changed(_Asked):
     fee_rate: Money | None = None
 
 
-class Advanced(_Asked):
-    """POST /control/clock: the venue's clock goes on by so many seconds."""
+class Advanced(_Body):
+    """POST /control/clock: advances the venue's clock by seconds."""
 
     advance: Amount
 
 
 class Control:
-    """Answers /control/…; a wrong request is answered 400 with one sentence and changes nothing."""
+    """Handles /control/…; an invalid request gets status 400 with an error text and changes nothing."""
 
     def __init__(self, matching: Matching, faults: Faults, clock: VenueClock, requests: Counter[str]) -> None:
         self._matching, self._faults, self._clock, self._requests = matching, faults, clock, requests
@@ -60,18 +60,18 @@ class Control:
     def answer(self, request: Request) -> Answer:
         act = ROUTES.get((request.method, request.path.removeprefix("/control/")))
         if act is None:
-            return reply({"error": f"there is no {request.method} {request.path[:80]}"}, 404)
+            return reply({"error": f"unknown route {request.method} {request.path[:80]}"}, 404)
         try:
             return reply(act(self, request))
-        except ValidationError as wrong:
-            first = wrong.errors()[0]
+        except ValidationError as error:
+            first = error.errors()[0]
             return reply({"error": f"{'.'.join(map(str, first['loc']))}: {first['msg']}"}, 400)
-        except ValueError as wrong:
-            return reply({"error": str(wrong)}, 400)
+        except ValueError as error:
+            return reply({"error": str(error)}, 400)
 
     def plan_fault(self, request: Request) -> Json:
-        asked = PlannedFault.model_validate_json(request.body)
-        self._faults.plan(planned_fault(asked.name, asked.seconds, asked.times, asked.on))
+        fault = PlannedFault.model_validate_json(request.body)
+        self._faults.plan(planned_fault(fault.name, fault.seconds, fault.times, fault.on))
         return self.faults(request)
 
     def clear_faults(self, request: Request) -> Json:
@@ -86,11 +86,11 @@ class Control:
         ]
 
     def set_prices(self, request: Request) -> Json:
-        asked = TypeAdapter(dict[Instrument, Price]).validate_json(request.body)
-        unknown = asked.keys() - self._matching.markets.keys()
+        prices = TypeAdapter(dict[Instrument, Price]).validate_json(request.body)
+        unknown = prices.keys() - self._matching.markets.keys()
         if unknown:
             raise ValueError(f"{', '.join(sorted(unknown))} is not traded here")
-        for instrument, price in asked.items():
+        for instrument, price in prices.items():
             self._matching.set_price(instrument, price)
         return {instrument: decimal_text(price) for instrument, price in self._matching.prices.items()}
 
@@ -103,17 +103,17 @@ class Control:
         return {asset: decimal_text(total) for asset, total in self._matching.totals.items()}
 
     def fill(self, request: Request) -> Json:
-        asked = Filled.model_validate_json(request.body)
-        orders = self._matching.by_client_id(asked.client_order_id)
+        fill = Filled.model_validate_json(request.body)
+        orders = self._matching.by_client_id(fill.client_order_id)
         if not orders:
-            raise ValueError(f"there is no order {asked.client_order_id[:80]}")
-        self._matching.fill(orders[-1], asked.quantity, asked.price)
+            raise ValueError(f"unknown order {fill.client_order_id[:80]}")
+        self._matching.fill(orders[-1], fill.quantity, fill.price)
         return _order(orders[-1])
 
     def change(self, request: Request) -> Json:
-        asked = Changed.model_validate_json(request.body)
-        for name in asked.model_fields_set:
-            if (value := getattr(asked, name)) is not None:
+        changed = Changed.model_validate_json(request.body)
+        for name in changed.model_fields_set:
+            if (value := getattr(changed, name)) is not None:
                 setattr(self._matching.settings, name, value)
         return {name: str(getattr(self._matching.settings, name)) for name in Changed.model_fields}
 
@@ -123,8 +123,8 @@ class Control:
         return {"now": time_text(self._clock())}
 
     def orders(self, request: Request) -> Json:
-        wanted = request.parameters().get("client_order_id")
-        return [_order(one) for one in self._matching.orders if wanted in (None, one.terms.client_order_id)]
+        client_id = request.parameters().get("client_order_id")
+        return [_order(one) for one in self._matching.orders if client_id in (None, one.terms.client_order_id)]
 
     def trades(self, _: Request) -> Json:
         return [_execution(one) for one in self._matching.executions]

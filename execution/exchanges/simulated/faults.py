@@ -1,4 +1,4 @@
-"""The faults a simulated venue has on request, each by name, a number of times."""
+"""Faults of simulated venues, and their clock. Faults are planned by name, for a number of times."""
 
 import random
 from collections.abc import Collection, Mapping
@@ -11,16 +11,16 @@ from ledger.values import Clock
 
 Row = Mapping[str, object]
 On = Literal["place", "read", "all"]
-"""What a fault strikes: requests that place an order, all others, or both."""
+"""The requests that a fault affects: those that place orders, all others, or both."""
 
-LOST_ANSWERS: Final = {
-    "hang": "the request is carried out and never answered",
+LOST_REPLIES: Final = {
+    "hang": "the request is carried out, without a reply",
     "reset": "the request is carried out, then the connection is reset",
-    "half_body": "the request is carried out, and half of the answer arrives",
-    "html": "the request is carried out, and the answer is a page of HTML with status 200",
-    "garbage": "the request is carried out, and the answer is JSON of no sense",
-    "unknown_503": 'the request is carried out, and the answer is 503 with the venue\'s words for "state unknown"',
-    "timeout": "the request is carried out, and the answer is the venue's own time-out (Binance -1007)",
+    "half_body": "the request is carried out, and half of the reply arrives",
+    "html": "the request is carried out, and the reply is an HTML page with status 200",
+    "garbage": "the request is carried out, and the reply is meaningless JSON",
+    "unknown_503": 'the request is carried out, and the reply is 503 with the venue\'s text for "state unknown"',
+    "timeout": "the request is carried out, and the reply is the venue's own timeout (Binance -1007)",
 }
 NOT_CARRIED_OUT: Final = {
     "rate_limited": "429 with Retry-After; nothing is carried out",
@@ -29,29 +29,29 @@ NOT_CARRIED_OUT: Final = {
     "maintenance": "the venue is under maintenance; nothing is carried out",
 }
 REFUSALS: Final = {
-    "refused": "the order is refused for want of funds, whatever the balance is",
+    "refused": "the order is refused for lack of funds, whatever the balance",
 }
 TIMES_OF_ORDERS: Final = {
-    "delayed": "the connection is reset, and the order reaches the venue `seconds` later, if it is still valid then",
+    "delayed": "the connection is reset, and the order reaches the venue `seconds` later, if still valid then",
 }
 STATES: Final = {
     "skew": "the venue's clock runs `seconds` ahead of ours (behind, if negative) until faults are cleared",
-    "storm": "each request gets a fault chosen by the seed: one of those that are not carried out or lose the answer",
+    "storm": "each request gets a fault chosen by the seed, among those that are not carried out or lose the reply",
 }
 FILLS_OF_ORDERS: Final = {
-    "split": "what fills of the order at once fills in three executions",
-    "partial": "two fifths of the order fill at once; of the rest the settings decide",
+    "split": "the immediate fill of the order comes in three executions",
+    "partial": "two fifths of the order fill immediately; the settings decide on the rest",
 }
 FILL_REPORTS: Final = {
-    "fills_late": "own trades are not told yet",
-    "fills_duplicated": "every own trade is told twice",
-    "fills_reordered": "own trades are told newest first",
+    "fills_late": "own trades are not reported yet",
+    "fills_duplicated": "every own trade is reported twice",
+    "fills_reordered": "own trades are reported newest first",
 }
 KEYS: Final = {
-    "withdrawals": "the venue says that the key may withdraw (Binance-shaped only)",
+    "withdrawals": "the venue reports that the key may withdraw (Binance-shaped only)",
 }
 FAULTS: Final = {
-    **LOST_ANSWERS,
+    **LOST_REPLIES,
     **NOT_CARRIED_OUT,
     **REFUSALS,
     **TIMES_OF_ORDERS,
@@ -60,13 +60,13 @@ FAULTS: Final = {
     **STATES,
     **KEYS,
 }
-"""Every fault by name, and what happens."""
-_STORMY: Final = frozenset({*LOST_ANSWERS, *NOT_CARRIED_OUT})
+"""All faults by name, with their effects."""
+_STORMY: Final = frozenset({*LOST_REPLIES, *NOT_CARRIED_OUT})
 
 
 @dataclass(slots=True)
 class Planned:
-    """A fault that will happen `times` more (None: until cleared)."""
+    """A fault that will occur `times` more (None: until cleared)."""
 
     name: str
     on: On
@@ -75,30 +75,28 @@ class Planned:
 
 
 def planned_fault(name: str, seconds: Decimal, times: int | None = 1, on: On | None = None) -> Planned:
-    """The fault, striking what fits it unless `on` says otherwise. Raises ValueError for a name nobody knows."""
+    """Return the fault; `on` defaults to the requests that fit it. Raises ValueError for an unknown name."""
     if name not in FAULTS:
-        raise ValueError(f"{name[:40]!r} is no fault: there are {', '.join(FAULTS)}")
+        raise ValueError(f"unknown fault {name[:40]!r} (available: {', '.join(FAULTS)})")
     wide = name in STATES or name in FILL_REPORTS or name in KEYS or name == "maintenance"
     return Planned(name, on or ("all" if wide else "place"), None if name == "skew" else times, seconds)
 
 
 class Faults:
-    """The faults that are still to come. The dice of storms are seeded."""
+    """The planned faults. Storms are seeded."""
 
     def __init__(self, seed: int = 0) -> None:
         self.planned: list[Planned] = []
         self._dice = random.Random(seed)
 
     def plan(self, planned: Planned) -> None:
-        """The fault will happen."""
         self.planned.append(planned)
 
     def clear(self) -> None:
-        """No fault is still to come."""
         self.planned.clear()
 
     def take(self, names: Collection[str], *, placing: bool) -> Planned | None:
-        """The oldest planned fault among `names` that strikes such a request; it has happened once more. A storm is any."""
+        """Return the oldest planned fault among `names` for such a request, and count it. A storm may be any of them."""
         for planned in self.planned:
             if planned.on == ("read" if placing else "place") or planned.name not in (*names, "storm"):
                 continue
@@ -118,7 +116,7 @@ class Faults:
         return None
 
     def reported(self, trades: list[Row]) -> list[Row]:
-        """The own trades as they are told: none yet, twice or newest first while such a fault is planned."""
+        """Return own trades as reported: none, twice or newest first while such a fault is planned."""
         for name in FILL_REPORTS:
             if self.take({name}, placing=False) is None:
                 continue
@@ -129,7 +127,7 @@ class Faults:
 
     @property
     def skew(self) -> Decimal:
-        """How many seconds the venue's clock is ahead."""
+        """Lead of the venue's clock in seconds."""
         return sum((planned.seconds for planned in self.planned if planned.name == "skew"), Decimal(0))
 
 

@@ -1,4 +1,4 @@
-"""A Luno-shaped venue: Basic auth, parameters in the query even of a POST, client order ids that are used up for ever."""
+"""A Luno-shaped venue: Basic auth, parameters in the query even of a POST, client order ids never reusable."""
 
 import base64
 import hmac
@@ -176,16 +176,16 @@ class LunoShape(Shape):
         return _order(self._find(order_id=parameters["id"]))
 
     def order_now(self, parameters: Mapping[str, str]) -> Json:
-        """The third version of the route: by order id or by client order id."""
+        """Version 3 of the route: by order id or by client order id."""
         return _order_now(self._find(parameters.get("id"), parameters.get("client_order_id")))
 
     def orders(self, parameters: Mapping[str, str]) -> Json:
-        wanted, pair = parameters.get("state"), parameters.get("pair")
+        state, pair = parameters.get("state"), parameters.get("pair")
         rows = [_order(order) for order in reversed(self.matching.orders)]
-        return {"orders": [row for row in rows if wanted in (None, row["state"]) and pair in (None, row["pair"])]}
+        return {"orders": [row for row in rows if state in (None, row["state"]) and pair in (None, row["pair"])]}
 
     def orders_now(self, parameters: Mapping[str, str]) -> Json:
-        """The second version of the route, with client order ids: the open ones, or with closed=true the others."""
+        """Version 2 of the route, with client order ids: open orders, or with closed=true all others."""
         closed, pair = parameters.get("closed") == "true", parameters.get("pair")
         found = [order for order in reversed(self.matching.orders) if closed == (order.state != "open")]
         rows = [_order_now(order) for order in found[: int(parameters.get("limit", "100"))]]
@@ -201,15 +201,15 @@ class LunoShape(Shape):
         ]
         return {"trades": self.faults.reported(rows)[:limit]}
 
-    def _placed(self, parameters: Mapping[str, str], wanted: OrderTerms) -> Json:
-        """The order is placed, unless its time to live is over."""
+    def _placed(self, parameters: Mapping[str, str], terms: OrderTerms) -> Json:
+        """Place the order unless its time to live is over."""
         if "ttl" in parameters:
             age = milliseconds(self.matching.clock()) - int(parameters["timestamp"])
             if not 1 <= int(parameters["ttl"]) <= 10_000:
                 raise VenueError("ErrInvalidArguments", "ttl must be between 1 and 10000")
             if age > int(parameters["ttl"]):
                 raise VenueError("ErrDeadlineExceeded", "could not complete before the deadline", 504)
-        return {"order_id": _order_id(self.matching.place(wanted))}
+        return {"order_id": _order_id(self.matching.place(terms))}
 
     def _client_id(self, parameters: Mapping[str, str]) -> str:
         given = parameters.get("client_order_id", f"server-{len(self.matching.orders) + 1}")
@@ -285,7 +285,7 @@ def _market(market: Market) -> Mapping[str, object]:
 
 
 def _order(order: Order) -> Mapping[str, object]:
-    """As the first version of the routes tells it: without the client order id."""
+    """Return the order as in version 1 of the routes, without the client order id."""
     row = _order_now(order)
     side = "BID" if order.terms.side is Side.BUY else "ASK"
     kept = {name: value for name, value in row.items() if name not in ("client_order_id", "side", "type", "status")}
@@ -293,22 +293,22 @@ def _order(order: Order) -> Mapping[str, object]:
 
 
 def _order_now(order: Order) -> Mapping[str, object]:
-    """As the newer routes tell it. A market order has no limits; an order that was stopped is COMPLETE too."""
-    wanted, fees = order.terms, order.fees
-    base_fee = fees.get(wanted.instrument.base, ZERO)
+    """Return the order as in the newer routes. A market order has no limits; a stopped order is COMPLETE too."""
+    terms, fees = order.terms, order.fees
+    base_fee = fees.get(terms.instrument.base, ZERO)
     return {
         "order_id": _order_id(order),
-        "client_order_id": wanted.client_order_id,
-        "pair": _pair(wanted.instrument),
-        "side": wanted.side.upper(),
-        "type": "MARKET" if wanted.limit_price is None else "LIMIT",
+        "client_order_id": terms.client_order_id,
+        "pair": _pair(terms.instrument),
+        "side": terms.side.upper(),
+        "type": "MARKET" if terms.limit_price is None else "LIMIT",
         "status": "PENDING" if order.state == "open" else "COMPLETE",
-        "limit_price": _text(wanted.limit_price or ZERO),
-        "limit_volume": _text(wanted.base_size if wanted.limit_price and wanted.base_size else ZERO),
+        "limit_price": _text(terms.limit_price or ZERO),
+        "limit_volume": _text(terms.base_size if terms.limit_price and terms.base_size else ZERO),
         "base": _text(order.filled),
         "counter": _text(order.value),
         "fee_base": _text(base_fee),
-        "fee_counter": _text(fees.get(wanted.instrument.quote, ZERO)),
+        "fee_counter": _text(fees.get(terms.instrument.quote, ZERO)),
         "creation_timestamp": milliseconds(order.placed_at),
         "completed_timestamp": 0 if order.ended_at is None else milliseconds(order.ended_at),
         "expiration_timestamp": 0,
@@ -316,21 +316,21 @@ def _order_now(order: Order) -> Mapping[str, object]:
 
 
 def _trade(one: Execution) -> Mapping[str, object]:
-    wanted = one.order.terms
-    buying = wanted.side is Side.BUY
+    terms = one.order.terms
+    buying = terms.side is Side.BUY
     return {
-        "pair": _pair(wanted.instrument),
+        "pair": _pair(terms.instrument),
         "sequence": one.trade_id,
         "order_id": _order_id(one.order),
-        "client_order_id": wanted.client_order_id,
+        "client_order_id": terms.client_order_id,
         "type": "BID" if buying else "ASK",
         "timestamp": milliseconds(one.at),
         "price": _text(one.price),
         "volume": _text(one.quantity),
         "base": _text(one.quantity),
         "counter": _text(one.quantity * one.price),
-        "fee_base": _text(one.fee if one.fee_asset == wanted.instrument.base else ZERO),
-        "fee_counter": _text(one.fee if one.fee_asset == wanted.instrument.quote else ZERO),
+        "fee_base": _text(one.fee if one.fee_asset == terms.instrument.base else ZERO),
+        "fee_counter": _text(one.fee if one.fee_asset == terms.instrument.quote else ZERO),
         "is_buy": buying != one.maker,
     }
 
@@ -352,5 +352,5 @@ def _pair(instrument: Instrument) -> str:
 
 
 def _text(value: Decimal) -> str:
-    """The number as the venue writes it: at least two places."""
+    """Format a number as the venue does, with at least two decimal places."""
     return f"{value:.2f}" if value == value.quantize(_CENT) else decimal_text(value)

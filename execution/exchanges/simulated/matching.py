@@ -1,7 +1,7 @@
-"""What a simulated venue holds and does behind its door: markets, balances, orders, executions. No HTTP, no faults.
+"""The matching engine of a simulated venue: markets, balances, orders, executions. No HTTP, no faults.
 
-Every market order finds all the volume it wants at the venue's price, unless the settings say otherwise: prices,
-balances, shares and splits are set from outside, so that a test says what happens and nothing happens by chance.
+By default a market order fills completely at the venue's price. Prices, balances, shares and splits are set from
+outside, so that tests control everything and nothing is random.
 """
 
 from collections.abc import Callable
@@ -31,7 +31,7 @@ Reason = Literal[
 
 
 class Rejected(Exception):
-    """The venue says no; nothing has changed."""
+    """The venue refuses the request; nothing has changed."""
 
     def __init__(self, reason: Reason, text: str) -> None:
         super().__init__(text)
@@ -40,7 +40,7 @@ class Rejected(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Market:
-    """One instrument at the venue: steps of price and size, least size in base and least value in quote."""
+    """One instrument at the venue: price tick, size step, minimum size in base, minimum value in quote."""
 
     instrument: Instrument
     tick: Decimal
@@ -51,9 +51,9 @@ class Market:
 
 @dataclass(slots=True)
 class Settings:
-    """How orders fill: `share` of an order at once, in `splits` executions; the rest of a market order waits or expires.
+    """Fill settings: `share` of an order fills immediately, in `splits` executions; the rest waits or expires.
 
-    `fees_in` is what fees are paid in: what was received, always the quote, or BNB.
+    `fees_in` is the asset of fees: the received one, always the quote, or BNB.
     """
 
     share: Decimal = Decimal(1)
@@ -65,7 +65,7 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class OrderTerms:
-    """An order as it is asked for. Sizes are above 0; a market order may be sized in quote; a stop waits for its price."""
+    """The terms of a requested order. Sizes are above 0; a market order may be sized in quote."""
 
     client_order_id: str
     instrument: Instrument
@@ -79,7 +79,7 @@ class OrderTerms:
 
 @dataclass(slots=True)
 class Order:
-    """An order the venue took. `number` is unique at the venue; `filled` is in base, `value` in quote."""
+    """An accepted order. `number` is unique at the venue; `filled` is in base, `value` in quote."""
 
     number: int
     terms: OrderTerms
@@ -92,7 +92,7 @@ class Order:
     fees: dict[str, Decimal] = field(default_factory=dict)
 
     def left(self, price: Decimal, lot: Decimal) -> Decimal:
-        """What is still to be filled at `price`, in whole lots."""
+        """Return the quantity still to fill at `price`, in whole lots."""
         if self.terms.base_size is not None:
             return self.terms.base_size - self.filled
         return in_steps(((self.terms.quote_size or ZERO) - self.value) / price, lot)
@@ -100,7 +100,7 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """One fill. `trade_id` counts from 1 in each market, so that two markets use the same ids."""
+    """One fill. `trade_id` counts from 1 in each market, so ids repeat across markets."""
 
     trade_id: int
     order: Order
@@ -125,7 +125,7 @@ class Entry:
 
 @dataclass(slots=True)
 class Matching:
-    """The inside of one simulated venue with one account. Not thread-safe: the server serialises what reaches it."""
+    """The state of one simulated venue with one account. Not thread-safe: the server serialises requests."""
 
     markets: dict[Instrument, Market]
     id_scope: IdScope
@@ -137,23 +137,23 @@ class Matching:
     executions: list[Execution] = field(default_factory=list)
     entries: dict[str, list[Entry]] = field(default_factory=dict)
 
-    def place(self, wanted: OrderTerms) -> Order:
-        """The order is taken and filled as far as it fills at once. Raises Rejected."""
-        self._check(wanted)
-        order = Order(len(self.orders) + 1, wanted, self.clock(), triggered=wanted.stop_price is None)
+    def place(self, terms: OrderTerms) -> Order:
+        """Accept the order and fill what fills immediately. Raises Rejected."""
+        self._check(terms)
+        order = Order(len(self.orders) + 1, terms, self.clock(), triggered=terms.stop_price is None)
         self.orders.append(order)
         if order.triggered:
             self._meet(order)
         return order
 
     def cancel(self, order: Order) -> None:
-        """The order fills no further. Raises Rejected when it had ended."""
+        """Cancel the order. Raises Rejected if it has ended."""
         if order.state != "open":
             raise Rejected("not_open", "the order has ended")
         self._end(order, "cancelled")
 
     def set_price(self, instrument: Instrument, price: Decimal) -> None:
-        """The market stands there now; orders that were waiting for it fill, oldest first."""
+        """Set the market price and fill the orders waiting for it, oldest first."""
         self.prices[instrument] = price
         for order in self.open_orders(instrument):
             stop = order.terms.stop_price
@@ -164,66 +164,66 @@ class Matching:
                 self._execute(order, order.left(order.terms.limit_price, ZERO), order.terms.limit_price, maker=True)
 
     def fill(self, order: Order, quantity: Decimal, price: Decimal) -> None:
-        """So much of an order is filled at that price, whatever the market says, even after it was cancelled."""
+        """Fill part of an order at that price, whatever the market price, even after it was cancelled."""
         self._execute(order, quantity, price, maker=True)
 
     def open_orders(self, instrument: Instrument | None = None) -> list[Order]:
-        """The orders that may still fill, oldest first."""
+        """Return the open orders, oldest first."""
         return [one for one in self.orders if one.state == "open" and instrument in (None, one.terms.instrument)]
 
     def by_client_id(self, client_order_id: str) -> list[Order]:
-        """Every order that was ever placed under this id, oldest first."""
+        """Return every order ever placed with this id, oldest first."""
         return [order for order in self.orders if order.terms.client_order_id == client_order_id]
 
     def locked(self, asset: str) -> Decimal:
-        """What open orders keep of an asset."""
+        """Return the quantity of an asset locked by open orders."""
         return sum((self._needs(order) for order in self.open_orders() if _pays(order.terms) == asset), ZERO)
 
     def free(self, asset: str) -> Decimal:
         return self.totals.get(asset, ZERO) - self.locked(asset)
 
     def deposit(self, asset: str, total: Decimal) -> None:
-        """The account holds exactly `total` of an asset from now on."""
+        """Set the account's balance of an asset to `total`."""
         self._move(asset, total - self.totals.get(asset, ZERO), "Deposit")
 
-    def _check(self, wanted: OrderTerms) -> None:
-        market = self.markets.get(wanted.instrument)
+    def _check(self, terms: OrderTerms) -> None:
+        market = self.markets.get(terms.instrument)
         if market is None:
-            raise Rejected("unknown_market", f"{wanted.instrument} is not traded here")
-        same = self.by_client_id(wanted.client_order_id)
+            raise Rejected("unknown_market", f"{terms.instrument} is not traded here")
+        same = self.by_client_id(terms.client_order_id)
         if any(self.id_scope == "lifetime" or order.state == "open" for order in same):
             raise Rejected("duplicate_id", "there is an order with this client order id")
-        price = wanted.limit_price or self.prices[wanted.instrument]
-        if price % market.tick and wanted.limit_price is not None:
+        price = terms.limit_price or self.prices[terms.instrument]
+        if price % market.tick and terms.limit_price is not None:
             raise Rejected("bad_price", f"the price is not a multiple of {market.tick}")
-        if wanted.base_size is not None and wanted.base_size % market.lot:
+        if terms.base_size is not None and terms.base_size % market.lot:
             raise Rejected("bad_size", f"the size is not a multiple of {market.lot}")
-        size = wanted.base_size if wanted.base_size is not None else in_steps(_given(wanted) / price, market.lot)
+        size = terms.base_size if terms.base_size is not None else in_steps(_given(terms) / price, market.lot)
         if size < market.minimum_size:
             raise Rejected("too_small", f"the size is below {market.minimum_size}")
         if size * price < market.minimum_value:
             raise Rejected("too_little_value", f"the value is below {market.minimum_value}")
-        if wanted.stop_price and _beyond(wanted.side, self.prices[wanted.instrument], wanted.stop_price):
-            raise Rejected("would_trigger", "the market has reached the stop price already")
-        needed = size if wanted.side is Side.SELL else (wanted.quote_size or size * price)
-        if needed > self.free(_pays(wanted)):
+        if terms.stop_price and _beyond(terms.side, self.prices[terms.instrument], terms.stop_price):
+            raise Rejected("would_trigger", "the market is already at the stop price")
+        needed = size if terms.side is Side.SELL else (terms.quote_size or size * price)
+        if needed > self.free(_pays(terms)):
             raise Rejected("no_funds", "the balance is too small")
 
     def _meet(self, order: Order) -> None:
-        """The order meets the market: it fills, rests, or ends, as its terms and the settings say."""
-        wanted, market = order.terms, self.markets[order.terms.instrument]
-        price, share = self.prices[wanted.instrument], self.settings.share
-        if wanted.limit_price is not None and not self._crosses(order):
+        """Fill, rest or end the order, by its terms and the settings."""
+        terms, market = order.terms, self.markets[order.terms.instrument]
+        price, share = self.prices[terms.instrument], self.settings.share
+        if terms.limit_price is not None and not self._crosses(order):
             share = ZERO
-        if wanted.time_in_force == "FOK" and share < 1:
+        if terms.time_in_force == "FOK" and share < 1:
             share = ZERO
         quantity = in_steps(order.left(price, market.lot) * share, market.lot)
         part = in_steps(quantity / self.settings.splits, market.lot)
         for _ in range(self.settings.splits - 1):
             self._execute(order, part, price, maker=False)
         self._execute(order, quantity - part * (self.settings.splits - 1), price, maker=False)
-        market_rests = wanted.limit_price is None and self.settings.rest == "waits"
-        if order.state == "open" and not market_rests and (wanted.limit_price is None or wanted.time_in_force != "GTC"):
+        market_rests = terms.limit_price is None and self.settings.rest == "waits"
+        if order.state == "open" and not market_rests and (terms.limit_price is None or terms.time_in_force != "GTC"):
             self._end(order, "expired")
 
     def _execute(self, order: Order, quantity: Decimal, price: Decimal, *, maker: bool) -> None:
@@ -262,18 +262,18 @@ class Matching:
         order.state, order.ended_at = state, self.clock()
 
     def _crosses(self, order: Order) -> bool:
-        """Whether the market stands at the order's limit or better."""
+        """Return whether the market is at the order's limit or better."""
         limit, price = order.terms.limit_price, self.prices[order.terms.instrument]
         return limit is None or (price <= limit if order.terms.side is Side.BUY else price >= limit)
 
     def _needs(self, order: Order) -> Decimal:
-        """What an open order keeps of the asset it pays with."""
-        wanted = order.terms
-        if wanted.quote_size is not None:
-            return wanted.quote_size - order.value
-        left = (wanted.base_size or ZERO) - order.filled
-        price = wanted.limit_price or self.prices[wanted.instrument]
-        return left if wanted.side is Side.SELL else left * price
+        """Return the quantity that an open order locks of the asset it pays with."""
+        terms = order.terms
+        if terms.quote_size is not None:
+            return terms.quote_size - order.value
+        left = (terms.base_size or ZERO) - order.filled
+        price = terms.limit_price or self.prices[terms.instrument]
+        return left if terms.side is Side.SELL else left * price
 
 
 BNB_PRICE: Final = Decimal(600)
@@ -281,18 +281,18 @@ SATOSHI: Final = Decimal("0.00000001")
 
 
 def in_steps(value: Decimal, step: Decimal) -> Decimal:
-    """The largest multiple of `step` that is not above `value`."""
+    """Round down to a multiple of `step`."""
     return value - value % step
 
 
 def _beyond(side: Side, price: Decimal, stop: Decimal) -> bool:
-    """Whether the market has reached the price that sets off a stop: above for buys, below for sales."""
+    """Return whether the market is at the stop price or beyond: above for buys, below for sales."""
     return price >= stop if side is Side.BUY else price <= stop
 
 
-def _given(wanted: OrderTerms) -> Decimal:
-    return wanted.quote_size or ZERO
+def _given(terms: OrderTerms) -> Decimal:
+    return terms.quote_size or ZERO
 
 
-def _pays(wanted: OrderTerms) -> str:
-    return wanted.instrument.base if wanted.side is Side.SELL else wanted.instrument.quote
+def _pays(terms: OrderTerms) -> str:
+    return terms.instrument.base if terms.side is Side.SELL else terms.instrument.quote

@@ -1,6 +1,6 @@
-"""A simulated venue as a real HTTP server on 127.0.0.1, with keep-alive, faults on the wire, and control routes.
+"""A simulated venue as an HTTP server on 127.0.0.1, with keep-alive, network faults, and control routes.
 
-Whatever starts with /control belongs to the test or the person who runs the venue; everything else is the venue.
+Paths under /control are for the test or person who runs the venue; all others are the venue's own.
 """
 
 import socket
@@ -21,7 +21,7 @@ from execution.exchanges.simulated.binance_shape import BinanceShape
 from execution.exchanges.simulated.control import Control
 from execution.exchanges.simulated.faults import (
     FILLS_OF_ORDERS,
-    LOST_ANSWERS,
+    LOST_REPLIES,
     NOT_CARRIED_OUT,
     REFUSALS,
     TIMES_OF_ORDERS,
@@ -35,16 +35,16 @@ from ledger.values import Clock, Instrument
 
 SHAPES: Final[dict[str, type[Shape]]] = {"binance": BinanceShape, "luno": LunoShape}
 KEY: Final = "simulated-key"
-SECRET: Final = "simulated-secret"  # noqa: S105 - it opens nothing but this server
+SECRET: Final = "simulated-secret"  # noqa: S105 - valid only at this server
 PART: Final = Decimal("0.4")
 GARBAGE: Final = (b"{}", b"null", b'"later"', b'[{"oops": null}]', b'{"oops": 1}')
 
 
 class SimulatedVenue:
-    """One venue behind one address. It serves from when it is made until `stop`; port 0 takes a free one.
+    """One venue at one address, serving from creation until `stop`; port 0 selects a free one.
 
-    `clock` is the venue's time, in UTC, before skew and before what control has advanced it by. Raises OSError for a
-    port that is taken.
+    `clock` is the venue's time in UTC, before skew and control's advances. Raises OSError for a port in use, ValueError
+    for an unknown venue.
     """
 
     def __init__(self, name: str, clock: Clock, port: int = 0, seed: int = 0) -> None:
@@ -71,13 +71,13 @@ class SimulatedVenue:
         return list(self.shape.matching.markets)
 
     def stop(self) -> None:
-        """Nobody is served any longer."""
+        """Stop serving."""
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
 
     def handle(self, request: Request) -> tuple[Answer, str | None]:
-        """The answer to a request, and what happens to it on the wire."""
+        """Return the reply to a request, and the network fault to apply to it, if any."""
         with self._lock:
             self._catch_up()
             if request.path.startswith("/control/"):
@@ -97,11 +97,11 @@ class SimulatedVenue:
                 self._waiting.append((due, request))
                 return reply({}), "reset"
             answer = self._carried_out(request, placing=placing)
-            lost = self.faults.take(LOST_ANSWERS, placing=placing)
+            lost = self.faults.take(LOST_REPLIES, placing=placing)
             return (answer, None) if lost is None else self._lost(lost, answer)
 
     def _carried_out(self, request: Request, *, placing: bool) -> Answer:
-        """The venue's own answer; an order fills split or in part when such a fault is planned."""
+        """Return the venue's reply; an order fills split or in part while such a fault is planned."""
         if not placing:
             return self.shape.answer(request)
         settings = self.shape.matching.settings
@@ -113,7 +113,7 @@ class SimulatedVenue:
         return answer
 
     def _catch_up(self) -> None:
-        """Orders that were on their way and have arrived by now are looked at, at the time at which they arrived."""
+        """Carry out delayed orders that have arrived by now, each at its time of arrival."""
         now = self.clock()
         due = sorted((one for one in self._waiting if one[0] <= now), key=lambda one: one[0])
         self._waiting = [one for one in self._waiting if one[0] > now]
@@ -138,7 +138,7 @@ class SimulatedVenue:
 
 
 class _Server(ThreadingHTTPServer):
-    """Serves each connection in a thread of its own; threads that hang do not keep the process."""
+    """Serves each connection in its own thread; hanging threads do not keep the process alive."""
 
     daemon_threads = True
     block_on_close = False
@@ -148,7 +148,7 @@ class _Server(ThreadingHTTPServer):
         super().__init__(address, _Handler)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that went away is no failure of ours; anything else is shown."""
+        """Ignore closed connections; show any other error."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
 
@@ -169,7 +169,7 @@ class _Handler(BaseHTTPRequestHandler):
         match on_the_wire:
             case "hang":
                 self.close_connection = True
-                self.rfile.read(1)  # until the other side gives up
+                self.rfile.read(1)  # blocks until the client closes the connection
             case "reset":
                 self.close_connection = True
                 self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -180,7 +180,7 @@ class _Handler(BaseHTTPRequestHandler):
             case _:
                 self._write(answer, answer.body)
 
-    do_GET = do_POST = do_DELETE = _serve  # noqa: N815 - the names http.server asks for
+    do_GET = do_POST = do_DELETE = _serve  # noqa: N815 - names required by http.server
 
     def _write(self, answer: Answer, body: bytes) -> None:
         self.send_response(answer.status)
@@ -190,4 +190,4 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Requests are counted, not printed."""
+        """Print nothing: requests are counted."""

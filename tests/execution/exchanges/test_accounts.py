@@ -89,7 +89,7 @@ def test_an_account_is_added_with_what_it_holds_and_its_key_shown_nowhere(
 @pytest.mark.parametrize(
     ("more", "secret", "said"),
     [
-        (("--create", "--base", "USDT"), "wrong", "the account was not added: binance does not tell its balances"),
+        (("--create", "--base", "USDT"), "wrong", "the account was not added: cannot read balances of binance"),
         ((), SECRET, "there is no portfolio called 'mine'"),
         (("--create",), SECRET, "--create and --base must be given together"),
         (("--live", "--yes"), SECRET, "--live cannot be combined with a local --endpoint"),

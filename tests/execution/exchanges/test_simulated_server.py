@@ -185,13 +185,13 @@ def test_one_connection_serves_many_requests(binance: Place) -> None:
 @pytest.mark.parametrize(
     ("route", "body", "says"),
     [
-        ("faults", {"name": "nope"}, "'nope' is no fault"),
+        ("faults", {"name": "nope"}, "unknown fault 'nope'"),
         ("faults", {"name": "hang", "times": 0}, "times"),
         ("prices", {"XRP-USDT": "1"}, "XRP-USDT is not traded here"),
         ("prices", {"BTC-USDT": 1}, "BTC-USDT"),
-        ("fills", {"client_order_id": "x", "quantity": "1", "price": "1"}, "there is no order x"),
+        ("fills", {"client_order_id": "x", "quantity": "1", "price": "1"}, "unknown order x"),
         ("settings", {"shape": "1"}, "shape"),
-        ("nowhere", {}, "there is no POST"),
+        ("nowhere", {}, "unknown route POST"),
     ],
 )
 def test_control_says_what_is_wrong(binance: Place, route: str, body: dict[str, object], says: str) -> None:
@@ -260,5 +260,5 @@ def test_the_command_refuses_what_it_cannot_do() -> None:
         unread = CliRunner().invoke(cli, ["venue", "luno", "--fault", "delayed=soon"])
     assert (taken.exit_code, wrong.exit_code, unread.exit_code) == (1, 2, 2)
     assert f"port {port} of 127.0.0.1 is not available" in taken.stderr
-    assert "is no fault" in wrong.stderr
+    assert "unknown fault" in wrong.stderr
     assert "is not a number of seconds" in unread.stderr

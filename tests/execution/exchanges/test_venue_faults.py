@@ -17,7 +17,7 @@ from execution.exchanges.simulated.faults import (
     FILL_REPORTS,
     FILLS_OF_ORDERS,
     KEYS,
-    LOST_ANSWERS,
+    LOST_REPLIES,
     NOT_CARRIED_OUT,
     REFUSALS,
     STATES,
@@ -37,7 +37,7 @@ def shop(request: pytest.FixtureRequest) -> Iterator[Place]:
         yield running
 
 
-@pytest.mark.parametrize("fault", LOST_ANSWERS)
+@pytest.mark.parametrize("fault", LOST_REPLIES)
 def test_a_lost_answer_is_unknown_and_the_order_is_found(shop: Place, fault: str) -> None:
     """An order that the venue took and whose answer was lost is unknown, exists once, and is adopted by its client id."""
     ticket = shop.ticket()
@@ -85,7 +85,7 @@ def test_a_request_that_is_not_carried_out_is_not_placed_in_the_end(shop: Place,
 
 def test_every_fault_is_tried() -> None:
     """Each fault by name is in one of the groups that the tests here go through, or is about fills or states."""
-    tried = {*LOST_ANSWERS, *NOT_CARRIED_OUT, *REFUSALS, *TIMES_OF_ORDERS}
+    tried = {*LOST_REPLIES, *NOT_CARRIED_OUT, *REFUSALS, *TIMES_OF_ORDERS}
     assert {*FAULTS} - tried == {*FILL_REPORTS, *FILLS_OF_ORDERS, *STATES, *KEYS}
 
 
@@ -233,7 +233,7 @@ def test_a_client_that_repeats_is_stopped_at_the_wire(shop: Place, monkeypatch: 
 
 # ── any faults at all ────────────────────────────────────────────────────────────────────────────────────────────────
 
-ON_THE_WAY = st.sampled_from(sorted({*LOST_ANSWERS, *NOT_CARRIED_OUT, "storm"} - {"hang"}))
+ON_THE_WAY = st.sampled_from(sorted({*LOST_REPLIES, *NOT_CARRIED_OUT, "storm"} - {"hang"}))
 Steps = list[tuple[str, str, int]]
 SEEDS = st.integers(0, 99)
 STEPS = st.lists(

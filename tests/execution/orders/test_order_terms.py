@@ -124,7 +124,7 @@ def test_a_stop_that_does_not_wait_is_found(monkeypatch: pytest.MonkeyPatch) -> 
         ({"kind": "stop"}, "a stop order has a stop price"),
         ({"stop_price": Decimal(5)}, "no other order has one"),
         ({"kind": "stop", "stop_price": Decimal(5), "base_size": None, "quote_size": Decimal(1)}, "has a base size"),
-        ({"time_in_force": "ioc"}, "just a limit order"),
+        ({"time_in_force": "ioc"}, "only a limit order"),
         ({"kind": "stop", "stop_price": Decimal(0)}, "greater than 0"),
     ],
 )

@@ -15,12 +15,12 @@ DECLARED: Final = {facts.venue: facts for facts in (COINBASE, LUNO, ALPACA, BINA
 
 
 class UndeclaredVenue(DaybookError, ValueError):
-    """A venue about which too little is known to place orders there."""
+    """A venue without declared facts, where orders cannot be placed."""
 
 
 def facts_of(venue: str) -> VenueFacts:
-    """The declared facts of the venue. Raises UndeclaredVenue."""
+    """Return the declared facts of the venue. Raises UndeclaredVenue."""
     if venue not in DECLARED:
         known = ", ".join(DECLARED)
-        raise UndeclaredVenue(f"orders cannot be placed at {venue[:40]!r}: write one of {known}, or trade it on paper")
+        raise UndeclaredVenue(f"orders cannot be placed at {venue[:40]!r}: use one of {known}, or trade on paper")
     return DECLARED[venue]

@@ -14,8 +14,8 @@ _ORDERS: Final = ListAt("id")
 _NOT_FOUND: Final = "40410000"
 
 
-def _order(client: Client, asked: OrderQuery) -> list[VenueOrder]:
-    route, parameters = "v2/orders:by_client_order_id", {"client_order_id": asked.client_order_id}
+def _order(client: Client, query: OrderQuery) -> list[VenueOrder]:
+    route, parameters = "v2/orders:by_client_order_id", {"client_order_id": query.client_order_id}
     try:
         raw = client.request(route, ["trader", "private"], "GET", parameters)
     except ccxt.InvalidOrder as error:
@@ -25,8 +25,8 @@ def _order(client: Client, asked: OrderQuery) -> list[VenueOrder]:
     return [order_of(row_of(client.parse_order(raw)))]
 
 
-def _orders(client: Client, asked: OrderQuery) -> list[VenueOrder]:
-    return with_client_id(client, client.fetch_orders(asked.symbol, asked.since, _PAGE), _ORDERS, asked, _PAGE)
+def _orders(client: Client, query: OrderQuery) -> list[VenueOrder]:
+    return with_client_id(client, client.fetch_orders(query.symbol, query.since, _PAGE), _ORDERS, query, _PAGE)
 
 
 ALPACA: Final = VenueFacts(

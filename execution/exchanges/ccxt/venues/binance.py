@@ -15,19 +15,19 @@ _ORDERS: Final = ListAt("orderId")
 _WINDOW_MS: Final = 5000
 
 
-def _order(client: Client, asked: OrderQuery) -> list[VenueOrder]:
+def _order(client: Client, query: OrderQuery) -> list[VenueOrder]:
     try:
-        return [order_of(row_of(client.fetch_order(None, asked.symbol, {"clientOrderId": asked.client_order_id})))]
+        return [order_of(row_of(client.fetch_order(None, query.symbol, {"clientOrderId": query.client_order_id})))]
     except ccxt.OrderNotFound:
         return []
 
 
-def _all_orders(client: Client, asked: OrderQuery) -> list[VenueOrder]:
-    return with_client_id(client, client.fetch_orders(asked.symbol, asked.since, _PAGE), _ORDERS, asked, _PAGE)
+def _all_orders(client: Client, query: OrderQuery) -> list[VenueOrder]:
+    return with_client_id(client, client.fetch_orders(query.symbol, query.since, _PAGE), _ORDERS, query, _PAGE)
 
 
-def _open_orders(client: Client, asked: OrderQuery) -> list[VenueOrder]:
-    return with_client_id(client, client.fetch_open_orders(asked.symbol), _ORDERS, asked)
+def _open_orders(client: Client, query: OrderQuery) -> list[VenueOrder]:
+    return with_client_id(client, client.fetch_open_orders(query.symbol), _ORDERS, query)
 
 
 BINANCE: Final = VenueFacts(

@@ -1,4 +1,4 @@
-"""Bybit spot. Its client's fetch_order asks for an order id of None: the venue's own routes are asked by client id."""
+"""Bybit spot. The fetch_order of ccxt cannot look up by client order id, so the venue's own routes are used."""
 
 import re
 from datetime import timedelta
@@ -14,37 +14,37 @@ _ORDERS: Final = ListAt("orderId", _LIST)
 _WINDOW_MS: Final = 5000
 
 
-def _realtime(client: Client, asked: OrderQuery) -> list[VenueOrder]:
-    return _listed(client, client.privateGetV5OrderRealtime(_by_client_id(asked)), asked)
+def _realtime(client: Client, query: OrderQuery) -> list[VenueOrder]:
+    return _listed(client, client.privateGetV5OrderRealtime(_by_client_id(query)), query)
 
 
-def _history(client: Client, asked: OrderQuery) -> list[VenueOrder]:
-    return _listed(client, client.privateGetV5OrderHistory(_by_client_id(asked)), asked)
+def _history(client: Client, query: OrderQuery) -> list[VenueOrder]:
+    return _listed(client, client.privateGetV5OrderHistory(_by_client_id(query)), query)
 
 
-def _by_venue_id(client: Client, venue_order_id: str, asked: OrderQuery) -> VenueOrder:
+def _by_venue_id(client: Client, venue_order_id: str, query: OrderQuery) -> VenueOrder:
     parameters = {"category": "spot", "orderId": venue_order_id}
-    for ask in (client.privateGetV5OrderRealtime, client.privateGetV5OrderHistory):
-        for row in rows_of(section(ask(parameters), "result").get("list")):
-            return order_of(client.parse_order(row, client.market(asked.symbol)))
-    raise OddAnswer(f"order {venue_order_id} is not told")
+    for fetch in (client.privateGetV5OrderRealtime, client.privateGetV5OrderHistory):
+        for row in rows_of(section(fetch(parameters), "result").get("list")):
+            return order_of(client.parse_order(row, client.market(query.symbol)))
+    raise OddAnswer(f"order {venue_order_id} is missing")
 
 
-def _by_client_id(asked: OrderQuery) -> dict[str, object]:
-    return {"category": "spot", "orderLinkId": asked.client_order_id}
+def _by_client_id(query: OrderQuery) -> dict[str, object]:
+    return {"category": "spot", "orderLinkId": query.client_order_id}
 
 
-def _listed(client: Client, answer: dict[str, object], asked: OrderQuery) -> list[VenueOrder]:
+def _listed(client: Client, answer: dict[str, object], query: OrderQuery) -> list[VenueOrder]:
     rows = rows_of(section(answer, "result").get("list"))
-    orders = [client.parse_order(row, client.market(asked.symbol)) for row in rows]
-    return with_client_id(client, orders, _ORDERS, asked)
+    orders = [client.parse_order(row, client.market(query.symbol)) for row in rows]
+    return with_client_id(client, orders, _ORDERS, query)
 
 
 def _withdraws(client: Client) -> bool:
     permissions = section(section(row_of(client.privateGetV5UserQueryApi()), "result"), "permissions")
     wallet = permissions.get("Wallet")
     if not isinstance(wallet, list):
-        raise OddAnswer("the key's permissions name no wallet")
+        raise OddAnswer("the key's permissions have no wallet")
     return "Withdraw" in wallet
 
 
@@ -53,7 +53,7 @@ BYBIT: Final = VenueFacts(
     hosts=frozenset({"api.bybit.com", "api-testnet.bybit.com"}),
     client_id_parameter="clientOrderId",
     client_id_pattern=re.compile(r"[A-Za-z0-9_-]{1,36}", re.ASCII),
-    id_scope="open orders",  # the venue says unique and not for how long
+    id_scope="open orders",  # documented as unique, without a duration
     resend_safe=False,
     validity=timedelta(milliseconds=_WINDOW_MS),
     sources={"realtime": _realtime, "history": _history},

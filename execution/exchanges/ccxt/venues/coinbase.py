@@ -1,4 +1,4 @@
-"""Coinbase. A client order id has to be passed under the venue's own name: the client replaces any other by a random one."""
+"""Coinbase. The client order id must be passed under the venue's own name; ccxt replaces any other by a random one."""
 
 import re
 from datetime import timedelta
@@ -12,12 +12,12 @@ _PAGE: Final = 100
 _ORDERS: Final = ListAt("order_id", ("orders",))
 
 
-def _orders(client: Client, asked: OrderQuery) -> list[VenueOrder]:
-    return with_client_id(client, client.fetch_orders(asked.symbol, asked.since, _PAGE), _ORDERS, asked, _PAGE)
+def _orders(client: Client, query: OrderQuery) -> list[VenueOrder]:
+    return with_client_id(client, client.fetch_orders(query.symbol, query.since, _PAGE), _ORDERS, query, _PAGE)
 
 
-def _open_orders(client: Client, asked: OrderQuery) -> list[VenueOrder]:
-    return with_client_id(client, client.fetch_open_orders(asked.symbol, None, _PAGE), _ORDERS, asked, _PAGE)
+def _open_orders(client: Client, query: OrderQuery) -> list[VenueOrder]:
+    return with_client_id(client, client.fetch_open_orders(query.symbol, None, _PAGE), _ORDERS, query, _PAGE)
 
 
 COINBASE: Final = VenueFacts(
@@ -27,7 +27,7 @@ COINBASE: Final = VenueFacts(
     client_id_pattern=re.compile(r"[A-Za-z0-9_-]{1,36}", re.ASCII),
     id_scope="lifetime",
     resend_safe=True,
-    validity=timedelta(seconds=120),  # how long the token that signs a request is good for
+    validity=timedelta(seconds=120),  # lifetime of the token that signs a request
     sources={"orders": _orders, "open orders": _open_orders},
     open_orders_at=_ORDERS,
     trades_at=ListAt("trade_id", ("fills",)),

@@ -1,4 +1,4 @@
-"""Kraken spot. Its client's fetch_order takes a client order id for another field: lists are asked instead."""
+"""Kraken spot. The fetch_order of ccxt confuses the client order id with another field, so lists are used instead."""
 
 import re
 from datetime import datetime, timedelta
@@ -15,20 +15,20 @@ _CLOSED: Final = ListAt("status", ("result", "closed"), keyed=True)
 _DEADLINE: Final = timedelta(seconds=10)
 
 
-def _open_orders(client: Client, asked: OrderQuery) -> list[VenueOrder]:
-    orders = client.fetch_open_orders(asked.symbol, None, None, {"clientOrderId": asked.client_order_id})
-    return with_client_id(client, orders, _OPEN, asked)
+def _open_orders(client: Client, query: OrderQuery) -> list[VenueOrder]:
+    orders = client.fetch_open_orders(query.symbol, None, None, {"clientOrderId": query.client_order_id})
+    return with_client_id(client, orders, _OPEN, query)
 
 
-def _closed_orders(client: Client, asked: OrderQuery) -> list[VenueOrder]:
-    orders = client.fetch_closed_orders(asked.symbol, asked.since, None, {"clientOrderId": asked.client_order_id})
-    return with_client_id(client, orders, _CLOSED, asked, _PAGE)
+def _closed_orders(client: Client, query: OrderQuery) -> list[VenueOrder]:
+    orders = client.fetch_closed_orders(query.symbol, query.since, None, {"clientOrderId": query.client_order_id})
+    return with_client_id(client, orders, _CLOSED, query, _PAGE)
 
 
 def _withdraws(client: Client) -> bool:
     permissions = section(row_of(client.privatePostGetApiKeyInfo()), "result").get("permissions")
     if not isinstance(permissions, list):
-        raise OddAnswer("the key's permissions are no list")
+        raise OddAnswer("the key's permissions are not a list")
     return any("withdraw" in str(one).lower() for one in permissions)
 
 

@@ -1,4 +1,4 @@
-"""Luno. Its client loses fees and client order ids: both are read from what the venue itself wrote."""
+"""Luno. ccxt drops fees and client order ids, so both are read from the raw reply."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -34,9 +34,9 @@ _ORDERS: Final = ListAt("order_id", ("orders",))
 _TTL_MS: Final = 10_000
 
 
-def _order(client: Client, asked: OrderQuery) -> list[VenueOrder]:
+def _order(client: Client, query: OrderQuery) -> list[VenueOrder]:
     try:
-        return [_order_of(client, _ask(client, "3", "order", {"client_order_id": asked.client_order_id}))]
+        return [_order_of(client, _ask(client, "3", "order", {"client_order_id": query.client_order_id}))]
     except ccxt.OrderNotFound:
         return []
 
@@ -45,23 +45,23 @@ def _by_venue_id(client: Client, venue_order_id: str, _: OrderQuery) -> VenueOrd
     return _order_of(client, _ask(client, "3", "order", {"id": venue_order_id}))
 
 
-def _closed_orders(client: Client, asked: OrderQuery) -> list[VenueOrder]:
-    return _listed(client, asked, {"closed": "true"})
+def _closed_orders(client: Client, query: OrderQuery) -> list[VenueOrder]:
+    return _listed(client, query, {"closed": "true"})
 
 
-def _open_orders(client: Client, asked: OrderQuery) -> list[VenueOrder]:
-    return _listed(client, asked, {})
+def _open_orders(client: Client, query: OrderQuery) -> list[VenueOrder]:
+    return _listed(client, query, {})
 
 
-def _listed(client: Client, asked: OrderQuery, parameters: Mapping[str, str]) -> list[VenueOrder]:
-    """The newest orders of a list that carry the id. Raises OddAnswer when it may lie further back."""
-    pair = client.market(asked.symbol)["id"]
+def _listed(client: Client, query: OrderQuery, parameters: Mapping[str, str]) -> list[VenueOrder]:
+    """Return the newest orders of a list with the id. Raises OddAnswer when the order may be further back."""
+    pair = client.market(query.symbol)["id"]
     answer = _ask(client, "2", "listorders", {**parameters, "pair": pair, "limit": str(_LISTED)})
     count_rows(client, _ORDERS)
     rows = rows_of(answer.get("orders") or [])
-    found = [_order_of(client, row) for row in rows if row.get("client_order_id") == asked.client_order_id]
+    found = [_order_of(client, row) for row in rows if row.get("client_order_id") == query.client_order_id]
     if not found and len(rows) >= _LISTED:
-        raise OddAnswer(f"the list is full with {_LISTED} orders: what lies beyond it is not known")
+        raise OddAnswer(f"the list is full with {_LISTED} orders: the order may be beyond its end")
     return found
 
 
@@ -71,7 +71,7 @@ def _all_open_orders(client: Client) -> list[VenueOrder]:
 
 
 def _ask(client: Client, version: str, route: str, parameters: Mapping[str, str]) -> Row:
-    """The raw answer of a newer version of a route, which the client itself does not know."""
+    """Return the raw reply of a newer version of a route, which ccxt does not support."""
     with _version(client, version):
         return row_of(client.request(route, ["exchangePrivate"], "GET", dict(parameters)))
 
@@ -86,7 +86,7 @@ def _version(client: Client, version: str) -> Iterator[None]:
 
 
 def _order_of(client: Client, row: Row) -> VenueOrder:
-    """An order as the newer routes tell it. COMPLETE is filled when all of it is, cancelled otherwise."""
+    """Parse an order of the newer routes. COMPLETE means filled if the whole size is, else cancelled."""
     filled, volume = number(row, "base"), number(row, "limit_volume")
     status = text(row, "status")
     if status not in ("AWAITING", "PENDING", "COMPLETE"):
@@ -104,7 +104,7 @@ def _order_of(client: Client, row: Row) -> VenueOrder:
 
 
 def _trade(row: Row) -> VenueTrade:
-    """An own trade, its fees and client order id from the raw row: the client knows neither."""
+    """Parse an own trade, with fees and client order id from the raw row."""
     raw = section(row, "info")
     known = trade_of({**row, "fee": None, "fees": None})
     instrument = known.instrument
