@@ -1,4 +1,4 @@
-"""A server that gives recorded answers and keeps what it was asked: for venues that are not simulated."""
+"""A server with recorded replies that keeps the requests, for venues that are not simulated."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -18,7 +18,7 @@ from tests.support.simulated_venue import HandClock
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One request: its parameters, from query and body alike."""
+    """One request: its parameters, from query and body."""
 
     route: str
     parameters: Mapping[str, Any]
@@ -26,20 +26,20 @@ class Seen:
 
 @dataclass(slots=True)
 class Recorded:
-    """Answers by route ("POST /0/private/AddOrder"), as (status, body); what is not there is answered 404."""
+    """Replies by route ("POST /0/private/AddOrder"), as (status, body); other routes get 404."""
 
     answers: dict[str, tuple[int, Any]] = field(default_factory=dict)
     always: str | None = None
-    """The body of every answer, with status 200, whatever was asked."""
+    """If set, the body of every reply, with status 200."""
     seen: list[Seen] = field(default_factory=list)
 
-    def asked(self, route: str) -> list[Mapping[str, Any]]:
+    def requests(self, route: str) -> list[Mapping[str, Any]]:
         return [one.parameters for one in self.seen if one.route == route]
 
 
 @contextmanager
 def recorded_venue(venue: str, markets: list[dict[str, Any]]) -> Iterator[tuple[Recorded, CcxtExchange, HandClock]]:
-    """The answers to fill in, an adapter to a venue that gives them, and its clock. Markets are known from the start."""
+    """Yield the replies to fill in, an adapter to the venue, and its clock. Markets are loaded already."""
     recorded, clock = Recorded(), HandClock()
 
     def prepare(client: ccxt.Exchange) -> None:
@@ -62,7 +62,7 @@ def recorded_venue(venue: str, markets: list[dict[str, Any]]) -> Iterator[tuple[
 
 
 def spot(identity: str, base: str, quote: str) -> dict[str, Any]:
-    """A market as ccxt keeps it."""
+    """Return a spot market in ccxt's format."""
     return {
         "id": identity,
         "symbol": f"{base}/{quote}",

@@ -1,4 +1,4 @@
-"""A simulated venue and an adapter in front of it, sharing one clock that only tests move."""
+"""A running simulated venue and an adapter to it, with one clock that only tests advance."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -24,7 +24,7 @@ QUOTE = {"binance": Decimal(600), "luno": Decimal(12000)}
 
 @dataclass(slots=True)
 class HandClock:
-    """A clock that stands still until it is moved."""
+    """A clock that only `advance` moves."""
 
     now: datetime = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
@@ -37,7 +37,7 @@ class HandClock:
 
 @dataclass(slots=True)
 class Place:
-    """A venue that runs, the way to control it, and an adapter for its one account."""
+    """A running venue, a client for its control routes, and an adapter to its account."""
 
     name: str
     clock: HandClock
@@ -55,7 +55,7 @@ class Place:
         return answer.json()
 
     def orders(self, client_order_id: str | None = None) -> list[dict[str, str]]:
-        """The venue's own truth."""
+        """Return the venue's orders."""
         named = {"client_order_id": client_order_id} if client_order_id else {}
         found: list[dict[str, str]] = self.control.get("/control/orders", params=named).json()
         return found
@@ -68,22 +68,22 @@ class Place:
         return sum(count for route, count in self.requests().items() if route.startswith("POST "))
 
     def ticket(self, side: Side = Side.BUY, **terms: Any) -> OrderTicket:
-        """A market order in the venue's first market with a client order id of its own; a buy is sized in quote."""
+        """Return a market order in the venue's first market with a new client order id; buys are sized in quote."""
         self.tickets += 1
         size = {"quote_size": QUOTE[self.name]} if side is Side.BUY else {"base_size": Decimal("0.01")}
         return ticket(self.name, self.tickets, self.clock(), side=side, **{**size, **terms})
 
     def another_adapter(self, facts: VenueFacts | None = None, **settings: Any) -> CcxtExchange:
-        """A new adapter, as after a restart."""
+        """Return a new adapter, as after a restart."""
         return adapter(facts or facts_of(self.name), self.venue.url, self.clock, **settings)
 
     def client(self) -> Any:
-        """The venue's client as ccxt makes it, going to this venue below its own feet."""
+        """Return the adapter's ccxt client, whose requests go to this venue."""
         return self.exchange._client
 
 
 def ticket(venue: str, number: int, now: datetime, **terms: Any) -> OrderTicket:
-    """An order; what is not named is a market buy of nothing yet."""
+    """Return an order with these terms; by default a market buy without size."""
     known: dict[str, Any] = {
         "client_order_id": derived_id("a test's order", number).hex,
         "account": "main",
@@ -103,7 +103,7 @@ def ticket(venue: str, number: int, now: datetime, **terms: Any) -> OrderTicket:
 def adapter(
     facts: VenueFacts, url: str, clock: HandClock, timeout_ms: int = 10_000, secret: str = SECRET
 ) -> CcxtExchange:
-    """An adapter to a venue at that address; its client does not pace itself."""
+    """Return an adapter to a venue at that address, without rate limiting."""
 
     def prepare(client: ccxt.Exchange) -> None:
         client.enableRateLimit = False
@@ -114,7 +114,7 @@ def adapter(
 
 @contextmanager
 def place(name: str, seed: int = 0, **settings: Any) -> Iterator[Place]:
-    """The venue, running."""
+    """Run the venue."""
     clock = HandClock()
     venue = SimulatedVenue(name, clock, seed=seed)
     try:
@@ -125,5 +125,5 @@ def place(name: str, seed: int = 0, **settings: Any) -> Iterator[Place]:
 
 
 def without_window(facts: VenueFacts) -> VenueFacts:
-    """The facts of a venue of which somebody wrongly believes that a late request is dropped at once."""
+    """Return the facts with a wrong validity, as if late requests were dropped immediately."""
     return replace(facts, validity=timedelta(seconds=-10))

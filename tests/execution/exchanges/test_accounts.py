@@ -1,4 +1,4 @@
-"""Accounts at venues: their keys are sealed and shown nowhere, and the portfolio that has them is traded there."""
+"""Accounts at venues: keys are encrypted and never shown, and the portfolio is traded at its venue."""
 
 import json
 from collections.abc import Iterator
@@ -46,31 +46,31 @@ def venue() -> Iterator[SimulatedVenue]:
 
 @pytest.fixture
 def folder(tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An installation's folder, which the settings name."""
+    """The data folder of an installation."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DAYBOOK_DATA_DIR", str(tmp_path))
     monkeypatch.setenv("DAYBOOK_DATABASE_URL", database_url)
     return tmp_path
 
 
-def run(*words: str, told: str = "") -> Result:
-    return CliRunner().invoke(cli, ["accounts", *words], input=told)
+def run(*words: str, stdin: str = "") -> Result:
+    return CliRunner().invoke(cli, ["accounts", *words], input=stdin)
 
 
 def added(venue: SimulatedVenue, *more: str, secret: str = SECRET) -> Result:
-    """The command that adds the venue's account to the portfolio "mine", its secret read from standard input."""
+    """Run the command that adds the venue's account to the portfolio "mine", with its secret on standard input."""
     words = ("--venue", "binance", "--name", "main", "--key", KEY, "--portfolio", "mine", "--endpoint", venue.url)
-    return run("add", *words, *more, told=secret + "\n")
+    return run("add", *words, *more, stdin=secret + "\n")
 
 
 def settings_of(folder: Path, database_url: str, feed: str = FEED) -> Settings:
     return Settings(data_dir=folder, database_url=SecretStr(database_url), feed=feed, portfolio="mine")
 
 
-def test_an_account_is_added_with_what_it_holds_and_its_key_shown_nowhere(
+def test_accounts_add_records_holdings_and_hides_the_key(
     venue: SimulatedVenue, folder: Path, superuser: psycopg.Connection[tuple[bytes]]
 ) -> None:
-    """Holdings become opening entries; neither output, nor list, nor database holds the key or the secret in the clear."""
+    """Holdings become opening entries; output, list and database contain neither key nor secret in clear text."""
     done = added(venue, "--create", "--base", "USDT", "--adopt")
     listed = run("list", "--json")
 
@@ -87,31 +87,31 @@ def test_an_account_is_added_with_what_it_holds_and_its_key_shown_nowhere(
 
 
 @pytest.mark.parametrize(
-    ("more", "secret", "said"),
+    ("more", "secret", "message"),
     [
         (("--create", "--base", "USDT"), "wrong", "the account was not added: cannot read balances of binance"),
         ((), SECRET, "there is no portfolio called 'mine'"),
         (("--create",), SECRET, "--create and --base must be given together"),
         (("--live", "--yes"), SECRET, "--live cannot be combined with a local --endpoint"),
-        (("--endpoint", "http://example.com"), SECRET, "is not an address on this machine"),
+        (("--endpoint", "http://example.com"), SECRET, "is not a local address"),
     ],
 )
 @pytest.mark.usefixtures("folder")
-def test_what_cannot_be_added_is_said_in_one_sentence(
-    venue: SimulatedVenue, more: tuple[str, ...], secret: str, said: str
+def test_accounts_add_rejects_wrong_input(
+    venue: SimulatedVenue, more: tuple[str, ...], secret: str, message: str
 ) -> None:
-    """A wrong key, no portfolio, half an option, a foreign address: one sentence, and nothing is stored."""
+    """A wrong key, an unknown portfolio, incomplete options and a foreign address store nothing."""
     done = added(venue, *more, secret=secret)
 
     assert done.exit_code in (1, 2)
-    assert said in done.output
+    assert message in done.output
     assert json.loads(run("list", "--json").output) == []
 
 
-def test_a_sealed_key_opens_with_its_installation_and_account_only(
+def test_key_is_decrypted_only_for_its_installation_and_account(
     venue: SimulatedVenue, folder: Path, database_url: str
 ) -> None:
-    """Another installation's key, or the same text under another account, opens nothing."""
+    """Decryption fails with another installation's key, and for another account."""
     assert added(venue, "--create", "--base", "USDT").exit_code == 0
     with connected(database_url) as engine:
         book = PostgresBook(engine, system_clock)
@@ -124,8 +124,8 @@ def test_a_sealed_key_opens_with_its_installation_and_account_only(
             Accounts(book, own, system_clock).exchanges(portfolio_id_of("mine"))
 
 
-def test_a_key_that_may_withdraw_is_refused(venue: SimulatedVenue, folder: Path) -> None:
-    """Where the venue tells what a key may do, one that may withdraw opens no account, and nothing is stored."""
+def test_accounts_add_rejects_a_key_that_may_withdraw(venue: SimulatedVenue, folder: Path) -> None:
+    """If the venue reports that the key may withdraw, nothing is stored."""
     httpx.post(f"{venue.url}/control/faults", json={"name": "withdrawals"}).raise_for_status()
     refused = added(venue, "--create", "--base", "USDT")
     assert refused.exit_code == 1
@@ -134,8 +134,8 @@ def test_a_key_that_may_withdraw_is_refused(venue: SimulatedVenue, folder: Path)
     assert added(venue, "--create", "--base", "USDT").exit_code == 0
 
 
-def test_a_removed_account_is_gone(venue: SimulatedVenue, folder: Path) -> None:
-    """Its key is forgotten; a second time there is nothing to remove."""
+def test_accounts_remove_deletes_the_key(venue: SimulatedVenue, folder: Path) -> None:
+    """Removing the account a second time fails."""
     assert added(venue, "--create", "--base", "USDT").exit_code == 0
 
     assert run("remove", "--name", "main", "--portfolio", "mine").exit_code == 0
@@ -145,10 +145,10 @@ def test_a_removed_account_is_gone(venue: SimulatedVenue, folder: Path) -> None:
     assert (folder / "installation.key").exists()
 
 
-def test_the_portfolio_is_traded_at_the_venue_on_the_venues_own_market(
+def test_portfolio_with_an_account_is_traded_at_the_venue(
     venue: SimulatedVenue, folder: Path, database_url: str
 ) -> None:
-    """The whole program, its market and its account at the venue: an order goes there, and its fill comes back."""
+    """With market and account at the venue, an order is sent there and its fill is recorded."""
     assert added(venue, "--create", "--base", "USDT", "--adopt").exit_code == 0
 
     with open_system(settings_of(folder, database_url)) as system:
@@ -165,9 +165,9 @@ def test_the_portfolio_is_traded_at_the_venue_on_the_venues_own_market(
         )
         order_id: UUID = derived_id("an order")
         system.trader.request(ticket, order_id, system.leadership.record)
-        told = [one.event for one in system.book.log.read(system.portfolio_id)]
+        events = [one.event for one in system.book.log.read(system.portfolio_id)]
 
-    assert [type(one) for one in told if isinstance(one, OrderSubmitted | TradeExecuted | DifferenceFound)] == [
+    assert [type(one) for one in events if isinstance(one, OrderSubmitted | TradeExecuted | DifferenceFound)] == [
         OrderSubmitted,
         TradeExecuted,
     ]
@@ -175,7 +175,7 @@ def test_the_portfolio_is_traded_at_the_venue_on_the_venues_own_market(
 
 
 @pytest.mark.parametrize(
-    ("terms", "said"),
+    ("terms", "reason"),
     [
         (
             {"type": "limit", "side": "buy", "quote_size": "100", "limit_price": "50000"},
@@ -184,28 +184,26 @@ def test_the_portfolio_is_traded_at_the_venue_on_the_venues_own_market(
         ({"type": "market", "side": "sell", "base_size": "0.001"}, None),
     ],
 )
-def test_what_the_venue_does_not_take_is_refused_in_the_command(
-    venue: SimulatedVenue, folder: Path, database_url: str, terms: dict[str, str], said: str | None
+def test_order_with_unsupported_terms_is_rejected_before_it_is_stored(
+    venue: SimulatedVenue, folder: Path, database_url: str, terms: dict[str, str], reason: str | None
 ) -> None:
-    """Its declared facts are known before anything is stored or sent: the command is answered with the reason."""
+    """The response has the reason from the venue's declared facts."""
     assert added(venue, "--create", "--base", "USDT", "--adopt").exit_code == 0
 
     with open_daybook(database_url, folder, FEED, portfolio="mine") as daybook:
         daybook.system.loop.tick()
         before = daybook.head()
         answer = daybook.post("trades/execute", {"product_id": "BTC-USDT", **terms}, "an order")
-        if said is None:
+        if reason is None:
             assert answer.status_code == 201, answer.text
         else:
-            assert (problem_of(answer), answer.json()["detail"]) == ("order-rejected:terms-taken", said)
+            assert (problem_of(answer), answer.json()["detail"]) == ("order-rejected:terms-taken", reason)
             assert daybook.head() == before
             assert httpx.get(f"{venue.url}/control/orders").json() == []
 
 
-def test_daybook_comes_up_without_its_market_and_goes_on_when_that_answers(
-    venue: SimulatedVenue, folder: Path, database_url: str
-) -> None:
-    """A market that cannot be reached at the start is told, not the end: all else works, and each turn asks it again."""
+def test_daybook_starts_without_its_market_and_recovers(venue: SimulatedVenue, folder: Path, database_url: str) -> None:
+    """An unreachable market is reported; everything else works, and each tick tries again."""
     assert added(venue, "--create", "--base", "USDT", "--adopt").exit_code == 0
     port = urlsplit(venue.url).port or 0
     venue.stop()
@@ -231,8 +229,10 @@ def test_daybook_comes_up_without_its_market_and_goes_on_when_that_answers(
         ]
 
 
-def test_what_no_waiting_mends_ends_the_start(venue: SimulatedVenue, folder: Path, database_url: str) -> None:
-    """A product that the venue does not trade stays an error, in one sentence."""
+def test_start_fails_for_a_product_the_venue_does_not_trade(
+    venue: SimulatedVenue, folder: Path, database_url: str
+) -> None:
+    """Errors that retrying cannot fix end the start."""
     assert added(venue, "--create", "--base", "USDT").exit_code == 0
     unknown = settings_of(folder, database_url, "ccxt:binance?instrument=NONE-USDT")
 
@@ -240,19 +240,19 @@ def test_what_no_waiting_mends_ends_the_start(venue: SimulatedVenue, folder: Pat
         pass
 
 
-def test_what_is_filled_at_a_venue_rests_on_no_assumptions_of_ours(
+def test_portfolio_without_paper_account_has_no_fill_assumptions(
     venue: SimulatedVenue, folder: Path, database_url: str
 ) -> None:
-    """A portfolio whose only account is at a venue is not told how paper orders fill."""
+    """The assumptions of paper fills are omitted when the only account is at a venue."""
     assert added(venue, "--create", "--base", "USDT", "--adopt").exit_code == 0
 
     with open_daybook(database_url, folder, FEED, portfolio="mine") as daybook:
-        told = daybook.read(f"{API}/portfolio/")
-    assert (told["name"], told["mode"], told["assumptions"]) == ("mine", "paper", None)
+        answer = daybook.read(f"{API}/portfolio/")
+    assert (answer["name"], answer["mode"], answer["assumptions"]) == ("mine", "paper", None)
 
 
 def test_accounts_need_a_market_in_real_time(venue: SimulatedVenue, folder: Path, database_url: str) -> None:
-    """A recorded or simulated market and a real account do not go together, which is said at the start."""
+    """The start fails for a recorded or simulated market with a real account."""
     assert added(venue, "--create", "--base", "USDT").exit_code == 0
     played = settings_of(folder, database_url, "simulated?instrument=BTC-USDT")
 

@@ -1,8 +1,8 @@
-"""The paper venue: no fill is better than the market would have given, and nothing is paid that is not there."""
+"""The paper venue: no fill is better than in the market, and no account spends more than it has."""
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -10,79 +10,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from execution.exchanges.exchange import Accepted, Fill, FoundOrder, NotPlaced, OrderTicket, Refused, Unknown
+from execution.exchanges.exchange import Fill, FoundOrder, NotPlaced, Refused, Unknown
 from execution.exchanges.paper import exchange as paper_module
 from execution.exchanges.paper.exchange import PaperExchange, PaperTerms
 from execution.exchanges.paper.prices import LOT, tick_of, worse
 from ledger.values import ZERO, Instrument, Side
-from signals.market.candle import Candle, Quote
-from tests.support.paper_market import MINUTE, bar
-from tests.support.trading import ACCOUNT, BTC, NOON, HandClock
+from signals.market.candle import Quote
+from tests.support.paper_market import MINUTE, PLAIN, PaperVenue, bar, ticket
+from tests.support.trading import BTC, NOON
 
 BUY, SELL = Side.BUY, Side.SELL
-PLAIN = PaperTerms(half_spread=ZERO, impact=ZERO)
-
-
-class Venue:
-    """A paper venue over balances that never change, as a ledger that has not been told yet."""
-
-    def __init__(
-        self,
-        terms: PaperTerms = PLAIN,
-        usd: str = "100000",
-        btc: str = "100",
-        kind: type[PaperExchange] = PaperExchange,
-    ) -> None:
-        self.clock = HandClock()
-        self.held = {"USD": Decimal(usd), "BTC": Decimal(btc)}
-        self.paper = kind((BTC,), lambda _, asset: self.held.get(asset, ZERO), self.clock, terms)
-
-    def send(self, name: str = "o", side: Side = BUY, **asked: Any) -> Accepted | Refused | Unknown:
-        return self.paper.submit(ticket(name, side, **asked))
-
-    def candles(self, *bars: Candle) -> None:
-        for one in bars:
-            self.clock.now = one.closed_at
-            self.paper.on_bar(one)
-
-    def fills(self, name: str = "o") -> list[Fill]:
-        return self.paper.fills(name)
-
-    def state(self, name: str = "o") -> str:
-        found = self.paper.find(name)
-        return found.state if isinstance(found, FoundOrder) else "gone"
-
-
-def ticket(
-    name: str = "o",
-    side: Side = BUY,
-    *,
-    base: str | None = None,
-    quote: str | None = None,
-    limit: str | None = None,
-    expires: datetime = NOON + timedelta(hours=2),
-    instrument: Instrument = BTC,
-) -> OrderTicket:
-    return OrderTicket(
-        client_order_id=name,
-        account=ACCOUNT,
-        instrument=instrument,
-        side=side,
-        kind="market" if limit is None else "limit",
-        base_size=None if base is None else Decimal(base),
-        quote_size=None if quote is None else Decimal(quote),
-        limit_price=None if limit is None else Decimal(limit),
-        expires_at=expires,
-    )
 
 
 # --- when and at what price -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("side", [BUY, SELL])
-def test_a_market_order_pays_spread_and_impact(side: Side) -> None:
-    """A market order for the whole volume allowed fills at the open, half the spread and the whole impact worse."""
-    venue = Venue(PaperTerms(half_spread=Decimal("0.01"), impact=Decimal("0.02")))
+def test_market_order_pays_spread_and_impact(side: Side) -> None:
+    """A market order for the whole allowed volume fills at the open, worse by half the spread and the whole impact."""
+    venue = PaperVenue(PaperTerms(half_spread=Decimal("0.01"), impact=Decimal("0.02")))
     venue.send(side=side, base="10")
     venue.candles(bar(0, volume="100"))
 
@@ -92,9 +38,9 @@ def test_a_market_order_pays_spread_and_impact(side: Side) -> None:
     assert fill.occurred_at == NOON
 
 
-def test_orders_of_one_candle_push_the_price_together() -> None:
-    """An order cut into pieces pays no less impact for its last piece than the whole would have."""
-    venue = Venue(PaperTerms(half_spread=ZERO, impact=Decimal("0.1")))
+def test_orders_of_one_candle_share_the_impact() -> None:
+    """The last part of a split order pays the same impact as the whole order would."""
+    venue = PaperVenue(PaperTerms(half_spread=ZERO, impact=Decimal("0.1")))
     for name in "abcd":
         venue.send(name, base="2.5")
     venue.candles(bar(0, volume="100"))
@@ -107,9 +53,9 @@ def test_orders_of_one_candle_push_the_price_together() -> None:
 @pytest.mark.parametrize(
     ("placed", "latency", "first"), [(0, 0, 0), (1, 0, 1), (59, 0, 1), (60, 0, 1), (61, 0, 2), (0, 90, 2)]
 )
-def test_no_order_fills_in_the_candle_in_which_it_was_placed(placed: int, latency: int, first: int) -> None:
-    """The first candle that can fill an order opens when the order is in effect, or later; latency counts."""
-    venue = Venue(replace(PLAIN, latency=timedelta(seconds=latency)))
+def test_order_never_fills_in_the_candle_in_which_it_was_placed(placed: int, latency: int, first: int) -> None:
+    """The first candle that can fill an order opens at or after it takes effect, including latency."""
+    venue = PaperVenue(replace(PLAIN, latency=timedelta(seconds=latency)))
     venue.clock.move(seconds=placed)
     venue.send(base="1")
     venue.candles(*(bar(number) for number in range(4)))
@@ -118,9 +64,9 @@ def test_no_order_fills_in_the_candle_in_which_it_was_placed(placed: int, latenc
     assert fill.occurred_at == bar(first).opened_at
 
 
-def test_a_candle_fills_no_more_than_its_share_and_the_rest_waits() -> None:
-    """All orders together get a tenth of each candle's volume, the oldest first; the rest goes on with later candles."""
-    venue = Venue()
+def test_candle_fills_its_share_of_volume_and_the_rest_waits() -> None:
+    """All orders together get a tenth of each candle's volume, oldest first; the rest waits for later candles."""
+    venue = PaperVenue()
     venue.send("first", base="3")
     venue.send("second", base="2")
     venue.candles(bar(0, volume="20"), bar(1, volume="0"), bar(2, volume="20"), bar(3, volume="20"))
@@ -136,9 +82,9 @@ def test_a_candle_fills_no_more_than_its_share_and_the_rest_waits() -> None:
     assert [venue.state(name) for name in ("first", "second")] == ["filled", "filled"]
 
 
-def test_a_share_smaller_than_a_lot_does_not_end_an_order() -> None:
-    """A candle with hardly any volume leaves the order open for the next one."""
-    venue = Venue()
+def test_order_stays_open_when_the_share_is_below_a_lot() -> None:
+    """A candle with too little volume leaves the order open."""
+    venue = PaperVenue()
     venue.send(base="1")
     venue.candles(bar(0, volume="0.00000005"))
     assert venue.state() == "open"
@@ -147,9 +93,9 @@ def test_a_share_smaller_than_a_lot_does_not_end_an_order() -> None:
     assert venue.state() == "filled"
 
 
-def test_what_is_not_filled_in_time_expires() -> None:
-    """From its expiry on an order fills no more, and says so with what it got."""
-    venue = Venue()
+def test_order_expires_with_its_fills() -> None:
+    """From its expiry on an order fills no more and keeps its fills."""
+    venue = PaperVenue()
     venue.send(base="100", expires=NOON + 2 * MINUTE)
     venue.candles(*(bar(number, volume="100") for number in range(5)))
 
@@ -166,11 +112,11 @@ def test_what_is_not_filled_in_time_expires() -> None:
         (SELL, "101", "99", "101", False),
     ],
 )
-def test_a_limit_order_fills_only_when_the_price_goes_through_it(
+def test_limit_order_fills_only_when_the_price_goes_through_it(
     side: Side, limit: str, low: str, high: str, filled: bool
 ) -> None:
-    """Touching the limit is not enough, a tick beyond is; the price is the limit itself, at the maker's fee."""
-    venue = Venue(PaperTerms())
+    """The price must go a tick beyond the limit; the fill is at the limit, with the maker fee."""
+    venue = PaperVenue(PaperTerms())
     venue.send(side=side, base="1", limit=limit)
     venue.candles(bar(0, low=low, high=high))
 
@@ -178,9 +124,9 @@ def test_a_limit_order_fills_only_when_the_price_goes_through_it(
     assert prices == ([(Decimal(limit), Decimal(limit) * Decimal("0.004"))] if filled else [])
 
 
-def test_a_limit_through_the_market_takes_the_far_side_and_pays_for_it() -> None:
-    """A limit order that the market is through already when it arrives pays spread and taker fee, but never more than its limit."""
-    generous, tight = Venue(PaperTerms()), Venue(PaperTerms())
+def test_marketable_limit_order_takes_the_far_side() -> None:
+    """A limit order that is marketable on arrival pays spread and taker fee, but never more than its limit."""
+    generous, tight = PaperVenue(PaperTerms()), PaperVenue(PaperTerms())
     generous.send(base="1", limit="120")
     tight.send(base="90", limit="100.06")
     for venue in (generous, tight):
@@ -191,18 +137,18 @@ def test_a_limit_through_the_market_takes_the_far_side_and_pays_for_it() -> None
     assert tight.fills()[0].price == Decimal("100.06")
 
 
-def test_a_resting_limit_gets_its_own_price_where_the_market_jumps_over_it() -> None:
-    """A candle that opens beyond a resting limit fills it at the limit: the better open was never offered to it."""
-    venue = Venue(PaperTerms())
+def test_resting_limit_order_fills_at_its_limit_after_a_gap() -> None:
+    """A candle that opens beyond a resting limit fills it at the limit, not at the better open."""
+    venue = PaperVenue(PaperTerms())
     venue.send(base="1", limit="95")
     venue.candles(bar(0), bar(1, opened="90", high="91", low="89"))
 
     assert [fill.price for fill in venue.fills()] == [Decimal(95)]
 
 
-def test_a_quote_fills_at_the_far_side() -> None:
-    """In front of a live book a market order takes the far side at once, a limit when the far side is through it."""
-    venue = Venue()
+def test_quote_fills_at_the_far_side() -> None:
+    """A market order takes the far side of the quote, a limit order when the far side is through its limit."""
+    venue = PaperVenue()
     venue.send("m", base="1")
     venue.send("l", base="1", limit="100.9")
     venue.send("s", SELL, base="1")
@@ -216,9 +162,9 @@ def test_a_quote_fills_at_the_far_side() -> None:
     assert venue.fills("l")[0].price == Decimal("100.5")
 
 
-def test_a_quote_from_before_the_order_fills_nothing() -> None:
-    """A quote that was seen before the order took effect is not for it."""
-    venue = Venue()
+def test_quote_from_before_the_order_fills_nothing() -> None:
+    """Quotes from before an order takes effect do not fill it."""
+    venue = PaperVenue()
     venue.send(base="1")
     venue.paper.on_quote(Quote(BTC, Decimal("100"), Decimal("101"), NOON - timedelta(seconds=1)))
 
@@ -226,8 +172,8 @@ def test_a_quote_from_before_the_order_fills_nothing() -> None:
 
 
 @pytest.mark.parametrize("price", ["0.00001234", "0.0712", "3.5", "100", "61234.56"])
-def test_steps_of_price_fit_the_price(price: str) -> None:
-    """Cheap coins are not rounded away: a tick is at most a ten-thousandth of the price and at most a cent."""
+def test_tick_of_fits_the_price(price: str) -> None:
+    """A tick is at most a ten-thousandth of the price and at most a cent."""
     exact = Decimal(price)
 
     assert tick_of(exact) <= min(exact / 10_000, Decimal("0.01"))
@@ -235,77 +181,77 @@ def test_steps_of_price_fit_the_price(price: str) -> None:
     assert exact >= worse(SELL, exact, ZERO) >= exact - tick_of(exact)
 
 
-# --- what it costs and what is there ----------------------------------------------------------------------------------
+# --- fees and balances ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("fee_in", "side", "asset"),
     [("quote", BUY, "USD"), ("quote", SELL, "USD"), ("received", BUY, "BTC"), ("received", SELL, "USD")],
 )
-def test_fees_are_taken_in_the_right_asset_and_rounded_up(fee_in: Any, side: Side, asset: str) -> None:
-    """A fee is in quote, or in what a buy receives where the terms say so; it is above 0 and a multiple of a lot."""
-    venue = Venue(replace(PLAIN, fee_in=fee_in))
+def test_fees_are_in_the_right_asset_and_rounded_up(fee_in: Any, side: Side, asset: str) -> None:
+    """A fee is in quote or, by the terms, in the asset that a buy receives, rounded up to whole lots."""
+    venue = PaperVenue(replace(PLAIN, fee_in=fee_in))
     venue.send(side=side, base="0.00001001")
     venue.candles(bar(0, opened="99.99"))
 
     (fill,) = venue.fills()
     (fee,) = fill.fees
-    worth = fill.quantity * Decimal("0.006") * (fill.price if asset == "USD" else 1)
+    exact = fill.quantity * Decimal("0.006") * (fill.price if asset == "USD" else 1)
     assert fee.asset == asset
-    assert worth <= fee.amount < worth + LOT
+    assert exact <= fee.amount < exact + LOT
     assert fee.amount % LOT == 0
 
 
 @pytest.mark.parametrize(
     "rates", [{"taker_fee": ZERO}, {"maker_fee": ZERO}, {"half_spread": Decimal(-1)}, {"volume_share": Decimal(2)}]
 )
-def test_terms_that_no_market_has_are_refused(rates: dict[str, Decimal]) -> None:
-    """There is no paper venue without fees, with a negative spread, or with more volume than there was."""
+def test_paper_terms_reject_impossible_rates(rates: dict[str, Decimal]) -> None:
+    """Zero fees, a negative spread, and more volume than the candle's raise ValueError."""
     with pytest.raises(ValueError, match=r"fees are mandatory|fractions|share of volume"):
         PaperTerms(**rates)  # type: ignore[arg-type]
 
 
-def test_the_assumptions_can_be_read() -> None:
-    """The terms say in sentences what every paper result rests on, each number among them."""
+def test_describe_lists_every_assumption() -> None:
+    """The sentences contain every number of the terms."""
     text = " ".join(PaperTerms(seed=42, refuse_rate=Decimal("0.125")).describe())
 
     assert all(number in text for number in ("0.05 %", "0.1 %", "10 %", "0.6 %", "0.4 %", "12.5 %", "seed 42"))
 
 
 def same_cash(kind: type[PaperExchange]) -> tuple[Decimal, Decimal]:
-    """What is left of cash and coins when three orders that could each take all fill in one candle."""
+    """Return the remaining cash and asset after one candle fills three orders that could each use all of it."""
     left = {}
-    for side, held in ((BUY, "USD"), (SELL, "BTC")):
-        venue = Venue(usd="1000", btc="5", kind=kind)
+    for side, asset in ((BUY, "USD"), (SELL, "BTC")):
+        venue = PaperVenue(usd="1000", btc="5", kind=kind)
         for name in "abc":
             venue.send(name, side, quote="990") if side is BUY else venue.send(name, side, base="4")
         venue.candles(bar(0), bar(1))
         fills = [fill for name in "abc" for fill in venue.fills(name)]
-        taken = [fill.quantity if side is SELL else fill.quantity * fill.price + fill.fees[0].amount for fill in fills]
-        left[held] = venue.held[held] - sum(taken, ZERO)
+        spent = [fill.quantity if side is SELL else fill.quantity * fill.price + fill.fees[0].amount for fill in fills]
+        left[asset] = venue.balances[asset] - sum(spent, ZERO)
     return left["USD"], left["BTC"]
 
 
 class LedgerOnly(PaperExchange):
-    """Planted: looks at the ledger only, which does not know the fills of this candle yet."""
+    """Planted: uses the ledger's balances only, without fills not booked yet."""
 
-    def _held(self, account: str, asset: str) -> Decimal:
+    def _available(self, account: str, asset: str) -> Decimal:
         return self._balances(account, asset)
 
 
 def test_orders_that_share_cash_cannot_spend_it_twice() -> None:
-    """Fills that the ledger has not booked yet count: cash and coins never go below zero within one candle."""
+    """Fills not booked yet count: balances never go below zero within one candle."""
     assert min(same_cash(PaperExchange)) >= 0
     assert min(same_cash(LedgerOnly)) < 0
 
 
 def test_booked_fills_are_counted_once() -> None:
-    """A fill that the ledger has is not subtracted from its balance a second time, nor told again."""
-    venue = Venue(usd="1000")
+    """A booked fill is neither subtracted a second time nor returned again."""
+    venue = PaperVenue(usd="1000")
     venue.send("a", quote="500")
     venue.candles(bar(0))
     (fill,) = venue.fills("a")
-    venue.held["USD"] -= fill.quantity * fill.price + fill.fees[0].amount
+    venue.balances["USD"] -= fill.quantity * fill.price + fill.fees[0].amount
     venue.paper.booked("a", {fill.venue_trade_id})
     assert venue.fills("a") == []
 
@@ -314,9 +260,9 @@ def test_booked_fills_are_counted_once() -> None:
     assert venue.fills("b")[0].quantity == Decimal("4.9")
 
 
-def test_an_order_that_cannot_be_paid_is_cancelled_with_what_it_got() -> None:
-    """When the account runs dry the order fills what can be paid, fees included, and ends as cancelled."""
-    venue = Venue(usd="500")
+def test_order_is_cancelled_when_the_account_runs_out_of_cash() -> None:
+    """The order fills what can be paid, including fees, and ends as cancelled."""
+    venue = PaperVenue(usd="500")
     venue.send(base="10")
     venue.candles(bar(0), bar(1))
 
@@ -326,9 +272,9 @@ def test_an_order_that_cannot_be_paid_is_cancelled_with_what_it_got() -> None:
     assert venue.state() == "cancelled"
 
 
-def test_dust_that_is_worth_less_than_its_fee_is_not_sold() -> None:
-    """A sale whose proceeds do not cover the smallest fee would take cash below zero: it ends instead."""
-    venue = Venue(usd="0")
+def test_sale_worth_less_than_its_fee_is_cancelled() -> None:
+    """A sale whose proceeds do not cover the smallest fee ends, because it would make cash negative."""
+    venue = PaperVenue(usd="0")
     venue.paper._balances = lambda _, asset: Decimal("0.00001") if asset == "BTC" else ZERO
     venue.send(side=SELL, base="0.00001")
     venue.candles(bar(0, opened="0.0005", high="0.0006", low="0.0004", volume="1000"))
@@ -342,9 +288,9 @@ def test_dust_that_is_worth_less_than_its_fee_is_not_sold() -> None:
     st.lists(st.tuples(st.integers(50, 5000), st.integers(0, 400)), min_size=1, max_size=6),
     st.sampled_from(Side),
 )
-def test_an_order_sized_in_quote_spends_no_more(size: Decimal, candles: list[tuple[int, int]], side: Side) -> None:
-    """Whatever the candles, quantity times price of all fills stays within the size, in whole lots."""
-    venue = Venue(PaperTerms())
+def test_order_sized_in_quote_stays_within_its_size(size: Decimal, candles: list[tuple[int, int]], side: Side) -> None:
+    """For any candles quantity times price of all fills stays within the size, in whole lots."""
+    venue = PaperVenue(PaperTerms())
     venue.send(side=side, quote=str(size))
     for number, (price, volume) in enumerate(candles):
         text = str(Decimal(price) / 10)
@@ -358,7 +304,7 @@ def test_an_order_sized_in_quote_spends_no_more(size: Decimal, candles: list[tup
 
 
 @pytest.mark.parametrize(
-    ("asked", "code"),
+    ("order", "code"),
     [
         ({"instrument": Instrument("DOGE-USD"), "base": "1"}, "unknown_instrument"),
         ({"base": "0.000001"}, "invalid_size"),
@@ -369,19 +315,19 @@ def test_an_order_sized_in_quote_spends_no_more(size: Decimal, candles: list[tup
         ({"base": "101", "side": SELL}, "insufficient_funds"),
     ],
 )
-def test_orders_against_the_rules_are_refused(asked: dict[str, Any], code: str) -> None:
-    """What the venue does not trade, sizes and prices off its steps, dust, and what is not there: refused, not placed."""
-    venue = Venue()
-    answer = venue.send(**asked)
+def test_orders_against_the_rules_are_refused(order: dict[str, Any], code: str) -> None:
+    """Unknown instruments, sizes and prices off their steps, dust, and missing funds are refused."""
+    venue = PaperVenue()
+    answer = venue.send(**order)
 
     assert isinstance(answer, Refused)
     assert answer.code == code
     assert isinstance(venue.paper.find("o"), NotPlaced)
 
 
-def test_a_repeated_id_is_not_placed_again() -> None:
-    """An id that the venue has already proves nothing about a refusal: it must be looked up, and there is one order."""
-    venue = Venue()
+def test_repeated_client_order_id_is_not_placed_again() -> None:
+    """A duplicate id is an unknown outcome, not a refusal, and there is one order."""
+    venue = PaperVenue()
     venue.send(base="1")
 
     assert isinstance(venue.send(base="1"), Unknown)
@@ -390,12 +336,12 @@ def test_a_repeated_id_is_not_placed_again() -> None:
 
 
 def outcomes(terms: PaperTerms) -> list[str]:
-    venue = Venue(terms)
+    venue = PaperVenue(terms)
     return [type(venue.send(f"order-{number}", base="1")).__name__ for number in range(400)]
 
 
-def test_injected_faults_come_at_their_rate_and_the_same_again() -> None:
-    """Refusals and lost replies come about as often as the terms say, at the same orders for the same seed."""
+def test_injected_faults_follow_their_rates_and_seed() -> None:
+    """Refusals and lost replies occur about as often as configured, for the same orders with the same seed."""
     terms = PaperTerms(refuse_rate=Decimal("0.25"), lost_reply_rate=Decimal("0.25"), seed=1)
     first = outcomes(terms)
 
@@ -406,9 +352,9 @@ def test_injected_faults_come_at_their_rate_and_the_same_again() -> None:
     assert set(outcomes(replace(terms, refuse_rate=Decimal(1)))) == {"Refused"}
 
 
-def test_an_order_whose_reply_was_lost_is_there() -> None:
-    """A lost reply leaves an order that fills like any other and can be found."""
-    venue = Venue(replace(PLAIN, lost_reply_rate=Decimal(1)))
+def test_order_with_a_lost_reply_is_placed() -> None:
+    """The order fills like any other and can be looked up."""
+    venue = PaperVenue(replace(PLAIN, lost_reply_rate=Decimal(1)))
     assert isinstance(venue.send(base="1"), Unknown)
     venue.candles(bar(0))
 
@@ -418,9 +364,9 @@ def test_an_order_whose_reply_was_lost_is_there() -> None:
 # --- once, and again after a restart ----------------------------------------------------------------------------------
 
 
-def test_a_candle_told_twice_fills_once() -> None:
-    """A candle that was told already, or an older one, changes nothing."""
-    venue = Venue()
+def test_repeated_candle_fills_once() -> None:
+    """A repeated or older candle changes nothing."""
+    venue = PaperVenue()
     venue.send(base="100")
     venue.candles(bar(0, volume="100"), bar(1, volume="100"), bar(1, volume="100"), bar(0, volume="100"))
 
@@ -435,34 +381,34 @@ def test_a_candle_told_twice_fills_once() -> None:
     ),
     st.sampled_from(Side),
 )
-def test_a_restored_order_goes_on_as_if_nothing_had_happened(
-    candles: list[tuple[int, int]], cut: int, asked: dict[str, str], side: Side
+def test_restored_order_fills_as_without_the_restart(
+    candles: list[tuple[int, int]], restart: int, order: dict[str, str], side: Side
 ) -> None:
-    """Restored with what the log knows after any candle, also when that candle is told again, an order fills the same."""
+    """An order restored from the log after any candle fills the same, also when that candle is repeated."""
     bars = [
         bar(number, opened=str(Decimal(price) / 10), high="120", low="80", volume=str(volume))
         for number, (price, volume) in enumerate(candles)
     ]
-    whole, first, second = Venue(PaperTerms()), Venue(PaperTerms()), Venue(PaperTerms())
-    whole.send(side=side, **asked)
+    whole, first, second = PaperVenue(PaperTerms()), PaperVenue(PaperTerms()), PaperVenue(PaperTerms())
+    whole.send(side=side, **order)
     whole.candles(*bars)
 
-    first.send(side=side, **asked)
-    first.candles(*bars[:cut])
-    told = first.fills()
+    first.send(side=side, **order)
+    first.candles(*bars[:restart])
+    booked = first.fills()
     if first.state() != "open":
-        assert told == whole.fills()
+        assert booked == whole.fills()
         return
-    value = sum((fill.quantity * fill.price for fill in told), ZERO)
-    filled = sum((fill.quantity for fill in told), ZERO)
-    until = told[-1].occurred_at if told else None
+    value = sum((fill.quantity * fill.price for fill in booked), ZERO)
+    filled = sum((fill.quantity for fill in booked), ZERO)
+    until = booked[-1].occurred_at if booked else None
     second.clock.now = first.clock.now
-    second.paper.restore(ticket(side=side, **asked), NOON, filled, value, len(told), until)  # type: ignore[arg-type]
-    second.held["USD"] += sum((change(side, fill, "USD") for fill in told), ZERO)
-    second.held["BTC"] += sum((change(side, fill, "BTC") for fill in told), ZERO)
-    second.candles(*bars[max(cut - 1, 0) :])
+    second.paper.restore(ticket(side=side, **order), NOON, filled, value, len(booked), until)  # type: ignore[arg-type]
+    second.balances["USD"] += sum((change(side, fill, "USD") for fill in booked), ZERO)
+    second.balances["BTC"] += sum((change(side, fill, "BTC") for fill in booked), ZERO)
+    second.candles(*bars[max(restart - 1, 0) :])
 
-    assert told + second.fills() == whole.fills()
+    assert booked + second.fills() == whole.fills()
     assert second.state() == whole.state()
 
 
@@ -472,9 +418,9 @@ def change(side: Side, fill: Fill, asset: str) -> Decimal:
     return moved - sum((fee.amount for fee in fill.fees if fee.asset == asset), ZERO)
 
 
-def test_an_order_restored_beside_an_entry_from_the_future_still_fills() -> None:
-    """A time in the ledger that lies ahead of the market does not keep later candles from filling."""
-    venue = Venue()
+def test_restored_order_fills_despite_an_entry_from_the_future() -> None:
+    """An entry in the ledger ahead of the market does not keep later candles from filling."""
+    venue = PaperVenue()
     venue.clock.now = bar(0).closed_at
     venue.paper.restore(ticket(base="2"), NOON, ZERO, ZERO, 0, NOON + timedelta(days=365))
     venue.candles(bar(0), bar(2))
@@ -482,9 +428,9 @@ def test_an_order_restored_beside_an_entry_from_the_future_still_fills() -> None
     assert [fill.occurred_at for fill in venue.fills()] == [bar(2).opened_at]
 
 
-def test_a_restored_order_that_is_complete_has_ended() -> None:
-    """An order whose last fill is in the log but not its end is filled as soon as it is restored."""
-    venue = Venue()
+def test_restored_order_with_all_fills_is_filled() -> None:
+    """An order whose last fill is in the log, but not its end, is filled as soon as it is restored."""
+    venue = PaperVenue()
     venue.paper.restore(ticket(base="2"), NOON, Decimal(2), Decimal(200), 1, NOON)
 
     assert venue.state() == "filled"
@@ -493,19 +439,21 @@ def test_a_restored_order_that_is_complete_has_ended() -> None:
 @pytest.mark.parametrize(
     ("planted", "test"),
     [
-        ("bar_offer", test_a_resting_limit_gets_its_own_price_where_the_market_jumps_over_it),
-        ("in_lots", test_a_candle_fills_no_more_than_its_share_and_the_rest_waits),
-        ("up", lambda: test_fees_are_taken_in_the_right_asset_and_rounded_up("quote", BUY, "USD")),
-        ("worse", lambda: test_a_market_order_pays_spread_and_impact(BUY)),
+        ("bar_offer", test_resting_limit_order_fills_at_its_limit_after_a_gap),
+        ("in_lots", test_candle_fills_its_share_of_volume_and_the_rest_waits),
+        ("round_up", lambda: test_fees_are_in_the_right_asset_and_rounded_up("quote", BUY, "USD")),
+        ("worse", lambda: test_market_order_pays_spread_and_impact(BUY)),
     ],
 )
-def test_a_flattering_venue_is_found(planted: str, test: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Planted: a limit at the better open, no limit of volume, fees rounded down, no impact: each breaks its test."""
+def test_optimistic_venues_fail_the_tests(
+    planted: str, test: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Planted: fills at the better open, unlimited volume, fees rounded down, and no impact each fail a test."""
     honest = getattr(paper_module, planted)
     flattering: dict[str, Callable[..., Any]] = {
         "bar_offer": lambda ticket, bar, spread, fresh: honest(ticket, bar, spread, True),
         "in_lots": lambda quantity: honest(quantity * 100),
-        "up": lambda amount: honest(amount) - LOT,
+        "round_up": lambda amount: honest(amount) - LOT,
         "worse": lambda side, price, by: price,
     }
     test()

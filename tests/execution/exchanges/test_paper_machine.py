@@ -1,4 +1,4 @@
-"""A machine plays paper trading: random tickets, candles, restarts and money; after every move the books must be possible."""
+"""A state machine of paper trading: random orders, candles, restarts and deposits; every fill must be possible."""
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -43,7 +43,7 @@ candle_numbers = st.tuples(prices, prices, st.decimals("0", "300", places=1))
 
 
 class PaperTrading(RuleBasedStateMachine):
-    """Intents go in without review, so the venue alone stands between them and a balance below zero."""
+    """Orders skip review, so only the venue prevents negative balances."""
 
     @initialize(fee_in=st.sampled_from(("quote", "received")), lost=st.sampled_from((ZERO, Decimal("0.2"))))
     def opens(self, fee_in: Any, lost: Decimal) -> None:
@@ -53,13 +53,15 @@ class PaperTrading(RuleBasedStateMachine):
         self.terms = PaperTerms(fee_in=fee_in, lost_reply_rate=lost)
         self.candles: dict[tuple[str, datetime], Candle] = {}
         self.minute = 0
-        self.asked = 0
+        self.placed = 0
         self.restarts()
 
     @rule(side=st.sampled_from(Side), size=sizes, kind=kinds, instrument=st.sampled_from(BOTH), lives=st.integers(1, 6))
-    def asks(self, side: Side, size: dict[str, Any], kind: dict[str, Any], instrument: Instrument, lives: int) -> None:
-        self.asked += 1
-        order_id = derived_id("machine", self.asked)
+    def places_an_order(
+        self, side: Side, size: dict[str, Any], kind: dict[str, Any], instrument: Instrument, lives: int
+    ) -> None:
+        self.placed += 1
+        order_id = derived_id("machine", self.placed)
         order = OrderRequested(
             client_order_id=client_order_id(order_id),
             account=ACCOUNT,
@@ -74,9 +76,9 @@ class PaperTrading(RuleBasedStateMachine):
         self.room.tell(order, order_id)
         self.service.step()
 
-    @rule(both=st.tuples(candle_numbers, candle_numbers), heard=st.booleans())
-    def closes_a_candle(self, both: tuple[tuple[Decimal, Decimal, Decimal], ...], heard: bool) -> None:
-        """A minute passes for both instruments; sometimes the service does not get round to booking what was filled."""
+    @rule(both=st.tuples(candle_numbers, candle_numbers), booked=st.booleans())
+    def closes_a_candle(self, both: tuple[tuple[Decimal, Decimal, Decimal], ...], booked: bool) -> None:
+        """A minute passes for both instruments; the service books the fills or not."""
         for instrument, (opened, closed, volume) in zip(BOTH, both, strict=True):
             low, high = sorted((opened, closed))
             at = NOON + self.minute * MINUTE
@@ -85,7 +87,7 @@ class PaperTrading(RuleBasedStateMachine):
             self.room.clock.now = candle.closed_at
             self.paper.on_bar(candle)
         self.minute += 1
-        if heard:
+        if booked:
             self.service.step()
 
     @rule()
@@ -94,7 +96,7 @@ class PaperTrading(RuleBasedStateMachine):
 
     @rule()
     def restarts(self) -> None:
-        """The program ends and starts: what the ledger does not know has not happened."""
+        """The program restarts: fills not in the ledger are lost."""
         self.paper = PaperExchange(
             BOTH, balances_of(self.room.book, self.room.portfolio_id), self.room.clock, self.terms
         )
@@ -112,16 +114,16 @@ class PaperTrading(RuleBasedStateMachine):
                 assert balance.quantity >= 0, balance
 
     @invariant()
-    def no_candle_gave_more_than_its_share(self) -> None:
-        taken: dict[tuple[str, datetime], Decimal] = {}
+    def fills_stay_within_the_share_of_volume(self) -> None:
+        filled: dict[tuple[str, datetime], Decimal] = {}
         for at, trade in self.trades():
             key = (str(trade.instrument), at)
-            taken[key] = taken.get(key, ZERO) + trade.quantity
-        for (instrument, at), quantity in taken.items():
+            filled[key] = filled.get(key, ZERO) + trade.quantity
+        for (instrument, at), quantity in filled.items():
             assert quantity <= self.candles[Instrument(instrument), at].volume * self.terms.volume_share
 
     @invariant()
-    def every_fill_is_honest(self) -> None:
+    def fill_prices_and_fees_are_possible(self) -> None:
         orders = {order.order_id: order for order in self.room.orders()}
         for at, trade in self.trades():
             assert trade.order_id is not None
@@ -147,7 +149,7 @@ class PaperTrading(RuleBasedStateMachine):
             assert trade.price <= max(order.limit_price, candle.open - spread)
 
     @invariant()
-    def no_order_got_more_than_it_asked_for(self) -> None:
+    def fills_stay_within_the_order_size(self) -> None:
         for order in self.room.orders():
             assert order.base_size is None or order.filled_quantity <= order.base_size
             assert order.quote_size is None or order.filled_value <= order.quote_size
@@ -166,13 +168,15 @@ PaperTrading.TestCase.settings = settings(stateful_step_count=40)
 test_paper_trading_is_always_possible = PaperTrading.TestCase
 
 
-@pytest.mark.parametrize("planted", ["not yet booked", "volume", "limit", "spread", "own candle", "told again"])
-def test_the_machine_finds_a_planted_mistake(planted: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each of these venues, wrong in one place, is caught by some run of the machine."""
+@pytest.mark.parametrize("planted", ["not yet booked", "volume", "limit", "spread", "own candle", "repeated"])
+def test_machine_finds_a_planted_mistake(planted: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planted: each of these venues, wrong in one place, fails in some run of the machine."""
     honest_bar, honest_fill = PaperExchange.on_bar, PaperExchange._fill
     match planted:
         case "not yet booked":
-            monkeypatch.setattr(PaperExchange, "_held", lambda self, account, asset: self._balances(account, asset))
+            monkeypatch.setattr(
+                PaperExchange, "_available", lambda self, account, asset: self._balances(account, asset)
+            )
         case "volume":
 
             def alone(self: PaperExchange, order: Any, offer: Any, allowed: Any, _: Any, at: Any) -> Decimal:
@@ -200,7 +204,7 @@ def test_the_machine_finds_a_planted_mistake(planted: str, monkeypatch: pytest.M
                 honest_bar(self, bar)
 
             monkeypatch.setattr(PaperExchange, "on_bar", forgetting)
-    # The search ends at the first run that catches it. What is drawn changes with the sources, so there is room to look.
+    # The search ends at the first failing run. Examples depend on the sources, so the limit is generous.
     quick = settings(
         max_examples=5000, stateful_step_count=40, phases=[Phase.generate], database=None, derandomize=True
     )

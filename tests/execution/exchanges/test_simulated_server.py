@@ -1,4 +1,4 @@
-"""A simulated venue, asked by ccxt's client as it is and by its own command: id rules, order types, filters, control."""
+"""Simulated venues, tested with ccxt's client and the `venue` command: id rules, order types, filters, control."""
 
 import json
 import os
@@ -25,7 +25,7 @@ from tests.support.simulated_venue import HandClock, Place, adapter, place, tick
 
 @pytest.fixture(autouse=True)
 def own_arithmetic() -> Iterator[None]:
-    """These tests use ccxt's client as it is, which sets the thread's rounding; ours comes back after each."""
+    """Restore the decimal context after each test, because ccxt's client changes the thread's rounding."""
     with localcontext():
         yield
 
@@ -45,14 +45,14 @@ def luno() -> Iterator[Place]:
 def order(
     shop: Place, client_order_id: str, kind: str, side: str, amount: str, price: str | None = None, **more: str
 ) -> Any:
-    """An order by the client as it is, without our adapter."""
+    """Place an order with ccxt's client, without our adapter."""
     name = facts_of(shop.name).client_id_parameter
     symbol = shop.ticket().instrument.replace("-", "/")
     return shop.client().create_order(symbol, kind, side, amount, price, {name: client_order_id, **more})
 
 
-def test_binance_frees_an_id_when_its_order_has_ended(binance: Place) -> None:
-    """An open order keeps its id; after it has ended the same id makes another order."""
+def test_binance_id_is_reusable_after_its_order_has_ended(binance: Place) -> None:
+    """An id is a duplicate while its order is open; afterwards it can be used for another order."""
     binance.exchange.balances()
     order(binance, "one", "limit", "buy", "0.01", "50000")
     with pytest.raises(ccxt.InvalidOrder, match="Duplicate"):
@@ -62,8 +62,8 @@ def test_binance_frees_an_id_when_its_order_has_ended(binance: Place) -> None:
     assert [one["state"] for one in binance.orders("one")] == ["cancelled", "open"]
 
 
-def test_luno_never_takes_an_id_twice(luno: Place) -> None:
-    """An id is used up by the first order that was placed under it, also when that has ended; a refused one uses none."""
+def test_luno_id_is_never_reusable(luno: Place) -> None:
+    """An id stays a duplicate after its order has ended; a refused order does not use its id."""
     luno.exchange.balances()
     with pytest.raises(ccxt.InsufficientFunds):
         order(luno, "one", "market", "buy", "99999999")
@@ -73,8 +73,8 @@ def test_luno_never_takes_an_id_twice(luno: Place) -> None:
     assert len(luno.orders("one")) == 1
 
 
-def test_luno_reads_the_query_and_loses_a_misnamed_id(luno: Place) -> None:
-    """The unified `clientOrderId` goes out under a name that Luno does not know, and the order gets no id of ours."""
+def test_luno_ignores_the_unified_client_order_id(luno: Place) -> None:
+    """ccxt sends `clientOrderId` under a name that Luno does not know, so the order does not get our id."""
     luno.exchange.balances()
     luno.client().create_order("BTC/ZAR", "market", "buy", "1200", None, {"clientOrderId": "ours"})
     assert luno.orders("ours") == []
@@ -90,8 +90,8 @@ def test_luno_reads_the_query_and_loses_a_misnamed_id(luno: Place) -> None:
     ],
     ids=["id too long", "value too small", "no funds"],
 )
-def test_binance_refuses_by_its_codes(binance: Place, terms: tuple[Any, ...], error: type[Exception]) -> None:
-    """What the venue does not take it refuses with its own code, and nothing is placed."""
+def test_binance_refuses_with_its_own_codes(binance: Place, terms: tuple[Any, ...], error: type[Exception]) -> None:
+    """Invalid orders are refused with the venue's codes, and nothing is placed."""
     binance.exchange.balances()
     with pytest.raises(error):
         order(binance, *terms)
@@ -99,7 +99,7 @@ def test_binance_refuses_by_its_codes(binance: Place, terms: tuple[Any, ...], er
 
 
 def test_signatures_are_checked(binance: Place, luno: Place) -> None:
-    """A wrong secret is refused by either venue, and so is a request without any."""
+    """Both venues refuse a wrong secret and an unsigned request."""
     for shop, error in ((binance, ccxt.BaseError), (luno, ccxt.AuthenticationError)):
         wrong = shop.another_adapter(secret="another")
         with pytest.raises(error):
@@ -120,17 +120,19 @@ def test_signatures_are_checked(binance: Place, luno: Place) -> None:
         ("FOK", "60000", "0.5", "expired", "0"),
     ],
 )
-def test_time_in_force(binance: Place, frame: str, price: str, share: str, state: str, filled: str) -> None:
-    """A limit order rests, fills at once as far as it can, or all or nothing, as its time in force says."""
+def test_binance_respects_time_in_force(
+    binance: Place, frame: str, price: str, share: str, state: str, filled: str
+) -> None:
+    """By its time in force a limit order rests, fills what it can immediately, or fills completely or not at all."""
     binance.exchange.balances()
     binance.post("settings", {"share": share})
     order(binance, "one", "limit", "buy", "0.01", price, timeInForce=frame)
-    (told,) = binance.orders("one")
-    assert (told["state"], told["filled"]) == (state, filled)
+    (found,) = binance.orders("one")
+    assert (found["state"], found["filled"]) == (state, filled)
 
 
-def test_a_stop_waits_for_its_price(binance: Place) -> None:
-    """A stop order sells when the market has come down to its price, not before."""
+def test_stop_order_fills_at_its_stop_price(binance: Place) -> None:
+    """A stop order sells when the market reaches its price, not before."""
     binance.exchange.balances()
     order(binance, "one", "market", "sell", "0.01", stopLossPrice="55000")
     states = []
@@ -140,16 +142,16 @@ def test_a_stop_waits_for_its_price(binance: Place) -> None:
     assert states == ["open", "filled"]
 
 
-def test_a_limit_order_fills_when_the_market_comes_to_it(luno: Place) -> None:
-    """Setting the price makes resting orders fill at their limit."""
+def test_limit_order_fills_when_the_market_reaches_it(luno: Place) -> None:
+    """Setting the price fills resting orders at their limit."""
     luno.exchange.balances()
     order(luno, "one", "limit", "buy", "0.01", "1100000")
     luno.post("prices", {"BTC-ZAR": "1090000"})
     assert luno.orders("one")[0]["value"] == "11000"
 
 
-def test_market_data_is_read_by_the_client(binance: Place, luno: Place) -> None:
-    """Tickers, books, candles and the venue's time are there for the client."""
+def test_market_data_can_be_read_with_ccxt(binance: Place, luno: Place) -> None:
+    """Tickers, order books and candles are available."""
     for shop, symbol in ((binance, "BTC/USDT"), (luno, "BTC/ZAR")):
         client = shop.client()
         price = shop.venue.shape.matching.prices[shop.venue.instruments[0]]
@@ -162,7 +164,7 @@ def test_market_data_is_read_by_the_client(binance: Place, luno: Place) -> None:
 
 
 def test_luno_account_entries_are_numbered(luno: Place) -> None:
-    """Each change of a balance is a row, in an order that only grows, and the rows add up to the balance."""
+    """Each change of a balance is a row with an increasing number, and the rows add up to the balance."""
     luno.exchange.balances()
     luno.post("balances", {"ZAR": "500000"})
     order(luno, "one", "market", "buy", "12000")
@@ -172,8 +174,8 @@ def test_luno_account_entries_are_numbered(luno: Place) -> None:
     assert rows[-1]["balance"] == "488000.00"
 
 
-def test_one_connection_serves_many_requests(binance: Place) -> None:
-    """The connection is kept alive between requests, as at a real venue."""
+def test_server_keeps_connections_alive(binance: Place) -> None:
+    """Several requests use one connection."""
     local = set()
     with httpx.Client(base_url=binance.venue.url) as client:
         for _ in range(3):
@@ -183,7 +185,7 @@ def test_one_connection_serves_many_requests(binance: Place) -> None:
 
 
 @pytest.mark.parametrize(
-    ("route", "body", "says"),
+    ("route", "body", "message"),
     [
         ("faults", {"name": "nope"}, "unknown fault 'nope'"),
         ("faults", {"name": "hang", "times": 0}, "times"),
@@ -194,16 +196,16 @@ def test_one_connection_serves_many_requests(binance: Place) -> None:
         ("nowhere", {}, "unknown route POST"),
     ],
 )
-def test_control_says_what_is_wrong(binance: Place, route: str, body: dict[str, object], says: str) -> None:
-    """A wrong control request is answered with one sentence and changes nothing."""
+def test_control_rejects_wrong_requests(binance: Place, route: str, body: dict[str, object], message: str) -> None:
+    """A wrong control request gets an error text and changes nothing."""
     answer = binance.control.post(f"/control/{route}", json=body)
     assert answer.status_code in (400, 404)
-    assert says in answer.json()["error"]
+    assert message in answer.json()["error"]
     assert binance.control.get("/control/faults").json() == []
 
 
-def test_a_seed_makes_the_same_storm() -> None:
-    """Storms are dice with a seed: the same seed strikes the same requests in the same way."""
+def test_storms_repeat_with_their_seed() -> None:
+    """The same seed gives the same faults to the same requests."""
 
     def storm(seed: int) -> list[int]:
         with place("luno", seed) as shop:
@@ -225,7 +227,7 @@ def _status(client: httpx.Client) -> int:
 
 @contextmanager
 def venue_process(*arguments: str) -> Iterator[dict[str, Any]]:
-    """What `daybook venue … --json` said, while it runs."""
+    """Run `daybook venue … --json` and yield its output."""
     command: list[str | Path] = [DAYBOOK, "venue", *arguments, "--json"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "COLUMNS": "80"}) as process:
         assert process.stdout is not None
@@ -236,8 +238,8 @@ def venue_process(*arguments: str) -> Iterator[dict[str, Any]]:
             assert process.wait() == 0
 
 
-def test_the_command_outlives_whoever_sent_the_order() -> None:
-    """A venue in a process of its own takes an order, loses the answer by its first fault, and still has it for the next adapter."""
+def test_venue_command_keeps_orders_across_adapters() -> None:
+    """An order whose reply was lost is found by another adapter, because the venue runs in its own process."""
     with venue_process("binance", "--fault", "reset", "--seed", "3") as about:
         assert (about["venue"], about["key"], about["secret"]) == ("binance", KEY, SECRET)
         clock = HandClock(system_clock())
@@ -251,8 +253,8 @@ def test_the_command_outlives_whoever_sent_the_order() -> None:
         assert isinstance(second.find(sent.client_order_id), FoundOrder)
 
 
-def test_the_command_refuses_what_it_cannot_do() -> None:
-    """An unknown fault and a port that is taken are said in one sentence each."""
+def test_venue_command_rejects_wrong_options() -> None:
+    """An unknown fault and a port in use are reported."""
     with place("luno") as shop:
         port = shop.venue.url.rpartition(":")[2]
         taken = CliRunner().invoke(cli, ["venue", "luno", "--port", port])

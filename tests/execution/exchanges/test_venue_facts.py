@@ -1,4 +1,4 @@
-"""The declared facts of venues that are not simulated here, each trap of their clients shown beside what we do instead."""
+"""Declared facts of venues that are not simulated, with the ccxt pitfalls that they work around."""
 
 import inspect
 from contextlib import nullcontext
@@ -40,8 +40,8 @@ def coinbase_order(client_order_id: str) -> dict[str, object]:
     }
 
 
-def test_coinbase_gets_our_client_order_id() -> None:
-    """ccxt replaces a `clientOrderId` at Coinbase by a random one; ours goes out under the venue's own name."""
+def test_coinbase_receives_our_client_order_id() -> None:
+    """ccxt replaces a `clientOrderId` by a random one; ours is sent under the venue's own name."""
     with recorded_venue("coinbase", COINBASE) as (recorded, exchange, clock):
         accepted = {
             "success": True,
@@ -56,14 +56,14 @@ def test_coinbase_gets_our_client_order_id() -> None:
                 "BTC/USD", "limit", "buy", "0.01", "100", {"clientOrderId": order.client_order_id}
             )
 
-        ours, replaced = recorded.asked(COINBASE_PLACE)
+        ours, replaced = recorded.requests(COINBASE_PLACE)
         assert ours["client_order_id"] == order.client_order_id
         assert ours["order_configuration"] == {"market_market_ioc": {"quote_size": "600"}}
         assert replaced["client_order_id"] != order.client_order_id
 
 
 def test_coinbase_orders_are_found_in_lists() -> None:
-    """Coinbase has no look-up by client id: lists are read, and a list that goes on proves nothing."""
+    """Coinbase has no look-up by client order id; lists are read, and a list that continues proves nothing."""
     with recorded_venue("coinbase", COINBASE) as (recorded, exchange, clock):
         order = ticket("coinbase", 1, clock(), quote_size=Decimal(600))
         exchange.remember(order, clock())
@@ -77,8 +77,8 @@ def test_coinbase_orders_are_found_in_lists() -> None:
         assert exchange.find(order.client_order_id) == FoundOrder("venue-1", "filled", Decimal("0.01"))
 
 
-def test_coinbase_refusals_are_proven_by_time() -> None:
-    """ccxt makes one class of every refusal inside a 200, which proves nothing: it is unknown until the lists are proof."""
+def test_coinbase_refusal_is_unknown_until_lists_are_proof() -> None:
+    """ccxt raises the same class for every refusal inside a 200, so the outcome is unknown until the lists prove it."""
     with recorded_venue("coinbase", COINBASE) as (recorded, exchange, clock):
         refusal = {"success": False, "error_response": {"error": "INSUFFICIENT_FUND", "message": "too little"}}
         recorded.answers = {COINBASE_PLACE: (200, refusal), COINBASE_ORDERS: (200, {"orders": [], "cursor": ""})}
@@ -93,8 +93,8 @@ def test_coinbase_refusals_are_proven_by_time() -> None:
         assert isinstance(exchange.find(order.client_order_id), NotPlaced)
 
 
-def test_coinbase_takes_no_market_buy_in_base() -> None:
-    """A market buy in base is not sent to Coinbase: its client would need a price to make a cost of it."""
+def test_coinbase_market_buy_in_base_is_not_sent() -> None:
+    """ccxt would need a price to convert the size to a cost."""
     with recorded_venue("coinbase", COINBASE) as (recorded, exchange, clock):
         assert isinstance(exchange.submit(ticket("coinbase", 1, clock(), base_size=Decimal("0.01"))), Refused)
         assert recorded.seen == []
@@ -128,7 +128,7 @@ def kraken_order(client_order_id: str) -> dict[str, object]:
 
 
 def test_kraken_orders_are_found_in_lists() -> None:
-    """ccxt looks a client id up at Kraken under another field's name; open and closed orders are asked by the right one."""
+    """ccxt looks up a client order id under the wrong field; lists of open and closed orders use the right one."""
     with recorded_venue("kraken", KRAKEN) as (recorded, exchange, clock):
         order = ticket("kraken", 1, clock(), base_size=Decimal("0.01"))
         empty = {"error": [], "result": {"open": {}, "closed": {}}}
@@ -139,9 +139,9 @@ def test_kraken_orders_are_found_in_lists() -> None:
         }
         exchange.remember(order, clock())
 
-        with pytest.raises(TypeError):  # it looks for the order id None in what it got
+        with pytest.raises(TypeError):  # ccxt looks for the order id None in the reply
             exchange._client.fetch_order(None, "BTC/USD", {"clientOrderId": order.client_order_id})
-        (trap,) = recorded.asked("POST /0/private/QueryOrders")
+        (trap,) = recorded.requests("POST /0/private/QueryOrders")
         assert (trap.get("userref"), trap.get("cl_ord_id")) == (order.client_order_id, None)
 
         assert isinstance(exchange.find(order.client_order_id), Unknown)
@@ -150,12 +150,12 @@ def test_kraken_orders_are_found_in_lists() -> None:
         closed = {"error": [], "result": {"closed": {"OABC": kraken_order(order.client_order_id)}}}
         recorded.answers[KRAKEN_CLOSED] = (200, closed)
         assert exchange.find(order.client_order_id) == FoundOrder("OABC", "filled", Decimal("0.01"))
-        asked = recorded.asked(KRAKEN_OPEN) + recorded.asked(KRAKEN_CLOSED)
-        assert {one["cl_ord_id"] for one in asked} == {order.client_order_id}
+        sent = recorded.requests(KRAKEN_OPEN) + recorded.requests(KRAKEN_CLOSED)
+        assert {one["cl_ord_id"] for one in sent} == {order.client_order_id}
 
 
-def test_kraken_gets_client_id_and_deadline_and_its_time_out_is_unknown() -> None:
-    """An order at Kraken carries its client id and a deadline; the venue's own time-out proves nothing."""
+def test_kraken_order_has_client_id_and_deadline_and_its_timeout_is_unknown() -> None:
+    """An order has its client order id and a deadline; the venue's own timeout proves nothing."""
     with recorded_venue("kraken", KRAKEN) as (recorded, exchange, clock):
         recorded.answers["POST /0/private/AddOrder"] = (200, {"error": ["EService:Timeout"]})
         order = ticket("kraken", 1, clock(), base_size=Decimal("0.01"), side=Side.SELL)
@@ -163,7 +163,7 @@ def test_kraken_gets_client_id_and_deadline_and_its_time_out_is_unknown() -> Non
         answer = exchange.submit(order)
 
         assert isinstance(answer, Unknown)
-        (sent,) = recorded.asked("POST /0/private/AddOrder")
+        (sent,) = recorded.requests("POST /0/private/AddOrder")
         assert sent["cl_ord_id"] == order.client_order_id
         assert sent["deadline"] == "2026-11-21T12:00:10Z"
 
@@ -172,8 +172,8 @@ BYBIT = [spot("BTCUSDT", "BTC", "USDT")]
 BYBIT_REALTIME, BYBIT_HISTORY = "GET /v5/order/realtime", "GET /v5/order/history"
 
 
-def test_bybit_orders_are_found_by_the_right_name() -> None:
-    """ccxt asks Bybit for an order id of None; the venue's own routes are asked by the client id instead."""
+def test_bybit_orders_are_found_by_client_order_id() -> None:
+    """ccxt looks up the order id None; the venue's own routes look up the client order id."""
     with recorded_venue("bybit", BYBIT) as (recorded, exchange, clock):
         nothing = (200, {"retCode": 0, "retMsg": "OK", "result": {"list": []}, "time": 1})
         recorded.answers = {BYBIT_REALTIME: nothing, BYBIT_HISTORY: nothing}
@@ -183,7 +183,7 @@ def test_bybit_orders_are_found_by_the_right_name() -> None:
         parameters = {"clientOrderId": order.client_order_id, "acknowledged": True}
         with pytest.raises(ccxt.OrderNotFound):
             exchange._client.fetch_order(None, "BTC/USDT", parameters)
-        assert "orderLinkId" not in recorded.asked(BYBIT_REALTIME)[0]
+        assert "orderLinkId" not in recorded.requests(BYBIT_REALTIME)[0]
 
         clock.advance(LATER)
         assert isinstance(exchange.find(order.client_order_id), NotPlaced)
@@ -193,7 +193,7 @@ def test_bybit_orders_are_found_by_the_right_name() -> None:
         }  # fmt: skip
         recorded.answers[BYBIT_HISTORY] = (200, {"retCode": 0, "retMsg": "OK", "result": {"list": [row]}, "time": 1})
         assert exchange.find(order.client_order_id) == FoundOrder("7", "filled", Decimal("0.01"))
-        assert recorded.asked(BYBIT_HISTORY)[-1]["orderLinkId"] == order.client_order_id
+        assert recorded.requests(BYBIT_HISTORY)[-1]["orderLinkId"] == order.client_order_id
 
 
 ALPACA = [spot("BTC/USD", "BTC", "USD")]
@@ -210,7 +210,7 @@ def alpaca_order(client_order_id: str) -> dict[str, object]:
 
 
 def test_alpaca_adopts_a_duplicate_and_never_proves_absence() -> None:
-    """A repeated id at Alpaca is adopted by its look-up; what it does not have stays unknown, for it promises no window."""
+    """A repeated id is adopted by a look-up; a missing order stays unknown, because Alpaca guarantees no window."""
     with recorded_venue("alpaca", ALPACA) as (recorded, exchange, clock):
         recorded.answers = {
             "POST /v2/orders": (422, {"code": 40010001, "message": "client_order_id must be unique"}),
@@ -226,11 +226,11 @@ def test_alpaca_adopts_a_duplicate_and_never_proves_absence() -> None:
         assert isinstance(absent, Unknown)
         assert absent.code == "no_validity"
         assert exchange.submit(order) == Accepted("a-1")
-        assert recorded.asked("POST /v2/orders")[0]["client_order_id"] == order.client_order_id
+        assert recorded.requests("POST /v2/orders")[0]["client_order_id"] == order.client_order_id
 
 
-def test_an_order_of_another_id_is_not_adopted() -> None:
-    """A look-up that answers with somebody else's order proves nothing, and that order is not taken for ours."""
+def test_order_with_another_id_is_not_adopted() -> None:
+    """A look-up that returns an order with another client order id proves nothing."""
     with recorded_venue("alpaca", ALPACA) as (recorded, exchange, clock):
         order = ticket("alpaca", 1, clock(), base_size=Decimal("0.01"))
         exchange.remember(order, clock())
@@ -249,13 +249,13 @@ NO_SENSE = [
     "<html>Please wait</html>",
     '{"result": [], "error": []}',
 ]
-"""Bodies with status 200 that are no answer, and no empty list either."""
+"""Bodies with status 200 that are neither valid replies nor empty lists."""
 
 
 @pytest.mark.parametrize("venue", DECLARED)
 @pytest.mark.parametrize("body", NO_SENSE)
-def test_an_answer_of_no_sense_is_no_proof(venue: str, body: str) -> None:
-    """A body that does not hold the list that was asked for is not taken for an empty one, whatever the client makes of it."""
+def test_meaningless_reply_is_no_proof(venue: str, body: str) -> None:
+    """A reply without the expected list does not count as an empty list, whatever ccxt returns."""
     known = {"kraken": KRAKEN, "coinbase": COINBASE, "alpaca": ALPACA, "bybit": BYBIT}
     instrument = Instrument("BTC-USDT") if venue == "bybit" else FIRST.get(venue, BTC_USD)
     markets = known.get(venue) or [spot("X", instrument.base, instrument.quote)]
@@ -286,8 +286,8 @@ ERRORS = [each for _, each in inspect.getmembers(ccxt, inspect.isclass) if issub
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: error.__name__)
-def test_every_error_of_the_client_has_its_meaning(error: type[Exception]) -> None:
-    """Only classes on the list are refusals, too many requests only with 429 or 418, and nothing is one with a 5XX."""
+def test_meaning_of_every_ccxt_error(error: type[Exception]) -> None:
+    """Only listed classes are refusals, rate limits only with 429 or 418, and none with a 5XX."""
     name = error.__name__
     expected = "refused" if name in REFUSALS else "duplicate" if name == "DuplicateOrderId" else "unknown"
     limited = name in ("RateLimitExceeded", "DDoSProtection")
@@ -298,21 +298,21 @@ def test_every_error_of_the_client_has_its_meaning(error: type[Exception]) -> No
 
 
 @pytest.mark.parametrize("error", [KeyError("id"), TypeError("x"), ValueError("x"), OSError("x")])
-def test_no_other_error_is_a_refusal(error: Exception) -> None:
-    """What is not the client's own error says nothing about the order."""
+def test_meaning_of_other_errors_is_unknown(error: Exception) -> None:
+    """Errors other than ccxt's prove nothing about the order."""
     assert meaning_of(error, 200) == "unknown"
 
 
-def test_addresses_in_texts_lose_their_queries() -> None:
-    """Signatures and parameters do not get into the log by way of an error's text."""
+def test_one_line_removes_queries_from_urls() -> None:
+    """Signatures and parameters do not reach the log in error texts."""
     text = one_line(
         ccxt.RequestTimeout("binance GET https://api.binance.com/api/v3/order?signature=abc gone\nand more")
     )
     assert text == "binance GET https://api.binance.com/api/v3/order gone and more"
 
 
-def test_every_venue_declares_enough_to_prove_something() -> None:
-    """Each has two sources to ask, hosts of its own and a page; where ids become free again re-sending is not safe."""
+def test_every_venue_declares_enough_for_proof() -> None:
+    """Each has two sources and hosts of its own; where ids are reusable, sending again is not safe."""
     for name, facts in DECLARED.items():
         assert facts.venue == name
         assert len(facts.sources) >= 2
@@ -322,12 +322,12 @@ def test_every_venue_declares_enough_to_prove_something() -> None:
 
 
 USED = {"coinbase": ("rest",), "alpaca": ("trader", "market")}
-"""The client's names for the addresses that are used, where they are not public and private."""
+"""ccxt's names of the URLs in use, where they differ from public and private."""
 
 
 @pytest.mark.parametrize("venue", DECLARED)
-def test_a_client_speaks_to_the_venues_own_hosts(venue: str) -> None:
-    """Every address in use, real and for practice, is on the list of the venue's hosts; most venues have none for practice."""
+def test_client_urls_are_on_the_venues_hosts(venue: str) -> None:
+    """Every URL in use, live and sandbox, is on the list of the venue's hosts; some venues have no sandbox."""
     facts = facts_of(venue)
     if not facts.sandbox:
         with pytest.raises(ValueError, match="no test address"):
@@ -338,21 +338,21 @@ def test_a_client_speaks_to_the_venues_own_hosts(venue: str) -> None:
             assert urlsplit(client.implode_hostname(client.urls["api"][name])).hostname in facts.hosts
 
 
-def test_an_undeclared_venue_is_for_paper() -> None:
-    """Where nothing is declared no order can be placed, and the sentence says which venues there are."""
+def test_undeclared_venue_is_rejected() -> None:
+    """Orders can be placed only at declared venues, which the error lists."""
     with pytest.raises(UndeclaredVenue, match=r"'okx'.*binance"):
         facts_of("okx")
 
 
 @pytest.mark.parametrize("endpoint", ["https://api.binance.com", "http://10.0.0.1:80", "http://127.0.0.1", "ftp://x"])
-def test_only_this_machine_stands_in_for_a_venue(endpoint: str) -> None:
-    """An endpoint elsewhere could be anybody."""
+def test_endpoint_must_be_local(endpoint: str) -> None:
+    """An endpoint on another machine is rejected."""
     with pytest.raises(BadEndpoint, match="127"):
         Wire({"api.binance.com"}, HandClock(), endpoint)
 
 
-def test_no_request_goes_to_a_foreign_host() -> None:
-    """A client whose addresses were changed sends nothing, and the order is known not to have been sent."""
+def test_requests_to_other_hosts_are_not_sent() -> None:
+    """With changed URLs nothing is sent, and the order is refused as not sent."""
     with recorded_venue("kraken", KRAKEN) as (recorded, exchange, clock):
         exchange._client.urls["api"] = dict.fromkeys(exchange._client.urls["api"], "https://api.krakem.com")
         answer = exchange.submit(ticket("kraken", 1, clock(), base_size=Decimal("0.01")))
@@ -361,8 +361,8 @@ def test_no_request_goes_to_a_foreign_host() -> None:
         assert recorded.seen == []
 
 
-def test_a_client_does_not_change_our_arithmetic(monkeypatch: pytest.MonkeyPatch) -> None:
-    """ccxt sets the thread's rounding whenever it writes a number: after a call ours stands again, and it must."""
+def test_attempt_restores_the_decimal_context(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ccxt changes the thread's rounding when it formats a number; afterwards it is restored."""
 
     def write() -> str:
         return str(ccxt.decimal_to_precision("0.125", ccxt.ROUND, 2))
@@ -372,4 +372,4 @@ def test_a_client_does_not_change_our_arithmetic(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("execution.exchanges.ccxt.calling.localcontext", nullcontext)
     with localcontext():
         attempt(write)
-        assert getcontext().rounding != ROUND_HALF_EVEN, "planted: without a context of its own it would stay"
+        assert getcontext().rounding != ROUND_HALF_EVEN, "planted: without a local context the rounding stays changed"

@@ -1,4 +1,4 @@
-"""Whatever happens on the way to a venue: the right outcome, one order at most, and nothing said without proof."""
+"""Network and venue faults: the outcome is right, there is at most one order, and absence needs proof."""
 
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -38,8 +38,8 @@ def shop(request: pytest.FixtureRequest) -> Iterator[Place]:
 
 
 @pytest.mark.parametrize("fault", LOST_REPLIES)
-def test_a_lost_answer_is_unknown_and_the_order_is_found(shop: Place, fault: str) -> None:
-    """An order that the venue took and whose answer was lost is unknown, exists once, and is adopted by its client id."""
+def test_lost_reply_is_unknown_and_the_order_is_found(shop: Place, fault: str) -> None:
+    """An accepted order whose reply was lost is unknown, exists once, and is found by its client order id."""
     ticket = shop.ticket()
     assert shop.exchange.rules(ticket.instrument) is not None
     shop.fault(fault)
@@ -53,8 +53,8 @@ def test_a_lost_answer_is_unknown_and_the_order_is_found(shop: Place, fault: str
     assert len(shop.orders(ticket.client_order_id)) == shop.placing_requests() == 1
 
 
-def test_what_the_venue_refuses_is_refused(shop: Place) -> None:
-    """The venue's own no, and a look-up that finds nothing, end the order at once; the next one is taken."""
+def test_refused_order_is_refused(shop: Place) -> None:
+    """The venue's refusal and a look-up that finds nothing end the order; the next one is accepted."""
     ticket = shop.ticket()
     assert shop.exchange.rules(ticket.instrument) is not None
     shop.fault("refused")
@@ -65,32 +65,32 @@ def test_what_the_venue_refuses_is_refused(shop: Place) -> None:
 
 
 @pytest.mark.parametrize("fault", NOT_CARRIED_OUT)
-def test_a_request_that_is_not_carried_out_is_not_placed_in_the_end(shop: Place, fault: str) -> None:
-    """Where nothing was placed that is said, but only when the request can no longer arrive; until then it is unknown."""
+def test_request_not_carried_out_is_not_placed_after_its_window(shop: Place, fault: str) -> None:
+    """The outcome is unknown until the request can no longer arrive, then not placed."""
     ticket = shop.ticket()
     assert shop.exchange.rules(ticket.instrument) is not None
     shop.fault(fault, on="place")
 
     answer = shop.exchange.submit(ticket)
-    at_once = shop.exchange.find(ticket.client_order_id)
+    before = shop.exchange.find(ticket.client_order_id)
     shop.clock.advance(DECIDED_AFTER_S)
-    in_the_end = shop.exchange.find(ticket.client_order_id)
+    after = shop.exchange.find(ticket.client_order_id)
 
     assert isinstance(answer, Unknown)
-    assert isinstance(at_once, Unknown)
-    assert isinstance(in_the_end, NotPlaced)
+    assert isinstance(before, Unknown)
+    assert isinstance(after, NotPlaced)
     assert shop.orders() == []
     assert shop.placing_requests() == 1
 
 
-def test_every_fault_is_tried() -> None:
-    """Each fault by name is in one of the groups that the tests here go through, or is about fills or states."""
+def test_every_fault_is_tested() -> None:
+    """Each fault is in one of the groups tested here, or concerns fills, states or keys."""
     tried = {*LOST_REPLIES, *NOT_CARRIED_OUT, *REFUSALS, *TIMES_OF_ORDERS}
     assert {*FAULTS} - tried == {*FILL_REPORTS, *FILLS_OF_ORDERS, *STATES, *KEYS}
 
 
-def test_a_late_order_is_waited_for(shop: Place) -> None:
-    """An order that arrives seconds later is unknown until it is there, and then it is found, once."""
+def test_delayed_order_is_unknown_until_it_arrives(shop: Place) -> None:
+    """An order that arrives seconds later is unknown until then, and is found once."""
     ticket = shop.ticket()
     shop.fault("delayed", seconds="3")
 
@@ -103,8 +103,8 @@ def test_a_late_order_is_waited_for(shop: Place) -> None:
     assert len(shop.orders(ticket.client_order_id)) == 1
 
 
-def test_a_request_that_comes_after_its_window_is_dropped_by_the_venue(shop: Place) -> None:
-    """An order two minutes late is never placed, and that is proven."""
+def test_order_after_its_window_is_not_placed(shop: Place) -> None:
+    """The venue drops an order two minutes late, and `find` proves it."""
     ticket = shop.ticket()
     shop.fault("delayed", seconds="120")
 
@@ -114,8 +114,8 @@ def test_a_request_that_comes_after_its_window_is_dropped_by_the_venue(shop: Pla
     assert shop.orders() == []
 
 
-def test_a_look_up_that_fails_proves_nothing(shop: Place) -> None:
-    """While any source cannot be read an order is not held to be not placed, however long ago it was sent."""
+def test_failed_look_up_proves_nothing(shop: Place) -> None:
+    """While any source cannot be read the order is unknown, however long ago it was sent."""
     ticket = shop.ticket()
     shop.fault("dropped")
     assert isinstance(shop.exchange.submit(ticket), Unknown)
@@ -129,8 +129,8 @@ def test_a_look_up_that_fails_proves_nothing(shop: Place) -> None:
     assert isinstance(shop.exchange.find(ticket.client_order_id), NotPlaced)
 
 
-def test_what_is_refused_is_looked_up_first(shop: Place) -> None:
-    """A refusal on the list is believed when look-ups find nothing; when they fail it is unknown."""
+def test_refusal_is_confirmed_by_a_look_up(shop: Place) -> None:
+    """A listed refusal counts if look-ups find nothing; if they fail the outcome is unknown."""
     too_dear = shop.ticket(quote_size=QUOTE[shop.name] * 1000)
     answer = shop.exchange.submit(too_dear)
     assert isinstance(answer, Refused)
@@ -142,8 +142,8 @@ def test_what_is_refused_is_looked_up_first(shop: Place) -> None:
     assert shop.orders() == []
 
 
-def test_a_duplicate_is_adopted(shop: Place) -> None:
-    """An order that the venue has already under this id is adopted when a new process sends it again."""
+def test_duplicate_is_adopted(shop: Place) -> None:
+    """When a new process sends an order that the venue already has, the existing order is adopted."""
     resting = shop.ticket(base_size=Decimal("0.01"), limit_price=Decimal(10000))
     first = shop.exchange.submit(resting)
     second = shop.another_adapter().submit(resting)
@@ -154,16 +154,16 @@ def test_a_duplicate_is_adopted(shop: Place) -> None:
     assert shop.placing_requests() == 2
 
 
-def test_an_order_is_not_sent_twice_by_one_process(shop: Place) -> None:
-    """Sending the same order a second time sends nothing and says so."""
+def test_order_is_sent_once_by_one_process(shop: Place) -> None:
+    """Submitting the same order a second time sends nothing and returns Unknown."""
     ticket = shop.ticket()
     assert isinstance(shop.exchange.submit(ticket), Accepted)
     assert isinstance(shop.exchange.submit(ticket), Unknown)
     assert shop.placing_requests() == 1
 
 
-def test_a_new_process_finds_what_an_old_one_sent(shop: Place) -> None:
-    """An order that the log remembers is found after a restart; one that nobody remembers is unknown."""
+def test_remembered_order_is_found_after_a_restart(shop: Place) -> None:
+    """An order registered from the log is found after a restart; any other is unknown."""
     ticket = shop.ticket()
     sent_at = shop.clock()
     shop.fault("reset")
@@ -175,8 +175,8 @@ def test_a_new_process_finds_what_an_old_one_sent(shop: Place) -> None:
     assert isinstance(restarted.find(ticket.client_order_id), FoundOrder)
 
 
-def test_quiet_is_kept_when_the_venue_asks_for_it(shop: Place) -> None:
-    """After Retry-After nothing at all is sent until the time is over."""
+def test_retry_after_is_respected(shop: Place) -> None:
+    """After Retry-After nothing is sent until that time is over."""
     assert shop.exchange.rules(shop.ticket().instrument) is not None
     shop.fault("banned")
     shop.exchange.submit(shop.ticket())
@@ -191,8 +191,8 @@ def test_quiet_is_kept_when_the_venue_asks_for_it(shop: Place) -> None:
     assert isinstance(shop.exchange.submit(shop.ticket()), Accepted)
 
 
-def test_a_clock_that_is_off_is_measured(shop: Place) -> None:
-    """Orders are taken by a venue whose clock is 8 seconds behind ours, where the venue tells its time."""
+def test_clock_difference_is_measured(shop: Place) -> None:
+    """A venue whose clock is 8 seconds behind accepts orders; the difference is measured where the venue has a time."""
     shop.fault("skew", seconds="-8")
     answer = shop.exchange.submit(shop.ticket())
 
@@ -201,8 +201,8 @@ def test_a_clock_that_is_off_is_measured(shop: Place) -> None:
         assert shop.exchange.clock_ahead.total_seconds() == 8
 
 
-def test_a_clock_that_jumps_is_refused_not_doubled() -> None:
-    """A venue whose clock jumps away refuses by its window: nothing is placed, and nothing is said to be refused unproven."""
+def test_order_is_unknown_after_a_clock_jump() -> None:
+    """A venue whose clock jumps refuses the request by its window; without proof the outcome is unknown."""
     with place("binance") as shop:
         assert shop.exchange.rules(shop.ticket().instrument) is not None
         shop.fault("skew", seconds="30")
@@ -213,11 +213,11 @@ def test_a_clock_that_jumps_is_refused_not_doubled() -> None:
         assert shop.orders() == []
 
 
-# ── the tests can fail ───────────────────────────────────────────────────────────────────────────────────────────────
+# ── planted bugs ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_client_that_repeats_is_stopped_at_the_wire(shop: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A client set to repeat requests places one order behind the wire; without it two, where ids become free again."""
+def test_transport_stops_a_client_that_retries(shop: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A retrying client places one order; without the transport's guard two, where ids are reusable."""
     shop.client().options["maxRetriesOnFailure"] = 2
     guarded = shop.ticket()
     shop.fault("reset")
@@ -252,8 +252,8 @@ STEPS = st.lists(
 @pytest.mark.parametrize("venue", VENUES)
 @settings(max_examples=20)
 @given(before=STEPS, after=STEPS, seed=SEEDS)
-def test_no_faults_make_two_orders_or_a_false_proof(venue: str, before: Steps, after: Steps, seed: int) -> None:
-    """After any faults around sending, asking until it is decided ends in what is true at the venue, with one order at most."""
+def test_faults_never_cause_two_orders_or_false_proof(venue: str, before: Steps, after: Steps, seed: int) -> None:
+    """After any faults around sending, repeated look-ups end in the true outcome, with at most one order."""
     with place(venue, seed) as shop:
         assert decided_truly(shop, before, after)
 
@@ -262,51 +262,51 @@ def test_no_faults_make_two_orders_or_a_false_proof(venue: str, before: Steps, a
 @pytest.mark.parametrize("venue", VENUES)
 @settings(max_examples=1000)
 @given(before=STEPS, after=STEPS, seed=SEEDS)
-def test_no_faults_make_two_orders_or_a_false_proof_for_long(
+def test_faults_never_cause_two_orders_or_false_proof_for_long(
     venue: str, before: Steps, after: Steps, seed: int
 ) -> None:
-    """The same, thousands of times."""
+    """The same with thousands of examples."""
     with place(venue, seed) as shop:
         assert decided_truly(shop, before, after)
 
 
-def test_a_window_that_is_too_short_is_found_out() -> None:
-    """The property fails for facts that believe a late request to be dropped at once."""
+def test_fault_check_finds_a_window_that_is_too_short() -> None:
+    """Planted: the property fails for facts with a wrong validity."""
     with place("binance") as shop:
         shop.exchange = shop.another_adapter(without_window(facts_of("binance")))
         assert not decided_truly(shop, [("place", "delayed", 3)], [("find", "", 0)])
 
 
 def decided_truly(shop: Place, before: Steps, after: Steps) -> bool:
-    """Whether sending and asking, with these steps before and after, end in the venue's truth for ever."""
+    """Return whether sending and looking up, with these steps around, ends in the true outcome for good."""
     ticket = shop.ticket()
     shop.exchange.rules(ticket.instrument)
     take(shop, before, None)
     sent_at, answer = shop.clock(), shop.exchange.submit(ticket)
-    told = [answer, *take(shop, after, (ticket, sent_at))]
+    outcomes = [answer, *take(shop, after, (ticket, sent_at))]
     shop.control.delete("/control/faults")
-    while not isinstance(told[-1], Accepted | Refused | FoundOrder | NotPlaced):
+    while not isinstance(outcomes[-1], Accepted | Refused | FoundOrder | NotPlaced):
         shop.clock.advance(30)
-        told.append(shop.exchange.find(ticket.client_order_id))
+        outcomes.append(shop.exchange.find(ticket.client_order_id))
     shop.clock.advance(3600)
-    there = len(shop.orders(ticket.client_order_id))
-    said = {1 if isinstance(one, Accepted | FoundOrder) else 0 for one in told if not isinstance(one, Unknown)}
-    return said == {there} and there <= 1 and len(shop.orders()) == there
+    actual = len(shop.orders(ticket.client_order_id))
+    reported = {1 if isinstance(one, Accepted | FoundOrder) else 0 for one in outcomes if not isinstance(one, Unknown)}
+    return reported == {actual} and actual <= 1 and len(shop.orders()) == actual
 
 
 def take(
     shop: Place, steps: Steps, sent: tuple[OrderTicket, datetime] | None
 ) -> list[FoundOrder | NotPlaced | Unknown]:
-    """What asking told while these steps were taken; nothing is asked before the order was sent."""
-    told = []
-    for what, fault, seconds in steps:
-        if what == "wait":
+    """Take these steps and return the results of look-ups; before the order is sent there are none."""
+    found = []
+    for kind, fault, seconds in steps:
+        if kind == "wait":
             shop.clock.advance(seconds)
-        elif what in ("place", "read"):
-            shop.fault(fault, on=what, seconds=str(seconds))
-        elif sent is not None and what == "restart":
+        elif kind in ("place", "read"):
+            shop.fault(fault, on=kind, seconds=str(seconds))
+        elif sent is not None and kind == "restart":
             shop.exchange = shop.another_adapter()
             shop.exchange.remember(*sent)
         elif sent is not None:
-            told.append(shop.exchange.find(sent[0].client_order_id))
-    return told
+            found.append(shop.exchange.find(sent[0].client_order_id))
+    return found

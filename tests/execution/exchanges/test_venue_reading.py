@@ -1,4 +1,4 @@
-"""What an adapter reads from a venue: rules, fills with their fees, own trades, open orders, balances; and what it sends."""
+"""Adapter reads from a venue: rules, fills with fees, own trades, open orders, balances; and the orders it sends."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -42,7 +42,7 @@ def fee(asset: str, amount: str) -> Fee:
 
 
 def test_rules_are_exact(binance: Place, luno: Place) -> None:
-    """Steps and minimums are the venue's own numbers; an instrument that it does not trade has none."""
+    """Steps and minimums are the venue's own numbers; unknown instruments have no rules."""
     rules = binance.exchange.rules(Instrument("BTC-USDT"))
     assert rules is not None
     assert (rules.tick, rules.lot, rules.minimum_size, rules.minimum_value) == (
@@ -58,8 +58,8 @@ def test_rules_are_exact(binance: Place, luno: Place) -> None:
     assert binance.exchange.rules(Instrument("XRP-USDT")) is None
 
 
-def test_nothing_is_read_while_the_venue_is_away(shop: Place) -> None:
-    """A venue that cannot be read says so, as VenueUnavailable, and is read again when it is back."""
+def test_reads_raise_while_the_venue_is_unavailable(shop: Place) -> None:
+    """Reads raise VenueUnavailable and work again afterwards; orders are refused as not sent."""
     shop.fault("maintenance", times=None)
     for read in (
         lambda: shop.exchange.rules(shop.ticket().instrument),
@@ -76,8 +76,8 @@ def test_nothing_is_read_while_the_venue_is_away(shop: Place) -> None:
     assert shop.exchange.balances()
 
 
-def test_a_buy_sized_in_quote_spends_no_more(shop: Place) -> None:
-    """A market buy by quote spends at most that, whatever the venue calls it: on Luno the amount itself is the cost."""
+def test_buy_sized_in_quote_stays_within_its_size(shop: Place) -> None:
+    """A market buy by quote spends at most that, also at Luno, where the amount is the cost."""
     ticket = shop.ticket()
     assert isinstance(shop.exchange.submit(ticket), Accepted)
     found, (fill,) = shop.exchange.find(ticket.client_order_id), shop.exchange.fills(ticket.client_order_id)
@@ -88,8 +88,8 @@ def test_a_buy_sized_in_quote_spends_no_more(shop: Place) -> None:
     assert QUOTE[shop.name] * Decimal("0.99") < spent <= QUOTE[shop.name]
 
 
-def test_luno_takes_no_market_buy_in_base(luno: Place) -> None:
-    """A market buy of 0.01 BTC is not sent to Luno, where it would mean 0.01 ZAR."""
+def test_luno_market_buy_in_base_is_not_sent(luno: Place) -> None:
+    """Luno would read a market buy of 0.01 BTC as 0.01 ZAR."""
     refused = luno.exchange.submit(luno.ticket(base_size=Decimal("0.01")))
 
     assert isinstance(refused, Refused)
@@ -97,14 +97,14 @@ def test_luno_takes_no_market_buy_in_base(luno: Place) -> None:
     assert luno.placing_requests() == 0
 
 
-def test_luno_cents_are_cut_not_refused(luno: Place) -> None:
-    """A quote size with more places than the rand has is cut to whole cents before it is sent."""
+def test_luno_quote_size_is_rounded_down_to_cents(luno: Place) -> None:
+    """Sizes with fractions of a cent are rounded before sending."""
     ticket = luno.ticket(quote_size=Decimal("12000.123456"))
     assert isinstance(luno.exchange.submit(ticket), Accepted)
 
 
 def test_luno_fees_are_those_of_the_raw_trade(luno: Place) -> None:
-    """ccxt tells no fee for a sale at Luno and the wrong one for an order; ours are the venue's own, buy and sell."""
+    """ccxt reports no fee for a sale; ours are the venue's own for buys and sales."""
     luno.post("settings", {"fee_rate": "0.006"})
     bought, sold = luno.ticket(), luno.ticket(Side.SELL)
     for ticket in (bought, sold):
@@ -128,7 +128,7 @@ def test_luno_fees_are_those_of_the_raw_trade(luno: Place) -> None:
 def test_binance_fees_come_in_three_currencies(
     binance: Place, fees_in: str, buy: tuple[str, str], sell: tuple[str, str]
 ) -> None:
-    """Fees are read from the fills, which the order itself does not tell, in whatever they were paid."""
+    """Fees are read from the fills, in the asset in which they were paid; the order does not contain them."""
     binance.post("settings", {"fees_in": fees_in})
     for side, expected in ((Side.BUY, buy), (Side.SELL, sell)):
         ticket = binance.ticket(side)
@@ -138,8 +138,8 @@ def test_binance_fees_come_in_three_currencies(
 
 
 @pytest.mark.parametrize("fault", ["fills_duplicated", "fills_reordered"])
-def test_fills_are_told_once_and_in_order(shop: Place, fault: str) -> None:
-    """Fills that the venue repeats or shuffles come out once each, oldest first."""
+def test_fills_are_unique_and_in_order(shop: Place, fault: str) -> None:
+    """Fills that the venue repeats or reorders are returned once each, oldest first."""
     shop.post("settings", {"splits": 3})
     ticket = shop.ticket()
     assert isinstance(shop.exchange.submit(ticket), Accepted)
@@ -153,23 +153,23 @@ def test_fills_are_told_once_and_in_order(shop: Place, fault: str) -> None:
     assert sum(one.quantity for one in fills) == found.filled
 
 
-def test_orders_fill_split_and_in_part_by_name(shop: Place) -> None:
-    """The next order fills in part and in three executions, the one after it as usual."""
+def test_split_and_partial_faults_affect_one_order(shop: Place) -> None:
+    """The next order fills partially and in three executions, the following one normally."""
     for fault in ("split", "partial"):
         shop.fault(fault)
     shop.post("settings", {"rest": "waits"})
-    told = []
+    results = []
     for _ in range(2):
         ticket = shop.ticket()
         assert isinstance(shop.exchange.submit(ticket), Accepted)
         found = shop.exchange.find(ticket.client_order_id)
         assert isinstance(found, FoundOrder)
-        told.append((found.state, len(shop.exchange.fills(ticket.client_order_id))))
-    assert told == [("open", 3), ("filled", 1)]
+        results.append((found.state, len(shop.exchange.fills(ticket.client_order_id))))
+    assert results == [("open", 3), ("filled", 1)]
 
 
-def test_late_fills_are_told_later(shop: Place) -> None:
-    """While the venue does not tell the fills yet there are fewer than the order says, and later all of them."""
+def test_late_fills_are_returned_later(shop: Place) -> None:
+    """While the venue reports no fills yet there are fewer than the order's filled size, later all of them."""
     ticket = shop.ticket()
     assert isinstance(shop.exchange.submit(ticket), Accepted)
     found = shop.exchange.find(ticket.client_order_id)
@@ -181,7 +181,7 @@ def test_late_fills_are_told_later(shop: Place) -> None:
 
 
 def test_two_markets_use_the_same_trade_ids(shop: Place) -> None:
-    """The first fill of either market has trade id 1, and each order gets its own."""
+    """The first fill of each market has trade id 1, and each order gets its own fills."""
     instruments = shop.venue.instruments[:2]
     for instrument in instruments:
         ticket = shop.ticket(instrument=instrument)
@@ -192,8 +192,8 @@ def test_two_markets_use_the_same_trade_ids(shop: Place) -> None:
         assert [one.instrument for one in shop.exchange.own_trades(instrument, shop.clock() - EARLIER)] == [instrument]
 
 
-def test_a_limit_order_rests_fills_in_parts_and_is_cancelled(shop: Place) -> None:
-    """A limit order is open, partly filled and cancelled in turn; fills after the cancelling are still told."""
+def test_limit_order_rests_fills_partially_and_is_cancelled(shop: Place) -> None:
+    """A limit order is open, partially filled, and cancelled; fills after the cancel are still returned."""
     price = Decimal(50000) if shop.name == "binance" else Decimal(1000000)
     ticket = shop.ticket(base_size=Decimal("0.01"), limit_price=price)
     assert isinstance(shop.exchange.submit(ticket), Accepted)
@@ -216,8 +216,8 @@ def test_a_limit_order_rests_fills_in_parts_and_is_cancelled(shop: Place) -> Non
     assert shop.exchange.open_orders() == []
 
 
-def test_cancelling_what_has_filled_tells_that_it_filled(shop: Place) -> None:
-    """A cancel that loses the race ends in the order as it is: filled."""
+def test_cancel_of_a_filled_order_returns_filled(shop: Place) -> None:
+    """A cancel that comes too late returns the order's state: filled."""
     ticket = shop.ticket()
     assert isinstance(shop.exchange.submit(ticket), Accepted)
     cancelled = shop.exchange.cancel(ticket.client_order_id)
@@ -226,8 +226,8 @@ def test_cancelling_what_has_filled_tells_that_it_filled(shop: Place) -> None:
     assert isinstance(shop.exchange.cancel("of no order"), Unknown)
 
 
-def test_a_cancel_whose_answer_is_lost_is_read_from_the_order(shop: Place) -> None:
-    """What a lost answer would have said the order itself says; a cancel that never arrived leaves it unknown."""
+def test_cancel_with_a_lost_reply_is_looked_up(shop: Place) -> None:
+    """After a lost reply the order shows the outcome; a cancel that never arrived is unknown."""
     terms: dict[str, Any] = {"base_size": Decimal("0.01"), "limit_price": Decimal(10000)}
     lost, dropped = shop.ticket(**terms), shop.ticket(**terms)
     for ticket in (lost, dropped):
@@ -237,7 +237,7 @@ def test_a_cancel_whose_answer_is_lost_is_read_from_the_order(shop: Place) -> No
 
     def lose(*arguments: object) -> None:
         whole(*arguments)
-        raise TypeError("the answer made no sense")
+        raise TypeError("meaningless reply")
 
     client.cancel_order = lose
     found = shop.exchange.cancel(lost.client_order_id)
@@ -249,8 +249,8 @@ def test_a_cancel_whose_answer_is_lost_is_read_from_the_order(shop: Place) -> No
     assert isinstance(unknown, Unknown)
 
 
-def test_a_market_remainder_expires_with_its_fills(binance: Place) -> None:
-    """A market order that finds too little is expired with what it got."""
+def test_partially_filled_market_order_expires_with_its_fills(binance: Place) -> None:
+    """A market order without enough volume is expired, with its fills."""
     binance.post("settings", {"share": "0.4"})
     ticket = binance.ticket(base_size=Decimal("0.01"))
     assert isinstance(binance.exchange.submit(ticket), Accepted)
@@ -258,8 +258,8 @@ def test_a_market_remainder_expires_with_its_fills(binance: Place) -> None:
     assert [one.quantity for one in binance.exchange.fills(ticket.client_order_id)] == [Decimal("0.004")]
 
 
-def test_two_orders_under_one_id_are_an_alarm(binance: Place) -> None:
-    """Binance frees an id when its order has ended: two orders under one are told as several, and neither is adopted."""
+def test_two_orders_with_one_id_are_unknown(binance: Place) -> None:
+    """Binance allows reuse of ids; two orders with one id are reported as several, and neither is adopted."""
     ticket = binance.ticket()
     sent_at = binance.clock()
     for process in (binance.exchange, binance.another_adapter()):
@@ -275,13 +275,13 @@ def test_two_orders_under_one_id_are_an_alarm(binance: Place) -> None:
 
 
 def test_own_trades_are_read_page_by_page(shop: Place) -> None:
-    """More trades than fit a page are all read, each once, oldest first; those of other people's orders too."""
+    """More trades than fit a page are all read, each once, oldest first, including those of external orders."""
     shop.exchange = shop.another_adapter(replace(facts_of(shop.name), page=4))
     shop.post("settings", {"splits": 5})
     since = shop.clock()
     for _ in range(3):
         assert isinstance(shop.exchange.submit(shop.ticket()), Accepted)
-    with localcontext():  # the client sets the thread's rounding
+    with localcontext():  # ccxt changes the thread's rounding
         shop.client().create_order(shop.ticket().instrument.replace("-", "/"), "market", "sell", "0.01")
 
     trades = shop.exchange.own_trades(shop.ticket().instrument, since)
@@ -291,8 +291,8 @@ def test_own_trades_are_read_page_by_page(shop: Place) -> None:
     assert {one.side for one in trades[15:]} == {Side.SELL}
 
 
-def test_balances_say_what_is_free_and_what_is_held(shop: Place) -> None:
-    """An open buy holds its quote; what nothing is held of is left out."""
+def test_balances_have_free_and_locked_parts(shop: Place) -> None:
+    """An open buy locks its quote; balances of 0 are omitted."""
     quote = shop.ticket().instrument.quote
     before = shop.exchange.balances()[quote]
     assert isinstance(
@@ -305,8 +305,8 @@ def test_balances_say_what_is_free_and_what_is_held(shop: Place) -> None:
     assert "ETH" not in shop.exchange.balances()
 
 
-def test_terms_that_a_venue_does_not_take_are_not_sent(shop: Place) -> None:
-    """Sizes below its minimum, unknown instruments, expired tickets and ids of the wrong form cost no request."""
+def test_orders_with_unsupported_terms_are_not_sent(shop: Place) -> None:
+    """Sizes below the minimum, unknown instruments, expired orders and invalid ids cause no request."""
     for terms in (
         {"side": Side.SELL, "base_size": Decimal("0.000001")},
         {"instrument": Instrument("XRP-USDT")},
@@ -321,15 +321,15 @@ def test_terms_that_a_venue_does_not_take_are_not_sent(shop: Place) -> None:
 
 
 def test_client_order_ids_fit_every_venue() -> None:
-    """The ids that the trade service derives are good at each declared venue."""
+    """Ids derived by the trade service are valid at each declared venue."""
     with place("binance") as shop:
         ours = shop.ticket().client_order_id
     assert len(ours) == 32
     assert all(facts.client_id_pattern.fullmatch(ours) for facts in DECLARED.values())
 
 
-def test_what_was_forgotten_is_not_asked_about(shop: Place) -> None:
-    """An order that has ended and was forgotten has no fills to tell and is unknown here."""
+def test_forgotten_order_is_not_looked_up(shop: Place) -> None:
+    """A forgotten order has no fills and is unknown."""
     ticket = shop.ticket()
     assert isinstance(shop.exchange.submit(ticket), Accepted)
     shop.exchange.booked(ticket.client_order_id, ["1"])
@@ -338,8 +338,8 @@ def test_what_was_forgotten_is_not_asked_about(shop: Place) -> None:
     assert not isinstance(shop.exchange.find(ticket.client_order_id), FoundOrder | NotPlaced)
 
 
-def test_a_secret_is_in_no_text(shop: Place) -> None:
-    """Neither key nor secret is in what an adapter shows of itself or says of a failure."""
+def test_secret_is_in_no_text(shop: Place) -> None:
+    """The secret is neither in an adapter's attributes as text nor in its errors."""
     wrong = shop.another_adapter(secret="a-secret-that-is-wrong")
     with pytest.raises(VenueUnavailable) as failure:
         wrong.balances()

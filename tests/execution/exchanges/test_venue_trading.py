@@ -1,10 +1,9 @@
-"""Trading at a venue behind real HTTP: whatever is cut off or lost, the ledger ends with the venue's truth."""
+"""Trading at a venue over HTTP: after any crash or lost reply the ledger agrees with the venue."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import suppress
 from datetime import timedelta
 from decimal import Decimal
 from functools import partial
@@ -13,223 +12,100 @@ from uuid import UUID
 
 import pytest
 
-from execution.exchanges.exchange import LiveExchange
 from execution.orders import trade_service
 from execution.orders.connections import Connections, lookups_until
 from execution.orders.order_events import WrongOrder, ticket_of
 from execution.orders.reconcile import AGAIN_AFTER, EVERY
 from execution.orders.trade_service import TradeService
-from execution.review.review import ManualTicket, TradeRejected
+from execution.review.review import TradeRejected
 from ledger.events import (
-    AccountOpened,
-    CashDeposited,
     DifferenceFound,
     DifferenceResolved,
-    Event,
     ExternalOrderSeen,
-    MarkRecorded,
     OpeningLotRecorded,
     OrderClosed,
     OutcomeResolved,
-    PortfolioOpened,
     TradeExecuted,
 )
-from ledger.locks import Leadership
-from ledger.log.envelope import NewEvent
-from ledger.projections.book import MemoryBook
-from ledger.projections.invariants import broken_invariants
 from ledger.projections.orders import OrderView
-from ledger.projections.portfolio import Balance
-from ledger.values import ZERO, Asset, Instrument, Side, derived_id
-from tests.support.events import SteppingClock
+from ledger.values import Asset, Instrument, derived_id
+from tests.support.live_portfolio import ACCOUNT, live_at, opened
 from tests.support.simulated_venue import Place, place
-from tests.support.trading import Hook, KillAt, Killed, MemoryLeaders, WatchedBook
+from tests.support.trading import KillAt, Killed
 from tests.support.waiting import DEADLINE_S
 
 BTC = Instrument("BTC-USDT")
-ACCOUNT = "main"
-
-
-class WatchedLive:
-    """The live exchange, with a hook around the one call that sends."""
-
-    def __init__(self, exchange: LiveExchange, hook: Hook) -> None:
-        self._exchange, self._hook = exchange, hook
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._exchange, name)
-
-    def submit(self, ticket: Any) -> Any:
-        self._hook("before", "submit")
-        answer = self._exchange.submit(ticket)
-        self._hook("after", "submit")
-        return answer
-
-
-@dataclass
-class Desk:
-    """A portfolio whose one account is at the simulated venue, adopted as it stood."""
-
-    there: Place
-    portfolio_id: Any
-    book: MemoryBook
-    leaders: MemoryLeaders
-    told: int = 0
-    leadership: Leadership | None = None
-
-    def tell(self, event: Event) -> None:
-        self.told += 1
-        event_id = derived_id("told", self.portfolio_id, self.told)
-        self.book.record(self.portfolio_id, [NewEvent(event, event_id, self.there.clock(), "owner", event_id)])
-
-    def service(self, hook: Hook = lambda side, what: None, kind: type[TradeService] = TradeService) -> TradeService:
-        """A service as after a start: it takes over, and its adapter knows nothing."""
-        exchange: Any = WatchedLive(self.there.another_adapter(timeout_ms=1000), hook)
-        book = WatchedBook(self.book, hook)
-        self.leadership = self.leaders.take_over(book, self.portfolio_id)
-        return kind(book, self.portfolio_id, {}, self.there.clock, "one", self.leadership, {ACCOUNT: exchange})
-
-    def order(self, service: TradeService, number: int = 1, **terms: Any) -> Any:
-        known: dict[str, Any] = {
-            "instrument": BTC,
-            "side": Side.BUY,
-            "kind": "market",
-            "base_size": None,
-            "quote_size": Decimal(600),
-            "limit_price": None,
-            "account": ACCOUNT,
-        }
-        order_id = derived_id("order", self.portfolio_id, number)
-        service.request(ManualTicket(**(known | terms)), order_id, self.record)
-        return order_id
-
-    def record(self, events: Any, position: int) -> object:
-        assert self.leadership is not None
-        return self.leadership.record(events, position)
-
-    def pass_time(self, service: TradeService, seconds: int = 240, step: int = 20) -> None:
-        for _ in range(seconds // step):
-            self.there.clock.advance(step)
-            service.step()
-
-    def of(self, kind: type[Event]) -> list[Any]:
-        return [one.event for one in self.book.log.read(self.portfolio_id) if isinstance(one.event, kind)]
-
-    def orders(self) -> list[OrderView]:
-        with self.book.reading(self.portfolio_id) as reading:
-            return sorted(reading.rows.history(OrderView), key=lambda one: one.position)
-
-    def faults(self) -> list[str]:
-        """Where ledger and venue disagree: lost, doubled or silent."""
-        there = self.there.orders()
-        ids = [one["client_order_id"] for one in there]
-        found = [f"doubled at the venue: {one}" for one in set(ids) if ids.count(one) > 1]
-        found += [f"still {one.status}" for one in self.orders() if one.live]
-        by_id = {order.client_order_id: order for order in self.orders()}
-        for one in there:
-            order = by_id.get(one["client_order_id"])
-            if order is not None and order.filled_quantity != Decimal(one["filled"]):
-                found.append(f"filled {one['filled']} there, {order.filled_quantity} here")
-        with self.book.reading(self.portfolio_id) as reading:
-            assert reading.stopped is None
-            found += [str(one) for one in broken_invariants(reading.rows)]
-            held = {one.asset: one.quantity for one in reading.rows.where(Balance)}
-        told = {str(asset): one.free + one.locked for asset, one in self.there.exchange.balances().items()}
-        found += [f"{one}: {held.get(one, ZERO)} here" for one in held | told if held.get(one, 0) != told.get(one, 0)]
-        return found
-
-
-def opened(there: Place, name: str) -> Desk:
-    desk = Desk(there, derived_id("venue desk", name), MemoryBook(SteppingClock()), MemoryLeaders())
-    desk.tell(PortfolioOpened(name=name, base_currency=Asset("USDT")))
-    desk.tell(AccountOpened(account=ACCOUNT, venue=there.name, mode="paper"))
-    for asset, held in there.exchange.balances().items():
-        total = held.free + held.locked
-        if asset == "USDT":
-            desk.tell(CashDeposited(account=ACCOUNT, asset=asset, amount=total))
-        else:
-            desk.tell(OpeningLotRecorded(account=ACCOUNT, asset=asset, quantity=total))
-    desk.tell(MarkRecorded(instrument=BTC, price=Decimal(60000), source="test"))
-    desk.tell(MarkRecorded(instrument=Instrument("BNB-USDT"), price=Decimal(600), source="test"))
-    there.clock.advance(1)
-    return desk
-
-
-@contextmanager
-def desk_at(venue: str = "binance", name: str = "desk") -> Iterator[Desk]:
-    with place(venue) as there:
-        yield opened(there, name)
 
 
 # --- one order --------------------------------------------------------------------------------------------------------
 
 
-def test_an_order_goes_to_the_venue_and_its_fills_come_back() -> None:
-    """A market order at the venue fills, its fills are trades of the account, and ledger and venue agree to the last place."""
-    with desk_at() as desk:
-        service = desk.service()
+def test_order_is_sent_to_the_venue_and_its_fills_are_booked() -> None:
+    """The fills of a market order are trades of the account, and ledger and venue agree to the last digit."""
+    with live_at() as live:
+        service = live.service()
         service.step()
-        desk.order(service)
+        live.order(service)
 
-        (trade,) = desk.of(TradeExecuted)
+        (trade,) = live.of(TradeExecuted)
         assert (trade.account, trade.venue, trade.triggered_by) == (ACCOUNT, "binance", "manual")
         assert trade.venue_trade_id
-        assert desk.faults() == []
+        assert live.faults() == []
 
 
-def test_look_ups_come_at_1_3_10_and_30_seconds_and_then_every_minute() -> None:
-    """Between those moments nothing is asked."""
+def test_look_ups_are_due_at_1_3_10_and_30_seconds_and_then_every_minute() -> None:
+    """The schedule of look-ups of an order with unknown outcome."""
     due = [s for s in range(1, 300) if lookups_until(timedelta(seconds=s)) > lookups_until(timedelta(seconds=s - 1))]
 
     assert due == [1, 3, 10, 30, 90, 150, 210, 270]
 
 
-def test_a_lost_reply_is_looked_up_on_schedule_and_adopted() -> None:
-    """The order of a lost reply blocks further ones, is asked about at 1 s and not before, and is then adopted."""
-    with desk_at() as desk:
-        service = desk.service()
+def test_order_with_a_lost_reply_is_looked_up_on_schedule_and_adopted() -> None:
+    """The order blocks further ones, is looked up after 1 s and not before, and is then adopted."""
+    with live_at() as live:
+        service = live.service()
         service.step()
-        desk.there.fault("reset")
-        desk.order(service)
-        assert desk.orders()[0].status == "unknown"
+        live.there.fault("reset")
+        live.order(service)
+        assert live.orders()[0].status == "unknown"
         with pytest.raises(TradeRejected, match="unknown outcome"):
-            desk.order(service, 2)
+            live.order(service, 2)
 
         service.step()
-        assert desk.orders()[0].status == "unknown"
-        desk.there.clock.advance(1)
+        assert live.orders()[0].status == "unknown"
+        live.there.clock.advance(1)
         service.step()
-        assert desk.orders()[0].status == "closed"
-        assert desk.faults() == []
+        assert live.orders()[0].status == "closed"
+        assert live.faults() == []
 
 
-def test_a_person_resolves_what_is_unknown_and_a_late_fill_is_booked_all_the_same() -> None:
-    """Only an unknown order can be resolved; one that turns up afterwards is booked as that order's, and nothing is silent."""
-    with desk_at() as desk:
-        service = desk.service()
+def test_late_fill_of_a_resolved_order_is_booked() -> None:
+    """Only an unknown order can be resolved; a fill found afterwards is booked to that order."""
+    with live_at() as live:
+        service = live.service()
         service.step()
-        desk.there.fault("reset")
-        order_id = desk.order(service)
-        service.resolve(order_id, "not_placed", "support says so", derived_id("word", 1), desk.record, "ann")
-        (word,) = desk.of(OutcomeResolved)
+        live.there.fault("reset")
+        order_id = live.order(service)
+        service.resolve(order_id, "not_placed", "support says so", derived_id("word", 1), live.record, "ann")
+        (word,) = live.of(OutcomeResolved)
         assert word.reason == "support says so"
-        assert desk.orders()[0].reason == "not_placed"
+        assert live.orders()[0].reason == "not_placed"
         with pytest.raises(WrongOrder, match="is not unknown: it is closed"):
-            service.resolve(order_id, "not_placed", "again", derived_id("word", 2), desk.record)
+            service.resolve(order_id, "not_placed", "again", derived_id("word", 2), live.record)
 
-        desk.pass_time(service, int(EVERY.total_seconds()) * 2)
-        (trade,) = desk.of(TradeExecuted)
+        live.pass_time(service, int(EVERY.total_seconds()) * 2)
+        (trade,) = live.of(TradeExecuted)
         assert trade.order_id == order_id
-        assert desk.faults() == []
+        assert live.faults() == []
 
 
 # --- cancelling -------------------------------------------------------------------------------------------------------
 
 
-def test_a_resting_order_is_cancelled() -> None:
-    """A cancel ends a resting order at the venue and here, at once; an order that has ended cannot be cancelled."""
-    with desk_at() as desk:
-        service = desk.service()
+def test_resting_order_is_cancelled() -> None:
+    """A cancel immediately ends a resting order at the venue and in the ledger; an ended order cannot be cancelled."""
+    with live_at() as live:
+        service = live.service()
         service.step()
         resting: dict[str, Any] = {
             "kind": "limit",
@@ -237,22 +113,22 @@ def test_a_resting_order_is_cancelled() -> None:
             "base_size": Decimal("0.01"),
             "limit_price": Decimal(50000),
         }
-        order_id = desk.order(service, **resting)
-        assert desk.orders()[0].status == "accepted"
+        order_id = live.order(service, **resting)
+        assert live.orders()[0].status == "accepted"
 
-        service.cancel(order_id, "changed my mind", derived_id("wish", 1), desk.record)
-        assert desk.there.orders()[0]["state"] == "cancelled"
-        assert [one.reason for one in desk.of(OrderClosed)] == ["cancelled"]
+        service.cancel(order_id, "changed my mind", derived_id("wish", 1), live.record)
+        assert live.there.orders()[0]["state"] == "cancelled"
+        assert [one.reason for one in live.of(OrderClosed)] == ["cancelled"]
         with pytest.raises(WrongOrder, match="has ended: cancelled"):
-            service.cancel(order_id, "again", derived_id("wish", 2), desk.record)
+            service.cancel(order_id, "again", derived_id("wish", 2), live.record)
 
 
-class WishedForWithinAStep(Connections):
-    """Connections of a step that has read the rows: before it asks about the first order, `wish` is made beside it."""
+class CancelledWithinAStep(Connections):
+    """Connections of a step that has read the rows: `cancel` is called before the first order is looked up."""
 
-    def __init__(self, *parts: Any) -> None:
-        super().__init__(*parts)
-        self.wish: Callable[[], object] | None = None
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.cancel: Callable[[], object] | None = None
         self._hurried = threading.Event()
 
     def hurry(self, order_id: UUID) -> None:
@@ -260,38 +136,38 @@ class WishedForWithinAStep(Connections):
         self._hurried.set()
 
     def due(self, order: OrderView) -> bool:
-        if self.wish is not None:
-            wish, self.wish = self.wish, None
-            wish()
+        if self.cancel is not None:
+            cancel, self.cancel = self.cancel, None
+            cancel()
             assert self._hurried.wait(DEADLINE_S)
         return super().due(order)
 
 
-def test_a_cancel_within_a_step_is_told_to_the_venue_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A step that has read the rows before the wish asks about the order as it was; the cancelling asks again after it."""
+def test_cancel_within_a_step_reaches_the_venue_immediately(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step that read the rows before the cancel looks up the uncancelled order; the cancel looks it up again."""
     monkeypatch.setattr(trade_service, "CANCEL_WAITS_S", DEADLINE_S)
-    monkeypatch.setattr(trade_service, "Connections", WishedForWithinAStep)
-    with desk_at() as desk, ThreadPoolExecutor(1) as beside:
-        service = desk.service()
+    monkeypatch.setattr(trade_service, "Connections", CancelledWithinAStep)
+    with live_at() as live, ThreadPoolExecutor(1) as beside:
+        service = live.service()
         service.step()
-        order_id = desk.order(
+        order_id = live.order(
             service, kind="limit", quote_size=None, base_size=Decimal("0.01"), limit_price=Decimal(50000)
         )
-        desk.there.clock.advance(20)
-        wish = partial(service.cancel, order_id, "changed my mind", derived_id("wish", 1), desk.record)
+        live.there.clock.advance(20)
+        cancel = partial(service.cancel, order_id, "changed my mind", derived_id("wish", 1), live.record)
         cancelling: list[Future[None]] = []
-        service._venues.wish = lambda: cancelling.append(beside.submit(wish))  # type: ignore[attr-defined]
+        service._venues.cancel = lambda: cancelling.append(beside.submit(cancel))  # type: ignore[attr-defined]
         service.step()
         cancelling[0].result()
 
-        assert desk.there.orders()[0]["state"] == "cancelled"
-        assert [one.reason for one in desk.of(OrderClosed)] == ["cancelled"]
+        assert live.there.orders()[0]["state"] == "cancelled"
+        assert [one.reason for one in live.of(OrderClosed)] == ["cancelled"]
 
 
-def test_a_cancel_that_comes_too_late_books_the_fill() -> None:
-    """An order that filled before the cancel came is closed as filled, its trade booked."""
-    with desk_at() as desk:
-        service = desk.service()
+def test_cancel_that_comes_too_late_books_the_fill() -> None:
+    """An order that filled before the cancel is closed as filled, and its trade is booked."""
+    with live_at() as live:
+        service = live.service()
         service.step()
         resting: dict[str, Any] = {
             "kind": "limit",
@@ -299,73 +175,73 @@ def test_a_cancel_that_comes_too_late_books_the_fill() -> None:
             "base_size": Decimal("0.01"),
             "limit_price": Decimal(50000),
         }
-        order_id = desk.order(service, **resting)
-        desk.there.post("prices", {"BTC-USDT": "49000"})
+        order_id = live.order(service, **resting)
+        live.there.post("prices", {"BTC-USDT": "49000"})
 
-        service.cancel(order_id, "", derived_id("wish", 1), desk.record)
-        desk.pass_time(service, 40)
-        assert [one.reason for one in desk.of(OrderClosed)] == ["filled"]
-        assert len(desk.of(TradeExecuted)) == 1
-        assert desk.faults() == []
+        service.cancel(order_id, "", derived_id("wish", 1), live.record)
+        live.pass_time(service, 40)
+        assert [one.reason for one in live.of(OrderClosed)] == ["filled"]
+        assert len(live.of(TradeExecuted)) == 1
+        assert live.faults() == []
 
 
 # --- reconciliation ---------------------------------------------------------------------------------------------------
 
 
-def test_what_people_do_at_the_venue_is_seen_and_imported() -> None:
-    """A trade made by hand comes in once as "sync", an open order of others is noted once, and the account goes on."""
-    with desk_at() as desk:
-        service = desk.service()
+def test_external_trades_and_orders_are_recorded() -> None:
+    """An external trade is recorded once as "sync", an external open order is noted once, without a difference."""
+    with live_at() as live:
+        service = live.service()
         service.step()
-        desk.there.exchange.submit(desk.there.ticket())
-        desk.there.exchange.submit(desk.there.ticket(base_size=Decimal("0.01"), limit_price=Decimal(50000)))
-        desk.pass_time(service, 200)
+        live.there.exchange.submit(live.there.ticket())
+        live.there.exchange.submit(live.there.ticket(base_size=Decimal("0.01"), limit_price=Decimal(50000)))
+        live.pass_time(service, 200)
 
-        assert [one.triggered_by for one in desk.of(TradeExecuted)] == ["sync"]
-        assert [one.state for one in desk.of(ExternalOrderSeen)] == ["open"]
-        assert desk.of(DifferenceFound) == []
-        assert desk.faults() == []
-        desk.service().step()
-        assert len(desk.of(TradeExecuted)) == len(desk.of(ExternalOrderSeen)) == 1
+        assert [one.triggered_by for one in live.of(TradeExecuted)] == ["sync"]
+        assert [one.state for one in live.of(ExternalOrderSeen)] == ["open"]
+        assert live.of(DifferenceFound) == []
+        assert live.faults() == []
+        live.service().step()
+        assert len(live.of(TradeExecuted)) == len(live.of(ExternalOrderSeen)) == 1
 
 
-def test_a_difference_halts_the_account_until_it_is_explained() -> None:
-    """Coins that nobody traded are a difference, found once; nothing is sent until somebody explains it."""
-    with desk_at() as desk:
-        desk.there.post("balances", {"BTC": "7"})
-        service = desk.service()
-        desk.pass_time(service, 200)
+def test_difference_halts_the_account_until_it_is_resolved() -> None:
+    """An unexplained balance is a difference, found once; no orders are sent until it is resolved."""
+    with live_at() as live:
+        live.there.post("balances", {"BTC": "7"})
+        service = live.service()
+        live.pass_time(service, 200)
 
-        (found,) = desk.of(DifferenceFound)
+        (found,) = live.of(DifferenceFound)
         assert (found.subject, found.venue_says) == ("balance of BTC", "7")
         with pytest.raises(TradeRejected, match="differ in balance of BTC"):
-            desk.order(service)
-        assert desk.there.orders() == []
+            live.order(service)
+        assert live.there.orders() == []
 
         gap = Decimal(7) - Decimal(found.ledger)
-        desk.tell(OpeningLotRecorded(account=ACCOUNT, asset=Asset("BTC"), quantity=gap))
+        live.tell(OpeningLotRecorded(account=ACCOUNT, asset=Asset("BTC"), quantity=gap))
         difference_id = next(
-            one.event_id for one in desk.book.log.read(desk.portfolio_id) if isinstance(one.event, DifferenceFound)
+            one.event_id for one in live.book.log.read(live.portfolio_id) if isinstance(one.event, DifferenceFound)
         )
-        desk.tell(DifferenceResolved(difference_id=difference_id, reason="a gift"))
-        desk.pass_time(service, 200)
-        desk.order(service)
-        assert len(desk.of(DifferenceFound)) == len(desk.there.orders()) == 1
-        assert desk.faults() == []
+        live.tell(DifferenceResolved(difference_id=difference_id, reason="a gift"))
+        live.pass_time(service, 200)
+        live.order(service)
+        assert len(live.of(DifferenceFound)) == len(live.there.orders()) == 1
+        assert live.faults() == []
 
 
-def test_nothing_is_sent_before_ledger_and_venue_have_been_compared() -> None:
-    """While the venue cannot be read at the start an order waits; it goes out once the comparison is through."""
-    with desk_at() as desk:
-        service = desk.service()
-        service._reconciler._next[ACCOUNT] = desk.there.clock() + AGAIN_AFTER
-        desk.order(service)
-        assert (desk.orders()[0].status, desk.there.orders()) == ("requested", [])
+def test_no_order_is_sent_before_reconciliation() -> None:
+    """While the venue cannot be read at the start an order waits; it is sent after the comparison."""
+    with live_at() as live:
+        service = live.service()
+        service._reconciler._next[ACCOUNT] = live.there.clock() + AGAIN_AFTER
+        live.order(service)
+        assert (live.orders()[0].status, live.there.orders()) == ("requested", [])
 
-        desk.there.clock.advance(int(AGAIN_AFTER.total_seconds()))
+        live.there.clock.advance(int(AGAIN_AFTER.total_seconds()))
         service.step()
-        assert desk.faults() == []
-        assert len(desk.there.orders()) == 1
+        assert live.faults() == []
+        assert len(live.there.orders()) == 1
 
 
 # --- crash points -----------------------------------------------------------------------------------------------------
@@ -377,43 +253,43 @@ OUTCOMES = (
 
 
 def crashed(there: Place, outcome: str, number: int, kind: type[TradeService] = TradeService) -> tuple[list[str], int]:
-    """What is wrong after the program was cut off at that effect while the venue did that; and how many effects it had."""
-    desk = opened(there, f"crash {outcome} {number}")
+    """Return the faults after a crash at that effect with that venue fault, and the number of effects seen."""
+    live = opened(there, f"crash {outcome} {number}")
     before = len(there.orders())
     hook = KillAt({number})
     try:
-        service = desk.service(hook, kind)
+        service = live.service(hook, kind)
         service.step()
         if outcome == "delayed":
             there.fault(outcome, seconds="3")
         elif outcome != "none":
             there.fault(outcome)
-        desk.order(service)
+        live.order(service)
         service.step()
     except Killed:
         pass
     there.control.delete("/control/faults")
-    desk.pass_time(desk.service(), 200, 40)
-    faults = desk.faults()
+    live.pass_time(live.service(), 200, 40)
+    faults = live.faults()
     if len(there.orders()) - before > 1:
         faults.append("sent twice")
     return faults, hook.seen
 
 
 def crashes(there: Place, outcome: str, kind: type[TradeService] = TradeService) -> tuple[int, list[str]]:
-    """How many places there are to be cut off at, and all that goes wrong at any of them."""
+    """Return the number of crash points, and the faults at any of them."""
     found: list[str] = []
     for number in range(1, 100):
         faults, seen = crashed(there, outcome, number, kind)
-        found += [f"{outcome}, cut off at effect {number}: {fault}" for fault in faults]
+        found += [f"{outcome}, crash at effect {number}: {fault}" for fault in faults]
         if seen < number:
             return seen, found
-    raise AssertionError("the program never comes to its end")
+    raise AssertionError("the program does not end")
 
 
 @pytest.mark.parametrize("outcome", ["none", "reset"])
-def test_cut_off_anywhere_nothing_is_lost_doubled_or_silent(outcome: str) -> None:
-    """Every effect, before and after, with an answer and without: after a restart the ledger has the venue's truth."""
+def test_crash_at_any_effect_loses_and_duplicates_nothing(outcome: str) -> None:
+    """After a crash before or after any effect, with and without a reply, the restarted ledger agrees with the venue."""
     with place("binance", timeout_ms=1000) as there:
         places, faults = crashes(there, outcome)
     assert faults == []
@@ -421,36 +297,36 @@ def test_cut_off_anywhere_nothing_is_lost_doubled_or_silent(outcome: str) -> Non
 
 
 @pytest.mark.nightly
-def test_cut_off_anywhere_under_any_fault_nothing_is_lost_doubled_or_silent() -> None:
-    """The same under every fault that strikes the placing of an order."""
+def test_crash_at_any_effect_with_any_fault_loses_and_duplicates_nothing() -> None:
+    """The same with every fault that affects placing an order."""
     with place("binance", timeout_ms=1000) as there:
         assert [faults for outcome in OUTCOMES for faults in crashes(there, outcome)[1]] == []
 
 
 class SendsFirst(TradeService):
-    """Planted: sends, and stores the attempt afterwards."""
+    """Planted: sends before storing the attempt."""
 
     def _send(self, order: OrderView) -> None:
         self._venues.at(order).submit(ticket_of(order))
-        self.decide(lambda desk: self._attempt(order, desk))
+        self.decide(lambda live: self._attempt(order, live))
 
 
-def test_a_service_that_sends_before_it_stores_is_found() -> None:
-    """Planted: cut off between the send and the stored attempt it sends again after the restart."""
+def test_crash_check_finds_a_service_that_sends_before_it_stores() -> None:
+    """Planted: after a crash between sending and storing it sends again."""
     with place("binance", timeout_ms=1000) as there:
         assert any("sent twice" in fault for fault in faults_at_first(there))
 
 
 def faults_at_first(there: Place) -> list[str]:
-    """What goes wrong with that service at the first places to be cut off at, then and when it starts again."""
+    """Return the faults of that service at the first crash points."""
     found: list[str] = []
     for number in range(1, 6):
-        desk = opened(there, f"planted {number}")
+        live = opened(there, f"planted {number}")
         before = len(there.orders())
         with suppress(Killed):
-            service = desk.service(KillAt({number}), SendsFirst)
+            service = live.service(KillAt({number}), SendsFirst)
             service.step()
-            desk.order(service)
-        desk.pass_time(desk.service(kind=SendsFirst), 200, 40)
+            live.order(service)
+        live.pass_time(live.service(kind=SendsFirst), 200, 40)
         found += ["sent twice"] if len(there.orders()) - before > 1 else []
     return found

@@ -13,10 +13,9 @@ from execution.exchanges.paper.exchange import PaperExchange
 from ledger.events import CancelRequested, OrderClosed, OrderRefused
 from ledger.projections.book import MemoryBook
 from ledger.values import Side
-from tests.execution.exchanges.test_paper import Venue, ticket
-from tests.execution.exchanges.test_venue_trading import desk_at
 from tests.support.events import SteppingClock
-from tests.support.paper_market import bar
+from tests.support.live_portfolio import live_at
+from tests.support.paper_market import PaperVenue, bar, ticket
 from tests.support.simulated_venue import Place, place
 from tests.support.trading import NOON, Room, ScriptedExchange, market
 
@@ -33,8 +32,8 @@ def asked(side: Side = SELL, **terms: Any) -> OrderTicket:
     return OrderTicket(**{**known, **terms})
 
 
-def sent(*tickets: OrderTicket, kind: type[PaperExchange] = PaperExchange) -> Venue:
-    venue = Venue(kind=kind)
+def sent(*tickets: OrderTicket, kind: type[PaperExchange] = PaperExchange) -> PaperVenue:
+    venue = PaperVenue(kind=kind)
     for one in tickets:
         assert isinstance(venue.paper.submit(one), Accepted)
     return venue
@@ -97,14 +96,14 @@ def test_an_order_that_may_not_rest_ends_with_its_first_candle(
 def test_an_order_for_all_or_nothing_that_cannot_be_paid_as_a_whole_fills_nothing() -> None:
     """What the account can pay no longer is as good as not there."""
     venue = sent(asked(BUY, limit="101", time_in_force="fok"))
-    venue.held["USD"] = Decimal(500)
+    venue.balances["USD"] = Decimal(500)
     venue.candles(bar(0))
     assert (venue.fills(), venue.state()) == ([], "expired")
 
 
 def test_an_order_that_may_not_rest_and_had_its_candle_does_not_rest_after_a_restart_either() -> None:
     """The log has what it took of its first candle: no later one fills it."""
-    venue, order = Venue(), asked(BUY, limit="101", time_in_force="ioc")
+    venue, order = PaperVenue(), asked(BUY, limit="101", time_in_force="ioc")
     venue.paper.restore(order, NOON, Decimal(4), Decimal(400), 1, NOON)
     venue.candles(bar(1), bar(2))
     assert (venue.fills(), venue.state()) == ([], "expired")
@@ -121,9 +120,9 @@ def test_a_stop_that_does_not_wait_is_found(monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize(
     ("terms", "words"),
     [
-        ({"kind": "stop"}, "a stop order has a stop price"),
-        ({"stop_price": Decimal(5)}, "no other order has one"),
-        ({"kind": "stop", "stop_price": Decimal(5), "base_size": None, "quote_size": Decimal(1)}, "has a base size"),
+        ({"kind": "stop"}, "a stop order needs a stop price"),
+        ({"stop_price": Decimal(5)}, "no other order may have one"),
+        ({"kind": "stop", "stop_price": Decimal(5), "base_size": None, "quote_size": Decimal(1)}, "needs a base size"),
         ({"time_in_force": "ioc"}, "only a limit order"),
         ({"kind": "stop", "stop_price": Decimal(0)}, "greater than 0"),
     ],
@@ -157,17 +156,17 @@ def test_a_stop_order_rests_at_the_venue_until_its_price_comes() -> None:
 @pytest.mark.parametrize(("side", "stop"), [(SELL, "60000"), (SELL, "61000"), (BUY, "60000"), (BUY, "59000")])
 def test_a_stop_whose_price_has_passed_already_is_refused(side: Side, stop: str) -> None:
     """As the real venue does: nothing is placed, and the answer is recorded as a refusal in its words."""
-    with desk_at() as desk:
-        service = desk.service()
+    with live_at() as live:
+        service = live.service()
         service.step()
         size = Decimal("0.01")
-        desk.order(service, side=side, kind="stop", quote_size=None, base_size=size, stop_price=Decimal(stop))
+        live.order(service, side=side, kind="stop", quote_size=None, base_size=size, stop_price=Decimal(stop))
 
-        (order,), (refusal,) = desk.orders(), desk.of(OrderRefused)
-        assert (order.status, desk.there.orders()) == ("refused", [])
+        (order,), (refusal,) = live.orders(), live.of(OrderRefused)
+        assert (order.status, live.there.orders()) == ("refused", [])
         assert refusal.code == "OrderImmediatelyFillable"  # the client's name for -2010 with these words
         assert "Stop price would trigger immediately." in refusal.text
-        assert desk.faults() == []
+        assert live.faults() == []
 
 
 @pytest.mark.parametrize(("frame", "state"), [("ioc", "expired"), ("fok", "expired"), ("gtc", "open"), (None, "open")])
@@ -203,8 +202,8 @@ def test_what_a_venue_does_not_take_is_never_sent(terms: dict[str, Any], words: 
 
 def test_an_order_whose_time_is_over_is_cancelled_at_the_venue() -> None:
     """A limit order that rests when its lifetime ends is ended at the venue, and closed as expired, without anybody asking."""
-    with desk_at() as desk:
-        service = desk.service()
+    with live_at() as live:
+        service = live.service()
         service.step()
         terms: dict[str, Any] = {
             "kind": "limit",
@@ -212,14 +211,14 @@ def test_an_order_whose_time_is_over_is_cancelled_at_the_venue() -> None:
             "quote_size": None,
             "limit_price": Decimal(50000),
         }
-        desk.order(service, lifetime=timedelta(minutes=10), **terms)
-        desk.pass_time(service, 500)
-        assert [one["state"] for one in desk.there.orders()] == ["open"]
-        desk.pass_time(service, 240)
-        assert [one["state"] for one in desk.there.orders()] == ["cancelled"]
-        assert [one.reason for one in desk.of(OrderClosed)] == ["expired"]
-        assert desk.of(CancelRequested) == []
-        assert desk.faults() == []
+        live.order(service, lifetime=timedelta(minutes=10), **terms)
+        live.pass_time(service, 500)
+        assert [one["state"] for one in live.there.orders()] == ["open"]
+        live.pass_time(service, 240)
+        assert [one["state"] for one in live.there.orders()] == ["cancelled"]
+        assert [one.reason for one in live.of(OrderClosed)] == ["expired"]
+        assert live.of(CancelRequested) == []
+        assert live.faults() == []
 
 
 # --- review -----------------------------------------------------------------------------------------------------------
