@@ -251,10 +251,10 @@ def test_portfolio_without_paper_account_has_no_fill_assumptions(
     assert (answer["name"], answer["mode"], answer["assumptions"]) == ("mine", "paper", None)
 
 
-def test_accounts_need_a_market_in_real_time(venue: SimulatedVenue, folder: Path, database_url: str) -> None:
+def test_accounts_need_a_live_market(venue: SimulatedVenue, folder: Path, database_url: str) -> None:
     """The start fails for a recorded or simulated market with a real account."""
     assert added(venue, "--create", "--base", "USDT").exit_code == 0
     played = settings_of(folder, database_url, "simulated?instrument=BTC-USDT")
 
-    with pytest.raises(BadSettings, match="need a market in real time"), open_system(played):
+    with pytest.raises(BadSettings, match="need a live market"), open_system(played):
         pass

@@ -90,7 +90,7 @@ def test_late_fill_of_a_resolved_order_is_booked() -> None:
         (word,) = live.of(OutcomeResolved)
         assert word.reason == "support says so"
         assert live.orders()[0].reason == "not_placed"
-        with pytest.raises(WrongOrder, match="is not unknown: it is closed"):
+        with pytest.raises(WrongOrder, match=r"is not unknown \(status: closed\)"):
             service.resolve(order_id, "not_placed", "again", derived_id("word", 2), live.record)
 
         live.pass_time(service, int(EVERY.total_seconds()) * 2)
