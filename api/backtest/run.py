@@ -142,8 +142,8 @@ def simulation_of(spec: BacktestSpec, market: Market, extra: Mapping[str, Bot] =
 def buy_and_hold_of(simulation: Simulation) -> Simulation:
     """Simulate buying with all cash at the close of the first bar, at the same costs, and holding."""
     spec, market, plan = simulation.spec, simulation.market, simulation.plan
-    held, book = _held(market, spec.cash, spec.terms, plan.first, plan.end)
-    return replace(simulation, spec=replace(spec, bots=()), plan=held, book=book)
+    kept, book = _buy_and_hold(market, spec.cash, spec.terms, plan.first, plan.end)
+    return replace(simulation, spec=replace(spec, bots=()), plan=kept, book=book)
 
 
 def run_id_of(spec: BacktestSpec, market: Market, extra: Mapping[str, Bot] = NO_BOTS) -> str:
@@ -176,7 +176,7 @@ def result_of(simulation: Simulation) -> BacktestResult:
         trades=types["TradeExecuted"],
         failures=tuple(f"{bot.bot_id}: {bot.status_reason}" for bot in broken),
         performance=_performance(simulation.book, plan, simulation.ended_at),
-        buy_and_hold=_held_performance(market, spec.cash, spec.terms, plan.first, plan.end),
+        buy_and_hold=_buy_and_hold_performance(market, spec.cash, spec.terms, plan.first, plan.end),
     )
 
 
@@ -255,13 +255,13 @@ def _performance(book: MemoryBook, plan: Plan, until: datetime) -> Performance:
 
 
 @lru_cache(maxsize=16)
-def _held_performance(market: Market, cash: Decimal, terms: PaperTerms, first: int, end: int) -> Performance:
-    plan, book = _held(market, cash, terms, first, end)
+def _buy_and_hold_performance(market: Market, cash: Decimal, terms: PaperTerms, first: int, end: int) -> Performance:
+    plan, book = _buy_and_hold(market, cash, terms, first, end)
     return _performance(book, plan, market.candles[end - 1].closed_at)
 
 
 @lru_cache(maxsize=16)
-def _held(market: Market, cash: Decimal, terms: PaperTerms, first: int, end: int) -> tuple[Plan, MemoryBook]:
+def _buy_and_hold(market: Market, cash: Decimal, terms: PaperTerms, first: int, end: int) -> tuple[Plan, MemoryBook]:
     portfolio_id = derived_id("buy-and-hold", market.data_hash, first, end)
     plan = Plan(portfolio_id, "simulated: buy and hold", cash, terms, (), first, end, exits=False, hold=True)
     return plan, simulate(market.series, (), plan)

@@ -151,11 +151,26 @@ def both_ways(market: Market, bots: Mapping[str, Bot], **others: Any) -> tuple[S
     return simulation_of(spec, market, bots), simulation_of(replace(spec, twins=False), market, bots)
 
 
-@settings(max_examples=20, deadline=None)
-@given(st.lists(scores, min_size=1, max_size=60), st.booleans(), st.sampled_from([(), AT_ONCE]))
-def test_skipping_bars_does_not_change_the_log(said: list[float | None], guarded: bool, limits: Any) -> None:
+some_scores = given(st.lists(scores, min_size=1, max_size=60), st.booleans(), st.sampled_from([(), AT_ONCE]))
+
+
+@settings(max_examples=8, deadline=None)
+@some_scores
+def test_skipping_bars_does_not_change_the_log(listed: list[float | None], guarded: bool, limits: Any) -> None:
     """With its twin or without, at scores on and around every threshold: the same log to the last hash."""
-    bots = {"saying": Saying(said, ("0.99", "1.01") if guarded else None)}
+    assert_same_with_and_without_twins(listed, guarded, limits)
+
+
+@pytest.mark.campaign
+@settings(max_examples=40, deadline=None)
+@some_scores
+def test_skipping_bars_never_changes_the_log(listed: list[float | None], guarded: bool, limits: Any) -> None:
+    """The same with more examples."""
+    assert_same_with_and_without_twins(listed, guarded, limits)
+
+
+def assert_same_with_and_without_twins(listed: list[float | None], guarded: bool, limits: Any) -> None:
+    bots = {"saying": Saying(listed, ("0.99", "1.01") if guarded else None)}
     quick, slow = both_ways(MARKET, bots, limits=limits)
 
     assert head(quick) == head(slow)
