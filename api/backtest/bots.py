@@ -36,15 +36,15 @@ class BacktestBot:
         scores = _twin_scores(registration, market, extra) if twins else None
         self._sieve = None if scores is None else _Sieve(scores)
 
-    def next_bar(self, card: BotView, policy: SignalPolicy, after: int) -> int:
-        return after + 1 if self._sieve is None else self._sieve.next_bar(card, policy, after)
+    def next_bar(self, view: BotView, policy: SignalPolicy, after: int) -> int:
+        return after + 1 if self._sieve is None else self._sieve.next_bar(view, policy, after)
 
-    def said(self, card: BotView, policy: SignalPolicy, bar: int) -> NewEvent | None:
+    def event_at(self, view: BotView, policy: SignalPolicy, bar: int) -> NewEvent | None:
         closed = ClosedCandles(self._market.candles, bar + 1, self._market.bars)
-        evaluation = evaluate(card, closed, policy, closed[-1].closed_at, self._extra)
+        evaluation = evaluate(view, closed, policy, closed[-1].closed_at, self._extra)
         if evaluation.signal_event is not None:
             return new_signal(evaluation.signal_event)
-        return None if evaluation.failure is None else new_failure(card, evaluation.failure)
+        return None if evaluation.failure is None else new_failure(view, evaluation.failure)
 
 
 def _twin_scores(registration: BotRegistered, market: Market, extra: Mapping[str, Bot]) -> NDArray[np.float64] | None:
@@ -66,10 +66,10 @@ class _Sieve:
         self._scores = scores
         self._found: dict[tuple[SignalPolicy, int | None], NDArray[np.int64]] = {}
 
-    def next_bar(self, card: BotView, policy: SignalPolicy, after: int) -> int:
+    def next_bar(self, view: BotView, policy: SignalPolicy, after: int) -> int:
         """Return the first bar after `after` that may have a new signal, by the rule of `signals.runner.why_silent`."""
-        band = None if card.last_score is None else policy.band(card.last_score)
-        if band and card.repeats:
+        band = None if view.last_score is None else policy.band(view.last_score)
+        if band and view.repeats:
             band = None
         bars = self._bars(policy, band)
         found = int(bars.searchsorted(after, side="right"))

@@ -1,1 +1,1 @@
-"""What does the trading pipeline do on recorded candles?"""
+"""Which trades would the live pipeline have made on recorded candles?"""

@@ -1,6 +1,6 @@
-"""How much of a Sharpe ratio is luck: the chance that it is real, given its length, its shape and how many were tried.
+"""Deflated Sharpe ratio: the probability that a ratio is not luck, by its length, its shape and the number of trials.
 
-Statistics, not money: everything here is a float. Ratios are those of one period, not annualised.
+Statistics, not money: all numbers are floats. Ratios are per period, not annualised.
 """
 
 from math import e, sqrt
@@ -15,7 +15,7 @@ _NORMAL: Final = NormalDist()
 
 
 class Track(NamedTuple):
-    """A record of returns: its Sharpe ratio per period, how many periods, and their skewness and (full) kurtosis."""
+    """A record of returns: Sharpe ratio per period, number of periods, skewness and (full) kurtosis."""
 
     sharpe: float
     periods: int
@@ -26,7 +26,7 @@ class Track(NamedTuple):
 def probabilistic_sharpe(track: Track, benchmark: float = 0.0) -> float | None:
     """The probability, 0 … 1, that the true Sharpe ratio is above `benchmark` (Bailey and López de Prado 2012).
 
-    None for fewer than two periods, or where the estimate of its error is not above 0.
+    None for fewer than two periods, or if the estimated error is not above 0.
     """
     spread = 1 - track.skewness * track.sharpe + (track.kurtosis - 1) / 4 * track.sharpe**2
     if track.periods < 2 or spread <= 0:
@@ -35,7 +35,7 @@ def probabilistic_sharpe(track: Track, benchmark: float = 0.0) -> float | None:
 
 
 def expected_best(sharpes: ArrayLike) -> float:
-    """The Sharpe ratio that the best of so many trials shows by luck alone (Bailey and López de Prado 2014); 0 for one."""
+    """The Sharpe ratio that the best of these trials shows by luck alone (Bailey and López de Prado 2014); 0 for one trial."""
     tried = np.asarray(sharpes, dtype=np.float64)
     if tried.size < 2:
         return 0.0
@@ -45,5 +45,5 @@ def expected_best(sharpes: ArrayLike) -> float:
 
 
 def deflated_sharpe(track: Track, sharpes: ArrayLike) -> float | None:
-    """The probability that the track's ratio is above what the best of all these trials, itself one, shows by luck."""
+    """The probability that the track's ratio exceeds the luckiest of these trials, the track included."""
     return probabilistic_sharpe(track, expected_best(sharpes))

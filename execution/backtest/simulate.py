@@ -1,8 +1,8 @@
-"""The backtest: candles and bots through the real review, the real trade service, the paper venue and a book in memory.
+"""The backtest: candles and bots through review, trade service, paper venue and a book in memory.
 
-It is the pipeline that trades live on a faster clock: what a bot says at the close of a candle is judged there and filled
-at the next open or later. Candles at which nothing can happen are passed over. They would have left nothing in the log,
-so it is the same, hash by hash, as if each had been gone through.
+The pipeline is that of live trading on a faster clock: a signal at the close of a candle is judged at that close and filled at
+the next open or later. Candles at which nothing can happen are skipped; they add nothing to the log, so every hash is the
+same as if they were not.
 """
 
 from collections.abc import Sequence
@@ -46,14 +46,14 @@ MARK_SOURCE: Final = "backtest"
 
 
 class ClosedBar(Bar, Protocol):
-    """A closed candle with the price that it closed at."""
+    """A closed candle with its closing price."""
 
     @property
     def close(self) -> Decimal: ...
 
 
 class Series(Protocol):
-    """The closed candles of one instrument, oldest first, and where among them something can happen."""
+    """The closed candles of one instrument, oldest first, with an index of days and price levels."""
 
     @property
     def bars(self) -> Sequence[ClosedBar]: ...
@@ -62,37 +62,37 @@ class Series(Protocol):
     def instrument(self) -> Instrument: ...
 
     def ends_day(self, bar: int) -> bool:
-        """Whether no other bar closes on the same UTC day, whose last moment is 24:00."""
+        """`True` for the last bar that closes on its UTC day (a close at 24:00 belongs to the day that ends)."""
 
     def day_ends_in(self, first: int, end: int) -> list[int]:
-        """The bars from `first` up to, not including, `end` that are the last of their day."""
+        """The bars in `first` … `end` − 1 that are the last of their day."""
 
     def first_touch(self, stop: Decimal | None, target: Decimal | None, first: int, end: int) -> int:
-        """A bar from `first` on before which none falls to `stop` or rises to `target`; `end` when none before it may."""
+        """A lower bound for the first bar from `first` on that reaches `stop` or `target`; `end` if none before it does."""
 
 
-class Voice(Protocol):
-    """A bot as the backtest hears it. Bars are numbered from 0."""
+class SimulatedBot(Protocol):
+    """A bot in a backtest. Bars are numbered from 0; `view` is the bot's row."""
 
     @property
     def registration(self) -> BotRegistered: ...
 
-    def next_bar(self, card: BotView, policy: SignalPolicy, after: int) -> int:
-        """A bar above `after` before which the bot surely says nothing to be recorded while its card stays as it is.
+    def next_bar(self, view: BotView, policy: SignalPolicy, after: int) -> int:
+        """A lower bound, above `after`, for the next bar with an event of the bot while its row does not change.
 
-        Any number from the end of the bars on when there is none.
+        Any number beyond the last bar if there is none.
         """
 
-    def said(self, card: BotView, policy: SignalPolicy, bar: int) -> NewEvent | None:
-        """What is to be recorded of what the bot says at the close of this bar, knowing the bars up to it and no other."""
+    def event_at(self, view: BotView, policy: SignalPolicy, bar: int) -> NewEvent | None:
+        """The bot's signal or failure at the close of `bar`, evaluated on the bars up to it; None if there is neither."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is simulated, beside candles and bots: the bars from `first` up to `end`, which is not one of them.
+    """The settings of a simulation over the bars `first` … `end` − 1.
 
-    `limits` are the policy where it is not the default; `exits` says whether the stops and targets of signals are
-    watched. With `hold` all cash buys at the first bar and is kept, as a standard to measure bots against.
+    `limits` override the default policy; `exits` turns on the stops and targets of signals. With `hold` all cash is
+    invested at the first bar and held, as a benchmark.
     """
 
     portfolio_id: UUID
@@ -106,12 +106,12 @@ class Plan:
     hold: bool = False
 
 
-def simulate(series: Series, voices: Sequence[Voice], plan: Plan) -> MemoryBook:
-    """The book after everything that follows from the plan. The same arguments give the same log, hash by hash."""
-    run = _Run(series, voices, plan)
+def simulate(series: Series, bots: Sequence[SimulatedBot], plan: Plan) -> MemoryBook:
+    """Simulate the plan and return the book. Equal arguments give equal logs, hash by hash."""
+    run = _Run(series, bots, plan)
     bar = plan.first
     while bar < plan.end:
-        run.through(bar)
+        run.play(bar)
         following = run.next_bar(bar)
         run.mark_days(bar + 1, following)
         bar = following
@@ -119,12 +119,12 @@ def simulate(series: Series, voices: Sequence[Voice], plan: Plan) -> MemoryBook:
 
 
 class _Run:
-    """One simulation on its way; its clock stands at the close of the bar that is being gone through."""
+    """A simulation in progress; its clock is at the close of the current bar."""
 
-    def __init__(self, series: Series, voices: Sequence[Voice], plan: Plan) -> None:
+    def __init__(self, series: Series, bots: Sequence[SimulatedBot], plan: Plan) -> None:
         self._series = series
         self._plan = plan
-        self._voices = {voice.registration.bot_id: voice for voice in voices}
+        self._bots = {bot.registration.bot_id: bot for bot in bots}
         self._now = series.bars[plan.first].opened_at
         self.book = MemoryBook(self._clock)
         self._paper = PaperExchange(
@@ -142,9 +142,9 @@ class _Run:
         return self._now
 
     def _opening(self) -> list[NewEvent]:
-        """The portfolio, with its cash, its limits and its bots, which run."""
+        """The events that open the portfolio with its cash and limits, and start its bots."""
         plan, quote = self._plan, self._series.instrument.quote
-        registrations = [voice.registration for voice in self._voices.values()]
+        registrations = [bot.registration for bot in self._bots.values()]
         events: list[Event] = [
             PortfolioOpened(name=plan.name, base_currency=quote),
             AccountOpened(account=ACCOUNT, venue=self._paper.venue, mode="paper"),
@@ -156,18 +156,18 @@ class _Run:
         story = plan.portfolio_id
         return [NewEvent(one, derived_id(story, n), self._now, "backtest", story) for n, one in enumerate(events)]
 
-    # --- which bars matter --------------------------------------------------------------------------------------------
+    # --- skipping bars ------------------------------------------------------------------------------------------------
 
     def next_bar(self, after: int) -> int:
-        """The first bar above `after` at which more may happen than a day's end; the last one if there is none."""
+        """The first bar above `after` at which anything but the end of a day may happen; the last bar if there is none."""
         bar, last = after + 1, self._plan.end - 1
         if bar >= last or self._open_orders():
             return bar
-        due = min((voice.next_bar(card, self._policy, after) for voice, card in self._running()), default=last)
+        due = min((bot.next_bar(view, self._policy, after) for bot, view in self._running()), default=last)
         return self._series.first_touch(*levels_of(armed_exits(self._rows)), bar, min(due, last))
 
-    def _running(self) -> list[tuple[Voice, BotView]]:
-        return [(self._voices[one.bot_id], one) for one in self._rows.where(BotView) if one.status == "running"]
+    def _running(self) -> list[tuple[SimulatedBot, BotView]]:
+        return [(self._bots[one.bot_id], one) for one in self._rows.where(BotView) if one.status == "running"]
 
     def _open_orders(self) -> list[OrderView]:
         return list(self._rows.where(OrderView))
@@ -175,29 +175,28 @@ class _Run:
     def _head(self) -> int:
         return self.book.log.head(self._plan.portfolio_id).position
 
-    # --- going through one --------------------------------------------------------------------------------------------
+    # --- playing a bar ------------------------------------------------------------------------------------------------
 
-    def through(self, bar: int) -> None:
-        """Everything that follows from the close of this bar is in the log."""
+    def play(self, bar: int) -> None:
+        """Store everything that follows from the close of the bar."""
         candle, before = self._series.bars[bar], self._head()
         self._now = candle.closed_at
         self._paper.on_bar(candle)
         self._trader.step()
         if self._plan.exits:
             self._exits.on_bar(candle)
-        due = [(voice, card) for voice, card in self._running() if voice.next_bar(card, self._policy, bar - 1) == bar]
-        said = [voice.said(card, self._policy, bar) for voice, card in due]
-        told = [one for one in said if one is not None]
-        if told or self._head() > before or bar == self._plan.end - 1 or self._series.ends_day(bar):
+        due = [(bot, view) for bot, view in self._running() if bot.next_bar(view, self._policy, bar - 1) == bar]
+        emitted = [event for bot, view in due if (event := bot.event_at(view, self._policy, bar)) is not None]
+        if emitted or self._head() > before or bar == self._plan.end - 1 or self._series.ends_day(bar):
             self._mark(candle)
         if bar == self._plan.first and self._plan.hold:
             self._buy_all()
-        if told:
-            self._record(told)
+        if emitted:
+            self._record(emitted)
         self._trader.step()
 
     def mark_days(self, first: int, end: int) -> None:
-        """Where nothing else happens, each day's last price is in the log."""
+        """Store the last price of each day in a range of skipped bars."""
         for bar in self._series.day_ends_in(first, end):
             candle = self._series.bars[bar]
             self._now = candle.closed_at
@@ -212,12 +211,12 @@ class _Run:
     def _record(self, events: Sequence[NewEvent]) -> None:
         self.book.record(self._plan.portfolio_id, events)
 
-    # --- orders of its own --------------------------------------------------------------------------------------------
+    # --- the benchmark ------------------------------------------------------------------------------------------------
 
     def _buy_all(self) -> None:
-        """All cash is in an order, less its fee; it takes as many candles as their volume makes it take."""
+        """Invest all cash, less the fee, in one order; it fills over as many candles as their volume requires."""
         rules = self._paper.rules(self._series.instrument)
-        assert rules is not None, "the paper venue trades what the backtest is about"
+        assert rules is not None, "the paper venue trades the instrument of the backtest"
         size = spendable(self._plan.cash, rules).quantize(Decimal("0.01"), rounding=ROUND_DOWN)
         last = self._series.bars[self._plan.end - 1].closed_at
         order_id = derived_id(self._plan.portfolio_id, "hold")

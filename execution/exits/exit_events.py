@@ -1,5 +1,5 @@
-"""What becomes of exits in the log. Pure: the id of each event derives from its exit and the number of those before, or, where
-a stop trails, the candle."""
+"""The events of exits. Pure: each id derives from the exit and the number of its earlier events, or, for a trailing stop, from
+the candle."""
 
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -21,7 +21,7 @@ ACTOR: Final = "exits"
 
 
 def armed(order: OrderView, signal: SignalEmitted, state: DecisionState) -> NewEvent:
-    """What the order bought is guarded from now on, at the levels of its signal; the exit is called as the order is."""
+    """A new exit for the order's filled quantity, at its signal's levels and with the order's id."""
     event = ExitArmed(
         exit_id=order.order_id,
         account=order.account,
@@ -36,7 +36,7 @@ def armed(order: OrderView, signal: SignalEmitted, state: DecisionState) -> NewE
 
 
 def armed_again(exit: ExitView, quantity: Decimal | None, bought: Decimal, state: DecisionState) -> NewEvent:
-    """What is left is guarded as before."""
+    """The exit armed again for the remaining quantity."""
     event = ExitArmed(
         exit_id=exit.exit_id,
         account=exit.account,
@@ -52,7 +52,7 @@ def armed_again(exit: ExitView, quantity: Decimal | None, bought: Decimal, state
 
 
 def changed(exit: ExitView, state: DecisionState, **fields: object) -> NewEvent:
-    """The exit with these fields, and all others as they were."""
+    """A change of these fields; all others are kept."""
     names = ("quantity", "bought", "stop", "target", "trail")
     kept = {name: getattr(exit, name) for name in names}
     return _next(ExitChanged(exit_id=exit.exit_id, **(kept | fields)), exit, state)
@@ -63,7 +63,7 @@ def disarmed(exit: ExitView, reason: str, state: DecisionState) -> NewEvent:
 
 
 def triggered(exit: ExitView, touch: Touch, size: Decimal, venue: str, state: DecisionState) -> list[NewEvent]:
-    """The triggering and its order, stored together: one order for each arming, whoever looks and however often."""
+    """The trigger and its order, stored together: at most one order each time the exit is armed."""
     sale_id = sale_of(exit)
     event = ExitTriggered(exit_id=exit.exit_id, level=touch.level, price=touch.offer.price, order_id=sale_id)
     lifetime: timedelta = minutes(state.limit("order_lifetime_minutes"))
@@ -83,17 +83,17 @@ def triggered(exit: ExitView, touch: Touch, size: Decimal, venue: str, state: De
 
 
 def sale_of(exit: ExitView) -> UUID:
-    """The id of the order with which this arming would sell."""
+    """The id of the order that the exit sells with, as it is armed now."""
     return derived_id("exit-order", exit.exit_id, exit.changes)
 
 
 def trailing_id(exit_id: UUID, closed_at: datetime) -> UUID:
-    """The id of the change with which the exit's stop follows the candle that closed then."""
+    """The id of the change with which a trailing stop follows the candle that closed at `closed_at`."""
     return derived_id("exit-trail", exit_id, closed_at)
 
 
 def signal_of(order: OrderView, rows: Rows) -> SignalEmitted | None:
-    """The signal behind the order if it names a level that would guard what it bought."""
+    """The signal of a filled buy order if it sets a stop loss or take profit."""
     found = rows.recorded(order.signal_id) if order.signal_id and order.side == "buy" else None
     signal = found.event if found else None
     named = isinstance(signal, SignalEmitted) and (signal.stop_loss or signal.take_profit)

@@ -1,7 +1,7 @@
-"""The exit service: what is bought on a signal with levels is guarded, and sold once where a level is reached.
+"""The exit service: positions bought on a signal with levels get an exit, and are sold once when a level is reached.
 
-Like the trade service it decides from the stored rows alone and can be cut off anywhere: what it stores has derived
-ids, and a triggering goes into the log together with its order.
+Like the trade service it decides from stored rows alone and can be interrupted anywhere: event ids are derived, and a trigger
+is stored together with its order.
 """
 
 from collections.abc import Callable
@@ -42,11 +42,11 @@ from ledger.rows import Rows
 from ledger.values import ZERO, Instrument
 
 AGAIN_AFTER: Final = timedelta(minutes=1)
-"""An exit whose order was refused sells again so long after it was armed anew: most of what refused it is still so at once."""
+"""An exit whose order was refused waits this long before it sells again: most reasons of a refusal do not pass at once."""
 
 
 class ExitService:
-    """Watches the exits of one portfolio. To be called by one thread at a time, after the trade service has stepped."""
+    """Watches the exits of one portfolio. Called by one thread at a time, after the trade service has stepped."""
 
     def __init__(self, book: Book, portfolio_id: UUID, paper: PaperExchange, trader: TradeService) -> None:
         self._book = book
@@ -57,7 +57,7 @@ class ExitService:
         self._purchases: set[UUID] = set()
 
     def on_bar(self, bar: Bar) -> None:
-        """What the closed candle reached is sold, on paper at that very price; stops that trail follow its high."""
+        """Sell what the closed candle reached, on paper at exactly that price; then move trailing stops up to its high."""
         self.keep()
         for exit in self._armed(bar.instrument):
             touch = touched(exit, bar, self._paper.terms.half_spread)
@@ -71,7 +71,7 @@ class ExitService:
                 self._decide(partial(_trailing, exit.exit_id, bar))
 
     def on_quote(self, quote: TopOfBook) -> None:
-        """What reached a level by what is bid now is sold."""
+        """Sell the exits that the current bid reached."""
         self.keep()
         for exit in self._armed(quote.instrument):
             touch = touched_by_quote(exit, quote)
@@ -79,7 +79,7 @@ class ExitService:
                 self._sell(exit, touch)
 
     def keep(self) -> None:
-        """Exits guard what is held: new purchases, what is left of ended exit orders, and no more than there is."""
+        """Adjust exits to the holdings: cover new buys and the remainder of ended exit orders, never more than is held."""
         if not self._anything_new():
             return
         self._decide(_ended)
@@ -89,14 +89,14 @@ class ExitService:
         self._decide(_fitted)
 
     def _sell(self, exit: ExitView, touch: Touch) -> bool:
-        """Whether the exit's order was stored; it has been sent then."""
+        """Store and send the exit's order. Returns whether it was stored."""
         stored = self._decide(partial(_sale, exit.exit_id, touch, self._rules_known(exit)))
         if stored:
             self._trader.step()
         return stored
 
     def _rules_known(self, exit: ExitView) -> InstrumentRules | None:
-        """What the venue demands, where that is worth asking: it has been sold to before."""
+        """The venue's rules for an exit that has sold before; None for others and for an unreachable venue."""
         if exit.sale_id is None:
             return None
         with suppress(VenueUnavailable):
@@ -104,7 +104,7 @@ class ExitService:
         return None
 
     def _seen_through(self, exit: ExitView, bar: Bar) -> bool:
-        """Whether the stop has followed this very candle, which comes again after a failure: it stood elsewhere during it."""
+        """`True` if the stop already follows this candle, replayed after a failure: it was lower while the candle formed."""
         if exit.trail is None:
             return False
         with self._book.reading(self._portfolio_id) as reading:
@@ -116,7 +116,7 @@ class ExitService:
             return [one for one in armed_exits(reading.rows) if one.instrument == instrument]
 
     def _anything_new(self) -> bool:
-        """Whether anything was stored since the last time; which orders were filled then is noted."""
+        """Return `True` if events were stored since the last call, and remember the orders that were filled."""
         with self._book.reading(self._portfolio_id) as reading:
             position = reading.position
             if self._seen is None:
@@ -131,18 +131,18 @@ class ExitService:
         return True
 
     def _decide(self, decide: Callable[[DecisionState], list[NewEvent]]) -> bool:
-        """Store what `decide` derives from the state, as the trade service stores orders; True if there was anything."""
+        """Store the events that `decide` derives, as the trade service stores orders. Returns whether there were any."""
         return bool(self._trader.decide(lambda state: [] if state.stopped else decide(state)))
 
 
 def armed_exits(rows: Rows) -> list[ExitView]:
-    """Every exit that waits for its price, oldest first."""
+    """Every armed exit, oldest first."""
     found = [one for one in rows.where(ExitView) if one.status == "armed"]
     return sorted(found, key=lambda one: one.position)
 
 
 def _open_purchases(rows: Rows) -> set[UUID]:
-    """The orders of bots of which something is still held, as FIFO has it."""
+    """The bot orders whose lots are still open, by FIFO."""
     bought = [lot for lot in rows.where(Lot) if not lot.short and (lot.triggered_by or "").startswith("bot:")]
     trades = [rows.get(TradeView, lot.event_id) for lot in bought]
     return {trade.order_id for trade in trades if trade is not None and trade.order_id is not None}
@@ -152,10 +152,10 @@ def _open_purchases(rows: Rows) -> set[UUID]:
 
 
 def _sale(exit_id: UUID, touch: Touch, rules: InstrumentRules | None, state: DecisionState) -> list[NewEvent]:
-    """The triggering with its order; nothing while that could not be sent, or while an order in the way is not understood.
+    """The trigger with its order; nothing while the order could not be sent or another one has an unknown outcome.
 
-    An order too small for the venue is refused once; no other is stored until what is held, the price or the venue's rules
-    make it large enough.
+    An order too small for the venue is refused once; no other follows until holding, price or venue rules make it large
+    enough.
     """
     exit = state.rows.get(ExitView, exit_id)
     if exit is None or exit.status != "armed" or _must_wait(exit, state):
@@ -173,19 +173,19 @@ def _sale(exit_id: UUID, touch: Touch, rules: InstrumentRules | None, state: Dec
 
 
 def _must_wait(exit: ExitView, state: DecisionState) -> bool:
-    """Whether trading or the exit's account is halted, or the venue has just refused the exit's order."""
+    """`True` if trading or the exit's account is halted, or if the venue has just refused the exit's order."""
     refused = _was_refused(exit, state) and state.now - exit.armed_at < AGAIN_AFTER
     return refused or state.halted is not None or bool(differences_of(state.rows, exit.account))
 
 
 def _was_refused(exit: ExitView, state: DecisionState) -> bool:
-    """Whether the venue said no to the exit's last order."""
+    """`True` if the venue refused the exit's last order."""
     last = state.rows.get(OrderView, exit.sale_id) if exit.sale_id else None
     return last is not None and last.status == "refused"
 
 
 def _ended(state: DecisionState) -> list[NewEvent]:
-    """Exits whose order has ended: what it did not sell, and what was bought meanwhile, is guarded again."""
+    """Arm exits again whose order has ended, for the unsold quantity and for what was bought meanwhile."""
     found = []
     for exit in state.rows.where(ExitView):
         sale = state.rows.get(OrderView, exit.sale_id) if exit.status == "triggered" else None
@@ -202,7 +202,7 @@ def _ended(state: DecisionState) -> list[NewEvent]:
 
 
 def _grown(order_id: UUID, state: DecisionState) -> list[NewEvent]:
-    """What the order has bought by now is guarded: by a new exit, or by the one that it has."""
+    """Cover the order's filled quantity, by a new exit or by its existing one."""
     order, exit = state.rows.get(OrderView, order_id), state.rows.get(ExitView, order_id)
     signal = signal_of(order, state.rows) if order else None
     if order is None or signal is None or (exit is not None and order.filled_quantity <= exit.bought):
@@ -212,13 +212,13 @@ def _grown(order_id: UUID, state: DecisionState) -> list[NewEvent]:
     more, bought = order.filled_quantity - exit.bought, order.filled_quantity
     if exit.status == "armed" and exit.quantity is not None:
         return [changed(exit, state, quantity=exit.quantity + more, bought=bought)]
-    # A purchase that goes on after its exit has sold is guarded on; one whose exit a person took away is not.
+    # A buy that goes on filling after its exit has sold is covered again; one whose exit was removed by hand is not.
     again = exit.status == "disarmed" and exit.sale_id is not None and more >= MINIMUM_SIZE
     return [armed_again(exit, more, bought, state)] if again else []
 
 
 def _fitted(state: DecisionState) -> list[NewEvent]:
-    """Exits guard no more than is held and not being sold by one of them; one without anything to guard is disarmed."""
+    """Reduce exits to the holding less open exit orders; disarm an exit without any."""
     exits = armed_exits(state.rows)
     found = []
     for place in sorted({(one.account, Instrument(one.instrument).base) for one in exits}):
@@ -232,18 +232,18 @@ def _fitted(state: DecisionState) -> list[NewEvent]:
 
 
 def _being_sold(state: DecisionState, account: str, asset: str) -> Decimal:
-    """What orders of exits may still sell."""
+    """The quantity that open exit orders may still sell."""
     sales = (one for one in state.open_orders() if one.triggered_by.startswith("exit:") and one.account == account)
     left = ((one.base_size or ZERO) - one.filled_quantity for one in sales if Instrument(one.instrument).base == asset)
     return sum(left, ZERO)
 
 
 def _trailing(exit_id: UUID, bar: Bar, state: DecisionState) -> list[NewEvent]:
-    """The stop follows the price up, once for each candle."""
+    """Move a trailing stop up, once for each candle."""
     exit, event_id = state.rows.get(ExitView, exit_id), trailing_id(exit_id, bar.closed_at)
     stop = trailed(exit, bar.high) if exit and exit.status == "armed" else None
     if exit is None or exit.stop is None or stop is None or stop <= exit.stop:
         return []
     if state.rows.recorded(event_id) is not None:
-        return []  # a person has moved it down since
+        return []  # it was moved down by hand since
     return [replace(changed(exit, state, stop=stop), event_id=event_id)]

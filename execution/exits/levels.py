@@ -1,4 +1,4 @@
-"""Exits: where a stop or a target is reached, how much of it is guarded, and how a stop trails. Pure."""
+"""When a stop or target is reached, the quantity that an exit covers, and trailing stops. Pure."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from ledger.values import ZERO, Side
 
 
 class Levels(Protocol):
-    """The prices that end something: a stop below, a target above, or one of them."""
+    """The exit prices of a position: a stop below, a target above, or one of them."""
 
     @property
     def stop(self) -> Decimal | None: ...
@@ -21,18 +21,18 @@ class Levels(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Touch:
-    """The market reached the stop or the target; `offer` is what it gave there."""
+    """The market reached the stop or the target; `offer` is the price it offered there."""
 
     level: Literal["stop", "target"]
     offer: Offer
 
 
 def touched(levels: Levels, bar: Bar, half_spread: Decimal) -> Touch | None:
-    """What the candle did to levels that stood when it opened.
+    """The level that the candle reached, of those set before it opened.
 
-    Where a candle reached both, the stop came first: nothing tells in which order it met them. A stop is met at its
-    price, or at the open where the candle opened beyond it, and pays the spread; a target needs the price to go through
-    it by a tick, and gives its own price even where the candle opened at a better one.
+    If a candle reached both, the stop counts: their order within the candle is not known. A stop fills at its price less
+    the spread, or at the open if the candle opened beyond it. A target needs a high at least one tick above it, and fills
+    at its own price even if the candle opened at a better one.
     """
     if levels.stop is not None and bar.low <= levels.stop:
         return Touch("stop", Offer(worse(Side.SELL, min(bar.open, levels.stop), half_spread), taker=True))
@@ -42,7 +42,7 @@ def touched(levels: Levels, bar: Bar, half_spread: Decimal) -> Touch | None:
 
 
 def touched_by_quote(levels: Levels, quote: TopOfBook) -> Touch | None:
-    """The same of what is bid now: that is what a sale would get."""
+    """The level that the current bid reached; a sale would get the bid."""
     if levels.stop is not None and quote.bid <= levels.stop:
         return Touch("stop", Offer(quote.bid, taker=True))
     if levels.target is not None and quote.bid >= levels.target:
@@ -51,7 +51,7 @@ def touched_by_quote(levels: Levels, quote: TopOfBook) -> Touch | None:
 
 
 def trailed(exit: ExitView, high: Decimal) -> Decimal | None:
-    """Where the stop stands once the price has been at `high`: never lower than before. None where there is none."""
+    """The stop after the price was at `high`: never lower than before; None without a stop."""
     if exit.stop is None or exit.trail is None:
         return exit.stop
     tick = tick_of(high)
@@ -60,9 +60,9 @@ def trailed(exit: ExitView, high: Decimal) -> Decimal | None:
 
 
 def guarded(exits: Sequence[ExitView], held: Decimal) -> dict[ExitView, Decimal]:
-    """How much of what one account holds each exit guards: the newest first, for sales take the oldest units.
+    """The part of an account's holding that each exit covers, newest exit first: sales take the oldest units.
 
-    An exit that guards all that is held takes nothing from the others.
+    An exit for the whole holding takes nothing from the others.
     """
     left, found = max(held, ZERO), {}
     for exit in sorted(exits, key=lambda one: one.position, reverse=True):
@@ -72,7 +72,7 @@ def guarded(exits: Sequence[ExitView], held: Decimal) -> dict[ExitView, Decimal]
 
 
 def levels_of(exits: Iterable[Levels]) -> tuple[Decimal | None, Decimal | None]:
-    """The highest stop and the lowest target: a candle that reaches neither touches none."""
+    """The highest stop and the lowest target: a candle that reaches neither reaches no exit."""
     found = [(exit.stop, exit.target) for exit in exits]
     stops = [stop for stop, _ in found if stop is not None]
     targets = [target for _, target in found if target is not None]

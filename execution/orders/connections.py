@@ -44,7 +44,7 @@ class LookUps:
         self._last.pop(order_id, None)
 
     def due(self, order: OrderView) -> bool:
-        """Whether to look up the order now; if so it counts as looked up."""
+        """`True` if the order is to be looked up now; it then counts as looked up."""
         last, sent, now = self._last.get(order.order_id), order.submitted_at or order.requested_at, self._clock()
         if last is not None and order.status == "accepted":
             due = now - last >= OPEN_EVERY
@@ -74,7 +74,7 @@ class Connections:
         return self._live.get(account.account) or self._exchanges.get(account.venue)
 
     def know(self, order: OrderView) -> bool:
-        """Whether the order's exchange is connected."""
+        """`True` if the order's exchange is connected."""
         return order.account in self._live or order.venue in self._exchanges
 
     def at(self, order: OrderView) -> Exchange:
@@ -97,7 +97,7 @@ class Connections:
         self._lookups.hurry(order_id)
 
     def due(self, order: OrderView) -> bool:
-        """Whether to look up the order now; always for an exchange in this process."""
+        """`True` if the order is to be looked up now; always for an exchange in this process."""
         return order.account not in self._live or self._lookups.due(order)
 
 

@@ -128,14 +128,14 @@ def _waiting(state: DecisionState, signal_id: UUID) -> SignalView:
 
 
 def _for_good(rejection: Rejection) -> bool:
-    """Whether a question is settled without a person: the bot has emitted a newer signal, or is off."""
+    """`True` if the approval is no longer needed: the bot has emitted a newer signal, or is off."""
     failed = {rule.rule: rule for rule in rejection.rules if not rule.passed}
     agrees = failed.get(person_agrees.__name__)
     return newest_signal.__name__ in failed or (agrees is not None and agrees.numbers["mode"] == "off")
 
 
 def _question(signal: SignalView, approval: Approval, state: DecisionState) -> NewEvent:
-    asked = ApprovalRequested(
+    request = ApprovalRequested(
         signal_id=signal.signal_id,
         bot_id=signal.bot_id,
         instrument=Instrument(signal.instrument),
@@ -144,7 +144,7 @@ def _question(signal: SignalView, approval: Approval, state: DecisionState) -> N
         rules=approval.rules,
     )
     event_id = derived_id(signal.signal_id, "question")
-    return NewEvent(asked, event_id, state.now, REVIEW, signal.signal_id, signal.signal_id)
+    return NewEvent(request, event_id, state.now, REVIEW, signal.signal_id, signal.signal_id)
 
 
 def _order(signal: SignalView, approval: Approval, state: DecisionState) -> OrderRequested:
@@ -189,8 +189,8 @@ def manual_intent(
     return NewEvent(order, order_id, state.now, actor, order_id)
 
 
-def asked_for(order: OrderView, ticket: ManualTicket) -> bool:
-    """Whether the order was made from an equal ticket."""
+def from_ticket(order: OrderView, ticket: ManualTicket) -> bool:
+    """`True` if the order was made from an equal ticket."""
     return (
         order.triggered_by == "manual"
         and order.instrument == ticket.instrument
@@ -244,7 +244,7 @@ def _story(order: OrderView) -> UUID:
 
 
 def unwanted(order: OrderView, state: DecisionState) -> bool:
-    """Whether the order must not be sent: trading or its account is halted, or its cancellation was requested."""
+    """`True` if the order must not be sent: trading or its account is halted, or its cancellation was requested."""
     row = state.rows.get(OrderView, order.order_id)
     cancelled = row is not None and row.cancel_requested_at is not None
     return cancelled or state.halted is not None or bool(differences_of(state.rows, order.account))
@@ -321,7 +321,7 @@ def unvalued(trades: Sequence[NewEvent], now: datetime) -> list[NewEvent]:
 
 
 def fill_id(order: OrderView, fill: Fill) -> UUID:
-    """The event id of a fill: one for each (venue, account, instrument, venue trade id), whatever reports it."""
+    """The event id of a fill: one for each (venue, account, instrument, venue trade id)."""
     return trade_event_id(order.venue, order.account, order.instrument, fill.venue_trade_id)
 
 

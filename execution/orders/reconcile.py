@@ -1,7 +1,7 @@
-"""Reconciliation: what a venue says of an account is held against the ledger. Nothing is mended in silence.
+"""Reconciliation: compare an account at its venue with the ledger, and never correct either silently.
 
-Trades that the ledger lacks are imported as what they are; orders of others are noted; all else that does not agree
-becomes a difference, and the account sends nothing until somebody has explained it.
+Missing trades are imported and external orders are recorded. Everything else that differs becomes a difference, and the account
+sends no order until it is resolved.
 """
 
 from collections.abc import Iterator, Mapping
@@ -34,9 +34,9 @@ from ledger.values import ZERO, Clock, Instrument, decimal_text, derived_id
 EVERY: Final = timedelta(minutes=1)
 AGAIN_AFTER: Final = timedelta(seconds=10)
 OVERLAP: Final = timedelta(hours=24)
-"""Trades are read again from so long before the last one that the ledger has: venues tell some of them late."""
+"""Trades are read again from this long before the ledger's last one: venues report some of them late."""
 TOLERANCE: Final = Decimal("0.00000001")
-"""Venues show so many places: smaller differences of a balance are none."""
+"""Smaller differences of a balance are ignored: venues round to this many decimals."""
 
 
 class Reconciler:
@@ -56,24 +56,24 @@ class Reconciler:
         self._compared: set[str] = set()
 
     def compared(self, account: str) -> bool:
-        """Whether the account has been compared since the start, or needs no comparing."""
+        """`True` once the account has been compared since the start, and for accounts in this process."""
         return account not in self._exchanges or account in self._compared
 
     def look(self) -> None:
-        """Every account whose turn it is has been compared with its venue, as far as that can be reached."""
+        """Compare every account that is due with its venue; an unreachable venue is tried again soon."""
         for account, exchange in self._exchanges.items():
             if account not in self._next or self._clock() >= self._next[account]:
                 self._next[account] = self._clock() + (EVERY if self._compare(account, exchange) else AGAIN_AFTER)
 
     def _compare(self, account: str, exchange: LiveExchange) -> bool:
-        """Whether venue and log could both be read to the end while nothing moved."""
+        """Compare one account. Returns whether venue and log could be read completely without a change in between."""
         try:
             self._take_in_trades(account, exchange)
             first = self._differing(account, exchange)
-            if first:  # a fill may have come in between the trades and the balances: only what stays is a difference
+            if first:  # a fill between the two reads looks like a difference: only one that stays counts
                 self._take_in_trades(account, exchange)
             again = self._differing(account, exchange) if first else {}
-            self._note({name: said for name, said in again.items() if first.get(name) == said}, account, exchange)
+            self._note({name: values for name, values in again.items() if first.get(name) == values}, account, exchange)
         except (VenueUnavailable, PositionConflict):
             return False
         self._compared.add(account)
@@ -82,7 +82,7 @@ class Reconciler:
     # --- trades and orders --------------------------------------------------------------------------------------------
 
     def _take_in_trades(self, account: str, exchange: LiveExchange) -> None:
-        """The account's trades and the orders of others are in the log, as far as it is certain whose they are."""
+        """Store the account's missing trades and its external orders, as far as their origin is certain."""
         with self._book.reading(self._portfolio_id) as reading:
             view = reading.rows.get(AccountView, account)
             orders = [one for one in reading.rows.history(OrderView) if one.account == account]
@@ -103,8 +103,10 @@ class Reconciler:
         for instrument in self._instruments(account, reading.rows, exchange):
             mine = [order for order in orders if order.instrument == instrument]
             known = {name: order for order in mine for name in (order.venue_order_id, order.client_order_id) if name}
-            told = exchange.own_trades(instrument, self._since(account, instrument, reading.rows))
-            new = [one for one in told if one.occurred_at >= account.opened_at and _is_new(one, account, reading.rows)]
+            trades = exchange.own_trades(instrument, self._since(account, instrument, reading.rows))
+            new = [
+                one for one in trades if one.occurred_at >= account.opened_at and _is_new(one, account, reading.rows)
+            ]
             strangers = [trade for trade in new if _order_of(trade, known) is None]
             if strangers:
                 known |= _late_ones(mine, exchange, self._clock())
@@ -112,11 +114,13 @@ class Reconciler:
                 order = _order_of(trade, known)
                 if order is not None:
                     yield trade_of(order, _fill(trade, order), reading.rows)
-                elif not any(one.status in ("submitted", "unknown") for one in mine):  # else it may be that one's
+                elif not any(
+                    one.status in ("submitted", "unknown") for one in mine
+                ):  # else it may belong to that order
                     yield self._stranger(trade, account, reading.rows)
 
     def _instruments(self, account: AccountView, rows: Rows, exchange: LiveExchange) -> list[Instrument]:
-        """What the account may have traded: all that is held or was ordered against the base currency, where it is traded."""
+        """The instruments that the account may have traded: its assets against the base currency, and those of its orders."""
         base = base_currency_of(rows)
         assets = {one.asset for one in rows.where(Balance) if one.account == account.account} | set(exchange.balances())
         pairs = {f"{asset}-{base}" for asset in assets if asset != base}
@@ -124,7 +128,7 @@ class Reconciler:
         return [one for one in map(Instrument, sorted(pairs)) if exchange.rules(one) is not None]
 
     def _since(self, account: AccountView, instrument: Instrument, rows: Rows) -> datetime:
-        """When the ledger's last trade was, less the overlap; never before the account was opened: that is adopted."""
+        """The time of the ledger's last trade less the overlap; at least the account's opening, whose balances were adopted."""
         times = (
             one.occurred_at
             for one in rows.history(TradeView)
@@ -134,7 +138,7 @@ class Reconciler:
         return max(account.opened_at, last - OVERLAP)
 
     def _stranger(self, trade: VenueTrade, account: AccountView, rows: Rows) -> NewEvent:
-        """A trade that a person made at the venue; one in another currency cannot be valued and is a difference."""
+        """A trade made at the venue by hand; in a currency other than the base it cannot be valued and becomes a difference."""
         if trade.instrument.quote != base_currency_of(rows):
             seen = f"{trade.side} {decimal_text(trade.quantity)} {trade.instrument} at {decimal_text(trade.price)}"
             return self._difference(account.account, account.venue, f"trade {trade.venue_trade_id}", "nothing", seen, 0)
@@ -174,11 +178,11 @@ class Reconciler:
             )
             yield self._new(seen, event_id)
 
-    # --- what does not agree ------------------------------------------------------------------------------------------
+    # --- differences --------------------------------------------------------------------------------------------------
 
     def _differing(self, account: str, exchange: LiveExchange) -> dict[str, tuple[str, str]]:
-        """What ledger and venue say of each subject that they do not agree about."""
-        told, open_there = exchange.balances(), exchange.open_orders()
+        """The values of ledger and venue for each subject in which they differ."""
+        balances, open_there = exchange.balances(), exchange.open_orders()
         with self._book.reading(self._portfolio_id) as reading:
             held = {one.asset: one.quantity for one in reading.rows.where(Balance) if one.account == account}
             orders = [one for one in reading.rows.history(OrderView) if one.account == account]
@@ -189,15 +193,15 @@ class Reconciler:
             if ours is not None and not ours.live:
                 found[f"order {there.venue_order_id}"] = (f"{ours.status}: {ours.reason}"[:2000], "open")
         if any(order.status in ("submitted", "unknown") for order in orders):
-            return found  # what such an order took or brought is not known yet
-        for asset in sorted({*held, *map(str, told)}):
-            there_is = sum((told[one].free + told[one].locked for one in told if one == asset), ZERO)
+            return found  # the effect of such an order on balances is not known yet
+        for asset in sorted({*held, *map(str, balances)}):
+            there_is = sum((balances[one].free + balances[one].locked for one in balances if one == asset), ZERO)
             if abs(there_is - held.get(asset, ZERO)) > TOLERANCE:
                 found[f"balance of {asset}"] = (decimal_text(held.get(asset, ZERO)), decimal_text(there_is))
         return found
 
     def _note(self, differing: Mapping[str, tuple[str, str]], account: str, exchange: LiveExchange) -> None:
-        """Each difference is in the log, once until it is resolved; if it is still there then, it is found again."""
+        """Store each difference once until it is resolved; one that persists after that is stored again."""
         with self._book.reading(self._portfolio_id) as reading:
             seen = [one for one in reading.rows.where(DifferenceView) if one.account == account]
             position = reading.position
@@ -220,7 +224,7 @@ class Reconciler:
 
 
 def _late_ones(orders: list[OrderView], exchange: LiveExchange, now: datetime) -> dict[str, OrderView]:
-    """Orders held to be not placed, by the venue's ids under which they turn up after all."""
+    """Ended orders that were counted as not placed but exist at the venue, by the venue's order id."""
     found: dict[str, OrderView] = {}
     for order in orders:
         if order.live or order.venue_order_id is not None or order.submitted_at is None:

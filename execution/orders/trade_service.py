@@ -29,10 +29,10 @@ from execution.orders.order_events import (
     Settled,
     WrongOrder,
     approved_by,
-    asked_for,
     cancel_request,
     closed,
     fill_id,
+    from_ticket,
     judged,
     manual_intent,
     order_event,
@@ -67,7 +67,7 @@ SEND_WITHIN: Final = timedelta(minutes=10)
 """Orders requested longer ago, for example while the program was not running, are not sent: the market has moved on."""
 
 CANCEL_WAITS_S: Final = 1.0
-"""How long a cancellation waits for a send in progress before it leaves the venue to the next step."""
+"""A cancellation waits this long for a send in progress, then leaves the venue to the next step."""
 
 
 class TradeService:
@@ -131,7 +131,7 @@ class TradeService:
         def intent(state: DecisionState) -> list[NewEvent]:
             known = state.rows.get(OrderView, order_id)
             if known is not None:
-                if not asked_for(known, ticket):
+                if not from_ticket(known, ticket):
                     raise Conflict(f"order {order_id} is already stored with other content")
                 return []
             verdict = self._review(ticket, state)
@@ -394,6 +394,6 @@ class TradeService:
 
 
 def _changed(order: OrderView, state: DecisionState) -> bool:
-    """Whether the order's status may differ from that of `order`."""
+    """`True` if the order's status may differ from that of `order`."""
     row = state.rows.get(OrderView, order.order_id)
     return state.stopped is not None or row is None or row.status != order.status

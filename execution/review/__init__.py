@@ -13,7 +13,7 @@ from execution.review import signal_rules as signals
 from execution.review.state import Rule
 
 FIRST: Final[Rule] = signals.fresh_signal
-"""A signal that fails it expires, whatever the other rules answer."""
+"""A signal that fails it expires, regardless of the other rules."""
 
 FOR_SIGNALS: Final[tuple[Rule, ...]] = (
     signals.newest_signal,

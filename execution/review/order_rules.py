@@ -115,8 +115,8 @@ def enough_available(proposal: Proposal, state: DecisionState) -> RuleChecked:
 def price_band(proposal: Proposal, state: DecisionState) -> RuleChecked:
     """Limit how far a buy may be above, or a sale below, the last mark.
 
-    For a signal that a person was asked about, the price is the last mark itself: it may not be far from the signal's
-    own price in either direction.
+    A signal that awaits approval is priced at the last mark itself: it may not be far from the signal's own price in
+    either direction.
     """
     most, mark, price = state.limit("price_band_pct"), state.mark(proposal.instrument), proposal.price
     if proposal.stop_price is not None:
@@ -124,10 +124,10 @@ def price_band(proposal: Proposal, state: DecisionState) -> RuleChecked:
     if mark is None or price is None:
         return checked("price_band", True, "no mark to compare the price with", maximum_pct=most)
     opinion = proposal.opinion
-    asked_at = opinion.price if opinion is not None and opinion.awaits_approval and opinion.price != price else None
-    before, compared = (mark.price, "last mark") if asked_at is None else (asked_at, "signal's price")
+    formed_at = opinion.price if opinion is not None and opinion.awaits_approval and opinion.price != price else None
+    before, compared = (mark.price, "last mark") if formed_at is None else (formed_at, "signal's price")
     higher = round18((price - before) * 100 / before)
-    away = abs(higher) if asked_at is not None else max(-higher if proposal.side is Side.SELL else higher, ZERO)
+    away = abs(higher) if formed_at is not None else max(-higher if proposal.side is Side.SELL else higher, ZERO)
     subject = f"{'price' if proposal.limit_price is None else 'limit price'} {text_of(price)}"
     reason = f"{subject} is no worse than the {compared} {text_of(before)}"
     if away:

@@ -76,7 +76,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Expiry:
-    """The signal is too old to be traded, whatever the other rules answer; the first rule is the one that failed."""
+    """The signal is too old to be traded, regardless of the other rules; the first rule is the one that failed."""
 
     rules: Rules
 

@@ -235,7 +235,7 @@ def _closings(matches: list[Match]) -> list[Closing]:
 class Opinion:
     """A bot's opinion of an instrument at `asof` (UTC). `score` is −1 (sell) … 1 (buy), `confidence` 0 … 1.
 
-    `price` is the price it was formed at. `awaits_approval` is True once a person has been asked about it.
+    `price` is the price it was formed at. `awaits_approval` is True from the request for approval on.
     """
 
     bot_id: str

@@ -124,8 +124,8 @@ def test_long_backtest_has_the_log_of_a_live_run(pytestconfig: pytest.Config) ->
 class SeesNext(BacktestBot):
     """Planted: evaluated one candle too late, with the time of the candle before."""
 
-    def said(self, card: BotView, policy: SignalPolicy, bar: int) -> NewEvent | None:
-        return super().said(card, policy, min(bar + 1, len(self._market.candles) - 1))
+    def event_at(self, view: BotView, policy: SignalPolicy, bar: int) -> NewEvent | None:
+        return super().event_at(view, policy, min(bar + 1, len(self._market.candles) - 1))
 
 
 def test_backtest_that_sees_the_next_candle_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
