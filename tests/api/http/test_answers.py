@@ -1,4 +1,4 @@
-"""What the interface answers when all goes well. Every answer is held to the OpenAPI document besides."""
+"""Successful answers of the interface."""
 
 import re
 from collections.abc import Iterator
@@ -21,14 +21,23 @@ LISTS = ("trades", "orders", "signals", "events")
 
 @pytest.fixture
 def daybook(database_url: str, tmp_path: Path) -> Iterator[Daybook]:
-    """A new Daybook whose market has moved for a minute."""
+    """A new Daybook after two minutes of its market."""
     with open_daybook(database_url, tmp_path) as running:
         running.pass_seconds(2)
         yield running
 
 
+@pytest.fixture(scope="module")
+def traded(shared_daybook: Daybook) -> Daybook:
+    """A Daybook with four filled buy orders, for tests that may share it."""
+    for number in range(4):
+        bought(shared_daybook, f"buy {number}")
+    shared_daybook.pass_seconds(40)
+    return shared_daybook
+
+
 def bought(daybook: Daybook, key: str = "buy", **other: str) -> dict[str, Any]:
-    """The order of a purchase that has been filled."""
+    """A filled buy order."""
     answer = daybook.post("trades/execute", BUY | other, key)
     assert answer.status_code == 201, answer.text
     daybook.pass_seconds(2)
@@ -37,15 +46,13 @@ def bought(daybook: Daybook, key: str = "buy", **other: str) -> dict[str, Any]:
     return filled
 
 
-def test_a_path_answers_with_and_without_its_last_slash(daybook: Daybook) -> None:
-    """Every path gives one answer, whether or not a slash ends it."""
+def test_paths_are_equal_with_and_without_a_final_slash(traded: Daybook) -> None:
     lists = ("portfolios", "portfolio", "bots", "bots/signals", "bots/kinds", *LISTS)
     for path in (*lists, "bots/rsi-BTC-USD", "events/1", "/health/trading", "/health/ready"):
-        assert daybook.read(path) == daybook.read(f"{path}/")
+        assert traded.read(path) == traded.read(f"{path}/")
 
 
-def test_a_trade_by_hand_is_a_position_with_its_lot_and_its_story(daybook: Daybook) -> None:
-    """A purchase over HTTP is found again in the order, the trade, its story, the position and the portfolio."""
+def test_executed_trade_appears_in_order_story_position_and_portfolio(daybook: Daybook) -> None:
     filled = bought(daybook)
     trade = filled["trades"][0]
 
@@ -69,8 +76,7 @@ def test_a_trade_by_hand_is_a_position_with_its_lot_and_its_story(daybook: Daybo
     )
 
 
-def test_a_sale_names_the_lot_it_closed(daybook: Daybook) -> None:
-    """A sale's story lists its matches, each with the trade that opened the lot; the position lists the same ones."""
+def test_sale_lists_the_lots_it_closed(daybook: Daybook) -> None:
     opening = bought(daybook)["trades"][0]
     sale = bought(daybook, "sell", side="sell", quote_size="20")["trades"][0]
 
@@ -82,11 +88,10 @@ def test_a_sale_names_the_lot_it_closed(daybook: Daybook) -> None:
 
 
 TOO_MUCH = ["enough_available", "position_share", "exposure"]
-"""What stands against an order for more than all there is."""
+"""Rules that an order above the available cash fails."""
 
 
-def test_a_preview_says_what_review_would_say_and_stores_nothing(daybook: Daybook) -> None:
-    """A preview answers with every rule, whether it would pass or not, and leaves the log where it is."""
+def test_preview_returns_every_rule_and_stores_nothing(daybook: Daybook) -> None:
     before = daybook.head()
 
     good = daybook.post("trades/preview", BUY).json()
@@ -103,8 +108,7 @@ def test_a_preview_says_what_review_would_say_and_stores_nothing(daybook: Dayboo
     assert daybook.head() == before
 
 
-def test_a_limit_order_that_waits_is_answered_as_it_is(daybook: Daybook) -> None:
-    """A limit order far from the market is accepted, holds its money back, and has no trade."""
+def test_open_limit_order_is_accepted_and_reserves_its_money(daybook: Daybook) -> None:
     ticket = {"product_id": "BTC-USD", "side": "buy", "base_size": "0.1", "type": "limit", "limit_price": "10000"}
 
     answer = daybook.post("trades/execute", ticket, "limit")
@@ -117,51 +121,43 @@ def test_a_limit_order_that_waits_is_answered_as_it_is(daybook: Daybook) -> None
     assert problem_of(refused) == "order-rejected:enough-available"
 
 
-def test_size_usd_is_read_as_quote_size(daybook: Daybook) -> None:
-    """The older name of the size orders for the same money."""
+def test_execute_reads_size_usd_as_quote_size(traded: Daybook) -> None:
     ticket = {name: value for name, value in BUY.items() if name != "quote_size"} | {"size_usd": "50"}
 
-    assert daybook.post("trades/execute", ticket, "old").json()["order"]["quote_size"] == "50"
+    assert traded.post("trades/execute", ticket, "old").json()["order"]["quote_size"] == "50"
 
 
-def test_money_and_times_are_text(daybook: Daybook) -> None:
-    """No answer holds a number with a point, and every text that looks like a time ends in Z."""
-    bought(daybook)
-
+def test_answers_have_text_decimals_and_utc_times(traded: Daybook) -> None:
     for path in ("portfolio", "portfolio/positions/BTC-USD", *LISTS, "bots", "bots/signals", "/health/trading"):
-        text = daybook.get(path).text
+        text = traded.get(path).text
         plain = re.sub(r'"(payload|metadata|parameters)":"(\\.|[^"\\])*"', "", text)
         found = re.search(r'"\w+":-?\d+[.eE]\d', plain)
         assert found is None, path
         assert all(time.endswith("Z") for time in re.findall(r'"(\d{4}-\d\d-\d\dT[^"]*)"', plain)), path
 
 
-def test_an_answer_carries_the_log_position_it_was_computed_at(daybook: Daybook) -> None:
-    """Every read of a portfolio has the position of the log as its ETag, and it moves when the log does."""
+def test_reads_carry_the_log_position_as_etag(traded: Daybook) -> None:
     paths = ("portfolio", *LISTS, "bots", "bots/signals", "bots/rsi-BTC-USD", "events/1", "/health/trading")
-    before = {path: daybook.get(path).headers["ETag"] for path in paths}
-    assert set(before.values()) == {f'"{daybook.head()}"'}
+    before = {path: traded.get(path).headers["ETag"] for path in paths}
+    assert set(before.values()) == {f'"{traded.head()}"'}
 
-    bought(daybook)
+    bought(traded)
 
-    assert {daybook.get(path).headers["ETag"] for path in paths} == {f'"{daybook.head()}"'}
-    assert f'"{daybook.head()}"' not in before.values()
-    assert "ETag" not in daybook.get("trades/none").headers
+    assert {traded.get(path).headers["ETag"] for path in paths} == {f'"{traded.head()}"'}
+    assert f'"{traded.head()}"' not in before.values()
+    assert "ETag" not in traded.get("trades/none").headers
 
 
 @pytest.mark.parametrize("size", [1, 2, 7, 500])
-def test_pages_put_together_are_the_whole_list(daybook: Daybook, size: int) -> None:
-    """Following the cursors gives every entry once, newest first, also while new ones come in; the last has no cursor."""
-    for number in range(4):
-        bought(daybook, f"buy {number}")
-
+def test_pages_add_up_to_the_whole_list(traded: Daybook, size: int) -> None:
+    """Also while new entries arrive; the last page has no cursor."""
     for path in LISTS:
-        whole = daybook.read(path, limit=500)["items"]
-        assert pages(daybook, path, size) == whole
+        whole = traded.read(path, limit=500)["items"]
+        assert pages(traded, path, size) == whole
 
 
 def pages(daybook: Daybook, path: str, size: int) -> list[dict[str, Any]]:
-    """The entries of all pages; the market moves once while they are read."""
+    """Entries of all pages; the market moves once while they are read."""
     found: list[dict[str, Any]] = []
     page = daybook.read(path, limit=size)
     while page["next_cursor"] is not None:
@@ -176,32 +172,27 @@ def pages(daybook: Daybook, path: str, size: int) -> list[dict[str, Any]]:
     return [*found, *page["items"]]
 
 
-def test_lists_are_narrowed_by_their_parameters(daybook: Daybook) -> None:
-    """A filter gives exactly the entries that have its value."""
-    bought(daybook)
-    daybook.pass_seconds(30)
-
-    assert {one["triggered_by"] for one in daybook.read("trades", triggered_by="manual")["items"]} == {"manual"}
-    types = {one["type"] for one in daybook.read("events", type="BotRegistered,BotStarted")["items"]}
+def test_lists_are_filtered_by_their_parameters(traded: Daybook) -> None:
+    assert {one["triggered_by"] for one in traded.read("trades", triggered_by="manual")["items"]} == {"manual"}
+    types = {one["type"] for one in traded.read("events", type="BotRegistered,BotStarted")["items"]}
     assert types == {"BotRegistered", "BotStarted"}
-    bots = {one["bot_id"] for one in daybook.read("signals", bot_id="rsi-BTC-USD")["items"]}
+    bots = {one["bot_id"] for one in traded.read("signals", bot_id="rsi-BTC-USD")["items"]}
     assert bots <= {"rsi-BTC-USD"}
-    assert daybook.read("orders", status="no such status")["items"] == []
+    assert traded.read("orders", status="no such status")["items"] == []
 
 
-def test_an_event_is_answered_as_it_is_stored(daybook: Daybook) -> None:
-    """The journal gives the exact stored text and hash of each event."""
-    stored = list(daybook.system.book.log.read(daybook.system.portfolio_id))
+def test_events_are_returned_as_stored(traded: Daybook) -> None:
+    """With the exact text and hash."""
+    stored = list(traded.system.book.log.read(traded.system.portfolio_id))
 
     for envelope in stored[:5]:
-        answer = daybook.read(f"events/{envelope.position}")
+        answer = traded.read(f"events/{envelope.position}")
         assert answer["payload"] == envelope.payload
         assert answer["hash"] == envelope.hash.hex()
         assert UUID(answer["event_id"]) == envelope.event_id
 
 
-def test_a_bot_is_registered_started_asked_and_stopped(daybook: Daybook) -> None:
-    """A new bot is stopped; started it is asked at each candle; asked by hand it answers at the last one; stopped it rests."""
+def test_bot_is_registered_started_evaluated_and_stopped(daybook: Daybook) -> None:
     body = {"bot_id": "mine", "kind": "rsi", "product_id": "ETH-USD", "parameters": {"length": 9}}
 
     registered = daybook.post("bots/", body, "register")
@@ -216,34 +207,31 @@ def test_a_bot_is_registered_started_asked_and_stopped(daybook: Daybook) -> None
     assert next(one for one in daybook.read("bots/signals/") if one["bot_id"] == "mine")["ready_to_trade"] is False
 
 
-def test_a_bot_that_is_not_warm_is_not_ready(daybook: Daybook) -> None:
-    """What a bot still lacks stands among what blocks it."""
+def test_bot_is_not_ready_while_it_warms_up(daybook: Daybook) -> None:
     body = {"bot_id": "far", "kind": "rsi", "product_id": "ETH-USD", "parameters": {"length": 100}}
     assert daybook.post("bots/", body, "register").status_code == 201
     daybook.post("bots/far/start", key="start")
     daybook.pass_seconds(2)
 
-    told = next(one for one in daybook.read("bots/signals/") if one["bot_id"] == "far")
-    assert told["ready_to_trade"] is False
-    assert any(one.startswith("the bot is warming up: ") and " of 3700 candles" in one for one in told["blocked_by"]), (
-        told
-    )
+    found = next(one for one in daybook.read("bots/signals/") if one["bot_id"] == "far")
+    assert found["ready_to_trade"] is False
+    assert any(
+        one.startswith("the bot is warming up: ") and " of 3700 candles" in one for one in found["blocked_by"]
+    ), found
 
 
-def test_a_signal_leads_to_its_verdict(daybook: Daybook) -> None:
-    """The detail of a signal holds the event of the signal and the verdict on it, in this order."""
-    daybook.pass_seconds(40)
-    signals = daybook.read("signals")["items"]
+def test_signal_story_begins_with_its_verdict(traded: Daybook) -> None:
+    signals = traded.read("signals")["items"]
     assert signals
 
     for signal in signals[:5]:
-        types = [event["type"] for event in daybook.read(f"signals/{signal['signal_id']}")["story"]]
+        types = [event["type"] for event in traded.read(f"signals/{signal['signal_id']}")["story"]]
         assert types[0] == "SignalEmitted"
         assert types[1] in ("SignalApproved", "SignalRejected", "SignalExpired")
 
 
-def test_another_portfolio_is_shown_without_this_programs_market(daybook: Daybook) -> None:
-    """A portfolio that this program does not drive has no market, no price age and no bot ready, and takes no order."""
+def test_other_portfolio_has_no_market_and_takes_no_order(daybook: Daybook) -> None:
+    """Nor price ages, nor bots that are ready."""
     story = Story("elsewhere")
     named = derived_id("portfolio", "elsewhere")
     namesake = registered("rsi-BTC-USD", "rsi", Instrument("BTC-USD"), "1m", "{}")
@@ -268,10 +256,9 @@ def test_another_portfolio_is_shown_without_this_programs_market(daybook: Dayboo
     assert problem_of(refused) == "not-driven-here"
 
 
-def test_verification_over_http_tells_what_replay_finds(daybook: Daybook) -> None:
-    """The verification of a sound ledger is positive and counts all of its events."""
-    found = daybook.post("verification").json()
+def test_verification_of_a_sound_ledger_is_positive(traded: Daybook) -> None:
+    found = traded.post("verification").json()
 
     assert found["verified"]
-    assert found["events"] == daybook.head()
+    assert found["events"] == traded.head()
     assert found["differences"] == []

@@ -1,4 +1,4 @@
-"""Differences over HTTP: what ledger and venue do not agree about is explained with a reason, once, and the account trades on."""
+"""Differences between ledger and venue over HTTP: explained once, with a reason."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +12,7 @@ from ledger.log.envelope import Envelope, NewEvent
 from ledger.values import derived_id
 from tests.support.api_system import BUY, Daybook, open_daybook, problem_of
 
-NOBODY = UUID(int=7)
+UNKNOWN = UUID(int=7)
 WHY = {"reason": "a gift from a friend"}
 
 
@@ -23,7 +23,7 @@ def daybook(database_url: str, tmp_path: Path) -> Iterator[Daybook]:
 
 
 def found(daybook: Daybook, number: int = 1) -> UUID:
-    """A difference of the paper account, as reconciliation finds it."""
+    """A difference of the paper account, as reconciliation records it."""
     event = DifferenceFound(account="paper", venue="paper", subject=f"balance of C{number}", ledger="1", venue_says="2")
     new_id = derived_id("difference", number)
     new = NewEvent(event, new_id, daybook.system.market_clock(), "test", new_id)
@@ -41,13 +41,13 @@ def events(daybook: Daybook) -> list[Envelope]:
 
 
 def refused_by(daybook: Daybook) -> list[str]:
-    """The rules that stand against an order of the account now."""
-    told = daybook.post("trades/preview", BUY).json()
-    return [rule["rule"] for rule in told["rules"] if not rule["passed"]]
+    """Rules that an order of the account fails now."""
+    preview = daybook.post("trades/preview", BUY).json()
+    return [rule["rule"] for rule in preview["rules"] if not rule["passed"]]
 
 
-def test_an_explained_difference_lets_the_account_trade_again(daybook: Daybook) -> None:
-    """The explanation is an event with its reason and who gave it; the view shows it."""
+def test_resolve_difference_lets_the_account_trade_again(daybook: Daybook) -> None:
+    """The event has the reason and the actor."""
     difference_id = found(daybook)
     (listed,) = daybook.read("differences/")
     assert (listed["difference_id"], listed["status"]) == (str(difference_id), "found")
@@ -64,8 +64,7 @@ def test_an_explained_difference_lets_the_account_trade_again(daybook: Daybook) 
     assert refused_by(daybook) == []
 
 
-def test_every_difference_of_the_account_is_to_be_explained(daybook: Daybook) -> None:
-    """One of two leaves the account halted, and says which is left."""
+def test_account_stays_blocked_while_any_difference_is_open(daybook: Daybook) -> None:
     first, second = found(daybook, 1), found(daybook, 2)
     assert resolved(daybook, first, "first").status_code == 200
     assert refused_by(daybook) == ["account_known"]
@@ -75,8 +74,7 @@ def test_every_difference_of_the_account_is_to_be_explained(daybook: Daybook) ->
     assert refused_by(daybook) == []
 
 
-def test_a_difference_is_explained_once(daybook: Daybook) -> None:
-    """The same request again is the same answer; another one is refused, and the first explanation stands."""
+def test_resolve_difference_succeeds_once(daybook: Daybook) -> None:
     difference_id = found(daybook)
     first = resolved(daybook, difference_id, "once")
 
@@ -87,8 +85,8 @@ def test_a_difference_is_explained_once(daybook: Daybook) -> None:
     assert len(events(daybook)) == 1
 
 
-def test_a_difference_is_not_explained_without_a_reason_a_key_or_itself(daybook: Daybook) -> None:
-    """Nothing is stored, and the account stays halted."""
+def test_resolve_difference_requires_a_reason_a_key_and_an_open_difference(daybook: Daybook) -> None:
+    """Otherwise nothing is stored."""
     difference_id = found(daybook)
 
     for number, body in enumerate((None, {}, {"reason": ""}, {"reason": None}, {"reason": 1}, WHY | {"more": "1"})):
@@ -98,14 +96,14 @@ def test_a_difference_is_not_explained_without_a_reason_a_key_or_itself(daybook:
     assert (blank.status_code, problem_of(blank)) == (422, "no-reason")
     assert blank.json()["detail"] == "the reason is blank: state the evidence"
     assert problem_of(resolved(daybook, difference_id, None)) == "idempotency-key-needed"
-    answer = resolved(daybook, NOBODY, "nobody")
+    answer = resolved(daybook, UNKNOWN, "unknown")
     assert (answer.status_code, problem_of(answer)) == (404, "unknown-difference")
     assert events(daybook) == []
     assert refused_by(daybook) == ["account_known"]
 
 
-def test_trading_that_a_difference_halted_goes_on_when_a_person_says_so(daybook: Daybook) -> None:
-    """The explanation frees the account; trading as a whole waits for a person, and is not halted for it a second time."""
+def test_trading_halted_by_a_difference_resumes_only_by_command(daybook: Daybook) -> None:
+    """It is not halted for the same difference again."""
     difference_id = found(daybook)
     daybook.pass_seconds(1)
     assert daybook.read("/health/trading")["state"] == "halted"

@@ -1,4 +1,4 @@
-"""Signals that programs post: recorded once, judged like any bot's, refused in a sentence."""
+"""Signals that programs post: recorded once and reviewed like any bot signal."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -18,7 +18,7 @@ from tests.support.api_system import Daybook, open_daybook, problem_of
 
 @pytest.fixture
 def daybook(database_url: str, tmp_path: Path) -> Iterator[Daybook]:
-    """A new Daybook whose own bots are silent, and whose market has moved for a few minutes."""
+    """A new Daybook with its own bots stopped, after three minutes of its market."""
     with open_daybook(database_url, tmp_path) as running:
         for kind in ("rsi", "macd", "ma_cross"):
             running.post(f"bots/{kind}-BTC-USD/stop", None, kind)
@@ -27,13 +27,13 @@ def daybook(database_url: str, tmp_path: Path) -> Iterator[Daybook]:
 
 
 def key(daybook: Daybook, name: str = "model") -> dict[str, str]:
-    """The header of a new key that may emit signals and nothing else."""
+    """Header of a new key that may emit signals only."""
     keys: Keys = daybook.client.app.state.api_keys
     return {"Authorization": f"Bearer {keys.issue(name, ('signal:emit',), None)[0]}"}
 
 
 def opinion(daybook: Daybook, **changes: object) -> dict[str, Any]:
-    """A signal to buy BTC-USD at the market's present, with these changes."""
+    """A signal to buy BTC-USD now, with these changes."""
     return {
         "product_id": "BTC-USD",
         "asof": time_text(daybook.system.market_clock()),
@@ -42,8 +42,7 @@ def opinion(daybook: Daybook, **changes: object) -> dict[str, Any]:
     } | changes
 
 
-def test_a_signal_is_recorded_and_judged(daybook: Daybook) -> None:
-    """The event names the key, the source and our own price, and review has answered with all its rules."""
+def test_signal_is_recorded_with_key_source_and_own_price_and_reviewed(daybook: Daybook) -> None:
     headers = key(daybook)
     said = opinion(daybook, source="trend", entry="50000.5", horizon_s=600, note="said so", category="swing")
     said["parts"] = [{"name": "slope", "score": "0.4", "weight": "1", "value": "17.25"}]
@@ -62,8 +61,7 @@ def test_a_signal_is_recorded_and_judged(daybook: Daybook) -> None:
     assert event.parts[0].value == Decimal("17.25")
 
 
-def test_a_source_nobody_registered_can_trade(daybook: Daybook) -> None:
-    """Said again after the time of confirmation, the opinion is approved and leads to a fill, without any bot of its name."""
+def test_signal_of_an_unregistered_source_is_traded_when_confirmed(daybook: Daybook) -> None:
     headers = key(daybook)
     first = daybook.post("signals", opinion(daybook), "one", **headers).json()
     daybook.pass_seconds(6)
@@ -77,8 +75,8 @@ def test_a_source_nobody_registered_can_trade(daybook: Daybook) -> None:
     assert "api:model" not in {bot["bot_id"] for bot in daybook.read("bots")}
 
 
-def test_the_same_signal_is_one_signal(daybook: Daybook) -> None:
-    """Sent again with another Idempotency-Key, by another key of the same program, or late, it is answered with the old one."""
+def test_repeated_signal_is_stored_once(daybook: Daybook) -> None:
+    """With another Idempotency-Key, by another key of the same program, or late."""
     said = opinion(daybook)
     first = daybook.post("signals", said, "one", **key(daybook)).json()
     daybook.pass_seconds(2)
@@ -94,8 +92,8 @@ def test_the_same_signal_is_one_signal(daybook: Daybook) -> None:
     assert before <= daybook.head()
 
 
-def test_another_programs_signal_is_another(daybook: Daybook) -> None:
-    """Two programs that say the same are two sources; neither can speak, or take a request's key, in the other's name."""
+def test_equal_signals_of_two_programs_are_two_signals(daybook: Daybook) -> None:
+    """Neither program can use the name or idempotency key of the other."""
     said = opinion(daybook)
     first = daybook.post("signals", said, "one", **key(daybook))
     other = daybook.post("signals", said, "one", **key(daybook, "other"))
@@ -106,8 +104,7 @@ def test_another_programs_signal_is_another(daybook: Daybook) -> None:
     assert [first.json()["bot_id"], third.json()["bot_id"]] == ["api:model", "api:other"]
 
 
-def test_other_words_under_a_known_identity_are_a_conflict(daybook: Daybook) -> None:
-    """What was said stays: the same source, product and moment with another score is 409, and nothing is recorded."""
+def test_signal_with_a_known_identity_is_rejected_when_it_differs(daybook: Daybook) -> None:
     headers, said = key(daybook), opinion(daybook)
     daybook.post("signals", said, "one", **headers)
     before = daybook.head()
@@ -127,8 +124,7 @@ REFUSED: tuple[tuple[int, dict[str, object], str, str], ...] = (
 )
 
 
-def test_what_cannot_be_reviewed_is_refused_in_a_sentence(daybook: Daybook) -> None:
-    """A stale signal, one of the future and one of an unknown product are 422, say why, and leave nothing behind."""
+def test_stale_future_and_unknown_signals_are_rejected_without_storing_anything(daybook: Daybook) -> None:
     before, headers = daybook.head(), key(daybook)
     for minutes, changes, problem, words in REFUSED:
         asof = time_text(daybook.system.market_clock() + timedelta(minutes=minutes))
@@ -140,10 +136,7 @@ def test_what_cannot_be_reviewed_is_refused_in_a_sentence(daybook: Daybook) -> N
     assert daybook.head() == before
 
 
-def test_without_the_check_of_time_a_stale_signal_would_come_in(
-    daybook: Daybook, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Planted: a check that finds everything timely lets yesterday's opinion into the log."""
+def test_missing_check_of_age_is_detected_when_planted(daybook: Daybook, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inbound_signals, "untimely", lambda *_: None)
     asof = time_text(daybook.system.market_clock() - timedelta(days=1))
 
@@ -152,7 +145,7 @@ def test_without_the_check_of_time_a_stale_signal_would_come_in(
     assert (answer.status_code, answer.json()["status"]) == (201, "expired")
 
 
-NO_SIGNALS: tuple[dict[str, object], ...] = (
+MALFORMED: tuple[dict[str, object], ...] = (
     {"score": 0.5},
     {"score": "1.1"},
     {"score": "NaN"},
@@ -167,23 +160,20 @@ NO_SIGNALS: tuple[dict[str, object], ...] = (
 )
 
 
-def test_a_body_that_says_no_signal_is_refused(daybook: Daybook) -> None:
-    """JSON numbers as scores, values out of range, naive times, unknown fields and odd names are 400."""
+def test_malformed_signals_are_rejected(daybook: Daybook) -> None:
     headers = key(daybook)
-    for changes in NO_SIGNALS:
+    for changes in MALFORMED:
         answer = daybook.post("signals", opinion(daybook, **changes), "one", **headers)
         assert (changes, answer.status_code, problem_of(answer)) == (changes, 400, "invalid-request")
 
 
-def test_no_key_no_signal(daybook: Daybook) -> None:
-    """Without an Idempotency-Key nothing is done."""
+def test_signal_requires_an_idempotency_key(daybook: Daybook) -> None:
     answer = daybook.post("signals", opinion(daybook), None, **key(daybook))
 
     assert (answer.status_code, problem_of(answer)) == (400, "idempotency-key-needed")
 
 
-def test_age_and_sameness_by_themselves() -> None:
-    """Age counts to the very second, ours is the price, and scores are kept at six places, half to even."""
+def test_untimely_same_and_six_places_are_exact() -> None:
     at = utc_time("2026-01-05T12:00:00Z")
     signal = SignalEmitted.model_validate(
         {

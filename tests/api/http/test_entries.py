@@ -1,4 +1,4 @@
-"""Value entered by hand over HTTP: what each entry changes, what is refused, and what taking one back gives."""
+"""Manual entries over HTTP: changes, rejections and reversals."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -38,7 +38,7 @@ YEARS_AGO: Final = "2020-01-02T03:04:05Z"
 
 @pytest.fixture
 def daybook(database_url: str, tmp_path: Path) -> Iterator[Daybook]:
-    """A new Daybook whose market has moved for a minute, with a second portfolio called "mine"."""
+    """A new Daybook after two minutes of its market, with a second portfolio "mine"."""
     with open_daybook(database_url, tmp_path) as running:
         running.pass_seconds(2)
         opened(running, "mine")
@@ -55,7 +55,7 @@ def opened(daybook: Daybook, name: str, **other: object) -> dict[str, Any]:
 
 
 def enter(daybook: Daybook, entry: dict[str, Any], key: str, name: str | None = "mine") -> dict[str, Any]:
-    """The entry is recorded."""
+    """Record an entry."""
     answer = daybook.post(f"portfolio/entries{query(name)}", entry, key)
     assert answer.status_code == 201, answer.text
     found: dict[str, Any] = answer.json()
@@ -63,7 +63,7 @@ def enter(daybook: Daybook, entry: dict[str, Any], key: str, name: str | None = 
 
 
 def reverse(daybook: Daybook, event_id: str, key: str, name: str | None = "mine") -> dict[str, Any]:
-    """The event is taken back."""
+    """Reverse an event."""
     answer = daybook.post(f"trades/{event_id}/reverse{query(name)}", {"reason": "mistyped"}, key)
     assert answer.status_code == 201, answer.text
     found: dict[str, Any] = answer.json()
@@ -79,7 +79,7 @@ def head(daybook: Daybook, name: str = "mine") -> int:
 
 
 def held(daybook: Daybook, asset: str = "BTC", name: str = "mine") -> dict[str, Any]:
-    """The position as far as it can be said in one line."""
+    """Quantity, cost and gain of a position."""
     position = daybook.read(f"portfolio/positions/{asset}-USD", portfolio=name)["position"]
     return {field: position[field] for field in ("quantity", "cost_basis", "realized_pnl")}
 
@@ -88,7 +88,7 @@ def three(quantity: str, cost: str | None, gain: str = "0") -> dict[str, str | N
     return {"quantity": quantity, "cost_basis": cost, "realized_pnl": gain}
 
 
-# --- what each entry changes ------------------------------------------------------------------------------------------
+# --- changes -----------------------------------------------------------------------------------------
 
 CHANGES: Final[list[tuple[str, list[dict[str, Any]], dict[str, str], dict[str, str | None] | None]]] = [
     ("cash in", [CASH], {"cash": "1000"}, None),
@@ -143,22 +143,21 @@ CHANGES: Final[list[tuple[str, list[dict[str, Any]], dict[str, str], dict[str, s
 ]
 
 
-def test_each_entry_changes_the_portfolio_as_it_says(daybook: Daybook) -> None:
-    """After each kind of entry cash, income, expenses and the position are what it makes of them, and replay agrees."""
-    for number, (what, told, portfolio, position) in enumerate(CHANGES):
+def test_entries_change_the_portfolio_by_kind(daybook: Daybook) -> None:
+    """Cash, income, expenses and the position are as expected, and replay agrees."""
+    for number, (label, entries, portfolio, position) in enumerate(CHANGES):
         name = f"p{number}"
         opened(daybook, name)
-        for place, entry in enumerate(told):
-            enter(daybook, entry, f"{what} {place}", name)
+        for place, entry in enumerate(entries):
+            enter(daybook, entry, f"{label} {place}", name)
         found = daybook.read("portfolio", portfolio=name)
-        assert {field: found[field] for field in portfolio} == portfolio, what
-        assert position is None or held(daybook, name=name) == position, what
+        assert {field: found[field] for field in portfolio} == portfolio, label
+        assert position is None or held(daybook, name=name) == position, label
         assert found["mode"] == "live"
     assert daybook.post("verification").json()["differences"] == []
 
 
-def test_an_entry_answers_with_its_event_and_its_trade(daybook: Daybook) -> None:
-    """The answer holds the event as the log has it, at the time it was said to have happened, and the trade of a trade."""
+def test_entry_answer_has_the_stored_event_and_trade(daybook: Daybook) -> None:
     cash = enter(daybook, CASH | {"occurred_at": YEARS_AGO}, "cash")
     fill = enter(daybook, FILL, "fill")
 
@@ -170,8 +169,7 @@ def test_an_entry_answers_with_its_event_and_its_trade(daybook: Daybook) -> None
     assert story == [fill["event"]]
 
 
-def test_what_no_lot_covers_is_told_with_the_position(daybook: Daybook) -> None:
-    """A sale of more than was held appears as unmatched, whole and without any gain; with short lots it does not."""
+def test_position_lists_unmatched_sales_unless_short_lots_are_allowed(daybook: Daybook) -> None:
     opened(daybook, "short", allow_short=True)
     for name in ("mine", "short"):
         sold = enter(daybook, SALE, f"sale {name}", name)["event"]
@@ -185,8 +183,8 @@ def test_what_no_lot_covers_is_told_with_the_position(daybook: Daybook) -> None:
 
 
 @pytest.mark.parametrize("size", [1, 2, 500])
-def test_pages_of_matches_put_together_are_all_of_them(daybook: Daybook, size: int) -> None:
-    """Following the cursors gives every match once, newest first, also where one sale closed several lots."""
+def test_match_pages_add_up_to_all_matches(daybook: Daybook, size: int) -> None:
+    """Also where one sale closed several lots."""
     for number in range(4):
         enter(daybook, FILL | {"venue_trade_id": f"b{number}", "fees": []}, f"buy {number}")
     for number, quantity in enumerate(("3", "1", "3.5")):
@@ -210,7 +208,7 @@ def test_pages_of_matches_put_together_are_all_of_them(daybook: Daybook, size: i
         assert (refused.status_code, problem_of(refused)) == (400, "bad-cursor")
 
 
-# --- what is refused --------------------------------------------------------------------------------------------------
+# --- rejections -------------------------------------------------------------------------------------------------
 
 BAD: Final[list[tuple[str, object, int, str, str]]] = [
     ("no kind", {"account": "bank"}, 400, "invalid-request", "kind"),
@@ -275,7 +273,7 @@ BAD: Final[list[tuple[str, object, int, str, str]]] = [
     (
         "one account twice",
         {"kind": "transfer", "from_account": "bank", "to_account": "bank", "asset": "BTC", "quantity": "1"},
-        *(422, "not-bookable", "two accounts"),
+        *(422, "not-bookable", "two different accounts"),
     ),
     (
         "an unknown end of a transfer",
@@ -285,14 +283,20 @@ BAD: Final[list[tuple[str, object, int, str, str]]] = [
     ("a wrong rate", FILL | {"quote_rate": "1.1"}, 422, "not-bookable", "must be 1"),
     ("no rate", FILL | {"product_id": "BTC-EUR", "fees": []}, 422, "not-bookable", "quote_rate is needed"),
     ("a fee without worth", FILL | {"fees": [{"asset": "BNB", "amount": "1"}]}, 422, "not-bookable", "states no value"),
-    ("a fee of it all", FILL | {"fees": [{"asset": "BTC", "amount": "2"}]}, 422, "not-bookable", "whole quantity"),
+    (
+        "a fee of it all",
+        FILL | {"fees": [{"asset": "BTC", "amount": "2"}]},
+        422,
+        "not-bookable",
+        "less than the quantity",
+    ),
     ("too large", FILL | {"quantity": "9" * 20, "price": "9" * 20, "fees": []}, 422, "not-bookable", "digits"),
     ("too large a sum", CASH | {"amount": "9" * 20}, 422, "not-bookable", "digits"),
 ]
 
 
-def test_an_entry_that_cannot_be_booked_is_one_sentence_and_nothing_is_written(daybook: Daybook) -> None:
-    """Each wrong entry has its problem and says what is wrong; the log, the views and the key stay untouched."""
+def test_entries_that_cannot_be_booked_are_rejected_without_storing_anything(daybook: Daybook) -> None:
+    """The log, the views and the key are unchanged."""
     enter(daybook, CASH, "cash")
     before, portfolio = head(daybook), daybook.read("portfolio", portfolio="mine")
 
@@ -308,40 +312,35 @@ def test_an_entry_that_cannot_be_booked_is_one_sentence_and_nothing_is_written(d
 
 
 def refuse_to_fold(monkeypatch: pytest.MonkeyPatch) -> None:
-    """From now on no holding can be folded."""
+    """Make every fold of a holding fail."""
 
     def fold(*_: object) -> list[object]:
-        raise ValueError("nobody thought of this")
+        raise ValueError("planted fault")
 
     monkeypatch.setattr(HoldingsProjection, "fold", fold)
 
 
-def test_what_the_views_cannot_take_is_not_recorded(daybook: Daybook, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An entry at which a fold stops, whatever the reason, is refused, and neither log nor views nor key know of it."""
+def test_entry_is_rejected_when_a_fold_fails_on_it(daybook: Daybook, monkeypatch: pytest.MonkeyPatch) -> None:
     before = head(daybook)
     with monkeypatch.context() as patched:
         refuse_to_fold(patched)
         answer = daybook.post("portfolio/entries?portfolio=mine", CASH, "key")
 
     assert (answer.status_code, problem_of(answer)) == (422, "not-bookable")
-    assert "nobody thought of this" in answer.json()["detail"]
+    assert "planted fault" in answer.json()["detail"]
     assert head(daybook) == before
     enter(daybook, CASH, "key")
     assert daybook.read("portfolio", portfolio="mine")["cash"] == "1000"
 
 
-def test_an_entry_recorded_without_looking_at_the_views_is_found(
-    daybook: Daybook, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Planted: where nobody asks whether the views took it, the entry stops them."""
+def test_entry_that_stops_the_views_is_detected_when_planted(daybook: Daybook, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recording, "booked_and", lambda alongside, _portfolio_id: alongside)
 
     with pytest.raises(AssertionError):
-        test_what_the_views_cannot_take_is_not_recorded(daybook, monkeypatch)
+        test_entry_is_rejected_when_a_fold_fails_on_it(daybook, monkeypatch)
 
 
-def test_views_that_stand_still_take_no_entry(daybook: Daybook, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While a portfolio's views stand still nothing can be checked, and an entry is told so."""
+def test_entry_is_rejected_while_the_views_are_stopped(daybook: Daybook, monkeypatch: pytest.MonkeyPatch) -> None:
     enter(daybook, CASH, "cash")
     with monkeypatch.context() as patched:
         patched.setattr(recording, "booked_and", lambda alongside, _portfolio_id: alongside)
@@ -353,8 +352,7 @@ def test_views_that_stand_still_take_no_entry(daybook: Daybook, monkeypatch: pyt
     assert (answer.status_code, problem_of(answer)) == (409, "views-stopped")
 
 
-def test_a_fill_is_entered_once(daybook: Daybook) -> None:
-    """The same fill of the same venue is refused a second time, whatever it says, also when many enter it at once."""
+def test_fill_is_entered_once_when_many_enter_it_at_once(daybook: Daybook) -> None:
     with ThreadPoolExecutor(6) as pool:
         answers = list(
             pool.map(
@@ -371,8 +369,7 @@ def test_a_fill_is_entered_once(daybook: Daybook) -> None:
     enter(daybook, FILL | {"account": "wallet"}, "another account")
 
 
-def test_a_closed_portfolio_takes_what_happened_before(daybook: Daybook) -> None:
-    """After its close a portfolio takes late news of the time before, and nothing else."""
+def test_closed_portfolio_accepts_only_earlier_entries(daybook: Daybook) -> None:
     closed = enter(daybook, {"kind": "close", "reason": "moved"}, "close")["event"]["occurred_at"]
     names = {one["name"]: one for one in daybook.read("portfolios")}
 
@@ -389,8 +386,8 @@ def test_a_closed_portfolio_takes_what_happened_before(daybook: Daybook) -> None
 # --- portfolios and accounts ------------------------------------------------------------------------------------------
 
 
-def test_a_portfolio_is_opened_once(daybook: Daybook) -> None:
-    """A name that is taken, one that is kept for a market, and two accounts of one name are refused; nothing is made."""
+def test_open_portfolio_rejects_used_and_reserved_names(daybook: Daybook) -> None:
+    """Nothing is stored."""
     names = [one["name"] for one in daybook.read("portfolios")]
     bad: list[tuple[dict[str, Any], int, str]] = [
         ({}, 409, "portfolio-exists"),
@@ -408,8 +405,8 @@ def test_a_portfolio_is_opened_once(daybook: Daybook) -> None:
     assert [one["name"] for one in daybook.read("portfolios")] == names
 
 
-def test_accounts_are_listed_with_what_lies_in_them(daybook: Daybook) -> None:
-    """Each account shows its balances, now and in the past; an account is opened once."""
+def test_accounts_list_their_balances_now_and_in_the_past(daybook: Daybook) -> None:
+    """An account is opened once."""
     enter(daybook, CASH | {"occurred_at": YEARS_AGO}, "cash")
     enter(daybook, LOT, "lot")
     new = {"account": "cold", "venue": "own", "mode": "live"}
@@ -419,18 +416,18 @@ def test_accounts_are_listed_with_what_lies_in_them(daybook: Daybook) -> None:
 
     found = {one["account"]: one["balances"] for one in daybook.read("accounts", portfolio="mine")}
 
-    lying = [{"asset": "BTC", "quantity": "2"}, {"asset": "USD", "quantity": "1000"}]
-    assert found == {"bank": lying, "cold": [], "wallet": []}
+    balances = [{"asset": "BTC", "quantity": "2"}, {"asset": "USD", "quantity": "1000"}]
+    assert found == {"bank": balances, "cold": [], "wallet": []}
     then = daybook.read("accounts", portfolio="mine", as_of="2021-01-01T00:00:00Z")
-    assert {one["account"]: one["balances"] for one in then} == {"bank": lying[1:], "cold": [], "wallet": []}
+    assert {one["account"]: one["balances"] for one in then} == {"bank": balances[1:], "cold": [], "wallet": []}
     enter(daybook, CASH | {"account": "cold"}, "cold cash")
 
 
-# --- taking back ------------------------------------------------------------------------------------------------------
+# --- reversals -----------------------------------------------------------------------------------------------------
 
 
 def figures(daybook: Daybook, name: str) -> list[Any]:
-    """All that the portfolio says of money, without names, ids and places in the log."""
+    """All figures of a portfolio, without names, ids and log positions."""
     portfolio = daybook.read("portfolio", portfolio=name)
     accounts = [one["balances"] for one in daybook.read("accounts", portfolio=name)]
     details = [
@@ -446,10 +443,9 @@ def figures(daybook: Daybook, name: str) -> list[Any]:
     return [kept, accounts, numbers]
 
 
-def test_an_entry_taken_back_and_entered_right_leaves_no_trace_in_the_figures(daybook: Daybook) -> None:
-    """Whatever was entered wrong: after its reversal and the right entry all figures are those of never having erred."""
+def test_figures_after_a_reversal_equal_those_of_a_correct_first_entry(daybook: Daybook) -> None:
     opened(daybook, "right")
-    story = [entry for _, told, _, _ in CHANGES[:-2] for entry in told if entry not in (CASH, FILL)]
+    story = [entry for _, entries, _, _ in CHANGES[:-2] for entry in entries if entry not in (CASH, FILL)]
     story = [CASH, FILL, *story, SALE]
     for number, entry in enumerate(story):
         right = entry | {"occurred_at": f"2024-03-{number + 1:02}T10:00:00Z"}
@@ -466,16 +462,14 @@ def test_an_entry_taken_back_and_entered_right_leaves_no_trace_in_the_figures(da
     assert daybook.post("verification").json()["differences"] == []
 
 
-def test_a_reversal_that_leaves_the_trade_counting_is_found(daybook: Daybook, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Planted: holdings that do not hear of reversals keep what was entered wrong."""
+def test_ignored_reversal_is_detected_when_planted(daybook: Daybook, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ledger.projections.holdings._fold_reversal", lambda *_: [])
 
     with pytest.raises(AssertionError):
-        test_an_entry_taken_back_and_entered_right_leaves_no_trace_in_the_figures(daybook)
+        test_figures_after_a_reversal_equal_those_of_a_correct_first_entry(daybook)
 
 
-def test_a_reversed_trade_is_shown_as_such(daybook: Daybook) -> None:
-    """The answer holds the trade, reversed, and what reversed it at the same time; the fill can then be entered again."""
+def test_reversed_trade_is_marked_and_can_be_entered_again(daybook: Daybook) -> None:
     fill = enter(daybook, FILL | {"occurred_at": YEARS_AGO}, "fill")["trade"]
 
     done = reverse(daybook, fill["trade_id"], "back")
@@ -492,8 +486,8 @@ def test_a_reversed_trade_is_shown_as_such(daybook: Daybook) -> None:
     assert (refused.status_code, problem_of(refused)) == (409, "trade-exists")
 
 
-def test_what_cannot_be_taken_back_is_refused(daybook: Daybook) -> None:
-    """An unknown event, one that moved nothing, a reversal and what was reversed before are refused; nothing is written."""
+def test_reverse_rejects_unknown_and_irreversible_events(daybook: Daybook) -> None:
+    """Nothing is stored."""
     account = daybook.read("events", portfolio="mine", type="AccountOpened")["items"][0]["event_id"]
     cash = enter(daybook, CASH, "cash")["event"]["event_id"]
     back = reverse(daybook, cash, "back")["reversal"]["event_id"]
@@ -519,8 +513,7 @@ def test_what_cannot_be_taken_back_is_refused(daybook: Daybook) -> None:
 # --- the portfolio that this program trades in ------------------------------------------------------------------------
 
 
-def test_the_paper_venue_knows_of_an_entry_at_once(daybook: Daybook) -> None:
-    """Money entered by hand can be spent at once, money withdrawn cannot, and coins brought in can be sold."""
+def test_paper_venue_uses_entered_balances_at_once(daybook: Daybook) -> None:
     dear = BUY | {"quote_size": "15000"}
     assert problem_of(daybook.post("trades/execute", dear, "too dear")) == "order-rejected:enough-available"
     enter(daybook, CASH | {"account": "paper", "amount": "10000"}, "cash", None)
@@ -538,8 +531,7 @@ def test_the_paper_venue_knows_of_an_entry_at_once(daybook: Daybook) -> None:
     assert daybook.post("verification").json()["verified"]
 
 
-def test_an_account_opened_beside_it_takes_no_orders_away(daybook: Daybook) -> None:
-    """Orders that name no account go where they went before, whatever other accounts are opened and how they are called."""
+def test_orders_go_to_the_first_account_when_others_are_opened(daybook: Daybook) -> None:
     for name, mode in (("aaa", "live"), ("aab", "paper")):
         body = {"account": name, "venue": "elsewhere", "mode": mode}
         assert daybook.post("accounts", body, name).status_code == 201
@@ -547,8 +539,7 @@ def test_an_account_opened_beside_it_takes_no_orders_away(daybook: Daybook) -> N
     assert daybook.post("trades/execute", BUY, "buy").json()["order"]["account"] == "paper"
 
 
-def test_a_fill_of_the_paper_venue_can_be_taken_back(daybook: Daybook) -> None:
-    """Taking a fill of our own back returns its money to what can be spent, and the order keeps it, as reversed."""
+def test_reversed_paper_fill_returns_its_money(daybook: Daybook) -> None:
     order = daybook.post("trades/execute", BUY | {"quote_size": "9900"}, "buy").json()["order"]["order_id"]
     daybook.pass_seconds(4)
     for fill in daybook.read(f"orders/{order}")["trades"]:
@@ -561,8 +552,7 @@ def test_a_fill_of_the_paper_venue_can_be_taken_back(daybook: Daybook) -> None:
     assert daybook.post("trades/execute", BUY | {"quote_size": "9900"}, "again").status_code == 201
 
 
-def test_a_fill_of_our_own_is_not_entered_again(daybook: Daybook) -> None:
-    """An entry that names a fill which an order of ours had is refused."""
+def test_entry_is_rejected_when_it_repeats_a_fill_of_an_own_order(daybook: Daybook) -> None:
     daybook.post("trades/execute", BUY, "buy")
     daybook.pass_seconds(2)
     fill = daybook.read("trades")["items"][0]
@@ -573,8 +563,7 @@ def test_a_fill_of_our_own_is_not_entered_again(daybook: Daybook) -> None:
     assert (answer.status_code, problem_of(answer)) == (409, "trade-exists")
 
 
-def test_the_portfolio_that_is_traded_in_stays_open(daybook: Daybook) -> None:
-    """The portfolio of the running market cannot be closed, and its future is what its market has not reached."""
+def test_driven_portfolio_cannot_be_closed_or_entered_ahead_of_its_market(daybook: Daybook) -> None:
     refused = daybook.post("portfolio/entries", {"kind": "close", "reason": "enough"}, "key")
     assert (refused.status_code, problem_of(refused)) == (409, "driven-here")
     now = daybook.read("portfolio")["market_time"]
@@ -584,8 +573,8 @@ def test_the_portfolio_that_is_traded_in_stays_open(daybook: Daybook) -> None:
     assert (late.status_code, problem_of(late)) == (422, "future-time")
 
 
-def test_an_order_that_waits_hears_every_candle_after_the_newest_fill(database_url: str, tmp_path: Path) -> None:
-    """After a restart the paper venue goes on behind the newest fill, be that taken back or followed by entries."""
+def test_paper_venue_resumes_after_the_newest_fill_when_restarted(database_url: str, tmp_path: Path) -> None:
+    """Even if that fill was reversed or followed by entries."""
     limit = {"product_id": "BTC-USD", "side": "buy", "base_size": "0.1", "type": "limit", "limit_price": "10000"}
     for number, by_hand in enumerate((False, True)):
         with open_daybook(database_url, tmp_path) as running:
@@ -598,12 +587,12 @@ def test_an_order_that_waits_hears_every_candle_after_the_newest_fill(database_u
                 reverse(running, fill["trade_id"], "back", None)
                 enter(running, LOT | {"account": "paper"}, "now", None)
         with open_daybook(database_url, tmp_path) as running:
-            told = [at.isoformat() for at in running.system.paper._seen_until.values()]
-            assert told == [fill["occurred_at"].replace("Z", "+00:00")]
+            times = [at.isoformat() for at in running.system.paper._seen_until.values()]
+            assert times == [fill["occurred_at"].replace("Z", "+00:00")]
 
 
-def test_entries_do_not_move_the_market(database_url: str, tmp_path: Path) -> None:
-    """However much old history is entered, after a restart the market goes on where it was, and waiting orders fill as before."""
+def test_market_time_is_unchanged_by_old_entries_when_restarted(database_url: str, tmp_path: Path) -> None:
+    """Open orders fill as before."""
     limit = {"product_id": "BTC-USD", "side": "buy", "base_size": "0.1", "type": "limit", "limit_price": "10000"}
     with open_daybook(database_url, tmp_path) as running:
         running.post("trades/execute", BUY, "buy")
@@ -626,11 +615,10 @@ def test_entries_do_not_move_the_market(database_url: str, tmp_path: Path) -> No
         assert running.read(f"orders/{waiting}")["order"]["status"] == "accepted"
 
 
-def test_entries_that_move_the_market_are_found(
+def test_entries_that_move_the_market_are_detected_when_planted(
     database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Planted: where entries are taken for the market's own events, much old history sets the market back."""
     monkeypatch.setattr(market_time, "_entered", lambda _: False)
 
     with pytest.raises(AssertionError):
-        test_entries_do_not_move_the_market(database_url, tmp_path)
+        test_market_time_is_unchanged_by_old_entries_when_restarted(database_url, tmp_path)

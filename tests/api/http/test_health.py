@@ -1,4 +1,4 @@
-"""Health: what is said to whoever watches over Daybook."""
+"""Liveness, readiness and trading health."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,7 +24,7 @@ def daybook(database_url: str, tmp_path: Path) -> Iterator[Daybook]:
 
 
 def problems(daybook: Daybook) -> list[str]:
-    """Why Daybook is not ready; it must say so by its status too."""
+    """Problems of readiness, after checking that status and `ok` agree with them."""
     answer = daybook.get("/health/ready")
     body: dict[str, Any] = answer.json()
     assert answer.status_code == (503 if body["problems"] else 200)
@@ -32,15 +32,13 @@ def problems(daybook: Daybook) -> list[str]:
     return [str(one) for one in body["problems"]]
 
 
-def test_a_new_daybook_lives_is_ready_and_may_trade(daybook: Daybook) -> None:
-    """All three kinds of health are good after the start."""
+def test_health_is_good_after_the_start(daybook: Daybook) -> None:
     assert daybook.read("/health/live")["ok"]
     assert problems(daybook) == []
     assert daybook.read("/health/trading")["state"] == "open"
 
 
-def test_the_end_of_a_recording_is_a_note(database_url: str, tmp_path: Path) -> None:
-    """A recorded market that has come to its end leaves Daybook ready, and is told besides."""
+def test_readiness_notes_the_end_of_a_recorded_market(database_url: str, tmp_path: Path) -> None:
     feed = f"file:{write_market(tmp_path, candles=70)}?speed=60"
     with open_daybook(database_url, tmp_path, feed) as running:
         assert running.read("/health/ready")["notes"] == []
@@ -50,28 +48,28 @@ def test_the_end_of_a_recording_is_a_note(database_url: str, tmp_path: Path) -> 
         assert "end" in running.read("/health/ready")["notes"][0]
 
 
-def test_a_market_loop_that_fails_is_not_ready(
+def test_readiness_fails_while_the_market_loop_fails(
     database_url: str, tmp_path: Path, superuser: psycopg.Connection[tuple[Any, ...]]
 ) -> None:
-    """While the market loop fails the sentence says so, without its details; when it goes on, it is gone."""
+    """Without details of the failure."""
     with open_daybook(database_url, tmp_path) as running:
         scheduler = running.client.app.state.scheduler
         assert isinstance(scheduler, Scheduler)
         superuser.execute("alter table orders rename to orders_hidden")
         scheduler.start()
         try:
-            said = until(lambda: problems(running), "the failure to be told")
-            assert "market loop fails (UndefinedTable)" in said[0]
+            found = until(lambda: problems(running), "the failure to be reported")
+            assert "market loop fails (UndefinedTable)" in found[0]
             superuser.execute("alter table orders_hidden rename to orders")
             until(lambda: not problems(running), "the loop to go on")
         finally:
             scheduler.stop()
 
 
-def test_a_market_that_goes_away_later_is_told_as_one_that_never_came(
+def test_readiness_fails_while_the_market_is_unreachable(
     database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An outage in the middle is no failure of the loop: health says of it what it says of one at the start."""
+    """An outage is no failure of the loop."""
     with open_daybook(database_url, tmp_path) as running:
         running.pass_seconds(1)
         feed, scheduler = running.system.feed, running.client.app.state.scheduler
@@ -84,16 +82,17 @@ def test_a_market_that_goes_away_later_is_told_as_one_that_never_came(
             outage.setattr(feed, "poll", away)
             scheduler.start()
             try:
-                (told,) = until(lambda: problems(running), "the outage to be told")
-                assert told.startswith(f"the market cannot be reached ({feed.label}): Daybook keeps trying")
+                (problem,) = until(lambda: problems(running), "the outage to be reported")
+                assert problem.startswith(f"the market cannot be reached ({feed.label}): Daybook keeps trying")
                 outage.undo()
                 until(lambda: not problems(running), "the loop to go on")
             finally:
                 scheduler.stop()
 
 
-def test_views_that_stopped_are_not_ready(daybook: Daybook, superuser: psycopg.Connection[tuple[Any, ...]]) -> None:
-    """Views that stand still make Daybook unready and close trading; the sentence says where they stopped and what to do."""
+def test_readiness_fails_and_trading_halts_when_the_views_are_stopped(
+    daybook: Daybook, superuser: psycopg.Connection[tuple[Any, ...]]
+) -> None:
     daybook.pass_seconds(2)
     superuser.execute("update view_checkpoints set stopped_position = 3, stopped_reason = 'planted'")
 
@@ -103,21 +102,19 @@ def test_views_that_stopped_are_not_ready(daybook: Daybook, superuser: psycopg.C
     assert problem_of(daybook.post("trades/execute", BUY, "key")) == "order-rejected:trading-open"
 
 
-def test_an_old_schema_and_a_database_for_reads_are_not_ready(
+def test_readiness_fails_when_the_schema_is_foreign_or_the_database_read_only(
     daybook: Daybook, superuser: psycopg.Connection[tuple[Any, ...]]
 ) -> None:
-    """A schema that is not this program's, and a database that takes no writes, are each told."""
     name = superuser.info.dbname
     superuser.execute("update alembic_version set version_num = '9999'")
     assert "9999" in problems(daybook)[0]
 
     superuser.execute(f"alter database {name} set default_transaction_read_only = on")
     daybook.system.engine.dispose()
-    assert [said for said in problems(daybook) if "reads only" in said]
+    assert any("read-only" in problem for problem in problems(daybook))
 
 
-def test_a_halt_closes_trading_and_leaves_daybook_ready(daybook: Daybook) -> None:
-    """Trading health is the owner's decision; readiness is the machine's state."""
+def test_halt_affects_trading_health_but_not_readiness(daybook: Daybook) -> None:
     halted = Story("halt").new(TradingHalted(reason="a look at the roof"))
     daybook.system.book.record(daybook.system.portfolio_id, [halted])
 

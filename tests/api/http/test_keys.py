@@ -1,4 +1,4 @@
-"""Keys of programs: what each scope opens, and that nothing else does."""
+"""API keys: each scope opens exactly its operations."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -37,7 +37,7 @@ def keys_of(daybook: Daybook) -> Keys:
 
 
 def issue(daybook: Daybook, *wanted: Scope, name: str = "model", days: int | None = None) -> str:
-    """A new key's token."""
+    """Issue a key and return its token."""
     return keys_of(daybook).issue(name, wanted, days)[0]
 
 
@@ -46,7 +46,7 @@ def bearer(token: str) -> dict[str, str]:
 
 
 def operations(app: Litestar) -> dict[str, tuple[str, str]]:
-    """Every operation of the interface with its method and a path that can be called."""
+    """Operations by id, each with its method and a callable path."""
     return {
         operation_of(handler): (method, re.sub(r"\{\w+:(\w+)\}", lambda kind: SAMPLES[kind[1]], route.path))
         for route in app.routes
@@ -57,7 +57,7 @@ def operations(app: Litestar) -> dict[str, tuple[str, str]]:
 
 
 def reach(daybook: Daybook, *wanted: Scope) -> set[str]:
-    """The operations that a key with these scopes is let into."""
+    """Operations that admit a key with these scopes."""
     headers = bearer(issue(daybook, *wanted))
     found = set()
     for operation, (method, path) in operations(daybook.client.app).items():
@@ -69,15 +69,14 @@ def reach(daybook: Daybook, *wanted: Scope) -> set[str]:
 
 
 def undeclared(app: Litestar) -> set[str]:
-    """The operations that say neither which scope they need nor that they need none."""
+    """Operations without a declared scope or exemption."""
     return set(operations(app)) - set(NEEDED) - OPEN - BY_SIGNATURE
 
 
-# ── every route × every scope ────────────────────────────────────────────────────────────────────────────────────────
+# ── scopes ────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_each_scope_opens_exactly_the_routes_that_ask_for_it(daybook: Daybook) -> None:
-    """A key with one scope is let into every route declared with it and refused at all others; four scopes open them all."""
+def test_scope_opens_exactly_the_operations_that_require_it(daybook: Daybook) -> None:
     for scope in SCOPES:
         declared = {operation for operation, needed in NEEDED.items() if needed == scope}
         assert declared, scope
@@ -85,23 +84,22 @@ def test_each_scope_opens_exactly_the_routes_that_ask_for_it(daybook: Daybook) -
     assert reach(daybook, *SCOPES) == set(operations(daybook.client.app))
 
 
-def test_a_route_with_a_wrong_scope_is_found(daybook: Daybook, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Planted: a guard that takes `read` for enough to trade makes the matrix differ."""
+def test_wrong_scope_is_detected_when_planted(daybook: Daybook, monkeypatch: pytest.MonkeyPatch) -> None:
     declared = {operation for operation, needed in NEEDED.items() if needed == "read"}
     monkeypatch.setitem(scopes.NEEDED, "executeTrade", "read")
 
     assert reach(daybook, "read") != declared | OPEN | BY_SIGNATURE
 
 
-def test_every_route_declares_its_scope(daybook: Daybook) -> None:
-    """No route is without a declaration, no declaration without a route, and a key has no way round an undeclared one."""
+def test_every_operation_declares_its_scope(daybook: Daybook) -> None:
+    """An undeclared operation admits no key."""
     app = daybook.client.app
     assert undeclared(app) == set()
     assert set(NEEDED) | OPEN | BY_SIGNATURE == set(operations(app))
 
     @get("/api/v1/planted", operation_id="planted", guards=[by_scope], sync_to_thread=False)
     def planted() -> str:
-        return "nobody said who may read this"
+        return "planted"
 
     app.register(planted)
 
@@ -111,7 +109,7 @@ def test_every_route_declares_its_scope(daybook: Daybook) -> None:
     assert "is for the owner only" in answer.json()["detail"]
 
 
-# ── which keys are good ──────────────────────────────────────────────────────────────────────────────────────────────
+# ── validity ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
 CHANGES: tuple[Callable[[str], str], ...] = (
@@ -125,8 +123,7 @@ CHANGES: tuple[Callable[[str], str], ...] = (
 )
 
 
-def test_a_changed_key_is_no_key(daybook: Daybook) -> None:
-    """A truncated, lengthened or forged key is answered 401, like one that never was."""
+def test_altered_key_answers_401(daybook: Daybook) -> None:
     token = issue(daybook, "read")
     assert daybook.send("GET", "trades", headers=bearer(token)).status_code == 200
 
@@ -135,8 +132,8 @@ def test_a_changed_key_is_no_key(daybook: Daybook) -> None:
         assert (answer.status_code, problem_of(answer)) == (401, "not-authorized")
 
 
-def test_a_revoked_key_is_refused_at_once(daybook: Daybook) -> None:
-    """The first request after the revocation is answered 401; the program's other key goes on."""
+def test_revoked_key_answers_401_at_once(daybook: Daybook) -> None:
+    """The program's other key stays valid."""
     keys = keys_of(daybook)
     token, key = keys.issue("model", ("read",), None)
     other = issue(daybook, "read")
@@ -148,8 +145,7 @@ def test_a_revoked_key_is_refused_at_once(daybook: Daybook) -> None:
     assert daybook.send("GET", "trades", headers=bearer(other)).status_code == 200
 
 
-def test_a_key_ends_when_it_was_to_end(daybook: Daybook) -> None:
-    """A key of one day is good for just less than that, and then no more; its last use is known to the minute."""
+def test_key_expires_on_time(daybook: Daybook) -> None:
     system = daybook.system
     now = [system.clock()]
     keys = Keys(system.book, installation_key(system.settings.data_dir), lambda: now[0])
@@ -161,10 +157,9 @@ def test_a_key_ends_when_it_was_to_end(daybook: Daybook) -> None:
     assert keys.caller(token) is None
 
 
-def test_the_database_does_not_give_a_key_away(
+def test_stored_hash_of_a_key_is_useless_without_the_installation_key(
     daybook: Daybook, superuser: psycopg.Connection[tuple[object, ...]], tmp_path: Path
 ) -> None:
-    """The token stands nowhere in the database, and its hash is good for nothing without the installation's own key."""
     token = issue(daybook, "read")
     assert daybook.send("GET", "trades", headers=bearer(token)).status_code == 200
     (stored,) = superuser.execute("select k::text from api_keys k").fetchone() or ("",)
@@ -178,8 +173,7 @@ def test_the_database_does_not_give_a_key_away(
         installation_key(tmp_path)
 
 
-def test_what_a_key_does_carries_its_name(daybook: Daybook) -> None:
-    """Events name the key that caused them, not the owner."""
+def test_events_name_the_key_that_caused_them(daybook: Daybook) -> None:
     token, key = keys_of(daybook).issue("ops", ("trade",), None)
 
     answer = daybook.post("bots/rsi-BTC-USD/stop", None, "stop", Authorization=f"Bearer {token}")
@@ -192,8 +186,8 @@ def test_what_a_key_does_carries_its_name(daybook: Daybook) -> None:
 # ── the command ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_the_command_issues_lists_and_revokes(daybook: Daybook, database_url: str, tmp_path: Path) -> None:
-    """What `daybook key` does holds in the Daybook that is running; the key is printed once and in no list."""
+def test_key_command_issues_lists_and_revokes(daybook: Daybook, database_url: str, tmp_path: Path) -> None:
+    """Changes apply to the running Daybook; a key is printed once and never listed."""
 
     def run(*words: str) -> Result:
         env = {"DAYBOOK_DATABASE_URL": database_url, "DAYBOOK_DATA_DIR": str(tmp_path)}

@@ -1,4 +1,4 @@
-"""Webhooks: whose message is believed, and that none is believed twice."""
+"""Webhooks: only authentic messages are accepted, each once."""
 
 import hashlib
 import hmac
@@ -21,7 +21,7 @@ from tests.support.api_system import Daybook, open_daybook, problem_of
 
 @pytest.fixture
 def daybook(database_url: str, tmp_path: Path) -> Iterator[Daybook]:
-    """A new Daybook whose market has moved for a few minutes."""
+    """A new Daybook after three minutes of its market."""
     with open_daybook(database_url, tmp_path) as running:
         running.pass_seconds(3)
         yield running
@@ -34,20 +34,20 @@ def hooks(daybook: Daybook) -> Webhooks:
 
 
 def opinion(daybook: Daybook, **changes: object) -> bytes:
-    """The body of a signal to buy BTC-USD at the market's present, with these changes."""
-    said = {"product_id": "BTC-USD", "asof": time_text(daybook.system.market_clock()), "score": "0.5"}
-    return json.dumps(said | changes).encode()
+    """Body of a signal to buy BTC-USD now, with these changes."""
+    signal = {"product_id": "BTC-USD", "asof": time_text(daybook.system.market_clock()), "score": "0.5"}
+    return json.dumps(signal | changes).encode()
 
 
 def signed(daybook: Daybook, secret: str, body: bytes, seconds: int = 0) -> dict[str, str]:
-    """The headers of a message signed so many seconds from now."""
+    """Headers of a message signed `seconds` from now."""
     stamp = str(int(daybook.system.clock().timestamp()) + seconds)
     signature = hmac.new(secret.encode(), stamp.encode() + b"." + body, hashlib.sha256).hexdigest()
     return {"X-Daybook-Timestamp": stamp, "X-Daybook-Signature": f"sha256={signature}"}
 
 
 def send(daybook: Daybook, name: str, body: bytes, headers: Mapping[str, str] | None = None) -> Response:
-    """The answer to a message, which carries no token."""
+    """Send a message without a token."""
     return daybook.send("POST", f"webhooks/{name}", content=body, headers={"Authorization": "", **(headers or {})})
 
 
@@ -56,8 +56,7 @@ def refused(answer: Response, status: int, problem: str, words: str) -> None:
     assert words in answer.json()["detail"]
 
 
-def test_a_signed_message_is_a_signal(daybook: Daybook) -> None:
-    """The signal is recorded under the webhook's name, judged like any other, and answered."""
+def test_signed_message_is_recorded_and_reviewed(daybook: Daybook) -> None:
     secret, body = hooks(daybook).add("model", "signal", {}), opinion(daybook)
 
     answer = send(daybook, "model", body, signed(daybook, secret, body))
@@ -68,8 +67,8 @@ def test_a_signed_message_is_a_signal(daybook: Daybook) -> None:
     assert story[0]["actor"] == "webhook:model"
 
 
-def test_whatever_is_altered_is_refused(daybook: Daybook) -> None:
-    """Another body, timestamp, name or secret, a cut signature and none at all: 401 in a sentence, and nothing is recorded."""
+def test_altered_message_answers_401(daybook: Daybook) -> None:
+    """A changed body, timestamp, name or secret, or a broken signature; nothing is stored."""
     secret, body = hooks(daybook).add("model", "signal", {}), opinion(daybook)
     hooks(daybook).add("other", "signal", {})
     headers, before = signed(daybook, secret, body), daybook.head()
@@ -97,8 +96,7 @@ def test_whatever_is_altered_is_refused(daybook: Daybook) -> None:
     assert daybook.head() == before
 
 
-def test_a_message_is_good_for_five_minutes(daybook: Daybook) -> None:
-    """Signed up to 300 seconds before or after now by this machine's clock it is taken, beyond that it is refused."""
+def test_message_is_valid_for_five_minutes(daybook: Daybook) -> None:
     secret = hooks(daybook).add("model", "signal", {})
     for seconds in (-310, 310):
         body = opinion(daybook)
@@ -109,8 +107,8 @@ def test_a_message_is_good_for_five_minutes(daybook: Daybook) -> None:
         assert send(daybook, "model", body, signed(daybook, secret, body, seconds)).status_code == 201
 
 
-def test_a_message_is_taken_once(daybook: Daybook) -> None:
-    """The very same message again is 409, also after a restart of the clock's minute; signed anew it is the old signal."""
+def test_message_is_accepted_once(daybook: Daybook) -> None:
+    """Signed again, it is the same signal."""
     secret, body = hooks(daybook).add("model", "signal", {}), opinion(daybook)
     headers = signed(daybook, secret, body)
     first = send(daybook, "model", body, headers)
@@ -123,8 +121,7 @@ def test_a_message_is_taken_once(daybook: Daybook) -> None:
     assert daybook.head() == before
 
 
-def test_a_forgotten_nonce_would_be_noticed(daybook: Daybook, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Planted: where no message is remembered, the replay is taken."""
+def test_forgotten_nonces_are_detected_when_planted(daybook: Daybook, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(webhooks, "claim_nonce", lambda *_: True)
     secret, body = hooks(daybook).add("model", "signal", {}), opinion(daybook)
     headers = signed(daybook, secret, body)
@@ -132,8 +129,7 @@ def test_a_forgotten_nonce_would_be_noticed(daybook: Daybook, monkeypatch: pytes
     assert [send(daybook, "model", body, headers).status_code for _ in range(2)] == [201, 201]
 
 
-def test_a_message_that_was_refused_is_not_used_up(daybook: Daybook) -> None:
-    """What could not be recorded may be sent again as it is: the message is remembered only together with its signal."""
+def test_rejected_message_can_be_sent_again(daybook: Daybook) -> None:
     secret = hooks(daybook).add("model", "signal", {})
     body = opinion(daybook, asof=time_text(daybook.system.market_clock() + timedelta(minutes=1)))
     headers = signed(daybook, secret, body)
@@ -143,8 +139,8 @@ def test_a_message_that_was_refused_is_not_used_up(daybook: Daybook) -> None:
     assert send(daybook, "model", body, headers).status_code == 201
 
 
-def test_two_secrets_are_live_while_they_are_rotated(daybook: Daybook) -> None:
-    """After a rotation the new and the last secret are good, after the next one no longer the first; at once means now."""
+def test_rotated_secret_stays_valid_until_the_next_rotation(daybook: Daybook) -> None:
+    """Unless rotated at once."""
     first = hooks(daybook).add("model", "signal", {})
     second = hooks(daybook).rotate("model")
 
@@ -166,8 +162,8 @@ def test_two_secrets_are_live_while_they_are_rotated(daybook: Daybook) -> None:
     assert good(fourth) == [False]
 
 
-def test_a_body_is_bounded_and_must_be_a_signal(daybook: Daybook) -> None:
-    """More than 256 KiB is 413; what is no signal is 400 with its fault, though the signature is right."""
+def test_message_is_rejected_when_too_large_or_malformed(daybook: Daybook) -> None:
+    """Although its signature is correct."""
     secret = hooks(daybook).add("model", "signal", {})
     huge = opinion(daybook, note="x" * 300_000)
     refused(send(daybook, "model", huge, signed(daybook, secret, huge)), 413, "too-large", "limit: 256 KiB")
@@ -181,13 +177,13 @@ TICKERS = {"BTCUSD": Instrument("BTC-USD")}
 
 
 def alert(daybook: Daybook, **changes: object) -> bytes:
-    """An alert as TradingView sends it, its placeholders filled in."""
-    said = {"ticker": "BTCUSD", "action": "buy", "time": time_text(daybook.system.market_clock()), "price": "50000.5"}
-    return json.dumps(said | changes).encode()
+    """A TradingView alert with its placeholders filled in."""
+    signal = {"ticker": "BTCUSD", "action": "buy", "time": time_text(daybook.system.market_clock()), "price": "50000.5"}
+    return json.dumps(signal | changes).encode()
 
 
-def test_an_alert_with_the_passphrase_is_a_signal(daybook: Daybook) -> None:
-    """buy is +1, sell is -1, the alert's price is the entry; the same alert again is refused."""
+def test_alert_with_the_passphrase_is_recorded_once(daybook: Daybook) -> None:
+    """buy is +1, sell is -1, and the alert's price is the entry."""
     secret = hooks(daybook).add("chart", "tradingview", TICKERS, passphrase=True)
     body = alert(daybook, secret=secret)
 
@@ -203,8 +199,7 @@ def test_an_alert_with_the_passphrase_is_a_signal(daybook: Daybook) -> None:
     assert send(daybook, "chart", alert(daybook, secret=secret, action="SELL")).json()["score"] == "-1"
 
 
-def test_a_passphrase_is_good_only_where_it_was_chosen(daybook: Daybook) -> None:
-    """A wrong passphrase is 401, and so is any in the body of a webhook whose messages must be signed; signed it is taken."""
+def test_passphrase_is_accepted_only_where_configured(daybook: Daybook) -> None:
     passphrase = hooks(daybook).add("chart", "tradingview", TICKERS, passphrase=True)
     secret = hooks(daybook).add("strict", "tradingview", TICKERS)
     for wrong in ({}, {"secret": ""}, {"secret": secret}, {"secret": passphrase[:-1]}, {"secret": "é"}):
@@ -218,8 +213,7 @@ def test_a_passphrase_is_good_only_where_it_was_chosen(daybook: Daybook) -> None
     assert send(daybook, "strict", body, signed(daybook, secret, body)).status_code == 201
 
 
-def test_nobody_learns_which_webhooks_there_are(daybook: Daybook) -> None:
-    """Who knows no secret has the same answer of a webhook of either sort and of a name that is none, whatever was sent."""
+def test_answers_without_a_secret_do_not_reveal_which_webhooks_exist(daybook: Daybook) -> None:
     hooks(daybook).add("chart", "tradingview", TICKERS, passphrase=True)
     hooks(daybook).add("strict", "tradingview", TICKERS)
     hooks(daybook).add("model", "signal", {})
@@ -235,11 +229,11 @@ def test_nobody_learns_which_webhooks_there_are(daybook: Daybook) -> None:
             answers = [
                 send(daybook, name, body, headers) for name in ("chart", "strict", "model", "nowhere", "n%C3%B6")
             ]
-            told = {
+            answered = {
                 (one.status_code, one.json()["type"], one.json()["detail"], str(sorted(one.headers))) for one in answers
             }
-            assert {status for status, *_ in told} == {401}, (body[:50], headers, told)
-            assert len(told) == 1
+            assert {status for status, *_ in answered} == {401}, (body[:50], headers, answered)
+            assert len(answered) == 1
 
 
 NO_ALERTS: tuple[tuple[dict[str, Any], int, str, str], ...] = (
@@ -252,8 +246,7 @@ NO_ALERTS: tuple[tuple[dict[str, Any], int, str, str], ...] = (
 )
 
 
-def test_an_alert_that_cannot_be_used_is_refused_in_a_sentence(daybook: Daybook) -> None:
-    """Unknown tickers and actions, JSON numbers, stale times and unknown fields are each told."""
+def test_unusable_alerts_are_rejected_with_a_reason(daybook: Daybook) -> None:
     secret = hooks(daybook).add("chart", "tradingview", TICKERS, passphrase=True)
     for changes, status, problem, words in NO_ALERTS:
         refused(send(daybook, "chart", alert(daybook, secret=secret, **changes)), status, problem, words)
@@ -262,8 +255,8 @@ def test_an_alert_that_cannot_be_used_is_refused_in_a_sentence(daybook: Daybook)
 # ── the command ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_the_command_adds_lists_rotates_and_removes(daybook: Daybook, database_url: str, tmp_path: Path) -> None:
-    """What `daybook webhook` does holds in the Daybook that is running; a secret is printed once and in no list."""
+def test_webhook_command_adds_lists_rotates_and_removes(daybook: Daybook, database_url: str, tmp_path: Path) -> None:
+    """Changes apply to the running Daybook; a secret is printed once and never listed."""
 
     def run(*words: str) -> Result:
         env = {"DAYBOOK_DATABASE_URL": database_url, "DAYBOOK_DATA_DIR": str(tmp_path)}
