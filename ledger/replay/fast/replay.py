@@ -106,7 +106,8 @@ class FastReplay:
     def lines(self) -> Generator[Lines, None, None]:
         """The lines of all rows, by kind, in no order; otherwise as `closed_lines`."""
         yield from self.closed_lines()
-        yield Lot, self.open_lots()
+        if lots := self.open_lots():
+            yield Lot, lots
         by_kind: dict[type[Row], list[str]] = {}
         others = all_rows(self._rows, (kind for one in self._others for kind in one.rows))
         for row in (*others, *self.current_rows()):

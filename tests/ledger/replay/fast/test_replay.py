@@ -116,6 +116,16 @@ def test_fast_rebuild_passes_event_by_event_verification(
     assert thorough(engine, story.portfolio_id).differences == ()
 
 
+def test_fast_rebuild_of_a_portfolio_without_open_lots(
+    engine: Engine, postgres_book: PostgresBook, only_fast: pytest.MonkeyPatch, new_story: StoryMaker
+) -> None:
+    story = new_story()
+    record_all(postgres_book, story, [story.opened(), story.play(Step("deposit"))])
+
+    assert rebuild_portfolio(engine, story.portfolio_id) == len(story.events)
+    assert verify_portfolio(engine, story.portfolio_id).differences == ()
+
+
 def test_fast_rebuild_folds_events_appended_meanwhile(
     engine: Engine, story: Story, only_fast: pytest.MonkeyPatch
 ) -> None:
