@@ -68,20 +68,20 @@ def figures(*values: object) -> tuple[object, ...]:
     return values
 
 
-class Life:
+class Sample:
     """A portfolio in memory, with events recorded one by one."""
 
     def __init__(self, story: Story | None = None) -> None:
-        self.story = story or Story("life")
+        self.story = story or Story("sample")
         self.book = MemoryBook(SteppingClock())
 
     @classmethod
-    def opened(cls) -> "Life":
+    def opened(cls) -> "Sample":
         """Return an empty portfolio with an account."""
-        life = cls()
-        life.record(at(2, 9), PortfolioOpened(name="life", base_currency=USD))
-        life.record(at(2, 9), AccountOpened(account=ACCOUNT, venue=VENUE, mode="paper"))
-        return life
+        sample = cls()
+        sample.record(at(2, 9), PortfolioOpened(name="sample", base_currency=USD))
+        sample.record(at(2, 9), AccountOpened(account=ACCOUNT, venue=VENUE, mode="paper"))
+        return sample
 
     def record(self, when: datetime, event: Event) -> Envelope:
         return self.book.record(self.story.portfolio_id, [self.story.new(event, at=when)])[0]
@@ -130,11 +130,11 @@ class Life:
         return performance_of(self.reading().rows, self.envelopes(), until=until)
 
 
-def played(moves: list[Step]) -> Life:
+def played(moves: list[Step]) -> Sample:
     """Record these moves."""
-    life = Life(Story("random", allow_short=bool(moves and moves[0].pick % 2)))
-    record_all(life.book, life.story, batches_of(life.story, moves))
-    return life
+    sample = Sample(Story("random", allow_short=bool(moves and moves[0].pick % 2)))
+    record_all(sample.book, sample.story, batches_of(sample.story, moves))
+    return sample
 
 
 some_moves = st.lists(steps(*(move for move in MOVES if move != "close")), max_size=30)
@@ -150,9 +150,9 @@ def test_last_equity_equals_the_total_value_of_the_views(moves: list[Step]) -> N
     check_value_against_views(played(moves))
 
 
-def check_value_against_views(life: Life) -> None:
-    worth = value_portfolio(life.reading().rows)
-    closes = life.history().closes
+def check_value_against_views(sample: Sample) -> None:
+    worth = value_portfolio(sample.reading().rows)
+    closes = sample.history().closes
     last = (closes[-1].equity, closes[-1].cash) if closes else (ZERO, ZERO)  # no closes without value events
     assert last == (worth.total_value, worth.cash)
 
@@ -162,17 +162,17 @@ def test_order_of_arrival_has_no_effect(moves: list[Step], seed: int) -> None:
     check_order_has_no_effect(played(moves), seed)
 
 
-def check_order_has_no_effect(life: Life, seed: int) -> None:
-    envelopes = life.envelopes()
+def check_order_has_no_effect(sample: Sample, seed: int) -> None:
+    envelopes = sample.envelopes()
     shuffled = random.Random(seed).sample(envelopes, len(envelopes))
-    assert equity_history(life.reading().rows, shuffled) == life.history()
+    assert equity_history(sample.reading().rows, shuffled) == sample.history()
 
 
 def test_every_day_has_a_close() -> None:
     """Days without events too; the last one is the current day, marked as not closed."""
-    life = sample_life()
+    sample = growing_sample()
 
-    closes = life.history().closes
+    closes = sample.history().closes
 
     assert [(close.day.day, close.equity, close.cash, close.closed) for close in closes] == [
         (3, Decimal(1000), Decimal(500), True),
@@ -183,26 +183,26 @@ def test_every_day_has_a_close() -> None:
     ]
     assert [close.flow for close in closes] == [Decimal(1000), 0, 0, Decimal(1000), Decimal(-360)]
     assert [close.traded for close in closes] == [Decimal(500), 0, 0, 0, 0]
-    until_midnight = life.history(at(7)).closes
+    until_midnight = sample.history(at(7)).closes
     assert until_midnight == closes[:4]
 
 
-def sample_life() -> Life:
+def growing_sample() -> Sample:
     """500 of 1000 invested at prices of 100, 120, 100, 120; a deposit of 1000 at 100, a withdrawal of 360 at 120."""
-    life = Life.opened()
-    life.deposit(at(3, 9), 1000)
-    life.mark(at(3, 10), 100)
-    life.trade(at(3, 11), "5", 100)
-    life.mark(at(5), 120)
-    life.mark(at(6, 8), 100)
-    life.deposit(at(6, 9), 1000)
-    life.mark(at(7, 8), 120)
-    life.deposit(at(7, 9), -360)
-    return life
+    sample = Sample.opened()
+    sample.deposit(at(3, 9), 1000)
+    sample.mark(at(3, 10), 100)
+    sample.trade(at(3, 11), "5", 100)
+    sample.mark(at(5), 120)
+    sample.mark(at(6, 8), 100)
+    sample.deposit(at(6, 9), 1000)
+    sample.mark(at(7, 8), 120)
+    sample.deposit(at(7, 9), -360)
+    return sample
 
 
 def test_performance_figures_of_a_sample() -> None:
-    performance = sample_life().performance()
+    performance = growing_sample().performance()
 
     growth = Decimal("1.1") * (Decimal(1000) / 1100) * (Decimal(2100) / 2000)
     assert performance.time_weighted_return is not None
@@ -226,12 +226,12 @@ def test_performance_figures_of_a_sample() -> None:
 
 def test_day_change_starts_at_midnight() -> None:
     """At midnight it is the change of the day that ends."""
-    life = sample_life()
+    sample = growing_sample()
 
-    assert day_change(life.history(at(3, 12))) == 0
-    assert day_change(life.history(at(5))) == 100
-    assert day_change(life.history(at(5, 1))) == 0
-    assert day_change(life.history(at(3, 1))) is None
+    assert day_change(sample.history(at(3, 12))) == 0
+    assert day_change(sample.history(at(5))) == 100
+    assert day_change(sample.history(at(5, 1))) == 0
+    assert day_change(sample.history(at(3, 1))) is None
 
 
 @given(
@@ -243,52 +243,52 @@ def test_flows_are_no_returns(moves: list[tuple[str, Decimal, int]]) -> None:
 
 
 def check_return_of_the_coin(moves: list[tuple[str, Decimal, int]]) -> None:
-    life, now, held = Life.opened(), at(3, 9), Decimal(1)
-    life.mark(now, first := Decimal(100))
-    life.record(now, AssetDeposited(account=ACCOUNT, asset=BTC, quantity=held, cost=Decimal(7)))
+    sample, now, held = Sample.opened(), at(3, 9), Decimal(1)
+    sample.mark(now, first := Decimal(100))
+    sample.record(now, AssetDeposited(account=ACCOUNT, asset=BTC, quantity=held, cost=Decimal(7)))
     last = first
     for kind, price, hours in moves:
         now += timedelta(hours=hours)
         if kind == "mark":
-            life.mark(now, last := price)
+            sample.mark(now, last := price)
         elif kind == "in":
-            life.record(now, AssetDeposited(account=ACCOUNT, asset=BTC, quantity=Decimal(2), cost=None))
+            sample.record(now, AssetDeposited(account=ACCOUNT, asset=BTC, quantity=Decimal(2), cost=None))
             held += 2
         elif held > 1:
-            life.record(now, AssetWithdrawn(account=ACCOUNT, asset=BTC, quantity=Decimal(1)))
+            sample.record(now, AssetWithdrawn(account=ACCOUNT, asset=BTC, quantity=Decimal(1)))
             held -= 1
-    found = life.performance().time_weighted_return
+    found = sample.performance().time_weighted_return
     assert found is not None
     assert abs((1 + found) / (last / first) - 1) < Decimal("1e-12")
 
 
 def test_withdrawing_everything_in_parts_is_no_loss() -> None:
     """Values are rounded part by part without a remainder."""
-    life, small = Life.opened(), Decimal("1e-18")
-    life.mark(at(3, 8), "1.4")
-    life.record(at(3, 9), AssetDeposited(account=ACCOUNT, asset=BTC, quantity=1 + 2 * small, cost=None))
-    life.mark(at(4, 9), "2.8")
-    life.mark(at(5, 9), "1.4")
+    sample, small = Sample.opened(), Decimal("1e-18")
+    sample.mark(at(3, 8), "1.4")
+    sample.record(at(3, 9), AssetDeposited(account=ACCOUNT, asset=BTC, quantity=1 + 2 * small, cost=None))
+    sample.mark(at(4, 9), "2.8")
+    sample.mark(at(5, 9), "1.4")
     for hour, quantity in ((10, 1 + small), (11, small)):
-        life.record(at(5, hour), AssetWithdrawn(account=ACCOUNT, asset=BTC, quantity=quantity))
-    life.mark(at(9, 9), "1.5")
+        sample.record(at(5, hour), AssetWithdrawn(account=ACCOUNT, asset=BTC, quantity=quantity))
+    sample.mark(at(9, 9), "1.5")
 
-    performance = life.performance()
+    performance = sample.performance()
 
     assert performance.equity == 0
     assert performance.time_weighted_return is not None
     assert abs(performance.time_weighted_return) < Decimal("1e-15")
-    assert [flow.equity_after for flow in life.history().flows][1:] == [0]
+    assert [flow.equity_after for flow in sample.history().flows][1:] == [0]
 
 
 def test_income_is_a_return_and_no_flow() -> None:
-    life = Life.opened()
-    life.deposit(at(3, 9), 1000)
-    life.record(
+    sample = Sample.opened()
+    sample.deposit(at(3, 9), 1000)
+    sample.record(
         at(3, 10), IncomeReceived(account=ACCOUNT, asset=USD, quantity=Decimal(50), value=Decimal(50), kind="interest")
     )
 
-    performance = life.performance()
+    performance = sample.performance()
 
     assert performance.time_weighted_return == Decimal("0.05")
     assert (performance.net_flows, performance.profit) == (Decimal(1000), Decimal(50))
@@ -296,12 +296,12 @@ def test_income_is_a_return_and_no_flow() -> None:
 
 def test_reversed_deposit_is_in_no_day_and_no_flow() -> None:
     """Not even before the time of the reversal."""
-    life = sample_life()
-    before = life.history()
-    wrong = life.deposit(at(4, 3), 5000)
-    life.record(at(4, 3), TradeReversed(reverses=wrong.event_id, reason="typed twice"))
+    sample = growing_sample()
+    before = sample.history()
+    wrong = sample.deposit(at(4, 3), 5000)
+    sample.record(at(4, 3), TradeReversed(reverses=wrong.event_id, reason="typed twice"))
 
-    assert life.history() == before
+    assert sample.history() == before
 
 
 # ── splits ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -309,33 +309,33 @@ def test_reversed_deposit_is_in_no_day_and_no_flow() -> None:
 
 def test_split_changes_no_value() -> None:
     """A mark before the split is a price per old unit."""
-    life = Life.opened()
-    life.deposit(at(3, 9), 1000)
-    life.trade(at(3, 10), "1", 100)
-    life.mark(at(3, 11), 110)
-    life.split(at(4, 12), 2, 1)
-    life.mark(at(6, 12), 55)
-    life.mark(at(7, 12), 60)
+    sample = Sample.opened()
+    sample.deposit(at(3, 9), 1000)
+    sample.trade(at(3, 10), "1", 100)
+    sample.mark(at(3, 11), 110)
+    sample.split(at(4, 12), 2, 1)
+    sample.mark(at(6, 12), 55)
+    sample.mark(at(7, 12), 60)
 
-    performance = life.performance()
+    performance = sample.performance()
 
-    assert [close.equity for close in life.history().closes] == [1010, 1010, 1010, 1010, 1020]
-    check_value_against_views(life)
+    assert [close.equity for close in sample.history().closes] == [1010, 1010, 1010, 1010, 1020]
+    check_value_against_views(sample)
     assert performance.max_drawdown == 0
 
 
 def test_split_at_midnight_is_no_drawdown() -> None:
     """A mark at the time of a split is a price per new unit, also for the close of the previous day."""
-    life = Life.opened()
-    life.mark(at(3, 8), 100)
-    life.record(at(3, 9), AssetDeposited(account=ACCOUNT, asset=BTC, quantity=Decimal(1), cost=None))
-    life.mark(at(4), 50)
-    life.split(at(4), 2, 1)
-    life.mark(at(4, 5), 50)
+    sample = Sample.opened()
+    sample.mark(at(3, 8), 100)
+    sample.record(at(3, 9), AssetDeposited(account=ACCOUNT, asset=BTC, quantity=Decimal(1), cost=None))
+    sample.mark(at(4), 50)
+    sample.split(at(4), 2, 1)
+    sample.mark(at(4, 5), 50)
 
-    performance = life.performance()
+    performance = sample.performance()
 
-    assert [close.equity for close in life.history().closes] == [100, 100]
+    assert [close.equity for close in sample.history().closes] == [100, 100]
     assert performance.max_drawdown == 0
 
 
@@ -355,26 +355,26 @@ def test_value_and_flows_are_the_same_with_splits(moves: list[tuple[str, int, tu
 
 
 def check_splits_have_no_effect(moves: list[tuple[str, int, tuple[int, int], int]]) -> None:
-    plain, with_splits, now, units = Life.opened(), Life.opened(), at(3), Decimal(1)
-    for life in (plain, with_splits):
-        life.mark(now, 640)
-        life.record(now, AssetDeposited(account=ACCOUNT, asset=BTC, quantity=Decimal(1000), cost=Decimal(1)))
+    plain, with_splits, now, units = Sample.opened(), Sample.opened(), at(3), Decimal(1)
+    for sample in (plain, with_splits):
+        sample.mark(now, 640)
+        sample.record(now, AssetDeposited(account=ACCOUNT, asset=BTC, quantity=Decimal(1000), cost=Decimal(1)))
     for kind, number, (numerator, denominator), hour in moves:
         now += timedelta(hours=hour)
         if kind == "split":
             with_splits.split(now, numerator, denominator)
             units = units * numerator / denominator
             continue
-        for life, factor in ((plain, Decimal(1)), (with_splits, units)):
+        for sample, factor in ((plain, Decimal(1)), (with_splits, units)):
             if kind == "mark":
-                life.mark(now, round(640 * number / factor, 18))
+                sample.mark(now, round(640 * number / factor, 18))
             elif kind == "in":
                 coins = AssetDeposited(account=ACCOUNT, asset=BTC, quantity=round(number * factor, 18), cost=None)
-                life.record(now, coins)
+                sample.record(now, coins)
             else:
-                life.record(now, AssetWithdrawn(account=ACCOUNT, asset=BTC, quantity=round(number * factor, 18)))
+                sample.record(now, AssetWithdrawn(account=ACCOUNT, asset=BTC, quantity=round(number * factor, 18)))
     # The history must not end at the time of a split, which would begin a new day.
-    ours, theirs = (life.history(now + timedelta(hours=1)) for life in (with_splits, plain))
+    ours, theirs = (sample.history(now + timedelta(hours=1)) for sample in (with_splits, plain))
     for one, other in zip(ours.closes, theirs.closes, strict=True):
         assert one.equity is not None
         assert other.equity is not None
@@ -389,58 +389,58 @@ def check_splits_have_no_effect(moves: list[tuple[str, int, tuple[int, int], int
 
 def test_sale_without_a_purchase_counts_as_a_deposit() -> None:
     """At its proceeds: no gain, no loss, no debt."""
-    life = Life.opened()
-    life.deposit(at(3, 9), 1000)
-    life.mark(at(3, 10), 100)
-    life.trade(at(4, 10), "-2", 100)
-    life.mark(at(5, 10), 300)
-    life.mark(at(6, 10), 300)
+    sample = Sample.opened()
+    sample.deposit(at(3, 9), 1000)
+    sample.mark(at(3, 10), 100)
+    sample.trade(at(4, 10), "-2", 100)
+    sample.mark(at(5, 10), 300)
+    sample.mark(at(6, 10), 300)
 
-    performance = life.performance()
+    performance = sample.performance()
 
-    assert [close.equity for close in life.history().closes] == [1000, 1200, 1200, 1200]
-    assert [close.flow for close in life.history().closes] == [1000, 200, 0, 0]
+    assert [close.equity for close in sample.history().closes] == [1000, 1200, 1200, 1200]
+    assert [close.flow for close in sample.history().closes] == [1000, 200, 0, 0]
     assert figures(performance.time_weighted_return, performance.profit, performance.exposure_days) == (0, 0, 0)
     note = "BTC sold or spent without a recorded purchase: counted as deposited at the proceeds"
     assert performance.notes[0] == note
-    check_value_against_views(life)
+    check_value_against_views(sample)
 
 
 def test_partly_matched_sale_has_the_gain_of_its_matched_part() -> None:
-    life = Life.opened()
-    life.mark(at(3, 8), 100)
-    life.deposit(at(3, 9), 900)
-    life.trade(at(3, 9), "1", 100)
-    life.trade(at(4, 10), "-2", 190)
-    life.split(at(5, 10), 7, 3)
-    life.trade(at(6, 10), "1", 50)
-    life.mark(at(6, 11), 60)
+    sample = Sample.opened()
+    sample.mark(at(3, 8), 100)
+    sample.deposit(at(3, 9), 900)
+    sample.trade(at(3, 9), "1", 100)
+    sample.trade(at(4, 10), "-2", 190)
+    sample.split(at(5, 10), 7, 3)
+    sample.trade(at(6, 10), "1", 50)
+    sample.mark(at(6, 11), 60)
 
-    performance = life.performance()
+    performance = sample.performance()
 
     assert performance.time_weighted_return is not None
     # 800 and a coin of 100, sold for 190 with an unrecorded one; then one bought for 50, with a last mark of 60
     growth = Decimal(900 + 190 + 90) / (900 + 190) * (1190 / Decimal(1180))
     assert abs(1 + performance.time_weighted_return - growth) < Decimal("1e-30")
     assert performance.net_flows == 1090
-    check_value_against_views(life)
+    check_value_against_views(sample)
 
 
 def test_withdrawal_without_a_lot_is_no_flow() -> None:
     """Only the matched part is."""
-    life = Life.opened()
-    life.mark(at(3, 8), 100)
-    life.record(at(3, 9), AssetDeposited(account=ACCOUNT, asset=BTC, quantity=Decimal(1), cost=None))
-    life.withdraw(at(4, 9), 3)
-    life.withdraw(at(5, 9), 3)
-    life.mark(at(6), 500)
+    sample = Sample.opened()
+    sample.mark(at(3, 8), 100)
+    sample.record(at(3, 9), AssetDeposited(account=ACCOUNT, asset=BTC, quantity=Decimal(1), cost=None))
+    sample.withdraw(at(4, 9), 3)
+    sample.withdraw(at(5, 9), 3)
+    sample.mark(at(6), 500)
 
-    performance = life.performance()
+    performance = sample.performance()
 
-    assert [figures(flow.amount, flow.equity_after) for flow in life.history().flows] == [(100, 100), (-100, 0)]
+    assert [figures(flow.amount, flow.equity_after) for flow in sample.history().flows] == [(100, 100), (-100, 0)]
     assert figures(performance.time_weighted_return, performance.profit, performance.equity) == (0, 0, 0)
     assert performance.notes[0].startswith("BTC withdrawn without a recorded purchase")
-    check_value_against_views(life)
+    check_value_against_views(sample)
 
 
 missing_moves = st.lists(
@@ -456,21 +456,21 @@ def test_unrecorded_coins_never_earn(moves: list[tuple[str, int, tuple[int, int]
 
 
 def check_nothing_is_earned(moves: list[tuple[str, int, tuple[int, int], int]]) -> None:
-    life, now = Life.opened(), at(3)
-    life.deposit(now, 1000)
+    sample, now = Sample.opened(), at(3)
+    sample.deposit(now, 1000)
     for kind, number, ratio, hour in moves:
         now += timedelta(hours=hour)
         if kind == "sale":
-            life.trade(now, str(-number), 7 * number)
+            sample.trade(now, str(-number), 7 * number)
         elif kind == "out":
-            life.withdraw(now, number)
+            sample.withdraw(now, number)
         elif kind == "mark":
-            life.mark(now, number)
+            sample.mark(now, number)
         else:
-            life.split(now, *ratio)
-    found = life.performance()
+            sample.split(now, *ratio)
+    found = sample.performance()
     assert figures(found.time_weighted_return, found.profit) == (0, 0)
-    check_value_against_views(life)
+    check_value_against_views(sample)
 
 
 # ── days ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -478,15 +478,15 @@ def check_nothing_is_earned(moves: list[tuple[str, int, tuple[int, int], int]]) 
 
 def test_events_at_midnight_belong_to_the_day_that_begins() -> None:
     """In equity, flows and returns. A mark at midnight is also the closing price of the previous day."""
-    life = Life.opened()
-    life.deposit(at(3), 1000)
-    life.mark(at(3), 100)
-    life.trade(at(4), "10", 100)
-    life.mark(at(5), 110)
-    life.deposit(at(5), 1100)
-    life.mark(at(6), 99)
+    sample = Sample.opened()
+    sample.deposit(at(3), 1000)
+    sample.mark(at(3), 100)
+    sample.trade(at(4), "10", 100)
+    sample.mark(at(5), 110)
+    sample.deposit(at(5), 1100)
+    sample.mark(at(6), 99)
 
-    history = life.history(at(6))
+    history = sample.history(at(6))
 
     assert [figures(close.day.day, close.equity, close.flow, close.traded) for close in history.closes] == [
         (3, 1000, 1000, 0),
@@ -496,25 +496,25 @@ def test_events_at_midnight_belong_to_the_day_that_begins() -> None:
     assert all(close.closed for close in history.closes)
     returns = time_weighted_returns(history.closes, history.flows)
     assert [(one.day.day, one.value) for one in returns] == [(3, 0), (4, Decimal("0.1")), (5, Decimal("-0.05"))]
-    life.deposit(at(6), 10)
-    assert [figures(close.day.day, close.equity, close.closed) for close in life.history(at(6)).closes][2:] == [
+    sample.deposit(at(6), 10)
+    assert [figures(close.day.day, close.equity, close.closed) for close in sample.history(at(6)).closes][2:] == [
         (5, 2090, True),
         (6, 2100, False),
     ]
-    assert day_change(life.history(at(6))) == 0
+    assert day_change(sample.history(at(6))) == 0
 
 
 def test_daily_figures_restart_after_a_long_gap() -> None:
     """More than ten years without events, with a note; earlier flows still count."""
-    life = Life.opened()
-    life.deposit(datetime(1, 1, 1, tzinfo=UTC), 1000)
-    assert len(life.history(at(5, 9)).closes) == 2
-    assert day_change(life.history(at(5, 9))) == 0
-    life.mark(at(3, 9), 100)
-    life.trade(at(4, 9), "5", 100)
-    life.mark(at(5, 9), 140)
+    sample = Sample.opened()
+    sample.deposit(datetime(1, 1, 1, tzinfo=UTC), 1000)
+    assert len(sample.history(at(5, 9)).closes) == 2
+    assert day_change(sample.history(at(5, 9))) == 0
+    sample.mark(at(3, 9), 100)
+    sample.trade(at(4, 9), "5", 100)
+    sample.mark(at(5, 9), 140)
 
-    history, performance = life.history(), life.performance()
+    history, performance = sample.history(), sample.performance()
 
     assert [figures(close.day.day, close.equity, close.flow) for close in history.closes] == [
         (2, 1000, 1000), (3, 1000, 0), (4, 1000, 0), (5, 1200, 0),
@@ -527,14 +527,14 @@ def test_daily_figures_restart_after_a_long_gap() -> None:
 
 
 def test_marks_interrupt_a_gap() -> None:
-    life = Life.opened()
-    life.record(
+    sample = Sample.opened()
+    sample.record(
         datetime(2000, 1, 1, tzinfo=UTC), AssetDeposited(account=ACCOUNT, asset=BTC, quantity=Decimal(1), cost=None)
     )
     for year in (2008, 2016, 2024):
-        life.mark(datetime(year, 1, 1, tzinfo=UTC), year)
+        sample.mark(datetime(year, 1, 1, tzinfo=UTC), year)
 
-    history = life.history(at(1))
+    history = sample.history(at(1))
 
     assert history.gap_since is None
     assert len(history.closes) == (date(2026, 1, 1) - date(2000, 1, 1)).days
@@ -545,13 +545,13 @@ def test_marks_interrupt_a_gap() -> None:
 )
 def test_annual_rates_need_thirty_days(days: int, given: bool, note: str) -> None:
     """Of less than a year, they have a note."""
-    life = Life.opened()
-    life.deposit(at(1), 1000)
-    life.mark(at(1), 100)
-    life.trade(at(2), "5", 100)
-    life.mark(at(20), 110)
+    sample = Sample.opened()
+    sample.deposit(at(1), 1000)
+    sample.mark(at(1), 100)
+    sample.trade(at(2), "5", 100)
+    sample.mark(at(20), 110)
 
-    performance = life.performance(at(1) + timedelta(days=days))
+    performance = sample.performance(at(1) + timedelta(days=days))
 
     assert (performance.cagr is not None, performance.money_weighted_return is not None) == (given, given)
     assert performance.time_weighted_return == Decimal("0.05")
@@ -565,19 +565,19 @@ def test_annual_rates_need_thirty_days(days: int, given: bool, note: str) -> Non
 
 def test_days_of_a_coin_without_a_mark_are_unknown() -> None:
     """Figures begin after the last unknown day, with a note."""
-    life = Life.opened()
-    life.deposit(at(3, 9), 1000)
-    life.trade(at(3, 10), "5", 100)
-    life.mark(at(5, 8), 110)
-    life.mark(at(6, 8), 121)
-    life.mark(at(9, 8), 121)
+    sample = Sample.opened()
+    sample.deposit(at(3, 9), 1000)
+    sample.trade(at(3, 10), "5", 100)
+    sample.mark(at(5, 8), 110)
+    sample.mark(at(6, 8), 121)
+    sample.mark(at(9, 8), 121)
 
-    performance = life.performance()
+    performance = sample.performance()
 
-    assert [close.equity for close in life.history().closes][:4] == [None, None, 1050, 1105]
+    assert [close.equity for close in sample.history().closes][:4] == [None, None, 1050, 1105]
     assert performance.measured_from == date(2026, 1, 6)
     assert performance.time_weighted_return == Decimal(1105) / 1050 - 1
-    assert life.performance(at(3) + timedelta(days=40)).money_weighted_return is not None
+    assert sample.performance(at(3) + timedelta(days=40)).money_weighted_return is not None
     assert [note.partition(":")[0] for note in performance.notes][:2] == [
         "equity unknown on 2 days from 2026-01-03 to 2026-01-04",
         "return unknown or undefined on 3 days from 2026-01-03 to 2026-01-05",
@@ -586,16 +586,16 @@ def test_days_of_a_coin_without_a_mark_are_unknown() -> None:
 
 def test_opening_lots_without_a_mark_are_flows_at_cost() -> None:
     """Simultaneous ones are one flow; without a cost the value is unknown."""
-    life = Life.opened()
+    sample = Sample.opened()
     for asset, cost in (("BTC", Decimal(500)), ("ETH", Decimal(300))):
-        life.record(at(3, 9), OpeningLotRecorded(account=ACCOUNT, asset=Asset(asset), quantity=Decimal(1), cost=cost))
-    life.mark(at(3, 10), 600)
-    life.mark(at(3, 11), 400, Asset("ETH"))
-    assert [flow.amount for flow in life.history().flows] == [800]
-    assert life.performance().time_weighted_return == Decimal("0.25")
+        sample.record(at(3, 9), OpeningLotRecorded(account=ACCOUNT, asset=Asset(asset), quantity=Decimal(1), cost=cost))
+    sample.mark(at(3, 10), 600)
+    sample.mark(at(3, 11), 400, Asset("ETH"))
+    assert [flow.amount for flow in sample.history().flows] == [800]
+    assert sample.performance().time_weighted_return == Decimal("0.25")
 
-    life.record(at(4, 9), AssetDeposited(account=ACCOUNT, asset=Asset("SOL"), quantity=Decimal(1), cost=None))
-    performance = life.performance()
+    sample.record(at(4, 9), AssetDeposited(account=ACCOUNT, asset=Asset("SOL"), quantity=Decimal(1), cost=None))
+    performance = sample.performance()
 
     assert performance.equity is None
     assert performance.net_flows is performance.profit is performance.money_weighted_return is None
@@ -604,7 +604,7 @@ def test_opening_lots_without_a_mark_are_flows_at_cost() -> None:
 
 
 def test_empty_portfolio_has_no_figures() -> None:
-    performance = Life.opened().performance()
+    performance = Sample.opened().performance()
 
     assert performance.equity is performance.time_weighted_return is performance.day_change is None
     assert performance.closed_lots.win_rate is None
@@ -613,13 +613,13 @@ def test_empty_portfolio_has_no_figures() -> None:
 
 def test_first_and_last_day_of_the_calendar_have_closes() -> None:
     late = datetime(9999, 12, 31, 23, tzinfo=UTC)
-    life = Life.opened()
-    life.deposit(late, 1000)
-    assert [close.day for close in life.history().closes] == [date.max]
-    life = Life.opened()
-    life.deposit(datetime(1, 1, 1, tzinfo=UTC), 1000)
-    assert [close.day for close in life.history(datetime(1, 1, 2, tzinfo=UTC)).closes] == [date.min]
-    assert life.performance(datetime(1, 1, 2, tzinfo=UTC)).max_drawdown == 0
+    sample = Sample.opened()
+    sample.deposit(late, 1000)
+    assert [close.day for close in sample.history().closes] == [date.max]
+    sample = Sample.opened()
+    sample.deposit(datetime(1, 1, 1, tzinfo=UTC), 1000)
+    assert [close.day for close in sample.history(datetime(1, 1, 2, tzinfo=UTC)).closes] == [date.min]
+    assert sample.performance(datetime(1, 1, 2, tzinfo=UTC)).max_drawdown == 0
 
 
 def test_mark_history_returns_the_last_mark_at_or_before_a_time() -> None:
@@ -637,37 +637,37 @@ def test_mark_history_returns_the_last_mark_at_or_before_a_time() -> None:
 # ── closed lots and attribution ──────────────────────────────────────────────────────────────────────────────────────
 
 
-def traded_life() -> Life:
+def traded_sample() -> Sample:
     """Two lots, closed in three parts with results of 20, -10 and 5, and a withdrawn coin."""
-    life = Life.opened()
-    life.deposit(at(3, 9), 1000)
-    life.trade(at(3, 10), "2", 100, "bot:a")
-    life.trade(at(3, 11), "3", 110, "manual")
-    life.trade(at(4, 10), "-2", 110, "bot:b")
-    life.trade(at(5, 10), "-1", 100)
-    life.trade(at(5, 22), "-1", 115, "bot:b")
-    life.record(at(6, 10), AssetWithdrawn(account=ACCOUNT, asset=BTC, quantity=Decimal(1)))
-    return life
+    sample = Sample.opened()
+    sample.deposit(at(3, 9), 1000)
+    sample.trade(at(3, 10), "2", 100, "bot:a")
+    sample.trade(at(3, 11), "3", 110, "manual")
+    sample.trade(at(4, 10), "-2", 110, "bot:b")
+    sample.trade(at(5, 10), "-1", 100)
+    sample.trade(at(5, 22), "-1", 115, "bot:b")
+    sample.record(at(6, 10), AssetWithdrawn(account=ACCOUNT, asset=BTC, quantity=Decimal(1)))
+    return sample
 
 
 def test_closed_lots_statistics() -> None:
     """Withdrawals and lots of unknown cost are not included."""
-    life = traded_life()
+    sample = traded_sample()
 
-    found = life.performance().closed_lots
+    found = sample.performance().closed_lots
 
     assert (found.count, found.wins, found.losses, found.realized_pnl) == (3, 2, 1, Decimal(15))
     assert (found.win_rate, found.profit_factor, found.expectancy) == (Decimal(2) / 3, Decimal("2.5"), Decimal(5))
     assert (found.average_win, found.average_loss) == (Decimal("12.5"), Decimal(-10))
     assert found.average_days_held == Decimal(24 + 47 + 59) / 24 / 3
-    matches = list(life.reading().rows.history(Match))
+    matches = list(sample.reading().rows.history(Match))
     unknown = [replaced(match, cost_known=False) for match in matches]
     assert closed_lots.closed_lots(unknown).count == 0
     assert closed_lots.closed_lots(matches[:1]).profit_factor is None
 
 
 def test_attribution_groups_by_day_asset_opener_and_closer() -> None:
-    matches = list(traded_life().reading().rows.history(Match))
+    matches = list(traded_sample().reading().rows.history(Match))
 
     def by(grouping: Grouping) -> dict[str, Decimal | None]:
         return {one.name: one.realized_pnl for one in attribution.attribution(matches, grouping)}
@@ -680,17 +680,17 @@ def test_attribution_groups_by_day_asset_opener_and_closer() -> None:
 
 def test_attribution_separates_unknown_costs() -> None:
     """A day with unknown costs only has neither P&L nor cost basis."""
-    life = Life.opened()
-    life.record(at(3, 8), AssetDeposited(account=ACCOUNT, asset=BTC, quantity=Decimal(2), cost=None))
-    life.trade(at(3, 9), "1", 100)
-    life.trade(at(4, 9), "-1", 150)
-    life.trade(at(5, 9), "-2", 160)
+    sample = Sample.opened()
+    sample.record(at(3, 8), AssetDeposited(account=ACCOUNT, asset=BTC, quantity=Decimal(2), cost=None))
+    sample.trade(at(3, 9), "1", 100)
+    sample.trade(at(4, 9), "-1", 150)
+    sample.trade(at(5, 9), "-2", 160)
 
-    first, second = attribution.attribution(life.reading().rows.history(Match), "day")
+    first, second = attribution.attribution(sample.reading().rows.history(Match), "day")
 
     assert first == Group("2026-01-04", None, ZERO, None, Decimal(150), 1)
     assert second == Group("2026-01-05", Decimal(60), Decimal(160), Decimal(100), Decimal(160), 2)
-    check_groups_add_up(life)
+    check_groups_add_up(sample)
 
 
 @given(some_trades)
@@ -698,8 +698,8 @@ def test_attribution_groups_add_up_exactly(moves: list[Step]) -> None:
     check_groups_add_up(played(moves))
 
 
-def check_groups_add_up(life: Life) -> None:
-    rows = life.reading().rows
+def check_groups_add_up(sample: Sample) -> None:
+    rows = sample.reading().rows
     whole = sum((holding.realized_pnl for holding in rows.history(Holding)), ZERO)
     unknown = sum((holding.unknown_cost_proceeds for holding in rows.history(Holding)), ZERO)
     for grouping in GROUPINGS:
@@ -716,10 +716,10 @@ def check_groups_add_up(life: Life) -> None:
 
 
 def _reversed_deposit() -> None:
-    life = sample_life()
-    wrong = life.deposit(at(4, 3), 5000)
-    life.record(at(4, 3), TradeReversed(reverses=wrong.event_id, reason="typed twice"))
-    check_value_against_views(life)
+    sample = growing_sample()
+    wrong = sample.deposit(at(4, 3), 5000)
+    sample.record(at(4, 3), TradeReversed(reverses=wrong.event_id, reason="typed twice"))
+    check_value_against_views(sample)
 
 
 def moments_without_reversals(self: equity._Log, end: datetime) -> list[equity._Moment]:
@@ -737,9 +737,9 @@ def only_of_trades(
 
 
 def _late_mark() -> None:
-    life = sample_life()
-    life.mark(at(6, 20), 90)
-    check_value_against_views(life)
+    sample = growing_sample()
+    sample.mark(at(6, 20), 90)
+    check_value_against_views(sample)
 
 
 def _split() -> None:
@@ -747,11 +747,11 @@ def _split() -> None:
 
 
 def _missing_split() -> None:
-    life = Life.opened()
-    life.mark(at(3, 8), 100)
-    life.trade(at(3, 9), "-2", 100)
-    life.split(at(3, 10), 2, 1)
-    check_value_against_views(life)
+    sample = Sample.opened()
+    sample.mark(at(3, 8), 100)
+    sample.trade(at(3, 9), "-2", 100)
+    sample.split(at(3, 10), 2, 1)
+    check_value_against_views(sample)
 
 
 def day_that_ends(moment: datetime) -> date:
@@ -781,12 +781,12 @@ def _coins() -> None:
         (equity, "EXTERNAL", frozenset({"withdrawal"}), _coins),
         (mark_history.MarkHistory, "at", lambda self, asset, *_: Decimal(self._prices[asset][-1]), _coins),
         (equity._Walk, "_with_equity_after", sum_of_flow, test_withdrawing_everything_in_parts_is_no_loss),
-        (attribution, "attribution", only_of_trades, lambda: check_groups_add_up(traded_life())),
+        (attribution, "attribution", only_of_trades, lambda: check_groups_add_up(traded_sample())),
         (
             attribution,
             "Group",
             lambda **named: Group(**named | {"realized_pnl": round(named["realized_pnl"], -1)}),
-            lambda: check_groups_add_up(traded_life()),
+            lambda: check_groups_add_up(traded_sample()),
         ),
     ],
     ids=["reversals", "late marks", "splits", "old prices", "prices a moment late", "missing splits", "debts",
