@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import rich_click as click
 
 from api.cli.keys import installation
-from api.cli.options import asset
+from api.cli.options import AS_JSON_LIST, asset
 from api.runtime.settings import load_settings
 from ledger.values import Asset, system_clock
 
@@ -90,7 +90,7 @@ def add(
 
 
 @accounts.command("list")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON list.")
+@AS_JSON_LIST
 def list_accounts(as_json: bool) -> None:
     """List the accounts with stored keys, without the keys. Exit codes: 0 done, 1 failure.
 

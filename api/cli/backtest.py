@@ -18,7 +18,7 @@ from api.backtest.run import BacktestSpec, BotSpec, market_of, result_of, simula
 from api.backtest.sweep import axis_of
 from api.backtest.sweep import sweep as run_sweep
 from api.backtest.walk_forward import walk_forward as run_walk_forward
-from api.cli.options import moment, progress_of
+from api.cli.options import AS_JSON, moment, progress_of
 from api.cli.workers import EXECUTOR, Workers
 from api.runtime.output_files import check_folder, check_target
 from execution.exchanges.paper.exchange import PaperTerms
@@ -127,9 +127,6 @@ def specified(command: Callable[..., None]) -> Callable[..., None]:
         command(spec=BacktestSpec(candles, chosen, cash, terms, limits, begin, end, exits), **options)
 
     return run
-
-
-AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 
 
 @backtest.command()

@@ -3,7 +3,6 @@
 Enabling and disabling are events in a portfolio's log.
 """
 
-import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from uuid import UUID
 import rich_click as click
 from pydantic import ValidationError
 
+from api.cli.options import AS_JSON_LIST, echo_json
 from api.runtime.market_time import portfolio_time
 from api.runtime.portfolios import named_portfolios, open_ledger
 from api.runtime.settings import BadSettings, Settings, load_settings
@@ -69,7 +69,7 @@ def bot() -> None:
 @click.option(
     "--portfolio", metavar="NAME", help="Portfolio in which they are enabled (default: that of daybook serve)."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON list.")
+@AS_JSON_LIST
 def kinds(portfolio: str | None, as_json: bool) -> None:
     """List the kinds of bot: built in, installed by other packages, and whether those may run.
 
@@ -79,7 +79,7 @@ def kinds(portfolio: str | None, as_json: bool) -> None:
     """
     found = known_kinds(_enabled(load_settings(), portfolio))
     if as_json:
-        click.echo(json.dumps([asdict(kind) for kind in found], ensure_ascii=False, indent=2))
+        echo_json([asdict(kind) for kind in found])
         return
     for kind in found:
         package = f"{kind.distribution} {kind.version}" if kind.distribution else f"version {kind.version}"
@@ -110,7 +110,7 @@ def new(name: str, folder: Path) -> None:
 @bot.command()
 @click.argument("what", metavar="KIND|PATH")
 @click.option("--params", metavar="JSON", default="{}", help="Parameters; defaults where left out.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON list.")
+@AS_JSON_LIST
 def test(what: str, params: str, as_json: bool) -> None:
     """Test that a bot depends on its candles and parameters alone: not on the future, the clock, chance or memory.
 
@@ -123,7 +123,7 @@ def test(what: str, params: str, as_json: bool) -> None:
     found = [(bot, tried(bot, parameters_from(bot, params), code)) for bot, code in found_bots(what)]
     if as_json:
         results = [{"kind": bot.kind, "version": bot.version, "breaches": breaches} for bot, breaches in found]
-        click.echo(json.dumps(results, ensure_ascii=False, indent=2))
+        echo_json(results)
     for bot, breaches in () if as_json else found:
         rules = "1 rule" if len(breaches) == 1 else f"{len(breaches)} rules"
         outcome = f"breaks {rules}:" if breaches else "keeps every rule."

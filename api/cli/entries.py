@@ -1,4 +1,4 @@
-"""`daybook record` and `daybook reverse`: enter what happened elsewhere, or reverse it."""
+"""`daybook record` and `daybook reverse`: record entries, or reverse an event."""
 
 import json
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from uuid import UUID
 import rich_click as click
 from pydantic import Field, TypeAdapter, ValidationError
 
-from api.cli.options import counted
+from api.cli.options import AS_JSON, IN_PORTFOLIO, counted
 from api.runtime.market_time import portfolio_time
 from api.runtime.portfolios import chosen_portfolios, open_ledger
 from api.runtime.settings import Settings, load_settings
@@ -41,7 +41,7 @@ KINDS: Final = tuple(get_args(kind.model_fields["kind"].annotation)[0] for kind 
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--portfolio", metavar="NAME", required=True, help="The portfolio's name or id.")
+@IN_PORTFOLIO
 @click.option("--dry-run", is_flag=True, help="Check everything and record nothing.")
 def record(file: Path, portfolio: str, dry_run: bool) -> None:
     """Record a JSON list of entries (deposits, income, splits, trades made elsewhere), all of it or nothing.
@@ -58,14 +58,14 @@ def record(file: Path, portfolio: str, dry_run: bool) -> None:
 
 @click.command()
 @click.argument("event_id")
-@click.option("--portfolio", metavar="NAME", required=True, help="The portfolio's name or id.")
+@IN_PORTFOLIO
 @click.option("--reason", metavar="TEXT", required=True, help="Why it was wrong; kept in the log.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@AS_JSON
 def reverse(event_id: str, portfolio: str, reason: str, as_json: bool) -> None:
     """Reverse a trade, or any other event that moved value. Both stay in the log; totals exclude them.
 
-    A trade may be given by the id of its venue or file, if no other trade has the same. Entered or imported again as it
-    should have been, it gives the figures of having been right at once.
+    A trade may be given by the id of its venue or file, if no other trade has the same. Enter or import it again with
+    the right values: the figures are then as if it had been right from the start.
 
     Exit codes: 0 done, 1 nothing to reverse or a failure, 2 usage.
 

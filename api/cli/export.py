@@ -8,7 +8,7 @@ from typing import Final
 import rich_click as click
 
 from api.cli.legacy import export_legacy
-from api.cli.options import DAYS, IN_PORTFOLIO, METHODS, at_any_time, month_and_day
+from api.cli.options import DAYS, IN_PORTFOLIO, METHODS, ONE_PORTFOLIO, at_any_time, month_and_day
 from api.runtime.output_files import draft_of, whole_file
 from api.runtime.portfolios import chosen_portfolios, open_ledger, stored_portfolio
 from api.runtime.settings import load_settings
@@ -47,7 +47,7 @@ def export() -> None:
 
 @export.command()
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--portfolio", metavar="NAME", help="Only this portfolio (name or id).")
+@ONE_PORTFOLIO
 def events(file: Path, portfolio: str | None) -> None:
     """Write the log as JSON lines, one event a line, for docs/verify_log.py and backups.
 

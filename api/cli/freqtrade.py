@@ -1,11 +1,11 @@
 """`daybook freqtrade`: check, start and stop the freqtrade whose signals are used."""
 
-import json
 import sys
 from collections.abc import Iterator
 
 import rich_click as click
 
+from api.cli.options import AS_JSON, echo_json
 from api.runtime.settings import BadSettings, FreqtradeSettings, load_settings
 from ledger.values import time_text
 from signals.inbound.freqtrade.rest import FreqtradeRest, FreqtradeUnavailable
@@ -39,7 +39,7 @@ def check() -> None:
 
 
 @freqtrade.command()
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@AS_JSON
 def state(as_json: bool) -> None:
     """Show freqtrade's strategy and state.
 
@@ -61,7 +61,7 @@ def state(as_json: bool) -> None:
         "last_process_at": time_text(last) if last else None,
     }
     if as_json:
-        click.echo(json.dumps(report, ensure_ascii=False, indent=2))
+        echo_json(report)
         return
     for name, value in report.items():
         click.echo(f"{name:<16} {value}")

@@ -5,7 +5,7 @@ from typing import Final
 
 import rich_click as click
 
-from api.cli.options import warn
+from api.cli.options import ONE_PORTFOLIO, warn
 from api.runtime.market_time import portfolio_time
 from api.runtime.portfolios import chosen_portfolios, open_ledger
 from api.runtime.settings import BadSettings, Settings, load_settings
@@ -20,7 +20,6 @@ from ledger.projections.portfolio import portfolio_of
 from ledger.values import new_id, system_clock
 
 LONGEST: Final = 500
-PORTFOLIO: Final = click.option("--portfolio", metavar="NAME", help="Only this portfolio (name or id); all by default.")
 
 
 def _reason(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
@@ -35,7 +34,7 @@ REASON: Final = click.option(
 
 
 @click.command()
-@PORTFOLIO
+@ONE_PORTFOLIO
 @REASON
 def halt(portfolio: str | None, reason: str) -> None:
     """Halt trading now: after this returns, no order is sent until daybook resume.
@@ -56,7 +55,7 @@ def halt(portfolio: str | None, reason: str) -> None:
 
 
 @click.command()
-@PORTFOLIO
+@ONE_PORTFOLIO
 @REASON
 def resume(portfolio: str | None, reason: str) -> None:
     """Resume trading after a halt. Orders that were not sent meanwhile stay unsent.
@@ -85,7 +84,7 @@ def _each(
         book, halt_lock = PostgresBook(engine, system_clock), PostgresHaltLock(engine)
         chosen = chosen_portfolios(engine, portfolio)
         if not chosen:
-            raise BadSettings("there is no portfolio: daybook replay lists them")
+            raise BadSettings("there is no portfolio yet: daybook serve opens one")
         for one in chosen:
             with book.reading(one) as reading:
                 done = act(book, halt_lock, reading)

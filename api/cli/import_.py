@@ -9,7 +9,7 @@ from pathlib import Path
 import rich_click as click
 
 from api.cli.legacy import legacy
-from api.cli.options import asset, counted, progress_bar, warn
+from api.cli.options import AS_JSON, IN_PORTFOLIO, asset, counted, progress_bar, warn
 from api.runtime.portfolios import portfolio_id_for
 from api.runtime.settings import load_settings, usable_folder
 from ledger.imports.files import read_bytes, table_of
@@ -34,7 +34,7 @@ def import_() -> None:
 
 @import_.command()
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--portfolio", metavar="NAME", required=True, help="The portfolio's name or id.")
+@IN_PORTFOLIO
 @click.option("--create", is_flag=True, help="Open the portfolio if it does not exist.")
 @click.option("--base", metavar="ASSET", callback=asset, help="The portfolio's base currency (USD for a new one).")
 @click.option("--dry-run", is_flag=True, help="Report what an import would do, and write nothing.")
@@ -43,7 +43,7 @@ def import_() -> None:
     is_flag=True,
     help="Import the other rows when some are bad; those go to FILE.bad.csv, or the next free name.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@AS_JSON
 def trades(
     file: Path, portfolio: str, create: bool, base: str | None, dry_run: bool, skip_bad: bool, as_json: bool
 ) -> None:

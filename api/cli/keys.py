@@ -1,12 +1,12 @@
 """`daybook key`: issue, list and revoke API keys, each with its scopes."""
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
 import rich_click as click
 
+from api.cli.options import AS_JSON_LIST, echo_json
 from api.runtime.keys import Keys, installation_key, state_of
 from api.runtime.portfolios import open_ledger
 from api.runtime.scopes import SCOPES, Scope
@@ -55,7 +55,7 @@ def issue(name: str, scopes: tuple[Scope, ...], expires: int | None) -> None:
 
 
 @key.command("list")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON list.")
+@AS_JSON_LIST
 def list_keys(as_json: bool) -> None:
     """List every key ever issued: id, program, scopes, state and last use.
 
@@ -66,7 +66,7 @@ def list_keys(as_json: bool) -> None:
     with installation(load_settings()) as (book, _), book.transaction() as connection:
         found = read_api_keys(connection)
     if as_json:
-        click.echo(json.dumps([_as_json(one) for one in found], ensure_ascii=False, indent=2))
+        echo_json([_as_json(one) for one in found])
         return
     for one in found:
         used = f"last used at {time_text(one.last_used_at)}" if one.last_used_at else "never used"

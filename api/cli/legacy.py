@@ -12,7 +12,7 @@ from uuid import UUID
 
 import rich_click as click
 
-from api.cli.options import IN_PORTFOLIO, asset, counted, progress_bar
+from api.cli.options import AS_JSON, IN_PORTFOLIO, asset, counted, progress_bar
 from api.runtime.output_files import BadTarget, draft_of, whole_file
 from api.runtime.portfolios import portfolio_id_for
 from api.runtime.settings import load_settings, usable_folder
@@ -34,7 +34,6 @@ SQLITE: Final = b"SQLite format 3\x00"
 
 Command = Callable[..., None]
 
-AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 DECISIONS = click.option(
     "--decisions",
     type=click.Path(path_type=Path),
@@ -121,7 +120,7 @@ def run(options: Options) -> None:
         lines += [
             f"{counted(done.imported, 'event')} imported into {options.portfolio}",
             *([f"{counted(done.reversed, 'trade')} of an earlier run reversed"] if done.reversed else []),
-            f"the source as it was is kept in {done.archive.name}",
+            f"the unchanged source is kept in {done.archive.name}",
         ]
         more = {"imported": done.imported, "taken_back_now": done.reversed, "archive": str(done.archive)}
         _print(options, lambda: {**plan_report(found), **more}, lines, "Migration")

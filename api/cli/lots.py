@@ -12,7 +12,7 @@ from typing import Final
 import rich_click as click
 from pydantic import TypeAdapter, ValidationError
 
-from api.cli.options import DAYS, METHODS, asset, at_any_time, warn
+from api.cli.options import AS_JSON, DAYS, METHODS, asset, at_any_time, warn
 from api.runtime.portfolios import stored_portfolio
 from api.runtime.settings import Settings, load_settings
 from ledger.imports.files import BadFile, read_trades
@@ -50,7 +50,7 @@ _NAMES: Final[TypeAdapter[dict[str, list[tuple[str, Decimal]]]]] = TypeAdapter(d
 )
 @click.option("--holding-period", type=DAYS, metavar="DAYS", help="Mark each match as short-term or long-term.")
 @at_any_time
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@AS_JSON
 def lots(
     file: Path | None,
     portfolio: str | None,

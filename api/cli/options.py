@@ -1,5 +1,6 @@
 """Options shared by several commands, messages and progress bars. Imports nothing that is slow to load."""
 
+import json
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -60,6 +61,11 @@ def month_and_day(_context: click.Context, _parameter: click.Parameter, value: s
 METHODS: Final = click.Choice(["fifo", "lifo", "hifo"])
 DAYS: Final = click.IntRange(0, 36_500)
 IN_PORTFOLIO: Final = click.option("--portfolio", metavar="NAME", required=True, help="The portfolio's name or id.")
+ONE_PORTFOLIO: Final = click.option(
+    "--portfolio", metavar="NAME", help="Only this portfolio (name or id); all by default."
+)
+AS_JSON: Final = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+AS_JSON_LIST: Final = click.option("--json", "as_json", is_flag=True, help="Print one JSON list.")
 
 
 def at_any_time(command: Callable[..., None]) -> Callable[..., None]:
@@ -74,6 +80,11 @@ def at_any_time(command: Callable[..., None]) -> Callable[..., None]:
         command(*args, past=PointInTime(as_of, known_at), **kwargs)
 
     return run
+
+
+def echo_json(value: object) -> None:
+    """Print the value as indented JSON."""
+    click.echo(json.dumps(value, ensure_ascii=False, indent=2))
 
 
 def counted(count: int, noun: str) -> str:

@@ -13,7 +13,7 @@ from uuid import UUID
 
 import rich_click as click
 
-from api.cli.options import at_any_time, progress_bar
+from api.cli.options import AS_JSON, ONE_PORTFOLIO, at_any_time, echo_json, progress_bar
 from api.cli.workers import EXECUTOR, Workers
 from api.runtime.output_files import whole_file
 from api.runtime.portfolios import chosen_portfolios, open_ledger
@@ -50,7 +50,7 @@ VERIFIED, DIFFERENT, BROKEN = 0, 3, 4
 @click.command()
 @click.option("--verify", is_flag=True, help="Compare the stored views with the log (the default).")
 @click.option("--rebuild", is_flag=True, help="Rebuild the views from the log, then verify.")
-@click.option("--portfolio", metavar="NAME", help="Only this portfolio (name or id).")
+@ONE_PORTFOLIO
 @click.option(
     "--checkpoint", type=click.Path(path_type=Path), help="Verify that every log extends this signed checkpoint."
 )
@@ -60,7 +60,7 @@ VERIFIED, DIFFERENT, BROKEN = 0, 3, 4
     "--workers", type=click.IntRange(1, 64), default=1, help="Number of parallel processes, one portfolio each."
 )
 @EXECUTOR
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@AS_JSON
 def replay(
     verify: bool,
     rebuild: bool,
@@ -183,7 +183,7 @@ def _summary(results: Sequence[PortfolioReplay], strays: Sequence[Difference], s
 def _print(results: Sequence[PortfolioReplay], strays: Sequence[Difference], seconds: float, *, as_json: bool) -> None:
     summary = _summary(results, strays, seconds)
     if as_json:
-        click.echo(json.dumps(summary, ensure_ascii=False, indent=2))
+        echo_json(summary)
         return
     for result in results:
         click.echo(f"{result.name or result.portfolio_id}: {result.events} events, {result.trades} trades")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import rich_click as click
 
 from api.cli.keys import installation
+from api.cli.options import AS_JSON_LIST, echo_json
 from api.http.webhook_templates import TEMPLATES
 from api.runtime.settings import load_settings
 from ledger.postgres.book import PostgresBook
@@ -82,7 +83,7 @@ def add(name: str, template: str, passphrase: bool, tickers: Mapping[str, Instru
 
 
 @webhook.command("list")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON list.")
+@AS_JSON_LIST
 def list_webhooks(as_json: bool) -> None:
     """List every webhook: its authentication, number of live secrets, and last use.
 
@@ -93,7 +94,7 @@ def list_webhooks(as_json: bool) -> None:
     with installation(load_settings()) as (book, _), book.transaction() as connection:
         found = [_as_json(one) for one in read_webhooks(connection)]
     if as_json:
-        click.echo(json.dumps(found, ensure_ascii=False, indent=2))
+        echo_json(found)
         return
     for one in found:
         click.echo("  ".join(f"{name} {value}" if name != "name" else str(value) for name, value in one.items()))

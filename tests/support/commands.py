@@ -25,13 +25,13 @@ class Command:
     def __init__(
         self, command: Sequence[str], folder: Path, environment: Mapping[str, str], *, new_session: bool = False
     ) -> None:
-        wish = {
+        request = {
             "command": list(command),
             "folder": str(folder),
             "environment": dict(environment),
             "new_session": new_session,
         }
-        self._told, out, err = _begun(json.dumps(wish))
+        self._told, out, err = _begun(json.dumps(request))
         self.pid = int(self._told.readline())
         self.returncode: int | None = None
         self.out: list[str] = []
@@ -69,12 +69,12 @@ class Command:
         self._ended.set()
 
 
-def _begun(wish: str) -> tuple[TextIO, TextIO, TextIO]:
+def _begun(request: str) -> tuple[TextIO, TextIO, TextIO]:
     """Have the warm process fork a command; return its status stream, output and errors."""
     ours, theirs = socket.socketpair()
     (out, out_of_it), (err, err_of_it) = os.pipe(), os.pipe()
     with ours, theirs:
-        ours.sendall(f"{wish}\n".encode())
+        ours.sendall(f"{request}\n".encode())
         socket.send_fds(_warm(), [b"+"], [theirs.fileno(), out_of_it, err_of_it])
         told = ours.makefile()
     os.close(out_of_it)

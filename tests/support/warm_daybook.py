@@ -1,8 +1,8 @@
-"""A process that has imported everything and forks a `daybook` for each wish: a real one, without the second of imports.
+"""A process that has imported everything and forks a `daybook` for each request, which saves the time of the imports.
 
 Each command is a process of its own, with its own id, folder, environment, output, signals and exit code, and runs the
 installed script. The warm process has no threads and no connections, and ends with the tests that started it. A second
-fork keeps watch over each command and tells its id and its end on the socket that came with the wish.
+fork waits for each command and sends its process id and exit code through the socket that came with the request.
 
     python -m tests.support.warm_daybook FILE_DESCRIPTOR
 """
@@ -24,32 +24,32 @@ from pathlib import Path
 from typing import Any, Final
 
 ROOMS: Final = ("ledger", "signals", "execution", "api", "migrations")
-NOT_OURS_TO_LOAD: Final = ("migrations.env", "migrations.versions", "signals.testkit.pytest_plugin")
+NOT_IMPORTED: Final = ("migrations.env", "migrations.versions", "signals.testkit.pytest_plugin")
 LOADED_LATE: Final = ("ccxt", "pandas", "pyarrow.parquet", "uvicorn.lifespan.on", "uvicorn.loops.asyncio")
-"""What libraries load in the middle of a command."""
+"""Modules that libraries import in the middle of a command."""
 _ENDED_WITH: Final[list[int]] = []
 
 
 def main() -> None:
-    """Serves until the tests have ended. In a command's process this returns only when that has ended."""
-    atexit.register(_leave)  # before anybody else does, so that it is called last
+    """Serve requests until the tests have ended. In the process of a command, return after the command."""
+    atexit.register(_leave)  # registered first, so that it is called last
     control = socket.socket(fileno=int(sys.argv[1]))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, _bury)
     _warm_up()
-    while wish := socket.recv_fds(control, 1, 3)[1]:
+    while request := socket.recv_fds(control, 1, 3)[1]:
         if os.fork() == 0:
             control.close()
-            _keep_watch(*wish)
+            _keep_watch(*request)
             return
-        for descriptor in wish:
+        for descriptor in request:
             os.close(descriptor)
 
 
 def _warm_up() -> None:
     for room in ROOMS:
         for module in pkgutil.walk_packages(import_module(room).__path__, f"{room}."):
-            if not module.name.startswith(NOT_OURS_TO_LOAD):
+            if not module.name.startswith(NOT_IMPORTED):
                 import_module(module.name)
     for name in LOADED_LATE:
         import_module(name)
@@ -58,21 +58,21 @@ def _warm_up() -> None:
 
 
 def _bury(*_: object) -> None:
-    """Those that kept watch and have ended are forgotten."""
+    """Reap the waiting processes that have ended."""
     with suppress(ChildProcessError):
         while os.waitpid(-1, os.WNOHANG) != (0, 0):
             pass
 
 
 def _keep_watch(connection: int, output: int, errors: int) -> None:
-    """Tells the command's process id and, below, how it ended. In the command's own process this runs it."""
+    """Send the command's process id and exit code (negative: a signal). In the command's own process, run it."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     with socket.socket(fileno=connection) as telling:
-        wish = json.loads(telling.makefile().readline())
+        request = json.loads(telling.makefile().readline())
         process = os.fork()
         if process == 0:
             telling.close()
-            _become(wish, output, errors)
+            _become(request, output, errors)
             return
         os.close(output)
         os.close(errors)
@@ -82,19 +82,19 @@ def _keep_watch(connection: int, output: int, errors: int) -> None:
     os._exit(0)
 
 
-def _become(wish: dict[str, Any], output: int, errors: int) -> None:
-    """This process is what `exec` of the script would have made of it, but for what is imported."""
+def _become(request: dict[str, Any], output: int, errors: int) -> None:
+    """Turn this process into the one that `exec` of the script would start, with its modules already imported."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for descriptor, standard in ((output, 1), (errors, 2)):
         os.dup2(descriptor, standard)
         os.close(descriptor)
-    if wish["new_session"]:
+    if request["new_session"]:
         os.setsid()
-    os.chdir(wish["folder"])
+    os.chdir(request["folder"])
     os.environ.clear()
-    os.environ.update(wish["environment"])
+    os.environ.update(request["environment"])
     time.tzset()
-    script, *arguments = wish["command"]
+    script, *arguments = request["command"]
     sys.argv[:] = [script, *arguments]
     sys.path[0] = str(Path(script).parent)
     try:
@@ -106,7 +106,7 @@ def _become(wish: dict[str, Any], output: int, errors: int) -> None:
 
 
 def _leave() -> None:
-    """The last thing of a command that ends as it should: all it loaded is not taken apart piece by piece."""
+    """Exit a finished command at once, without the clean-up of all imported modules."""
     if _ENDED_WITH:
         sys.stdout.flush()
         sys.stderr.flush()

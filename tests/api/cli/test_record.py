@@ -110,7 +110,7 @@ BAD: Final[list[tuple[object, str]]] = [
     ([CASH, COINS | {"quantity": 2}], "index 1: asset_deposit.quantity: 2 is a number"),
     ([CASH, COINS | {"kind": "gift"}], "index 1: kind is 'gift': it must be one of cash_deposit, cash_withdrawal, "),
     ([CASH, {"id": "a1"}], "index 1: kind is missing: it must be one of cash_deposit, "),
-    ([CASH, COINS | {"id": "a\n1"}], "index 1: id: it holds a line break"),
+    ([CASH, COINS | {"id": "a\n1"}], "index 1: id: must not contain line breaks"),
     ([CASH, COINS | {"quantity": "1" * 80}], "… (80 characters) is not a plain decimal number"),
     ([CASH, COINS | {"id": "c1"}], "index 1: duplicate id 'c1'"),
     ([CASH, FILL, FILL | {"id": "t2"}], "index 2 (t2): duplicate trade in the file"),
