@@ -187,9 +187,6 @@ class Side(StrEnum):
 Clock = Callable[[], datetime]
 """Returns the current time, aware and in UTC."""
 
-NewId = Callable[[], UUID]
-"""Returns a new unique id."""
-
 NAMESPACE: Final = UUID("6d1f3f0a-5c52-5d0e-9a3a-1f0c8f1c8b27")
 
 

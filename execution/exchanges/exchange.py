@@ -103,9 +103,9 @@ class FoundOrder:
 
 @dataclass(frozen=True, slots=True)
 class NotPlaced:
-    """The venue does not have the order and never will, for the reason in `proof`."""
+    """The venue does not have the order and never will, for this reason."""
 
-    proof: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)

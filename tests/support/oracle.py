@@ -101,7 +101,7 @@ def _next(lots: list[OracleLot], method: str) -> OracleLot:
 def plain_rows(seed: int, count: int) -> list[TradeRow]:
     """Return trades that other tools accept: one instrument, ten days apart, 8 decimals, fees but no rebates, no oversells."""
     dice = Random(seed)
-    held, rows = Fraction(0), list[TradeRow]()
+    position, rows = Fraction(0), list[TradeRow]()
     for number in range(count):
         units = dice.randrange(1, 10 ** dice.randrange(3, 13))
         in_base = dice.random() < 0.3
@@ -115,9 +115,9 @@ def plain_rows(seed: int, count: int) -> list[TradeRow]:
             "fee": decimal(dice.randrange(0, units // 10 + 1), 8) if in_base else decimal(dice.randrange(0, 50), 4),
             "fee_asset": asset_of(INSTRUMENTS[0]) if in_base else "",
         }
-        if held + _change(row) < 0 or _worth_less_than_its_fee(row):
+        if position + _change(row) < 0 or _worth_less_than_its_fee(row):
             row |= {"side": "buy"}
-        held += _change(row)
+        position += _change(row)
         rows.append(row)
     return rows
 
@@ -134,16 +134,16 @@ def _worth_less_than_its_fee(row: TradeRow) -> bool:
 def random_rows(seed: int, count: int, *, oversells: bool = True) -> list[TradeRow]:
     """Return `count` trades by seed: several instruments, fees of every kind, many shared timestamps, up to 18 decimals."""
     dice = Random(seed)
-    held = dict.fromkeys(INSTRUMENTS, Fraction(0))
+    position = dict.fromkeys(INSTRUMENTS, Fraction(0))
     rows: list[TradeRow] = []
     for number in range(count):
         instrument = dice.choice(INSTRUMENTS)
         row = _random_row(dice, number, instrument)
         change = _change(row)
-        if held[instrument] + change < 0 and not oversells:
+        if position[instrument] + change < 0 and not oversells:
             row["side"] = "buy"
             change = _change(row)
-        held[instrument] = max(Fraction(0), held[instrument] + change)
+        position[instrument] = max(Fraction(0), position[instrument] + change)
         rows.append(row)
     return rows
 

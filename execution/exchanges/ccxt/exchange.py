@@ -152,7 +152,7 @@ class CcxtExchange:
             return _found(sent, orders[0])
         if failures:
             return Unknown("look_up_failed", "; ".join(failures))
-        return self._proof(sent, looked_up_at)
+        return self._not_placed_or_unknown(sent, looked_up_at)
 
     def fills(self, client_order_id: str) -> list[Fill]:
         sent = self._sent.get(client_order_id)
@@ -220,11 +220,6 @@ class CcxtExchange:
             self._measured_at = self._clock()
         if not self._client.markets:
             self._client.load_markets()
-
-    @property
-    def clock_ahead(self) -> timedelta:
-        """Lead of our clock over the venue's at the last measurement; zero if the venue reports no time."""
-        return timedelta(milliseconds=int(self._client.options.get("timeDifference") or 0))
 
     def _attempt(self, call: Callable[[], T]) -> T | Failed:
         """Return the result of a read or its failure. Sends nothing during a back-off that the venue asked for."""
@@ -325,7 +320,7 @@ class CcxtExchange:
             return Unknown(code, "; ".join([why, *failures]))
         return Refused(code, why)
 
-    def _proof(self, sent: _Sent, looked_up_at: datetime) -> NotPlaced | Unknown:
+    def _not_placed_or_unknown(self, sent: _Sent, looked_up_at: datetime) -> NotPlaced | Unknown:
         """Return `NotPlaced` if the request can no longer be carried out, since no source has the order."""
         if self.facts.validity is None:
             return Unknown("no_validity", f"not found, but {self.venue} sets no time limit for requests")

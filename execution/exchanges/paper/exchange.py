@@ -344,9 +344,9 @@ class PaperExchange:
             return Refused("invalid_price", f"{limit} is no multiple of the tick {tick_of(limit)}")
         selling = ticket.side is Side.SELL
         asset = ticket.instrument.base if selling else ticket.instrument.quote
-        held, needed = self._available(ticket.account, asset), size if selling else value
-        if held <= 0 or (needed is not None and held < needed):
-            return Refused("insufficient_funds", f"{held} {asset} available in {ticket.account}, {needed} needed")
+        available, needed = self._available(ticket.account, asset), size if selling else value
+        if available <= 0 or (needed is not None and available < needed):
+            return Refused("insufficient_funds", f"{available} {asset} available in {ticket.account}, {needed} needed")
         if self._chosen("refuse", ticket.client_order_id, self.terms.refuse_rate):
             return Refused("injected", "refused by the paper venue's fault settings")
         return None
