@@ -33,6 +33,15 @@ class Row:
         return True
 
 
+@dataclass(frozen=True, slots=True)
+class PastRow(Row):
+    """A row that is never live."""
+
+    @property
+    def live(self) -> bool:
+        return False
+
+
 R = TypeVar("R", bound=Row)
 Key = tuple[Any, ...]
 

@@ -13,12 +13,12 @@ from decimal import Decimal
 from typing import ClassVar
 from uuid import UUID
 
-from ledger.rows import Row, replaced
+from ledger.rows import PastRow, Row, replaced
 from ledger.values import SMALLEST, ZERO, round18, share18
 
 
 @dataclass(frozen=True, slots=True)
-class Leg(Row):
+class Leg(PastRow):
     """One movement of an asset other than cash: `quantity` in (+) or out (-), at `value` in base currency.
 
     `value` and `fee` are those of `AssetMove`. `kind` is its reason (`LegKind`); "split" is the adjustment of an account
@@ -41,13 +41,9 @@ class Leg(Row):
     cost_known: bool
     triggered_by: str | None
 
-    @property
-    def live(self) -> bool:
-        return False
-
 
 @dataclass(frozen=True, slots=True)
-class Split(Row):
+class Split(PastRow):
     """Every `denominator` open units became `numerator` units."""
 
     table: ClassVar[str] = "splits"
@@ -58,10 +54,6 @@ class Split(Row):
     event_id: UUID
     numerator: int
     denominator: int
-
-    @property
-    def live(self) -> bool:
-        return False
 
     def ratio_of(self, quantity: Decimal) -> Decimal:
         """Return `quantity` in units after the split, rounded half to even at 18 places."""
@@ -104,7 +96,7 @@ class Lot(Row):
 
 
 @dataclass(frozen=True, slots=True)
-class Match(Row):
+class Match(PastRow):
     """`quantity` units of a lot closed by a disposal: cost basis, proceeds and realised P&L.
 
     `kind` is that of the closing leg; the proceeds of a withdrawal are its cost basis, so its P&L is 0. `cost_basis` and
@@ -139,13 +131,9 @@ class Match(Row):
     opened_by: str | None
     closed_by: str | None
 
-    @property
-    def live(self) -> bool:
-        return False
-
 
 @dataclass(frozen=True, slots=True)
-class UnmatchedDisposal(Row):
+class UnmatchedDisposal(PastRow):
     """`quantity` units disposed of without a lot. The `proceeds` are not part of realised P&L.
 
     `quantity` is in units after later splits.
@@ -161,10 +149,6 @@ class UnmatchedDisposal(Row):
     quantity: Decimal
     kind: str
     proceeds: Decimal
-
-    @property
-    def live(self) -> bool:
-        return False
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from ledger.booking.legs import MOVING
 from ledger.errors import DaybookError
 from ledger.events import Event, SplitRecorded, TradeReversed
 from ledger.log.envelope import Envelope
-from ledger.rows import Change, Row, Rows
+from ledger.rows import Change, PastRow, Row, Rows
 
 
 class NothingToReverse(DaybookError):
@@ -16,7 +16,7 @@ class NothingToReverse(DaybookError):
 
 
 @dataclass(frozen=True, slots=True)
-class Reversal(Row):
+class Reversal(PastRow):
     """The event `event_id` is void because of the event `reversed_by`.
 
     Of several reversals the one with the smallest id counts, so that arrival order does not matter.
@@ -28,10 +28,6 @@ class Reversal(Row):
     reversed_by: UUID
     position: int
     reason: str
-
-    @property
-    def live(self) -> bool:
-        return False
 
 
 class ReversalsProjection:

@@ -9,11 +9,11 @@ from uuid import UUID
 from ledger.booking.legs import gross_value, total_fees
 from ledger.events import Event, TradeExecuted, TradeReversed
 from ledger.log.envelope import Envelope
-from ledger.rows import Change, Row, Rows, replaced
+from ledger.rows import Change, PastRow, Row, Rows, replaced
 
 
 @dataclass(frozen=True, slots=True)
-class TradeView(Row):
+class TradeView(PastRow):
     """A fill: `value` is quantity * price and `fees` all its fees, both in the portfolio's base currency.
 
     `reversed` trades stay visible but are excluded from all totals.
@@ -36,10 +36,6 @@ class TradeView(Row):
     order_id: UUID | None
     triggered_by: str | None
     reversed: bool
-
-    @property
-    def live(self) -> bool:
-        return False
 
 
 class TradesProjection:

@@ -25,7 +25,7 @@ from ledger.projections.orders import OrderView
 from ledger.projections.portfolio import Balance
 from ledger.values import ZERO, Asset, Instrument, Side, derived_id
 from tests.support.events import SteppingClock
-from tests.support.simulated_venue import Place, place
+from tests.support.simulated_venue import RunningVenue, running_venue
 from tests.support.trading import Hook, MemoryLeaders, WatchedBook
 
 BTC = Instrument("BTC-USDT")
@@ -52,7 +52,7 @@ class WatchedLive:
 class LivePortfolio:
     """A portfolio whose only account is at the simulated venue, opened with the balances there."""
 
-    there: Place
+    there: RunningVenue
     portfolio_id: Any
     book: MemoryBook
     leaders: MemoryLeaders
@@ -121,7 +121,7 @@ class LivePortfolio:
         return found + [f"{one}: {ours.get(one, ZERO)} here" for one in assets]
 
 
-def opened(there: Place, name: str) -> LivePortfolio:
+def opened(there: RunningVenue, name: str) -> LivePortfolio:
     live = LivePortfolio(there, derived_id("venue", name), MemoryBook(SteppingClock()), MemoryLeaders())
     live.tell(PortfolioOpened(name=name, base_currency=Asset("USDT")))
     live.tell(AccountOpened(account=ACCOUNT, venue=there.name, mode="paper"))
@@ -139,5 +139,5 @@ def opened(there: Place, name: str) -> LivePortfolio:
 
 @contextmanager
 def live_at(venue: str = "binance", name: str = "live") -> Iterator[LivePortfolio]:
-    with place(venue) as there:
+    with running_venue(venue) as there:
         yield opened(there, name)

@@ -36,7 +36,7 @@ class HandClock:
 
 
 @dataclass(slots=True)
-class Place:
+class RunningVenue:
     """A running venue, a client for its control routes, and an adapter to its account."""
 
     name: str
@@ -113,13 +113,13 @@ def adapter(
 
 
 @contextmanager
-def place(name: str, seed: int = 0, **settings: Any) -> Iterator[Place]:
+def running_venue(name: str, seed: int = 0, **settings: Any) -> Iterator[RunningVenue]:
     """Run the venue."""
     clock = HandClock()
     venue = SimulatedVenue(name, clock, seed=seed)
     try:
         with httpx.Client(base_url=venue.url) as control:
-            yield Place(name, clock, venue, adapter(facts_of(name), venue.url, clock, **settings), control)
+            yield RunningVenue(name, clock, venue, adapter(facts_of(name), venue.url, clock, **settings), control)
     finally:
         venue.stop()
 

@@ -20,7 +20,7 @@ from execution.exchanges.exchange import Accepted, FoundOrder
 from execution.exchanges.simulated.server import KEY, SECRET
 from ledger.values import system_clock
 from tests.support.processes import DAYBOOK
-from tests.support.simulated_venue import HandClock, Place, adapter, place, ticket
+from tests.support.simulated_venue import HandClock, RunningVenue, adapter, running_venue, ticket
 
 
 @pytest.fixture(autouse=True)
@@ -31,27 +31,27 @@ def own_arithmetic() -> Iterator[None]:
 
 
 @pytest.fixture
-def binance() -> Iterator[Place]:
-    with place("binance") as running:
+def binance() -> Iterator[RunningVenue]:
+    with running_venue("binance") as running:
         yield running
 
 
 @pytest.fixture
-def luno() -> Iterator[Place]:
-    with place("luno") as running:
+def luno() -> Iterator[RunningVenue]:
+    with running_venue("luno") as running:
         yield running
 
 
 def order(
-    shop: Place, client_order_id: str, kind: str, side: str, amount: str, price: str | None = None, **more: str
+    shop: RunningVenue, client_order_id: str, kind: str, side: str, amount: str, price: str | None = None, **more: str
 ) -> Any:
-    """Place an order with ccxt's client, without our adapter."""
+    """RunningVenue an order with ccxt's client, without our adapter."""
     name = facts_of(shop.name).client_id_parameter
     symbol = shop.ticket().instrument.replace("-", "/")
     return shop.client().create_order(symbol, kind, side, amount, price, {name: client_order_id, **more})
 
 
-def test_binance_id_is_reusable_after_its_order_has_ended(binance: Place) -> None:
+def test_binance_id_is_reusable_after_its_order_has_ended(binance: RunningVenue) -> None:
     """An id is a duplicate while its order is open; afterwards it can be used for another order."""
     binance.exchange.balances()
     order(binance, "one", "limit", "buy", "0.01", "50000")
@@ -62,7 +62,7 @@ def test_binance_id_is_reusable_after_its_order_has_ended(binance: Place) -> Non
     assert [one["state"] for one in binance.orders("one")] == ["cancelled", "open"]
 
 
-def test_luno_id_is_never_reusable(luno: Place) -> None:
+def test_luno_id_is_never_reusable(luno: RunningVenue) -> None:
     """An id stays a duplicate after its order has ended; a refused order does not use its id."""
     luno.exchange.balances()
     with pytest.raises(ccxt.InsufficientFunds):
@@ -73,7 +73,7 @@ def test_luno_id_is_never_reusable(luno: Place) -> None:
     assert len(luno.orders("one")) == 1
 
 
-def test_luno_ignores_the_unified_client_order_id(luno: Place) -> None:
+def test_luno_ignores_the_unified_client_order_id(luno: RunningVenue) -> None:
     """ccxt sends `clientOrderId` under a name that Luno does not know, so the order does not get our id."""
     luno.exchange.balances()
     luno.client().create_order("BTC/ZAR", "market", "buy", "1200", None, {"clientOrderId": "ours"})
@@ -90,7 +90,9 @@ def test_luno_ignores_the_unified_client_order_id(luno: Place) -> None:
     ],
     ids=["id too long", "value too small", "no funds"],
 )
-def test_binance_refuses_with_its_own_codes(binance: Place, terms: tuple[Any, ...], error: type[Exception]) -> None:
+def test_binance_refuses_with_its_own_codes(
+    binance: RunningVenue, terms: tuple[Any, ...], error: type[Exception]
+) -> None:
     """Invalid orders are refused with the venue's codes, and nothing is placed."""
     binance.exchange.balances()
     with pytest.raises(error):
@@ -98,7 +100,7 @@ def test_binance_refuses_with_its_own_codes(binance: Place, terms: tuple[Any, ..
     assert binance.orders() == []
 
 
-def test_signatures_are_checked(binance: Place, luno: Place) -> None:
+def test_signatures_are_checked(binance: RunningVenue, luno: RunningVenue) -> None:
     """Both venues refuse a wrong secret and an unsigned request."""
     for shop, error in ((binance, ccxt.BaseError), (luno, ccxt.AuthenticationError)):
         wrong = shop.another_adapter(secret="another")
@@ -121,7 +123,7 @@ def test_signatures_are_checked(binance: Place, luno: Place) -> None:
     ],
 )
 def test_binance_respects_time_in_force(
-    binance: Place, frame: str, price: str, share: str, state: str, filled: str
+    binance: RunningVenue, frame: str, price: str, share: str, state: str, filled: str
 ) -> None:
     """By its time in force a limit order rests, fills what it can immediately, or fills completely or not at all."""
     binance.exchange.balances()
@@ -131,7 +133,7 @@ def test_binance_respects_time_in_force(
     assert (found["state"], found["filled"]) == (state, filled)
 
 
-def test_stop_order_fills_at_its_stop_price(binance: Place) -> None:
+def test_stop_order_fills_at_its_stop_price(binance: RunningVenue) -> None:
     """A stop order sells when the market reaches its price, not before."""
     binance.exchange.balances()
     order(binance, "one", "market", "sell", "0.01", stopLossPrice="55000")
@@ -142,7 +144,7 @@ def test_stop_order_fills_at_its_stop_price(binance: Place) -> None:
     assert states == ["open", "filled"]
 
 
-def test_limit_order_fills_when_the_market_reaches_it(luno: Place) -> None:
+def test_limit_order_fills_when_the_market_reaches_it(luno: RunningVenue) -> None:
     """Setting the price fills resting orders at their limit."""
     luno.exchange.balances()
     order(luno, "one", "limit", "buy", "0.01", "1100000")
@@ -150,7 +152,7 @@ def test_limit_order_fills_when_the_market_reaches_it(luno: Place) -> None:
     assert luno.orders("one")[0]["value"] == "11000"
 
 
-def test_market_data_can_be_read_with_ccxt(binance: Place, luno: Place) -> None:
+def test_market_data_can_be_read_with_ccxt(binance: RunningVenue, luno: RunningVenue) -> None:
     """Tickers, order books and candles are available."""
     for shop, symbol in ((binance, "BTC/USDT"), (luno, "BTC/ZAR")):
         client = shop.client()
@@ -163,7 +165,7 @@ def test_market_data_can_be_read_with_ccxt(binance: Place, luno: Place) -> None:
         assert all(low <= opened <= high for _, opened, high, low, *_ in candles)
 
 
-def test_luno_account_entries_are_numbered(luno: Place) -> None:
+def test_luno_account_entries_are_numbered(luno: RunningVenue) -> None:
     """Each change of a balance is a row with an increasing number, and the rows add up to the balance."""
     luno.exchange.balances()
     luno.post("balances", {"ZAR": "500000"})
@@ -174,7 +176,7 @@ def test_luno_account_entries_are_numbered(luno: Place) -> None:
     assert rows[-1]["balance"] == "488000.00"
 
 
-def test_server_keeps_connections_alive(binance: Place) -> None:
+def test_server_keeps_connections_alive(binance: RunningVenue) -> None:
     """Several requests use one connection."""
     local = set()
     with httpx.Client(base_url=binance.venue.url) as client:
@@ -196,7 +198,9 @@ def test_server_keeps_connections_alive(binance: Place) -> None:
         ("nowhere", {}, "unknown route POST"),
     ],
 )
-def test_control_rejects_wrong_requests(binance: Place, route: str, body: dict[str, object], message: str) -> None:
+def test_control_rejects_wrong_requests(
+    binance: RunningVenue, route: str, body: dict[str, object], message: str
+) -> None:
     """A wrong control request gets an error text and changes nothing."""
     answer = binance.control.post(f"/control/{route}", json=body)
     assert answer.status_code in (400, 404)
@@ -208,7 +212,7 @@ def test_storms_repeat_with_their_seed() -> None:
     """The same seed gives the same faults to the same requests."""
 
     def storm(seed: int) -> list[int]:
-        with place("luno", seed) as shop:
+        with running_venue("luno", seed) as shop:
             shop.fault("storm", times=None, on="all")
             return [_status(shop.control) for _ in range(12)]
 
@@ -255,7 +259,7 @@ def test_venue_command_keeps_orders_across_adapters() -> None:
 
 def test_venue_command_rejects_wrong_options() -> None:
     """An unknown fault and a port in use are reported."""
-    with place("luno") as shop:
+    with running_venue("luno") as shop:
         port = shop.venue.url.rpartition(":")[2]
         taken = CliRunner().invoke(cli, ["venue", "luno", "--port", port])
         wrong = CliRunner().invoke(cli, ["venue", "luno", "--fault", "nope"])

@@ -23,7 +23,7 @@ from execution.exchanges.simulated.faults import (
     STATES,
     TIMES_OF_ORDERS,
 )
-from tests.support.simulated_venue import QUOTE, Place, place, without_window
+from tests.support.simulated_venue import QUOTE, RunningVenue, running_venue, without_window
 
 VENUES = ("binance", "luno")
 DECIDED_AFTER_S = 300
@@ -31,14 +31,14 @@ DECIDED_AFTER_S = 300
 
 
 @pytest.fixture(params=VENUES)
-def shop(request: pytest.FixtureRequest) -> Iterator[Place]:
+def shop(request: pytest.FixtureRequest) -> Iterator[RunningVenue]:
     """Each venue in turn."""
-    with place(request.param, timeout_ms=300) as running:
+    with running_venue(request.param, timeout_ms=300) as running:
         yield running
 
 
 @pytest.mark.parametrize("fault", LOST_REPLIES)
-def test_lost_reply_is_unknown_and_the_order_is_found(shop: Place, fault: str) -> None:
+def test_lost_reply_is_unknown_and_the_order_is_found(shop: RunningVenue, fault: str) -> None:
     """An accepted order whose reply was lost is unknown, exists once, and is found by its client order id."""
     ticket = shop.ticket()
     assert shop.exchange.rules(ticket.instrument) is not None
@@ -53,7 +53,7 @@ def test_lost_reply_is_unknown_and_the_order_is_found(shop: Place, fault: str) -
     assert len(shop.orders(ticket.client_order_id)) == shop.placing_requests() == 1
 
 
-def test_refused_order_is_refused(shop: Place) -> None:
+def test_refused_order_is_refused(shop: RunningVenue) -> None:
     """The venue's refusal and a look-up that finds nothing end the order; the next one is accepted."""
     ticket = shop.ticket()
     assert shop.exchange.rules(ticket.instrument) is not None
@@ -65,7 +65,7 @@ def test_refused_order_is_refused(shop: Place) -> None:
 
 
 @pytest.mark.parametrize("fault", NOT_CARRIED_OUT)
-def test_request_not_carried_out_is_not_placed_after_its_window(shop: Place, fault: str) -> None:
+def test_request_not_carried_out_is_not_placed_after_its_window(shop: RunningVenue, fault: str) -> None:
     """The outcome is unknown until the request can no longer arrive, then not placed."""
     ticket = shop.ticket()
     assert shop.exchange.rules(ticket.instrument) is not None
@@ -89,7 +89,7 @@ def test_every_fault_is_tested() -> None:
     assert {*FAULTS} - tried == {*FILL_REPORTS, *FILLS_OF_ORDERS, *STATES, *KEYS}
 
 
-def test_delayed_order_is_unknown_until_it_arrives(shop: Place) -> None:
+def test_delayed_order_is_unknown_until_it_arrives(shop: RunningVenue) -> None:
     """An order that arrives seconds later is unknown until then, and is found once."""
     ticket = shop.ticket()
     shop.fault("delayed", seconds="3")
@@ -103,7 +103,7 @@ def test_delayed_order_is_unknown_until_it_arrives(shop: Place) -> None:
     assert len(shop.orders(ticket.client_order_id)) == 1
 
 
-def test_order_after_its_window_is_not_placed(shop: Place) -> None:
+def test_order_after_its_window_is_not_placed(shop: RunningVenue) -> None:
     """The venue drops an order two minutes late, and `find` proves it."""
     ticket = shop.ticket()
     shop.fault("delayed", seconds="120")
@@ -114,7 +114,7 @@ def test_order_after_its_window_is_not_placed(shop: Place) -> None:
     assert shop.orders() == []
 
 
-def test_failed_look_up_proves_nothing(shop: Place) -> None:
+def test_failed_look_up_proves_nothing(shop: RunningVenue) -> None:
     """While any source cannot be read the order is unknown, however long ago it was sent."""
     ticket = shop.ticket()
     shop.fault("dropped")
@@ -129,7 +129,7 @@ def test_failed_look_up_proves_nothing(shop: Place) -> None:
     assert isinstance(shop.exchange.find(ticket.client_order_id), NotPlaced)
 
 
-def test_refusal_is_confirmed_by_a_look_up(shop: Place) -> None:
+def test_refusal_is_confirmed_by_a_look_up(shop: RunningVenue) -> None:
     """A listed refusal counts if look-ups find nothing; if they fail the outcome is unknown."""
     too_dear = shop.ticket(quote_size=QUOTE[shop.name] * 1000)
     answer = shop.exchange.submit(too_dear)
@@ -142,7 +142,7 @@ def test_refusal_is_confirmed_by_a_look_up(shop: Place) -> None:
     assert shop.orders() == []
 
 
-def test_duplicate_is_adopted(shop: Place) -> None:
+def test_duplicate_is_adopted(shop: RunningVenue) -> None:
     """When a new process sends an order that the venue already has, the existing order is adopted."""
     resting = shop.ticket(base_size=Decimal("0.01"), limit_price=Decimal(10000))
     first = shop.exchange.submit(resting)
@@ -154,7 +154,7 @@ def test_duplicate_is_adopted(shop: Place) -> None:
     assert shop.placing_requests() == 2
 
 
-def test_order_is_sent_once_by_one_process(shop: Place) -> None:
+def test_order_is_sent_once_by_one_process(shop: RunningVenue) -> None:
     """Submitting the same order a second time sends nothing and returns Unknown."""
     ticket = shop.ticket()
     assert isinstance(shop.exchange.submit(ticket), Accepted)
@@ -162,7 +162,7 @@ def test_order_is_sent_once_by_one_process(shop: Place) -> None:
     assert shop.placing_requests() == 1
 
 
-def test_remembered_order_is_found_after_a_restart(shop: Place) -> None:
+def test_remembered_order_is_found_after_a_restart(shop: RunningVenue) -> None:
     """An order registered from the log is found after a restart; any other is unknown."""
     ticket = shop.ticket()
     sent_at = shop.clock()
@@ -175,7 +175,7 @@ def test_remembered_order_is_found_after_a_restart(shop: Place) -> None:
     assert isinstance(restarted.find(ticket.client_order_id), FoundOrder)
 
 
-def test_retry_after_is_respected(shop: Place) -> None:
+def test_retry_after_is_respected(shop: RunningVenue) -> None:
     """After Retry-After nothing is sent until that time is over."""
     assert shop.exchange.rules(shop.ticket().instrument) is not None
     shop.fault("banned")
@@ -191,7 +191,7 @@ def test_retry_after_is_respected(shop: Place) -> None:
     assert isinstance(shop.exchange.submit(shop.ticket()), Accepted)
 
 
-def test_clock_difference_is_measured(shop: Place) -> None:
+def test_clock_difference_is_measured(shop: RunningVenue) -> None:
     """A venue whose clock is 8 seconds behind accepts orders; the difference is measured where the venue has a time."""
     shop.fault("skew", seconds="-8")
     answer = shop.exchange.submit(shop.ticket())
@@ -203,7 +203,7 @@ def test_clock_difference_is_measured(shop: Place) -> None:
 
 def test_order_is_unknown_after_a_clock_jump() -> None:
     """A venue whose clock jumps refuses the request by its window; without proof the outcome is unknown."""
-    with place("binance") as shop:
+    with running_venue("binance") as shop:
         assert shop.exchange.rules(shop.ticket().instrument) is not None
         shop.fault("skew", seconds="30")
         answer = shop.exchange.submit(shop.ticket())
@@ -216,7 +216,7 @@ def test_order_is_unknown_after_a_clock_jump() -> None:
 # ── planted bugs ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_transport_stops_a_client_that_retries(shop: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_transport_stops_a_client_that_retries(shop: RunningVenue, monkeypatch: pytest.MonkeyPatch) -> None:
     """A retrying client places one order; without the transport's guard two, where ids are reusable."""
     shop.client().options["maxRetriesOnFailure"] = 2
     guarded = shop.ticket()
@@ -254,7 +254,7 @@ STEPS = st.lists(
 @given(before=STEPS, after=STEPS, seed=SEEDS)
 def test_faults_never_cause_two_orders_or_false_proof(venue: str, before: Steps, after: Steps, seed: int) -> None:
     """After any faults around sending, repeated look-ups end in the true outcome, with at most one order."""
-    with place(venue, seed) as shop:
+    with running_venue(venue, seed) as shop:
         assert decided_truly(shop, before, after)
 
 
@@ -266,18 +266,18 @@ def test_faults_never_cause_two_orders_or_false_proof_for_long(
     venue: str, before: Steps, after: Steps, seed: int
 ) -> None:
     """The same with thousands of examples."""
-    with place(venue, seed) as shop:
+    with running_venue(venue, seed) as shop:
         assert decided_truly(shop, before, after)
 
 
 def test_fault_check_finds_a_window_that_is_too_short() -> None:
     """Planted: the property fails for facts with a wrong validity."""
-    with place("binance") as shop:
+    with running_venue("binance") as shop:
         shop.exchange = shop.another_adapter(without_window(facts_of("binance")))
         assert not decided_truly(shop, [("place", "delayed", 3)], [("find", "", 0)])
 
 
-def decided_truly(shop: Place, before: Steps, after: Steps) -> bool:
+def decided_truly(shop: RunningVenue, before: Steps, after: Steps) -> bool:
     """Return whether sending and looking up, with these steps around, ends in the true outcome for good."""
     ticket = shop.ticket()
     shop.exchange.rules(ticket.instrument)
@@ -295,7 +295,7 @@ def decided_truly(shop: Place, before: Steps, after: Steps) -> bool:
 
 
 def take(
-    shop: Place, steps: Steps, sent: tuple[OrderTicket, datetime] | None
+    shop: RunningVenue, steps: Steps, sent: tuple[OrderTicket, datetime] | None
 ) -> list[FoundOrder | NotPlaced | Unknown]:
     """Take these steps and return the results of look-ups; before the order is sent there are none."""
     found = []

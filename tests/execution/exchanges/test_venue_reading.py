@@ -12,28 +12,28 @@ from execution.exchanges.ccxt.venues import DECLARED, facts_of
 from execution.exchanges.exchange import Accepted, FoundOrder, NotPlaced, Refused, Unknown, VenueUnavailable
 from ledger.events.fields import Fee
 from ledger.values import ZERO, Instrument, Side
-from tests.support.simulated_venue import QUOTE, Place, place
+from tests.support.simulated_venue import QUOTE, RunningVenue, running_venue
 
 VENUES = ("binance", "luno")
 EARLIER = timedelta(minutes=1)
 
 
 @pytest.fixture(params=VENUES)
-def shop(request: pytest.FixtureRequest) -> Iterator[Place]:
+def shop(request: pytest.FixtureRequest) -> Iterator[RunningVenue]:
     """Each venue in turn."""
-    with place(request.param) as running:
+    with running_venue(request.param) as running:
         yield running
 
 
 @pytest.fixture
-def binance() -> Iterator[Place]:
-    with place("binance") as running:
+def binance() -> Iterator[RunningVenue]:
+    with running_venue("binance") as running:
         yield running
 
 
 @pytest.fixture
-def luno() -> Iterator[Place]:
-    with place("luno") as running:
+def luno() -> Iterator[RunningVenue]:
+    with running_venue("luno") as running:
         yield running
 
 
@@ -41,7 +41,7 @@ def fee(asset: str, amount: str) -> Fee:
     return Fee(asset=asset, amount=Decimal(amount))  # type: ignore[arg-type]
 
 
-def test_rules_are_exact(binance: Place, luno: Place) -> None:
+def test_rules_are_exact(binance: RunningVenue, luno: RunningVenue) -> None:
     """Steps and minimums are the venue's own numbers; unknown instruments have no rules."""
     rules = binance.exchange.rules(Instrument("BTC-USDT"))
     assert rules is not None
@@ -58,7 +58,7 @@ def test_rules_are_exact(binance: Place, luno: Place) -> None:
     assert binance.exchange.rules(Instrument("XRP-USDT")) is None
 
 
-def test_reads_raise_while_the_venue_is_unavailable(shop: Place) -> None:
+def test_reads_raise_while_the_venue_is_unavailable(shop: RunningVenue) -> None:
     """Reads raise VenueUnavailable and work again afterwards; orders are refused as not sent."""
     shop.fault("maintenance", times=None)
     for read in (
@@ -76,7 +76,7 @@ def test_reads_raise_while_the_venue_is_unavailable(shop: Place) -> None:
     assert shop.exchange.balances()
 
 
-def test_buy_sized_in_quote_stays_within_its_size(shop: Place) -> None:
+def test_buy_sized_in_quote_stays_within_its_size(shop: RunningVenue) -> None:
     """A market buy by quote spends at most that, also at Luno, where the amount is the cost."""
     ticket = shop.ticket()
     assert isinstance(shop.exchange.submit(ticket), Accepted)
@@ -88,7 +88,7 @@ def test_buy_sized_in_quote_stays_within_its_size(shop: Place) -> None:
     assert QUOTE[shop.name] * Decimal("0.99") < spent <= QUOTE[shop.name]
 
 
-def test_luno_market_buy_in_base_is_not_sent(luno: Place) -> None:
+def test_luno_market_buy_in_base_is_not_sent(luno: RunningVenue) -> None:
     """Luno would read a market buy of 0.01 BTC as 0.01 ZAR."""
     refused = luno.exchange.submit(luno.ticket(base_size=Decimal("0.01")))
 
@@ -97,13 +97,13 @@ def test_luno_market_buy_in_base_is_not_sent(luno: Place) -> None:
     assert luno.placing_requests() == 0
 
 
-def test_luno_quote_size_is_rounded_down_to_cents(luno: Place) -> None:
+def test_luno_quote_size_is_rounded_down_to_cents(luno: RunningVenue) -> None:
     """Sizes with fractions of a cent are rounded before sending."""
     ticket = luno.ticket(quote_size=Decimal("12000.123456"))
     assert isinstance(luno.exchange.submit(ticket), Accepted)
 
 
-def test_luno_fees_are_those_of_the_raw_trade(luno: Place) -> None:
+def test_luno_fees_are_those_of_the_raw_trade(luno: RunningVenue) -> None:
     """ccxt reports no fee for a sale; ours are the venue's own for buys and sales."""
     luno.post("settings", {"fee_rate": "0.006"})
     bought, sold = luno.ticket(), luno.ticket(Side.SELL)
@@ -126,7 +126,7 @@ def test_luno_fees_are_those_of_the_raw_trade(luno: Place) -> None:
     ],
 )
 def test_binance_fees_come_in_three_currencies(
-    binance: Place, fees_in: str, buy: tuple[str, str], sell: tuple[str, str]
+    binance: RunningVenue, fees_in: str, buy: tuple[str, str], sell: tuple[str, str]
 ) -> None:
     """Fees are read from the fills, in the asset in which they were paid; the order does not contain them."""
     binance.post("settings", {"fees_in": fees_in})
@@ -138,7 +138,7 @@ def test_binance_fees_come_in_three_currencies(
 
 
 @pytest.mark.parametrize("fault", ["fills_duplicated", "fills_reordered"])
-def test_fills_are_unique_and_in_order(shop: Place, fault: str) -> None:
+def test_fills_are_unique_and_in_order(shop: RunningVenue, fault: str) -> None:
     """Fills that the venue repeats or reorders are returned once each, oldest first."""
     shop.post("settings", {"splits": 3})
     ticket = shop.ticket()
@@ -153,7 +153,7 @@ def test_fills_are_unique_and_in_order(shop: Place, fault: str) -> None:
     assert sum(one.quantity for one in fills) == found.filled
 
 
-def test_split_and_partial_faults_affect_one_order(shop: Place) -> None:
+def test_split_and_partial_faults_affect_one_order(shop: RunningVenue) -> None:
     """The next order fills partially and in three executions, the following one normally."""
     for fault in ("split", "partial"):
         shop.fault(fault)
@@ -168,7 +168,7 @@ def test_split_and_partial_faults_affect_one_order(shop: Place) -> None:
     assert results == [("open", 3), ("filled", 1)]
 
 
-def test_late_fills_are_returned_later(shop: Place) -> None:
+def test_late_fills_are_returned_later(shop: RunningVenue) -> None:
     """While the venue reports no fills yet there are fewer than the order's filled size, later all of them."""
     ticket = shop.ticket()
     assert isinstance(shop.exchange.submit(ticket), Accepted)
@@ -180,7 +180,7 @@ def test_late_fills_are_returned_later(shop: Place) -> None:
     assert sum(one.quantity for one in shop.exchange.fills(ticket.client_order_id)) == found.filled
 
 
-def test_two_markets_use_the_same_trade_ids(shop: Place) -> None:
+def test_two_markets_use_the_same_trade_ids(shop: RunningVenue) -> None:
     """The first fill of each market has trade id 1, and each order gets its own fills."""
     instruments = shop.venue.instruments[:2]
     for instrument in instruments:
@@ -192,7 +192,7 @@ def test_two_markets_use_the_same_trade_ids(shop: Place) -> None:
         assert [one.instrument for one in shop.exchange.own_trades(instrument, shop.clock() - EARLIER)] == [instrument]
 
 
-def test_limit_order_rests_fills_partially_and_is_cancelled(shop: Place) -> None:
+def test_limit_order_rests_fills_partially_and_is_cancelled(shop: RunningVenue) -> None:
     """A limit order is open, partially filled, and cancelled; fills after the cancel are still returned."""
     price = Decimal(50000) if shop.name == "binance" else Decimal(1000000)
     ticket = shop.ticket(base_size=Decimal("0.01"), limit_price=price)
@@ -216,7 +216,7 @@ def test_limit_order_rests_fills_partially_and_is_cancelled(shop: Place) -> None
     assert shop.exchange.open_orders() == []
 
 
-def test_cancel_of_a_filled_order_returns_filled(shop: Place) -> None:
+def test_cancel_of_a_filled_order_returns_filled(shop: RunningVenue) -> None:
     """A cancel that comes too late returns the order's state: filled."""
     ticket = shop.ticket()
     assert isinstance(shop.exchange.submit(ticket), Accepted)
@@ -226,7 +226,7 @@ def test_cancel_of_a_filled_order_returns_filled(shop: Place) -> None:
     assert isinstance(shop.exchange.cancel("of no order"), Unknown)
 
 
-def test_cancel_with_a_lost_reply_is_looked_up(shop: Place) -> None:
+def test_cancel_with_a_lost_reply_is_looked_up(shop: RunningVenue) -> None:
     """After a lost reply the order shows the outcome; a cancel that never arrived is unknown."""
     terms: dict[str, Any] = {"base_size": Decimal("0.01"), "limit_price": Decimal(10000)}
     lost, dropped = shop.ticket(**terms), shop.ticket(**terms)
@@ -249,7 +249,7 @@ def test_cancel_with_a_lost_reply_is_looked_up(shop: Place) -> None:
     assert isinstance(unknown, Unknown)
 
 
-def test_partially_filled_market_order_expires_with_its_fills(binance: Place) -> None:
+def test_partially_filled_market_order_expires_with_its_fills(binance: RunningVenue) -> None:
     """A market order without enough volume is expired, with its fills."""
     binance.post("settings", {"share": "0.4"})
     ticket = binance.ticket(base_size=Decimal("0.01"))
@@ -258,7 +258,7 @@ def test_partially_filled_market_order_expires_with_its_fills(binance: Place) ->
     assert [one.quantity for one in binance.exchange.fills(ticket.client_order_id)] == [Decimal("0.004")]
 
 
-def test_two_orders_with_one_id_are_unknown(binance: Place) -> None:
+def test_two_orders_with_one_id_are_unknown(binance: RunningVenue) -> None:
     """Binance allows reuse of ids; two orders with one id are reported as several, and neither is adopted."""
     ticket = binance.ticket()
     sent_at = binance.clock()
@@ -274,7 +274,7 @@ def test_two_orders_with_one_id_are_unknown(binance: Place) -> None:
     assert len(binance.orders(ticket.client_order_id)) == 2
 
 
-def test_own_trades_are_read_page_by_page(shop: Place) -> None:
+def test_own_trades_are_read_page_by_page(shop: RunningVenue) -> None:
     """More trades than fit a page are all read, each once, oldest first, including those of external orders."""
     shop.exchange = shop.another_adapter(replace(facts_of(shop.name), page=4))
     shop.post("settings", {"splits": 5})
@@ -291,7 +291,7 @@ def test_own_trades_are_read_page_by_page(shop: Place) -> None:
     assert {one.side for one in trades[15:]} == {Side.SELL}
 
 
-def test_balances_have_free_and_locked_parts(shop: Place) -> None:
+def test_balances_have_free_and_locked_parts(shop: RunningVenue) -> None:
     """An open buy locks its quote; balances of 0 are omitted."""
     quote = shop.ticket().instrument.quote
     before = shop.exchange.balances()[quote]
@@ -305,7 +305,7 @@ def test_balances_have_free_and_locked_parts(shop: Place) -> None:
     assert "ETH" not in shop.exchange.balances()
 
 
-def test_orders_with_unsupported_terms_are_not_sent(shop: Place) -> None:
+def test_orders_with_unsupported_terms_are_not_sent(shop: RunningVenue) -> None:
     """Sizes below the minimum, unknown instruments, expired orders and invalid ids cause no request."""
     for terms in (
         {"side": Side.SELL, "base_size": Decimal("0.000001")},
@@ -322,13 +322,13 @@ def test_orders_with_unsupported_terms_are_not_sent(shop: Place) -> None:
 
 def test_client_order_ids_fit_every_venue() -> None:
     """Ids derived by the trade service are valid at each declared venue."""
-    with place("binance") as shop:
+    with running_venue("binance") as shop:
         ours = shop.ticket().client_order_id
     assert len(ours) == 32
     assert all(facts.client_id_pattern.fullmatch(ours) for facts in DECLARED.values())
 
 
-def test_forgotten_order_is_not_looked_up(shop: Place) -> None:
+def test_forgotten_order_is_not_looked_up(shop: RunningVenue) -> None:
     """A forgotten order has no fills and is unknown."""
     ticket = shop.ticket()
     assert isinstance(shop.exchange.submit(ticket), Accepted)
@@ -338,7 +338,7 @@ def test_forgotten_order_is_not_looked_up(shop: Place) -> None:
     assert not isinstance(shop.exchange.find(ticket.client_order_id), FoundOrder | NotPlaced)
 
 
-def test_secret_is_in_no_text(shop: Place) -> None:
+def test_secret_is_in_no_text(shop: RunningVenue) -> None:
     """The secret is neither in an adapter's attributes as text nor in its errors."""
     wrong = shop.another_adapter(secret="a-secret-that-is-wrong")
     with pytest.raises(VenueUnavailable) as failure:

@@ -30,7 +30,7 @@ from ledger.events import (
 from ledger.projections.orders import OrderView
 from ledger.values import Asset, Instrument, derived_id
 from tests.support.live_portfolio import ACCOUNT, live_at, opened
-from tests.support.simulated_venue import Place, place
+from tests.support.simulated_venue import RunningVenue, running_venue
 from tests.support.trading import KillAt, Killed
 from tests.support.waiting import DEADLINE_S
 
@@ -252,7 +252,9 @@ OUTCOMES = (
 )
 
 
-def crashed(there: Place, outcome: str, number: int, kind: type[TradeService] = TradeService) -> tuple[list[str], int]:
+def crashed(
+    there: RunningVenue, outcome: str, number: int, kind: type[TradeService] = TradeService
+) -> tuple[list[str], int]:
     """Return the faults after a crash at that effect with that venue fault, and the number of effects seen."""
     live = opened(there, f"crash {outcome} {number}")
     before = len(there.orders())
@@ -276,7 +278,7 @@ def crashed(there: Place, outcome: str, number: int, kind: type[TradeService] = 
     return faults, hook.seen
 
 
-def crashes(there: Place, outcome: str, kind: type[TradeService] = TradeService) -> tuple[int, list[str]]:
+def crashes(there: RunningVenue, outcome: str, kind: type[TradeService] = TradeService) -> tuple[int, list[str]]:
     """Return the number of crash points, and the faults at any of them."""
     found: list[str] = []
     for number in range(1, 100):
@@ -290,7 +292,7 @@ def crashes(there: Place, outcome: str, kind: type[TradeService] = TradeService)
 @pytest.mark.parametrize("outcome", ["none", "reset"])
 def test_crash_at_any_effect_loses_and_duplicates_nothing(outcome: str) -> None:
     """After a crash before or after any effect, with and without a reply, the restarted ledger agrees with the venue."""
-    with place("binance", timeout_ms=1000) as there:
+    with running_venue("binance", timeout_ms=1000) as there:
         places, faults = crashes(there, outcome)
     assert faults == []
     assert places >= 8
@@ -299,7 +301,7 @@ def test_crash_at_any_effect_loses_and_duplicates_nothing(outcome: str) -> None:
 @pytest.mark.nightly
 def test_crash_at_any_effect_with_any_fault_loses_and_duplicates_nothing() -> None:
     """The same with every fault that affects placing an order."""
-    with place("binance", timeout_ms=1000) as there:
+    with running_venue("binance", timeout_ms=1000) as there:
         assert [faults for outcome in OUTCOMES for faults in crashes(there, outcome)[1]] == []
 
 
@@ -313,11 +315,11 @@ class SendsFirst(TradeService):
 
 def test_crash_check_finds_a_service_that_sends_before_it_stores() -> None:
     """Planted: after a crash between sending and storing it sends again."""
-    with place("binance", timeout_ms=1000) as there:
+    with running_venue("binance", timeout_ms=1000) as there:
         assert any("sent twice" in fault for fault in faults_at_first(there))
 
 
-def faults_at_first(there: Place) -> list[str]:
+def faults_at_first(there: RunningVenue) -> list[str]:
     """Return the faults of that service at the first crash points."""
     found: list[str] = []
     for number in range(1, 6):

@@ -16,7 +16,7 @@ from ledger.values import Side
 from tests.support.events import SteppingClock
 from tests.support.live_portfolio import live_at
 from tests.support.paper_market import PaperVenue, bar, ticket
-from tests.support.simulated_venue import Place, place
+from tests.support.simulated_venue import RunningVenue, running_venue
 from tests.support.trading import NOON, Room, ScriptedExchange, market
 
 BUY, SELL = Side.BUY, Side.SELL
@@ -136,14 +136,14 @@ def test_terms_that_contradict_each_other_make_no_ticket(terms: dict[str, Any], 
 # --- at a venue -------------------------------------------------------------------------------------------------------
 
 
-def there(shop: Place, client_order_id: str) -> dict[str, str]:
+def there(shop: RunningVenue, client_order_id: str) -> dict[str, str]:
     (one,) = shop.orders(client_order_id)
     return one
 
 
 def test_a_stop_order_rests_at_the_venue_until_its_price_comes() -> None:
     """The unmodified client places it as the venue's own stop; it fills when the market falls to its price."""
-    with place("binance") as shop:
+    with running_venue("binance") as shop:
         order = shop.ticket(SELL, base_size=Decimal("0.01"), stop_price=Decimal(59000))
         assert isinstance(shop.exchange.submit(order), Accepted)
         assert there(shop, order.client_order_id)["state"] == "open"
@@ -172,7 +172,7 @@ def test_a_stop_whose_price_has_passed_already_is_refused(side: Side, stop: str)
 @pytest.mark.parametrize(("frame", "state"), [("ioc", "expired"), ("fok", "expired"), ("gtc", "open"), (None, "open")])
 def test_times_in_force_reach_the_venue(frame: Any, state: str) -> None:
     """A purchase far below the market rests, or ends at once, as it was asked to."""
-    with place("binance") as shop:
+    with running_venue("binance") as shop:
         terms = {"base_size": Decimal("0.01"), "limit_price": Decimal(50000), "time_in_force": frame}
         order = shop.ticket(BUY, **terms)
         assert isinstance(shop.exchange.submit(order), Accepted)
@@ -191,7 +191,7 @@ def test_times_in_force_reach_the_venue(frame: Any, state: str) -> None:
 )
 def test_what_a_venue_does_not_take_is_never_sent(terms: dict[str, Any], words: str) -> None:
     """Luno has neither: the order is refused in a sentence, and no request leaves."""
-    with place("luno") as shop:
+    with running_venue("luno") as shop:
         shop.exchange.balances()
         before = shop.placing_requests()
         answer = shop.exchange.submit(shop.ticket(SELL, **terms))
