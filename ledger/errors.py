@@ -3,7 +3,7 @@
     DaybookError
       log          Conflict (PositionConflict), NoSuchPortfolio, UnknownEvent, BadEvent, BrokenLog, BadCheckpoint
       booking      UnvaluedLeg, NothingToReverse, BadChoice
-      entries      CannotRecord and a subclass for each rule of `ledger.entries` and `signals.inbound`
+      entries      CannotRecord and a subclass for each rule of `ledger.entries`, `signals.inbound`, `execution.exits`
       database     DatabaseUnavailable, NewerSchema, NotLeader, WorkersLost
       files        BadFile, BadRow, WrongPortfolio, NoParquet, CannotExport
       bots         UnknownBotKind, BadParameters, BotUnusable, BotRaised, BadBot

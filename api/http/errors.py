@@ -11,6 +11,7 @@ from litestar.exceptions import HTTPException, LitestarException, MethodNotAllow
 from litestar.types import ExceptionHandlersMap
 
 from execution.exchanges.exchange import VenueUnavailable
+from execution.exits.manual_exits import ExitEnded, ExitExists, UnknownExit
 from execution.orders.order_events import WrongOrder, WrongSignal
 from ledger.entries.errors import (
     AccountExists,
@@ -81,6 +82,9 @@ PROBLEMS: Final[Mapping[type[DaybookError], Answered]] = {
     TradeExists: Answered(409),
     AlreadyReversed: Answered(409),
     SignalDiffers: Answered(409),
+    UnknownExit: Answered(404),
+    ExitExists: Answered(409),
+    ExitEnded: Answered(409),
     CannotRecord: Answered(422),
 }
 """By error class; a subclass without an entry is answered as its nearest base class, all others with 500."""

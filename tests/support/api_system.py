@@ -1,6 +1,6 @@
-"""A whole Daybook in this process: the real application on a real database, its market moved by hand.
+"""A whole Daybook in this process: the real application on a real database, its market advanced by the test.
 
-Every answer is held to the OpenAPI document that the application itself serves.
+Every answer is checked against the OpenAPI document that the application serves.
 """
 
 import json
@@ -30,12 +30,12 @@ API: Final = "/api/v1"
 BUY: Final = {"product_id": "BTC-USD", "side": "buy", "quote_size": "50", "type": "market"}
 PROBLEM: Final = "urn:daybook:problem:"
 _idle: Final[list[Litestar]] = []
-"""The application, while no Daybook of this process runs: making one takes longer than all else of a Daybook."""
+"""Applications for reuse: making one takes longer than the rest of a Daybook."""
 _documents: Final[list[dict[str, Any]]] = []
 
 
 class Daybook:
-    """One running Daybook. Real seconds pass only when `pass_seconds` says so; one is a minute of its market."""
+    """A running Daybook. Time passes in `pass_seconds` only; a second is a minute of its market."""
 
     def __init__(self, system: System, client: TestClient[Litestar], moved: list[float]) -> None:
         self.system = system
@@ -47,13 +47,13 @@ class Daybook:
         return self.send("GET", path, params={name: str(value) for name, value in parameters.items()})
 
     def read(self, path: str, **parameters: object) -> Any:
-        """The JSON of an answer that must be 200."""
+        """JSON of an answer with status 200."""
         answer = self.get(path, **parameters)
         assert answer.status_code == 200, answer.text
         return answer.json()
 
     def post(self, path: str, body: object = None, key: str | None = None, **headers: str) -> Response:
-        """The answer to a command; `body` may be an object or the very text to be sent."""
+        """Answer to a command; `body` is an object or the exact text to send."""
         if body is not None:
             headers["Content-Type"] = "application/json"
         if key is not None:
@@ -62,20 +62,20 @@ class Daybook:
         return self.send("POST", path, content=text, headers=headers)
 
     def send(self, method: str, path: str, headers: Mapping[str, str] | None = None, **rest: Any) -> Response:
-        """The answer, which is as the OpenAPI document says."""
+        """Answer to a request, checked against the OpenAPI document."""
         own = {"Authorization": f"Bearer {TOKEN}", **(headers or {})}
         answer = self.client.request(method, path if path.startswith("/") else f"{API}/{path}", headers=own, **rest)
         assert described(self._document, method, answer) == []
         return answer
 
     def pass_seconds(self, seconds: int) -> None:
-        """So many seconds pass, and after each of them the market loop is called."""
+        """Let seconds pass, with a turn of the market loop after each."""
         for _ in range(seconds):
             self._moved[0] += 1.0
             self.system.loop.tick()
 
     def head(self) -> int:
-        """The position at which the log ends."""
+        """Position of the last event."""
         return self.system.book.log.head(self.system.portfolio_id).position
 
 
@@ -115,7 +115,7 @@ def open_daybook(
 
 @contextmanager
 def configured_logs() -> Iterator[None]:
-    """Logs are written as `daybook serve` writes them; afterwards everything is as before."""
+    """Configure logging as `daybook serve` does, and restore it afterwards."""
     root, apscheduler = logging.getLogger(), logging.getLogger("apscheduler")
     before = (root.level, root.handlers[:], apscheduler.level)
     root.handlers = []
@@ -130,14 +130,14 @@ def configured_logs() -> Iterator[None]:
 
 
 def served_document(client: TestClient[Litestar]) -> dict[str, Any]:
-    """The OpenAPI document. Every application serves the same one, so that the first is asked for all."""
+    """The OpenAPI document, which is the same in every application and therefore read once."""
     if not _documents:
         _documents.append(client.get("/api/schema/openapi.json").json())
     return _documents[0]
 
 
 def described(document: Mapping[str, Any], method: str, answer: Response) -> list[str]:
-    """What the answer has that the document does not say. A path that the document lacks must answer 404 or 405."""
+    """Deviations of an answer from the document. A path that the document lacks must answer 404 or 405."""
     operation = _operation(document, method.lower(), answer.request.url.path)
     if operation is None:
         known = answer.status_code in (404, 405) or answer.request.url.path in ("/", "/api/schema/openapi.json")
@@ -152,7 +152,7 @@ def described(document: Mapping[str, Any], method: str, answer: Response) -> lis
 
 
 def problem_of(answer: Response) -> str:
-    """The kind of problem that the answer is, which is a whole problem (RFC 9457)."""
+    """Kind of the problem in the answer, after checking that it is complete (RFC 9457)."""
     body = answer.json()
     assert answer.headers["content-type"] == "application/problem+json"
     assert body["status"] == answer.status_code
@@ -164,7 +164,7 @@ def problem_of(answer: Response) -> str:
 
 
 def _operation(document: Mapping[str, Any], method: str, path: str) -> Mapping[str, Any] | None:
-    """The operation behind the path; a path without braces goes first."""
+    """The operation of a path; templates without parameters take precedence."""
     for template in sorted(document["paths"], key=lambda one: "{" in one):
         pattern = re.sub(r"\{\w+\}", "[^/]+", template)
         if re.fullmatch(pattern + "/?", path) and method in document["paths"][template]:

@@ -1,4 +1,4 @@
-"""A small checker of JSON against the part of JSON Schema (2020-12) that an OpenAPI 3.1 document of ours uses."""
+"""Validation of JSON against the part of JSON Schema (2020-12) that our OpenAPI 3.1 document uses."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -25,16 +25,16 @@ TYPES: Final[Mapping[str, Callable[[object], bool]]] = {
 
 
 def faults(value: object, schema: JsonSchema, document: Mapping[str, Any]) -> list[str]:
-    """What is wrong with the value; an object may have no field that its schema does not name.
+    """Faults of `value`. Objects must not have fields that their schema does not name.
 
-    Raises ValueError for a schema that uses a word this checker does not know.
+    Raises ValueError for a schema with an unsupported keyword.
     """
     return list(_faults(value, schema, document, "$"))
 
 
 def _faults(value: object, schema: JsonSchema, document: Mapping[str, Any], where: str) -> Iterator[str]:
     if unknown := set(schema) - KNOWN:
-        raise ValueError(f"{where}: this checker does not know {sorted(unknown)}")
+        raise ValueError(f"{where}: unsupported keywords {sorted(unknown)}")
     if "$ref" in schema:
         yield from _faults(value, _referred(schema["$ref"], document), document, where)
         return

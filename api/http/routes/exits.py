@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from decimal import Decimal
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, TypedDict
 from uuid import UUID
 
 from litestar import Controller, Response, get, post
@@ -11,17 +11,21 @@ from litestar.params import FromPath, JSONBody
 from pydantic import Field, model_validator
 
 from api.http.commands import Command, Commands
-from api.http.errors import Problem
 from api.http.requests import Snapshot
 from api.http.schemas import PRINTABLE, Answer, Request
-from execution.exchanges.paper.prices import tick_of
-from execution.exits.exit_service import armed_exits
+from execution.exits.manual_exits import changed_exit, new_exit, removed_exit
 from execution.review.state import DecisionState
-from ledger.events import Event, ExitArmed, ExitChanged, ExitDisarmed
+from ledger.events import Event
 from ledger.log.envelope import NewEvent
 from ledger.postgres.book import StoredReading
 from ledger.projections.exits import ExitView
-from ledger.values import ZERO, Amount, Instrument, Money, Price, Quantity, UtcTime
+from ledger.values import Amount, Instrument, Money, Price, Quantity, UtcTime
+
+
+class LevelPrices(TypedDict):
+    stop: Decimal | None
+    target: Decimal | None
+    trail: Decimal | None
 
 
 class ExitLevels(Request):
@@ -44,6 +48,10 @@ class ExitLevels(Request):
         if self.stop_loss is not None and self.take_profit is not None and self.stop_loss >= self.take_profit:
             raise ValueError("stop_loss must be below take_profit")
         return self
+
+    def levels(self) -> LevelPrices:
+        """The levels under the names that events use."""
+        return {"stop": self.stop_loss, "target": self.take_profit, "trail": self.trailing}
 
 
 class NewExit(ExitLevels):
@@ -95,37 +103,26 @@ class ExitController(Controller):
     def set_exit(self, commands: NamedDependency[Commands], data: JSONBody[NewExit]) -> Response[ExitAnswer]:
         """Guards an account's whole position in a product. Sells at the first candle or quote that reaches a level."""
         command = commands.driven(data)
-        return _recorded(command, command.event_id(), lambda state: _new_exit(data, state, command.event_id()))
+        exit_id = command.event_id()
+        return _recorded(
+            command,
+            exit_id,
+            lambda state: new_exit(state, exit_id, data.product_id, data.account, **data.levels()),
+        )
 
     @post("/{exit_id:uuid}/change", operation_id="changeExit", status_code=200, sync_to_thread=True)
     def change_exit(
         self, commands: NamedDependency[Commands], exit_id: FromPath[UUID], data: JSONBody[ExitLevels]
     ) -> Response[ExitAnswer]:
         """Replaces all levels of an exit."""
-
-        def event(state: DecisionState) -> Event:
-            exit = _armed(state, exit_id)
-            return ExitChanged(
-                exit_id=exit_id,
-                quantity=exit.quantity,
-                bought=exit.bought,
-                stop=_stop(data, state, Instrument(exit.instrument)),
-                target=data.take_profit,
-                trail=data.trailing,
-            )
-
-        return _recorded(commands.driven(data), exit_id, event)
+        return _recorded(commands.driven(data), exit_id, lambda state: changed_exit(state, exit_id, **data.levels()))
 
     @post("/{exit_id:uuid}/remove", operation_id="removeExit", status_code=200, sync_to_thread=True)
     def remove_exit(
         self, commands: NamedDependency[Commands], exit_id: FromPath[UUID], data: JSONBody[ExitRemoval]
     ) -> Response[ExitAnswer]:
         """Removes an exit."""
-
-        def event(state: DecisionState) -> Event:
-            return ExitDisarmed(exit_id=_armed(state, exit_id).exit_id, reason=data.reason)
-
-        return _recorded(commands.driven(data), exit_id, event)
+        return _recorded(commands.driven(data), exit_id, lambda state: removed_exit(state, exit_id, data.reason))
 
 
 def _recorded(command: Command, exit_id: UUID, event: Callable[[DecisionState], Event]) -> Response[ExitAnswer]:
@@ -136,48 +133,3 @@ def _recorded(command: Command, exit_id: UUID, event: Callable[[DecisionState], 
         return [NewEvent(event(state), command.event_id(), state.now, command.actor, exit_id)]
 
     return command.record(decide, lambda reading: ExitAnswer.model_validate(reading.rows.get(ExitView, exit_id)))
-
-
-def _new_exit(data: NewExit, state: DecisionState, exit_id: UUID) -> ExitArmed:
-    """Raises Problem if there is no position, or a manual exit guards it already."""
-    account = state.account(data.account) if data.account else state.first_account()
-    if account is None:
-        raise Problem(422, "unknown-account", f"there is no account {data.account!r} in this portfolio")
-    if state.balance(account.account, data.product_id.base) <= 0:
-        detail = f"{account.account} holds no {data.product_id.base}: an exit needs a position"
-        raise Problem(422, "nothing-held", detail)
-    places = {(one.account, one.instrument): one for one in armed_exits(state.rows) if one.order_id is None}
-    known = places.get((account.account, data.product_id))
-    if known is not None:
-        detail = f"exit {known.exit_id} guards this position already: change it, or remove it first"
-        raise Problem(409, "exit-exists", detail, exit_id=str(known.exit_id))
-    return ExitArmed(
-        exit_id=exit_id,
-        account=account.account,
-        instrument=data.product_id,
-        bought=ZERO,
-        stop=_stop(data, state, data.product_id),
-        target=data.take_profit,
-        trail=data.trailing,
-    )
-
-
-def _stop(data: ExitLevels, state: DecisionState, instrument: Instrument) -> Decimal | None:
-    """Initial stop. Raises Problem 422 for a trailing stop without a stop_loss or a mark to start from."""
-    if data.stop_loss is not None or data.trailing is None:
-        return data.stop_loss
-    mark = state.mark(instrument)
-    if mark is None:
-        raise Problem(422, "no-price", f"{instrument} has no price yet: set stop_loss as well")
-    tick = tick_of(mark.price)
-    return max(mark.price * (1 - data.trailing) // tick * tick, tick)
-
-
-def _armed(state: DecisionState, exit_id: UUID) -> ExitView:
-    """Raises Problem: 404 for an unknown exit, 409 for one that is not armed."""
-    exit = state.rows.get(ExitView, exit_id)
-    if exit is None:
-        raise Problem(404, "unknown-exit", f"there is no exit {exit_id}")
-    if exit.status != "armed":
-        raise Problem(409, "exit-ended", f"the exit is {exit.status}: only an armed exit can be changed or removed")
-    return exit
