@@ -15,7 +15,8 @@ from pydantic import TypeAdapter, ValidationError
 from api.cli.options import AS_JSON, DAYS, METHODS, asset, at_any_time, warn
 from api.runtime.portfolios import stored_portfolio
 from api.runtime.settings import Settings, load_settings
-from ledger.imports.files import BadFile, read_trades
+from ledger.imports.files import BadFile
+from ledger.imports.trade_file import read_trades
 from ledger.log.point_in_time import PointInTime
 from ledger.reports.lot_methods import Method
 from ledger.reports.lots import LotSale, LotsReport, LotTotals, Names, View, lots_report, portfolio_lots_report

@@ -1,13 +1,14 @@
-"""Fills and movements as a file states them. What event each becomes depends on the portfolio's base currency."""
+"""Fills and movements as a file states them, and their events in a portfolio of a given base currency."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Final, Literal
+from functools import lru_cache
+from typing import Final, Literal, NamedTuple
 from uuid import UUID
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from ledger.errors import DaybookError
 from ledger.events import (
@@ -20,36 +21,36 @@ from ledger.events import (
     IncomeReceived,
     TradeExecuted,
 )
-from ledger.events.fields import Fee, fault_text
+from ledger.events.fields import Fee, Source, fault_text
 from ledger.values import ZERO, Asset, Instrument, Side, decimal_text, derived_id, round18, time_text
 
 IncomeKind = Literal["staking", "airdrop", "dividend", "interest", "reward", "mining", "other"]
 Worth = Callable[[Asset, datetime], Decimal | None]
-"""What one unit of an asset was worth in base currency at a time, or None when nobody knows."""
+"""Value in base currency of one unit of an asset at a time, None if unknown."""
 
 ONE: Final = Decimal(1)
-
-
 EARLIEST: Final = datetime(1900, 1, 1, tzinfo=UTC)
-"""No market of which a ledger is kept is older: what is dated before it is a mistake in writing."""
+"""Earlier times are taken for typing errors."""
+_SOURCE: Final[TypeAdapter[str]] = TypeAdapter(Source)
 
 
 class BadRow(DaybookError):
-    """A row cannot become an event; the text says what is wrong with which field."""
+    """A row cannot become an event. The text names the field and what is wrong with it."""
 
 
-@dataclass(frozen=True, slots=True)
-class StatedFee:
-    """A fee (a rebate when negative); `value` is what it was worth in the portfolio's base currency, where that is told."""
+class StatedFee(NamedTuple):
+    """A fee, or a rebate when negative. `value` is in the portfolio's base currency, where the file states it."""
 
     asset: Asset
     amount: Decimal
     value: Decimal | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class StatedFill:
-    """A trade. `id` is the venue's, or one derived from the row; `quote_rate` is None where the file does not tell it."""
+class StatedFill(NamedTuple):
+    """A trade. `id` is the venue's, or derived from the row; `quote_rate` is None where the file does not state it.
+
+    `symbol` is the instrument as our own format writes it. `triggered_by` is not validated here: `source_flaw` does.
+    """
 
     id: str
     time: datetime
@@ -63,11 +64,15 @@ class StatedFill:
     quote_rate: Decimal | None = None
     triggered_by: str = "import"
     order_id: str | None = None
+    symbol: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Movement:
-    """Anything else that changes what is held. `value` in base currency: the cost of a deposit, the worth of the rest."""
+    """Any other change of a balance.
+
+    `value` is a deposit's cost, otherwise the market value; it is in `value_currency`, or in base currency if that is None.
+    """
 
     kind: Literal["deposit", "withdrawal", "income", "fee"]
     id: str
@@ -84,42 +89,48 @@ class Movement:
 Fact = StatedFill | Movement
 
 
-def nobody_knows(_asset: Asset, _time: datetime) -> None:
-    """No worth of anything is known."""
+def unknown(_asset: Asset, _time: datetime) -> None:
+    """The `Worth` of a file that states no market values."""
 
 
-def event_of(fact: Fact, base: Asset, worth: Worth = nobody_knows) -> Event:
-    """The event of a portfolio kept in `base`. `worth` is asked where the row itself states no value. Raises BadRow."""
-    must_be_possible(fact.time)
+def event_of(fact: Fact, base: Asset, worth: Worth = unknown) -> Event:
+    """The event in a portfolio of base currency `base`; `worth` supplies values the row does not state. Raises BadRow."""
+    if fact.time < EARLIEST:
+        raise BadRow(f"time: {time_text(fact.time)} lies before the year {EARLIEST.year}: correct it")
     try:
         return _trade(fact, base, worth) if isinstance(fact, StatedFill) else _movement(fact, base, worth)
     except ValidationError as error:
         raise BadRow(sentences(error)) from None
 
 
-def must_be_possible(time: datetime) -> None:
-    """Raises BadRow for a time before EARLIEST."""
-    if time < EARLIEST:
-        raise BadRow(f"time: {time_text(time)} lies before the year {EARLIEST.year}: correct it")
+@lru_cache(256)
+def source_flaw(triggered_by: str) -> str:
+    """Why the text is not a valid source, empty if it is one."""
+    try:
+        _SOURCE.validate_python(triggered_by)
+    except ValidationError:
+        text = triggered_by[:100].encode("utf-8", "replace").decode()
+        return f"triggered_by: {text!r} is not manual, sync, import, bot:… or exit:…"
+    return ""
 
 
 def event_id_of(portfolio_id: UUID, fact: Fact) -> UUID:
-    """The same for the same fact in every file, so that a repeat is one event."""
+    """Id of the fact's event: the same in every file, so that a fact is recorded once."""
     if isinstance(fact, StatedFill):
         return derived_id("trade", portfolio_id, fact.venue, fact.account, fact.instrument, fact.id)
     return derived_id(fact.kind, portfolio_id, fact.venue, fact.account, fact.asset, fact.id)
 
 
 def price_of(quantity: Decimal, price: Decimal, cost: Decimal) -> Decimal:
-    """`price`, where it gives exactly what was paid; else what was paid per unit, at 18 places (half to even).
+    """`price` where it gives exactly `cost`, else the cost per unit, rounded half to even at 18 places.
 
-    Venues round the price, the cost, or both. What was paid is what left the account, so it decides.
+    Venues round the price, the cost, or both. The cost is what left the account, so it decides.
     """
     return price if quantity * price == cost or not quantity else round18(cost / quantity)
 
 
 def sentences(error: ValidationError) -> str:
-    """What is wrong, field by field, in one line."""
+    """The validation error in one line, field by field."""
     found: list[str] = []
     for one in error.errors(include_url=False, include_input=False):
         field_name = ".".join(str(part) for part in one["loc"]) or "fee"
@@ -128,6 +139,8 @@ def sentences(error: ValidationError) -> str:
 
 
 def _trade(fill: StatedFill, base: Asset, worth: Worth) -> TradeExecuted:
+    if flaw := source_flaw(fill.triggered_by):
+        raise BadRow(flaw)
     rate = _quote_rate(fill, base, worth)
     return TradeExecuted(
         account=fill.account,
@@ -137,7 +150,7 @@ def _trade(fill: StatedFill, base: Asset, worth: Worth) -> TradeExecuted:
         side=fill.side,
         quantity=fill.quantity,
         price=fill.price,
-        fees=tuple(_fee(fee, fill, base, worth) for fee in fill.fees),
+        fees=tuple([_fee(fee, fill, base, worth) for fee in fill.fees]),
         quote_rate=rate,
         triggered_by=fill.triggered_by,
     )
@@ -147,12 +160,14 @@ def _quote_rate(fill: StatedFill, base: Asset, worth: Worth) -> Decimal:
     quote = fill.instrument.quote
     if quote == base:
         if fill.quote_rate not in (None, ONE):
-            raise BadRow(f"quote_rate: {decimal_text(fill.quote_rate)} cannot be: one {quote} is worth one {base}")
+            raise BadRow(
+                f"quote_rate: {decimal_text(fill.quote_rate)}, but the price is in the base currency {base}: leave it empty"
+            )
         return ONE
     rate = fill.quote_rate or worth(quote, fill.time)
     if not rate:
         raise BadRow(
-            f"quote_rate is missing: the price is in {quote}, not in {base}: say in a column quote_rate what one {quote}"
+            f"quote_rate is missing: the price is in {quote}, not in {base}: state in a column quote_rate what one {quote}"
             f" was worth in {base}, or use a portfolio kept in {quote}"
         )
     return rate
@@ -170,8 +185,7 @@ def _valued(fee: StatedFee, time: datetime, base: Asset, worth: Worth) -> Fee:
     value = fee.value if fee.value is not None else _total(worth(fee.asset, time), fee.amount)
     if value is None:
         raise BadRow(
-            f"the fee of {decimal_text(fee.amount)} {fee.asset} has no value in {base}: "
-            "say in a column fee_value what it was worth"
+            f"the fee of {decimal_text(fee.amount)} {fee.asset} has no value in {base}: state it in a column fee_value"
         )
     return Fee(asset=fee.asset, amount=fee.amount, value=value)
 
@@ -200,14 +214,14 @@ def _movement(moved: Movement, base: Asset, worth: Worth) -> Event:
             value = quantity if cash else _value(moved, base)
             value = value if value is not None else _total(worth(asset, moved.time), quantity)
             if value is None:
-                told = f" (it is told in {moved.value_currency})" if moved.value_currency else ""
+                elsewhere = f" (its value is in {moved.value_currency})" if moved.value_currency else ""
                 raise BadRow(
-                    f"the income of {decimal_text(quantity)} {asset} has no value in {base}{told}: "
-                    "say in a column income_value what it was worth"
+                    f"the income of {decimal_text(quantity)} {asset} has no value in {base}{elsewhere}: "
+                    "state it in a column income_value"
                 )
             return IncomeReceived(account=account, asset=asset, quantity=quantity, value=value, kind=moved.income)
 
 
 def _value(moved: Movement, base: Asset) -> Decimal | None:
-    """The stated value, if it is told in the base currency."""
+    """The stated value, None if it is in another currency."""
     return moved.value if moved.value_currency in (None, base) else None

@@ -9,8 +9,8 @@ from itertools import islice
 from typing import Any, Final, Literal
 from uuid import UUID
 
-from ledger.imports.entries import Entry, FileEntries, InvalidRow
-from ledger.imports.formats.format import Ignored
+from ledger.imports.entries import Entry, FileEntries
+from ledger.imports.formats.format import Ignored, InvalidRow
 from ledger.imports.pending import PendingEvent
 from ledger.imports.reentry import entered
 from ledger.log.envelope import Envelope

@@ -16,9 +16,10 @@ from pydantic import ValidationError
 from ledger.errors import DaybookError
 from ledger.events import AccountOpened, Event, PortfolioOpened
 from ledger.imports.csv_trades import COLUMNS, JsonNumber
-from ledger.imports.entries import FileEntries, InvalidRow
+from ledger.imports.entries import FileEntries
 from ledger.imports.facts import sentences
 from ledger.imports.files import Table, table_of
+from ledger.imports.formats.format import InvalidRow
 from ledger.imports.pending import PendingEvent, pending_event
 from ledger.imports.plan import BATCH, NONE_REVERSED, Held, Plan, Reversals, judged, plan_of, same_fact
 from ledger.log.envelope import Envelope

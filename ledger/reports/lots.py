@@ -11,8 +11,7 @@ from uuid import UUID
 
 from ledger.booking.lots import Leg, Lot, Match, UnmatchedDisposal
 from ledger.events import PortfolioOpened
-from ledger.imports.csv_trades import FileTrade
-from ledger.imports.files import FileError, TradeFile
+from ledger.imports.trade_file import FileError, FileTrade, TradeFile
 from ledger.log.envelope import NewEvent
 from ledger.projections.book import MemoryBook
 from ledger.projections.holdings import Holding, HoldingsProjection
@@ -140,7 +139,7 @@ def lots_report(trade_file: TradeFile, view: View | None = None) -> LotsReport:
     Sales and lots are in order of time; `errors` are those of the file, then one per oversold sale.
     """
     view = view or View()
-    ids = {trade.id: derived_id("lots", trade.instrument, trade.id) for trade in trade_file.trades}
+    ids = {trade.fill.id: derived_id("lots", trade.instrument, trade.fill.id) for trade in trade_file.trades}
     choices = _choices(view.names or {}, ids)
     try:
         books = [_book_of(text, trades, view, choices) for text, trades in _by_instrument(trade_file.trades).items()]
@@ -265,17 +264,18 @@ def _by_instrument(trades: Sequence[FileTrade]) -> dict[str, list[FileTrade]]:
 
 def _book_of(instrument: str, trades: Sequence[FileTrade], view: View, choices: Choices) -> _Book:
     """Fold an instrument's trades in a portfolio of its own, in its quote currency."""
-    book = MemoryBook(lambda: trades[-1].time, projections=(PortfolioProjection(), HoldingsProjection()))
+    book = MemoryBook(lambda: trades[-1].fill.time, projections=(PortfolioProjection(), HoldingsProjection()))
     portfolio_id = derived_id("lots", instrument)
     pair = trades[0].event.instrument
     opened = PortfolioOpened(name=instrument, base_currency=pair.quote)
-    events = {derived_id("lots", instrument, trade.id): trade for trade in trades}
-    first = NewEvent(opened, portfolio_id, trades[0].time, ACTOR, portfolio_id)
-    book.record(portfolio_id, [first, *(trade.new_event(event_id, ACTOR) for event_id, trade in events.items())])
+    ids = {derived_id("lots", instrument, trade.fill.id): trade for trade in trades}
+    first = NewEvent(opened, portfolio_id, trades[0].fill.time, ACTOR, portfolio_id)
+    rest = (NewEvent(one.event, event_id, one.fill.time, ACTOR, event_id) for event_id, one in ids.items())
+    book.record(portfolio_id, [first, *rest])
     with book.reading(portfolio_id) as reading:
         assert reading.stopped is None, f"{instrument}: {reading.stopped}"
         matched = matched_by(reading.rows, pair.base, view.method, choices)
-        named = {event_id: _Named(trade.id, trade.number) for event_id, trade in events.items()}
+        named = {event_id: _Named(trade.fill.id, trade.number) for event_id, trade in ids.items()}
         return _Book(instrument, pair.base, tuple(reading.rows.history(Leg, pair.base)), matched, named, ())
 
 

@@ -7,7 +7,7 @@ from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
 
-from ledger.imports.files import TradeFile, read_trades
+from ledger.imports.trade_file import TradeFile, read_trades
 from ledger.reports.lots import LotSale, LotsReport, View, lots_report
 from tests.support.oracle import TOLERANCE, OracleBook, OracleSell, TradeRow, matched_by
 

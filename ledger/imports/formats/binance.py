@@ -1,13 +1,23 @@
-"""Binance: the spot trade history in its two forms. Neither has ids, so a row's content stands for it."""
+"""Binance: the spot trade history in its two forms. Neither has ids, so a row is identified by its content."""
 
 import re
 from collections.abc import Sequence
 from decimal import Decimal
 from typing import Final
 
-from ledger.imports.facts import BadRow, Fact, StatedFee, StatedFill, price_of
-from ledger.imports.formats.format import Export, Group, asset, decimal_of, number, pair, utc
-from ledger.values import Instrument, Side
+from ledger.imports.facts import BadRow, Fact, StatedFill, price_of
+from ledger.imports.formats.format import (
+    Export,
+    Group,
+    decimal_of,
+    fee_of,
+    number,
+    pair,
+    side_of,
+    split_market,
+    utc,
+)
+from ledger.values import Instrument
 
 VENUE: Final = "binance"
 QUOTES: Final = (
@@ -15,62 +25,50 @@ QUOTES: Final = (
     "SOL", "DAI", "PAX", "UST", "AUD", "BRL", "EUR", "GBP", "NGN", "RUB", "TRY", "UAH", "ZAR", "JPY", "PLN", "RON", "ARS",
     "MXN", "CZK", "USD", "VAI",
 )  # fmt: skip
-"""What coins are priced in there, longer names first."""
+"""Quote currencies, longer names before those they end with."""
 
 _FIGURE: Final = re.compile(r"[\d.,]+(?:[eE]-?\d+)?", re.ASCII)
 _AMOUNT: Final = re.compile(r"([\d.,]+)\s*([A-Z][A-Z0-9]*)", re.ASCII)
 
 
 def with_units(group: Group) -> Sequence[Fact]:
-    """The newer form: Executed, Amount and Fee carry their unit, such as 0.5BTC."""
-    (line,) = group
-    executed, amount = line.text("executed"), line.text("amount")
-    instrument = _traded(line.text("pair"), executed, amount)
+    """A trade of the newer form, whose Executed, Amount and Fee carry their unit, such as 0.5BTC."""
+    (row,) = group
+    executed, amount = row.text("executed"), row.text("amount")
+    instrument = _traded(row.text("pair"), executed, amount)
     quantity = decimal_of(executed.removesuffix(instrument.base), "executed")
     cost = decimal_of(amount.removesuffix(instrument.quote), "amount")
-    charged, charged_in = _fee(line.text("fee"), instrument)
-    return (_fill(group, instrument, line.text("side"), quantity, cost, charged, charged_in),)
+    charged, charged_in = _fee(row.text("fee"), instrument)
+    return (_fill(group, instrument, row.text("side"), quantity, cost, charged, charged_in),)
 
 
 def with_columns(group: Group) -> Sequence[Fact]:
-    """The older form: the market, plain numbers, and the coin of the fee in a column of its own."""
-    (line,) = group
-    instrument = _by_quote(line.text("market"), "market")
-    charged_in = line.text("fee coin")
-    return (
-        _fill(
-            group,
-            instrument,
-            line.text("type"),
-            number(line, "amount"),
-            number(line, "total"),
-            number(line, "fee"),
-            charged_in,
-        ),
-    )
+    """A trade of the older form, with plain numbers and the fee's asset in a column of its own."""
+    (row,) = group
+    instrument = _by_quote(row.text("market"), "market")
+    quantity, cost, charged = (number(row, name) for name in ("amount", "total", "fee"))
+    return (_fill(group, instrument, row.text("type"), quantity, cost, charged, row.text("fee coin")),)
 
 
 def _fill(
     group: Group, instrument: Instrument, side: str, quantity: Decimal, cost: Decimal, charged: Decimal, charged_in: str
 ) -> StatedFill:
-    (line,) = group
-    if side.upper() not in ("BUY", "SELL"):
-        raise BadRow(f"side: {side[:40]!r} is neither BUY nor SELL")
+    (row,) = group
     return StatedFill(
-        id=line.row_id,
-        time=utc(line, "date(utc)"),
+        id=row.row_id,
+        time=utc(row, "date(utc)"),
         venue=VENUE,
         account=VENUE,
         instrument=instrument,
-        side=Side(side.lower()),
+        side=side_of(side, "side"),
         quantity=quantity,
-        price=price_of(quantity, number(line, "price"), cost),
-        fees=(StatedFee(asset(charged_in, "fee coin"), charged),) if charged else (),
+        price=price_of(quantity, number(row, "price"), cost),
+        fees=fee_of(charged, charged_in, "fee coin"),
     )
 
 
 def _traded(market: str, executed: str, amount: str) -> Instrument:
-    """BTCUSDT as BTC-USDT: split where both parts are units of the row's amounts, or else by the known quotes."""
+    """BTCUSDT as BTC-USDT: split where both parts are units of the row's amounts, else at a known quote currency."""
     name = _plain(market)
     for end in range(1, len(name)):
         base, quote = name[:end], name[end:]
@@ -82,11 +80,7 @@ def _traded(market: str, executed: str, amount: str) -> Instrument:
 
 
 def _by_quote(market: str, column: str) -> Instrument:
-    name = _plain(market)
-    for quote in QUOTES:
-        if name.endswith(quote) and len(name) > len(quote):
-            return pair(name.removesuffix(quote), quote, column)
-    raise BadRow(f"{column}: {market[:40]!r} cannot be told apart into what was traded and what it was priced in")
+    return pair(*split_market(_plain(market), QUOTES, column), column)
 
 
 def _plain(market: str) -> str:

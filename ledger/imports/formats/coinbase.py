@@ -1,21 +1,23 @@
-"""Coinbase: the transactions report (with its lines above the header, all forms since 2021) and the fills of Pro and Advanced."""
+"""Coinbase: the transactions report (with lines above its header, all forms since 2021) and the fills of Pro and Advanced."""
 
 import re
 from collections.abc import Sequence
 from decimal import Decimal
 from typing import Final, Literal
 
-from ledger.imports.facts import BadRow, Fact, IncomeKind, Movement, StatedFee, StatedFill, price_of
+from ledger.imports.facts import BadRow, Fact, IncomeKind, Movement, StatedFill, price_of
 from ledger.imports.formats.format import (
     Export,
     Group,
-    Left,
-    Line,
+    Ignored,
+    Row,
     asset,
     decimal_of,
+    fee_of,
     number,
     number_or_none,
     pair,
+    side_of,
     utc,
 )
 from ledger.values import ZERO, Asset, Side, round18
@@ -65,120 +67,110 @@ _CONVERTED: Final = re.compile(r"Converted [\d.,]+ \S+ to ([\d.,]+) ([A-Z0-9.]*[
 _MARKET: Final = re.compile(r" on ([A-Z0-9.]+)-([A-Z0-9.]+) at ")
 
 
-def transaction(group: Group) -> Sequence[Fact] | Left:
-    """Signs differ between the years of this report, so the type decides what came and what went."""
-    (line,) = group
-    kind = line.text("transaction type").lower()
+def transaction(group: Group) -> Sequence[Fact] | Ignored:
+    """A row of the transactions report. Signs differ between its years, so the type decides the direction."""
+    (row,) = group
+    kind = row.text("transaction type").lower()
     if kind in TRADES:
-        return (_trade(line, TRADES[kind]),)
+        return (_trade(row, TRADES[kind]),)
     if kind == "convert":
-        return _converted(line)
+        return _converted(row)
     if kind in OWN_ACCOUNTS:
-        return Left(f"moved between accounts of one's own ({kind})")
+        return Ignored(f"moved between accounts of one's own ({kind})")
     if kind in INCOMES:
-        return (_moved(line, "income", INCOMES[kind]),)
+        return (_moved(row, "income", INCOMES[kind]),)
     if kind in DEPOSITS:
-        return (_moved(line, "deposit"),)
+        return (_moved(row, "deposit"),)
     if kind in WITHDRAWALS:
-        return (_moved(line, "withdrawal"),)
-    raise BadRow(f"transaction type: {line.text('transaction type')[:60]!r} is not one that is understood")
+        return (_moved(row, "withdrawal"),)
+    raise BadRow(f"transaction type: {row.text('transaction type')[:60]!r} is not supported: record the row by hand")
 
 
 def fill(group: Group) -> Sequence[Fact]:
-    """A row of fills.csv. Its ids count for each product by itself."""
-    (line,) = group
-    base, _, quote = line.text("product").partition("-")
+    """A row of fills.csv. Its trade ids are unique within a product."""
+    (row,) = group
+    base, _, quote = row.text("product").partition("-")
     instrument = pair(base, quote, "product")
-    charged = number(line, "fee")
+    unit = "price/fee/total unit"
     return (
         StatedFill(
-            id=line.text("trade id") or line.row_id,
-            time=utc(line, "created at"),
+            id=row.text("trade id") or row.row_id,
+            time=utc(row, "created at"),
             venue=VENUE,
-            account=f"{VENUE} {line.text('portfolio') or 'default'}",
+            account=f"{VENUE} {row.text('portfolio') or 'default'}",
             instrument=instrument,
-            side=_side(line.text("side")),
-            quantity=number(line, "size"),
-            price=number(line, "price"),
-            fees=(StatedFee(asset(line.text("price/fee/total unit"), "price/fee/total unit"), charged),)
-            if charged
-            else (),
+            side=side_of(row.text("side"), "side"),
+            quantity=number(row, "size"),
+            price=number(row, "price"),
+            fees=fee_of(number(row, "fee"), row.text(unit), unit),
         ),
     )
 
 
-def _side(text: str) -> Side:
-    try:
-        return Side(text.lower())
-    except ValueError:
-        raise BadRow(f"side: {text[:40]!r} is neither BUY nor SELL") from None
+def _currency(row: Row) -> Asset:
+    """Currency of the amounts. The oldest form has it in the names of its columns."""
+    return asset(row.text(*CURRENCIES) or "USD", CURRENCIES[0])
 
 
-def _currency(line: Line) -> Asset:
-    """What the amounts are in; the oldest form has it in the names of its columns."""
-    return asset(line.text(*CURRENCIES) or "USD", CURRENCIES[0])
-
-
-def _trade(line: Line, side: Side) -> StatedFill:
-    base, currency = asset(line.text("asset"), "asset"), _currency(line)
-    market = _MARKET.search(line.text("notes"))
+def _trade(row: Row, side: Side) -> StatedFill:
+    base, currency = asset(row.text("asset"), "asset"), _currency(row)
+    market = _MARKET.search(row.text("notes"))
     if market is not None and market[2] != currency:
         raise BadRow(
-            f"the trade was in {market[2]} but its amounts are told in {currency}: "
-            "take this trade from the fills report instead"
+            f"the trade was in {market[2]} but its amounts are in {currency}: take this trade from the fills report"
         )
-    quantity, charged = abs(number(line, "quantity transacted")), abs(number_or_none(line, *FEES) or ZERO)
-    paid = abs(number(line, *SUBTOTALS))
-    return _fill(line, base, currency, side, quantity, price_of(quantity, number(line, *PRICES), paid), charged)
+    quantity, charged = abs(number(row, "quantity transacted")), abs(number_or_none(row, *FEES) or ZERO)
+    paid = abs(number(row, *SUBTOTALS))
+    return _fill(row, base, currency, side, quantity, price_of(quantity, number(row, *PRICES), paid), charged)
 
 
-def _converted(line: Line) -> Sequence[Fact]:
-    """A conversion is a sale for money and a purchase with it: the lots of both coins stay those of the money."""
-    found = _CONVERTED.match(line.text("notes"))
+def _converted(row: Row) -> Sequence[Fact]:
+    """A conversion, as a sale for its currency and a purchase with it."""
+    found = _CONVERTED.match(row.text("notes"))
     if found is None:
-        raise BadRow("notes: a conversion must say 'Converted … to …' there")
-    sold, currency, bought = asset(line.text("asset"), "asset"), _currency(line), asset(found[2], "notes")
-    given, taken = abs(number(line, "quantity transacted")), decimal_of(found[1], "notes")
-    charged = abs(number_or_none(line, *FEES) or ZERO)
-    net = min(abs(number(line, *SUBTOTALS)), abs(number(line, *TOTALS)))
+        raise BadRow("notes: expected 'Converted … to …' for a conversion")
+    sold, currency, bought = asset(row.text("asset"), "asset"), _currency(row), asset(found[2], "notes")
+    given, taken = abs(number(row, "quantity transacted")), decimal_of(found[1], "notes")
+    charged = abs(number_or_none(row, *FEES) or ZERO)
+    net = min(abs(number(row, *SUBTOTALS)), abs(number(row, *TOTALS)))
     if not given or not taken:
         raise BadRow("quantity transacted: a conversion needs amounts greater than 0")
     return (
-        _fill(line, sold, currency, Side.SELL, given, round18((net + charged) / given), ZERO),
-        _fill(line, bought, currency, Side.BUY, taken, round18(net / taken), charged),
+        _fill(row, sold, currency, Side.SELL, given, round18((net + charged) / given), ZERO),
+        _fill(row, bought, currency, Side.BUY, taken, round18(net / taken), charged),
     )
 
 
 def _fill(
-    line: Line, base: Asset, quote: Asset, side: Side, quantity: Decimal, price: Decimal, charged: Decimal
+    row: Row, base: Asset, quote: Asset, side: Side, quantity: Decimal, price: Decimal, charged: Decimal
 ) -> StatedFill:
     return StatedFill(
-        id=line.text("id") or line.row_id,
-        time=utc(line, "timestamp"),
+        id=row.text("id") or row.row_id,
+        time=utc(row, "timestamp"),
         venue=VENUE,
         account=VENUE,
         instrument=pair(base, quote, "asset"),
         side=side,
         quantity=quantity,
         price=price,
-        fees=(StatedFee(quote, charged),) if charged else (),
+        fees=fee_of(charged, quote, "asset"),
     )
 
 
-def _moved(line: Line, kind: Literal["deposit", "withdrawal", "income"], income: IncomeKind = "other") -> Movement:
-    """A deposit's cost stays unknown: what coins were worth when they came says nothing of what they had cost."""
-    value = number_or_none(line, *SUBTOTALS) if kind == "income" else None
+def _moved(row: Row, kind: Literal["deposit", "withdrawal", "income"], income: IncomeKind = "other") -> Movement:
+    """Deposit, withdrawal or income. A deposit's cost stays unknown: its value on arrival is not what it cost."""
+    value = number_or_none(row, *SUBTOTALS) if kind == "income" else None
     return Movement(
         kind,
-        id=line.text("id") or line.row_id,
-        time=utc(line, "timestamp"),
+        id=row.text("id") or row.row_id,
+        time=utc(row, "timestamp"),
         venue=VENUE,
         account=VENUE,
-        asset=asset(line.text("asset"), "asset"),
-        quantity=abs(number(line, "quantity transacted")),
+        asset=asset(row.text("asset"), "asset"),
+        quantity=abs(number(row, "quantity transacted")),
         value=None if value is None else abs(value),
         income=income,
-        value_currency=_currency(line) if kind == "income" else None,
+        value_currency=_currency(row) if kind == "income" else None,
     )
 
 

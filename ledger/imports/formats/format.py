@@ -1,4 +1,4 @@
-"""What every export is: columns that give it away, and how its rows become facts."""
+"""An exchange's export: the columns that identify it, and how its rows become fills and movements."""
 
 import hashlib
 import re
@@ -9,30 +9,32 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Final
 
-from ledger.imports.facts import BadRow, Fact, StatedFill
-from ledger.values import Asset, Instrument, exact_decimal
+from ledger.imports.facts import BadRow, Fact, StatedFee, StatedFill
+from ledger.imports.pending import PendingEvent
+from ledger.values import Asset, Instrument, Side, exact_decimal
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """A row of an export: its cells by lower-case column name. `flaw` says why they cannot be trusted, if they cannot.
+class Row:
+    """A row of a file before it is interpreted: its line (in JSON its index, from 0) and its fields by column.
 
-    `row_id` stands for the row in an export without ids: the same content has the same, counted where it is repeated.
+    `flaw` is why the fields cannot be trusted, if they cannot. `row_id` identifies a row of an export without ids by its
+    content; equal rows are numbered.
     """
 
     number: int
-    cells: Mapping[str, str]
+    fields: Mapping[str, object]
     flaw: str = ""
     row_id: str = ""
 
     def text(self, *names: str) -> str:
-        """The cell of the first of these columns that there is; empty when there is none."""
-        return next((self.cells[name].strip() for name in names if name in self.cells), "")
+        """The stripped cell of the first of these columns that exists, empty if none does."""
+        return next((str(self.fields[name]).strip() for name in names if name in self.fields), "")
 
 
 @dataclass(frozen=True, slots=True)
 class Stated:
-    """A fact and the lines that state it."""
+    """A fill or movement and the lines that state it."""
 
     lines: tuple[int, ...]
     fact: Fact
@@ -40,94 +42,94 @@ class Stated:
 
 @dataclass(frozen=True, slots=True)
 class Ignored:
-    """Lines that change nothing that a ledger keeps, and why."""
+    """Lines that change no balance, and why."""
 
-    lines: tuple[int, ...]
     why: str
+    lines: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Unusable:
-    """Lines that cannot be used, and the reason in one sentence."""
+class InvalidRow:
+    """Lines that become no event, and why; a `conflict` if the log or an earlier row has other content under their id.
+
+    `unvalued` is the event without a market value, where only that is missing: the log may hold the event already.
+    """
 
     lines: tuple[int, ...]
     id: str
-    why: str
+    error: str
+    conflict: bool = False
+    unvalued: PendingEvent | None = None
+    instrument: str = ""
 
 
-Found = Stated | Ignored | Unusable
+Found = Stated | Ignored | InvalidRow
+Group = Sequence[Row]
 
 
-@dataclass(frozen=True, slots=True)
-class Left:
-    """What `facts` answers for rows that are no event of value."""
-
-    why: str
-
-
-Group = Sequence[Line]
-
-
-def one_by_one(lines: Iterable[Line]) -> Iterator[Group]:
-    """Each row stands for itself."""
-    for line in lines:
-        yield (line,)
+def one_by_one(rows: Iterable[Row]) -> Iterator[Group]:
+    """Each row as a group of its own."""
+    for row in rows:
+        yield (row,)
 
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """One kind of file. `columns` are in its header whatever else is; `facts` reads a group of rows or raises BadRow."""
+    """A kind of file, identified by a header that holds all of `columns`.
+
+    `facts` interprets a group of rows or raises BadRow; `groups` puts rows together that state one fact.
+    """
 
     name: str
     columns: frozenset[str]
-    facts: Callable[[Group], Sequence[Fact] | Left]
-    groups: Callable[[Iterable[Line]], Iterator[Group]] = one_by_one
+    facts: Callable[[Group], Sequence[Fact] | Ignored]
+    groups: Callable[[Iterable[Row]], Iterator[Group]] = one_by_one
 
 
 ADDED: Final = ("quote_rate", "fee_value", "income_value", "reason")
-"""Columns that the owner of a file may add: what the export leaves open. They are no part of what the row is."""
+"""Columns that the file's owner may add for values the export omits. They are not part of a row's content."""
 
 
-def found_in(export: Export, lines: Iterable[Line]) -> Iterator[Found]:
-    """Everything the rows say; every line is in at least one of the answers."""
-    for group in export.groups(_identified(export, lines)):
-        numbers = tuple(line.number for line in group)
+def facts_of(export: Export, rows: Iterable[Row]) -> Iterator[Found]:
+    """The facts of an export. Every row is covered by at least one of the results."""
+    for group in export.groups(_identified(export, rows)):
+        numbers = tuple(row.number for row in group)
         try:
-            flaw = next((line.flaw for line in group if line.flaw), "")
+            flaw = next((row.flaw for row in group if row.flaw), "")
             if flaw:
                 raise BadRow(flaw)
             facts = export.facts(group)
-            if not isinstance(facts, Left):
+            if not isinstance(facts, Ignored):
                 facts = [_completed(fact, group[0]) for fact in facts]
         except BadRow as bad:
-            yield Unusable(numbers, group[0].text("txid", "id", "trade id", "reference"), str(bad))
+            yield InvalidRow(numbers, group[0].text("txid", "id", "trade id", "reference"), str(bad))
             continue
-        if isinstance(facts, Left):
-            yield Ignored(numbers, facts.why)
+        if isinstance(facts, Ignored):
+            yield replace(facts, lines=numbers)
         else:
             yield from (Stated(numbers, fact) for fact in facts)
 
 
-def _completed(fact: Fact, line: Line) -> Fact:
-    """With what the owner of the file added to it, in columns that no export has. Raises BadRow."""
+def _completed(fact: Fact, row: Row) -> Fact:
+    """The fact with the values that the file's owner added in `ADDED` columns. Raises BadRow."""
     if isinstance(fact, StatedFill):
-        rate, worth = number_or_none(line, "quote_rate"), number_or_none(line, "fee_value")
+        rate, worth = number_or_none(row, "quote_rate"), number_or_none(row, "fee_value")
         inside = (fact.instrument.base, fact.instrument.quote)
-        fees = (replace(fee, value=worth) if fee.asset not in inside else fee for fee in fact.fees)
-        return replace(fact, quote_rate=rate, fees=tuple(fees)) if rate or worth is not None else fact
-    worth = number_or_none(line, "fee_value" if fact.kind == "fee" else "income_value")
+        fees = (fee._replace(value=worth) if fee.asset not in inside else fee for fee in fact.fees)
+        return fact._replace(quote_rate=rate, fees=tuple(fees)) if rate or worth is not None else fact
+    worth = number_or_none(row, "fee_value" if fact.kind == "fee" else "income_value")
     return fact if worth is None else replace(fact, value=worth, value_currency=None)
 
 
-def _identified(export: Export, lines: Iterable[Line]) -> Iterator[Line]:
+def _identified(export: Export, rows: Iterable[Row]) -> Iterator[Row]:
     seen: Counter[bytes] = Counter()
-    for line in lines:
-        own = sorted((name, cell.strip()) for name, cell in line.cells.items() if name not in ADDED)
+    for row in rows:
+        own = sorted((name, row.text(name)) for name in row.fields if name not in ADDED)
         content = "\x1f".join((export.name, *(f"{name}\x1e{cell}" for name, cell in own)))
         digest = hashlib.sha256(content.encode()).digest()
         ordinal = seen[digest]
         seen[digest] += 1
-        yield replace(line, row_id=f"row-{digest.hex()[:32]}" + (f"-{ordinal}" if ordinal else ""))
+        yield replace(row, row_id=f"row-{digest.hex()[:32]}" + (f"-{ordinal}" if ordinal else ""))
 
 
 # --- reading cells ----------------------------------------------------------------------------------------------------
@@ -139,7 +141,7 @@ _SHORT_YEAR: Final = re.compile(r"\d\d-\d\d-\d\d[ T]", re.ASCII)
 
 
 def decimal_of(text: str, name: str) -> Decimal:
-    """The number as written, without a currency sign and the commas between thousands. Raises BadRow."""
+    """The exact number, without a currency sign and the commas between thousands. Raises BadRow."""
     found = _NUMBER.fullmatch(text.strip())
     if found is None or not (found[3] or found[4]) or (found[1] and found[2]):
         raise BadRow(f"{name}: {text[:60]!r} is not a number" if text.strip() else f"{name} is missing")
@@ -149,19 +151,19 @@ def decimal_of(text: str, name: str) -> Decimal:
         raise BadRow(f"{name}: {error}") from None
 
 
-def number(line: Line, *names: str) -> Decimal:
-    """The number in the first of these columns that there is. Raises BadRow."""
-    return decimal_of(line.text(*names), names[0])
+def number(row: Row, *names: str) -> Decimal:
+    """The number in the first of these columns that exists. Raises BadRow."""
+    return decimal_of(row.text(*names), names[0])
 
 
-def number_or_none(line: Line, *names: str) -> Decimal | None:
-    """The same, None for an empty cell or no such column."""
-    return number(line, *names) if line.text(*names) else None
+def number_or_none(row: Row, *names: str) -> Decimal | None:
+    """The number in the first of these columns that exists, None if it is empty. Raises BadRow."""
+    return number(row, *names) if row.text(*names) else None
 
 
-def utc(line: Line, *names: str) -> datetime:
-    """The time in the column, which the export states in UTC. Raises BadRow."""
-    text = line.text(*names).removesuffix(" UTC")
+def utc(row: Row, *names: str) -> datetime:
+    """The time in the first of these columns that exists, in UTC unless it has a zone. Raises BadRow."""
+    text = row.text(*names).removesuffix(" UTC")
     try:
         time = datetime.fromisoformat(f"20{text}" if _SHORT_YEAR.match(text) else text)
     except ValueError:
@@ -169,8 +171,16 @@ def utc(line: Line, *names: str) -> datetime:
     return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
 
 
+def side_of(text: str, name: str) -> Side:
+    """The side of a trade, in any case. Raises BadRow."""
+    try:
+        return Side(text.lower())
+    except ValueError:
+        raise BadRow(f"{name}: {text[:40]!r} is neither buy nor sell") from None
+
+
 def asset(text: str, name: str) -> Asset:
-    """Raises BadRow."""
+    """The asset symbol, in any case. Raises BadRow."""
     try:
         return Asset(text.strip().upper())
     except ValueError as error:
@@ -178,8 +188,21 @@ def asset(text: str, name: str) -> Asset:
 
 
 def pair(base: str, quote: str, name: str) -> Instrument:
-    """Raises BadRow."""
+    """The instrument of two asset symbols, in any case. Raises BadRow."""
     try:
         return Instrument(f"{base.upper()}-{quote.upper()}")
     except ValueError as error:
         raise BadRow(f"{name}: {error}") from None
+
+
+def split_market(market: str, quotes: Sequence[str], name: str) -> tuple[str, str]:
+    """Base and quote of a market such as BTCUSDT, split at the first of `quotes` that it ends with. Raises BadRow."""
+    for quote in quotes:
+        if market.endswith(quote) and len(market) > len(quote):
+            return market.removesuffix(quote), quote
+    raise BadRow(f"{name}: {market[:40]!r} ends with no known quote currency")
+
+
+def fee_of(amount: Decimal, unit: str, name: str) -> tuple[StatedFee, ...]:
+    """The one fee of a fill, none if its amount is 0. Raises BadRow."""
+    return (StatedFee(asset(unit, name), amount),) if amount else ()

@@ -1,4 +1,4 @@
-"""Kraken: trades.csv and ledgers.csv. A ledger holds the trades too, under the same ids, so one of the two is enough."""
+"""Kraken: trades.csv and ledgers.csv. The ledger holds the trades too, under the same ids: either file will do."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -6,7 +6,20 @@ from decimal import Decimal
 from typing import Final, Literal
 
 from ledger.imports.facts import BadRow, Fact, Movement, StatedFee, StatedFill, price_of
-from ledger.imports.formats.format import Export, Group, Left, Line, asset, number, number_or_none, pair, utc
+from ledger.imports.formats.format import (
+    Export,
+    Group,
+    Ignored,
+    Row,
+    asset,
+    fee_of,
+    number,
+    number_or_none,
+    pair,
+    side_of,
+    split_market,
+    utc,
+)
 from ledger.values import ZERO, Asset, Instrument, Side, share18
 
 VENUE: Final = "kraken"
@@ -18,7 +31,7 @@ QUOTES: Final = (
     "DAI", "DOT", "SOL",
 )  # fmt: skip
 MONEY: Final = ("USD", "EUR", "GBP", "JPY", "CAD", "AUD", "CHF", "AED", "USDT", "USDC", "DAI", "PYUSD", "BTC", "ETH")
-"""Which of two assets is the price's: the first that is here."""
+"""Of two assets exchanged, the first in this list is the quote currency."""
 
 _HELD_ELSEWHERE: Final = re.compile(r"([A-Z0-9]*?[A-Z])\d*\.(?:S|M|F|B|P|T|HOLD)")
 _REWARDS: Final = {("staking", ""), ("earn", "reward"), ("reward", ""), ("earn", "airdrop"), ("dividend", "")}
@@ -26,46 +39,41 @@ _EARN_MOVES: Final = ("allocation", "deallocation", "autoallocation", "autodeall
 
 
 def trade(group: Group) -> Sequence[Fact]:
-    """A row of trades.csv. Its fee is in what the pair is priced in."""
-    (line,) = group
-    if number_or_none(line, "margin"):
-        raise BadRow("margin: a trade on margin cannot be booked from its row alone: record it by hand")
-    instrument = instrument_of(line.text("pair"))
-    quantity, charged = number(line, "vol"), number(line, "fee")
-    side = line.text("type").lower()
-    if side not in ("buy", "sell"):
-        raise BadRow(f"type: {side[:40]!r} is neither buy nor sell")
+    """A row of trades.csv. Its fee is in the quote currency."""
+    (row,) = group
+    if number_or_none(row, "margin"):
+        raise BadRow("margin: a margin trade needs more than its row: record it by hand")
+    instrument = instrument_of(row.text("pair"))
+    quantity = number(row, "vol")
     return (
         StatedFill(
-            id=line.text("txid") or line.row_id,
-            time=utc(line, "time"),
+            id=row.text("txid") or row.row_id,
+            time=utc(row, "time"),
             venue=VENUE,
             account=VENUE,
             instrument=instrument,
-            side=Side(side),
+            side=side_of(row.text("type"), "type"),
             quantity=quantity,
-            price=price_of(quantity, number(line, "price"), number(line, "cost")),
-            fees=(StatedFee(instrument.quote, charged),) if charged else (),
+            price=price_of(quantity, number(row, "price"), number(row, "cost")),
+            fees=fee_of(number(row, "fee"), instrument.quote, "fee"),
         ),
     )
 
 
 def instrument_of(market: str) -> Instrument:
-    """XXBTZUSD, XBTUSD and BTC/USD are all BTC-USD. Raises BadRow."""
+    """The instrument of a pair: XXBTZUSD, XBTUSD and BTC/USD are all BTC-USD. Raises BadRow."""
     name = market.strip().upper()
     if "/" in name:
         base, _, quote = name.partition("/")
-        return pair(asset_of(base), asset_of(quote), "pair")
-    if len(name) == 8 and all(_is_legacy(part) or part == "USDT" for part in (name[:4], name[4:])):
-        return pair(asset_of(name[:4]), asset_of(name[4:]), "pair")
-    for quote in QUOTES:
-        if name.endswith(quote) and len(name) > len(quote):
-            return pair(asset_of(name.removesuffix(quote)), asset_of(quote), "pair")
-    raise BadRow(f"pair: {market[:40]!r} cannot be told apart into what was traded and what it was priced in")
+    elif len(name) == 8 and all(_is_legacy(half) or half == "USDT" for half in (name[:4], name[4:])):
+        base, quote = name[:4], name[4:]
+    else:
+        base, quote = split_market(name, QUOTES, "pair")
+    return pair(asset_of(base), asset_of(quote), "pair")
 
 
 def asset_of(name: str) -> Asset:
-    """Kraken's name as everybody writes it: XXBT is BTC, ZUSD is USD, and DOT.S, DOT28.S are DOT held elsewhere."""
+    """The asset of a Kraken name: XXBT is BTC, ZUSD is USD, staked DOT.S and DOT28.S are DOT. Raises BadRow."""
     name = name.strip().upper()
     elsewhere = _HELD_ELSEWHERE.fullmatch(name)
     name = elsewhere[1] if elsewhere else "ETH" if name == "ETH2" else name
@@ -76,46 +84,46 @@ def _is_legacy(name: str) -> bool:
     return name in NAMES or LEGACY.fullmatch(name) is not None
 
 
-def entries(lines: Iterable[Line]) -> Iterator[Group]:
-    """Both sides of a trade, and a withdrawal and its end, share a reference and may stand apart; all else stands alone."""
-    sides: dict[str, list[Line]] = {}
-    for line in lines:
-        kind = line.text("type").lower()
-        settled_withdrawal = kind == "withdrawal" and bool(line.text("txid"))
-        if (kind in ("trade", "spend", "receive") or settled_withdrawal) and not line.flaw:
-            sides.setdefault(line.text("refid") or line.text("txid"), []).append(line)
+def entries(rows: Iterable[Row]) -> Iterator[Group]:
+    """Rows of a trade or of a withdrawal grouped by their reference, which may be far apart; other rows alone."""
+    sides: dict[str, list[Row]] = {}
+    for row in rows:
+        kind = row.text("type").lower()
+        settled_withdrawal = kind == "withdrawal" and bool(row.text("txid"))
+        if (kind in ("trade", "spend", "receive") or settled_withdrawal) and not row.flaw:
+            sides.setdefault(row.text("refid") or row.text("txid"), []).append(row)
         else:
-            yield (line,)
+            yield (row,)
     yield from sides.values()
 
 
-def entry(group: Group) -> Sequence[Fact] | Left:
-    """A row of ledgers.csv, or the rows of one trade."""
-    line = group[0]
-    kind, subtype = line.text("type").lower(), line.text("subtype").lower()
+def entry(group: Group) -> Sequence[Fact] | Ignored:
+    """A row of ledgers.csv, or the rows that share a reference."""
+    row = group[0]
+    kind, subtype = row.text("type").lower(), row.text("subtype").lower()
     if kind in ("trade", "spend", "receive"):
         return (_exchanged(group),)
-    if not line.text("txid"):
-        return Left("not settled yet (the ledger lists it again when it is)")
+    if not row.text("txid"):
+        return Ignored("not settled yet (the ledger lists it again when it is)")
     if kind == "transfer" or (kind == "earn" and subtype in _EARN_MOVES):
-        return Left(f"moved between accounts of one's own ({f'{kind} {subtype}'.strip()})")
+        return Ignored(f"moved between accounts of one's own ({f'{kind} {subtype}'.strip()})")
     if (kind, subtype) in _REWARDS:
-        return (_rewarded(line, kind),)
+        return (_rewarded(row, kind),)
     if kind == "deposit":
-        return _moved(line, "deposit")
+        return _moved(row, "deposit")
     if kind == "withdrawal":
         return _withdrawn(group)
-    raise BadRow(f"type: {kind[:40]!r} (subtype {subtype[:40]!r}) is not one that is understood")
+    raise BadRow(f"type: {kind[:40]!r} (subtype {subtype[:40]!r}) is not supported: record the row by hand")
 
 
 def _exchanged(group: Group) -> StatedFill:
-    """What went out and what came in, as a trade for the one of the two that prices are told in."""
-    amounts = [(asset_of(line.text("asset")), number(line, "amount")) for line in group]
+    """A trade from its two rows; the quote currency is chosen by `MONEY`."""
+    amounts = [(asset_of(row.text("asset")), number(row, "amount")) for row in group]
     if len(group) != 2 or amounts[0][1] * amounts[1][1] >= 0 or amounts[0][0] == amounts[1][0]:
-        raise BadRow(f"refid: {group[0].text('refid')} needs one row of what went out and one of what came in")
+        raise BadRow(f"refid: {group[0].text('refid')} needs one row with a negative and one with a positive amount")
     (base, bought), (quote, paid) = sorted(amounts, key=lambda one: -_rank(one[0]))
     quantity, cost = abs(bought), abs(paid)
-    fees = ((_charged_in(line), number_or_none(line, "fee") or ZERO) for line in group)
+    fees = ((_charged_in(row), number_or_none(row, "fee") or ZERO) for row in group)
     return StatedFill(
         id=group[0].text("refid"),
         time=utc(group[0], "time"),
@@ -133,44 +141,44 @@ def _rank(one: Asset) -> int:
     return MONEY.index(one) if one in MONEY else len(MONEY)
 
 
-def _charged_in(line: Line) -> Asset:
-    """What the row's fee was paid in: the row's own asset, unless a newer ledger names another one."""
-    return asset_of(line.text("feecurrency") or line.text("asset"))
+def _charged_in(row: Row) -> Asset:
+    """Asset of the row's fee: the row's own asset, unless a newer ledger names another."""
+    return asset_of(row.text("feecurrency") or row.text("asset"))
 
 
-def _own_fee(line: Line) -> Decimal:
+def _own_fee(row: Row) -> Decimal:
     """The row's fee in its own asset. Raises BadRow for one in another asset."""
-    charged = number_or_none(line, "fee") or ZERO
-    if charged and _charged_in(line) != asset_of(line.text("asset")):
+    charged = number_or_none(row, "fee") or ZERO
+    if charged and _charged_in(row) != asset_of(row.text("asset")):
         raise BadRow(
-            f"feecurrency: a fee in {line.text('feecurrency')[:40]} beside another asset: record the row by hand"
+            f"feecurrency: the fee is in {row.text('feecurrency')[:40]}, not in the row's asset: record the row by hand"
         )
     return charged
 
 
-def _withdrawn(group: Group) -> Sequence[Fact] | Left:
-    """What left. A withdrawal that was given back comes in two rows that undo each other."""
-    changes = [number(line, "amount") - _own_fee(line) for line in group]
+def _withdrawn(group: Group) -> Sequence[Fact] | Ignored:
+    """A withdrawal. One that was given back has two rows that cancel each other."""
+    changes = [number(row, "amount") - _own_fee(row) for row in group]
     if len(group) > 1 and not sum(changes, ZERO):
-        return Left("a withdrawal that was given back")
+        return Ignored("a withdrawal that was given back")
     if any(change > 0 for change in changes):
-        raise BadRow("amount: a withdrawal that comes back, but not all of it in this file: record it by hand")
-    return [fact for line in group for fact in _moved(line, "withdrawal")]
+        raise BadRow("amount: a withdrawal was given back only in part in this file: record it by hand")
+    return [fact for row in group for fact in _moved(row, "withdrawal")]
 
 
-def _rewarded(line: Line, kind: str) -> Movement:
-    """The newer ledgers say what the amount, before the fee, was worth in US dollars."""
-    worth, amount = number_or_none(line, "amountusd"), number(line, "amount")
-    quantity = amount - _own_fee(line)
+def _rewarded(row: Row, kind: str) -> Movement:
+    """Income. Newer ledgers state the value of the amount, before the fee, in US dollars."""
+    worth, amount = number_or_none(row, "amountusd"), number(row, "amount")
+    quantity = amount - _own_fee(row)
     if worth is not None and quantity != amount:
         worth = share18(worth, quantity, amount)
     return Movement(
         "income",
-        id=line.text("txid"),
-        time=utc(line, "time"),
+        id=row.text("txid"),
+        time=utc(row, "time"),
         venue=VENUE,
         account=VENUE,
-        asset=asset_of(line.text("asset")),
+        asset=asset_of(row.text("asset")),
         quantity=quantity,
         value=worth,
         income="dividend" if kind == "dividend" else "staking",
@@ -178,18 +186,18 @@ def _rewarded(line: Line, kind: str) -> Movement:
     )
 
 
-def _moved(line: Line, kind: Literal["deposit", "withdrawal"]) -> Sequence[Fact]:
-    """The fee lessens what arrives, and leaves together with what is sent: the net change of the balance is what moved."""
-    amount, charged = number(line, "amount"), _own_fee(line)
+def _moved(row: Row, kind: Literal["deposit", "withdrawal"]) -> Sequence[Fact]:
+    """Deposit or withdrawal. Its quantity is the net change of the balance, fee included."""
+    amount, charged = number(row, "amount"), _own_fee(row)
     net: Decimal = amount - charged if kind == "deposit" else abs(amount) + charged
     return (
         Movement(
             kind,
-            id=line.text("txid"),
-            time=utc(line, "time"),
+            id=row.text("txid"),
+            time=utc(row, "time"),
             venue=VENUE,
             account=VENUE,
-            asset=asset_of(line.text("asset")),
+            asset=asset_of(row.text("asset")),
             quantity=net,
         ),
     )

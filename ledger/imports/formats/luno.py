@@ -1,4 +1,4 @@
-"""Luno: the transactions of a wallet. Each wallet is a file of its own; a trade is taken from the wallet of its coin."""
+"""Luno: the transactions of a wallet, one file each. A trade is read from the wallet of its base asset."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -9,8 +9,8 @@ from ledger.imports.facts import BadRow, Fact, IncomeKind, Movement, StatedFee, 
 from ledger.imports.formats.format import (
     Export,
     Group,
-    Left,
-    Line,
+    Ignored,
+    Row,
     asset,
     decimal_of,
     number,
@@ -34,66 +34,66 @@ _INTEREST: Final = re.compile(r"Interest .*|Savings interest.*")
 _REWARD: Final = re.compile(r"(?:.* )?(?:[Rr]eward|[Pp]romo|[Rr]eferral)\b.*")
 
 
-def with_fees(lines: Iterable[Line]) -> Iterator[Group]:
-    """The fee of a trade is the row behind it."""
-    held: list[Line] = []
-    for line in lines:
-        if held and len(held) == 1 and line.text("description") == "Trading fee" and not line.flaw:
-            held.append(line)
+def with_fees(rows: Iterable[Row]) -> Iterator[Group]:
+    """A trade grouped with its fee, the row after it; other rows alone."""
+    trade: list[Row] = []
+    for row in rows:
+        if len(trade) == 1 and row.text("description") == "Trading fee" and not row.flaw:
+            trade.append(row)
             continue
-        if held:
-            yield held
-            held = []
-        if _TRADE.match(line.text("description")):
-            held = [line]
+        if trade:
+            yield trade
+            trade = []
+        if _TRADE.match(row.text("description")):
+            trade = [row]
         else:
-            yield (line,)
-    if held:
-        yield held
+            yield (row,)
+    if trade:
+        yield trade
 
 
-def transaction(group: Group) -> Sequence[Fact] | Left:
-    """Each row is a change of one wallet's balance; its description says why."""
-    line = group[0]
-    said = line.text("description").replace("\u00a0", " ")
-    if _TRADE.match(said):
-        return _trade(group, said)
-    if said == "Trading fee" or _SEND_FEE.fullmatch(said):
-        return (_moved(line, "fee"),)
-    if _OWN.fullmatch(said):
-        return Left("moved between wallets of one's own")
-    return (_changed(line, said),) if _delta(line) else Left("changes no balance")
+def transaction(group: Group) -> Sequence[Fact] | Ignored:
+    """A change of the wallet's balance; its description states the reason."""
+    row = group[0]
+    text = row.text("description").replace("\u00a0", " ")
+    if _TRADE.match(text):
+        return _trade(group, text)
+    if text == "Trading fee" or _SEND_FEE.fullmatch(text):
+        return (_moved(row, "fee"),)
+    if _OWN.fullmatch(text):
+        return Ignored("moved between wallets of one's own")
+    return (_changed(row, text),) if _delta(row) else Ignored("changes no balance")
 
 
-def _changed(line: Line, said: str) -> Movement:
-    """What came in or went out. Customers may put their own words in place of Received or Sent, so the sign is asked too."""
-    if _delta(line) > 0:
-        if _INTEREST.fullmatch(said):
-            return _moved(line, "income", "interest")
-        if _REWARD.fullmatch(said):
-            return _moved(line, "income", "reward")
-        if _IN.fullmatch(said) or line.text("cryptocurrency transaction id"):
-            return _moved(line, "deposit")
-    elif _OUT.fullmatch(said) or line.text("cryptocurrency transaction id"):
-        return _moved(line, "withdrawal")
-    raise BadRow(f"description: {said[:60]!r} is not one that is understood")
+def _changed(row: Row, text: str) -> Movement:
+    """Income, deposit or withdrawal. Customers may replace the description, so the sign decides the direction."""
+    if _delta(row) > 0:
+        if _INTEREST.fullmatch(text):
+            return _moved(row, "income", "interest")
+        if _REWARD.fullmatch(text):
+            return _moved(row, "income", "reward")
+        if _IN.fullmatch(text) or row.text("cryptocurrency transaction id"):
+            return _moved(row, "deposit")
+    elif _OUT.fullmatch(text) or row.text("cryptocurrency transaction id"):
+        return _moved(row, "withdrawal")
+    raise BadRow(f"description: {text[:60]!r} is not supported: record the row by hand")
 
 
-def _trade(group: Group, said: str) -> Sequence[Fact] | Left:
-    line = group[0]
-    side, instrument, price, cost = _described(said)
-    quantity, wallet = abs(_delta(line)), _asset(line)
+def _trade(group: Group, text: str) -> Sequence[Fact] | Ignored:
+    row = group[0]
+    side, instrument, price, cost = _described(text)
+    quantity, wallet = abs(_delta(row)), _asset(row)
     if wallet == instrument.quote:
         if len(group) == 1:
-            return Left(f"the other side of a trade that the {instrument.base} wallet tells")
+            return Ignored(f"the other side of a trade that the {instrument.base} wallet tells")
         return (_moved(group[1], "fee"),)
     if wallet != instrument.base or not quantity:
-        raise BadRow(f"description: {said[:60]!r} is no trade of this wallet's {wallet}")
+        raise BadRow(f"description: {text[:60]!r} does not trade this wallet's {wallet}")
     fees = [(_asset(one), -_delta(one)) for one in group[1:]]
     return (
         StatedFill(
-            id=_id(line),
-            time=utc(line, "timestamp (utc)"),
+            id=_id(row),
+            time=utc(row, "timestamp (utc)"),
             venue=VENUE,
             account=VENUE,
             instrument=instrument,
@@ -105,48 +105,46 @@ def _trade(group: Group, said: str) -> Sequence[Fact] | Left:
     )
 
 
-def _described(said: str) -> tuple[Side, Instrument, Decimal, Decimal | None]:
-    """Side, instrument, price and, where only that is told, the whole cost."""
-    if found := _TRADED.fullmatch(said):
+def _described(text: str) -> tuple[Side, Instrument, Decimal, Decimal | None]:
+    """Side, instrument, price and, where it is stated instead of a price, the total cost."""
+    if found := _TRADED.fullmatch(text):
         price = decimal_of(found[5], "description")
         return _side(found[1]), pair(_name(found[3]), _name(found[4]), "description"), price, None
-    if found := _AT_ONCE.fullmatch(said):
+    if found := _AT_ONCE.fullmatch(text):
         quote = found[4] or SIGNS.get(found[5], found[5])
         instrument = pair(_name(found[2]), _name(quote), "description")
         return _side(found[1]), instrument, ZERO, decimal_of(found[6], "description")
-    raise BadRow(f"description: {said[:60]!r} is not a trade that is understood")
+    raise BadRow(f"description: {text[:60]!r} is not a supported trade: record the row by hand")
 
 
-def _moved(
-    line: Line, kind: Literal["deposit", "withdrawal", "income", "fee"], income: IncomeKind = "other"
-) -> Movement:
-    """A deposit's cost stays unknown; income and fees are worth what the row says."""
-    value = number_or_none(line, "value amount") if kind in ("income", "fee") else None
+def _moved(row: Row, kind: Literal["deposit", "withdrawal", "income", "fee"], income: IncomeKind = "other") -> Movement:
+    """A movement. Income and fees have the row's value; a deposit's cost stays unknown."""
+    value = number_or_none(row, "value amount") if kind in ("income", "fee") else None
     return Movement(
         kind,
-        id=_id(line),
-        time=utc(line, "timestamp (utc)"),
+        id=_id(row),
+        time=utc(row, "timestamp (utc)"),
         venue=VENUE,
         account=VENUE,
-        asset=_asset(line),
-        quantity=abs(_delta(line)),
+        asset=_asset(row),
+        quantity=abs(_delta(row)),
         value=None if value is None else abs(value),
         income=income,
-        value_currency=None if value is None else asset(_name(line.text("value currency")), "value currency"),
+        value_currency=None if value is None else asset(_name(row.text("value currency")), "value currency"),
     )
 
 
-def _id(line: Line) -> str:
-    """Rows are counted within their wallet, and keep their number in every later export."""
-    return f"{line.text('wallet id')}-{line.text('row')}"
+def _id(row: Row) -> str:
+    """The wallet and row number, which stay the same in every later export."""
+    return f"{row.text('wallet id')}-{row.text('row')}"
 
 
-def _delta(line: Line) -> Decimal:
-    return number(line, "balance delta")
+def _delta(row: Row) -> Decimal:
+    return number(row, "balance delta")
 
 
-def _asset(line: Line) -> Asset:
-    return asset(_name(line.text("currency")), "currency")
+def _asset(row: Row) -> Asset:
+    return asset(_name(row.text("currency")), "currency")
 
 
 def _name(text: str) -> str:

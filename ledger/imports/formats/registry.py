@@ -1,4 +1,4 @@
-"""The exports that are known, and which of them a header belongs to."""
+"""The supported exports, and the export of a header."""
 
 from collections.abc import Iterable, Sequence
 from typing import Final
@@ -19,11 +19,11 @@ NAMES: Final = ", ".join(export.name for export in EXPORTS)
 
 
 def export_of(header: Iterable[str]) -> Export | None:
-    """The export whose columns are all in the header, or None."""
+    """Return the export whose columns are all in the header, or None."""
     columns = set(columns_of(header))
     return next((export for export in EXPORTS if export.columns <= columns), None)
 
 
 def columns_of(header: Iterable[str]) -> Sequence[str]:
-    """The names of the columns as exports are told apart by them: in lower case, without spaces around."""
+    """Column names in lower case, without surrounding spaces."""
     return [cell.strip().lower() for cell in header]

@@ -19,13 +19,14 @@ from sqlalchemy import Engine
 
 from ledger.booking.lots import Lot, Match
 from ledger.events import TradeExecuted, TradeReversed
-from ledger.imports import entries as file_entries
+from ledger.imports import csv_trades
 from ledger.imports import plan as import_plan
 from ledger.imports import run as importing
-from ledger.imports.entries import Entry, FileEntries, InvalidRow
+from ledger.imports.entries import Entry, FileEntries
 from ledger.imports.facts import BadRow
 from ledger.imports.fast_csv import FastParser
 from ledger.imports.files import table_of
+from ledger.imports.formats.format import InvalidRow
 from ledger.imports.pending import PendingEvent
 from ledger.imports.run import ImportRequest, ImportResult, Store, WrongPortfolio, import_trades
 from ledger.log.envelope import NewEvent
@@ -241,7 +242,7 @@ def test_what_has_not_happened_yet_is_bad(store: Store, tmp_path: Path, suffix: 
     first = 1 if suffix == "json" else 3
     assert (done.imported, [one.lines for one in done.plan.invalid]) == (1, [(first,), (first + 1,)])
     assert done.plan.invalid[1].error == (
-        "time 2042-01-01T00:00:00Z lies in the future: it is 2024-02-01T12:00:00Z: correct it"
+        "time 2042-01-01T00:00:00Z is in the future: it is 2024-02-01T12:00:00Z: correct it"
     )
 
 
@@ -533,7 +534,7 @@ def check_lanes(content: bytes) -> None:
 def test_clean_rows_take_the_fast_lane(row: dict[str, str]) -> None:
     """A plainly clean row does not come down to the careful lane, unless it is refused there."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(file_entries, "fill_of", _refused)
+        patched.setattr(csv_trades, "fill_of", _refused)
         fast = entries_of(csv_of([row], list(row)))
     (careful,) = _careful(csv_of([row], list(row)))
     foreign = row["fee_asset"] not in ("", "USD", row["instrument"].partition("-")[0])

@@ -14,14 +14,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger.imports.entries import Entry, FileEntries, InvalidRow
+from ledger.imports.entries import Entry, FileEntries
 from ledger.imports.facts import BadRow, price_of
-from ledger.imports.files import BadFile, read_trades, table_of
+from ledger.imports.files import BadFile, table_of
 from ledger.imports.formats import kraken
 from ledger.imports.formats.binance import QUOTES
-from ledger.imports.formats.format import Ignored, decimal_of
+from ledger.imports.formats.format import Ignored, InvalidRow, decimal_of
 from ledger.imports.formats.registry import EXPORTS, export_of
 from ledger.imports.pending import PendingEvent
+from ledger.imports.trade_file import read_trades
 from ledger.reports.lots import lots_report
 from ledger.values import Asset, time_text
 
@@ -234,7 +235,7 @@ def test_income_without_a_value_is_refused() -> None:
 
     (refused,) = [one for one in entries_of("kraken-ledgers.csv", content, base="EUR") if "income" in told(one)]
     assert isinstance(refused, InvalidRow)
-    assert "0.02 DOT has no value in EUR (it is told in USD)" in refused.error
+    assert "0.02 DOT has no value in EUR (its value is in USD)" in refused.error
 
 
 def test_krakens_fees_and_withdrawals_that_came_back() -> None:
