@@ -31,8 +31,8 @@ from signals.registry import BUILT_IN
 from signals.sandbox.bots import ForeignBot
 from signals.sandbox.discovery import BotUnusable, InstalledBot, installed_bot, installed_bots
 from signals.sandbox.process import Limits
+from signals.testkit.check import check_bot, find_bots, read_parameters
 from signals.testkit.scaffold import BadBot, write_package
-from signals.testkit.trial import found_bots, parameters_from, tried
 
 STATES: Final = {
     "built-in": "",
@@ -120,7 +120,7 @@ def test(what: str, params: str, as_json: bool) -> None:
 
     Example: daybook bot test momentum/ --params '{"length": 5}'
     """
-    found = [(bot, tried(bot, parameters_from(bot, params), code)) for bot, code in found_bots(what)]
+    found = [(bot, check_bot(bot, read_parameters(bot, params), code)) for bot, code in find_bots(what)]
     if as_json:
         results = [{"kind": bot.kind, "version": bot.version, "breaches": breaches} for bot, breaches in found]
         echo_json(results)

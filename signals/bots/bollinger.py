@@ -15,7 +15,7 @@ from signals.ta_lib import talib
 
 class BollingerParams(Parameters):
     length: int = Field(20, ge=2, le=200, description="bars of the mean and of the deviation")
-    std: float = Field(2.0, ge=0.5, le=5, description="how many deviations away the bands lie")
+    std: float = Field(2.0, ge=0.5, le=5, description="standard deviations between the mean and the bands")
 
 
 class BollingerBot:

@@ -16,9 +16,9 @@ from signals.indicators import Array, donchian
 class BreakoutParams(Parameters):
     length: int = Field(20, ge=2, le=200, description="bars of the channel that is broken")
     volume_factor: float = Field(
-        1.0, ge=0, le=20, description="how many times the mean volume confirms a breakout; 0: any volume does"
+        1.0, ge=0, le=20, description="multiple of the mean volume that confirms a breakout; 0: any volume"
     )
-    reward: float = Field(2.0, ge=1, le=10, description="how far the target lies, in distances of the stop")
+    reward: float = Field(2.0, ge=1, le=10, description="distance of the target, in distances of the stop")
 
 
 class BreakoutBot:

@@ -32,7 +32,7 @@ class CombinedComponent(Component):
 
 
 class CombinedParams(Parameters):
-    components: Annotated[tuple[CombinedComponent, ...], Field(max_length=20, description="the bots it asks")] = (
+    components: Annotated[tuple[CombinedComponent, ...], Field(max_length=20, description="the bots it combines")] = (
         CombinedComponent(kind=RsiBot.kind, weight=0.33),
         CombinedComponent(kind=MacdBot.kind, weight=0.34),
         CombinedComponent(kind=MovingAverageCrossBot.kind, weight=0.33),

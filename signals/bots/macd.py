@@ -17,7 +17,9 @@ class MacdParams(Parameters):
     slow: int = Field(26, ge=2, le=200, description="bars of the slow average")
     signal: int = Field(9, ge=2, le=200, description="bars of the signal line")
     range_length: int = Field(14, ge=2, le=100, description="bars of the average true range, the measure of change")
-    sensitivity: float = Field(20, gt=0, le=1000, description="how soon a growing histogram counts fully")
+    sensitivity: float = Field(
+        20, gt=0, le=1000, description="scale of the histogram change; larger values saturate sooner"
+    )
 
     @model_validator(mode="after")
     def _fast_is_faster(self) -> Self:

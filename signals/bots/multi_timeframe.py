@@ -31,7 +31,7 @@ class SlowComponent(Component):
 
 
 class MultiTimeframeParams(Parameters):
-    components: Annotated[tuple[SlowComponent, ...], Field(max_length=20, description="the bots it asks")] = (
+    components: Annotated[tuple[SlowComponent, ...], Field(max_length=20, description="the bots it combines")] = (
         SlowComponent(kind=MovingAverageCrossBot.kind, weight=1.0, every=1),
         SlowComponent(kind=MovingAverageCrossBot.kind, weight=1.0, every=4),
         SlowComponent(kind=MovingAverageCrossBot.kind, weight=1.0, every=16),

@@ -12,7 +12,7 @@ from signals.indicators import Array, obv
 
 
 class ObvParams(Parameters):
-    length: int = Field(20, ge=2, le=200, description="bars over which the volume is counted")
+    length: int = Field(20, ge=2, le=200, description="bars over which the volume is summed")
 
 
 class ObvBot:

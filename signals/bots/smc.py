@@ -17,14 +17,14 @@ from signals.indicators import Array
 class SmcParams(Parameters):
     bars: int = Field(120, ge=30, le=1000, description="bars it reads")
     swing: int = Field(2, ge=1, le=10, description="bars on either side that make a high or low a swing")
-    break_by: Literal["close", "wick"] = Field("close", description="what must pass a swing to break it")
+    break_by: Literal["close", "wick"] = Field("close", description="the price that must pass a swing to break it")
     zone: Literal["range", "body"] = Field("range", description="an order block: the candle's range, or its body")
-    recent: int = Field(5, ge=1, le=100, description="for how many bars a sweep counts")
+    recent: int = Field(5, ge=1, le=100, description="bars for which a sweep counts")
     structure: float = Field(0.4, ge=0, le=1, description="weight of the last break of structure")
     zones: float = Field(0.25, ge=0, le=1, description="weight of the gaps and order blocks the price is in")
     sweeps: float = Field(0.2, ge=0, le=1, description="weight of a recent sweep")
-    discount: float = Field(0.15, ge=0, le=1, description="weight of the place in the last range: low is a buy")
-    reward: float = Field(2.0, ge=1, le=10, description="how far the target lies, in distances of the stop")
+    discount: float = Field(0.15, ge=0, le=1, description="weight of the position in the last range: low is a buy")
+    reward: float = Field(2.0, ge=1, le=10, description="distance of the target, in distances of the stop")
 
     @model_validator(mode="after")
     def _something_counts(self) -> Self:

@@ -35,10 +35,10 @@ class Component(Parameters):
 
     known: ClassVar[Mapping[str, Vectorised]] = SINGLE
 
-    kind: str = Field(description="the kind of bot: a built-in one")
-    weight: float = Field(ge=0, le=1_000_000, description="its share, in proportion to the others")
+    kind: str = Field(description="the kind of a built-in bot")
+    weight: float = Field(ge=0, le=1_000_000, description="its weight, relative to the others")
     params: dict[str, Any] = Field(default_factory=dict, validate_default=True, description="its own parameters")
-    enabled: bool = Field(True, description="whether it counts at all")
+    enabled: bool = Field(True, description="whether it is part of the mean")
 
     @field_validator("kind")
     @classmethod

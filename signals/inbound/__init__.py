@@ -1,1 +1,1 @@
-"""How do signals from other programs come in?"""
+"""How do signals from other programs arrive?"""

@@ -1,4 +1,4 @@
-"""Why a signal from outside is not recorded."""
+"""Reasons not to record an inbound signal."""
 
 from ledger.errors import CannotRecord
 

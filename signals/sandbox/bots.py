@@ -105,7 +105,7 @@ class ForeignBot:
     @cached_property
     def Params(self) -> type[Parameters]:  # noqa: N802 - the name in the protocol
         """Parameters that the bot's own process validates and completes."""
-        ask, described = self._process.ask, self._described
+        request, described = self._process.request, self._described
 
         class ForeignParameters(Parameters):
             model_config = ConfigDict(extra="allow")
@@ -113,7 +113,7 @@ class ForeignBot:
             @model_validator(mode="before")
             @classmethod
             def _completed(cls, params: Any) -> Any:
-                answer = ask("complete", params=params)
+                answer = request("complete", params=params)
                 if "refused" in answer:
                     raise ValueError(str(answer["refused"])[:500])
                 return answer.get("params")
@@ -127,14 +127,14 @@ class ForeignBot:
     def needs(self, params: Parameters) -> Needs:
         known = canonical_json(params.model_dump(mode="json"))
         if known not in self._needs:
-            bars = self._process.ask("needs", params=json.loads(known)).get("bars")
+            bars = self._process.request("needs", params=json.loads(known)).get("bars")
             if type(bars) is not int or not 1 <= bars <= MOST_BARS:
                 raise BotUnusable(f"it needs {str(bars)[:40]} bars (allowed: 1 to {MOST_BARS:,})")
             self._needs[known] = Needs(bars)
         return self._needs[known]
 
     def evaluate(self, window: Window, params: Parameters) -> Signal | None:
-        answer = self._process.ask(
+        answer = self._process.request(
             "evaluate",
             instrument=window.instrument,
             timeframe=window.timeframe // timedelta(microseconds=1),

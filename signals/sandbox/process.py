@@ -54,12 +54,12 @@ class BotProcess:
         self._loaded: dict[str, Any] = {}
 
     def describe(self) -> dict[str, Any]:
-        """The bot's kind, version, `scale_free` and the JSON schema of its parameters. Raises as `ask`."""
+        """The bot's kind, version, `scale_free` and the JSON schema of its parameters. Raises as `request`."""
         with self._gate:
             self._ready()
             return self._loaded
 
-    def ask(self, do: str, **more: object) -> dict[str, Any]:
+    def request(self, do: str, **more: object) -> dict[str, Any]:
         """Send a request and return the answer. Raises BotRaised for an exception of the bot, BotUnusable for a breach.
 
         A breach ends the process and its process group.

@@ -1,1 +1,1 @@
-"""Does a bot keep the rules every bot must keep?"""
+"""Does a bot conform to the rules for bots?"""

@@ -1,4 +1,4 @@
-"""What every bot must hold, as a check that a bot's own tests, `daybook bot test` and our tests all run."""
+"""The rules for bots as one check, run by `daybook bot test`, the fixture `assert_conforms` and Daybook's own tests."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,14 +16,14 @@ from signals.sandbox.guard import Failure, answer_of
 from signals.sandbox.process import BotRaised
 from signals.testkit.markets import (
     Bars,
-    ages_later,
-    dearer,
+    centuries_later,
+    constant_price,
     poisoned,
-    standing,
-    untraded,
+    scaled_up,
     window_at,
     with_a_gap,
-    without_a_number,
+    with_nan,
+    without_volume,
 )
 from signals.testkit.vectorised import twin_breaches
 from signals.testkit.watched_calls import watching
@@ -37,33 +37,32 @@ def breaches(
     scale_free: bool | None = None,
     elsewhere: Bot | None = None,
 ) -> list[str]:
-    """Everything the bot does that a bot must not do, a sentence each; none for a good bot.
+    """Return every rule that the bot breaks, one sentence each.
 
-    A sentence names the bar (its number in `candles`, from 0, and when it closed) and what differed there; each rule is
-    told of the first bar that breaks it. `elsewhere` is the same bot in another process. A bot whose answers may change
-    with the price level says so with a class attribute `scale_free = False`. `candles` should be some fifty more than
-    the bot needs; ValueError if too few.
+    A sentence names the first bar that breaks the rule (its index in `candles` and close time) and the difference.
+    `elsewhere` is the same bot in another process. A bot whose signals may depend on the price level has a class
+    attribute `scale_free = False`. Pass about fifty candles more than the bot needs. Raises ValueError for too few.
     """
     needed = bot.needs(params).bars
     if len(candles) <= needed:
-        raise ValueError(f"{len(candles)} candles cannot show what a bot does that needs {needed}")
+        raise ValueError(f"{len(candles)} candles are too few for a bot that needs {needed}")
     free = bool(getattr(bot, "scale_free", True)) if scale_free is None else scale_free
-    trial = Trial(bot, params, candles, needed)
-    found = [*trial.faults(), *trial.own_will()]
-    if not trial.steady:
-        return found  # what differs by itself would differ in every comparison
-    checks: list[Callable[[], Iterator[str]]] = [trial.memory, trial.warm_up, trial.odd_markets, trial.dates]
-    checks += [trial.price_level] if free else []
+    runs = Evaluations(bot, params, candles, needed)
+    found = [*runs.faults(), *runs.own_will()]
+    if not runs.steady:
+        return found  # an unsteady bot would differ in every comparison
+    checks: list[Callable[[], Iterator[str]]] = [runs.memory, runs.warm_up, runs.odd_markets, runs.dates]
+    checks += [runs.price_level] if free else []
     found += [sentence for check in checks for sentence in check()]
     if elsewhere is not None:
-        found += trial.another_process(elsewhere)
-    said = {end: answer.score for end, answer in trial.answers.items() if isinstance(answer, Signal)}
-    return [*found, *twin_breaches(bot, params, candles, needed, said)]
+        found += runs.another_process(elsewhere)
+    scores = {end: answer.score for end, answer in runs.answers.items() if isinstance(answer, Signal)}
+    return [*found, *twin_breaches(bot, params, candles, needed, scores)]
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """An answer that is none: the bot raised something, or broke a rule by the answer itself."""
+    """An exception of the bot, or an answer that itself breaks a rule."""
 
     text: str
     raised: bool = False
@@ -72,10 +71,10 @@ class Fault:
 Answer = Signal | None | Fault
 
 
-class Trial:
-    """One bot with one set of parameters, asked at every candle from the first at which it may speak.
+class Evaluations:
+    """One bot with one set of parameters, evaluated at every candle from the first with enough bars.
 
-    `answers` are by the number of candles that had closed; `steady` says whether it gives one answer to one question.
+    `answers` are by the number of closed candles; `steady` is `True` while repeated evaluations agree.
     """
 
     def __init__(self, bot: Bot, params: Parameters, candles: Sequence[Candle], needed: int) -> None:
@@ -88,50 +87,50 @@ class Trial:
         self._ends: Final = range(needed, len(candles) + 1)
         self._some: Final = self._ends[:: max(1, len(self._ends) // 6)]
         self.steady = True
-        self.answers: dict[int, Answer] = {end: self._ask(self._bars, end) for end in self._ends}
+        self.answers: dict[int, Answer] = {end: self._evaluated(self._bars, end) for end in self._ends}
 
     def faults(self) -> Iterator[str]:
-        """What it raises, what it changes, and answers that are no valid signals: each the first time."""
-        told = set()
+        """Exceptions, changed inputs and invalid signals: the first of each."""
+        reported = set()
         for end, answer in self.answers.items():
-            if isinstance(answer, Fault) and answer.text not in told:
-                told.add(answer.text)
+            if isinstance(answer, Fault) and answer.text not in reported:
+                reported.add(answer.text)
                 yield f"at {self._place(end)} it {answer.text}"
 
     def own_will(self) -> Iterator[str]:
-        """Whether it looks at clocks or throws dice, and whether it says the same when asked again at once."""
+        """Use of clocks and chance, and different answers to the same window."""
         seen: list[str] = []
-        told: set[str] = set()
+        reported: set[str] = set()
         for end in self._ends:
-            first = self._ask(self._bars, end)
+            first = self._evaluated(self._bars, end)
             with watching(seen):
-                again = self._ask(self._bars, end)
-            for name in sorted(set(seen) - told):
-                yield f"at {self._place(end)} it {name}: a bot has nothing but its window"
-            told.update(seen)
+                again = self._evaluated(self._bars, end)
+            for name in sorted(set(seen) - reported):
+                yield f"at {self._place(end)} it {name}: a bot may use only its window"
+            reported.update(seen)
             if first != again and self.steady:
                 self.steady = False
-                yield self._differs(end, first, again, "asked again at once", "it remembers, or uses a clock or chance")
+                yield self._differs(end, first, again, "evaluated again", "it keeps state, or uses a clock or chance")
 
     def memory(self) -> Iterator[str]:
-        """Whether an answer depends on what it was asked before: of the time after a bar, or before its window."""
+        """Answers that depend on earlier evaluations: of later bars, of bars before the window, or of their order."""
         yield from self._after_others(
             lambda end: poisoned(self._bars, end, len(self._bars)),
             lambda end: {end + 1, min(end + self._needed, len(self._candles))},
-            "after it was shown other bars that came later",
+            "after other bars that follow it",
             "it remembers the future",
         )
         yield from self._after_others(
             lambda end: poisoned(self._bars, 0, end - self._needed),
             lambda end: {max(self._needed, end - self._needed), end - 1},
-            "after it was shown other bars before its window",
-            f"it needs more bars than the {self._needed} it says",
+            "after other bars before its window",
+            f"it needs more bars than the {self._needed} it declares",
         )
-        backwards = {end: self._ask(self._bars, end) for end in reversed(self._ends)}
-        yield from self._first(backwards, "asked in another order", "it remembers what it was asked before")
+        backwards = {end: self._evaluated(self._bars, end) for end in reversed(self._ends)}
+        yield from self._first(backwards, "in another order", "it remembers earlier evaluations")
 
     def warm_up(self) -> Iterator[str]:
-        """Whether it ever has an opinion on as many bars as it says, and if not, on how many it has one."""
+        """A bot that gives no signal on the bars that it declares; names the number on which it does."""
         if any(isinstance(answer, Signal) for answer in self.answers.values()):
             return
         whole = len(self._candles)
@@ -139,58 +138,58 @@ class Trial:
         for bars in longer:
             if bars <= whole and isinstance(answer_of(partial(self._on, bars)), Signal):
                 yield (
-                    f"at {self._place(whole)} it has nothing to say on the {self._needed} bars it says it needs,"
-                    f" and an opinion on {bars}: it needs more bars than it says"
+                    f"at {self._place(whole)} it gives no signal on the {self._needed} bars it declares,"
+                    f" and one on {bars}: it needs more bars than it declares"
                 )
                 return
         if not any(isinstance(answer, Fault) for answer in self.answers.values()):
             first, last = self._place(self._needed), self._place(whole)
-            yield f"from {first} to {last} it never has an opinion, though it has the {self._needed} bars it needs"
+            yield f"from {first} to {last} it never gives a signal, though it has the {self._needed} bars it declares"
 
     def odd_markets(self) -> Iterator[str]:
-        """What it does on a standing price, without volume, across a gap, and given what is no number."""
-        for what, change in _ODD.items():
+        """Faults at a constant price, without volume, across a gap, and with a NaN."""
+        for condition, change in _ODD.items():
             bars = change(self._bars)
             for end in (self._needed, len(bars)):
-                answer = self._ask(bars, end)
+                answer = self._evaluated(bars, end)
                 if isinstance(answer, Fault) and answer not in self.answers.values():
-                    yield f"{what}, at {self._place(end)}, it {answer.text}"
+                    yield f"{condition}, at {self._place(end)}, it {answer.text}"
                     break
-        answer = self._ask(without_a_number(self._bars), len(self._bars))
+        answer = self._evaluated(with_nan(self._bars), len(self._bars))
         if isinstance(answer, Fault) and not answer.raised:
-            yield f"given a close that is no number, at {self._place(len(self._bars))}, it {answer.text}"
+            yield f"with a close that is NaN, at {self._place(len(self._bars))}, it {answer.text}"
 
     def dates(self) -> Iterator[str]:
-        """Whether the same bars on days that nobody knows get the same answer."""
-        later = ages_later(self._bars)
+        """Answers that change when the same bars are moved to dates without data."""
+        later = centuries_later(self._bars)
         yield from self._first(
-            {end: self._ask(later, end) for end in self._ends},
+            {end: self._evaluated(later, end) for end in self._ends},
             "for the same bars 400 years later",
-            "it knows what happened on those days",
+            "it depends on the dates",
             alike=lambda one, other: _alike(one, other, 0.0),
         )
 
     def price_level(self) -> Iterator[str]:
-        """Whether a thousand times the price gets the same answer."""
-        scaled = dearer(self._bars)
+        """Answers that change at a thousand times the price."""
+        scaled = scaled_up(self._bars)
         yield from self._first(
-            {end: self._ask(scaled, end) for end in self._ends},
+            {end: self._evaluated(scaled, end) for end in self._ends},
             "at a thousand times the price",
-            "say scale_free = False if that is meant",
+            "set scale_free = False if that is intended",
             alike=lambda one, other: _alike(one, other, 1e-9),
         )
 
     def another_process(self, elsewhere: Bot) -> Iterator[str]:
-        """Whether the same bot says the same in another process, which has seen nothing else."""
+        """Answers that differ in another process."""
         try:
             params = elsewhere.Params.model_validate_json(canonical_json(self._params.model_dump(mode="json")))
         except (BotUnusable, BotRaised, ValidationError) as error:
-            yield f"it cannot be asked in another process: {error}"
+            yield f"it cannot run in another process: {error}"
             return
         yield from self._first(
-            {end: _asked(elsewhere, params, self._window(self._bars, end)) for end in reversed(self._ends)},
+            {end: _answer(elsewhere, params, self._window(self._bars, end)) for end in reversed(self._ends)},
             "in another process",
-            "it knows more than its window",
+            "it depends on more than its window",
             alike=lambda one, other: one == other or _both_raised(one, other),
         )
 
@@ -201,13 +200,13 @@ class Trial:
         how: str,
         meaning: str,
     ) -> Iterator[str]:
-        """Whether the answer at some bars is another one after it was asked at others, of another market."""
+        """Compare answers at some bars after evaluations of another market."""
         found: dict[int, Answer] = {}
         for end in self._some:
             other = market(end)
             for before in sorted(shown(end) & set(self._ends)):
-                self._ask(other, before)
-            found[end] = self._ask(self._bars, end)
+                self._evaluated(other, before)
+            found[end] = self._evaluated(self._bars, end)
         yield from self._first(found, how, meaning)
 
     def _first(
@@ -217,14 +216,14 @@ class Trial:
         meaning: str,
         alike: Callable[[Answer, Answer], bool] = lambda one, other: one == other,
     ) -> Iterator[str]:
-        """One sentence about the first bar whose answer is another one here."""
+        """One sentence about the first bar with a different answer."""
         for end in sorted(others):
             if not alike(self.answers[end], others[end]):
                 yield self._differs(end, self.answers[end], others[end], how, meaning)
                 return
 
     def _differs(self, end: int, one: Answer, other: Answer, how: str, meaning: str) -> str:
-        here, there = _told(one, other)
+        here, there = _shown(one, other)
         return f"at {self._place(end)} it {here} and, {how}, {there}: {meaning}"
 
     def _place(self, end: int) -> str:
@@ -236,16 +235,16 @@ class Trial:
     def _window(self, bars: Bars, end: int) -> Window:
         return window_at(self._whole, bars, end, self._needed)
 
-    def _ask(self, bars: Bars, end: int) -> Answer:
-        """The bot's answer to the window that ends before bar number `end`, unless no such window can be."""
+    def _evaluated(self, bars: Bars, end: int) -> Answer:
+        """The bot's answer to the window that ends before index `end`; a fault when there is no such window."""
         window = answer_of(lambda: self._window(bars, end))
         if isinstance(window, Failure):
             return Fault(f"cannot be given this window: {window.text}", raised=True)
-        return _asked(self._bot, self._params, window)
+        return _answer(self._bot, self._params, window)
 
 
-def _asked(bot: Bot, params: Parameters, window: Window) -> Answer:
-    """The bot's answer, with every rule that one answer can break."""
+def _answer(bot: Bot, params: Parameters, window: Window) -> Answer:
+    """Evaluate the bot, checking every rule that a single answer can break."""
     bars, settings = window.bars.tobytes(), params.model_dump_json()
     answer: object = answer_of(lambda: bot.evaluate(window, params))
     if window.bars.tobytes() != bars:
@@ -258,16 +257,16 @@ def _asked(bot: Bot, params: Parameters, window: Window) -> Answer:
     if answer is None:
         return None
     if not isinstance(answer, Signal):
-        return Fault("answers with something that is not a Signal")
+        return Fault("returns something that is not a Signal")
     try:
         return Signal.model_validate(answer.model_dump())
     except ValidationError as error:
-        return Fault(f"answers with a signal that is out of bounds: {first_fault(error)}")
+        return Fault(f"returns an invalid signal: {first_fault(error)}")
 
 
 _ODD: Final[dict[str, Callable[[Bars], Bars]]] = {
-    "on a standing price": standing,
-    "without any volume": untraded,
+    "at a constant price": constant_price,
+    "without any volume": without_volume,
     "across a gap": with_a_gap,
 }
 
@@ -277,23 +276,23 @@ def _both_raised(one: Answer, other: Answer) -> bool:
 
 
 def _alike(one: Answer, other: Answer, within: float) -> bool:
-    """Whether two opinions are the same but for prices and words."""
+    """`True` when two signals agree in score and confidence."""
     if not isinstance(one, Signal) or not isinstance(other, Signal):
         return one == other
     return abs(one.score - other.score) <= within and abs(one.confidence - other.confidence) <= within
 
 
-def _told(one: Answer, other: Answer) -> tuple[str, str]:
-    """Both answers in words, down to the first thing in which they differ."""
+def _shown(one: Answer, other: Answer) -> tuple[str, str]:
+    """Both answers in words; of two signals, the first field in which they differ."""
     if isinstance(one, Signal) and isinstance(other, Signal):
         names = list(Signal.model_fields)
         name = next((name for name in names if getattr(one, name) != getattr(other, name)), "score")
-        return f"says {name} {getattr(one, name)!r}", f"{getattr(other, name)!r}"
+        return f"returns {name} {getattr(one, name)!r}", f"{getattr(other, name)!r}"
     first, second = (_word(answer) for answer in (one, other))
     return first, second
 
 
 def _word(answer: Answer) -> str:
     if answer is None:
-        return "says nothing"
-    return answer.text if isinstance(answer, Fault) else f"says score {answer.score!r}"
+        return "returns None"
+    return answer.text if isinstance(answer, Fault) else f"returns score {answer.score!r}"

@@ -1,4 +1,4 @@
-"""The same market in other clothes: what a bot is shown to see what it looks at. Each gives new bars of `signals.bot.BAR`."""
+"""Variants of a market that show on which inputs a bot depends. Each returns new bars of `signals.bot.BAR`."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,55 +13,55 @@ from signals.bot import Window
 Bars = NDArray[np.void]
 PRICES: Final = ("open", "high", "low", "close")
 SCALE: Final = 1000.0
-AGES: Final = np.timedelta64(146_097, "D")
-"""400 years: every date has the same weekday, month and day as before, and none is known from anywhere."""
+CENTURIES: Final = np.timedelta64(146_097, "D")
+"""400 years: every date keeps its weekday, month and day, and no data exists for it."""
 
 
 def window_at(whole: Window, bars: Bars, end: int, needed: int) -> Window:
-    """The window of the `needed` bars before number `end`, cut from `bars` of the same market as `whole`."""
+    """The window of the `needed` bars before index `end` of `bars`, of the same market as `whole`."""
     chosen = np.frombuffer(bars[end - needed : end].tobytes(), dtype=bars.dtype)
     closed_at = chosen["opened_at"][-1].item().replace(tzinfo=UTC) + whole.timeframe
     return replace(whole, asof=closed_at, bars=chosen)
 
 
-def standing(bars: Bars) -> Bars:
+def constant_price(bars: Bars) -> Bars:
     """Every price is the first close."""
     return _with_prices(bars, lambda _: np.full(len(bars), bars["close"][0]))
 
 
-def untraded(bars: Bars) -> Bars:
-    """Nothing was ever traded at these prices."""
+def without_volume(bars: Bars) -> Bars:
+    """Every volume is 0."""
     found = bars.copy()
     found["volume"] = 0.0
     return found
 
 
 def with_a_gap(bars: Bars) -> Bars:
-    """One bar in the middle is missing."""
+    """The bars without one in the middle."""
     return np.delete(bars, len(bars) // 2)
 
 
-def dearer(bars: Bars) -> Bars:
+def scaled_up(bars: Bars) -> Bars:
     """Every price is `SCALE` times as high."""
     return _with_prices(bars, lambda prices: prices * SCALE)
 
 
-def ages_later(bars: Bars) -> Bars:
+def centuries_later(bars: Bars) -> Bars:
     """The same bars 400 years later."""
     found = bars.copy()
-    found["opened_at"] += AGES
+    found["opened_at"] += CENTURIES
     return found
 
 
 def poisoned(bars: Bars, start: int, stop: int) -> Bars:
-    """Other prices at the same times from bar `start` up to `stop`: far dearer and far cheaper in turn."""
+    """Other prices from bar `start` up to `stop`: alternately far higher and far lower."""
     factors = np.ones(len(bars))
     factors[start:stop] = np.where(np.arange(start, stop) % 2, 7.0, 0.125)
     return _with_prices(bars, lambda prices: prices * factors)
 
 
-def without_a_number(bars: Bars) -> Bars:
-    """A last close that is no number."""
+def with_nan(bars: Bars) -> Bars:
+    """The last close is NaN."""
     found = bars.copy()
     found["close"][-1] = np.nan
     return found

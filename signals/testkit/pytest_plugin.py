@@ -1,4 +1,4 @@
-"""For the tests of a bot's author: the fixture `assert_conforms`. It does nothing in tests that do not ask for it."""
+"""The pytest fixture `assert_conforms`, for the tests of bot authors."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -11,11 +11,11 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def assert_conforms() -> "Callable[[Bot, Parameters | None], None]":
-    """Called with a bot, and its parameters unless the defaults are meant, it fails with every rule that the bot breaks."""
-    from signals.testkit.trial import tried
+    """A function of a bot and optional parameters that fails with every rule that the bot breaks."""
+    from signals.testkit.check import check_bot
 
     def check(bot: "Bot", params: "Parameters | None" = None) -> None:
-        found = tried(bot, params)
+        found = check_bot(bot, params)
         if found:
             pytest.fail("\n".join([f"{bot.kind} breaks these rules:", *found]), pytrace=False)
 

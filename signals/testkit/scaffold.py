@@ -1,4 +1,4 @@
-"""`daybook bot new`: a package with a bot in it that can be installed, tested and changed into something better."""
+"""`daybook bot new`: a package with a small bot and its tests, ready to install."""
 
 import re
 import sys
@@ -13,18 +13,18 @@ NAME: Final = re.compile(r"[a-z][a-z0-9_]{1,39}")
 
 
 class BadBot(DaybookError):
-    """A bot, or the name of one, that cannot be used; the sentence says what is wrong with it."""
+    """A bot or the name of one that cannot be used."""
 
 
 def write_package(name: str, folder: Path, taken: Mapping[str, object]) -> list[Path]:
-    """The files of a new package `name`_bot, in a new folder called `name` within `folder`; nothing is overwritten.
+    """Write a new package `name`_bot into a new folder `name` in `folder`, and return its files.
 
-    Raises BadBot for a name that no bot can have, that is `taken`, or whose folder is there already.
+    Raises BadBot for a name that is invalid or `taken`, and when the folder exists.
     """
     _check(name, taken)
     home = folder / name
     if home.exists():
-        raise BadBot(f"{home} is there already: choose another name, or another place with --in")
+        raise BadBot(f"{home} exists: choose another name, or another folder with --in")
     written = [home / _filled(path, name) for path in FILES]
     for path, text in zip(written, FILES.values(), strict=True):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -34,13 +34,15 @@ def write_package(name: str, folder: Path, taken: Mapping[str, object]) -> list[
 
 def _check(name: str, taken: Mapping[str, object]) -> None:
     if not NAME.fullmatch(name):
-        raise BadBot(f"{name[:60]!r} is no name for a bot: use 2 to 40 small letters, digits and _, a letter first")
+        raise BadBot(
+            f"{name[:60]!r} is not a name for a bot: use 2 to 40 lower-case letters, digits and _, a letter first"
+        )
     if iskeyword(name):
-        raise BadBot(f"{name!r} is a word of Python itself: choose another name")
+        raise BadBot(f"{name!r} is a keyword of Python: choose another name")
     if name in taken:
-        raise BadBot(f"there is a bot of kind {name!r} already: choose another name")
+        raise BadBot(f"a bot of kind {name!r} exists: choose another name")
     if f"{name}_bot" in sys.stdlib_module_names:
-        raise BadBot(f"Python itself has a module called {name}_bot: choose another name")
+        raise BadBot(f"Python has a module {name}_bot: choose another name")
 
 
 def _filled(text: str, name: str) -> str:
@@ -58,7 +60,7 @@ name = "@dashed@-bot"
 version = "0.1.0"
 description = "A bot for Daybook."
 requires-python = ">=3.11"
-dependencies = []  # it runs where Daybook is installed, with what Daybook brings along
+dependencies = []  # it runs beside Daybook, with the packages of Daybook
 
 [project.entry-points."daybook.bots"]
 @name@ = "@name@_bot.bot:@Name@Bot"
@@ -96,25 +98,25 @@ _TESTS: Final = '''\
 from @name@_bot.bot import @Name@Bot, @Name@Params
 
 
-def test_it_breaks_no_rule(assert_conforms):
-    """It depends on its window alone: no future, no clock, no chance, no memory (the fixture comes with Daybook)."""
+def test_bot_conforms(assert_conforms):
+    """It depends on its window alone: no future, no clock, no chance, no memory (the fixture is part of Daybook)."""
     assert_conforms(@Name@Bot())
 
 
-def test_other_parameters_break_none_either(assert_conforms):
+def test_bot_conforms_with_other_parameters(assert_conforms):
     assert_conforms(@Name@Bot(), @Name@Params(length=5))
 '''
 
 _README: Final = """\
 # @dashed@-bot
 
-A bot for Daybook. Its opinion is in `@name@_bot/bot.py`; raise its `version` whenever an answer may change.
+A bot for Daybook. Its code is in `@name@_bot/bot.py`; raise its `version` whenever a signal may change.
 
-    pip install --no-build-isolation --editable .    # where Daybook is installed
+    pip install --no-build-isolation --editable .    # in the environment of Daybook
     daybook bot test @name@                          # or: pytest
-    daybook bot enable @name@                        # after each change, too: what runs is what was enabled
+    daybook bot enable @name@                        # again after each change: only enabled files run
 
-Installing a package is running its code, and an enabled bot runs as you. Enable only what you have read.
+Installing a package runs its code, and an enabled bot runs as your user. Enable only code that you have read.
 """
 
 FILES: Final[Mapping[str, str]] = {
@@ -124,4 +126,4 @@ FILES: Final[Mapping[str, str]] = {
     "@name@_bot/bot.py": _BOT,
     "tests/test_@name@.py": _TESTS,
 }
-"""What is written, by its path within the package's folder."""
+"""The files by path in the package's folder."""

@@ -1,4 +1,4 @@
-"""Indicators: equal to the libraries where they are right, under our rules where they are not."""
+"""Indicators: equal to the libraries, except for the rules of `signals.indicators`."""
 
 from collections.abc import Callable
 
@@ -70,14 +70,14 @@ ALL: dict[str, tuple[int, Callable[[Bars], Array | None]]] = {
 
 
 def same(one: Array | None, other: object) -> bool:
-    """Whether two arrays are equal in every bit, NaN included."""
+    """`True` when two arrays are equal bit for bit, NaN included."""
     return one is not None and np.array_equal(one, np.asarray(other, dtype=np.float64), equal_nan=True)
 
 
 @given(walks, st.integers(2, 30))
 @settings(deadline=None)
-def test_equal_to_pandas_ta_in_every_bit(bars: Bars, length: int) -> None:
-    """RSI, SMA and MACD are what pandas-ta-classic answers with TA-Lib as its engine, bit for bit and in its order."""
+def test_indicators_equal_pandas_ta_bit_for_bit(bars: Bars, length: int) -> None:
+    """RSI, SMA and MACD, with TA-Lib as engine of pandas-ta-classic."""
     frame = pd.DataFrame(bars)
     assert same(ours.rsi(bars["close"], length), indicator_frame("rsi", frame, length=length))
     assert same(ours.sma(bars["close"], length), indicator_frame("sma", frame, length=length))
@@ -89,8 +89,8 @@ def test_equal_to_pandas_ta_in_every_bit(bars: Bars, length: int) -> None:
         assert same(array, columns.iloc[:, index])
 
 
-def test_the_bit_comparison_can_fail() -> None:
-    """A price changed in its last bit, and MACD columns in another order, are told apart by the comparison above."""
+def test_bit_comparison_finds_the_last_bit_and_the_order() -> None:
+    """A price changed in its last bit, and MACD columns in another order."""
     bars = walk(1, 100)
     nudged = bars["close"].copy()
     nudged[50] = np.nextafter(nudged[50], np.inf)
@@ -130,8 +130,8 @@ SECOND_OPINIONS: dict[str, Callable[[Bars], float]] = {
 
 
 @pytest.mark.parametrize("name", SECOND_OPINIONS)
-def test_equal_to_an_independent_library(name: str) -> None:
-    """After 1,200 bars each indicator is within 1e-9 of talipp, which shares no code with TA-Lib."""
+def test_indicators_equal_talipp(name: str) -> None:
+    """Within 1e-9 after 1,200 bars; talipp shares no code with TA-Lib."""
     for seed in range(5):
         bars = walk(seed, 1200)
         assert ours.last(ALL[name][1](bars)) == pytest.approx(SECOND_OPINIONS[name](bars), rel=1e-9, abs=1e-9)
@@ -139,16 +139,16 @@ def test_equal_to_an_independent_library(name: str) -> None:
 
 @given(walks, st.integers(2, 30))
 @settings(deadline=None)
-def test_simple_smoothing_is_the_textbook_mean(bars: Bars, length: int) -> None:
-    """Simple RSI is 100 * gains / (gains + losses) over the last `length` changes, counted by hand."""
+def test_simple_rsi_equals_the_textbook_formula(bars: Bars, length: int) -> None:
+    """100 * gains / (gains + losses) over the last `length` changes."""
     changes = np.diff(bars["close"])[-length:].tolist()
     gains, losses = sum(c for c in changes if c > 0), -sum(c for c in changes if c < 0)
     assert ours.last(ours.rsi(bars["close"], length, "simple")) == pytest.approx(100 * gains / (gains + losses))
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_warm_at_the_documented_bar(name: str) -> None:
-    """Each indicator is None while it is too short, and its first number stands at the documented index."""
+def test_indicators_begin_at_the_documented_index(name: str) -> None:
+    """And are None for a shorter series."""
     first, indicator = ALL[name]
     bars = walk(3, 100)
     cut = {key: values[: first + 1] for key, values in bars.items()}
@@ -163,14 +163,14 @@ def test_warm_at_the_documented_bar(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_nothing_depends_on_the_future(name: str) -> None:
-    """The value at a bar is the last value of the history that ends there, bit for bit; a standing start included."""
+def test_indicators_do_not_depend_on_later_bars(name: str) -> None:
+    """Bit for bit, also after a constant start."""
     bars = {key: np.concatenate((np.full(40, values[0]), values)) for key, values in walk(4, 60).items()}
     assert leaks(ALL[name][1], bars) == []
 
 
-def test_a_planted_look_ahead_is_found() -> None:
-    """The test above finds an indicator that looks one bar ahead, and one that scales by the whole range."""
+def test_causality_check_finds_look_ahead() -> None:
+    """An indicator that reads the next bar, and one that scales by the whole range."""
     bars = walk(4, 60)
     assert leaks(lambda b: np.append(b["close"][1:], b["close"][-1]), bars)
     assert leaks(lambda b: b["close"] / b["close"].max(), bars)
@@ -195,8 +195,8 @@ NEUTRAL |= {"willr": -50, "cci": 0, "adx": 0, "mfi": 50, "macd line": 0, "macd h
 
 @given(st.floats(1e-6, 1e9), st.integers(40, 300))
 @settings(deadline=None)
-def test_a_standing_market_is_neutral(price: float, size: int) -> None:
-    """In a window where no price moves every oscillator is neutral and the bands are the price itself."""
+def test_indicators_are_neutral_at_a_constant_price(price: float, size: int) -> None:
+    """And the bands are the price itself."""
     bars = standing(price, size)
     for name, neutral in NEUTRAL.items():
         rounding = 1e-12 * price if name.startswith("macd") else 0  # averages of equal prices, in price
@@ -206,8 +206,8 @@ def test_a_standing_market_is_neutral(price: float, size: int) -> None:
     assert [ours.last(array) for array in bands] == [price, price, price, 0.0, 0.5]
 
 
-def test_the_library_alone_is_not_neutral() -> None:
-    """Without our rules a standing market would read as extremely oversold: the rule above is needed."""
+def test_talib_is_not_neutral_at_a_constant_price() -> None:
+    """It would be extremely oversold: the rule above is needed."""
     bars = standing(100.0, 60)
     high, low, close = bars["high"], bars["low"], bars["close"]
     assert talib.RSI(close, 14)[-1] == 0
@@ -218,8 +218,8 @@ def test_the_library_alone_is_not_neutral() -> None:
 
 @given(walks, st.floats(1, 1e6))
 @settings(deadline=None)
-def test_standing_still_after_a_move_is_neutral_where_only_the_last_bars_count(bars: Bars, price: float) -> None:
-    """Once the market stood still for their whole length, the indicators without memory are exactly neutral."""
+def test_windowed_indicators_are_neutral_after_a_constant_window(bars: Bars, price: float) -> None:
+    """For indicators that depend on the last bars only."""
     moved = {key: np.concatenate((values, np.full(20, price))) for key, values in bars.items()}
     for name in ("rsi simple", "stoch k", "stoch d", "willr", "cci", "mfi"):
         assert ours.last(ALL[name][1](moved)) == pytest.approx(NEUTRAL[name], abs=1e-9), name
@@ -228,8 +228,8 @@ def test_standing_still_after_a_move_is_neutral_where_only_the_last_bars_count(b
     assert [ours.last(array) for array in bands] == [price, price, price, 0.0, 0.5]
 
 
-def test_without_volume_vwap_is_the_plain_mean() -> None:
-    """Where nothing was traded the volume-weighted price is the mean of the typical prices, and one trade decides it."""
+def test_vwap_without_volume_is_the_mean_price() -> None:
+    """A single trade decides it."""
     bars = walk(7, 50)
     bars["volume"][10:40] = 0
     typical = (bars["high"] + bars["low"] + bars["close"]) / 3
@@ -239,8 +239,8 @@ def test_without_volume_vwap_is_the_plain_mean() -> None:
     assert found[40] == pytest.approx(typical[40])
 
 
-def test_a_move_within_the_window_is_remembered() -> None:
-    """RSI is neutral only where the whole window stood still: one rise before 599 quiet bars still reads 100."""
+def test_rsi_remembers_a_move_within_its_window() -> None:
+    """One rise before 599 constant bars still gives 100."""
     close = np.concatenate(([100.0], np.full(600, 101.0)))
     assert ours.last(ours.rsi(close)) == 100
     assert ours.last(ours.rsi(close[1:])) == 50
@@ -248,8 +248,7 @@ def test_a_move_within_the_window_is_remembered() -> None:
 
 @pytest.mark.parametrize("name", ALL)
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_a_number_that_is_not_finite_is_refused(name: str, bad: float) -> None:
-    """NaN or infinity anywhere in the input is refused, instead of being answered with plausible numbers."""
+def test_indicators_refuse_numbers_that_are_not_finite(name: str, bad: float) -> None:
     bars = walk(5, 60)
     for values in bars.values():
         values[30] = bad
@@ -257,8 +256,7 @@ def test_a_number_that_is_not_finite_is_refused(name: str, bad: float) -> None:
         ALL[name][1](bars)
 
 
-def test_series_of_different_lengths_are_refused() -> None:
-    """High, low and close must be equally long."""
+def test_indicators_refuse_series_of_different_lengths() -> None:
     bars = walk(5, 60)
     with pytest.raises(ValueError, match="as long as the others"):
         ours.atr(bars["high"], bars["low"][1:], bars["close"])
@@ -266,8 +264,8 @@ def test_series_of_different_lengths_are_refused() -> None:
 
 @given(st.integers(0, 2**32))
 @settings(deadline=None)
-def test_the_declared_history_is_enough(seed: int) -> None:
-    """With `wilder_bars` or `ema_bars` bars, older history moves the result by less than 1e-9; with 60 it shows."""
+def test_warm_up_bars_are_enough(seed: int) -> None:
+    """Older history changes the result by less than 1e-9; with 60 bars it shows."""
     close = walk(seed, 1500)["close"]
     rsi = ours.last(ours.rsi(close))
     assert ours.wilder_bars(14) == 518

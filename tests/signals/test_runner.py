@@ -1,4 +1,4 @@
-"""The runner: from closed candles and a bot to an event to store, to silence, or to a recorded failure."""
+"""The runner: closed candles and a bot give an event, no event, or a failure."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -49,7 +49,7 @@ class Unprintable(Exception):
 
 
 class Echo:
-    """Says what it was made with, or raises it."""
+    """Returns the answer that it was created with, or raises it."""
 
     kind: ClassVar[str] = "echo"
     version: ClassVar[str] = "7"
@@ -69,14 +69,14 @@ class Echo:
         return self.answer  # type: ignore[no-any-return]
 
 
-def asked(card: BotView, candles: list[Candle], bots: Mapping[str, Bot] = NO_BOTS) -> Evaluation:
-    """What comes of asking the bot at the moment at which the last of these candles closed."""
+def evaluation_of(card: BotView, candles: list[Candle], bots: Mapping[str, Bot] = NO_BOTS) -> Evaluation:
+    """Evaluate the bot at the close of the last candle."""
     return evaluate(card, candles, POLICY, candles[-1].closed_at if candles else LAST.closed_at, bots)
 
 
-def told(answer: object, card: BotView = CARD, candles: list[Candle] = CANDLES) -> Evaluation:
+def evaluation_with(answer: object, card: BotView = CARD, candles: list[Candle] = CANDLES) -> Evaluation:
     bots: dict[str, Bot] = {"echo": Echo(answer)}
-    return asked(card, candles, bots)
+    return evaluation_of(card, candles, bots)
 
 
 def after(score: str, asof: datetime = CANDLES[-2].closed_at, *, repeats: bool = False) -> BotView:
@@ -95,10 +95,10 @@ def band(score: Decimal) -> int:
 
 @given(scores, st.none() | scores, st.booleans())
 @settings(deadline=None)
-def test_only_news_and_what_was_asked_for_again_is_told(now: float, before: float | None, repeats: bool) -> None:
-    """An opinion becomes an event when it is the first, when its band changed, or when it is wanted again and no hold."""
+def test_evaluate_emits_new_bands_and_repeats(now: float, before: float | None, repeats: bool) -> None:
+    """The first signal, a changed band, or a repeat that is not hold."""
     stored, last = Decimal(f"{now:.6f}"), None if before is None else f"{before:.6f}"
-    found = told(Signal(score=now), CARD if last is None else after(last, repeats=repeats))
+    found = evaluation_with(Signal(score=now), CARD if last is None else after(last, repeats=repeats))
     is_news = last is None or band(stored) != band(Decimal(last)) or (repeats and band(stored) != 0)
     assert (found.outcome, found.signal_event is not None) == (("signal", True) if is_news else ("unchanged", False))
     assert found.score == stored
@@ -121,17 +121,17 @@ def test_only_news_and_what_was_asked_for_again_is_told(now: float, before: floa
         ("0.8", -0.8, "signal"),
     ],
 )
-def test_the_edges_of_an_opinion(before: str | None, now: float, outcome: str) -> None:
-    """Bands begin at the stored scores 0.05, 0.15 and 0.30, in either direction."""
-    assert told(Signal(score=now), CARD if before is None else after(before)).outcome == outcome
+def test_evaluate_bands_begin_at_the_stored_thresholds(before: str | None, now: float, outcome: str) -> None:
+    """0.05, 0.15 and 0.30, in either direction."""
+    assert evaluation_with(Signal(score=now), CARD if before is None else after(before)).outcome == outcome
 
 
 @pytest.mark.parametrize(("late_s", "outcome"), [(0, "signal"), (600, "signal"), (601, "stale")])
 @pytest.mark.parametrize(("horizon_s", "late_enough"), [(None, 601), (60, 61)])
-def test_what_is_too_old_to_be_traded_is_not_told(
+def test_evaluate_marks_old_signals_as_stale(
     late_s: int, outcome: str, horizon_s: int | None, late_enough: int
 ) -> None:
-    """Past the policy's longest age or the signal's own horizon, whichever is shorter, there is no event but a reason."""
+    """Beyond the policy's maximum age or the signal's own horizon, whichever is shorter."""
     bots: dict[str, Bot] = {
         "echo": Echo(Signal(score=1.0, horizon=None if horizon_s is None else timedelta(seconds=horizon_s)))
     }
@@ -142,17 +142,17 @@ def test_what_is_too_old_to_be_traded_is_not_told(
 
 @given(st.integers(0, 100))
 @settings(deadline=None)
-def test_no_candle_is_signalled_twice(minutes: int) -> None:
-    """At or before the time of the bot's last signal there is no other, however strong the opinion."""
-    found = told(Signal(score=1.0), after("-1", LAST.closed_at + timedelta(minutes=minutes)))
+def test_evaluate_emits_nothing_up_to_the_last_signal(minutes: int) -> None:
+    """Whatever the score."""
+    found = evaluation_with(Signal(score=1.0), after("-1", LAST.closed_at + timedelta(minutes=minutes)))
     assert found.outcome == "unchanged"
     assert found.signal_event is None
     assert "recorded already" in found.reason
 
 
-def test_an_opinion_becomes_an_event_without_loss() -> None:
-    """The event carries the bot, its code's version, its settings, the last close, and the opinion at 6 places."""
-    said = Signal(
+def test_evaluate_event_carries_the_whole_signal() -> None:
+    """Bot, version, settings, last close, and the signal at six places."""
+    signal = Signal(
         score=0.123456789,
         confidence=2 / 3,
         horizon=timedelta(minutes=15, milliseconds=1),
@@ -163,12 +163,12 @@ def test_an_opinion_becomes_an_event_without_loss() -> None:
         parts=(Part(name="rsi", score=-1e-9, weight=1 / 3, value=28.1234567), Part(name="x", score=1.0, weight=0.0)),
         note="a <b>note</b>",
     )
-    event = told(said).signal_event
+    event = evaluation_with(signal).signal_event
     assert event is not None
     assert (event.bot_id, event.bot_version, event.parameters_hash) == ("one", "7", parameters_hash(Parameters()))
     assert (event.instrument, event.asof, event.price) == (BTC, LAST.closed_at, LAST.close)
     assert (str(event.score), str(event.confidence), event.horizon_s) == ("0.123457", "0.666667", 901)
-    assert (event.entry, event.take_profit, event.stop_loss) == (said.entry, said.take_profit, said.stop_loss)
+    assert (event.entry, event.take_profit, event.stop_loss) == (signal.entry, signal.take_profit, signal.stop_loss)
     assert [(part.score, part.weight, part.value) for part in event.parts] == [
         (Decimal(0), Decimal("0.333333"), Decimal("28.123457")),
         (Decimal(1), Decimal(0), None),
@@ -193,9 +193,9 @@ def test_an_opinion_becomes_an_event_without_loss() -> None:
         Signal(score=0.5, parts=(Part(name="big", score=0.0, weight=1.0, value=1e30),)),
     ],
 )
-def test_whatever_a_bot_does_wrong_becomes_a_recorded_failure(answer: object) -> None:
-    """An exception, an answer of another kind and one that no event can hold end as BotFailed, not as exceptions."""
-    found = told(answer)
+def test_evaluate_turns_any_fault_of_a_bot_into_bot_failed(answer: object) -> None:
+    """An exception, a value of another type, and one that no event can hold."""
+    found = evaluation_with(answer)
     assert found.outcome == "failed"
     assert found.signal_event is None
     assert found.failure is not None
@@ -207,10 +207,9 @@ def test_whatever_a_bot_does_wrong_becomes_a_recorded_failure(answer: object) ->
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt(), SystemExit()])
-def test_stopping_the_program_is_not_a_failure_of_the_bot(stop: BaseException) -> None:
-    """Ctrl-C and the end of the program pass through an evaluation."""
+def test_evaluate_passes_keyboard_interrupt_and_exit(stop: BaseException) -> None:
     with pytest.raises(type(stop)):
-        told(stop)
+        evaluation_with(stop)
 
 
 @pytest.mark.parametrize(
@@ -223,31 +222,30 @@ def test_stopping_the_program_is_not_a_failure_of_the_bot(stop: BaseException) -
         ({"timeframe": "soon"}, "'soon' is not a timeframe"),
     ],
 )
-def test_a_bot_that_cannot_run_fails_in_a_sentence(change: dict[str, Any], sentence: str) -> None:
-    """An unknown kind, wrong parameters and candles of another market are the bot's failure, with the reason."""
-    found = told(Signal(score=1.0), replace(CARD, **change))
+def test_evaluate_names_why_a_bot_cannot_run(change: dict[str, Any], sentence: str) -> None:
+    """An unknown kind, wrong parameters, and candles of another market."""
+    found = evaluation_with(Signal(score=1.0), replace(CARD, **change))
     assert found.outcome == "failed"
     assert sentence in found.reason
 
 
 @pytest.mark.parametrize("kind", ["rsi", "macd", "ma_cross", "combined"])
-def test_a_bot_is_asked_from_the_first_bar_it_declared(kind: str) -> None:
-    """One candle too few is "not warm", the declared number is enough; a bot may still say nothing."""
+def test_evaluate_runs_a_bot_from_the_declared_bars_on(kind: str) -> None:
+    """One candle fewer gives "not warm"."""
     card = replace(CARD, kind=kind)
-    needed = asked(card, CANDLES).bars_needed
+    needed = evaluation_of(card, CANDLES).bars_needed
     assert needed > 1
-    short, enough = asked(card, CANDLES[: needed - 1]), asked(card, CANDLES[:needed])
+    short, enough = evaluation_of(card, CANDLES[: needed - 1]), evaluation_of(card, CANDLES[:needed])
     assert (short.outcome, short.bars_seen, short.signal_event) == ("not_warm", needed - 1, None)
     assert short.reason == f"{needed - 1} of {needed} candles are available"
     assert (enough.outcome, enough.bars_seen) == ("signal", needed)
-    assert asked(card, []).outcome == "not_warm"
-    assert told(None).outcome == "nothing_to_say"
+    assert evaluation_of(card, []).outcome == "not_warm"
+    assert evaluation_with(None).outcome == "nothing_to_say"
 
 
-def test_the_same_evaluation_has_the_same_id() -> None:
-    """The signal id follows from bot, version, settings, market and moment; a change of any of them changes it."""
-    event = told(Signal(score=0.5)).signal_event
-    again = told(Signal(score=-0.5)).signal_event
+def test_signal_id_follows_from_bot_settings_market_and_time() -> None:
+    event = evaluation_with(Signal(score=0.5)).signal_event
+    again = evaluation_with(Signal(score=-0.5)).signal_event
     assert event is not None
     assert again is not None
     assert signal_id(event) == signal_id(again)
@@ -262,7 +260,6 @@ def test_the_same_evaluation_has_the_same_id() -> None:
     assert len(ids | {signal_id(event)}) == len(others) + 1
 
 
-def test_an_evaluation_is_repeatable() -> None:
-    """Evaluating the same card on the same candles gives an equal evaluation."""
+def test_evaluate_is_repeatable() -> None:
     card = replace(CARD, kind="combined")
-    assert asked(card, CANDLES) == asked(card, CANDLES)
+    assert evaluation_of(card, CANDLES) == evaluation_of(card, CANDLES)

@@ -17,8 +17,8 @@ from tests.support.bar_series import BTC, HOUR, rough, walk, window_at
 
 
 @given(st.integers(1, 60), st.integers(1, 60))
-def test_a_window_cut_from_an_array_is_the_window_of_its_candles(n: int, end: int) -> None:
-    """Cut from the bars of candles, a window equals the one made of the candles; too few are refused."""
+def test_window_slice_equals_the_window_of_its_candles(n: int, end: int) -> None:
+    """Too few bars are refused."""
     candles = list(islice(simulated_candles(1, BTC, HOUR), 60))
     bars = bars_of(candles)
     if n > end:
@@ -30,8 +30,8 @@ def test_a_window_cut_from_an_array_is_the_window_of_its_candles(n: int, end: in
     assert one.bars.tobytes() == other.bars.tobytes()
 
 
-def test_nothing_is_hidden_behind_a_window() -> None:
-    """What lies behind a cut window's memory is the window and no more, it cannot be unlocked, and stays as it was."""
+def test_window_memory_holds_no_other_bars() -> None:
+    """It cannot be made writable, and does not change with its source."""
     bars = walk(1, 100)
     window = window_at(bars, 50, 10)
     seen = window.bars.tobytes()
@@ -45,8 +45,8 @@ def test_nothing_is_hidden_behind_a_window() -> None:
 
 @given(st.integers(0, 2**32), st.integers(1, 30), st.integers(1, 120), st.integers(0, 80))
 @settings(deadline=None, max_examples=60)
-def test_longer_bars_are_the_closed_ones_wholly_inside(seed: int, every: int, n: int, end: int) -> None:
-    """Counted by hand: periods since a Monday at midnight UTC that begin and end inside the window, gaps and all."""
+def test_window_every_equals_a_second_computation(seed: int, every: int, n: int, end: int) -> None:
+    """Periods since a Monday at midnight UTC that lie wholly inside the window, with gaps."""
     bars = rough(seed, 200)
     window = window_at(bars, n + end, n)
     length = every * HOUR
@@ -69,8 +69,8 @@ def test_longer_bars_are_the_closed_ones_wholly_inside(seed: int, every: int, n:
         assert bar["volume"] == pytest.approx(sum(one["volume"] for one in held))
 
 
-def test_days_begin_at_midnight_and_weeks_on_monday() -> None:
-    """Of three weeks of hours there are the whole days in UTC, and the weeks that begin on a Monday."""
+def test_window_every_begins_days_at_midnight_and_weeks_on_monday() -> None:
+    """In UTC."""
     window = window_at(walk(1, 24 * 21), 24 * 21, 24 * 21)
     days, weeks = window.every(timedelta(days=1)), window.every(timedelta(weeks=1))
     assert [at.hour for at in days.opened_at.tolist()] == [0] * 21
@@ -78,21 +78,19 @@ def test_days_begin_at_midnight_and_weeks_on_monday() -> None:
 
 
 @pytest.mark.parametrize("timeframe", [timedelta(minutes=30), timedelta(minutes=90), timedelta(0)])
-def test_bars_that_cannot_be_made_of_these_are_refused(timeframe: timedelta) -> None:
-    """A timeframe that is shorter, or no multiple, is refused by name."""
+def test_window_every_refuses_a_timeframe_that_is_no_multiple(timeframe: timedelta) -> None:
     with pytest.raises(ValueError, match=r"cannot be made of bars of 1:00:00"):
         window_at(walk(1, 10), 10, 10).every(timeframe)
 
 
-def test_an_empty_window_has_no_longer_bars() -> None:
-    """Where no whole period lies inside there are none, of the same kind."""
+def test_window_every_of_no_whole_period_is_empty() -> None:
     nothing: NDArray[np.void] = window_at(walk(1, 10), 10, 3).every(timedelta(days=2)).bars
     assert (len(nothing), nothing.dtype) == (0, BAR)
 
 
 @given(st.floats(1e-7, 1e15))
-def test_a_level_is_the_price_to_twelve_digits(number: float) -> None:
-    """A price is the float to 12 significant digits, in no more than 18 places, exactly writable."""
+def test_price_of_has_twelve_significant_digits(number: float) -> None:
+    """And at most 18 decimal places."""
     price = price_of(number)
     assert float(price) == pytest.approx(number, rel=1e-11)
     assert price == price.quantize(Decimal("1e-18"))
@@ -103,8 +101,8 @@ def test_a_level_is_the_price_to_twelve_digits(number: float) -> None:
     ("entry", "target", "stop", "told"),
     [(100, 110, 95, True), (100, 90, 105, True), (100, 110, 105, False), (100, 100, 95, False), (1, 5, -1, False)],
 )
-def test_levels_lie_on_either_side_of_the_entry(entry: int, target: int, stop: int, told: bool) -> None:
-    """Target and stop on one side, or at the entry, or below nothing, are no levels."""
+def test_levels_need_target_and_stop_on_opposite_sides(entry: int, target: int, stop: int, told: bool) -> None:
+    """Above 0; otherwise there are none."""
     expected = [Decimal(entry), Decimal(target), Decimal(stop)] if told else []
     assert list(levels(entry, target, stop).values()) == expected
 
@@ -120,6 +118,6 @@ def test_levels_lie_on_either_side_of_the_entry(entry: int, target: int, stop: i
         (timedelta(days=400), None),
     ],
 )
-def test_a_horizon_has_its_category(horizon: timedelta, category: str | None) -> None:
+def test_category_of_a_horizon(horizon: timedelta, category: str | None) -> None:
     """Each category begins where the one before it ends."""
     assert category_of(horizon) == category

@@ -1,4 +1,4 @@
-"""Bars for tests of bots, as arrays: random walks, and what markets do to break an indicator."""
+"""Bars for tests of bots, as arrays: random walks, and markets that break indicators."""
 
 from datetime import timedelta
 from typing import Any
@@ -14,7 +14,7 @@ HOUR = timedelta(hours=1)
 
 
 def bars_from(close: NDArray[np.float64], dice: np.random.Generator, spread: float = 0.002) -> NDArray[np.void]:
-    """Hourly bars with these closes: each opens at the close before, and reaches a little beyond both."""
+    """Hourly bars with these closes: each opens at the close before, with wicks beyond both."""
     bars: NDArray[np.void] = np.empty(close.size, dtype=BAR)
     bars["opened_at"] = np.datetime64("2025-01-01", "us") + np.arange(close.size) * np.timedelta64(HOUR)
     bars["close"], bars["open"] = close, np.concatenate((close[:1], close[:-1]))
@@ -26,13 +26,13 @@ def bars_from(close: NDArray[np.float64], dice: np.random.Generator, spread: flo
 
 
 def walk(seed: int, size: int, step: float = 0.01) -> NDArray[np.void]:
-    """Bars of a random walk from 100 whose steps have this deviation."""
+    """Bars of a random walk from 100 with steps of this standard deviation."""
     dice = np.random.default_rng(seed)
     return bars_from(100 * np.exp(np.cumsum(dice.normal(0, step, size))), dice, step / 5)
 
 
 def rough(seed: int, size: int) -> NDArray[np.void]:
-    """Bars that stand still, jump by orders of magnitude, fall quiet, trade nothing, and leave gaps, in seeded turns."""
+    """Bars with constant prices, jumps by orders of magnitude, quiet moves, no volume, and gaps, in seeded order."""
     dice = np.random.default_rng(seed)
     steps: list[NDArray[np.float64]] = []
     while sum(map(len, steps)) < size:
@@ -56,8 +56,8 @@ def window_at(bars: NDArray[np.void], end: int, n: int) -> Window:
     return Window.slice(BTC, HOUR, bars, end, n)
 
 
-def told(bot: Bot, params: Any, bars: NDArray[np.void], end: int) -> float:
-    """The score of the window that ends before index `end`, by the contract; NaN where it has none."""
+def score_at(bot: Bot, params: Any, bars: NDArray[np.void], end: int) -> float:
+    """The score of `evaluate` for the window that ends before index `end`, or NaN."""
     needed = bot.needs(params).bars
     signal = bot.evaluate(window_at(bars, end, needed), params) if end >= needed else None
     return np.nan if signal is None else signal.score

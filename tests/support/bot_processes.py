@@ -15,11 +15,11 @@ from signals.runner import Evaluation, evaluate
 from signals.sandbox.bots import ForeignBot, ForeignBots
 from signals.sandbox.discovery import BotCode
 from signals.sandbox.process import Limits
-from signals.testkit.trial import trial_candles
+from signals.testkit.check import sample_candles
 from tests.support.events import START
 
 HOSTILE = Path(__file__).with_name("hostile_bots.py")
-CANDLES = trial_candles(30)
+CANDLES = sample_candles(30)
 PATIENT = Limits(answer_s=60, start_s=60)
 HASTY = Limits(answer_s=0.5, start_s=60, answer_bytes=100_000)
 POLICY = SignalPolicy((Decimal("0.05"),), timedelta(minutes=10))

@@ -1,4 +1,4 @@
-"""Bots that break a rule each, and one that breaks none. They stand in a module, so that another process can import them."""
+"""Bots that each break one rule, and two that break none, in a module that another process can import."""
 
 import random
 import time
@@ -46,7 +46,7 @@ SEEN: dict[Any, float] = {}
 
 
 class FutureInAGlobal(Plain):
-    """Looks up what it has seen of the time after the window."""
+    """Looks up bars after the window that it saw in earlier evaluations."""
 
     def evaluate(self, window: Window, params: Any) -> Signal | None:
         SEEN.update(zip(window.opened_at.tolist(), window.close.tolist(), strict=True))
@@ -61,7 +61,7 @@ KNOWN = {
 
 
 class FutureByHeart(Plain):
-    """Knows the market by its dates, as one that was fitted to them, or read a file of them."""
+    """Knows the market by its dates, like a bot fitted to them or one that reads a file."""
 
     def evaluate(self, window: Window, params: Any) -> Signal | None:
         after = KNOWN.get(window.opened_at[-1].item() + timedelta(minutes=1))
@@ -69,7 +69,7 @@ class FutureByHeart(Plain):
 
 
 class Clock(Plain):
-    """Sells in the afternoon: asked twice within a day it says the same."""
+    """Sells in the afternoon: two evaluations within half a day agree."""
 
     def evaluate(self, window: Window, params: Any) -> Signal | None:
         return Signal(score=-0.5 if time.time() % 86_400 > 43_200 else 0.5)
@@ -81,7 +81,7 @@ class Chance(Plain):
 
 
 class RareChance(Plain):
-    """Throws dice and hardly ever listens to them."""
+    """Uses chance, which hardly ever changes its score."""
 
     def evaluate(self, window: Window, params: Any) -> Signal | None:
         return Signal(score=0.9 if random.random() < 1e-12 else 0.1)
@@ -100,7 +100,7 @@ class Unlocking(Plain):
 
 
 class ThroughTheBack(Plain):
-    """Writes into the window's memory without asking numpy."""
+    """Writes into the window's memory past numpy."""
 
     def evaluate(self, window: Window, params: Any) -> Signal | None:
         import ctypes
@@ -111,14 +111,14 @@ class ThroughTheBack(Plain):
 
 
 class NeedsMore(Plain):
-    """Says that it needs 5 bars and speaks on 20."""
+    """Declares 5 bars and gives a signal only on 20."""
 
     def evaluate(self, window: Window, params: Any) -> Signal | None:
         return Signal(score=0.5) if len(window) >= 20 else None
 
 
 class RemembersBars(Plain):
-    """Looks back 30 bars by remembering those that have left its window."""
+    """Looks back 30 bars by keeping those that have left its window."""
 
     seen: ClassVar[dict[Any, float]] = {}
 
@@ -129,13 +129,13 @@ class RemembersBars(Plain):
 
 
 class Counting(Plain):
-    """Keeps the last answers and changes its mind by their number."""
+    """Counts its evaluations, and changes its score with the count."""
 
-    said: ClassVar[deque[float]] = deque(maxlen=1000)
+    calls: ClassVar[deque[float]] = deque(maxlen=1000)
 
     def evaluate(self, window: Window, params: Any) -> Signal | None:
-        self.said.append(1.0)
-        return Signal(score=len(self.said) / 1000)
+        self.calls.append(1.0)
+        return Signal(score=len(self.calls) / 1000)
 
 
 class CountsDollars(Plain):
@@ -148,7 +148,7 @@ class MeansToCountDollars(CountsDollars):
 
 
 class ElsewhereAnother(Plain):
-    """Says something else in a process in which nobody told it otherwise."""
+    """Returns another score in a process in which no test has changed it."""
 
     score: ClassVar[float] = 0.1
 
@@ -157,7 +157,7 @@ class ElsewhereAnother(Plain):
 
 
 class NoNumber(Plain):
-    """Answers with what it was given, checked or not."""
+    """Returns a NaN for a NaN, unchecked."""
 
     def evaluate(self, window: Window, params: Any) -> Signal | None:
         score = float(window.close[-1] / window.close[0] - 1)
@@ -174,7 +174,7 @@ class PeekingTwin(Honest):
 
 
 class EarlyTwin(Honest):
-    """Its twin speaks before it has the bars."""
+    """Its twin returns scores before it has enough bars."""
 
     def scores(self, bars: Bars, params: Any) -> NDArray[np.float64]:
         return np.nan_to_num(super().scores(bars, params))
@@ -185,3 +185,26 @@ class OtherTwin(Honest):
         found = super().scores(bars, params)
         found[30] += 2e-9
         return found
+
+
+class OutOfBounds(Plain):
+    def evaluate(self, window: Window, params: Any) -> Signal | None:
+        return Signal.model_construct(score=1.5, confidence=1.0)
+
+
+class NotASignal(Plain):
+    def evaluate(self, window: Window, params: Any) -> Any:
+        return 0.5
+
+
+class Silent(Plain):
+    def evaluate(self, window: Window, params: Any) -> Signal | None:
+        return None
+
+
+class DividingByTheRange(Plain):
+    """Fails at a constant price."""
+
+    def evaluate(self, window: Window, params: Any) -> Signal | None:
+        low, high = float(window.low.min()), float(window.high.max())
+        return Signal(score=(float(window.close[-1]) - low) / (high - low))

@@ -1,4 +1,4 @@
-"""A freqtrade for tests: its message websocket and its HTTP interface on one port, with rows that the test decides."""
+"""A freqtrade for tests: message websocket and HTTP interface on one port, with rows set by the test."""
 
 import asyncio
 import base64
@@ -25,14 +25,14 @@ COLUMNS: Final = ("date", "open", "close", "rsi", "enter_long", "exit_long", "en
 Cells = dict[str, Any]
 
 
-def cells(opened_at: datetime, **said: object) -> Cells:
-    """One row of a strategy's table: the candle's open, and what is said of it."""
+def cells(opened_at: datetime, **columns: object) -> Cells:
+    """One row of a strategy's table: the open time of its candle, and changed columns."""
     plain = dict.fromkeys(COLUMNS) | {"open": 1.5, "close": 2.5, "rsi": 50.0, "enter_long": 0, "exit_long": 0}
-    return plain | {"date": int(opened_at.timestamp() * 1000)} | said
+    return plain | {"date": int(opened_at.timestamp() * 1000)} | columns
 
 
 def split_json(rows: Sequence[Cells]) -> str:
-    """The rows as pandas writes a table in its split orientation."""
+    """The rows in the split orientation of pandas."""
     columns = list(rows[0]) if rows else list(COLUMNS)
     data = [[row[name] for name in columns] for row in rows]
     return json.dumps({"columns": columns, "index": list(range(len(rows))), "data": data})
@@ -47,7 +47,7 @@ def message(rows: Sequence[Cells], pair: str = PAIR, timeframe: str = "5m") -> s
 
 @dataclass
 class FreqtradeDouble:
-    """What it knows, what it was asked, and the sockets it speaks to. Its methods may be called from any thread."""
+    """Its rows, the requests it received, and its open sockets. Methods may be called from any thread."""
 
     port: int
     rows: dict[str, list[Cells]] = field(default_factory=lambda: {PAIR: []})
@@ -56,13 +56,13 @@ class FreqtradeDouble:
     dry_run: bool = True
     max_open_trades: int = 0
     accepts_sockets: bool = True
-    asked: list[Any] = field(default_factory=list)
+    requests: list[Any] = field(default_factory=list)
     calls: list[str] = field(default_factory=list)
     sockets: "list[asyncio.Queue[str | None]]" = field(default_factory=list)
     loop: asyncio.AbstractEventLoop | None = None
 
     def settings(self, **changes: Any) -> FreqtradeSettings:
-        """The settings with which it is listened to."""
+        """The settings for a listener."""
         own = FreqtradeSettings(
             url=f"http://127.0.0.1:{self.port}",
             username=USER,
@@ -72,18 +72,18 @@ class FreqtradeDouble:
         )
         return own.model_copy(update=changes)
 
-    def say(self, text: str) -> None:
-        """The text goes to every open socket."""
+    def send_text(self, text: str) -> None:
+        """Send the text to every open socket."""
         self._to_all(text)
 
-    def candle(self, opened_at: datetime, pair: str = PAIR, *, silent: bool = False, **said: object) -> None:
-        """A candle was analysed; unless it is lost on the way, its row goes to every socket."""
-        self.rows[pair].append(cells(opened_at, **said))
+    def candle(self, opened_at: datetime, pair: str = PAIR, *, silent: bool = False, **columns: object) -> None:
+        """Add the row of an analysed candle, and unless `silent` send it to every socket."""
+        self.rows[pair].append(cells(opened_at, **columns))
         if not silent:
-            self.say(message(self.rows[pair][-1:], pair))
+            self.send_text(message(self.rows[pair][-1:], pair))
 
     def drop(self) -> None:
-        """Every open socket is closed."""
+        """Close every open socket."""
         self._to_all(None)
 
     def _to_all(self, text: str | None) -> None:
@@ -96,7 +96,7 @@ class FreqtradeDouble:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         self.loop = asyncio.get_running_loop()
         if scope["type"] == "websocket":
-            await self._converse(scope, receive, send)
+            await self._serve_socket(scope, receive, send)
         elif scope["type"] == "http":
             body = b""
             while (part := await receive())["type"] == "http.request":
@@ -108,29 +108,29 @@ class FreqtradeDouble:
             await send({"type": "http.response.start", "status": status, "headers": headers})
             await send({"type": "http.response.body", "body": json.dumps(answer).encode()})
 
-    async def _converse(self, scope: Any, receive: Any, send: Any) -> None:
+    async def _serve_socket(self, scope: Any, receive: Any, send: Any) -> None:
         await receive()
         if parse_qs(scope["query_string"].decode()).get("token") != [WS_TOKEN] or not self.accepts_sockets:
             await send({"type": "websocket.close", "code": 1008})
             return
         await send({"type": "websocket.accept"})
         queue: asyncio.Queue[str | None] = asyncio.Queue()
-        speaking = asyncio.ensure_future(self._speak(queue, send))
+        sending = asyncio.ensure_future(self._send_queued(queue, send))
         try:
-            while (heard := await receive())["type"] == "websocket.receive":
-                asked = json.loads(heard["text"])
-                self.asked.append(asked)
-                if asked["type"] == "subscribe":
+            while (received := await receive())["type"] == "websocket.receive":
+                request = json.loads(received["text"])
+                self.requests.append(request)
+                if request["type"] == "subscribe":
                     self.sockets.append(queue)
-                if asked["type"] == "analyzed_df" and self.rows[asked["data"]["pair"]]:
-                    pair, limit = asked["data"]["pair"], asked["data"]["limit"]
+                if request["type"] == "analyzed_df" and self.rows[request["data"]["pair"]]:
+                    pair, limit = request["data"]["pair"], request["data"]["limit"]
                     queue.put_nowait(message(self.rows[pair][-limit:], pair))
         finally:
-            speaking.cancel()
+            sending.cancel()
             if queue in self.sockets:
                 self.sockets.remove(queue)
 
-    async def _speak(self, queue: "asyncio.Queue[str | None]", send: Any) -> None:
+    async def _send_queued(self, queue: "asyncio.Queue[str | None]", send: Any) -> None:
         while True:
             text = await queue.get()
             if text is None:
@@ -167,15 +167,19 @@ class FreqtradeDouble:
                 self.state = "running" if path == "start" else "stopped"
                 return 200, {"status": f"{path}ing trader ..."}
             case "pair_candles":
-                asked = json.loads(body)
-                table = json.loads(split_json(self.rows[asked["pair"]][-asked["limit"] :]))
-                return 200, table | {"pair": asked["pair"], "timeframe": asked["timeframe"], "strategy": self.strategy}
+                request = json.loads(body)
+                table = json.loads(split_json(self.rows[request["pair"]][-request["limit"] :]))
+                return 200, table | {
+                    "pair": request["pair"],
+                    "timeframe": request["timeframe"],
+                    "strategy": self.strategy,
+                }
         return 404, {"detail": "Not Found"}
 
 
 @contextmanager
 def freqtrade_double() -> Iterator[FreqtradeDouble]:
-    """A freqtrade that listens on this machine, with no rows yet."""
+    """A freqtrade on this machine, without rows."""
     double = FreqtradeDouble(free_port())
     config = uvicorn.Config(
         double, host="127.0.0.1", port=double.port, log_config=None, lifespan="off", ws="websockets-sansio"
@@ -194,5 +198,5 @@ def freqtrade_double() -> Iterator[FreqtradeDouble]:
 
 
 def five_minutes(number: int) -> datetime:
-    """The open of candle number so-and-so."""
+    """The open time of candle `number`."""
     return datetime(2026, 1, 5, 12, 0, tzinfo=UTC) + number * timedelta(minutes=5)

@@ -1,6 +1,6 @@
-"""What freqtrade says of a pair, read from its JSON: closed and unclosed rows with entries, exits, tags and predictions.
+"""Frames of a pair from freqtrade's JSON: rows with entries, exits, tags and FreqAI predictions.
 
-Nothing of freqtrade is imported, and nothing it sends is trusted: what is no frame raises BadFrame.
+Imports nothing of freqtrade, and validates all of its data: an invalid frame raises BadFrame.
 """
 
 import json
@@ -15,7 +15,7 @@ from ledger.values import utc_time
 from signals.market.candle import timeframe_of
 
 SIDES: Final[Mapping[str, int]] = {"enter_long": 1, "exit_long": -1, "enter_short": -1, "exit_short": 1}
-"""The columns that say something, and which way: +1 is buy."""
+"""The signal columns and their direction: +1 is buy."""
 
 MOST_ROWS: Final = 5000
 MOST_OUTPUTS: Final = 50
@@ -24,18 +24,18 @@ _SIX_PLACES: Final = Decimal("0.000001")
 
 
 class BadFrame(DaybookError, ValueError):
-    """What came is no frame of candles; the text says what is wrong with it."""
+    """The data is not a frame of candles."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One candle as the strategy saw it. `said` holds those of `SIDES` that are set; `opened_at` is UTC.
+    """One candle with the strategy's signals. `signals` are the set columns of `SIDES`; `opened_at` is UTC.
 
     `predicted` is FreqAI's do_predict (None without FreqAI), `outputs` its numbers and `labels` its texts by column.
     """
 
     opened_at: datetime
-    said: frozenset[str]
+    signals: frozenset[str]
     tags: tuple[tuple[str, str], ...] = ()
     predicted: bool | None = None
     outputs: tuple[tuple[str, Decimal], ...] = ()
@@ -44,7 +44,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """Rows of one pair in one timeframe, in the order they came."""
+    """Rows of one pair in one timeframe, in order of arrival."""
 
     pair: str
     timeframe: timedelta
@@ -52,7 +52,7 @@ class Frame:
 
 
 def read_json(text: str | bytes) -> Any:
-    """The value that the text says, fractions as decimals. Raises BadFrame for what is no JSON, and for NaN in it."""
+    """Parse JSON with fractions as decimals. Raises BadFrame for invalid JSON, NaN and infinity."""
     try:
         return json.loads(text, parse_float=Decimal, parse_constant=_refuse)
     except (ValueError, ArithmeticError, RecursionError) as error:
@@ -60,7 +60,7 @@ def read_json(text: str | bytes) -> Any:
 
 
 def frame_of_message(data: object) -> Frame:
-    """The frame in the data of an `analyzed_df` message: key, and a table in the split orientation of pandas.
+    """Read the data of an `analyzed_df` message: key, and a table in the split orientation of pandas.
 
     Raises BadFrame.
     """
@@ -72,12 +72,12 @@ def frame_of_message(data: object) -> Frame:
     if isinstance(table, dict):
         table = table.get("__value__")
     if not isinstance(table, str):
-        raise BadFrame("its df is no table")
+        raise BadFrame("its df is not a table")
     return _frame(key[0], key[1], read_json(table))
 
 
 def frame_of_candles(answer: object) -> Frame:
-    """The frame in an answer to POST /pair_candles. Raises BadFrame."""
+    """Read the answer of POST /pair_candles. Raises BadFrame."""
     if not isinstance(answer, dict) or not all(isinstance(answer.get(name), str) for name in ("pair", "timeframe")):
         raise BadFrame("the answer names no pair and timeframe")
     return _frame(answer["pair"], answer["timeframe"], answer)
@@ -89,7 +89,7 @@ def _frame(pair: str, timeframe: str, table: object) -> Frame:
     if not isinstance(columns, list) or not isinstance(data, list) or not all(isinstance(one, str) for one in columns):
         raise BadFrame("it has no columns and data")
     if len(data) > MOST_ROWS:
-        raise BadFrame(f"it has {len(data)} rows, {MOST_ROWS} are read at most")
+        raise BadFrame(f"it has {len(data)} rows (limit: {MOST_ROWS})")
     if "date" not in columns:
         raise BadFrame("it has no column 'date'")
     if any(not isinstance(row, list) or len(row) != len(columns) for row in data):
@@ -104,7 +104,7 @@ def _frame(pair: str, timeframe: str, table: object) -> Frame:
 
 @dataclass(frozen=True, slots=True)
 class _Columns:
-    """Where in a row those columns are that say something; indicators are passed over."""
+    """Positions of the columns with signals, tags and predictions; indicators are ignored."""
 
     date: int
     sides: tuple[tuple[str, int], ...]
@@ -117,7 +117,7 @@ class _Columns:
         place = {name: number for number, name in enumerate(columns)}
         outputs = sorted((name, number) for name, number in place.items() if name.startswith("&"))
         return cls(
-            # freqtrade's HTTP answers also have the time in milliseconds, whatever form the date itself has.
+            # freqtrade's HTTP answers also have the time in milliseconds, whatever the format of the date.
             place.get("__date_ts", place["date"]),
             tuple((name, place[name]) for name in SIDES if name in place),
             tuple((name, place[name]) for name in ("enter_tag", "exit_tag") if name in place),
@@ -126,23 +126,23 @@ class _Columns:
         )
 
     def row(self, values: Sequence[object]) -> Row:
-        """Raises BadFrame for a row whose date is none."""
+        """Read one row. Raises BadFrame for an invalid date."""
         numbers = ((name, _number(values[place])) for name, place in self.outputs)
         texts = ((name, values[place]) for name, place in (*self.tags, *self.outputs))
-        said = {name: printable(text, 200) for name, text in texts if isinstance(text, str) and text}
+        shown = {name: printable(text, 200) for name, text in texts if isinstance(text, str) and text}
         tags = dict(self.tags)
         return Row(
             _time(values[self.date]),
             frozenset(name for name, place in self.sides if _set(values[place])),
-            tuple((name, text) for name, text in said.items() if name in tags),
+            tuple((name, text) for name, text in shown.items() if name in tags),
             None if self.predicted is None else _set(values[self.predicted]),
             tuple((name, number) for name, number in numbers if number is not None),
-            tuple((name, text) for name, text in said.items() if name not in tags),
+            tuple((name, text) for name, text in shown.items() if name not in tags),
         )
 
 
 def _set(value: object) -> bool:
-    """Whether a column of zeros and ones says one; empty cells and text say nothing."""
+    """`True` for a value equal to 1; `False` for empty cells and text."""
     return isinstance(value, bool | int | Decimal) and value == 1
 
 
@@ -154,20 +154,20 @@ def _number(value: object) -> Decimal | None:
 
 
 def _time(value: object) -> datetime:
-    """Milliseconds since 1970, or ISO-8601 text; whole seconds in UTC."""
+    """Parse milliseconds since 1970 or ISO-8601 text to whole seconds in UTC."""
     try:
         if isinstance(value, int) and not isinstance(value, bool):
             return datetime.fromtimestamp(value // 1000, UTC)
         return utc_time(value).replace(microsecond=0)
     except (ValueError, OverflowError, OSError):
-        raise BadFrame(f"{str(value)[:40]!r} is no date of a candle") from None
+        raise BadFrame(f"{str(value)[:40]!r} is not the date of a candle") from None
 
 
 def printable(text: str, longest: int) -> str:
-    """The text's first characters, those that cannot be shown replaced."""
+    """The first characters of the text, with unprintable ones replaced by "?"."""
     plain = text.encode("utf-8", "replace").decode()
     return "".join(letter if letter.isprintable() else "?" for letter in plain)[:longest]
 
 
 def _refuse(name: str) -> object:
-    raise ValueError(f"{name} is no number of JSON")
+    raise ValueError(f"{name} is not a JSON number")

@@ -1,7 +1,7 @@
-"""Listening to freqtrade: its message websocket while that is there, its HTTP interface while it is not.
+"""Listener for freqtrade: its message websocket while connected, its HTTP interface otherwise.
 
-freqtrade numbers nothing, repeats nothing and drops slow readers; so after every connect, and where a row is missing, the
-newest rows are asked for again. What comes twice, on whichever way, is one signal.
+freqtrade messages have no numbers, are not repeated, and are dropped for slow readers; so the newest rows are requested
+again after every connect and where a row is missing. Rows that arrive twice give one signal.
 """
 
 import json
@@ -22,9 +22,9 @@ from signals.inbound.freqtrade.frames import BadFrame, Frame, frame_of_message, 
 from signals.inbound.freqtrade.rest import FreqtradeRest, FreqtradeUnavailable, Shown
 
 BACKFILL: Final = 100
-"""So many of the newest rows are asked for: more than any signal may be old."""
+"""The newest rows requested: more than the maximum age of a signal."""
 QUIET_S: Final = 30.0
-"""So long a silence, in seconds, is borne on an open websocket."""
+"""Seconds without a message on an open websocket before the rows are polled over HTTP."""
 LARGEST_MESSAGE: Final = 16 * 1024 * 1024
 LONGEST_PAUSE_S: Final = 60.0
 TOPICS: Final = ("analyzed_df", "status")
@@ -32,7 +32,7 @@ TOPICS: Final = ("analyzed_df", "status")
 
 @dataclass(frozen=True, slots=True)
 class Emitted:
-    """What became of an edge: `later` means that it must be tried again, `again` that review said "not yet" to it."""
+    """The result of an edge: `later` is to be retried; `again` means that review deferred it."""
 
     outcome: Literal["new", "known", "refused", "later"]
     again: bool = False
@@ -51,7 +51,7 @@ Connect = Callable[[], AbstractContextManager[Socket]]
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Which freqtrade it is: our name for it, and the pairs that mean something here."""
+    """The configured name of a freqtrade, and the instruments of its pairs."""
 
     instance: str
     pairs: Mapping[str, Instrument]
@@ -60,7 +60,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Listening:
-    """How listening goes: `problem` says what is in its way, `counts` what came and what was left out."""
+    """The state of the connection: `problem` in one sentence, `counts` of received and ignored data."""
 
     connected: bool = False
     connects: int = 0
@@ -72,9 +72,9 @@ class Listening:
 class FreqtradeListener:
     """`run` listens until `stop` is called from another thread.
 
-    `emit` makes a signal of an edge; `longest` is how old one may be by the policy in force; while that cannot be told
-    (None) nothing is judged. `pause` waits so many seconds and says whether it is time to end; `quiet_s` is the silence
-    after which the rows are asked for over HTTP.
+    `emit` records an edge as a signal; `longest` is the maximum age by the present policy; while it is None nothing is
+    emitted. `pause` waits some seconds and returns `True` to end; after `quiet_s` without a message the rows are polled
+    over HTTP.
     """
 
     def __init__(
@@ -104,53 +104,53 @@ class FreqtradeListener:
         self._counts: Counter[str] = Counter()
         self._edges: Edges | None = None
         self._timeframe = timedelta(0)
-        self._asked_at: dict[str, datetime] = {}
+        self._requested_at: dict[str, datetime] = {}
 
     @property
     def listening(self) -> Listening:
-        """How it goes just now."""
+        """The present state."""
         with self._gate:
             return replace(self._listening, counts=dict(self._counts))
 
     def run(self) -> None:
-        """Returns after `stop`. What is lost is connected anew after a pause, which doubles up to a minute while nothing is heard."""
+        """Listen until `stop`. Reconnects after a back-off that doubles up to a minute while no message arrives."""
         failures = 0
         with self._rest:
             while not self._stopping.is_set():
-                heard = self._messages
+                received = self._messages
                 problem = self._listen()
-                failures = failures + 1 if self._messages == heard else 0
+                failures = failures + 1 if self._messages == received else 0
                 self._note(connected=False, problem=problem)
                 if self._pause(min(2.0 ** min(failures, 10), LONGEST_PAUSE_S)):
                     return
                 self.poll()
 
     def stop(self) -> None:
-        """`run` returns soon; an open connection is closed."""
+        """End `run` soon, and close an open connection."""
         self._stopping.set()
         socket = self._socket
         if socket is not None:
             socket.close()
 
     def poll(self) -> None:
-        """The newest rows are had over HTTP, and their signals emitted; what is in the way is noted."""
+        """Read the newest rows over HTTP and emit their signals; a failure becomes the `problem`."""
         try:
-            self._know(self._rest.show_config())
+            self._adopt(self._rest.show_config())
             for pair in self._source.pairs:
-                self._hear(self._rest.candles(pair, self._timeframe, BACKFILL))
+                self._add(self._rest.candles(pair, self._timeframe, BACKFILL))
             self._count("polls")
         except FreqtradeUnavailable as unavailable:
             self._note(problem=str(unavailable))
         self._emit_due()
 
     def _listen(self) -> str:
-        """What ended the connection, or kept it from being made, in one sentence."""
+        """Listen on one connection, and return the reason why it ended or failed."""
         try:
-            self._know(self._rest.show_config())
+            self._adopt(self._rest.show_config())
             with self._connect() as socket:
                 self._socket = socket
                 self._note(connected=True, problem="", connects=self._listening.connects + 1)
-                self._converse(socket)
+                self._receive(socket)
                 return ""
         except FreqtradeUnavailable as unavailable:
             return str(unavailable)
@@ -159,10 +159,10 @@ class FreqtradeListener:
         finally:
             self._socket = None
 
-    def _converse(self, socket: Socket) -> None:
+    def _receive(self, socket: Socket) -> None:
         socket.send(json.dumps({"type": "subscribe", "data": TOPICS}))
         for pair in self._source.pairs:
-            self._ask(socket, pair)
+            self._request(socket, pair)
         while not self._stopping.is_set():
             try:
                 message = socket.recv(timeout=self._quiet_s)
@@ -171,31 +171,31 @@ class FreqtradeListener:
                 continue
             self._messages += 1
             self._note(last_message_at=self._clock(), problem="")
-            self._take(message)
+            self._process(message)
             self._emit_due()
             self._fill_gaps(socket)
 
-    def _take(self, message: str | bytes) -> None:
-        """What the message says is known; what it cannot say is counted and changes nothing."""
+    def _process(self, message: str | bytes) -> None:
+        """Process a message. Invalid ones are counted and ignored."""
         try:
-            said = read_json(message)
-            kind = said.get("type") if isinstance(said, dict) else None
+            content = read_json(message)
+            kind = content.get("type") if isinstance(content, dict) else None
             if kind == "analyzed_df":
                 self._count("frames")
-                self._hear(frame_of_message(said.get("data")))
+                self._add(frame_of_message(content.get("data")))
             elif kind == "status":  # started, stopped, or loaded with another strategy
-                self._know(self._rest.show_config())
+                self._adopt(self._rest.show_config())
             elif not isinstance(kind, str):
                 self._count("garbage")
         except BadFrame:
             self._count("garbage")
 
-    def _hear(self, frame: Frame) -> None:
-        assert self._edges is not None, "what it runs is asked first"
-        self._edges.hear(frame, self._clock())
+    def _add(self, frame: Frame) -> None:
+        assert self._edges is not None, "show_config is read first"
+        self._edges.add(frame, self._clock())
 
-    def _know(self, shown: Shown) -> None:
-        """Rows from now on are those of the strategy that runs; another one starts with nothing known."""
+    def _adopt(self, shown: Shown) -> None:
+        """Adopt the running strategy; a new one starts without known rows."""
         strategy = Strategy(self._source.instance, shown.strategy, shown.strategy_version)
         if self._edges is None or self._edges.strategy != strategy or self._timeframe != shown.timeframe:
             if self._edges is not None:
@@ -223,14 +223,14 @@ class FreqtradeListener:
         self._add_up(self._edges)
 
     def _fill_gaps(self, socket: Socket) -> None:
-        """Where the row before one that speaks is missing, the newest rows are asked for, once in a candle's time."""
+        """Request the newest rows where a predecessor is missing, once per candle."""
         now = self._clock()
         for pair in self._edges.gaps() if self._edges else ():
-            if now - self._asked_at.get(pair, now - self._timeframe) >= self._timeframe:
-                self._ask(socket, pair)
+            if now - self._requested_at.get(pair, now - self._timeframe) >= self._timeframe:
+                self._request(socket, pair)
 
-    def _ask(self, socket: Socket, pair: str) -> None:
-        self._asked_at[pair] = self._clock()
+    def _request(self, socket: Socket, pair: str) -> None:
+        self._requested_at[pair] = self._clock()
         self._count("backfills")
         socket.send(json.dumps({"type": "analyzed_df", "data": {"limit": BACKFILL, "pair": pair}}))
 
@@ -239,9 +239,9 @@ class FreqtradeListener:
             self._counts.update(edges.counts)
             edges.counts.clear()
 
-    def _count(self, what: str) -> None:
+    def _count(self, name: str) -> None:
         with self._gate:
-            self._counts[what] += 1
+            self._counts[name] += 1
 
     def _note(self, **changes: object) -> None:
         with self._gate:
@@ -249,13 +249,13 @@ class FreqtradeListener:
 
 
 def websocket_of(url: str, token: str) -> Connect:
-    """Connects to the message websocket of the freqtrade at `url` (http or https)."""
+    """Return a function that connects to the message websocket of the freqtrade at `url` (http or https)."""
     address = f"ws{url.removeprefix('http')}/api/v1/message/ws?token={token}"
     return lambda: connect(address, max_size=LARGEST_MESSAGE, open_timeout=10, close_timeout=1, proxy=None)
 
 
 def refused_by(connect: Connect) -> str:
-    """Why the websocket cannot be opened, in one sentence; nothing when it can."""
+    """Try to open the websocket; return the failure in one sentence, or an empty text."""
     try:
         with connect():
             return ""
@@ -264,8 +264,8 @@ def refused_by(connect: Connect) -> str:
 
 
 def sentence(lost: WebSocketException | OSError) -> str:
-    """What became of the websocket. Its address is not told: the token stands in it."""
+    """Describe the failure of the websocket, without its address, which contains the token."""
     if isinstance(lost, InvalidStatus):
         status = lost.response.status_code
-        return f"freqtrade answers {status} to the websocket: compare ws_token with that of its api_server"
-    return f"the websocket to freqtrade is not there ({type(lost).__name__}): see that it runs, with api_server enabled"
+        return f"freqtrade refused the websocket (status {status}): compare ws_token with that of its api_server"
+    return f"the websocket to freqtrade failed ({type(lost).__name__}): check that it runs with api_server enabled"

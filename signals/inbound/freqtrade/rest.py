@@ -1,4 +1,4 @@
-"""freqtrade over HTTP: is it there, what does it run, start it, stop it, and what its candles said."""
+"""The HTTP interface of freqtrade: configuration, health, start, stop and candles."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,12 +18,12 @@ LARGEST_ANSWER: Final = 16 * 1024 * 1024
 
 
 class FreqtradeUnavailable(DaybookError):
-    """freqtrade did not answer, or not as it should; the sentence says what happened and what to look at."""
+    """freqtrade did not respond, or not as expected."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What freqtrade runs, from its own configuration. `state` is running, paused or stopped."""
+    """The configuration of a freqtrade. `state` is running, paused or stopped."""
 
     state: str
     strategy: str
@@ -36,7 +36,7 @@ class Shown:
     api_version: str
 
     def problems(self) -> list[str]:
-        """What keeps it from being a mere source of signals, one sentence each."""
+        """The settings that prevent its use as a mere source of signals, one sentence each."""
         found = []
         if self.state != "running":
             found.append(f"freqtrade is {self.state}: start it with daybook freqtrade start")
@@ -52,7 +52,7 @@ class FreqtradeRest:
 
     def __init__(self, url: str, username: str, password: str, transport: httpx.BaseTransport | None = None) -> None:
         self._url = url
-        # The environment's proxies are for the outside: this one is a neighbour.
+        # Not through the environment's proxies: freqtrade is on the local network.
         self._client = httpx.Client(
             base_url=f"{url}/api/v1/",
             auth=httpx.BasicAuth(username, password),
@@ -70,16 +70,16 @@ class FreqtradeRest:
         self.close()
 
     def close(self) -> None:
-        """Its connections are closed."""
+        """Close its connections."""
         self._client.close()
 
     def ping(self) -> None:
-        """It is there, whoever asks. Raises FreqtradeUnavailable, as all of these do."""
-        self._asked("GET", "ping")
+        """Check that it responds, without credentials. Raises FreqtradeUnavailable, as all methods do."""
+        self._request("GET", "ping")
 
     def show_config(self) -> Shown:
-        """What it runs, and whether it does."""
-        found = self._asked("GET", "show_config")
+        """Read its strategy, timeframe and state."""
+        found = self._request("GET", "show_config")
         try:
             return Shown(
                 state=printable(str(found["state"]), 20),
@@ -93,50 +93,50 @@ class FreqtradeRest:
                 api_version=str(found.get("api_version") or ""),
             )
         except (KeyError, ValueError) as error:
-            raise self._wrong(f"its show_config cannot be understood ({error})") from None
+            raise self._wrong(f"its show_config is invalid ({error})") from None
 
     def health(self) -> datetime | None:
-        """When its main loop last went round, None before the first time."""
-        at = self._asked("GET", "health").get("last_process")
+        """The last run of its main loop (UTC), None before the first."""
+        at = self._request("GET", "health").get("last_process")
         try:
             return None if at is None else utc_time(at)
         except ValueError as error:
-            raise self._wrong(f"its health cannot be understood ({error})") from None
+            raise self._wrong(f"its health is invalid ({error})") from None
 
     def whitelist(self) -> list[str]:
-        """The pairs it looks at."""
-        found = self._asked("GET", "whitelist").get("whitelist")
+        """The pairs that it analyses."""
+        found = self._request("GET", "whitelist").get("whitelist")
         return [str(pair) for pair in found] if isinstance(found, list) else []
 
     def start(self) -> str:
-        """It runs; what it said."""
-        return str(self._asked("POST", "start").get("status", ""))
+        """Start it, and return its status message."""
+        return str(self._request("POST", "start").get("status", ""))
 
     def stop(self) -> str:
-        """It stands still, its analysis included; what it said."""
-        return str(self._asked("POST", "stop").get("status", ""))
+        """Stop it, analysis included, and return its status message."""
+        return str(self._request("POST", "stop").get("status", ""))
 
     def candles(self, pair: str, timeframe: timedelta, limit: int) -> Frame:
-        """The newest rows of the pair, at most `limit`."""
+        """Up to `limit` newest rows of the pair."""
         wanted = {"pair": pair, "timeframe": timeframe_text(timeframe), "limit": limit}
         try:
-            return frame_of_candles(self._asked("POST", "pair_candles", wanted))
+            return frame_of_candles(self._request("POST", "pair_candles", wanted))
         except BadFrame as error:
-            raise self._wrong(f"its candles of {pair} cannot be understood: {error}") from None
+            raise self._wrong(f"its candles of {pair} are invalid: {error}") from None
 
-    def _asked(self, method: str, path: str, body: Mapping[str, object] | None = None) -> dict[str, Any]:
+    def _request(self, method: str, path: str, body: Mapping[str, object] | None = None) -> dict[str, Any]:
         try:
             with self._client.stream(method, path, json=body) as answer:
                 text = _bounded(answer)
         except httpx.HTTPError as error:
             raise self._wrong(
-                f"it does not answer ({type(error).__name__}): is it running, and the url right"
+                f"no response ({type(error).__name__}): check that it runs and that the url is right"
             ) from None
         if answer.status_code in (401, 403):
-            raise self._wrong("it refuses the user name and password: compare them with its api_server")
+            raise self._wrong("user name or password refused: compare them with its api_server")
         if not answer.is_success or text is None:
-            what = f"{path} was answered with {answer.status_code}" if text is not None else f"{path} is too long"
-            raise self._wrong(what)
+            fault = f"{path} returned status {answer.status_code}" if text is not None else f"{path} is too long"
+            raise self._wrong(fault)
         try:
             found = read_json(text)
         except BadFrame as error:
@@ -145,12 +145,12 @@ class FreqtradeRest:
             raise self._wrong(f"{path} is not a JSON object")
         return found
 
-    def _wrong(self, what: str) -> FreqtradeUnavailable:
-        return FreqtradeUnavailable(f"freqtrade at {self._url}: {what}")
+    def _wrong(self, fault: str) -> FreqtradeUnavailable:
+        return FreqtradeUnavailable(f"freqtrade at {self._url}: {fault}")
 
 
 def _bounded(answer: httpx.Response) -> bytes | None:
-    """The body, or None when it is longer than any that is read."""
+    """The body, or None when it is longer than LARGEST_ANSWER."""
     found = bytearray()
     for part in answer.iter_bytes():
         found += part

@@ -73,14 +73,14 @@ def kinds() -> dict[str, dict[str, Any]]:
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("Momentum", "is no name for a bot: use 2 to 40 small letters"),
-        ("m", "is no name for a bot"),
-        ("a" * 41, "is no name for a bot"),
-        ("über", "is no name for a bot"),
-        ("../evil", "is no name for a bot"),
-        ("lambda", "is a word of Python itself"),
-        ("rsi", "there is a bot of kind 'rsi' already"),
-        ("taken", "is there already"),
+        ("Momentum", "is not a name for a bot: use 2 to 40 lower-case letters"),
+        ("m", "is not a name for a bot"),
+        ("a" * 41, "is not a name for a bot"),
+        ("über", "is not a name for a bot"),
+        ("../evil", "is not a name for a bot"),
+        ("lambda", "is a keyword of Python"),
+        ("rsi", "a bot of kind 'rsi' exists"),
+        ("taken", "exists"),
     ],
 )
 def test_new_refuses_an_unusable_name(name: str, reason: str, tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ def test_test_lists_violations_with_exit_code_1(tmp_path: Path, monkeypatch: pyt
     assert code == 1
     first, second = said.splitlines()
     assert first == "late (version 1) breaks 1 rule:"
-    assert second.endswith("it looks at the clock (time.time): a bot has nothing but its window")
+    assert second.endswith("it reads the clock (time.time): a bot may use only its window")
     for words, reason in [
         ([str(path), "--params", '{"length":1}'], "the parameters of late are wrong: length must be "),
         ([str(path), "--params", "{"], "the parameters of late are wrong: "),

@@ -119,7 +119,7 @@ def test_signal_with_a_known_identity_is_rejected_when_it_differs(daybook: Daybo
 REFUSED: tuple[tuple[int, dict[str, object], str, str], ...] = (
     (-11, {}, "stale-signal", "a signal may be 600 s old"),
     (-3, {"horizon_s": 60}, "stale-signal", "a signal may be 60 s old"),
-    (2, {}, "future-signal", "is not there yet"),
+    (2, {}, "future-signal", "is in the future"),
     (0, {"product_id": "DOGE-USD"}, "unknown-product", "DOGE-USD is not traded here"),
 )
 

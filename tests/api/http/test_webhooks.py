@@ -133,7 +133,7 @@ def test_rejected_message_can_be_sent_again(daybook: Daybook) -> None:
     secret = hooks(daybook).add("model", "signal", {})
     body = opinion(daybook, asof=time_text(daybook.system.market_clock() + timedelta(minutes=1)))
     headers = signed(daybook, secret, body)
-    refused(send(daybook, "model", body, headers), 422, "future-signal", "is not there yet")
+    refused(send(daybook, "model", body, headers), 422, "future-signal", "is in the future")
     daybook.pass_seconds(1)
 
     assert send(daybook, "model", body, headers).status_code == 201

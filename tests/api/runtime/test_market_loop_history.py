@@ -16,8 +16,8 @@ from ledger.values import Instrument, derived_id
 from signals.market.candle import FeedUnavailable, in_order
 from signals.market.playback import KEPT, PlayedFeed
 from signals.market.simulated import BEGINS_AT, simulated_candles, simulated_feed
-from tests.signals.market.test_market import NOON, Kraken, Live, kraken  # noqa: F401 - a fixture
 from tests.support.events import SteppingClock
+from tests.support.kraken_market import NOON, Kraken, Live, kraken_server  # noqa: F401 - a fixture
 from tests.support.programs import WARMUP, Program, open_portfolio
 from tests.support.trading import BTC
 
@@ -95,7 +95,7 @@ def test_reach_back_keeps_its_length() -> None:
     assert len(feed.history(BTC, KEPT + 500)) == KEPT + 500
 
 
-def test_reach_back_pages_backwards_at_an_exchange(kraken: tuple[Kraken, int]) -> None:  # noqa: F811
+def test_reach_back_pages_backwards_at_an_exchange(kraken: tuple[Kraken, int]) -> None:
     """History grows into the past, page by page; a failed read leaves it unchanged."""
     live = Live(kraken)
     live.venue.page = 300

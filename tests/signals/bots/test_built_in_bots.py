@@ -1,4 +1,4 @@
-"""What the bands, breakout, volume, timeframe and smart-money bots say."""
+"""Signals of the Bollinger, breakout, OBV, multi-timeframe and smart-money bots."""
 
 from datetime import timedelta
 from decimal import Decimal
@@ -29,18 +29,21 @@ def flat_bars(close: list[float], volume: float = 1.0) -> NDArray[np.void]:
     return bars
 
 
-def said(bot: Bot, bars: NDArray[np.void], text: str = "{}") -> Signal:
-    """The bot's opinion at the end of these bars."""
+def signal_at(bot: Bot, bars: NDArray[np.void], text: str = "{}") -> Signal:
+    """The signal of the bot at the end of these bars."""
     params: Any = parameters_of(bot.kind, text)
     answer = bot.evaluate(window_at(bars, len(bars), bot.needs(params).bars), params)
     assert answer is not None
     return answer
 
 
-def test_bollinger_fades_what_leaves_the_bands() -> None:
-    """A close under the lower band is a buy back to the mean, with the stop as far below; above, the mirror image."""
+def test_bollinger_bot_fades_a_close_outside_the_bands() -> None:
+    """Below the lower band it buys back to the mean, with the stop at the same distance; above, the mirror image."""
     calm = [100.0, 101.0] * 10
-    low, high = said(BollingerBot(), flat_bars([*calm, 95.0])), said(BollingerBot(), flat_bars([*calm, 106.0]))
+    low, high = (
+        signal_at(BollingerBot(), flat_bars([*calm, 95.0])),
+        signal_at(BollingerBot(), flat_bars([*calm, 106.0])),
+    )
     assert low.score > 0.5
     assert high.score < -0.5
     assert low.score == pytest.approx(-high.score)
@@ -49,39 +52,39 @@ def test_bollinger_fades_what_leaves_the_bands() -> None:
     assert low.entry == 95
     assert low.stop_loss == pytest.approx(Decimal(str(2 * 95 - mean)))
     assert (low.horizon, low.category) == (timedelta(hours=20), "intraday")
-    inside = said(BollingerBot(), flat_bars([*calm, 100.5]))
+    inside = signal_at(BollingerBot(), flat_bars([*calm, 100.5]))
     assert abs(inside.score) < 0.1
     assert inside.entry is inside.take_profit is inside.stop_loss is None
 
 
 @pytest.mark.parametrize(("volume", "score", "confidence"), [(5.0, 0.8, 0.9), (1.0, 0.8, 0.9), (0.5, 0.4, 0.6)])
-def test_a_breakout_counts_fully_with_volume(volume: float, score: float, confidence: float) -> None:
-    """Above the channel is 0.8 and more with at least the mean volume, half of it without; stop in the middle."""
+def test_breakout_bot_halves_a_breakout_without_volume(volume: float, score: float, confidence: float) -> None:
+    """At least 0.8 with the mean volume or more; the stop is the middle of the channel."""
     bars = flat_bars([*[100.0, 102.0] * 11, 104.0])
     bars["volume"][-1] = volume
-    answer = said(BreakoutBot(), bars)
+    answer = signal_at(BreakoutBot(), bars)
     assert score <= answer.score <= score * 1.25
     assert answer.confidence == confidence
     assert (answer.entry, answer.stop_loss, answer.take_profit) == (Decimal(104), Decimal(101), Decimal(110))
     inside = flat_bars([*[100.0, 102.0] * 11, 101.5])
-    assert said(BreakoutBot(), inside).score == pytest.approx(0.15)
-    assert said(BreakoutBot(), inside).entry is None
+    assert signal_at(BreakoutBot(), inside).score == pytest.approx(0.15)
+    assert signal_at(BreakoutBot(), inside).entry is None
 
 
-def test_volume_is_weighed_by_the_closes_it_came_with() -> None:
-    """All volume on rises is 1, on falls -1, two thirds on rises a third; nothing traded is nothing to say."""
+def test_obv_bot_scores_volume_by_the_direction_of_closes() -> None:
+    """1 when all volume came with rises, -1 with falls; None without volume."""
     rising = [100.0 + step for step in range(21)]
-    assert said(ObvBot(), flat_bars(rising)).score == 1
-    assert said(ObvBot(), flat_bars(rising[::-1])).score == -1
+    assert signal_at(ObvBot(), flat_bars(rising)).score == 1
+    assert signal_at(ObvBot(), flat_bars(rising[::-1])).score == -1
     zigzag = flat_bars([100.0, 101.0] * 11)
     zigzag["volume"] = [1.0, 2.0] * 11
-    assert said(ObvBot(), zigzag, '{"length":20}').score == pytest.approx(1 / 3)
+    assert signal_at(ObvBot(), zigzag, '{"length":20}').score == pytest.approx(1 / 3)
     still = flat_bars(rising, volume=0)
     assert ObvBot().evaluate(window_at(still, 21, 21), ObvParams()) is None
 
 
-def test_a_component_sees_its_own_timeframe() -> None:
-    """One component on every fourth bar says what its bot says about the longer bars themselves."""
+def test_multi_timeframe_component_reads_its_own_timeframe() -> None:
+    """A component on every fourth bar gives the signal of its bot on the longer bars."""
     bars = walk(5, 200)
     cross = MovingAverageCrossBot()
     component = SlowComponent(kind="ma_cross", weight=2.0, every=4)
@@ -100,8 +103,8 @@ def test_a_component_sees_its_own_timeframe() -> None:
 
 @given(st.integers(0, 2**32), st.integers(1, 40))
 @settings(deadline=None, max_examples=30)
-def test_the_declared_bars_are_enough_for_every_timeframe(seed: int, every: int) -> None:
-    """Wherever the window begins, and whatever is missing in it, the component gets its bars and has an opinion."""
+def test_multi_timeframe_component_has_enough_bars(seed: int, every: int) -> None:
+    """Wherever the window begins, and with gaps in it."""
     params = MultiTimeframeParams(components=(SlowComponent(kind="bollinger", weight=1.0, every=every),))
     needed = MultiTimeframeBot().needs(params).bars
     bars = rough(seed, needed + 30)
@@ -109,13 +112,13 @@ def test_the_declared_bars_are_enough_for_every_timeframe(seed: int, every: int)
         assert MultiTimeframeBot().evaluate(window_at(bars, end, needed), params) is not None
 
 
-def test_a_sweep_below_equal_lows_in_discount_is_a_buy() -> None:
-    """After equal lows are swept, smart money buys: the parts say why, the stop is the last swing low."""
+def test_smc_bot_buys_a_sweep_below_equal_lows_in_discount() -> None:
+    """The stop is the last swing low."""
     dice = np.random.default_rng(1)
     wave = 100 + 3 * np.sin(np.arange(119) * 2 * np.pi / 20)
     bars = bars_from(np.append(wave, 97.6), dice, 0.0)
     bars["low"][-1] = 95.0
-    answer = said(SmcBot(), bars, '{"structure":0,"zones":0}')
+    answer = signal_at(SmcBot(), bars, '{"structure":0,"zones":0}')
     parts = {part.name: part.score for part in answer.parts}
     assert parts["sweeps"] == 1
     assert parts["discount"] > 0
@@ -148,15 +151,15 @@ def test_a_sweep_below_equal_lows_in_discount_is_a_buy() -> None:
         ),
     ],
 )
-def test_wrong_components_are_refused(kind: str, text: str, sentence: str) -> None:
-    """Bots that would contain each other, and parameters that are wrong inside a component, are refused by name."""
+def test_component_parameters_name_the_fault(kind: str, text: str, sentence: str) -> None:
+    """Bots that would contain each other, and wrong parameters of a component."""
     with pytest.raises(BadParameters, match=sentence):
         parameters_of(kind, text)
 
 
 @pytest.mark.parametrize("kind", BUILT_IN)
-def test_no_built_in_bot_is_so_unsure_that_its_mean_would_hold(kind: str) -> None:
-    """A built-in opinion's confidence is never below the least that a mean needs, on which the twins of means rely."""
+def test_built_in_bots_keep_the_least_confidence(kind: str) -> None:
+    """The vectorised mean relies on it."""
     bot = BUILT_IN[kind]
     params = bot.Params()
     needed = bot.needs(params).bars

@@ -1,4 +1,4 @@
-"""Noise in, nothing out: on random walks no built-in bot earns anything; on a planted pattern the right one does.
+"""Random walks and patterns: built-in bots earn nothing on the former, and the right ones earn on the latter.
 
 The measure is the Sharpe ratio of each bar's return, mean over deviation. A position is the sign of a score beyond the
 action threshold, decided at the close of a bar, held from the next open to the one after, and pays for every turn.
@@ -34,7 +34,7 @@ def sharpe(scores: Array, bars: NDArray[np.void], cost: float) -> float:
 
 
 def mean_sharpes(bot: Vectorised, market: Callable[[int, int], NDArray[np.void]], seeds: int) -> tuple[float, float]:
-    """The mean over so many seeds of a market, each with BARS bars after the warm-up: without costs, and with them."""
+    """The mean over `seeds` markets, each with BARS bars after the warm-up: without costs, and with them."""
     params = bot.Params()
     found = []
     for seed in range(seeds):
@@ -46,7 +46,7 @@ def mean_sharpes(bot: Vectorised, market: Callable[[int, int], NDArray[np.void]]
 
 
 def noise(seeds: int) -> float:
-    """The deviation of the mean Sharpe ratio of so many seeds when there is nothing to find."""
+    """The standard deviation of the mean Sharpe ratio over `seeds` random walks."""
     return 1 / sqrt(seeds * BARS)
 
 
@@ -61,8 +61,8 @@ SLOW = pytest.mark.campaign
 
 
 @pytest.mark.parametrize("kind", [pytest.param(kind, marks=[SLOW] * (kind == "smc")) for kind in BUILT_IN])
-def test_noise_earns_nothing(kind: str) -> None:
-    """On a few random walks every built-in bot's mean Sharpe is within noise of zero, and below it after costs."""
+def test_bots_earn_nothing_on_random_walks(kind: str) -> None:
+    """The mean Sharpe ratio is within noise of zero, and below it after costs."""
     without, with_costs = mean_sharpes(built_in(kind), walk, FEW)
     assert abs(without) < 3 * noise(FEW)
     assert with_costs < 2 * noise(FEW)
@@ -70,8 +70,8 @@ def test_noise_earns_nothing(kind: str) -> None:
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("kind", BUILT_IN)
-def test_much_noise_earns_nothing(kind: str) -> None:
-    """The same on 200 random walks, where the noise is five times smaller."""
+def test_bots_earn_nothing_on_many_random_walks(kind: str) -> None:
+    """The same on 200 random walks, with a fifth of the noise."""
     without, with_costs = mean_sharpes(built_in(kind), walk, MANY)
     assert abs(without) < 3 * noise(MANY)
     assert with_costs < 2 * noise(MANY)
@@ -109,18 +109,18 @@ def trending(seed: int, size: int) -> NDArray[np.void]:
         pytest.param("smc", trending, marks=SLOW),
     ],
 )
-def test_a_planted_pattern_is_found(kind: str, market: Callable[[int, int], NDArray[np.void]]) -> None:
-    """A price that reverts pays those who fade it, a price that trends those who follow it: well beyond noise, net."""
+def test_bots_earn_on_their_pattern(kind: str, market: Callable[[int, int], NDArray[np.void]]) -> None:
+    """Mean reversion for bots that fade, trends for bots that follow: well beyond noise after costs."""
     assert mean_sharpes(built_in(kind), market, FEW)[1] > 3 * noise(FEW)
 
 
 class Ahead(ObvBot):
-    """A bot whose scores know the next bar."""
+    """A bot whose scores use the next bar."""
 
     def scores(self, bars: NDArray[np.void], params: ObvParams) -> Array:
         return np.append(np.sign(np.diff(bars["close"])), np.nan)
 
 
-def test_a_bot_that_knows_the_next_bar_is_found() -> None:
-    """The measure is blind to nothing: a score taken from the next close earns far more than noise, costs or not."""
+def test_sharpe_measure_finds_look_ahead() -> None:
+    """Scores taken from the next close earn far more than noise, also after costs."""
     assert mean_sharpes(Ahead(), walk, FEW)[1] > 20 * noise(FEW)

@@ -1,4 +1,4 @@
-"""Smart-money findings: hand-made bars, their definitions counted anew, and nothing known before its time."""
+"""Smart-money findings: hand-made bars, a second computation of the definitions, and no look-ahead."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import astuple, replace
@@ -50,7 +50,7 @@ ZIGZAG: list[Row] = [
 ]
 
 
-def test_swings_are_known_k_bars_later() -> None:
+def test_swing_is_known_k_bars_later() -> None:
     """The high at bar 3 and the low at bar 5 are known at 5 and 7; a bar later with k = 3, and with k = 4 there are none."""
     assert of_kind("swing", ZIGZAG) == [("swing", 1, 14.0, 14.0, 3, 5), ("swing", -1, 10.2, 10.2, 5, 7)]
     assert of_kind("swing", ZIGZAG, Settings(swing=3)) == [
@@ -60,12 +60,12 @@ def test_swings_are_known_k_bars_later() -> None:
     assert of_kind("swing", ZIGZAG, Settings(swing=4)) == []
 
 
-def test_the_first_break_is_with_the_trend_and_the_turn_against_it() -> None:
+def test_structure_reports_a_break_then_a_change_of_character() -> None:
     """Bar 8 closes above 14: a break of structure; bar 9 closes below 10.2: a change of character."""
     assert of_kind("bos choch", ZIGZAG) == [("bos", 1, 14.0, 14.0, 3, 8), ("choch", -1, 10.2, 10.2, 5, 9)]
 
 
-def test_a_wick_breaks_only_where_wicks_count() -> None:
+def test_structure_breaks_by_wick_only_when_set() -> None:
     """A high of 14.2 that closes at 13.8 breaks 14 by wick, not by close; a close at 14 only where equal is enough."""
     rows = [*ZIGZAG[:8], (13.8, 14.2, 13.0, 13.8)]
     assert of_kind("bos", rows) == []
@@ -75,7 +75,7 @@ def test_a_wick_breaks_only_where_wicks_count() -> None:
     assert of_kind("bos", touching, Settings(strict=False)) == [("bos", 1, 14.0, 14.0, 3, 8)]
 
 
-def test_the_order_block_is_the_last_opposite_candle_before_the_move() -> None:
+def test_order_block_is_the_last_opposite_candle_before_the_move() -> None:
     """The move began at the low of bar 5; the falling candle before it is bar 4. Closed through, it is a breaker."""
     assert of_kind("order_block", ZIGZAG) == [("order_block", 1, 11.0, 13.0, 4, 8)]
     assert of_kind("order_block", ZIGZAG, Settings(zone="body")) == [("order_block", 1, 11.2, 12.2, 4, 8)]
@@ -84,7 +84,7 @@ def test_the_order_block_is_the_last_opposite_candle_before_the_move() -> None:
     assert "order_block" not in [one.kind for one in open_zones(findings(bars_of_rows(ZIGZAG)))]
 
 
-def test_a_gap_is_touched_and_then_filled() -> None:
+def test_gap_is_mitigated_then_filled() -> None:
     """A low of 12 above the high of 11 two bars before is a gap; 11.5 mitigates it, 10.9 fills it; each once."""
     rows: list[Row] = [
         (10.0, 11.0, 9.0, 10.5),
@@ -107,7 +107,7 @@ def test_a_gap_is_touched_and_then_filled() -> None:
 
 
 @pytest.mark.parametrize(("last", "swept"), [((11.0, 14.5, 10.5, 13.0), True), ((11.0, 14.5, 10.5, 14.2), False)])
-def test_equal_highs_are_liquidity_and_a_wick_beyond_sweeps_them(last: Row, swept: bool) -> None:
+def test_liquidity_at_equal_highs_is_swept_by_a_wick(last: Row, swept: bool) -> None:
     """Two swing highs at 14 are liquidity; a wick to 14.5 that closes back below sweeps them, a close beyond does not."""
     rows: list[Row] = [
         *((10.0, high, 9.5, 10.0) for high in (11.0, 12.0, 14.0, 12.5, 11.5, 12.0, 14.0, 12.6, 11.6)),
@@ -118,7 +118,7 @@ def test_equal_highs_are_liquidity_and_a_wick_beyond_sweeps_them(last: Row, swep
     assert of_kind("sweep", rows, chosen) == ([("sweep", -1, 14.0, 14.0, 2, 9)] if swept else [])
 
 
-def test_the_last_range_parts_premium_from_discount() -> None:
+def test_premium_is_measured_in_the_last_range() -> None:
     """Between the low of 10.2 and the high of 14 the middle is 12.1; before both are known there is no range."""
     found = findings(bars_of_rows(ZIGZAG))
     assert last_range(found) == (10.2, 14.0)
@@ -133,8 +133,8 @@ def mirrored(rows: Sequence[Row]) -> list[Row]:
 
 @given(st.integers(0, 2**32), st.sampled_from([Settings(), Settings(swing=3, break_by="wick", zone="body")]))
 @settings(deadline=None, max_examples=30)
-def test_a_mirrored_market_has_mirrored_findings(seed: int, chosen: Settings) -> None:
-    """Upside down, every finding has the other side and the same times; a bar that breaks both ways is left aside."""
+def test_findings_of_a_mirrored_market_are_mirrored(seed: int, chosen: Settings) -> None:
+    """Other sides, same times; except for a bar that breaks both ways."""
     dice = np.random.default_rng(seed)
     rows: list[Row] = []
     for close in (12 + np.cumsum(dice.integers(-2, 3, 80)) / 4).tolist():
@@ -155,8 +155,8 @@ def breaks_both_ways(found: Sequence[Finding]) -> bool:
 
 @given(st.integers(0, 2**32), st.integers(1, 5))
 @settings(deadline=None, max_examples=30)
-def test_swings_and_gaps_are_their_definition(seed: int, k: int) -> None:
-    """Counted anew from the whole series and moved to the time they are known: the same swings and the same gaps."""
+def test_swings_and_gaps_equal_a_second_computation(seed: int, k: int) -> None:
+    """From the whole series, moved to the time at which they are known."""
     bars = rough(seed, 200)
     high, low = bars["high"].tolist(), bars["low"].tolist()
     expected = set()
@@ -182,7 +182,7 @@ Detector = Callable[[NDArray[np.void]], Sequence[Finding]]
 
 
 def early(detector: Detector, bars: NDArray[np.void]) -> list[int]:
-    """The lengths at which the detector, given only so many bars, finds other things than it later says it knew."""
+    """The lengths of prefixes whose findings differ from those that the full run dates up to there."""
     whole = detector(bars)
     return [
         end
@@ -192,8 +192,8 @@ def early(detector: Detector, bars: NDArray[np.void]) -> list[int]:
 
 
 @pytest.mark.parametrize("chosen", [Settings(), Settings(swing=1, break_by="wick", strict=False, zone="body")])
-def test_every_prefix_knows_exactly_what_was_known(chosen: Settings) -> None:
-    """At each of some 600 bars of three markets, what is found so far is what the full run says was known by then."""
+def test_findings_of_every_prefix_equal_the_full_run(chosen: Settings) -> None:
+    """At each of some 600 bars of three markets, those known by then."""
     candles = list(islice(simulated_candles(3, Instrument("BTC-USD"), timedelta(minutes=1)), 200))
     seen = set()
     for bars in (walk(1, 200), rough(2, 200), bars_of(candles)):
@@ -202,8 +202,8 @@ def test_every_prefix_knows_exactly_what_was_known(chosen: Settings) -> None:
     assert seen == set(get_args(Kind))  # each kind was there to be early
 
 
-def test_findings_that_look_ahead_are_caught() -> None:
-    """Swings that are dated to where they lie, and gaps without those that will be filled, are found above."""
+def test_prefix_check_finds_look_ahead() -> None:
+    """Swings known where they are formed, and gaps without those that will be filled."""
 
     def swings_at_once(bars: NDArray[np.void]) -> list[Finding]:
         swings = [one for one in findings(bars) if one.kind == "swing"]
@@ -216,7 +216,6 @@ def test_findings_that_look_ahead_are_caught() -> None:
         assert early(cheat, walk(1, 150))
 
 
-def test_a_swing_needs_a_neighbour() -> None:
-    """A swing of no bars is refused."""
+def test_settings_refuse_a_swing_of_no_bars() -> None:
     with pytest.raises(ValueError, match="at least 1 bar"):
         Settings(swing=0)

@@ -1,4 +1,4 @@
-"""Vectorised twins: what a bot says of a whole series is what it says of each window."""
+"""Vectorised scores: a whole series has the scores of its windows."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from signals.bot import Parameters, Vectorised
 from signals.bots.breakout import BreakoutBot
 from signals.bots.rsi import RsiBot, RsiParams
 from signals.registry import BUILT_IN, parameters_of
-from tests.support.bar_series import rough, told, walk
+from tests.support.bar_series import rough, score_at, walk
 
 SETTINGS: list[tuple[str, str]] = [
     *((kind, "{}") for kind in BUILT_IN),
@@ -38,8 +38,8 @@ SETTINGS: list[tuple[str, str]] = [
 
 @pytest.mark.parametrize(("kind", "text"), SETTINGS)
 @pytest.mark.parametrize("seed", range(4))
-def test_the_twin_says_what_the_bot_says(kind: str, text: str, seed: int) -> None:
-    """On walks, and on rough markets with standing prices, jumps and gaps, both agree within 1e-9 at every bar asked."""
+def test_vectorised_scores_equal_evaluate(kind: str, text: str, seed: int) -> None:
+    """Within 1e-9 at every sampled bar, on walks and on markets with constant prices, jumps and gaps."""
     bot = BUILT_IN[kind]
     assert isinstance(bot, Vectorised)
     params = parameters_of(kind, text)
@@ -48,8 +48,8 @@ def test_the_twin_says_what_the_bot_says(kind: str, text: str, seed: int) -> Non
         assert disagreements(bot, params, bars, seed) == []
 
 
-def test_a_series_that_is_too_short_has_no_scores() -> None:
-    """One bar too few, or none at all, gives NaN for each bar."""
+def test_vectorised_scores_of_a_short_series_are_nan() -> None:
+    """One bar too few, or none at all."""
     for kind, bot in BUILT_IN.items():
         assert isinstance(bot, Vectorised)
         params = bot.Params()
@@ -77,8 +77,8 @@ class Ahead(BreakoutBot):
         return np.roll(super().scores(bars, params), -1)
 
 
-def test_a_twin_that_differs_is_found() -> None:
-    """The comparison finds a twin that looks one bar ahead, and one that forgets where its window begins."""
+def test_score_comparison_finds_a_wrong_twin() -> None:
+    """One that looks a bar ahead, and one that ignores where its window begins."""
     assert disagreements(Ahead(), BreakoutBot.Params(), walk(1, 100), 1)
     quiet = walk(1, 1200)
     for name in ("open", "high", "low", "close"):
@@ -100,9 +100,9 @@ def disagreements(bot: Vectorised, params: Parameters, bars: NDArray[np.void], s
         len(bars),
         *np.random.default_rng(seed).integers(1, len(bars), 55).tolist(),
     }
-    told_at = {end: told(bot, params, bars, end) for end in sorted(ends) if end > 0}
+    scores_at = {end: score_at(bot, params, bars, end) for end in sorted(ends) if end > 0}
     return [
-        f"bar {end}: the bot says {said}, its twin {scores[end - 1]}"
-        for end, said in told_at.items()
-        if not np.isclose(said, scores[end - 1], rtol=0, atol=1e-9, equal_nan=True)
+        f"bar {end}: evaluate returns {score}, scores {scores[end - 1]}"
+        for end, score in scores_at.items()
+        if not np.isclose(score, scores[end - 1], rtol=0, atol=1e-9, equal_nan=True)
     ]

@@ -1,6 +1,7 @@
 """Bots of other packages in processes of their own: the same signals as in this process, and no harm to anything else."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from functools import partial
@@ -20,7 +21,7 @@ from signals.registry import parameters_schema
 from signals.sandbox.bots import ForeignBot
 from signals.sandbox.discovery import code_of
 from signals.sandbox.process import BotProcess, Limits
-from signals.testkit.trial import trial_candles
+from signals.testkit.check import sample_candles
 from tests.support.bot_processes import (
     CANDLES,
     HASTY,
@@ -102,7 +103,7 @@ def test_foreign_bot_passes_numbers_exactly(signal: Signal, closes: list[float])
     class Echo:
         """A process that records the window and answers with the signal as JSON."""
 
-        def ask(self, do: str, **more: Any) -> dict[str, Any]:
+        def request(self, do: str, **more: Any) -> dict[str, Any]:
             import base64
             import json
 
@@ -159,7 +160,7 @@ campaign = partial(pytest.param, marks=pytest.mark.campaign)
 @pytest.mark.parametrize(("name", "sentence"), [*ATTACKS, *starmap(campaign, MORE_ATTACKS)])
 def test_foreign_bot_that_attacks_fails_with_its_own_message(name: str, sentence: str) -> None:
     """One BotFailed, with at most 600 characters."""
-    bot = foreign(name, HASTY)
+    bot = foreign(name, HASTY if name in ("Hang", "Spin") else replace(HASTY, answer_s=PATIENT.answer_s))
 
     evaluation = evaluation_of(bot)
 
@@ -275,7 +276,7 @@ def test_foreign_bot_sees_no_environment_and_no_input(monkeypatch: pytest.Monkey
 
 
 def test_foreign_bot_receives_a_window_larger_than_the_pipe(trend: ForeignBot) -> None:
-    candles = trial_candles(3000)
+    candles = sample_candles(3000)
     params = trend.Params.model_validate({"length": 3})
 
     signal = trend.evaluate(Window.of(candles, 3000), params)

@@ -1,4 +1,4 @@
-"""freqtrade's rows and what follows from them, whatever the order and the way in which they came."""
+"""Rows of freqtrade and their edges, in any order and by any path."""
 
 import json
 import random
@@ -24,8 +24,8 @@ LONGEST = timedelta(minutes=60)
 OTHER = "ETH/USDT"
 
 
-def row(number: int, *said: str, **more: Any) -> Row:
-    return Row(five_minutes(number), frozenset(said), **more)
+def row(number: int, *sides: str, **more: Any) -> Row:
+    return Row(five_minutes(number), frozenset(sides), **more)
 
 
 def frame(*rows: Row, pair: str = PAIR) -> Frame:
@@ -33,7 +33,7 @@ def frame(*rows: Row, pair: str = PAIR) -> Frame:
 
 
 def emitted(edges: Edges, now: datetime) -> list[Edge]:
-    """What is due, and then done."""
+    """The edges that are due, marked as done."""
     found: list[Edge] = []
     while due := edges.due(now, LONGEST):
         found += due
@@ -43,15 +43,17 @@ def emitted(edges: Edges, now: datetime) -> list[Edge]:
 
 # ── the state machine ────────────────────────────────────────────────────────────────────────────────────────────────
 
-words = st.sampled_from(
+sides_of_row = st.sampled_from(
     [(), (), ("enter_long",), ("enter_long",), ("exit_long",), ("enter_long", "exit_long"), ("enter_short",)]
 )
 
 
 @st.composite
 def lives(draw: st.DrawFn) -> tuple[dict[str, list[Row]], list[Frame]]:
-    """Rows of two pairs, and deliveries that hold each of them at least once: single rows, back-fills and repeats."""
-    tables = {pair: [row(number, *draw(words)) for number in range(draw(st.integers(1, 8)))] for pair in (PAIR, OTHER)}
+    """Rows of two pairs, and deliveries with each of them at least once: single rows, back-fills and repeats."""
+    tables = {
+        pair: [row(number, *draw(sides_of_row)) for number in range(draw(st.integers(1, 8)))] for pair in (PAIR, OTHER)
+    }
     deliveries = [frame(one, pair=pair) for pair, rows in tables.items() for one in rows]
     for pair, rows in tables.items():
         for _ in range(draw(st.integers(0, 3))):
@@ -60,53 +62,52 @@ def lives(draw: st.DrawFn) -> tuple[dict[str, list[Row]], list[Frame]]:
     return tables, draw(st.permutations(deliveries))
 
 
-def wanted(tables: dict[str, list[Row]]) -> set[tuple[str, datetime, str]]:
-    """The edges, told plainly from the whole tables: a side that stands at a row and not at the one before it."""
+def expected_edges(tables: dict[str, list[Row]]) -> set[tuple[str, datetime, str]]:
+    """The expected edges, from the whole tables: sides of a row that the row before does not have."""
     found = set()
     for pair, rows in tables.items():
-        sides = [one.said - {"enter_short"} for one in rows]
+        sides = [one.signals - {"enter_short"} for one in rows]
         sides = [frozenset() if {"enter_long", "exit_long"} <= one else one for one in sides]
         for before, now, one in zip(sides, sides[1:], rows[1:], strict=False):
             found |= {(pair, one.opened_at, side) for side in now - before}
     return found
 
 
-def heard(deliveries: list[Frame], now: datetime) -> list[tuple[str, datetime, str]]:
+def edges_from(deliveries: list[Frame], now: datetime) -> list[tuple[str, datetime, str]]:
     edges = Edges(STRATEGY, (PAIR, OTHER))
     found = []
     for one in deliveries:
-        edges.hear(one, now)
+        edges.add(one, now)
         found += emitted(edges, now)
     return [(edge.pair, edge.row.opened_at, edge.side) for edge in found]
 
 
 @given(life=lives())
-def test_the_signals_do_not_depend_on_how_the_rows_came(life: tuple[dict[str, list[Row]], list[Frame]]) -> None:
-    """Socket, poll and back-fill, in any order and as often as they like: each edge is emitted once, and no other."""
+def test_edges_do_not_depend_on_the_order_of_arrival(life: tuple[dict[str, list[Row]], list[Frame]]) -> None:
+    """Websocket, poll and back-fill in any order and number: each edge is emitted once, and no other."""
     tables, deliveries = life
-    found = heard(deliveries, five_minutes(9))
+    found = edges_from(deliveries, five_minutes(9))
 
     assert len(found) == len(set(found))
-    assert set(found) == wanted(tables)
+    assert set(found) == expected_edges(tables)
 
 
-def test_a_forgotten_edge_would_be_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Planted: rows that are judged as soon as they come, without the one before them, lose what came out of order."""
+def test_order_check_finds_rows_judged_without_their_predecessor(monkeypatch: pytest.MonkeyPatch) -> None:
     tables = {PAIR: [row(0), row(1, "enter_long")]}
     backwards = [frame(tables[PAIR][1]), frame(tables[PAIR][0])]
-    assert set(heard(backwards, five_minutes(9))) == wanted(tables)
+    assert set(edges_from(backwards, five_minutes(9))) == expected_edges(tables)
 
     def hasty(self: Edges, known: Any, opened_at: datetime, timeframe: timedelta) -> frozenset[str]:
         before = known.rows.get(opened_at - timeframe)
-        return self._standing_sides(known.rows[opened_at]) if before is not None else frozenset()
+        return self._valid_sides(known.rows[opened_at]) if before is not None else frozenset()
 
     monkeypatch.setattr(Edges, "_sides", hasty)
-    assert set(heard(backwards, five_minutes(9))) != wanted(tables)
+    assert set(edges_from(backwards, five_minutes(9))) != expected_edges(tables)
 
 
-@given(life=lives(), cut=st.integers(0, 30))
-def test_a_restart_emits_nothing_under_another_name(life: tuple[dict[str, list[Row]], list[Frame]], cut: int) -> None:
-    """A program that forgets everything in between gives the same ids again, so that the log holds each signal once."""
+@given(life=lives(), restart=st.integers(0, 30))
+def test_edges_have_the_same_ids_after_a_restart(life: tuple[dict[str, list[Row]], list[Frame]], restart: int) -> None:
+    """So that the log holds each signal once."""
     tables, deliveries = life
     now = five_minutes(9)
 
@@ -115,17 +116,17 @@ def test_a_restart_emits_nothing_under_another_name(life: tuple[dict[str, list[R
         for part in parts:
             edges = Edges(STRATEGY, (PAIR, OTHER))
             for one in part:
-                edges.hear(one, now)
+                edges.add(one, now)
             found |= {signal_id(edge.signal(BTC, Decimal(part_price))) for edge in emitted(edges, now)}
         return found
 
-    part_price = random.Random(cut).randint(1, 10**6)
+    part_price = random.Random(restart).randint(1, 10**6)
     whole = [frame(*rows, pair=pair) for pair, rows in tables.items()]
-    assert ids([deliveries[:cut], [*deliveries, *whole]]) == ids([deliveries])
+    assert ids([deliveries[:restart], [*deliveries, *whole]]) == ids([deliveries])
 
 
-def test_the_identity_is_strategy_pair_timeframe_open_and_side() -> None:
-    """Another of any of these is another signal; price, tags and predictions make no difference."""
+def test_edge_id_follows_from_strategy_pair_timeframe_open_and_side() -> None:
+    """Not from price, tags and predictions."""
     edge = Edge(STRATEGY, PAIR, STEP, "enter_long", row(1, "enter_long"))
     one = signal_id(edge.signal(BTC, Decimal(5)))
     tagged = row(1, "enter_long", tags=(("enter_tag", "x"),), outputs=(("&-s", Decimal(1)),))
@@ -146,18 +147,18 @@ def test_the_identity_is_strategy_pair_timeframe_open_and_side() -> None:
 # ── what is left out, and counted ────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_what_is_left_out_is_counted() -> None:
-    """Unclosed, stale, standing, contradictory, short, unpredicted, revised and unmapped rows make no signal, and show."""
+def test_edges_count_ignored_rows() -> None:
+    """Unclosed, stale, continued, contradictory, short, unpredicted, revised and unmapped rows."""
     edges, now = Edges(STRATEGY, (PAIR,)), five_minutes(20) + STEP
-    edges.hear(frame(row(0, "enter_long"), row(1)), now)  # an hour and more ago
-    edges.hear(frame(row(16), row(17, "enter_long", "exit_long"), row(18, "enter_short")), now)
-    edges.hear(frame(row(19, "enter_long", predicted=False), row(20, "enter_long"), row(21, "enter_long")), now)
-    edges.hear(frame(row(20, "exit_long"), row(19, "enter_long", predicted=False)), now)
-    edges.hear(frame(row(20), pair="DOGE/USDT"), now)
+    edges.add(frame(row(0, "enter_long"), row(1)), now)  # an hour and more ago
+    edges.add(frame(row(16), row(17, "enter_long", "exit_long"), row(18, "enter_short")), now)
+    edges.add(frame(row(19, "enter_long", predicted=False), row(20, "enter_long"), row(21, "enter_long")), now)
+    edges.add(frame(row(20, "exit_long"), row(19, "enter_long", predicted=False)), now)
+    edges.add(frame(row(20), pair="DOGE/USDT"), now)
     assert [(edge.row.opened_at, edge.side) for edge in emitted(edges, now)] == [(five_minutes(20), "enter_long")]
 
     later = now + STEP
-    edges.hear(frame(row(21, "enter_long")), later)
+    edges.add(frame(row(21, "enter_long")), later)
 
     assert emitted(edges, later) == []
     assert edges.counts == {
@@ -173,22 +174,22 @@ def test_what_is_left_out_is_counted() -> None:
     }
 
 
-def test_a_stale_edge_is_no_signal() -> None:
-    """An edge that comes an hour late is counted; at the last moment it is still due."""
+def test_stale_edge_is_not_due() -> None:
+    """It is counted; exactly at the maximum age it is still due."""
     for late, due in ((timedelta(0), 1), (timedelta(seconds=1), 0)):
         edges, now = Edges(STRATEGY, (PAIR,)), five_minutes(1) + STEP + LONGEST + late
-        edges.hear(frame(row(0), row(1, "enter_long")), now)
+        edges.add(frame(row(0), row(1, "enter_long")), now)
         assert len(emitted(edges, now)) == due
         assert edges.counts["stale"] == 1 - due
 
 
 @pytest.mark.parametrize("backwards", [False, True])
-def test_an_opinion_is_said_again_while_review_says_not_yet(backwards: bool) -> None:
-    """It is due again at each candle at which it still stands, in their order however they came, until review is content."""
+def test_deferred_edge_is_due_again_while_its_condition_continues(backwards: bool) -> None:
+    """At each candle in their order, however they arrived, until review decides."""
     edges, now, answers = Edges(STRATEGY, (PAIR,)), five_minutes(9), [True, True, False]
     rows = [row(2), *(row(number, "enter_long") for number in range(3, 8))]
     for one in reversed(rows) if backwards else rows:
-        edges.hear(frame(one), now)
+        edges.add(frame(one), now)
     found: list[Edge] = []
     while due := edges.due(now, LONGEST):
         again = [edge for edge in due if answers[len(found)]]
@@ -199,10 +200,9 @@ def test_an_opinion_is_said_again_while_review_says_not_yet(backwards: bool) -> 
     assert edges.counts["standing"] == 2
 
 
-def test_shorts_speak_where_they_are_wanted() -> None:
-    """With `shorts` entering short is a sale and leaving it a purchase."""
+def test_edges_with_shorts_sell_to_enter_and_buy_to_exit() -> None:
     edges, now = Edges(STRATEGY, (PAIR,), shorts=True), five_minutes(9)
-    edges.hear(frame(row(4), row(5, "exit_short"), row(6, "enter_short")), now)
+    edges.add(frame(row(4), row(5, "exit_short"), row(6, "enter_short")), now)
 
     found = emitted(edges, now)
 
@@ -210,13 +210,13 @@ def test_shorts_speak_where_they_are_wanted() -> None:
     assert [int(edge.signal(BTC, Decimal(1)).score) for edge in found] == [1, -1]
 
 
-def test_a_missing_row_is_asked_for() -> None:
-    """A row that speaks while the one before it is unknown names its pair as a gap, until that one comes."""
+def test_gaps_names_pairs_with_a_missing_row() -> None:
+    """Until the predecessor of a row with a side has arrived."""
     edges, now = Edges(STRATEGY, (PAIR,)), five_minutes(9)
-    edges.hear(frame(row(3), row(5, "enter_long")), now)
+    edges.add(frame(row(3), row(5, "enter_long")), now)
     assert (emitted(edges, now), edges.gaps()) == ([], [PAIR])
 
-    edges.hear(frame(row(4)), now)
+    edges.add(frame(row(4)), now)
 
     assert (len(emitted(edges, now)), edges.gaps()) == (1, [])
 
@@ -226,8 +226,8 @@ def test_a_missing_row_is_asked_for() -> None:
 
 @pytest.mark.filterwarnings("ignore:.*(epoch|default formatting)")  # pandas is about to give up milliseconds
 @pytest.mark.parametrize("dates", ["epoch", "iso"])
-def test_a_table_of_pandas_is_read(dates: Literal["epoch", "iso"]) -> None:
-    """What pandas writes in its split orientation is read cell by cell: sides, tags, FreqAI's numbers and labels."""
+def test_frame_of_message_reads_a_table_of_pandas(dates: Literal["epoch", "iso"]) -> None:
+    """In its split orientation: sides, tags, and FreqAI's numbers and labels."""
     times = pd.to_datetime([five_minutes(0), five_minutes(1)])
     table = pd.DataFrame(
         {
@@ -254,7 +254,7 @@ def test_a_table_of_pandas_is_read(dates: Literal["epoch", "iso"]) -> None:
         outputs=(("&-s_close", Decimal("0.123457")),),
         labels=(("&s-up_or_down", "up"),),
     )
-    assert found.rows[1].said == {"enter_long"}
+    assert found.rows[1].signals == {"enter_long"}
     assert found.rows[1].tags == (("enter_tag", "breakout?"),)
     signal = Edge(STRATEGY, PAIR, STEP, "enter_long", found.rows[0]).signal(BTC, Decimal(9))
     assert [(part.name, part.value) for part in signal.parts] == [
@@ -264,8 +264,8 @@ def test_a_table_of_pandas_is_read(dates: Literal["epoch", "iso"]) -> None:
     assert "&s-up_or_down: up" in signal.note
 
 
-def test_candles_over_http_are_read_the_same() -> None:
-    """An answer of pair_candles gives the rows that the socket gives, whether dates come as text or in milliseconds."""
+def test_frame_of_candles_equals_frame_of_message() -> None:
+    """With dates as text or in milliseconds."""
     rows = [cells(five_minutes(0)), cells(five_minutes(1), enter_long=1, enter_tag="x")]
     socket = frame_of_message(read_json(message(rows))["data"])
     answer = json.loads(split_json(rows)) | {"pair": PAIR, "timeframe": "5m"}
@@ -302,8 +302,8 @@ GOOD = json.loads(message([cells(five_minutes(0))]))["data"]
     ],
     ids=range(18),
 )
-def test_what_is_no_frame_is_refused(data: object) -> None:
-    """Whatever else comes raises BadFrame with a short sentence, and nothing but that."""
+def test_invalid_frames_are_refused(data: object) -> None:
+    """Only BadFrame is raised, with a short sentence."""
     with pytest.raises(BadFrame) as caught:
         frame_of_message(data)
     assert 0 < len(str(caught.value)) < 200

@@ -1,4 +1,4 @@
-"""Listening to a freqtrade that drops, repeats, forgets and talks nonsense: each edge becomes one signal all the same."""
+"""The listener of a freqtrade that drops, repeats and garbles messages: each edge still becomes one signal."""
 
 import json
 import threading
@@ -41,15 +41,15 @@ LONGEST = timedelta(minutes=60)
 
 @pytest.fixture
 def freqtrade() -> Iterator[FreqtradeDouble]:
-    """A freqtrade whose strategy has said nothing at three candles."""
+    """A freqtrade with three candles without a condition."""
     with freqtrade_double() as double:
         for number in range(3):
             double.candle(five_minutes(number), silent=True)
         yield double
 
 
-class Ears:
-    """A listener in a thread, the signals it gave, and the pauses it made; its clock is moved by hand."""
+class Recorder:
+    """A listener in a thread with its signals and pauses; its clock is set by the test."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class Ears:
     ) -> None:
         self.now = five_minutes(3)
         self.signals: dict[UUID, str] = {} if kept is None else kept
-        self.heard: list[str] = []
+        self.emitted: list[str] = []
         self.pauses: list[float] = []
         self.fails = 0
         self.listener = FreqtradeListener(
@@ -80,7 +80,7 @@ class Ears:
             self.fails -= 1
             return Emitted("later")
         found = signal_id(edge.signal(instrument, Decimal(1)))
-        self.heard.append(edge.side)
+        self.emitted.append(edge.side)
         if found in self.signals:
             return Emitted("known")
         self.signals[found] = edge.side
@@ -90,11 +90,11 @@ class Ears:
         self.pauses.append(seconds)
         return self._ended.wait(0.01)
 
-    def count(self, what: str) -> int:
-        return (self.listener.listening.counts or {}).get(what, 0)
+    def count(self, name: str) -> int:
+        return (self.listener.listening.counts or {}).get(name, 0)
 
-    def until(self, what: str, times: int = 1) -> None:
-        until(lambda: self.count(what) >= times, f"{times} times {what}")
+    def until(self, name: str, times: int = 1) -> None:
+        until(lambda: self.count(name) >= times, f"{times} times {name}")
 
     def end(self) -> None:
         self._ended.set()
@@ -104,186 +104,183 @@ class Ears:
 @contextmanager
 def listening(
     double: FreqtradeDouble, kept: dict[UUID, str] | None = None, quiet_s: float = QUIET_S, **changes: Any
-) -> Iterator[Ears]:
-    """Listening to the double until the end of the block; connected, unless it cannot be."""
-    ears = Ears(double, double.settings(**changes), kept, quiet_s)
-    thread = threading.Thread(target=ears.listener.run, daemon=True)
+) -> Iterator[Recorder]:
+    """Listen to the double until the end of the block; connected, unless settings are changed."""
+    recorder = Recorder(double, double.settings(**changes), kept, quiet_s)
+    thread = threading.Thread(target=recorder.listener.run, daemon=True)
     thread.start()
     try:
         if not changes:
-            ears.until("frames")
-        yield ears
+            recorder.until("frames")
+        yield recorder
     finally:
-        ears.end()
+        recorder.end()
         thread.join(20)
         assert not thread.is_alive()
 
 
-def closes(ears: Ears, double: FreqtradeDouble, number: int, **said: Any) -> None:
-    """Candle number so-and-so has closed, and freqtrade has told what its strategy says of it."""
-    ears.now = five_minutes(number + 1)
-    double.candle(five_minutes(number), **said)
+def closes(recorder: Recorder, double: FreqtradeDouble, number: int, **columns: Any) -> None:
+    """Close a candle, and send its row."""
+    recorder.now = five_minutes(number + 1)
+    double.candle(five_minutes(number), **columns)
 
 
-def test_an_edge_on_the_socket_is_a_signal(freqtrade: FreqtradeDouble) -> None:
-    """It subscribes, asks for what was before, and emits where a condition begins: not where it stands or is repeated."""
-    with listening(freqtrade) as ears:
-        closes(ears, freqtrade, 3, enter_long=1, enter_tag="breakout")
-        closes(ears, freqtrade, 4, enter_long=1)
-        freqtrade.say(message(freqtrade.rows[PAIR][-1:]))
-        closes(ears, freqtrade, 5, exit_long=1)
-        ears.until("signals_new", 2)
-        ears.until("repeated")
+def test_listener_emits_an_edge_from_the_websocket(freqtrade: FreqtradeDouble) -> None:
+    """It subscribes, requests earlier rows, and emits where a condition begins, not where it continues or repeats."""
+    with listening(freqtrade) as recorder:
+        closes(recorder, freqtrade, 3, enter_long=1, enter_tag="breakout")
+        closes(recorder, freqtrade, 4, enter_long=1)
+        freqtrade.send_text(message(freqtrade.rows[PAIR][-1:]))
+        closes(recorder, freqtrade, 5, exit_long=1)
+        recorder.until("signals_new", 2)
+        recorder.until("repeated")
 
-    assert ears.heard == ["enter_long", "exit_long"]
-    assert freqtrade.asked == [
+    assert recorder.emitted == ["enter_long", "exit_long"]
+    assert freqtrade.requests == [
         {"type": "subscribe", "data": ["analyzed_df", "status"]},
         {"type": "analyzed_df", "data": {"limit": 100, "pair": PAIR}},
     ]
     assert not any("status" in call for call in freqtrade.calls)
 
 
-def test_what_was_missed_is_filled_in_after_a_lost_connection(freqtrade: FreqtradeDouble) -> None:
-    """Candles that closed while the socket was away come by back-fill, once; pauses double only while nothing is heard."""
-    with listening(freqtrade) as ears:
+def test_listener_backfills_after_a_lost_connection(freqtrade: FreqtradeDouble) -> None:
+    """Candles that closed meanwhile arrive once; the back-off restarts at one second."""
+    with listening(freqtrade) as recorder:
         freqtrade.accepts_sockets = False
         freqtrade.drop()
-        until(lambda: not freqtrade.sockets, "the socket to go")
-        closes(ears, freqtrade, 3, silent=True, enter_long=1)
-        closes(ears, freqtrade, 4, silent=True, enter_long=1, exit_long=0)
+        until(lambda: not freqtrade.sockets, "the socket to close")
+        closes(recorder, freqtrade, 3, silent=True, enter_long=1)
+        closes(recorder, freqtrade, 4, silent=True, enter_long=1, exit_long=0)
         freqtrade.accepts_sockets = True
-        ears.until("signals_new")
-        ears.until("frames", 2)
-        closes(ears, freqtrade, 5, exit_long=1)
-        ears.until("signals_new", 2)
+        recorder.until("signals_new")
+        recorder.until("frames", 2)
+        closes(recorder, freqtrade, 5, exit_long=1)
+        recorder.until("signals_new", 2)
 
-    assert ears.heard == ["enter_long", "exit_long"]
-    assert ears.pauses[0] == 1.0
-
-
-def test_a_socket_that_falls_silent_is_polled(freqtrade: FreqtradeDouble) -> None:
-    """Rows that never come on an open connection are asked for over HTTP after the time that is borne."""
-    with listening(freqtrade, quiet_s=0.05) as ears:
-        closes(ears, freqtrade, 3, silent=True, enter_long=1)
-        ears.until("signals_new")
-
-        assert ears.listener.listening.connects == 1
-    assert ears.heard == ["enter_long"]
+    assert recorder.emitted == ["enter_long", "exit_long"]
+    assert recorder.pauses[0] == 1.0
 
 
-def test_a_gap_on_the_socket_is_filled(freqtrade: FreqtradeDouble) -> None:
-    """A message that never came leaves a row that cannot be judged; the rows are asked for again, and it is."""
-    with listening(freqtrade) as ears:
-        closes(ears, freqtrade, 3, silent=True)
-        closes(ears, freqtrade, 4, enter_long=1)
-        ears.until("signals_new")
+def test_listener_polls_when_the_websocket_is_quiet(freqtrade: FreqtradeDouble) -> None:
+    with listening(freqtrade, quiet_s=0.05) as recorder:
+        closes(recorder, freqtrade, 3, silent=True, enter_long=1)
+        recorder.until("signals_new")
 
-        assert ears.count("backfills") == 2
-    assert ears.heard == ["enter_long"]
+        assert recorder.listener.listening.connects == 1
+    assert recorder.emitted == ["enter_long"]
 
 
-def test_without_a_socket_it_polls(freqtrade: FreqtradeDouble) -> None:
-    """While the websocket refuses, rows come over HTTP, pauses grow to a minute, and the problem names the token."""
+def test_listener_requests_a_missing_row(freqtrade: FreqtradeDouble) -> None:
+    """The edge after the missing row is emitted when the row has arrived."""
+    with listening(freqtrade) as recorder:
+        closes(recorder, freqtrade, 3, silent=True)
+        closes(recorder, freqtrade, 4, enter_long=1)
+        recorder.until("signals_new")
+
+        assert recorder.count("backfills") == 2
+    assert recorder.emitted == ["enter_long"]
+
+
+def test_listener_polls_with_back_off_while_the_websocket_is_refused(freqtrade: FreqtradeDouble) -> None:
+    """The back-off grows to a minute, and the problem names the token setting."""
     freqtrade.candle(five_minutes(3), silent=True, enter_long=1)
-    with listening(freqtrade, ws_token=SecretStr("wrong")) as ears:
-        ears.now = five_minutes(4)
-        ears.until("polls", 8)
-        problem = ears.listener.listening.problem
+    with listening(freqtrade, ws_token=SecretStr("wrong")) as recorder:
+        recorder.now = five_minutes(4)
+        recorder.until("polls", 8)
+        problem = recorder.listener.listening.problem
 
-    assert ears.heard == ["enter_long"]
-    assert ears.pauses[:8] == [2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0, 60.0]
-    assert "answers 403 to the websocket: compare ws_token" in problem
+    assert recorder.emitted == ["enter_long"]
+    assert recorder.pauses[:8] == [2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0, 60.0]
+    assert "refused the websocket (status 403): compare ws_token" in problem
     assert "wrong" not in problem
 
 
-def test_nonsense_is_counted_and_passed_over(freqtrade: FreqtradeDouble) -> None:
-    """What is no JSON, no message or no frame changes nothing, whatever it is; what follows is heard."""
-    nonsense = ["", "<html>", "[]", "null", '{"type": 5}', '{"type": "analyzed_df"}', "[" * 50_000, '{"a": NaN}']
-    with listening(freqtrade) as ears:
-        for text in nonsense:
-            freqtrade.say(text)
-        freqtrade.say(json.dumps({"type": "whitelist", "data": [PAIR]}))
-        freqtrade.say(message(freqtrade.rows[PAIR][-1:], "DOGE/USDT"))
-        closes(ears, freqtrade, 3, enter_long=1)
-        ears.until("signals_new")
+def test_listener_counts_and_ignores_garbage(freqtrade: FreqtradeDouble) -> None:
+    """Later messages are processed."""
+    garbage = ["", "<html>", "[]", "null", '{"type": 5}', '{"type": "analyzed_df"}', "[" * 50_000, '{"a": NaN}']
+    with listening(freqtrade) as recorder:
+        for text in garbage:
+            freqtrade.send_text(text)
+        freqtrade.send_text(json.dumps({"type": "whitelist", "data": [PAIR]}))
+        freqtrade.send_text(message(freqtrade.rows[PAIR][-1:], "DOGE/USDT"))
+        closes(recorder, freqtrade, 3, enter_long=1)
+        recorder.until("signals_new")
 
-        assert ears.count("garbage") == len(nonsense)
-        assert ears.count("unmapped_pair") == 1
-        assert ears.listener.listening.connects == 1
+        assert recorder.count("garbage") == len(garbage)
+        assert recorder.count("unmapped_pair") == 1
+        assert recorder.listener.listening.connects == 1
 
 
-def test_a_message_of_eight_megabytes_is_taken(freqtrade: FreqtradeDouble) -> None:
-    """The largest message that freqtrade sends comes through; the next one is heard on the same connection."""
+def test_listener_accepts_a_message_of_eight_megabytes(freqtrade: FreqtradeDouble) -> None:
+    """The largest that freqtrade sends; the connection stays open."""
     wide = [row | {f"indicator_{n}": 0.123456789012345 for n in range(200)} for row in freqtrade.rows[PAIR] * 700]
     text = message(wide)
     text += " " * (8 * 1024 * 1024 - len(text))
-    with listening(freqtrade) as ears:
-        freqtrade.say(text)
-        ears.until("frames", 2)
-        closes(ears, freqtrade, 3, enter_long=1)
-        ears.until("signals_new")
+    with listening(freqtrade) as recorder:
+        freqtrade.send_text(text)
+        recorder.until("frames", 2)
+        closes(recorder, freqtrade, 3, enter_long=1)
+        recorder.until("signals_new")
 
         assert len(text) >= 8 * 1024 * 1024
-        assert ears.listener.listening.connects == 1
+        assert recorder.listener.listening.connects == 1
 
 
-def test_unclosed_and_stale_rows_are_refused(freqtrade: FreqtradeDouble) -> None:
-    """A row whose candle still runs, and an edge older than the policy allows, make no signal and are counted."""
-    with listening(freqtrade) as ears:
+def test_listener_ignores_unclosed_and_stale_rows(freqtrade: FreqtradeDouble) -> None:
+    """Both are counted."""
+    with listening(freqtrade) as recorder:
         freqtrade.candle(five_minutes(3), enter_long=1)
-        ears.until("unclosed")
-        ears.now = five_minutes(30)
-        freqtrade.say(message(freqtrade.rows[PAIR][-1:]))
-        ears.until("stale")
+        recorder.until("unclosed")
+        recorder.now = five_minutes(30)
+        freqtrade.send_text(message(freqtrade.rows[PAIR][-1:]))
+        recorder.until("stale")
 
-    assert ears.heard == []
-
-
-def test_what_the_database_could_not_take_is_tried_again(freqtrade: FreqtradeDouble) -> None:
-    """A signal that could not be stored is not lost: the next message finds it due."""
-    with listening(freqtrade) as ears:
-        ears.fails = 1
-        closes(ears, freqtrade, 3, enter_long=1)
-        ears.until("signals_later")
-        closes(ears, freqtrade, 4)
-        ears.until("signals_new")
-
-    assert ears.heard == ["enter_long"]
+    assert recorder.emitted == []
 
 
-def test_after_a_restart_nothing_is_emitted_twice(freqtrade: FreqtradeDouble) -> None:
-    """A listener that starts anew hears the same edges again, by the same ids."""
+def test_listener_retries_a_signal_that_could_not_be_stored(freqtrade: FreqtradeDouble) -> None:
+    with listening(freqtrade) as recorder:
+        recorder.fails = 1
+        closes(recorder, freqtrade, 3, enter_long=1)
+        recorder.until("signals_later")
+        closes(recorder, freqtrade, 4)
+        recorder.until("signals_new")
+
+    assert recorder.emitted == ["enter_long"]
+
+
+def test_listener_gives_the_same_ids_after_a_restart(freqtrade: FreqtradeDouble) -> None:
     kept: dict[UUID, str] = {}
-    with listening(freqtrade, kept) as ears:
-        closes(ears, freqtrade, 3, enter_long=1)
-        ears.until("signals_new")
+    with listening(freqtrade, kept) as recorder:
+        closes(recorder, freqtrade, 3, enter_long=1)
+        recorder.until("signals_new")
     with listening(freqtrade, kept) as again:
         again.now = five_minutes(4)
-        freqtrade.say(message(freqtrade.rows[PAIR]))
+        freqtrade.send_text(message(freqtrade.rows[PAIR]))
         again.until("signals_known")
 
         assert again.count("signals_new") == 0
     assert list(kept.values()) == ["enter_long"]
 
 
-def test_another_strategy_begins_anew(freqtrade: FreqtradeDouble) -> None:
-    """When freqtrade says that it was reloaded, its strategy is asked for, and rows are that one's from then on."""
-    with listening(freqtrade) as ears:
-        closes(ears, freqtrade, 3, enter_long=1)
-        ears.until("signals_new")
+def test_listener_adopts_a_reloaded_strategy(freqtrade: FreqtradeDouble) -> None:
+    """Rows after the reload belong to the new strategy."""
+    with listening(freqtrade) as recorder:
+        closes(recorder, freqtrade, 3, enter_long=1)
+        recorder.until("signals_new")
         freqtrade.strategy = "Other"
-        freqtrade.say(json.dumps({"type": "status", "status": "reloaded"}))
-        freqtrade.say(message(freqtrade.rows[PAIR]))
-        ears.until("signals_new", 2)
+        freqtrade.send_text(json.dumps({"type": "status", "status": "reloaded"}))
+        freqtrade.send_text(message(freqtrade.rows[PAIR]))
+        recorder.until("signals_new", 2)
 
-    assert len(ears.signals) == 2
+    assert len(recorder.signals) == 2
 
 
 # ── over HTTP ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_freqtrade_is_asked_started_and_stopped(freqtrade: FreqtradeDouble) -> None:
-    """State, health, pairs and commands go by the routes that are for them, with user name and password."""
+def test_rest_reads_state_and_sends_commands(freqtrade: FreqtradeDouble) -> None:
+    """With user name and password."""
     with rest_of(freqtrade.settings()) as rest:
         rest.ping()
         assert rest.show_config().problems() == []
@@ -304,14 +301,14 @@ def test_freqtrade_is_asked_started_and_stopped(freqtrade: FreqtradeDouble) -> N
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"password": SecretStr("wrong")}, "refuses the user name and password"),
-        ({"url": f"http://127.0.0.1:{free_port()}"}, "does not answer"),
+        ({"password": SecretStr("wrong")}, "user name or password refused"),
+        ({"url": f"http://127.0.0.1:{free_port()}"}, "no response"),
     ],
 )
-def test_what_is_wrong_with_freqtrade_is_a_sentence(
+def test_rest_reports_a_wrong_password_and_a_missing_freqtrade(
     freqtrade: FreqtradeDouble, changes: dict[str, Any], words: str
 ) -> None:
-    """A wrong password and a freqtrade that is not there are each told, without the password."""
+    """Without showing the password."""
     with rest_of(freqtrade.settings(**changes)) as rest, pytest.raises(FreqtradeUnavailable) as caught:
         rest.show_config()
     assert words in str(caught.value)
@@ -329,32 +326,32 @@ def daybook(freqtrade: FreqtradeDouble, database_url: str, tmp_path: Path) -> It
         yield running
 
 
-def told(daybook: Daybook, condition: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-    """What GET /freqtrade says once that is so."""
+def freqtrade_when(daybook: Daybook, condition: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    """The answer of GET /freqtrade as soon as it meets the condition."""
 
     def found() -> dict[str, Any] | None:
         answer: dict[str, Any] = daybook.read("freqtrade")
         return answer if condition(answer) else None
 
-    answer = until(found, "freqtrade to be heard")
+    answer = until(found, "the state of freqtrade")
     assert answer is not None
     return answer
 
 
-def test_a_signal_of_freqtrade_goes_through_review(daybook: Daybook, freqtrade: FreqtradeDouble) -> None:
-    """An edge is an event in freqtrade's name; review says not yet, hears it again at the next candle, and is content."""
-    told(daybook, lambda answer: answer["connected"])
+def test_freqtrade_signal_is_reviewed(daybook: Daybook, freqtrade: FreqtradeDouble) -> None:
+    """Review defers the first one and approves the same side at the next candle."""
+    freqtrade_when(daybook, lambda answer: answer["connected"])
     now = daybook.system.market_clock()
-    for minutes, said in ((10, 0), (5, 1)):
-        freqtrade.candle(now - timedelta(minutes=minutes), enter_long=said)
+    for minutes, entering in ((10, 0), (5, 1)):
+        freqtrade.candle(now - timedelta(minutes=minutes), enter_long=entering)
 
-    answer = told(daybook, lambda answer: answer["counts"].get("signals_new") == 1)
+    answer = freqtrade_when(daybook, lambda answer: answer["counts"].get("signals_new") == 1)
 
     assert (answer["state"], answer["strategy"], answer["problems"]) == ("running", "Trend", [])
     (signal,) = daybook.read("signals", bot_id="freqtrade:freqtrade")["items"]
     daybook.pass_seconds(5)
     freqtrade.candle(now, enter_long=1)
-    told(daybook, lambda answer: answer["counts"].get("signals_new") == 2)
+    freqtrade_when(daybook, lambda answer: answer["counts"].get("signals_new") == 2)
     again = daybook.read("signals", bot_id="freqtrade:freqtrade")["items"][0]
     assert (signal["score"], signal["status"], signal["product_id"]) == ("1", "rejected", "BTC-USD")
     assert "enter_long BTC/USDT 5m" in signal["note"]
@@ -362,9 +359,9 @@ def test_a_signal_of_freqtrade_goes_through_review(daybook: Daybook, freqtrade: 
     assert daybook.read(f"signals/{signal['signal_id']}")["story"][0]["actor"] == "freqtrade:freqtrade"
 
 
-def test_freqtrade_is_started_and_stopped_through_daybook(daybook: Daybook, freqtrade: FreqtradeDouble) -> None:
-    """Each command reaches freqtrade once, however often it is sent; one that cannot reach it says so and may be repeated."""
-    told(daybook, lambda answer: answer["connected"])
+def test_freqtrade_commands_are_sent_once(daybook: Daybook, freqtrade: FreqtradeDouble) -> None:
+    """A repeated idempotency key returns the stored answer."""
+    freqtrade_when(daybook, lambda answer: answer["connected"])
     stopped = daybook.post("freqtrade/stop", None, "stop")
     assert (stopped.status_code, stopped.json()["state"]) == (200, "stopped")
     assert daybook.post("freqtrade/stop", None, "stop").content == stopped.content
@@ -372,8 +369,8 @@ def test_freqtrade_is_started_and_stopped_through_daybook(daybook: Daybook, freq
     assert daybook.post("freqtrade/start", None, "start").json()["state"] == "running"
 
 
-def test_without_a_freqtrade_there_is_none(database_url: str, tmp_path: Path) -> None:
-    """Where none is configured its routes say so, and how to add one; where it is away, that is told and nothing breaks."""
+def test_freqtrade_routes_without_a_configured_or_running_freqtrade(database_url: str, tmp_path: Path) -> None:
+    """404 with instructions without a configuration; 503 while it does not respond."""
     with open_daybook(database_url, tmp_path) as running:
         answer = running.get("freqtrade")
         assert (answer.status_code, problem_of(answer)) == (404, "no-freqtrade")
@@ -382,7 +379,7 @@ def test_without_a_freqtrade_there_is_none(database_url: str, tmp_path: Path) ->
     with open_daybook(database_url, tmp_path, freqtrade=away) as running:
         found = running.read("freqtrade")
         assert (found["state"], found["connected"]) == (None, False)
-        assert "does not answer" in found["problems"][0]
+        assert "no response" in found["problems"][0]
         answer = running.post("freqtrade/start", None, "start")
         assert (answer.status_code, problem_of(answer)) == (503, "freqtrade-unavailable")
 
@@ -401,8 +398,8 @@ def environment(double: FreqtradeDouble, **changes: str) -> dict[str, str]:
     return {f"DAYBOOK_FREQTRADE__{name}": value for name, value in (own | changes).items()}
 
 
-def test_the_command_checks_shows_starts_and_stops(freqtrade: FreqtradeDouble) -> None:
-    """`daybook freqtrade` says that all is well, or each thing that is wrong with what to do; secrets are not shown."""
+def test_freqtrade_command_checks_shows_starts_and_stops(freqtrade: FreqtradeDouble) -> None:
+    """`check` lists every problem with its remedy; secrets are not shown."""
 
     def run(*words: str, **changes: str) -> Result:
         return CliRunner().invoke(cli, ["freqtrade", *words], env=environment(freqtrade, **changes))
@@ -418,7 +415,7 @@ def test_the_command_checks_shows_starts_and_stops(freqtrade: FreqtradeDouble) -
         "freqtrade is stopped: star",
         "freqtrade opens trades of ",
         "freqtrade does not watch E",
-        "freqtrade answers 403 to t",
+        "freqtrade refused the webs",
     ]
     assert "not-theirs" not in wrong.stdout
     assert (run("start").exit_code, freqtrade.state) == (0, "running")
@@ -438,10 +435,10 @@ def test_the_command_checks_shows_starts_and_stops(freqtrade: FreqtradeDouble) -
         ({"TOKEN": "x"}, "token"),
     ],
 )
-def test_settings_that_cannot_be_used_are_one_sentence(
+def test_freqtrade_settings_refuse_invalid_values(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, str], words: str
 ) -> None:
-    """A url of the open network in the clear, a wrong map and unknown names are told, and no secret is."""
+    """Plain HTTP to another host, a wrong map and unknown names; the message contains no secret."""
     monkeypatch.chdir(tmp_path)
     for name, value in environment(FreqtradeDouble(8080), **changes).items():
         monkeypatch.setenv(name, value)

@@ -1,4 +1,4 @@
-"""A bot by its kind, its file or its package, asked everything that the conformance kit knows, here and in another process."""
+"""Find a bot by kind, file or package, and run the conformance kit on it, here and in another process."""
 
 import importlib
 import inspect
@@ -26,53 +26,53 @@ from signals.testkit.conformance import breaches
 from signals.testkit.scaffold import BadBot
 
 MORE_BARS: Final = 60
-"""So many bars are asked about, beyond those that the bot needs before it may speak."""
+"""The bars to evaluate beyond those that the bot needs."""
 
 
-def trial_candles(bars: int, seed: int = 1) -> list[Candle]:
-    """So many minute candles of a simulated market, the same for the same seed."""
+def sample_candles(bars: int, seed: int = 1) -> list[Candle]:
+    """Minute candles of a simulated market, the same for the same seed."""
     return list(islice(simulated_candles(seed, Instrument("BTC-USD"), timedelta(minutes=1)), bars))
 
 
-def tried(bot: Bot, params: Parameters | None = None, code: BotCode | None = None) -> list[str]:
-    """Every rule that the bot breaks on a simulated market, a sentence each; see `signals.testkit.conformance.breaches`.
+def check_bot(bot: Bot, params: Parameters | None = None, code: BotCode | None = None) -> list[str]:
+    """Return every rule that the bot breaks on a simulated market, one sentence each; see `conformance.breaches`.
 
-    It is asked in another process too, from `code`, or else from where its class was imported. Raises BadBot when that
-    cannot be done, or when it cannot say what it needs.
+    Evaluates it in another process too, from `code` or the module of its class. Raises BadBot when that is impossible,
+    or when `Params` or `needs` fails.
     """
     settings = answer_of(bot.Params) if params is None else params
     if isinstance(settings, Failure):
-        raise BadBot(f"{bot.kind} has no defaults for all its parameters: name them ({settings.text})")
+        raise BadBot(f"{bot.kind} has parameters without a default: pass them ({settings.text})")
     needed = answer_of(lambda: bot.needs(settings).bars)
     if isinstance(needed, Failure):
-        raise BadBot(f"{bot.kind} cannot say how many bars it needs: {needed.text}")
+        raise BadBot(f"needs of {bot.kind} failed: {needed.text}")
     found = code or _code_of(bot)
     elsewhere = ForeignBot(bot.kind, lambda: found, Limits())
     try:
-        return breaches(bot, settings, trial_candles(needed + MORE_BARS), elsewhere=elsewhere.as_bot())
+        return breaches(bot, settings, sample_candles(needed + MORE_BARS), elsewhere=elsewhere.as_bot())
     finally:
         elsewhere.close()
 
 
-def found_bots(what: str) -> Iterator[tuple[Bot, BotCode]]:
-    """The bots that a kind, a Python file or a package's folder stands for. Their code is run. Raises BadBot."""
-    if what in BUILT_IN:
-        yield BUILT_IN[what], _code_of(BUILT_IN[what])
+def find_bots(source: str) -> Iterator[tuple[Bot, BotCode]]:
+    """Import the bots of a kind, a Python file or a package's folder. Raises BadBot."""
+    if source in BUILT_IN:
+        yield BUILT_IN[source], _code_of(BUILT_IN[source])
         return
-    path = Path(what)
+    path = Path(source)
     if path.suffix == ".py" and path.is_file():
         yield from _in_file(path.resolve())
     elif path.is_dir():
         yield from _in_folder(path.resolve())
-    elif "/" in what or path.suffix == ".py":
-        raise BadBot(f"there is no file or folder {what}")
+    elif "/" in source or path.suffix == ".py":
+        raise BadBot(f"there is no file or folder {source}")
     else:
-        code = installed_bot(what).code
-        yield _made(code), code
+        code = installed_bot(source).code
+        yield _created(code), code
 
 
-def parameters_from(bot: Bot, text: str) -> Parameters:
-    """The bot's parameters as the JSON text says them. Raises BadBot."""
+def read_parameters(bot: Bot, text: str) -> Parameters:
+    """Parse the bot's parameters from JSON. Raises BadBot."""
     try:
         return bot.Params.model_validate_json(text)
     except ValidationError as error:
@@ -80,7 +80,7 @@ def parameters_from(bot: Bot, text: str) -> Parameters:
 
 
 def _in_file(path: Path) -> Iterator[tuple[Bot, BotCode]]:
-    """One bot for each class in the file that is one."""
+    """One bot for each bot class in the file."""
     module = _imported(path.stem, path)
     found = [one for one in vars(module).values() if inspect.isclass(one) and one.__module__ == module.__name__]
     names = [one.__name__ for one in found if all(hasattr(one, name) for name in ("kind", "Params", "evaluate"))]
@@ -88,11 +88,11 @@ def _in_file(path: Path) -> Iterator[tuple[Bot, BotCode]]:
         raise BadBot(f"there is no bot in {path}: a class with kind, version, Params, needs and evaluate")
     for name in names:
         code = BotCode(f"{module.__name__}:{name}", path)
-        yield _made(code), code
+        yield _created(code), code
 
 
 def _in_folder(path: Path) -> Iterator[tuple[Bot, BotCode]]:
-    """One bot for each that the folder's pyproject.toml announces."""
+    """One bot for each entry point in the folder's pyproject.toml."""
     try:
         project = tomllib.loads((path / "pyproject.toml").read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -110,45 +110,45 @@ def _in_folder(path: Path) -> Iterator[tuple[Bot, BotCode]]:
         root = homes[0] / top if (homes[0] / top).is_dir() else homes[0] / f"{top}.py"
         _imported(top, root / "__init__.py" if root.is_dir() else root)
         code = BotCode(target, root)
-        yield _made(code), code
+        yield _created(code), code
 
 
 def _imported(name: str, path: Path) -> Any:
-    """The module of this name, which is that of the file. Raises BadBot when Python knows another one."""
+    """Import the file as this module. Raises BadBot when another module has the name."""
     home = path.parent.parent if path.name == "__init__.py" else path.parent
     if str(home) not in sys.path:
-        # Behind Python's own modules: a file called like one of them must not take its place.
+        # After Python's own modules, so that the file cannot replace one of them.
         sys.path.append(str(home))
     importlib.invalidate_caches()
     module = answer_of(lambda: import_module(name))
     if isinstance(module, Failure):
         raise BadBot(f"{path} cannot be imported: {module.text}")
     if Path(module.__file__ or "").resolve() != path:
-        raise BadBot(f"{path} is called like another module that is there already ({name}): rename it")
+        raise BadBot(f"{path} has the name of another module ({name}): rename it")
     return module
 
 
-def _made(code: BotCode) -> Bot:
-    """The bot that the code's class makes. Raises BadBot."""
+def _created(code: BotCode) -> Bot:
+    """Create the bot. Raises BadBot."""
     module, _, name = code.target.partition(":")
 
-    def made() -> object:
+    def create() -> object:
         return getattr(import_module(module), name)()
 
-    bot = answer_of(made)
+    bot = answer_of(create)
     if isinstance(bot, Failure):
-        raise BadBot(f"{code.target} cannot be made: {bot.text}")
+        raise BadBot(f"{code.target} cannot be created: {bot.text}")
     missing = [name for name in ("kind", "version", "Params", "needs", "evaluate") if not hasattr(bot, name)]
     if missing:
-        raise BadBot(f"{code.target} is no bot: it has no {missing[0]}")
+        raise BadBot(f"{code.target} is not a bot: it has no {missing[0]}")
     return cast(Bot, bot)
 
 
 def _code_of(bot: Bot) -> BotCode:
-    """Where the bot's class was imported from."""
+    """The code of the bot's class."""
     kind = type(bot)
     if "<locals>" in kind.__qualname__ or kind.__module__ == "__main__":
-        raise BadBot(f"{kind.__qualname__} cannot be asked in another process: define it at the top of a module")
+        raise BadBot(f"{kind.__qualname__} cannot run in another process: define it at the top level of a module")
     file = inspect.getsourcefile(kind)
     if file is None:
         raise BadBot(f"{kind.__qualname__} has no file of its own")
