@@ -1,4 +1,4 @@
-"""The deflated Sharpe ratio: against published numbers, against luck itself, and at its borders."""
+"""The deflated Sharpe ratio: a published example, pure luck, and edge cases."""
 
 from decimal import Decimal
 
@@ -11,7 +11,7 @@ from execution.backtest.deflated_sharpe import Track, deflated_sharpe, expected_
 from ledger.reports.metrics import kurtosis, skewness
 
 
-def test_the_published_example() -> None:
+def test_deflated_sharpe_matches_the_published_example() -> None:
     """Bailey and López de Prado (2014): 2.5 a year over 5 years of days, 100 trials of variance 1/2, skew -3, kurtosis 10."""
     rng = np.random.default_rng(1)
     tried = rng.standard_normal(100)
@@ -21,8 +21,8 @@ def test_the_published_example() -> None:
     assert deflated_sharpe(track, tried) == pytest.approx(0.9004, abs=5e-4)
 
 
-def test_luck_alone_is_found_out() -> None:
-    """Of 200 sweeps over noise, the best of 50 trials is above 95 % by itself nearly always, deflated nearly never."""
+def test_deflated_sharpe_rejects_luck() -> None:
+    """Over 200 sweeps of noise, the best of 50 trials is nearly always above 95 %, deflated nearly never."""
     rng = np.random.default_rng(7)
     plain = deflated = 0
     for _ in range(200):
@@ -36,8 +36,8 @@ def test_luck_alone_is_found_out() -> None:
 
 
 @given(st.floats(-0.5, 0.5), st.integers(2, 5000), st.floats(-3, 3), st.floats(1, 30))
-def test_more_trials_never_make_it_likelier(sharpe: float, periods: int, skew: float, kurt: float) -> None:
-    """One trial is the plain probability; spread-out further ones only take away from it; undefined stays undefined."""
+def test_more_trials_never_increase_the_probability(sharpe: float, periods: int, skew: float, kurt: float) -> None:
+    """One trial gives the plain probability; an undefined ratio stays undefined."""
     track = Track(sharpe, periods, skew, kurt)
     alone, among = deflated_sharpe(track, [sharpe]), deflated_sharpe(track, [sharpe, sharpe - 0.1, sharpe - 0.2])
     assert alone == probabilistic_sharpe(track)
@@ -46,14 +46,14 @@ def test_more_trials_never_make_it_likelier(sharpe: float, periods: int, skew: f
         assert 0 <= among <= alone <= 1
 
 
-def test_too_little_to_say() -> None:
-    """Fewer than two periods, and a shape that leaves no error to estimate, give none."""
+def test_probability_is_none_for_too_few_periods() -> None:
+    """Also for a shape without a positive error."""
     assert probabilistic_sharpe(Track(0.1, 1, 0, 3)) is None
     assert probabilistic_sharpe(Track(1.0, 100, 3, 1)) is None
 
 
-def test_the_shape_of_returns() -> None:
-    """Skewness and kurtosis are the population's (as numpy works them out); none where returns do not differ."""
+def test_skewness_and_kurtosis_are_those_of_the_population() -> None:
+    """As numpy computes them; None if all returns are equal."""
     values = np.random.default_rng(3).gamma(2, size=300).round(6)
     told = [Decimal(str(value)) for value in values]
     away = values - values.mean()

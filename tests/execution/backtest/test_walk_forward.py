@@ -1,4 +1,4 @@
-"""Walk-forward folds: no test bar is ever near the bars that its settings were chosen on."""
+"""Walk-forward folds: no test bar is near the bars that its parameters were chosen on."""
 
 import itertools
 
@@ -13,7 +13,7 @@ gaps = st.integers(0, 30)
 
 @given(st.integers(1, 2000), st.integers(1, 12), gaps, gaps, st.booleans())
 def test_tests_follow_training_and_each_other(bars: int, count: int, purge: int, embargo: int, anchored: bool) -> None:
-    """Each test begins exactly the gap behind its training, the tests meet, and the last one ends with the bars."""
+    """Each test starts the gap after its training, tests are adjacent, and the last one ends with the last bar."""
     if bars < count + 1 + purge + embargo:
         with pytest.raises(ValueError, match="too few"):
             folds(bars, count, purge=purge, embargo=embargo, anchored=anchored)
@@ -32,7 +32,7 @@ def test_tests_follow_training_and_each_other(bars: int, count: int, purge: int,
 
 
 @pytest.mark.parametrize(("count", "purge", "embargo"), [(0, 0, 0), (1, -1, 0), (1, 0, -1)])
-def test_folds_that_make_no_sense_are_refused(count: int, purge: int, embargo: int) -> None:
-    """No fold at all and gaps that reach back are a ValueError."""
+def test_folds_with_invalid_arguments_are_refused(count: int, purge: int, embargo: int) -> None:
+    """No fold and negative gaps raise ValueError."""
     with pytest.raises(ValueError, match="at least 1 fold"):
         folds(100, count, purge=purge, embargo=embargo)

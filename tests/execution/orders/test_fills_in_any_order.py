@@ -1,4 +1,4 @@
-"""Fills told twice, late, split over many tellings and in any order: the ledger ends in one and the same state."""
+"""Fills reported twice, late, split over many reports and in any order give one ledger state."""
 
 import random
 from collections.abc import Collection, Sequence
@@ -37,8 +37,8 @@ def fill(client_order_id: str, number: int, quantity: str, price: str, minute: i
 
 
 @dataclass
-class Teller:
-    """A venue that took every order and tells of their fills what it is told to tell."""
+class ReportingVenue:
+    """A venue that accepted every order and reports the fills it is given."""
 
     executed: dict[str, tuple[Fill, ...]] = field(default_factory=dict)
     telling: Sequence[Fill] = ()
@@ -69,7 +69,7 @@ class Teller:
 
 @dataclass(frozen=True)
 class Opened:
-    """Three accepted orders, as the log tells them, and all fills that they ever get."""
+    """Three accepted orders as the log holds them, and all fills that they ever get."""
 
     portfolio_id: UUID
     log: list[NewEvent]
@@ -77,12 +77,12 @@ class Opened:
 
 
 def opened() -> Opened:
-    """A purchase and a sale of one coin and a purchase of another, none filled yet."""
+    """A buy and a sale of one coin and a buy of another, none filled yet."""
     room = Room(MemoryBook(SteppingClock()), "any order")
     room.mark()
     room.mark("10", ETH)
     room.hold("3", "90")
-    teller = Teller({}, ())
+    teller = ReportingVenue({}, ())
     service, asked = room.service(teller), list[str]()
     wanted = ((BTC, Side.BUY, "2", "100"), (BTC, Side.SELL, "1.5", "100"), (ETH, Side.BUY, "9", "10"))
     for number, (instrument, side, size, price) in enumerate(wanted):
@@ -104,10 +104,10 @@ def opened() -> Opened:
 
 
 def state_after(story: Opened, seed: int) -> tuple[str, MemoryBook]:
-    """The state hash after the fills were told as the dice want it, and the book."""
+    """The state hash after the fills were reported in random portions, and the book."""
     dice, book = random.Random(seed), MemoryBook(SteppingClock())
     book.record(story.portfolio_id, story.log)
-    teller = Teller(story.executed)
+    teller = ReportingVenue(story.executed)
     service = TradeService(book, story.portfolio_id, {teller.venue: teller}, HandClock())
     everything = [one for fills in story.executed.values() for one in fills]
     told = [one for one in everything for _ in range(dice.randrange(1, 4))]
@@ -126,7 +126,7 @@ def state_after(story: Opened, seed: int) -> tuple[str, MemoryBook]:
 
 @pytest.mark.parametrize("count", [150, pytest.param(10_000, marks=pytest.mark.nightly)])
 def test_fills_in_any_order_give_one_state(count: int) -> None:
-    """Each fill is one trade, each order ends once, and everything that is worked out from them is the same."""
+    """Each fill is one trade, each order ends once, and all derived rows are the same."""
     story = opened()
     first, book = state_after(story, 0)
 
@@ -138,8 +138,8 @@ def test_fills_in_any_order_give_one_state(count: int) -> None:
         assert list(broken_invariants(reading.rows)) == []
 
 
-def test_one_id_for_two_markets_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Planted: told apart by the venue's id alone, fills of one market hide those of another, whichever comes first."""
+def test_fill_id_without_its_market_is_detected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planted: with the venue's id alone, fills of one market hide those of another."""
 
     def marketless(venue: str, account: str, instrument: str, venue_trade_id: str) -> UUID:
         return derived_id("fill", venue, account, venue_trade_id)

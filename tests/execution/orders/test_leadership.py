@@ -1,4 +1,4 @@
-"""One trader per portfolio: whoever took over last stores and sends, and the one before does neither any more."""
+"""One leader per portfolio: the last one to take over stores and sends, earlier ones do neither."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -39,7 +39,7 @@ TakeOver = Callable[[Room], Leadership]
 
 
 class WatchedLeadership:
-    """The claim, with a hook in front of everything it is asked."""
+    """The claim, with a hook before each call."""
 
     def __init__(self, leadership: Leadership, hook: Hook) -> None:
         self._leadership, self._hook = leadership, hook
@@ -55,7 +55,7 @@ class WatchedLeadership:
 
 @dataclass
 class TakenOver:
-    """A hook that lets another service take over in front of the effect of this number, and notes what came after."""
+    """A hook that lets another service take over before the effect of this number, and notes the effects after it."""
 
     number: int
     act: Callable[[], None]
@@ -69,12 +69,12 @@ class TakenOver:
 
     @property
     def sends_after(self) -> int:
-        """Sends that the old leader began after that; one that had begun already is not among them."""
+        """Sends that the old leader started after the take-over."""
         return self.effects[self.number :].count("submit")
 
 
 def taken_over(book: Book, take_over: TakeOver, name: str, number: int) -> tuple[list[str], bool]:
-    """What is wrong when another one takes over in front of the old leader's effect `number`; whether there was one."""
+    """The faults after a take-over before the old leader's effect `number`, and whether there was one."""
     room, venue = Room(book, name), ScriptedExchange()
     room.mark()
     room.signal()
@@ -123,7 +123,7 @@ def memory_take_over() -> TakeOver:
 
 
 def faults_of_all(take_over: Callable[[], TakeOver]) -> tuple[int, list[str]]:
-    """How many take-overs there were, one in front of each effect of the old leader, and all that went wrong."""
+    """The number of take-overs, one before each effect of the old leader, and all faults."""
     found: list[str] = []
     for number in range(1, 500):
         faults, happened = taken_over(MemoryBook(SteppingClock()), take_over(), f"over {number}", number)
@@ -133,16 +133,16 @@ def faults_of_all(take_over: Callable[[], TakeOver]) -> tuple[int, list[str]]:
     raise AssertionError("the old leader never comes to an end")
 
 
-def test_a_leader_that_was_paused_anywhere_neither_stores_nor_sends_again() -> None:
-    """Wherever the old leader stands still while another takes over, nothing is lost or doubled, and it does nothing more."""
+def test_superseded_leader_neither_stores_nor_sends() -> None:
+    """Paused before any effect while another takes over: nothing is lost or doubled."""
     count, faults = faults_of_all(memory_take_over)
 
     assert faults == []
     assert count > 25
 
 
-def test_a_claim_that_is_not_checked_is_found() -> None:
-    """Planted: without the check the old leader stores and sends beside the new one."""
+def test_unchecked_claim_is_detected() -> None:
+    """Planted: the old leader stores and sends beside the new one."""
     _, faults = faults_of_all(lambda: lambda room: Alone(room.book, room.portfolio_id))
 
     assert "the old leader sent" in faults
@@ -150,14 +150,14 @@ def test_a_claim_that_is_not_checked_is_found() -> None:
 
 
 class UnsureBeforeSending(Alone):
-    """Planted: the claim is checked where something is stored, not before a send."""
+    """Planted: the claim is checked before storing, not before a send."""
 
     def __init__(self, leadership: Leadership) -> None:
         self.record = leadership.record  # type: ignore[method-assign]
 
 
-def test_a_claim_that_is_not_checked_before_each_send_is_found() -> None:
-    """Planted: between the stored attempt and the send somebody may take over."""
+def test_claim_unchecked_before_a_send_is_detected() -> None:
+    """Planted: another leader may take over between the stored attempt and the send."""
 
     def unsure() -> TakeOver:
         take_over = memory_take_over()
@@ -189,7 +189,7 @@ Superuser = psycopg.Connection[tuple[object, ...]]
 
 
 def silenced(superuser: Superuser) -> None:
-    """The sessions that hold a leader's lock are ended, as the server does to those that fall silent."""
+    """End the sessions that hold a leader's lock, as the server does to silent ones."""
     superuser.execute("select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory' and classid = 73053")
     while superuser.execute("select 1 from pg_locks where locktype = 'advisory' and classid = 73053").fetchone():
         pass
@@ -197,7 +197,7 @@ def silenced(superuser: Superuser) -> None:
 
 @contextmanager
 def claims(engine: Engine) -> Iterator[TakeOver]:
-    """Makes claims to the portfolios of a stored book, and lets go of all in the end."""
+    """Makes claims to the portfolios of a stored book, and releases all at the end."""
     made: list[PostgresLeadership] = []
 
     def take_over(room: Room) -> PostgresLeadership:
@@ -212,8 +212,8 @@ def claims(engine: Engine) -> Iterator[TakeOver]:
             one.close()
 
 
-def test_nobody_takes_over_from_a_leader_that_lives(postgres_book: PostgresBook, engine: Engine) -> None:
-    """While the leader's session lives another claim is refused; when it is closed the next one leads."""
+def test_claim_is_refused_while_a_leader_lives(postgres_book: PostgresBook, engine: Engine) -> None:
+    """Once the leader's session is closed, the next one leads."""
     room = Room(postgres_book, "lives")
     with claims(engine) as claim:
         first = claim(room)
@@ -228,10 +228,10 @@ def test_nobody_takes_over_from_a_leader_that_lives(postgres_book: PostgresBook,
             first.confirm()
 
 
-def test_a_leader_whose_session_was_lost_goes_on_unless_another_took_over(
+def test_leader_with_a_lost_session_continues_until_superseded(
     postgres_book: PostgresBook, engine: Engine, superuser: Superuser
 ) -> None:
-    """A lost session costs nothing by itself; after a take-over the old leader can neither store nor confirm."""
+    """After a take-over it can neither store nor confirm."""
     room = Room(postgres_book, "silent")
     with claims(engine) as claim:
         first = claim(room)
@@ -256,7 +256,7 @@ def test_a_leader_whose_session_was_lost_goes_on_unless_another_took_over(
 def test_take_overs_in_the_database_double_nothing(
     postgres_book: PostgresBook, engine: Engine, superuser: Superuser, numbers: range
 ) -> None:
-    """The same take-overs on the stored book, in front of every fourth effect; five hundred in the nightly tests."""
+    """The same on the stored book, before every fourth effect; five hundred take-overs in the nightly tests."""
     with claims(engine) as claim:
 
         def take_over(room: Room) -> Leadership:

@@ -1,4 +1,4 @@
-"""Stop prices, times in force and lifetimes: at the paper venue, at simulated ones, and in the trade service."""
+"""Stop prices, times in force and lifetimes: at the paper venue, at simulated venues, and in the trade service."""
 
 from collections.abc import Mapping
 from datetime import timedelta
@@ -23,7 +23,7 @@ BUY, SELL = Side.BUY, Side.SELL
 HOUR = timedelta(hours=1)
 
 
-def asked(side: Side = SELL, **terms: Any) -> OrderTicket:
+def ticket_for(side: Side = SELL, **terms: Any) -> OrderTicket:
     """A ticket for ten coins with these terms."""
     plain = ticket(side=side, base="10", limit=terms.pop("limit", None))
     known: dict[str, Any] = {name: getattr(plain, name) for name in OrderTicket.__dataclass_fields__}
@@ -51,11 +51,11 @@ def sent(*tickets: OrderTicket, kind: type[PaperExchange] = PaperExchange) -> Pa
         (BUY, "105", {"high": "104"}, {"opened": "110", "high": "111", "low": "109"}, "110"),
     ],
 )
-def test_a_stop_order_waits_for_its_price(
+def test_stop_order_waits_for_its_price(
     side: Side, stop: str, untouched: Mapping[str, str], touching: Mapping[str, str], price: str
 ) -> None:
-    """Before its price is touched nothing fills; then it fills there, or at the open behind it: never better."""
-    venue = sent(asked(side, stop=stop))
+    """It fills at its price, or at the open beyond it, never better."""
+    venue = sent(ticket_for(side, stop=stop))
     venue.candles(bar(0, **untouched))  # type: ignore[arg-type]
     assert venue.fills() == []
     venue.candles(bar(1, **touching))  # type: ignore[arg-type]
@@ -63,9 +63,9 @@ def test_a_stop_order_waits_for_its_price(
     assert venue.state() == "filled"
 
 
-def test_a_touched_stop_is_a_market_order_for_its_rest() -> None:
-    """What the candle's volume did not fill fills at the next open, wherever that is."""
-    venue = sent(asked(stop="95"))
+def test_triggered_stop_fills_its_rest_as_a_market_order() -> None:
+    """The part beyond the candle's volume fills at the next open, at any price."""
+    venue = sent(ticket_for(stop="95"))
     venue.candles(bar(0, low="94", volume="40"), bar(1, opened="99", high="99", low="99"))
     assert [(fill.price, fill.quantity) for fill in venue.fills()] == [
         (Decimal(95), Decimal(4)),
@@ -83,36 +83,34 @@ def test_a_touched_stop_is_a_market_order_for_its_rest() -> None:
         ("fok", "40", "100", "0"),
     ],
 )
-def test_an_order_that_may_not_rest_ends_with_its_first_candle(
-    frame: Any, volume: str, opened: str, filled: str
-) -> None:
-    """It takes what is there within its limit, as a whole where it must, and never sees a second candle."""
-    venue = sent(asked(BUY, limit="101", time_in_force=frame))
+def test_immediate_order_ends_with_its_first_candle(frame: Any, volume: str, opened: str, filled: str) -> None:
+    """It takes the volume within its limit, as a whole where required, and sees no second candle."""
+    venue = sent(ticket_for(BUY, limit="101", time_in_force=frame))
     venue.candles(bar(0, volume=volume, opened=opened), bar(1, low="90", volume="1000"))
     assert sum((fill.quantity for fill in venue.fills()), Decimal(0)) == Decimal(filled)
     assert venue.state() == ("filled" if filled == "10" else "expired")
 
 
-def test_an_order_for_all_or_nothing_that_cannot_be_paid_as_a_whole_fills_nothing() -> None:
-    """What the account can pay no longer is as good as not there."""
-    venue = sent(asked(BUY, limit="101", time_in_force="fok"))
+def test_fill_or_kill_order_that_cannot_be_paid_fills_nothing() -> None:
+    """Volume that the account cannot pay for does not count."""
+    venue = sent(ticket_for(BUY, limit="101", time_in_force="fok"))
     venue.balances["USD"] = Decimal(500)
     venue.candles(bar(0))
     assert (venue.fills(), venue.state()) == ([], "expired")
 
 
-def test_an_order_that_may_not_rest_and_had_its_candle_does_not_rest_after_a_restart_either() -> None:
-    """The log has what it took of its first candle: no later one fills it."""
-    venue, order = PaperVenue(), asked(BUY, limit="101", time_in_force="ioc")
+def test_immediate_order_does_not_rest_after_a_restart() -> None:
+    """The log has its fills of the first candle; no later candle fills it."""
+    venue, order = PaperVenue(), ticket_for(BUY, limit="101", time_in_force="ioc")
     venue.paper.restore(order, NOON, Decimal(4), Decimal(400), 1, NOON)
     venue.candles(bar(1), bar(2))
     assert (venue.fills(), venue.state()) == ([], "expired")
 
 
-def test_a_stop_that_does_not_wait_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Planted: a venue that takes a stop order for a market order fills it at once."""
+def test_stop_that_does_not_wait_is_detected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planted: a venue that treats a stop order as a market order fills it at once."""
     monkeypatch.setattr(paper_module._Order, "waits", False)
-    venue = sent(asked(stop="95"))
+    venue = sent(ticket_for(stop="95"))
     venue.candles(bar(0, low="96"))
     assert venue.fills() != []
 
@@ -127,10 +125,10 @@ def test_a_stop_that_does_not_wait_is_found(monkeypatch: pytest.MonkeyPatch) -> 
         ({"kind": "stop", "stop_price": Decimal(0)}, "greater than 0"),
     ],
 )
-def test_terms_that_contradict_each_other_make_no_ticket(terms: dict[str, Any], words: str) -> None:
-    """Nothing that cannot be sent can be asked for."""
+def test_ticket_with_contradictory_terms_is_refused(terms: dict[str, Any], words: str) -> None:
+    """A ticket that cannot be sent cannot be made."""
     with pytest.raises(ValueError, match=words):
-        asked(**terms)
+        ticket_for(**terms)
 
 
 # --- at a venue -------------------------------------------------------------------------------------------------------
@@ -141,7 +139,7 @@ def there(shop: RunningVenue, client_order_id: str) -> dict[str, str]:
     return one
 
 
-def test_a_stop_order_rests_at_the_venue_until_its_price_comes() -> None:
+def test_stop_order_rests_at_the_venue_until_its_price() -> None:
     """The unmodified client places it as the venue's own stop; it fills when the market falls to its price."""
     with running_venue("binance") as shop:
         order = shop.ticket(SELL, base_size=Decimal("0.01"), stop_price=Decimal(59000))
@@ -154,8 +152,8 @@ def test_a_stop_order_rests_at_the_venue_until_its_price_comes() -> None:
 
 
 @pytest.mark.parametrize(("side", "stop"), [(SELL, "60000"), (SELL, "61000"), (BUY, "60000"), (BUY, "59000")])
-def test_a_stop_whose_price_has_passed_already_is_refused(side: Side, stop: str) -> None:
-    """As the real venue does: nothing is placed, and the answer is recorded as a refusal in its words."""
+def test_stop_beyond_its_price_is_refused_by_the_venue(side: Side, stop: str) -> None:
+    """As at the real venue nothing is placed; the refusal is stored in the venue's words."""
     with live_at() as live:
         service = live.service()
         service.step()
@@ -171,7 +169,7 @@ def test_a_stop_whose_price_has_passed_already_is_refused(side: Side, stop: str)
 
 @pytest.mark.parametrize(("frame", "state"), [("ioc", "expired"), ("fok", "expired"), ("gtc", "open"), (None, "open")])
 def test_times_in_force_reach_the_venue(frame: Any, state: str) -> None:
-    """A purchase far below the market rests, or ends at once, as it was asked to."""
+    """A buy far below the market rests or ends at once, by its time in force."""
     with running_venue("binance") as shop:
         terms = {"base_size": Decimal("0.01"), "limit_price": Decimal(50000), "time_in_force": frame}
         order = shop.ticket(BUY, **terms)
@@ -189,8 +187,8 @@ def test_times_in_force_reach_the_venue(frame: Any, state: str) -> None:
         ),
     ],
 )
-def test_what_a_venue_does_not_take_is_never_sent(terms: dict[str, Any], words: str) -> None:
-    """Luno has neither: the order is refused in a sentence, and no request leaves."""
+def test_terms_that_the_venue_lacks_are_never_sent(terms: dict[str, Any], words: str) -> None:
+    """Luno has neither: the order is rejected with a reason, and no request leaves."""
     with running_venue("luno") as shop:
         shop.exchange.balances()
         before = shop.placing_requests()
@@ -200,8 +198,8 @@ def test_what_a_venue_does_not_take_is_never_sent(terms: dict[str, Any], words: 
         assert shop.placing_requests() == before
 
 
-def test_an_order_whose_time_is_over_is_cancelled_at_the_venue() -> None:
-    """A limit order that rests when its lifetime ends is ended at the venue, and closed as expired, without anybody asking."""
+def test_expired_order_is_cancelled_at_the_venue() -> None:
+    """A resting limit order is cancelled when its lifetime ends, and closed as expired."""
     with live_at() as live:
         service = live.service()
         service.step()
@@ -224,8 +222,8 @@ def test_an_order_whose_time_is_over_is_cancelled_at_the_venue() -> None:
 # --- review -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_stop_order_is_held_to_the_venues_steps_and_not_to_the_price_band() -> None:
-    """Far below the mark is where it belongs; a price between two ticks is nowhere."""
+def test_stop_order_skips_the_price_band_but_not_the_venues_steps() -> None:
+    """A stop far below the mark is normal; one between two ticks is rejected."""
     room = Room(MemoryBook(SteppingClock()), "stops")
     room.mark("100")
     room.hold("1")

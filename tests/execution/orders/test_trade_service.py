@@ -1,4 +1,4 @@
-"""The trade service: intent before act, one send, every fill once, whoever runs beside it and whatever stops it."""
+"""The trade service: intent before action, one send, every fill once, under concurrency and interruption."""
 
 import threading
 from collections.abc import Callable, Collection
@@ -60,7 +60,7 @@ def watched(room: Room, venue: ScriptedExchange, hook: Hook, **options: Any) -> 
 
 
 def effects_of_a_signal(kind: type[TradeService]) -> list[str]:
-    """What the service does about one signal, in order."""
+    """The effects of the service for one signal, in order."""
     room, seen = Room(memory(), "effects"), list[str]()
     service, _ = watched(room, ScriptedExchange(), lambda side, what: seen.append(f"{side} {what}"), kind=kind)
     room.signal()
@@ -70,7 +70,7 @@ def effects_of_a_signal(kind: type[TradeService]) -> list[str]:
 
 
 def intent_before_act(effects: list[str]) -> bool:
-    """Whether intent and attempt were stored before the one call that sends."""
+    """`True` if intent and attempt were stored before the one call that sends."""
     wanted = ("after SignalApproved + OrderRequested", "after OrderSubmitted", "before submit")
     places = [effects.index(one) for one in wanted]
     return places == sorted(places) and effects.count("before submit") == 1
@@ -84,14 +84,14 @@ class SendsFirst(TradeService):
         self.decide(lambda state: self._attempt(order, state))
 
 
-def test_the_intent_and_the_attempt_are_stored_before_anything_is_sent() -> None:
-    """Verdict and intent are stored together, then the attempt, then the venue is called, once."""
+def test_intent_and_attempt_are_stored_before_the_send() -> None:
+    """Verdict and intent together, then the attempt, then one call to the venue."""
     assert intent_before_act(effects_of_a_signal(TradeService))
     assert not intent_before_act(effects_of_a_signal(SendsFirst))
 
 
-def test_the_state_is_asked_before_the_fills() -> None:
-    """What became of an order is asked before its fills, so that no fill can hide between the two questions."""
+def test_order_state_is_read_before_its_fills() -> None:
+    """So that no fill is lost between the two requests."""
     effects = effects_of_a_signal(TradeService)
 
     assert effects.index("before find") < effects.index("before fills") < effects.index("before TradeExecuted")
@@ -118,16 +118,16 @@ def played(script: Script, steps: int = 6, book: Book | None = None) -> tuple[Ro
     return room, venue
 
 
-def test_a_refusal_ends_the_order(book: Book) -> None:
-    """An order that the venue refuses is refused in the log and never sent or asked about again."""
+def test_refused_order_ends(book: Book) -> None:
+    """It is stored as refused, and never sent or looked up again."""
     room, venue = played(Script(submit="refused"), book=book)
 
     assert life_of(room) == ["OrderRequested", "OrderSubmitted", "OrderRefused"]
     assert len(venue.submitted) == 1
 
 
-def test_an_unknown_outcome_is_looked_up_and_adopted(book: Book) -> None:
-    """An order whose reply was lost is asked about until the venue knows it, and its fills are booked."""
+def test_order_with_a_lost_reply_is_looked_up_and_adopted(book: Book) -> None:
+    """Until the venue knows it; its fills are booked."""
     room, venue = played(Script(submit="lost", states=("unknown", "open", "filled"), told=((0,), (0, 1))), book=book)
 
     assert life_of(room) == [
@@ -137,8 +137,8 @@ def test_an_unknown_outcome_is_looked_up_and_adopted(book: Book) -> None:
     assert len(venue.submitted) == 1
 
 
-def test_an_order_that_never_arrived_is_closed_once_that_is_proven() -> None:
-    """Proof that the order is not there counts when the time for the attempt has passed, not earlier."""
+def test_order_that_never_arrived_is_closed_after_its_deadline() -> None:
+    """A missing order proves nothing before the attempt's deadline."""
     room, _ = played(Script(submit="lost_before"), steps=1)
     venue = ScriptedExchange()
     service = room.service(venue)
@@ -154,8 +154,8 @@ def test_an_order_that_never_arrived_is_closed_once_that_is_proven() -> None:
 
 
 @pytest.mark.parametrize("state", ["expired", "cancelled"])
-def test_an_order_that_ends_half_filled_is_closed_with_what_it_got(state: State) -> None:
-    """An order that ended at the venue is closed with the venue's word and the sum of its booked fills."""
+def test_partially_filled_order_is_closed_with_its_fills(state: State) -> None:
+    """With the venue's reason and the sum of its booked fills."""
     room, _ = played(Script(states=("open", state), told=((0,),)))
 
     (closed,) = room.of(OrderClosed)
@@ -168,8 +168,8 @@ def test_an_order_that_ends_half_filled_is_closed_with_what_it_got(state: State)
     [((0,), (0, 1)), ((1,), (0,)), ((), (), (1, 0, 1)), ((0, 0), (1, 1, 0)), ((), (1,), (1,), (0,))],
     ids=["in parts", "backwards", "late", "twice", "one by one"],
 )
-def test_fills_are_booked_once_however_they_are_told(told: tuple[tuple[int, ...], ...], book: Book) -> None:
-    """A fill told twice, late or out of order is one trade, and the order stays open until all are there."""
+def test_fills_are_booked_once(told: tuple[tuple[int, ...], ...], book: Book) -> None:
+    """Reported twice, late or out of order, a fill is one trade; the order stays open until all are stored."""
     room, _ = played(Script(states=("open", "filled"), told=told), book=book)
 
     trades = [one.venue_trade_id[-1] for one in room.of(TradeExecuted) if isinstance(one, TradeExecuted)]
@@ -180,8 +180,8 @@ def test_fills_are_booked_once_however_they_are_told(told: tuple[tuple[int, ...]
     assert room.broken_invariants() == []
 
 
-def test_a_service_that_tells_fills_by_their_place_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Planted: a trade id by the order of telling instead of the venue's own books a fill twice."""
+def test_fill_ids_by_position_are_detected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planted: ids by the order of reports, not the venue's own, book a fill twice."""
     numbers = iter(range(1000))
     monkeypatch.setattr("execution.orders.trade_service.fill_id", lambda order, fill: client_uuid(order, next(numbers)))
     monkeypatch.setattr("execution.orders.order_events.fill_id", lambda order, fill: client_uuid(order, next(numbers)))
@@ -196,7 +196,7 @@ def client_uuid(order: OrderView, number: int) -> Any:
 
 
 def test_only_the_orders_own_fills_are_booked() -> None:
-    """A fill that names another order is not adopted."""
+    """A fill that names another order is ignored."""
 
     class Mixing(ScriptedExchange):
         def fills(self, client_order_id: str) -> list[Any]:
@@ -231,8 +231,8 @@ def test_every_signal_gets_one_verdict_in_any_order_of_arrival(book: Book) -> No
     assert [len(room.of(kind)) for kind in VERDICTS] == [1, 3, 1]
 
 
-def test_a_signal_is_traded_by_the_bot_that_gave_it() -> None:
-    """An order from a signal names the bot, the signal and the verdict that let it through."""
+def test_order_of_a_signal_names_its_bot() -> None:
+    """It also names the signal and the verdict that approved it."""
     room, venue = Room(memory(), "by bot"), ScriptedExchange()
     signal_id = room.signal(bot="clever")
     room.service(venue).step()
@@ -245,8 +245,8 @@ def test_a_signal_is_traded_by_the_bot_that_gave_it() -> None:
 # --- manual orders ----------------------------------------------------------------------------------------------------
 
 
-def test_a_manual_order_goes_through_the_same_review(book: Book) -> None:
-    """An order that a person asks for is stored with its rules and triggered_by manual, sent, and filled."""
+def test_manual_order_is_reviewed_stored_and_sent(book: Book) -> None:
+    """It is stored with its rules and `triggered_by` manual, sent, and filled."""
     room, venue = Room(book, "manual"), ScriptedExchange((Script(states=("filled",), told=((0, 1),)),))
     room.mark()
     service = room.service(venue)
@@ -262,8 +262,8 @@ def test_a_manual_order_goes_through_the_same_review(book: Book) -> None:
     assert life_of(room)[-1] == "OrderClosed"
 
 
-def test_a_rejected_manual_order_stores_nothing(book: Book) -> None:
-    """Review's no to a person is an exception with every rule's answer, and the log stays as it was."""
+def test_rejected_manual_order_stores_nothing(book: Book) -> None:
+    """The exception has every rule's answer, and the log is unchanged."""
     room, venue = Room(book, "rejected"), ScriptedExchange()
     room.mark()
     before = room.envelopes()
@@ -277,8 +277,8 @@ def test_a_rejected_manual_order_stores_nothing(book: Book) -> None:
     assert venue.submitted == []
 
 
-def test_a_repeated_request_is_the_same_order_and_another_ticket_a_conflict(book: Book) -> None:
-    """The same id with the same ticket sends nothing again; with another ticket it is refused as a conflict."""
+def test_repeated_request_sends_nothing_and_another_ticket_conflicts(book: Book) -> None:
+    """The same id with the same ticket is one order."""
     room, venue = Room(book, "repeat"), ScriptedExchange()
     room.mark()
     service = room.service(venue)
@@ -293,7 +293,7 @@ def test_a_repeated_request_is_the_same_order_and_another_ticket_a_conflict(book
 
 
 def test_preview_stores_nothing() -> None:
-    """Asking what review would say leaves the log alone."""
+    """A preview leaves the log unchanged."""
     room = Room(memory(), "preview")
     room.mark()
     before = room.envelopes()
@@ -308,7 +308,7 @@ def test_preview_stores_nothing() -> None:
 
 
 class Interrupt:
-    """A hook that does something once, in front of the effect of this number (readings count)."""
+    """A hook that acts once, before the effect of this number (readings count)."""
 
     def __init__(self, number: int, act: Callable[[], object], sides: Collection[str] = ("before",)) -> None:
         self.number, self.act, self.sides = number, act, sides
@@ -322,7 +322,7 @@ class Interrupt:
 
 
 def raced(book: Book, name: str, number: int) -> list[str]:
-    """What is wrong when a second service takes a step in front of the first one's effect of this number."""
+    """The faults when a second service steps before the first one's effect of this number."""
     room, venue = Room(book, name), ScriptedExchange()
     other = room.service(venue, sender="two")
     service, own = watched(room, venue, Interrupt(number, other.step))
@@ -343,13 +343,13 @@ def raced(book: Book, name: str, number: int) -> list[str]:
 
 
 def test_two_services_at_once_decide_and_send_once(book: Book) -> None:
-    """Wherever a second service steps in, there is one verdict, one send of each order and each fill once."""
+    """At any point of interference: one verdict, one send of each order, each fill once."""
     for number in range(1, 60):
         assert raced(book, f"race {number}", number) == [], f"the other one ran in front of effect {number}"
 
 
 def sends_side_by_side(book: Book, second: str) -> int:
-    """How often an order is sent when two services have both decided to, and the one pauses before it sends."""
+    """The number of sends when two services have both decided to send, and one pauses before."""
     room, venue = Room(book, f"side by side with {second}"), ScriptedExchange()
     stored, through = threading.Event(), threading.Event()
 
@@ -373,8 +373,8 @@ def sends_side_by_side(book: Book, second: str) -> int:
     return len(venue.submitted)
 
 
-def test_of_two_services_that_both_mean_to_send_only_one_does(book: Book) -> None:
-    """The attempt carries its sender's name, so the second one to store it learns that it is not its own."""
+def test_one_of_two_services_sends(book: Book) -> None:
+    """The attempt names its sender, so the second service to store it does not send."""
     assert sends_side_by_side(book, "two") == 1
     assert sends_side_by_side(book, "one") == 2  # planted: one name for both
 
@@ -386,8 +386,8 @@ class Unsure(TradeService):
         return super().decide(decide, record or (lambda events, _: self._book.record(self._portfolio_id, events)))
 
 
-def test_what_is_decided_is_stored_where_it_was_decided(book: Book) -> None:
-    """A verdict is stored only if nothing was stored since the rows it was decided from; else it is decided anew."""
+def test_verdict_is_stored_only_at_the_position_it_was_decided_at(book: Book) -> None:
+    """If the log has moved, it is decided again."""
 
     def said_no(kind: type[TradeService], number: int) -> bool:
         room, venue = Room(book, f"{kind.__name__} {number}"), ScriptedExchange()
@@ -402,8 +402,8 @@ def test_what_is_decided_is_stored_where_it_was_decided(book: Book) -> None:
     assert not all(said_no(Unsure, number) for number in range(1, 25))
 
 
-def test_a_log_that_always_moves_is_given_up_and_a_real_conflict_is_not_hidden() -> None:
-    """Deciding anew ends after a while with the conflict; a refusal that is no move of the log is raised at once."""
+def test_decide_gives_up_on_a_log_that_always_moves() -> None:
+    """After some tries the conflict is raised; a conflict of another kind is raised at once."""
     room, venue = Room(memory(), "moving"), ScriptedExchange()
     room.mark()
     tries = []
@@ -433,7 +433,7 @@ def test_a_log_that_always_moves_is_given_up_and_a_real_conflict_is_not_hidden()
 
 
 def sends_after_a_halt(kind: type[TradeService], number: int, book: Book) -> int:
-    """How many sends begin after trading was halted in front of the effect of this number."""
+    """The number of sends that start after a halt before the effect of this number."""
     room, venue = Room(book, f"halt {kind.__name__} {number}"), ScriptedExchange()
     halted: list[int] = []
 
@@ -454,15 +454,15 @@ def sends_after_a_halt(kind: type[TradeService], number: int, book: Book) -> int
 
 
 class LooksOnce(TradeService):
-    """Planted: does not look again between the stored attempt and the send."""
+    """Planted: does not check the halt between the stored attempt and the send."""
 
     def _send(self, order: OrderView) -> None:
         if self.decide(lambda state: self._attempt(order, state)):
             self._venues.at(order).submit(ticket_of(order))
 
 
-def test_nothing_is_sent_after_trading_was_halted(book: Book) -> None:
-    """Halted in front of any effect or reading of the service, no send begins afterwards but one that began already."""
+def test_no_send_starts_after_a_halt(book: Book) -> None:
+    """Halted before any effect or reading, no send starts; one that has started may finish."""
     # A halt in front of the send itself commits while the send begins: there is nothing left to look at in between.
     at_the_send = {number for number in range(1, 60) if stops_in_front_of(number) == "submit"}
     assert len(at_the_send) == 2
@@ -473,7 +473,7 @@ def test_nothing_is_sent_after_trading_was_halted(book: Book) -> None:
 
 
 def stops_in_front_of(number: int) -> str:
-    """The effect of this number in the same run, when nobody halts."""
+    """The effect of this number in the same run without a halt."""
     room, venue, seen = Room(memory(), "which"), ScriptedExchange(), list[str]()
     service, own = watched(room, venue, lambda side, what: seen.append(what) if side == "before" else None)
     room.mark()
@@ -486,8 +486,8 @@ def stops_in_front_of(number: int) -> str:
     return seen[number - 1] if number <= len(seen) else ""
 
 
-def test_a_halted_intent_is_closed_as_not_sent_and_stays_so() -> None:
-    """An intent that meets a halt is closed; when trading goes on it is not sent either."""
+def test_halted_intent_is_closed_as_not_sent() -> None:
+    """It is not sent after trading resumes, either."""
     room, venue = Room(memory(), "closed"), ScriptedExchange()
     room.signal()
     seen: list[str] = []
@@ -507,8 +507,8 @@ def test_a_halted_intent_is_closed_as_not_sent_and_stays_so() -> None:
 
 
 @pytest.mark.parametrize("late", [SEND_WITHIN + timedelta(seconds=1), timedelta(minutes=121)])
-def test_an_intent_that_has_waited_too_long_is_not_sent(late: timedelta) -> None:
-    """An intent found after a long pause is closed as not sent: the market has moved on."""
+def test_old_intent_is_not_sent(late: timedelta) -> None:
+    """After a long pause it is closed as not sent: the market has moved on."""
     room, venue = Room(memory(), "late"), ScriptedExchange()
     room.mark()
     nowhere = room.service()
@@ -547,8 +547,8 @@ class Poisoned:
         return []
 
 
-def test_behind_stopped_views_nothing_is_decided_sent_or_stored() -> None:
-    """When the rows lag behind the log, no verdict, no order and no send follows from them; a manual order is rejected."""
+def test_stopped_views_stop_decisions_and_sends() -> None:
+    """While the rows lag behind the log, no verdict, order or send follows; a manual order is rejected."""
     book = MemoryBook(SteppingClock(), (*PROJECTIONS, Poisoned()))
     room, venue = Room(book, "stopped"), ScriptedExchange((Script(states=("open",), told=((0,),)),))
     service = room.service(venue)
@@ -571,8 +571,8 @@ def test_behind_stopped_views_nothing_is_decided_sent_or_stored() -> None:
 # --- waiting ----------------------------------------------------------------------------------------------------------
 
 
-def test_waiting_ends_when_the_order_has_ended() -> None:
-    """Waiting for an order that has ended returns at once, for one that is open after the given time."""
+def test_wait_for_returns_when_the_order_has_ended() -> None:
+    """For an open order it returns after the given time."""
     room, venue = (
         Room(memory(), "waiting"),
         ScriptedExchange((Script(states=("filled",), told=((0,),)), Script(states=("open",)))),
@@ -588,8 +588,8 @@ def test_waiting_ends_when_the_order_has_ended() -> None:
     assert [order.live for order in room.orders()] == [False, True]
 
 
-def test_a_sale_and_a_limit_reach_the_venue_as_asked() -> None:
-    """Side, sizes, kind and limit price of a ticket arrive at the venue unchanged."""
+def test_terms_of_a_ticket_reach_the_venue_unchanged() -> None:
+    """Side, sizes, kind and limit price."""
     room, seen = Room(memory(), "as asked"), list[Any]()
 
     class Listening(ScriptedExchange):
@@ -605,8 +605,8 @@ def test_a_sale_and_a_limit_reach_the_venue_as_asked() -> None:
     assert (ticket.base_size, ticket.quote_size, ticket.limit_price) == (Decimal("0.5"), None, Decimal("101.5"))
 
 
-def test_a_send_that_hangs_keeps_nobody_from_ending_other_orders(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The wish to cancel is stored while another order is still being sent; the venue is asked in the step after it."""
+def test_hanging_send_does_not_block_a_cancellation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cancellation is stored during another order's send; the venue gets it in the next step."""
     monkeypatch.setattr(trade_service, "CANCEL_WAITS_S", 0.01)
     resting, hanging = Script(states=("open", "open", "cancelled"), told=((),)), Script(states=("filled",))
     room, sending, answered = Room(MemoryBook(SteppingClock()), "hangs"), threading.Event(), threading.Event()

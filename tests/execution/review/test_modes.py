@@ -1,4 +1,4 @@
-"""Modes: which signals are traded at once, which wait for a person's answer, and which come to nothing."""
+"""Modes of bots: signals trade automatically, wait for approval, or are ignored."""
 
 import re
 from datetime import timedelta
@@ -28,7 +28,7 @@ from tests.support.trading import BTC, NOON, Room, ScriptedExchange
 
 
 class Asked:
-    """A room whose one bot is to ask, its service, and a signal that waits."""
+    """A room whose one bot is in mode `ask`, its service, and a signal that awaits approval."""
 
     def __init__(self, mode: Any = "ask") -> None:
         self.room = Room(MemoryBook(SteppingClock()), "modes")
@@ -56,15 +56,15 @@ class Asked:
             return found.status
 
 
-def test_an_automatic_bot_is_never_asked_about() -> None:
-    """Its signal is traded as before."""
+def test_signal_of_an_automatic_bot_needs_no_approval() -> None:
+    """The signal is traded at once."""
     one = Asked("automatic")
     assert one.room.of(ApprovalRequested) == []
     assert one.status() == "approved"
 
 
-def test_a_question_is_asked_once_and_sends_nothing() -> None:
-    """However often review looks, one question is stored, with the size that would be ordered, and no order."""
+def test_approval_is_requested_once_and_sends_nothing() -> None:
+    """Repeated reviews store one request, with the order's size, and no order."""
     one = Asked()
     for _ in range(3):
         one.service.step()
@@ -76,8 +76,8 @@ def test_a_question_is_asked_once_and_sends_nothing() -> None:
     assert one.room.orders() == []
 
 
-def test_a_yes_is_an_order_in_the_persons_name() -> None:
-    """Approval and order are stored once, by the person; the rule names them; a second yes is refused."""
+def test_approval_stores_an_order_by_the_person() -> None:
+    """Approval and order are stored once, with the person as actor; a second approval is refused."""
     one = Asked()
     one.approve()
     (approved,) = one.room.envelopes(SignalApproved)
@@ -92,8 +92,8 @@ def test_a_yes_is_an_order_in_the_persons_name() -> None:
     assert len(one.room.orders()) == 1
 
 
-def test_a_yes_passes_the_same_review() -> None:
-    """What stands against the order now stands against it whoever wants it; nothing is stored, and the signal waits on."""
+def test_approval_is_refused_when_review_rejects_the_signal() -> None:
+    """Rules that fail now block the approval; nothing is stored, and the signal keeps waiting."""
     one = Asked()
     one.room.halt()
     head = len(one.room.envelopes())
@@ -104,8 +104,8 @@ def test_a_yes_passes_the_same_review() -> None:
     assert one.status() == "asked"
 
 
-def test_a_yes_is_sized_at_the_newest_mark() -> None:
-    """What the market did while a person thought counts: a sale of 90 at a lower price is more."""
+def test_approved_order_is_sized_at_the_newest_mark() -> None:
+    """A sale worth 90 at a lower price needs a larger quantity."""
     one = Asked("automatic")
     one.mode("ask")
     one.room.clock.move(minutes=1)
@@ -122,8 +122,8 @@ def test_a_yes_is_sized_at_the_newest_mark() -> None:
 
 @pytest.mark.parametrize("score", ["0.5", "-0.5"])
 @pytest.mark.parametrize(("mark", "away"), [("110", None), ("90", None), ("110.1", "10.1"), ("89", "11"), ("5", "95")])
-def test_a_yes_too_late_for_the_price_is_none(score: str, mark: str, away: str | None) -> None:
-    """Where the market has left the price that the person was asked at, up or down, nothing is traded, and the signal waits on."""
+def test_approval_is_refused_when_the_price_left_the_band(score: str, mark: str, away: str | None) -> None:
+    """Too far from the signal's price, up or down, nothing is traded, and the signal keeps waiting."""
     one = Asked("automatic")
     one.mode("ask")
     one.room.hold("10")
@@ -153,8 +153,8 @@ def test_a_yes_too_late_for_the_price_is_none(score: str, mark: str, away: str |
         ("105", "not below the signal's take profit (105)"),
     ],
 )
-def test_nothing_is_bought_that_would_be_sold_at_once(mode: str, mark: str, why: str | None) -> None:
-    """Beyond the signal's own levels the newest mark says no, whether a person was asked or not."""
+def test_buy_beyond_the_signals_exit_levels_is_rejected(mode: str, mark: str, why: str | None) -> None:
+    """The newest mark counts, with and without approval."""
     one = Asked("off")
     one.mode(mode)
     one.room.clock.move(minutes=1)
@@ -174,8 +174,8 @@ def test_nothing_is_bought_that_would_be_sold_at_once(mode: str, mark: str, why:
     assert one.status() == (left if why else "approved")
 
 
-def test_a_sale_has_no_levels_of_its_own() -> None:
-    """What a bot says of stops and targets guards what is bought: a sale beyond them goes through."""
+def test_sale_ignores_the_signals_exit_levels() -> None:
+    """Stop loss and take profit protect buys: a sale beyond them is traded."""
     one = Asked("off")
     one.mode("automatic")
     one.room.hold("10")
@@ -185,8 +185,8 @@ def test_a_sale_has_no_levels_of_its_own() -> None:
     assert one.status() == "approved"
 
 
-def test_an_old_mark_says_less_than_the_signal() -> None:
-    """What was seen before the bot spoke is not the newest price."""
+def test_mark_older_than_the_signal_is_ignored() -> None:
+    """The signal's own price is newer."""
     one = Asked()
     one.room.tell(MarkRecorded(instrument=BTC, price=Decimal(95), source="test"), at=NOON - timedelta(minutes=1))
     one.approve()
@@ -196,8 +196,8 @@ def test_an_old_mark_says_less_than_the_signal() -> None:
     assert (band.numbers["price"], band.numbers["before"]) == ("100", "95")
 
 
-def test_a_no_ends_the_signal() -> None:
-    """It is rejected with the person's reason, and the bot is not asked to say it again."""
+def test_rejection_ends_the_signal() -> None:
+    """It is rejected with the person's reason, and the bot is not expected to repeat it."""
     one = Asked()
     one.reject("too wild")
     (rejected,) = one.room.envelopes(SignalRejected)
@@ -211,8 +211,8 @@ def test_a_no_ends_the_signal() -> None:
         one.approve()
 
 
-def test_a_question_expires() -> None:
-    """After `approval_minutes` nobody can say yes any more, though a signal that waits for none would be stale long before."""
+def test_request_for_approval_expires() -> None:
+    """It expires after `approval_minutes`, which is longer than the maximum age of other signals."""
     one = Asked()
     one.room.clock.move(minutes=59)
     one.service.step()
@@ -225,8 +225,8 @@ def test_a_question_expires() -> None:
     assert len(one.room.of(SignalExpired)) == 1
 
 
-def test_a_newer_opinion_answers_the_question() -> None:
-    """The bot has spoken again: the older signal is rejected, the newer one is asked about."""
+def test_newer_signal_replaces_one_that_awaits_approval() -> None:
+    """The older signal is rejected; approval is requested for the newer one."""
     one = Asked()
     one.room.clock.move(minutes=1)
     newer = one.room.signal("-0.5", asof=one.room.clock() - timedelta(seconds=1))
@@ -236,8 +236,8 @@ def test_a_newer_opinion_answers_the_question() -> None:
     assert [getattr(asked, "signal_id", None) for asked in one.room.of(ApprovalRequested)] == [one.signal_id, newer]
 
 
-def test_the_mode_holds_for_what_waits_already() -> None:
-    """Set to automatic, what waits is traded; turned off, it is rejected, and so is all that comes."""
+def test_new_mode_applies_to_waiting_signals() -> None:
+    """Automatic trades them, off rejects them and all that follow."""
     one = Asked()
     one.mode("automatic")
     one.service.step()
@@ -255,7 +255,7 @@ def test_the_mode_holds_for_what_waits_already() -> None:
 
 
 class TradesAnyway(TradeService):
-    """Planted: a signal that waits for an answer is traded as if one had come."""
+    """Planted: trades signals that await approval."""
 
     def step(self) -> None:
         super().step()
@@ -265,8 +265,8 @@ class TradesAnyway(TradeService):
             self.approve(signal_id, "nobody", self._leadership.record)
 
 
-def test_trading_without_an_answer_is_found() -> None:
-    """Planted: the test of the question fails on a service that does not wait."""
+def test_trading_without_approval_is_detected() -> None:
+    """Planted: a service that does not wait fails the test of the request."""
     room = Room(MemoryBook(SteppingClock()), "modes")
     room.tell(BotModeSet(bot_id="one", mode="ask"))
     service = room.service(ScriptedExchange(), kind=TradesAnyway)

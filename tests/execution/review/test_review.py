@@ -1,4 +1,4 @@
-"""Review: approve, reject and expire can all be reached, and every verdict lists every rule with its numbers."""
+"""Review: approval, rejection and expiry are reachable, and every verdict lists every rule with its numbers."""
 
 from collections.abc import Callable
 from decimal import Decimal
@@ -45,8 +45,8 @@ def verdict_in(room: Room, rules: Any = RULES) -> SignalVerdict:
         return review_signal(Opinion.of_signal(signal, reading.rows), room.state(reading), rules)
 
 
-def test_a_good_signal_is_approved_with_every_rule() -> None:
-    """An approval carries side, size and account, and the answer of every rule."""
+def test_good_signal_is_approved_with_every_rule() -> None:
+    """An approval has side, size, account and the answer of every rule."""
     room = new_room()
     room.signal("0.2")
 
@@ -76,8 +76,8 @@ def _with(room: Room, act: Callable[[Room], None] = lambda _: None, **signal: An
 
 
 @pytest.mark.parametrize("rule", NO)
-def test_a_rejection_names_the_rule_and_lists_them_all(rule: str) -> None:
-    """Each reason to say no leads to a rejection in which that rule failed, beside the answers of all others."""
+def test_rejection_lists_every_rule(rule: str) -> None:
+    """Each failed rule leads to a rejection that also lists the answers of all others."""
     verdict = verdict_in(NO[rule]())
 
     assert isinstance(verdict, Rejection)
@@ -86,8 +86,8 @@ def test_a_rejection_names_the_rule_and_lists_them_all(rule: str) -> None:
     assert [one.rule for one in verdict.rules] == ALL
 
 
-def test_an_old_signal_expires_whatever_else_holds() -> None:
-    """A stale signal is neither approved nor rejected; its verdict lists every rule, the failing freshness first."""
+def test_old_signal_expires() -> None:
+    """A stale signal is neither approved nor rejected; its verdict lists every rule, the failed one first."""
     room = new_room()
     room.signal()
     room.clock.move(minutes=11)
@@ -99,8 +99,8 @@ def test_an_old_signal_expires_whatever_else_holds() -> None:
     assert not verdict.rules[0].passed
 
 
-def test_without_account_or_venue_a_signal_is_rejected() -> None:
-    """A venue that is not connected and an instrument it does not trade are reasons to say no, not errors."""
+def test_signal_without_a_venue_is_rejected() -> None:
+    """A venue that is not connected or does not trade the instrument is a rejection, not an error."""
     room = new_room()
     room.signal()
 
@@ -121,7 +121,7 @@ def test_without_account_or_venue_a_signal_is_rejected() -> None:
 def test_every_verdict_can_be_stored(
     score: Decimal, confidence: Decimal, price: Decimal, age_s: int, cash: Decimal, held: Decimal
 ) -> None:
-    """Whatever was said, at whatever price, with whatever money: one verdict goes into the log, consistent with its rules."""
+    """Any score, confidence, price, age and holding give one stored verdict, consistent with its rules."""
     room = Room(MemoryBook(SteppingClock()), "any", cash=cash)
     if held:
         room.hold(str(held))
@@ -140,8 +140,8 @@ def test_every_verdict_can_be_stored(
     assert kind is expected
 
 
-def test_a_review_that_leaves_a_rule_out_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Planted: without one of its rules, a signal that should be rejected is approved."""
+def test_review_without_one_of_its_rules_is_detected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planted: a signal that should be rejected is approved."""
     monkeypatch.setattr(review, "FOR_SIGNALS", tuple(rule for rule in FOR_SIGNALS if rule.__name__ != "confirmed"))
 
     assert isinstance(verdict_in(NO["confirmed"]()), Approval)
@@ -152,8 +152,8 @@ def reviewed(room: Room, ticket: ManualTicket) -> Approval | Rejection:
         return review_manual(ticket, room.state(reading), RULES)
 
 
-def test_a_manual_order_is_held_to_the_rules_for_every_order() -> None:
-    """Confirmation, cooldown and temperature are for bots; all other rules bind people too."""
+def test_manual_order_is_checked_by_the_rules_for_every_order() -> None:
+    """Confirmation, cooldown and temperature apply to bots only; all other rules apply to people, too."""
     room = new_room(confirmation_minutes="5")
     room.mark()
     assert [rule.rule for rule in reviewed(room, market()).rules] == MANUAL
@@ -163,8 +163,8 @@ def test_a_manual_order_is_held_to_the_rules_for_every_order() -> None:
     assert isinstance(reviewed(room, market()), Rejection)
 
 
-def test_a_market_order_needs_a_price_that_was_seen() -> None:
-    """Without a mark a market order is rejected for it; a limit order brings its own price."""
+def test_market_order_without_a_mark_is_rejected() -> None:
+    """A limit order has its own price."""
     room = new_room()
 
     rejection = reviewed(room, market())
@@ -185,8 +185,8 @@ def test_a_market_order_needs_a_price_that_was_seen() -> None:
         {"kind": "limit", "limit_price": Decimal(0)},
     ],
 )
-def test_a_ticket_that_says_too_much_or_too_little_cannot_be_made(terms: dict[str, Any]) -> None:
-    """One size, a limit price just for limit orders, nothing at or below zero: so no intent is stored that cannot be sent."""
+def test_ticket_with_contradictory_terms_is_refused(terms: dict[str, Any]) -> None:
+    """One size, a limit price for limit orders only, nothing at or below zero: every stored intent can be sent."""
     good: dict[str, Any] = {
         "instrument": BTC,
         "side": Side.BUY,
@@ -198,12 +198,12 @@ def test_a_ticket_that_says_too_much_or_too_little_cannot_be_made(terms: dict[st
     }
     ManualTicket(**good)
 
-    with pytest.raises(ValueError, match=r"order has|greater than 0"):
+    with pytest.raises(ValueError, match=r"order needs|greater than 0"):
         ManualTicket(**{**good, **terms})
 
 
-def test_a_rejection_points_at_the_first_no() -> None:
-    """The first failing answer is the one that is shown."""
+def test_rejection_reports_the_first_failed_rule() -> None:
+    """The first failed rule gives kind and message."""
     yes, no, again = (RuleChecked(rule=name, passed=name == "a", reason=name, numbers={}) for name in "abc")
 
     assert Rejection((yes, no, again)).failed is no

@@ -1,4 +1,4 @@
-"""Rules of risk: shares, losses, streaks and frequencies are told right, and each says no from its bound on."""
+"""Rules of risk: shares, losses, streaks and frequencies, each with its bound."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -24,7 +24,7 @@ DAY = timedelta(days=1)
 
 
 def holding(room: Room, quantity: str) -> None:
-    """So much is held since yesterday, at a price of 100 then and now."""
+    """Hold this quantity since yesterday, at a price of 100 then and now."""
     room.hold(quantity)
     room.mark()
 
@@ -67,10 +67,10 @@ CASES: list[tuple[Rule, dict[str, str], Callable[[Room], object], dict[str, Any]
 
 
 @pytest.mark.parametrize(("rule", "limits", "story", "changed", "passed"), CASES)
-def test_a_rule_of_risk_says_no_from_its_bound_on(
+def test_risk_rule_fails_beyond_its_bound(
     rule: Rule, limits: dict[str, str], story: Callable[[Room], object], changed: dict[str, Any], passed: bool
 ) -> None:
-    """What is at stake, lost or tried passes up to the limit and not beyond; a sale passes what only it makes smaller."""
+    """The limit itself passes; a sale passes the rules whose risk it reduces."""
     room = room_with(**limits)
     room.signal()
     story(room)
@@ -81,8 +81,8 @@ def test_a_rule_of_risk_says_no_from_its_bound_on(
     assert said.numbers
 
 
-def test_another_bots_trades_are_not_this_bots() -> None:
-    """The limit for one bot counts the trades of that bot alone."""
+def test_bot_trades_today_counts_the_bots_own_trades() -> None:
+    """Trades of other bots do not count."""
     room = room_with(bot_trades_per_day="4")
     room.signal(bot="other")
     closed(room, "ww")
@@ -91,8 +91,8 @@ def test_another_bots_trades_are_not_this_bots() -> None:
     assert proposed(room, signals.trades_today).numbers["trades"] == "4"
 
 
-def test_open_orders_count_towards_what_is_at_stake() -> None:
-    """What an open order may still buy is at stake already, and it is one of the open orders."""
+def test_position_share_includes_open_orders() -> None:
+    """The value that an open order may still buy counts, and so does the order itself."""
     room = room_with(maximum_position_pct="0.9", maximum_open_orders="1")
     room.mark()
     room.request(room.service(ScriptedExchange((Script(states=("open",), told=((),)),))), market())
@@ -101,8 +101,8 @@ def test_open_orders_count_towards_what_is_at_stake() -> None:
     assert not proposed(room, orders.open_orders).passed
 
 
-def test_a_bots_card_names_the_rules_of_risk_in_its_way() -> None:
-    """What ends the day's purchases is told beside the bot's last opinion, without waiting for a signal to be rejected."""
+def test_blockers_name_the_failed_rules_of_risk() -> None:
+    """They are known before a signal is rejected."""
     room = room_with()
     room.tell(BotRegistered(bot_id="one", kind="rsi", bot_version="1", instrument=BTC, timeframe="1m", parameters="{}"))
     room.tell(BotStarted(bot_id="one"))
@@ -127,8 +127,8 @@ def gain(room: Room) -> str:
         return decimal_text(room.state(reading).exposure.gain_today)
 
 
-def test_todays_gain_is_that_of_positions_and_closings() -> None:
-    """What was held gains from the price at midnight, what was bought or sold today from or to its own price."""
+def test_gain_today_includes_positions_and_closed_trades() -> None:
+    """Positions gain from the price at midnight, today's trades from or to their own price."""
     room = room_with()
     room.hold("2", "90")
     marked(room, "100", MIDNIGHT - HOUR)
@@ -155,8 +155,8 @@ def with_limit(room: Room, value: str) -> Room:
     st.integers(1, 20),
 )
 @settings(max_examples=40, deadline=None)
-def test_todays_gain_is_the_difference_of_two_valuations(story: list[tuple[int, str, int]], last: int) -> None:
-    """For any purchases, sales, deposits and marks of two days: worth now, less worth at midnight, less what came in."""
+def test_gain_today_equals_the_difference_of_two_valuations(story: list[tuple[int, str, int]], last: int) -> None:
+    """For any trades, deposits and marks of two days: value now, less value at midnight, less deposits."""
     room = room_with()
     room.hold("100", "10")
     midnight, price, cash_then, held_then, price_then = NOON - 12 * HOUR, 10, Decimal(0), Decimal(0), 10
@@ -183,8 +183,8 @@ def test_todays_gain_is_the_difference_of_two_valuations(story: list[tuple[int, 
     assert gain(room) == decimal_text(Decimal(expected))
 
 
-def test_after_a_split_today_closings_alone_are_counted() -> None:
-    """The price of midnight is one of other units: what was closed counts, what is open does not."""
+def test_gain_today_counts_only_closed_trades_after_a_split() -> None:
+    """The price at midnight is one of other units."""
     room = room_with()
     holding(room, "2")
     closed(room, "w")
@@ -194,8 +194,8 @@ def test_after_a_split_today_closings_alone_are_counted() -> None:
     assert gain(room) == "1"
 
 
-def test_a_gain_that_forgets_todays_trades_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Planted: when every leg is taken for a deposit, what was paid for it is not what it cost."""
+def test_gain_that_ignores_todays_trades_is_detected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planted: a price paid today is ignored when every leg counts as a deposit."""
     room = room_with()
     holding(room, "1")
     traded(room, Side.BUY, "1", "150", NOON - HOUR)
@@ -205,8 +205,8 @@ def test_a_gain_that_forgets_todays_trades_is_found(monkeypatch: pytest.MonkeyPa
     assert gain(room) == "0"
 
 
-def test_a_late_mark_of_yesterday_is_what_the_day_ended_with() -> None:
-    """Marks that arrive late change the price of midnight when they are later than the one known, and only then."""
+def test_late_mark_changes_the_price_at_midnight() -> None:
+    """Only if it is later than the last known mark of that day."""
     room = room_with()
     room.hold("1", "100")
     marked(room, "100", MIDNIGHT - 2 * HOUR)

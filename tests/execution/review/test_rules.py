@@ -1,4 +1,4 @@
-"""Approval rules: each says yes and no where it should, with its numbers; confirmation and cooldown by event time."""
+"""Rules for orders and signals: each passes and fails where it should; confirmation and cooldown by event time."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -35,7 +35,7 @@ def new_room(**limits: str) -> Room:
 
 
 def answer(rule: Rule, room: Room, **changed: Any) -> RuleChecked:
-    """What the rule says to the newest signal of the room and a purchase of 50, with these things changed."""
+    """The rule's answer to the newest signal of the room and a buy of 50, with these fields changed."""
     with room.reading() as reading:
         found = sorted(reading.rows.history(SignalView), key=lambda signal: signal.asof)
         proposal = Proposal(
@@ -50,15 +50,15 @@ def answer(rule: Rule, room: Room, **changed: Any) -> RuleChecked:
         return rule(replace(proposal, **changed), room.state(reading))
 
 
-def test_every_rule_answers_under_its_own_name() -> None:
-    """A rule's answer carries the rule's name, a sentence, and only text as numbers."""
+def test_every_rule_answers_with_its_own_name() -> None:
+    """An answer has the rule's name, a reason, and numbers as text."""
     room = new_room()
     room.signal()
     for rule in (fresh_signal, *FOR_SIGNALS, *FOR_EVERY_ORDER):
-        said = answer(rule, room)
-        assert said.rule == rule.__name__
-        assert said.passed
-        assert said.reason
+        result = answer(rule, room)
+        assert result.rule == rule.__name__
+        assert result.passed
+        assert result.reason
 
 
 @pytest.mark.parametrize(
@@ -79,12 +79,12 @@ def test_every_rule_answers_under_its_own_name() -> None:
         (signals.minimum_trade, {"size": Size(Decimal("9.99"), None)}),
     ],
 )
-def test_a_rule_says_no_and_says_why(rule: Rule, changed: dict[str, Any]) -> None:
-    """What is not known, too small or not there is refused under the rule's name, with a sentence."""
-    said = answer(rule, new_room(), **changed)
+def test_rule_fails_with_a_reason(rule: Rule, changed: dict[str, Any]) -> None:
+    """Unknown, too small or unavailable: the rule fails under its own name."""
+    result = answer(rule, new_room(), **changed)
 
-    assert (said.rule, said.passed) == (rule.__name__, False)
-    assert len(said.reason) > 10
+    assert (result.rule, result.passed) == (rule.__name__, False)
+    assert len(result.reason) > 10
 
 
 @pytest.mark.parametrize(
@@ -95,19 +95,19 @@ def test_a_rule_says_no_and_says_why(rule: Rule, changed: dict[str, Any]) -> Non
         (signals.minimum_trade, {"size": Size(Decimal(10), None)}),
     ],
 )
-def test_a_bound_belongs_to_yes(rule: Rule, changed: dict[str, Any]) -> None:
-    """Exactly the minimum, or exactly all that is there, passes."""
+def test_rule_passes_at_its_bound(rule: Rule, changed: dict[str, Any]) -> None:
+    """Exactly the minimum, or exactly the available amount, passes."""
     assert answer(rule, new_room(), **changed).passed
 
 
-def test_halted_trading_and_what_the_venue_lacks_are_named() -> None:
-    """The reason of a halt is in the rule's sentence."""
+def test_trading_open_gives_the_reason_of_the_halt() -> None:
+    """The reason of the halt is part of the answer."""
     room = new_room()
     room.halt("the roof is on fire")
 
-    said = answer(orders.trading_open, room)
-    assert not said.passed
-    assert "the roof is on fire" in said.reason
+    result = answer(orders.trading_open, room)
+    assert not result.passed
+    assert "the roof is on fire" in result.reason
 
 
 # --- signals ----------------------------------------------------------------------------------------------------------
@@ -127,10 +127,10 @@ def test_halted_trading_and_what_the_venue_lacks_are_named() -> None:
         (10_000_000, "99999999999999999999", None, True),
     ],
 )
-def test_a_signal_goes_stale_by_the_shorter_of_policy_and_horizon(
+def test_fresh_signal_fails_beyond_the_shorter_of_policy_and_horizon(
     age_s: float, minutes: str, horizon_s: int | None, fresh: bool
 ) -> None:
-    """Age counts to the microsecond against the policy's minutes, fractions of them included, and against the horizon."""
+    """Age counts to the microsecond, and limits may be fractions of a minute."""
     room = new_room(signal_maximum_age_minutes=minutes)
     room.signal(horizon_s=horizon_s)
     room.clock.move(seconds=age_s)
@@ -150,18 +150,18 @@ def test_a_signal_goes_stale_by_the_shorter_of_policy_and_horizon(
         (signals.says_act, {"action_score": "0.6"}, {"score": "0.5"}, False),
     ],
 )
-def test_scores_and_confidence_pass_from_their_bound_on(
+def test_score_and_confidence_pass_from_their_bound_on(
     rule: Rule, room: dict[str, str], signal: dict[str, Any], passed: bool
 ) -> None:
-    """|score| and confidence pass from exactly the bound on, whichever way the score points."""
+    """The bound itself passes, for positive and negative scores."""
     chosen = new_room(**room)
     chosen.signal(**signal)
 
     assert answer(rule, chosen).passed is passed
 
 
-def test_only_the_newest_opinion_of_a_bot_is_traded() -> None:
-    """A signal after which the same bot spoke again is not traded; what other bots say does not matter."""
+def test_newest_signal_fails_after_a_newer_signal_of_the_same_bot() -> None:
+    """Signals of other bots do not matter."""
     room = new_room()
     room.signal(bot="one")
     room.clock.move(minutes=1)
@@ -176,8 +176,8 @@ def test_only_the_newest_opinion_of_a_bot_is_traded() -> None:
 
 
 @pytest.mark.parametrize("script", [Script(submit="lost", states=("unknown",)), Script(states=("open",), told=((),))])
-def test_a_persons_order_stops_others_only_while_its_outcome_is_unknown(script: Script) -> None:
-    """A person's open order, which may rest for a day, stops no bot; one of unknown outcome stops everybody."""
+def test_manual_order_blocks_bots_only_while_its_outcome_is_unknown(script: Script) -> None:
+    """An open manual order, which may rest for a day, blocks no bot."""
     room = new_room()
     room.mark()
     service = room.service(ScriptedExchange((script,)))
@@ -187,8 +187,8 @@ def test_a_persons_order_stops_others_only_while_its_outcome_is_unknown(script: 
     assert answer(orders.no_unknown_order, room).passed is (script.submit == "accepted")
 
 
-def test_a_bots_open_order_stops_the_bots() -> None:
-    """While an order of a bot is open no further signal is followed in its instrument; other instruments are free."""
+def test_open_bot_order_blocks_other_bots() -> None:
+    """Other instruments are free."""
     room = new_room()
     room.mark()
     attempt(room)
@@ -202,8 +202,8 @@ def test_a_bots_open_order_stops_the_bots() -> None:
 SCORES = {"b": "0.5", "s": "-0.5", "h": "0"}
 
 
-def said(room: Room, bars: str, every: timedelta, start: int = 0) -> None:
-    """One signal a bar: b buy, s sell, h hold, t an attempt to trade in between, - silence."""
+def signals_of(room: Room, bars: str, every: timedelta, start: int = 0) -> None:
+    """Emit one signal a bar: b buy, s sell, h hold, t an attempt to trade in between, - no signal."""
     number = start
     for letter in bars:
         if letter == "t":
@@ -215,7 +215,7 @@ def said(room: Room, bars: str, every: timedelta, start: int = 0) -> None:
 
 
 def attempt(room: Room) -> None:
-    """The bot has tried to trade; what becomes of it does not matter."""
+    """The bot requests an order; its fate does not matter."""
     order = OrderRequested(
         client_order_id=f"attempt {len(room.envelopes())}",
         account=ACCOUNT,
@@ -252,17 +252,16 @@ def attempt(room: Room) -> None:
         ("bb", 60, "1.5", False),
     ],
 )
-def test_confirmation_is_a_fold_by_event_time(bars: str, every_s: int, minutes: str, confirmed: bool) -> None:
-    """It starts at the first opinion, is cleared by hold and by any attempt, starts anew when the opinion turns, and a bar
-    slower than the window needs a second one; 0 minutes want none."""
+def test_confirmed_counts_event_time(bars: str, every_s: int, minutes: str, confirmed: bool) -> None:
+    """It restarts after a hold, an attempt or a turn, and needs two bars; 0 minutes turn it off."""
     room = new_room(confirmation_minutes=minutes)
-    said(room, bars, timedelta(seconds=every_s))
+    signals_of(room, bars, timedelta(seconds=every_s))
 
     assert answer(signals.confirmed, room).passed is confirmed
 
 
 def naive_confirmed(bars: str, every: timedelta, window: timedelta) -> bool:
-    """The same from the words of the rule alone, looking back from the end."""
+    """The rule computed backwards from the last signal."""
     if not window:
         return True
     since_attempt = bars.rpartition("t")[2]
@@ -276,20 +275,20 @@ def naive_confirmed(bars: str, every: timedelta, window: timedelta) -> bool:
     st.integers(1, 20),
     st.integers(0, 30),
 )
-def test_confirmation_is_what_its_words_say(bars: str, every_min: int, window_half_min: int) -> None:
-    """For any history of opinions and attempts the fold agrees with a naive look back."""
+def test_confirmed_agrees_with_a_naive_computation(bars: str, every_min: int, window_half_min: int) -> None:
+    """For any history of opinions and attempts."""
     room = new_room(confirmation_minutes=str(Decimal(window_half_min) / 2))
-    said(room, bars, every_min * MINUTE)
+    signals_of(room, bars, every_min * MINUTE)
 
     expected = naive_confirmed(bars, every_min * MINUTE, timedelta(seconds=30 * window_half_min))
     assert answer(signals.confirmed, room).passed is expected
 
 
-def test_a_fold_that_forgets_attempts_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Planted: an attempt that is not seen leaves the opinion confirmed, which the look back denies."""
+def test_fold_that_ignores_attempts_is_detected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planted: an ignored attempt leaves the opinion confirmed."""
     room = new_room(confirmation_minutes="3")
     monkeypatch.setattr("ledger.projections.signals.OrderRequested", type("Nothing", (), {}))
-    said(room, "bbtbb", MINUTE)
+    signals_of(room, "bbtbb", MINUTE)
 
     assert answer(signals.confirmed, room).passed
     assert not naive_confirmed("bbtbb", MINUTE, 3 * MINUTE)
@@ -299,8 +298,8 @@ def test_a_fold_that_forgets_attempts_is_found(monkeypatch: pytest.MonkeyPatch) 
     ("after_s", "minutes", "cool"),
     [(899, "15", False), (900, "15", True), (90, "1.5", True), (89, "1.5", False), (0, "0", True), (-30, "0", True)],
 )
-def test_cooldown_runs_from_the_last_fill(after_s: int, minutes: str, cool: bool) -> None:
-    """The window counts from the time of the bot's last fill, to the second; 0 minutes want none at all."""
+def test_cooled_down_counts_from_the_last_fill(after_s: int, minutes: str, cool: bool) -> None:
+    """To the second, from the bot's last fill; 0 minutes turn it off."""
     room = new_room(cooldown_minutes=minutes)
     venue = ScriptedExchange((Script(states=("filled",), told=((0, 1),)),))  # fills at noon and a second later
     room.signal()
@@ -310,8 +309,8 @@ def test_cooldown_runs_from_the_last_fill(after_s: int, minutes: str, cool: bool
     assert answer(signals.cooled_down, room).passed is cool
 
 
-def test_cooldown_of_one_bot_does_not_bind_another() -> None:
-    """A bot that has not traded is cool, whatever others did; a manual trade does not warm it either."""
+def test_cooldown_applies_to_one_bot() -> None:
+    """Trades of others, manual ones too, do not count."""
     room = new_room(cooldown_minutes="15")
     room.mark()
     room.signal(bot="busy")
@@ -323,15 +322,15 @@ def test_cooldown_of_one_bot_does_not_bind_another() -> None:
     assert answer(signals.cooled_down, room).passed
 
 
-def test_a_window_never_leaves_the_calendar() -> None:
-    """The largest limit that can be stored gives a window that can still be added to a time."""
+def test_longest_window_can_be_added_to_a_time() -> None:
+    """The largest limit that can be stored stays within the calendar."""
     room = new_room(order_lifetime_minutes="99999999999999999999")
     with room.reading() as reading:
         assert room.state(reading).window("order_lifetime_minutes") == LONGEST
 
 
-def test_numbers_are_shown_exactly() -> None:
-    """What a rule looked at stands in its answer to the last digit, fractions of a second included."""
+def test_answer_shows_numbers_exactly() -> None:
+    """Fractions of a second included."""
     room = new_room(signal_maximum_age_minutes="1.5")
     room.signal()
     room.clock.move(seconds=90.25)
@@ -341,37 +340,35 @@ def test_numbers_are_shown_exactly() -> None:
 
 
 @given(st.decimals(-1, 1, places=6), st.decimals("0.000001", 1, places=6))
-def test_an_action_is_the_sign_of_a_score_that_reaches_the_threshold(score: Decimal, threshold: Decimal) -> None:
-    """Positive is buy, negative is sell, and less than the threshold either way is hold."""
+def test_action_is_the_sign_of_a_score_at_or_above_the_threshold(score: Decimal, threshold: Decimal) -> None:
+    """Positive is buy, negative is sell, below the threshold either way is hold."""
     expected = "hold" if abs(score) < threshold else "buy" if score > 0 else "sell"
 
     assert action_of(score, threshold) == expected
 
 
-def test_rules_of_the_venue_are_data() -> None:
-    """A venue with a larger minimum refuses what another takes."""
+def test_venue_minimum_follows_the_venues_rules() -> None:
+    """A venue with a larger minimum refuses an order that another accepts."""
     strict = InstrumentRules(RULES.tick, RULES.lot, RULES.minimum_size, Decimal(51), RULES.taker_fee)
 
     assert not answer(orders.venue_minimum, new_room(), venue_rules=strict).passed
 
 
 @pytest.mark.parametrize(
-    ("size", "limit", "said"),
+    ("size", "limit", "reason"),
     [
         (Decimal("0.010000001"), None, "not a multiple of the venue's lot"),
         (Decimal("0.01"), Decimal("100.001"), "not a multiple of the venue's tick"),
         (Decimal("0.01"), Decimal("100.01"), ""),
     ],
 )
-def test_sizes_and_prices_between_the_steps_of_the_venue_are_refused_by_review(
-    size: Decimal, limit: Decimal | None, said: str
-) -> None:
-    """An order that the venue could only refuse is not sent: review names the step that it does not keep to."""
+def test_manual_order_off_the_venues_steps_is_rejected(size: Decimal, limit: Decimal | None, reason: str) -> None:
+    """It is never sent; the reason names the lot or tick."""
     room = new_room()
     room.mark()
     steps = replace(RULES, lot=Decimal("0.00001"), tick=Decimal("0.01"))
 
     checked = answer(orders.in_steps, room, size=Size(Decimal(1), size), limit_price=limit, venue_rules=steps)
 
-    assert checked.passed is (said == "")
-    assert said in checked.reason
+    assert checked.passed is (reason == "")
+    assert reason in checked.reason

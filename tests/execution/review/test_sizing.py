@@ -1,4 +1,4 @@
-"""Sizing: what an opinion is worth, within the limits and within what is there."""
+"""Sizing: the size of a signal's order within the limits and the account's holdings."""
 
 from collections.abc import Callable
 from decimal import Decimal
@@ -55,25 +55,23 @@ def asked(room: Room, question: Callable[[DecisionState], object]) -> object:
     ],
 )
 def test_temperature_has_inclusive_lower_bounds(score: str, warmth: str, value: str) -> None:
-    """HOT from 0.30, WARM from 0.15, COOL from 0.05 of |score|, each bound included; size follows the temperature."""
+    """HOT from 0.30, WARM from 0.15, COOL from 0.05 of |score|, bounds included; the size follows the temperature."""
     room = room_of()
 
     assert asked(room, lambda state: temperature(Decimal(score), state)) == warmth
     assert asked(room, lambda state: wanted_value(Decimal(score), state)) == Decimal(value)
 
 
-def test_no_trade_is_wanted_above_the_largest() -> None:
-    """However hot the opinion, the wanted value stays at the largest trade."""
+def test_wanted_value_is_at_most_the_maximum_trade() -> None:
+    """For any score."""
     room = room_of(base_trade="80")
 
     assert asked(room, lambda state: wanted_value(Decimal(1), state)) == 100
 
 
 @given(money, prices, limits, limits)
-def test_a_purchase_can_be_paid_with_its_fee(
-    cash: Decimal, price: Decimal, base_trade: Decimal, largest: Decimal
-) -> None:
-    """A purchase costs no more than the account has, fee included, and no more than the largest trade; in whole cents."""
+def test_buy_can_be_paid_with_its_fee(cash: Decimal, price: Decimal, base_trade: Decimal, largest: Decimal) -> None:
+    """It costs at most the account's cash, fee included, and the maximum trade; in whole cents."""
     room = room_of(cash=cash, base_trade=str(base_trade), maximum_trade=str(largest))
 
     size = sized(room, Side.BUY, price)
@@ -85,10 +83,10 @@ def test_a_purchase_can_be_paid_with_its_fee(
 
 
 @given(st.decimals("0.00000001", "50", places=8), prices, limits, limits, limits)
-def test_a_sale_leaves_no_dust_and_stays_within_the_limits(
+def test_sale_leaves_no_dust_and_stays_within_the_limits(
     held: Decimal, price: Decimal, base_trade: Decimal, least: Decimal, largest: Decimal
 ) -> None:
-    """A sale is of whole lots, of no more than is held, worth no more than the largest trade, and leaves all or a trade's worth."""
+    """Whole lots of the holding, at most the maximum trade; the rest is nothing or worth a trade."""
     room = room_of(held=held, base_trade=str(base_trade), minimum_trade=str(least), maximum_trade=str(largest))
 
     size = sized(room, Side.SELL, price)
@@ -114,15 +112,15 @@ def test_a_sale_leaves_no_dust_and_stays_within_the_limits(
         ("0", "90", "0"),
     ],
 )
-def test_a_remainder_below_the_smallest_trade_is_sold_as_well(held: str, wanted: str, sold: str) -> None:
-    """At a price of 100, what would leave less than 10 behind is sold whole; above 100 it is sold so that 10 stay."""
+def test_remainder_below_the_minimum_trade_is_sold_as_well(held: str, wanted: str, sold: str) -> None:
+    """At a price of 100, a remainder worth less than 10 is sold, or enlarged to 10 above the maximum trade."""
     room = room_of(held=Decimal(held), base_trade=wanted, hot_multiplier="1")
 
     assert sized(room, Side.SELL, Decimal(100)).base_size == Decimal(sold)
 
 
-def test_what_open_orders_may_take_is_not_spent_again() -> None:
-    """Cash and coins that open orders may still need, fees included, are not available."""
+def test_available_excludes_amounts_reserved_by_open_orders() -> None:
+    """Cash and coins that open orders may still need, fees included."""
     room = room_of(cash=Decimal(120), held=Decimal(1))
     with room.reading() as reading:
         before = room.state(reading).available(ACCOUNT, "USD", RULES.taker_fee)
@@ -139,8 +137,8 @@ def test_what_open_orders_may_take_is_not_spent_again() -> None:
     assert sized(room, Side.BUY, Decimal(100)).value == Decimal("19.28")
 
 
-def test_a_size_that_ignores_the_fee_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Planted: cash taken whole cannot pay its fee."""
+def test_size_that_ignores_the_fee_is_detected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planted: all cash is spent on the order itself."""
     monkeypatch.setattr(review, "spendable", lambda cash, rules: cash)
 
     size = sized(room_of(cash=Decimal(50)), Side.BUY, Decimal(100))
@@ -150,7 +148,7 @@ def test_a_size_that_ignores_the_fee_is_found(monkeypatch: pytest.MonkeyPatch) -
 
 @given(st.decimals("0", "1000", places=12), st.sampled_from(("0.00000001", "0.001", "0.5", "1")))
 def test_lots_round_down(quantity: Decimal, lot: str) -> None:
-    """A quantity in lots is a multiple of the lot, not above the quantity and less than a lot below."""
+    """The result is a multiple of the lot, at most the quantity and less than a lot below it."""
     whole = in_lots(quantity, Decimal(lot))
 
     assert whole % Decimal(lot) == 0

@@ -1,4 +1,4 @@
-"""The decision engine: every verdict can be reached, and each names the rule, its numbers and the target."""
+"""Targets and biases: every verdict is reachable, and each names the rule, its numbers and the target."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -23,7 +23,7 @@ TARGETS: Final = ("value", "income", "allocation", "reserve")
 
 
 def verdict_on(room: Room, score: str = "0.5") -> Approval | Rejection:
-    """Review's verdict on a signal of this score, which is fresh."""
+    """Review's verdict on a fresh signal of this score."""
     room.signal(score)
     verdict = judged(room)
     assert isinstance(verdict, Approval | Rejection)
@@ -39,7 +39,7 @@ def said_by(verdict: Approval | Rejection, rule: str) -> dict[str, str]:
 
 
 def _holds(room: Room, quantity: str, target: str) -> None:
-    """So much BTC at 100, bought with cash of its own, and a target for its share."""
+    """Hold this much BTC, bought at 100 with extra cash, with a target for its share."""
     room.hold(quantity)
     room.mark()
     wanted(room, "allocation", target, "BTC")
@@ -78,8 +78,8 @@ CASES: dict[str, tuple[Callable[[Room], object], str, str, str]] = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_a_target_decides_what_it_is_about(case: str) -> None:
-    """Each target lets pass, makes smaller, holds or rejects what takes the portfolio away from it."""
+def test_target_decides_its_own_concern(case: str) -> None:
+    """Each target approves, reduces, holds or rejects orders that move the portfolio away from it."""
     story, score, expected, value = CASES[case]
     about = case.split(maxsplit=1)[0].replace("sale", "allocation")
     room = room_with()
@@ -96,8 +96,8 @@ def test_a_target_decides_what_it_is_about(case: str) -> None:
     assert speaking or case in ("no target", "allocation of another")
 
 
-def test_a_removed_target_decides_nothing() -> None:
-    """What the owner wants no more stands in nobody's way."""
+def test_removed_target_has_no_effect() -> None:
+    """No rule mentions it."""
     room = room_with()
     wanted(room, "value", "1")
     room.tell(TargetRemoved(kind="value"))
@@ -105,8 +105,8 @@ def test_a_removed_target_decides_nothing() -> None:
     assert verdict_on(room).verdict == "approve"
 
 
-def test_the_smallest_of_several_reductions_counts() -> None:
-    """Two targets that both want less get the smaller size, and both are told."""
+def test_smallest_of_several_reductions_counts() -> None:
+    """Both reductions are reported."""
     room = room_with()
     _gained(room, "2")
     wanted(room, "reserve", "9981.88")
@@ -119,8 +119,8 @@ def test_the_smallest_of_several_reductions_counts() -> None:
     assert said_by(verdict, "reserve_target")["room"] == "20"
 
 
-def test_what_the_trade_service_stores_tells_the_verdict() -> None:
-    """A reduction is an approval of the smaller size with the rule that made it so; a hold is not yet, a reject for good."""
+def test_stored_events_show_the_verdict() -> None:
+    """A reduction is an approval of the smaller size; a hold is a rejection with `not_yet`."""
     stored: dict[str, Any] = {}
     for name in ("reserve near", "value reached", "allocation reached"):
         room = room_with()
@@ -147,7 +147,7 @@ rooms = st.fixed_dictionaries(
         "room": st.dictionaries(st.sampled_from(TARGETS), st.integers(-20, 150), max_size=2),
     }
 )
-"""Rooms whose targets leave so much room, in base currency, for what the signal asks for."""
+"""Situations in which targets leave this much room, in base currency, for the signal's order."""
 
 
 def verdict_in(world: dict[str, Any]) -> tuple[str, Approval | Rejection]:
@@ -180,7 +180,7 @@ def verdict_in(world: dict[str, Any]) -> tuple[str, Approval | Rejection]:
 @pytest.mark.parametrize("wanted_verdict", ["approve", "reduce", "hold", "reject"])
 @pytest.mark.parametrize("side", [Side.BUY, Side.SELL])
 def test_every_verdict_is_reached(wanted_verdict: str, side: Side) -> None:
-    """Among rooms with any cash, positions, history and targets there are some for each verdict, to buy and to sell."""
+    """Rooms with any cash, positions, history and targets include all verdicts, for buys and sales."""
 
     def reached(world: dict[str, Any]) -> bool:
         return (world["score"] > 0) is (side is Side.BUY) and verdict_in(world)[0] == wanted_verdict
@@ -191,8 +191,8 @@ def test_every_verdict_is_reached(wanted_verdict: str, side: Side) -> None:
 
 @given(rooms)
 @settings(max_examples=60, deadline=None)
-def test_a_verdict_is_consistent_with_what_it_says(world: dict[str, Any]) -> None:
-    """No approval has a rule that failed; one that reduces names the wanted and the smaller value; no size is invented."""
+def test_verdict_is_consistent_with_its_rules(world: dict[str, Any]) -> None:
+    """No approval has a failed rule; a reduction names both sizes."""
     name, verdict = verdict_in(world)
     failed = [rule for rule in verdict.rules if not rule.passed]
 
@@ -211,8 +211,8 @@ def test_a_verdict_is_consistent_with_what_it_says(world: dict[str, Any]) -> Non
         assert all(Decimal(one["room"]) < Decimal(one["wanted"]) for one in reductions)
 
 
-def test_an_engine_that_cannot_reduce_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Planted: with a bound that no size can meet, what should be reduced is held: the verdict is not reached."""
+def test_engine_that_cannot_reduce_is_detected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planted: rounding to thousands leaves no reduced size; such orders are held."""
     monkeypatch.setattr(decision, "CENT", Decimal(1000))
     room = room_with()
     CASES["reserve near"][0](room)
@@ -279,10 +279,10 @@ def _lost(room: Room, loss: str) -> None:
 
 
 @pytest.mark.parametrize(("check", "story", "changed", "level"), HABITS)
-def test_a_habit_is_told_from_what_was_traded(
+def test_bias_is_found_from_its_bound_on(
     check: Check, story: Callable[[Room], object], changed: dict[str, Any], level: str
 ) -> None:
-    """Each check finds its habit from its bound on, with the events that show it, and not before."""
+    """With the events that show it, and not below the bound."""
     room = room_with()
     story(room)
 
@@ -295,7 +295,7 @@ def test_a_habit_is_told_from_what_was_traded(
 
 
 def test_every_check_is_reached() -> None:
-    """For each check there is a room in which it warns: none is fed with nothing."""
+    """For each check there is a room in which it warns."""
     warned = {check for check, _, _, level in HABITS if level != "none"}
 
     assert warned == set(CHECKS)
@@ -312,13 +312,13 @@ LEVELS: list[tuple[tuple[decision.Level, ...], str]] = [
 
 
 @pytest.mark.parametrize(("levels", "expected"), LEVELS)
-def test_habits_add_up(levels: tuple[decision.Level, ...], expected: str) -> None:
+def test_biases_add_up(levels: tuple[decision.Level, ...], expected: str) -> None:
     """One block or two reasons to reduce block, one reason reduces, cautions caution."""
     assert overall(decision.Finding("check", level, "said") for level in levels) == expected
 
 
-def test_five_wins_halve_the_next_purchase_and_eight_hold_it() -> None:
-    """Wins are counted, the size follows from them, every check is listed, and a sale is never held back."""
+def test_five_wins_halve_the_next_buy_and_eight_hold_it() -> None:
+    """Every check is listed, and a sale is never held back."""
     room = room_with()
     closed(room, "wwwww")
     verdict = verdict_on(room)
@@ -335,8 +335,8 @@ def test_five_wins_halve_the_next_purchase_and_eight_hold_it() -> None:
     assert verdict_on(room, "-0.5").verdict == "approve"
 
 
-def test_each_warning_cuts_confidence() -> None:
-    """A signal that is just confident enough is held once a warning has cut a tenth of its confidence."""
+def test_each_warning_lowers_confidence() -> None:
+    """A signal at the minimum confidence is held after one warning."""
     room = room_with()
     room.signal(confidence="0.2")
     first = judged(room)
@@ -352,8 +352,8 @@ def test_each_warning_cuts_confidence() -> None:
     assert verdict.failed.numbers["confidence"] == "0.18"
 
 
-def test_every_weigher_answers_under_its_own_name() -> None:
-    """A weigher's answer carries its name, a sentence and its verdict."""
+def test_every_weigher_answers_with_its_own_name() -> None:
+    """An answer has the weigher's name, a reason and a verdict."""
     room = room_with()
     room.signal()
     for weigher in WEIGHERS:
@@ -362,8 +362,8 @@ def test_every_weigher_answers_under_its_own_name() -> None:
         assert answer.reason
 
 
-def test_income_begins_anew_with_each_period() -> None:
-    """What was gained before midnight, Monday or the first of the month is not gained in this period."""
+def test_income_counts_the_current_period_only() -> None:
+    """Gains before midnight, Monday or the first of the month do not count."""
     for period, before in (("day", MIDNIGHT), ("week", MIDNIGHT), ("month", MIDNIGHT - 4 * DAY)):
         room = room_with()
         closed(room, "ww", before - HOUR)
