@@ -195,7 +195,7 @@ class LotQueue:
     def __init__(self, method: Method) -> None:
         self._method = method
         self._lots: dict[Key, Lot] = {}
-        self._order: list[tuple[Fraction, Key]] = []
+        self._order: list[tuple[Fraction | int, Key]] = []
 
     def put(self, lots: Iterable[Lot]) -> None:
         """Replace lots by these, removing closed ones."""
@@ -237,7 +237,7 @@ class LotQueue:
                 return lot
         raise BadChoice("lot {}, chosen for {}, is not open at that time", choice.event_id, leg.event_id)
 
-    def _place(self, lot: Lot) -> tuple[Fraction, Key]:
+    def _place(self, lot: Lot) -> tuple[Fraction | int, Key]:
         """Sort key: cost per unit for HIFO, highest first, then key. The whole lot gives an exact cost per unit."""
-        unit_cost = Fraction(lot.cost) / Fraction(lot.quantity) if self._method is Method.HIFO else Fraction(0)
+        unit_cost = Fraction(lot.cost) / Fraction(lot.quantity) if self._method is Method.HIFO else 0
         return -unit_cost, key_of(lot)
