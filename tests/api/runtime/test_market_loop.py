@@ -182,8 +182,8 @@ def failing_once(number: int) -> list[Any]:
 
 
 @pytest.mark.parametrize("every", [6, pytest.param(1, marks=pytest.mark.campaign)])
-def test_a_tick_that_fails_is_repeated_without_doubling(every: int) -> None:
-    """Whatever fails in a tick, when it is called again the same events come out, each once.
+def test_failed_tick_is_repeated_without_doubling(every: int) -> None:
+    """Whatever fails in a tick, calling it again gives the same events, each once.
 
     The exception is an attempt that fails before it is sent: its outcome is unknown, so it is looked up and never sent.
     """
@@ -200,7 +200,7 @@ def test_a_tick_that_fails_is_repeated_without_doubling(every: int) -> None:
 @cache
 def opinions_on_the_tape() -> tuple[set[UUID], set[UUID]]:
     """The ids of the signals that change a bot's opinion, and of all its possible signals, computed from candles alone."""
-    book, changes, all_told = memory(), set(), set()
+    book, changes, possible = memory(), set(), set()
     with book.reading(portfolio(book, "")) as reading:
         cards, policy = list(reading.rows.where(BotView)), signal_policy(reading.rows)
     for card in cards:
@@ -209,11 +209,11 @@ def opinions_on_the_tape() -> tuple[set[UUID], set[UUID]]:
             candles = TAPE[:end]
             event = evaluate(card, candles, policy, candles[-1].closed_at).signal_event
             if event is not None:
-                all_told.add(signal_id(event))
+                possible.add(signal_id(event))
                 if policy.band(event.score) != band:
                     changes.add(signal_id(event))
                 band = policy.band(event.score)
-    return changes, all_told
+    return changes, possible
 
 
 def finished_after(numbers: set[int], book: Book, name: str, loop: type[MarketLoop] = MarketLoop) -> list[str]:
@@ -246,10 +246,10 @@ numbers_of_effects = st.deferred(lambda: st.one_of(st.integers(1, len(effects())
 
 @settings(max_examples=12)
 @given(st.sets(numbers_of_effects, min_size=1, max_size=4))
-def test_a_program_killed_anywhere_misses_no_signal(numbers: set[int]) -> None:
-    """Killed at any effects and started again, every change of opinion is there once, judged once, and the books balance.
+def test_program_killed_anywhere_loses_no_signal(numbers: set[int]) -> None:
+    """Killed at any effects and restarted, every change of a signal is recorded and reviewed once, and the books balance.
 
-    Whether an opinion that stands is told again follows from what came of its order, and so from where it was killed.
+    Repeats of an unchanged signal depend on its order, and so on the place of the kill.
     """
     assert finished_after(numbers, memory(), "") == []
 
@@ -257,13 +257,13 @@ def test_a_program_killed_anywhere_misses_no_signal(numbers: set[int]) -> None:
 @pytest.mark.campaign
 @settings(max_examples=50)
 @given(st.sets(numbers_of_effects, min_size=1, max_size=4))
-def test_a_program_killed_in_many_places_misses_no_signal(numbers: set[int]) -> None:
+def test_program_killed_in_many_places_loses_no_signal(numbers: set[int]) -> None:
     """The same with more examples."""
     assert finished_after(numbers, memory(), "") == []
 
 
 @pytest.mark.parametrize("places", [1, pytest.param(4, marks=pytest.mark.campaign)])
-def test_a_program_killed_anywhere_misses_no_signal_in_the_database(book: Book, places: int) -> None:
+def test_program_killed_anywhere_loses_no_signal_in_the_database(book: Book, places: int) -> None:
     """The same for every kind of book, at effects all along the tape."""
     for number in of_orders()[3 :: len(of_orders()) // 3][:places]:
         assert finished_after({number, number + 4}, book, str(number)) == []
