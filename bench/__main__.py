@@ -8,20 +8,18 @@
 
 import argparse
 import platform
-import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
 from bench.backtest import measure_backtests
 from bench.bots import measure_bots
+from bench.database import fresh_database
 from bench.figures import Figure, print_figures
 from bench.ledger_speed import measure_ledger
 from bench.legacy import measure_legacy
 from bench.orders import measure_orders
 from bench.point_in_time import measure_point_in_time
 from bench.raw_limits import measure_raw_limits
-from ledger.postgres.database import connected
-from ledger.postgres.embedded import embedded_postgres
 
 SIGNALS = 200
 
@@ -40,16 +38,13 @@ def main() -> None:
         f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {platform.machine()}, Python {platform.python_version()}, {events} events"
     )
     figures: list[Figure] = []
-    # The server runs with its defaults, which are durable, as for users.
-    with tempfile.TemporaryDirectory(prefix="daybook-bench-") as folder:
-        Path(folder).chmod(0o755)
-        with embedded_postgres(Path(folder)) as url, connected(url) as engine:
-            limits = measure_raw_limits(url, events)
-            figures += limits.figures
-            figures += measure_ledger(engine, limits, events)
-            figures += measure_point_in_time(engine, events)
-            figures += measure_legacy(engine, chosen.legacy)
-            figures += measure_orders(engine, SIGNALS, limits.commits)
+    with fresh_database() as (url, engine):
+        limits = measure_raw_limits(url, events)
+        figures += limits.figures
+        figures += measure_ledger(engine, limits, events)
+        figures += measure_point_in_time(engine, events)
+        figures += measure_legacy(engine, chosen.legacy)
+        figures += measure_orders(engine, SIGNALS, limits.commits)
     print_figures(figures)
     print_figures(measure_bots())
     print_figures(measure_backtests(chosen.candles))

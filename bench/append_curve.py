@@ -6,7 +6,6 @@ log grows in bulk and its views are rebuilt. The curve should be flat.
 
 import argparse
 import statistics
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,11 +15,10 @@ from uuid import UUID
 
 from sqlalchemy import Engine
 
+from bench.database import fresh_database
 from bench.ledger_speed import append_encoded, opened
 from bench.trades import new, trade
 from ledger.postgres.book import PostgresBook
-from ledger.postgres.database import connected
-from ledger.postgres.embedded import embedded_postgres
 from ledger.postgres.log import PostgresLog
 from ledger.replay.verify import rebuild_portfolio
 from ledger.values import system_clock
@@ -43,10 +41,8 @@ def main() -> None:
     parser.add_argument("--to", type=int, default=1_000_000, help="length of the longest log")
     parser.add_argument("--svg", type=Path, help="file for the curve")
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="daybook-bench-") as folder:
-        Path(folder).chmod(0o755)
-        with embedded_postgres(Path(folder)) as url, connected(url) as engine:
-            costs = measure(engine, given.to)
+    with fresh_database() as (_, engine):
+        costs = measure(engine, given.to)
     if given.svg:
         given.svg.write_text(drawn(costs), encoding="utf-8")
 

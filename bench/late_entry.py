@@ -5,22 +5,19 @@ The trades are in four assets. A late entry refolds the later trades of its own 
 
 import argparse
 import statistics
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 from uuid import UUID
 
 import psycopg
 from sqlalchemy import Engine
 
+from bench.database import fresh_database
 from bench.ledger_speed import append_encoded, opened
 from bench.trades import new, time_of, trade
 from ledger.postgres.book import PostgresBook
-from ledger.postgres.database import connected
-from ledger.postgres.embedded import embedded_postgres
 from ledger.postgres.log import PostgresLog
 from ledger.replay.verify import rebuild_portfolio
 from ledger.values import system_clock
@@ -34,11 +31,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Measure the cost of a late entry.")
     parser.add_argument("--behind", type=int, default=20_000, help="number of trades")
     behind = parser.parse_args().behind
-    with tempfile.TemporaryDirectory(prefix="daybook-bench-") as folder:
-        Path(folder).chmod(0o755)
-        with embedded_postgres(Path(folder)) as url, connected(url) as engine:
-            for after, times in measure(engine, url, behind).items():
-                print(f"{after:>8,} of {behind:,} trades are later: {statistics.median(times):10.1f} ms")
+    with fresh_database() as (url, engine):
+        for after, times in measure(engine, url, behind).items():
+            print(f"{after:>8,} of {behind:,} trades are later: {statistics.median(times):10.1f} ms")
 
 
 def measure(engine: Engine, url: str, behind: int) -> dict[int, Sequence[float]]:

@@ -7,7 +7,6 @@ import argparse
 import json
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ from uuid import UUID
 import ccxt
 from sqlalchemy import Engine
 
+from bench.database import fresh_database
 from bench.figures import Figure, print_figures, rate
 from bench.raw_limits import measure_raw_limits
 from execution.exchanges.ccxt.exchange import ApiKey, CcxtExchange
@@ -43,8 +43,6 @@ from ledger.events import (
 )
 from ledger.log.envelope import NewEvent
 from ledger.postgres.book import PostgresBook
-from ledger.postgres.database import connected
-from ledger.postgres.embedded import embedded_postgres
 from ledger.postgres.halt_lock import PostgresHaltLock
 from ledger.postgres.leadership import PostgresLeadership
 from ledger.projections.orders import OrderView
@@ -60,11 +58,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Measure the path from a signal to an order.")
     parser.add_argument("--signals", type=int, default=200, help="number of signals, and of manual orders")
     signals = parser.parse_args().signals
-    with tempfile.TemporaryDirectory(prefix="daybook-bench-") as folder:
-        Path(folder).chmod(0o755)
-        with embedded_postgres(Path(folder)) as url, connected(url) as engine:
-            commits = measure_raw_limits(url, 1_000).commits
-            print_figures([commits, *measure_orders(engine, signals, commits)])
+    with fresh_database() as (url, engine):
+        commits = measure_raw_limits(url, 1_000).commits
+        print_figures([commits, *measure_orders(engine, signals, commits)])
 
 
 def measure_orders(engine: Engine, signals: int, commits: Figure) -> list[Figure]:

@@ -4,20 +4,17 @@ Each reads positions and their valuation, like `GET /portfolio/`.
 """
 
 import argparse
-import tempfile
 import time
-from pathlib import Path
 from uuid import UUID
 
 from sqlalchemy import Engine
 
+from bench.database import fresh_database
 from bench.figures import Figure, print_figures
 from bench.ledger_speed import append_encoded, opened
 from bench.trades import time_of
 from ledger.log.point_in_time import PointInTime
 from ledger.postgres.book import PostgresBook
-from ledger.postgres.database import connected
-from ledger.postgres.embedded import embedded_postgres
 from ledger.postgres.log import PostgresLog
 from ledger.projections import VALUE_PROJECTIONS
 from ledger.projections.valuation import value_portfolio
@@ -31,10 +28,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Measure readings at points in time.")
     parser.add_argument("--events", type=int, default=100_000, help="number of trades")
     events = parser.parse_args().events
-    with tempfile.TemporaryDirectory(prefix="daybook-bench-") as folder:
-        Path(folder).chmod(0o755)
-        with embedded_postgres(Path(folder)) as url, connected(url) as engine:
-            print_figures(measure_point_in_time(engine, events))
+    with fresh_database() as (_, engine):
+        print_figures(measure_point_in_time(engine, events))
 
 
 def measure_point_in_time(engine: Engine, events: int) -> list[Figure]:

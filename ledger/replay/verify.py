@@ -104,9 +104,9 @@ def _fast_result(connection: Raw, portfolio_id: UUID, fast: Comparison) -> Portf
         *checkpoint_differences(connection, portfolio_id, events, None),
         *generation_differences(connection, portfolio_id),
     ]
-    if differences or fast.differing or replay.broken_invariants():
+    if differences or fast.differing or any(replay.fold.broken_invariants()):
         return None
-    return PortfolioReplay(portfolio_id, replay.name, events, replay.trades, fast.state_hash, ())
+    return PortfolioReplay(portfolio_id, name_in(replay.rows), events, replay.fold.trades, fast.state_hash, ())
 
 
 def _disagreement(fast: Comparison, result: PortfolioReplay) -> Iterator[Difference]:
@@ -115,7 +115,7 @@ def _disagreement(fast: Comparison, result: PortfolioReplay) -> Iterator[Differe
         yield Difference(result.portfolio_id, "fast replay: state hash", fast.state_hash, result.state_hash, None)
     for table in fast.differing:
         yield Difference(result.portfolio_id, f"fast replay: {table}", "other rows", "as stored", None)
-    for name, left, right in fast.replay.broken_invariants():
+    for name, left, right in fast.replay.fold.broken_invariants():
         yield Difference(result.portfolio_id, f"fast replay: {name}", left, right, None)
 
 

@@ -190,19 +190,21 @@ class FastFold:
         """Check the invariants of `ledger/projections/invariants.py` that do not need closed rows, under the same names."""
         left = sum(cash.deposited + cash.income - cash.expenses for cash in self._cash.values())
         right = sum(cash.quantity for cash in self._cash.values())
-        for asset, held in self._positions.items():
-            open_cost = sum(lot.cost - lot.carried for lot in held.lots)
-            open_quantity = sum(lot.quantity - lot.closed for lot in held.lots)
-            left += held.contributed + held.income - held.expenses
-            left += held.realized + held.unmatched_proceeds + held.unknown_proceeds
+        for asset, position in self._positions.items():
+            open_cost = sum(lot.cost - lot.carried for lot in position.lots)
+            open_quantity = sum(lot.quantity - lot.closed for lot in position.lots)
+            left += position.contributed + position.income - position.expenses
+            left += position.realized + position.unmatched_proceeds + position.unknown_proceeds
             right += open_cost
             yield from _unequal(
-                f"open lots - unmatched = position of {asset}", open_quantity - held.unmatched_quantity, held.quantity
+                f"open lots - unmatched = position of {asset}",
+                open_quantity - position.unmatched_quantity,
+                position.quantity,
             )
             yield from _unequal(
-                f"balances of all accounts = position of {asset}", sum(held.accounts.values()), held.quantity
+                f"balances of all accounts = position of {asset}", sum(position.accounts.values()), position.quantity
             )
-            yield from _unequal(f"cost of open lots of {asset}", open_cost, held.cost_basis)
+            yield from _unequal(f"cost of open lots of {asset}", open_cost, position.cost_basis)
         yield from _unequal(
             "deposits - withdrawals + income + realised P&L - expenses = cash + cost of open lots", left, right
         )
@@ -221,16 +223,16 @@ class FastFold:
         cash.add(quantity, kind)
 
     def _add_leg(self, leg: _Leg) -> None:
-        held = self._positions.get(leg.asset)
+        position = self._positions.get(leg.asset)
         place = (leg.occurred_at, leg.position, leg.leg)
-        if held is None:
-            held = self._positions[leg.asset] = _Position()
-        elif place <= held.last:
+        if position is None:
+            position = self._positions[leg.asset] = _Position()
+        elif place <= position.last:
             raise Unsupported(f"position {leg.position} occurred before an event already folded")
-        held.last = place
-        held.quantity += leg.quantity
-        held.fees += leg.fee
-        held.accounts[leg.account] = held.accounts.get(leg.account, 0) + leg.quantity
+        position.last = place
+        position.quantity += leg.quantity
+        position.fees += leg.fee
+        position.accounts[leg.account] = position.accounts.get(leg.account, 0) + leg.quantity
         head = f"{leg.asset}\t{leg.time}\t{leg.position}\t{leg.leg}\t{leg.event_id}\t"
         amounts = f"{decimal_of(leg.quantity)}\t{decimal_of(leg.value)}"
         known = "t" if leg.cost_known else "f"
@@ -240,22 +242,22 @@ class FastFold:
         if leg.kind == "transfer":
             return
         if leg.quantity > 0:
-            held.cost_basis += leg.value
+            position.cost_basis += leg.value
             if not leg.cost_known:
-                held.unknown_quantity += leg.quantity
-            held.lots.append(_Lot(leg, head + amounts))
+                position.unknown_quantity += leg.quantity
+            position.lots.append(_Lot(leg, head + amounts))
             worth = leg.value
         else:
-            cost = self._close(held, leg, head)
+            cost = self._close(position, leg, head)
             worth = -cost if leg.kind == "withdrawal" else -leg.value
         if leg.kind != "trade":
-            _add_by_reason(held, leg.kind, worth)
+            _add_by_reason(position, leg.kind, worth)
 
-    def _close(self, held: _Position, leg: _Leg, head: str) -> int:
+    def _close(self, position: _Position, leg: _Leg, head: str) -> int:
         """Match a disposal with the oldest lots and return its cost; the rest is unmatched."""
         disposed, value = -leg.quantity, leg.value
         matched = shared = cost_in_all = 0
-        lots, matches = held.lots, self.lines[Match]
+        lots, matches = position.lots, self.lines[Match]
         while matched < disposed and lots:
             lot = lots[0]
             opening = lot.leg
@@ -271,10 +273,10 @@ class FastFold:
                 proceeds = cost
             gain, known = proceeds - cost, "t"
             if not opening.cost_known:
-                held.unknown_quantity -= quantity
-                held.unknown_proceeds += proceeds
+                position.unknown_quantity -= quantity
+                position.unknown_proceeds += proceeds
                 gain, known = 0, "f"
-            held.realized += gain
+            position.realized += gain
             matches.append(
                 f"{leg.asset}\t{leg.time}\t{leg.position}\t{leg.leg}\t{opening.position}\t{opening.leg}\t{opening.time}"
                 f"\t{opening.event_id}\t{leg.event_id}\t{decimal_of(quantity)}\t{decimal_of(proceeds)}\t{decimal_of(cost)}"
@@ -283,24 +285,24 @@ class FastFold:
             if lot.closed == lot.quantity:
                 lots.popleft()
                 self.lines[Lot].append(lot.whole_line())
-        held.cost_basis -= cost_in_all
+        position.cost_basis -= cost_in_all
         if matched < disposed:
-            held.unmatched_quantity += disposed - matched
-            held.unmatched_proceeds += value - shared
+            position.unmatched_quantity += disposed - matched
+            position.unmatched_proceeds += value - shared
             self.lines[UnmatchedDisposal].append(
                 f"{head}{decimal_of(disposed - matched)}\t{leg.kind}\t{decimal_of(value - shared)}"
             )
         return cost_in_all
 
 
-def _add_by_reason(held: _Position, kind: str, worth: int) -> None:
+def _add_by_reason(position: _Position, kind: str, worth: int) -> None:
     """Add value that moved without a trade to the total of its reason."""
     if kind in ("deposit", "opening", "withdrawal"):
-        held.contributed += worth
+        position.contributed += worth
     elif kind == "income":
-        held.income += worth
+        position.income += worth
     elif kind == "expense":
-        held.expenses -= worth
+        position.expenses -= worth
 
 
 def _units(leg: Leg) -> _Leg:

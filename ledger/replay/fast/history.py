@@ -59,5 +59,5 @@ def replay_history(
         return None
     for kind, lines in history.items():
         rows.add_history(kind, lines)
-    rows.apply(map(row_reader(Lot), replay.open_lots()))
+    rows.apply(map(row_reader(Lot), replay.fold.open_lots()))
     return HistoryStart(replay.head, replay.as_of, rows)

@@ -56,8 +56,8 @@ _PROJECTED_TYPES: Final = frozenset(kind.type for one in PROJECTIONS for kind in
 class FastReplay:
     """One replay of the log up to position `last`, of the events that count at `moment` (None: all of them).
 
-    Value events become lines. All other projections fold their events into `rows`. `head` and everything below it are
-    complete once `closed_lines` or `lines` is exhausted.
+    Value events become lines. All other projections fold their events into `rows`. `head`, `recorded_at`, `rows` and
+    `fold` are complete once `closed_lines` or `lines` is exhausted.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class FastReplay:
         self._portfolio_id = portfolio_id
         self._progress = progress
         self._last = last
-        self._rows = MemoryRows() if rows is None else rows
+        self.rows = MemoryRows() if rows is None else rows
         self._others = tuple(one for one in projections if not isinstance(one, _FAST))
         self._skipped = _PROJECTED_TYPES - {kind.type for one in self._others for kind in one.events}
         self._all_trades_concern_others = any(
@@ -89,27 +89,13 @@ class FastReplay:
         self._reversals = FastReversals(frozenset())
         self._opened_fold: FastFold | None = None
 
-    @property
-    def name(self) -> str:
-        """The portfolio's name."""
-        return next((view.name for view in self._rows.where(PortfolioView)), "")
-
-    @property
-    def trades(self) -> int:
-        """The number of trades, reversed ones included."""
-        return self._fold.trades
-
-    def broken_invariants(self) -> list[tuple[str, str, str]]:
-        """Violated invariants as (name, left side, right side)."""
-        return list(self._fold.broken_invariants())
-
     def lines(self) -> Generator[Lines, None, None]:
         """The lines of all rows, by kind, in no order; otherwise as `closed_lines`."""
         yield from self.closed_lines()
-        if lots := self.open_lots():
+        if lots := self.fold.open_lots():
             yield Lot, lots
         by_kind: dict[type[Row], list[str]] = {}
-        others = all_rows(self._rows, (kind for one in self._others for kind in one.rows))
+        others = all_rows(self.rows, (kind for one in self._others for kind in one.rows))
         for row in (*others, *self.current_rows()):
             by_kind.setdefault(type(row), []).append(line_of(row))
         yield from by_kind.items()
@@ -142,14 +128,10 @@ class FastReplay:
             yield from self._fold_by_time()
         yield from self._new_lines()
 
-    def open_lots(self) -> list[str]:
-        """The lines of the open lots."""
-        return self._fold.open_lots()
-
     def current_rows(self) -> Iterator[Row]:
         """Holdings, balances and reversals."""
         yield from self._reversals.rows()
-        yield from self._fold.current_rows()
+        yield from self.fold.current_rows()
 
     def _take(self, raw: RawEvent) -> None:
         kind = type_of(raw)
@@ -168,7 +150,7 @@ class FastReplay:
             if kind in _FOLDED_TYPES:
                 undone = self._reversals.see(id_of(raw))
                 if not self._late:
-                    self._fold.add_event(envelope, undone=undone)
+                    self.fold.add_event(envelope, undone=undone)
 
     def _take_trade(self, raw: RawEvent) -> None:
         undone = self._reversals.see(id_of(raw))
@@ -180,8 +162,8 @@ class FastReplay:
             self._add_trade(raw, trade, undone=undone)
 
     def _add_trade(self, raw: RawEvent, trade: PlainTrade | None, *, undone: bool) -> None:
-        if trade is None or not self._fold.add_trade(trade, undone=undone):
-            self._fold.add_event(envelope_of(raw), undone=undone)
+        if trade is None or not self.fold.add_trade(trade, undone=undone):
+            self.fold.add_event(envelope_of(raw), undone=undone)
 
     def _fold_by_time(self) -> Iterator[Lines]:
         """Fold the value events again in order of occurrence, as sorted by the database; the chain is already verified."""
@@ -194,10 +176,10 @@ class FastReplay:
                     yield from self._new_lines()
 
     def _offer(self, envelope: Envelope) -> None:
-        changes, failure = attempt_fold(self._rows, envelope, self._others)
+        changes, failure = attempt_fold(self.rows, envelope, self._others)
         if failure is not None:
             raise Unsupported(failure)
-        self._rows.apply(changes)
+        self.rows.apply(changes)
 
     def _concerns_others(self, raw: RawEvent, trade: PlainTrade | None) -> bool:
         """Return True if the trade fills one of our orders or follows an opinion: other projections read such trades."""
@@ -208,13 +190,13 @@ class FastReplay:
         source = trade.triggered_by
         if source is None or not source.startswith("bot:"):
             return False
-        return self._rows.get(OpinionView, source[4:], f"{trade.base}-{trade.quote}") is not None
+        return self.rows.get(OpinionView, source[4:], f"{trade.base}-{trade.quote}") is not None
 
     @property
-    def _fold(self) -> FastFold:
+    def fold(self) -> FastFold:
         """The fold of value events. Raises Unsupported for a portfolio that only the event-by-event replay folds."""
         if self._opened_fold is None:
-            portfolio = next(self._rows.where(PortfolioView), None)
+            portfolio = next(self.rows.where(PortfolioView), None)
             if portfolio is None or portfolio.allow_short:
                 raise Unsupported("no opening" if portfolio is None else "short selling")
             self._opened_fold = FastFold(portfolio.base_currency)
@@ -222,10 +204,10 @@ class FastReplay:
 
     def _new_lines(self) -> Iterator[Lines]:
         for kind in LINES:
-            lines = self._fold.lines[kind]
+            lines = self.fold.lines[kind]
             if lines:
                 yield kind, lines
-                self._fold.lines[kind] = []
+                self.fold.lines[kind] = []
 
 
 def _counts(as_of: AsOfFilter, kind: str, raw: RawEvent) -> bool:

@@ -325,7 +325,7 @@ def tamperings(victim: Victim) -> st.SearchStrategy[Tampering]:
     me, length = victim.portfolio_id, len(victim.log)
     places = st.integers(1, length)
 
-    def cell(position: int, column: str) -> Tampering:
+    def value(position: int, column: str) -> Tampering:
         statement = f"update events set {column} = {_OTHER_VALUES[column]} {_WHERE}"
         return Tampering(f"{column} of {position}", ((statement, (me, position)),), position)
 
@@ -337,10 +337,10 @@ def tamperings(victim: Victim) -> st.SearchStrategy[Tampering]:
             f"byte of {position}", ((f"update events set payload = %s {_WHERE}", (changed, me, position)),), position
         )
 
-    def cut(first: int, last: int) -> Tampering:
+    def delete(first: int, last: int) -> Tampering:
         first, last = min(first, last), max(first, last)
         statement = "delete from events where portfolio_id = %s and position between %s and %s"
-        return Tampering(f"cut {first} to {last}", ((statement, (me, first, last)),), first)
+        return Tampering(f"delete {first} to {last}", ((statement, (me, first, last)),), first)
 
     def swap(one: int, other: int) -> Tampering:
         other = other if other != one else one % length + 1
@@ -392,20 +392,20 @@ def tamperings(victim: Victim) -> st.SearchStrategy[Tampering]:
             "up": ("update portfolios set head_position = head_position + 3", length + 1),
             "down": ("update portfolios set head_position = head_position - 3", length - 2),
             "hash": ("update portfolios set head_hash = set_byte(head_hash, 7, 255 - get_byte(head_hash, 7))", length),
-            "gone": ("delete from portfolios", length),
+            "missing": ("delete from portfolios", length),
         }
         statement, position = texts[change]
         return Tampering(f"head {change}", ((f"{statement} where portfolio_id = %s", (me,)),), position)
 
     return st.one_of(
-        st.builds(cell, places, st.sampled_from(sorted(_OTHER_VALUES))),
+        st.builds(value, places, st.sampled_from(sorted(_OTHER_VALUES))),
         st.builds(byte, places, st.integers(0, 999), st.integers(0, 6)),
-        st.builds(cut, places, places | st.just(length)),
+        st.builds(delete, places, places | st.just(length)),
         st.builds(swap, places, places),
         st.builds(insert, places, st.integers(1, length - 1), st.booleans()),
         st.builds(extend, st.booleans(), st.integers(1, 3)),
         st.builds(move_away, places),
-        st.builds(head, st.sampled_from(["up", "down", "hash", "gone"])),
+        st.builds(head, st.sampled_from(["up", "down", "hash", "missing"])),
     )
 
 

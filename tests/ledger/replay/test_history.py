@@ -87,8 +87,8 @@ def test_as_of_and_known_at_are_independent(engine: Engine, new_story: StoryMake
     reported = list(book.log.read(story.portfolio_id))[-1].recorded_at
     record_all(book, story, [story.buy(Step("buy", minutes_late=1)), story.sell(Step("sell"))])
 
-    held = {
-        name: held_at(past, story, point)
+    quantities = {
+        name: quantity_at(past, story, point)
         for name, point in {
             "now": PointInTime(),
             "that evening": PointInTime(as_of=evening),
@@ -96,7 +96,7 @@ def test_as_of_and_known_at_are_independent(engine: Engine, new_story: StoryMake
             "as reported then": PointInTime(known_at=reported),
         }.items()
     }
-    assert held == {
+    assert quantities == {
         "now": "0.5",
         "that evening": "1.0",
         "that evening, as reported then": "0.5",
@@ -104,7 +104,7 @@ def test_as_of_and_known_at_are_independent(engine: Engine, new_story: StoryMake
     }
 
 
-def held_at(past: History, story: Story, point: PointInTime) -> str:
+def quantity_at(past: History, story: Story, point: PointInTime) -> str:
     with past.reading(story.portfolio_id, point) as reading:
         return str(next(reading.rows.where(Holding, "BTC")).quantity)
 
@@ -148,4 +148,4 @@ def test_reading_folds_again_after_a_failure(
             assert reading.stopped is not None
     with past.reading(story.portfolio_id, point) as reading:
         assert reading.stopped is None
-    assert held_at(past, story, point) == "0.5"
+    assert quantity_at(past, story, point) == "0.5"

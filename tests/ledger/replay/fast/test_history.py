@@ -125,11 +125,11 @@ def test_replay_at_gives_the_same_result_on_both_paths(engine: Engine, long: Sto
     """State hash, invariants and valuation of `daybook replay --as-of`."""
     point = PointInTime(middle_of(long)[1])
     with paths(fast=False, earlier=False):
-        plain = replay_at(engine, long.portfolio_id, point)
+        expected = replay_at(engine, long.portfolio_id, point)
     progress: list[int] = []
     with paths(fast=True, earlier=False):
-        assert replay_at(engine, long.portfolio_id, point, progress.append) == plain
-    assert (sum(progress), plain.replay.differences) == (len(long.events), ())
+        assert replay_at(engine, long.portfolio_id, point, progress.append) == expected
+    assert (sum(progress), expected.replay.differences) == (len(long.events), ())
 
 
 def _counts_all(*_: object) -> bool:
