@@ -35,13 +35,13 @@ class Event(BaseModel):
     version: ClassVar[int] = 1
 
 
-class Part(BaseModel):
+class NestedValue(BaseModel):
     """A value nested in an event."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
-class Fee(Part):
+class Fee(NestedValue):
     """A fee (a rebate when negative) in any asset. `value` in base currency is required unless the trade implies it."""
 
     asset: Asset
@@ -55,7 +55,7 @@ class Fee(Part):
         return self
 
 
-class SignalPart(Part):
+class SignalPart(NestedValue):
     """One component of a score: its own score, its weight, and the indicator value behind it (or None)."""
 
     name: Name
@@ -64,7 +64,7 @@ class SignalPart(Part):
     value: Money | None = None
 
 
-class RuleChecked(Part):
+class RuleChecked(NestedValue):
     """The result of one rule: passed or not, the reason as a sentence, and its inputs (decimals and times as text)."""
 
     rule: Name

@@ -7,19 +7,8 @@ from uuid import UUID
 
 from hypothesis import strategies as st
 
-from ledger.events import (
-    AssetDeposited,
-    AssetWithdrawn,
-    CashDeposited,
-    CashWithdrawn,
-    Event,
-    FeeCharged,
-    IncomeReceived,
-    OpeningLotRecorded,
-    SplitRecorded,
-    TradeReversed,
-    TransferRecorded,
-)
+from ledger import events
+from ledger.events import Event
 from ledger.events.fields import Fee
 from ledger.log.envelope import NewEvent
 from ledger.values import Asset
@@ -42,27 +31,27 @@ def movements(draw: st.DrawFn) -> Event:
     kind = draw(st.integers(0, 8))
     match kind:
         case 0 | 1:
-            cash = CashDeposited if kind else CashWithdrawn
+            cash = events.CashDeposited if kind else events.CashWithdrawn
             return cash(account=account, asset=Asset(BASE), amount=quantity)
         case 2 | 3:
-            arrived = AssetDeposited if kind == 2 else OpeningLotRecorded
+            arrived = events.AssetDeposited if kind == 2 else events.OpeningLotRecorded
             return arrived(account=account, asset=asset, quantity=quantity, cost=draw(st.sampled_from((None, worth))))
         case 4:
-            return AssetWithdrawn(account=account, asset=asset, quantity=quantity)
+            return events.AssetWithdrawn(account=account, asset=asset, quantity=quantity)
         case 5:
             income, value = draw(st.sampled_from(((Asset(BASE), quantity), (asset, worth))))
-            return IncomeReceived(account=account, asset=income, quantity=quantity, value=value, kind="staking")
+            return events.IncomeReceived(account=account, asset=income, quantity=quantity, value=value, kind="staking")
         case 6:
             ends = (account, "b" if account == "a" else "a")
             moved = draw(st.sampled_from((asset, Asset(BASE))))
-            return TransferRecorded(
+            return events.TransferRecorded(
                 from_account=ends[0], to_account=ends[1], asset=moved, quantity=quantity, fee=draw(st.none() | _fees())
             )
         case 7:
             parts = draw(st.sampled_from(((2, 1), (1, 3), (7, 3), (1, 10**9))))
-            return SplitRecorded(asset=asset, numerator=parts[0], denominator=parts[1])
+            return events.SplitRecorded(asset=asset, numerator=parts[0], denominator=parts[1])
         case _:
-            return FeeCharged(account=account, fee=draw(_fees()))
+            return events.FeeCharged(account=account, fee=draw(_fees()))
 
 
 def as_facts(found: Sequence[tuple[Event | None, int]], start: datetime, first_id: int) -> list[NewEvent]:
@@ -72,9 +61,9 @@ def as_facts(found: Sequence[tuple[Event | None, int]], start: datetime, first_i
         event_id = UUID(int=first_id + number)
         if event is not None:
             facts.append(NewEvent(event, event_id, start + timedelta(minutes=minute), "test", event_id))
-        elif earlier := [one for one in facts if not isinstance(one.event, TradeReversed)]:
+        elif earlier := [one for one in facts if not isinstance(one.event, events.TradeReversed)]:
             target = earlier[minute % len(earlier)]
-            reversal = TradeReversed(reverses=target.event_id, reason="wrong")
+            reversal = events.TradeReversed(reverses=target.event_id, reason="wrong")
             facts.append(NewEvent(reversal, event_id, target.occurred_at, "test", event_id))
     return facts
 

@@ -6,18 +6,8 @@ from uuid import UUID
 
 import pytest
 
-from ledger.events import (
-    BotConfigured,
-    BotRegistered,
-    BotStarted,
-    BotStopped,
-    Event,
-    PortfolioOpened,
-    SignalApproved,
-    SignalEmitted,
-    SignalExpired,
-    SignalRejected,
-)
+from ledger import events
+from ledger.events import Event
 from ledger.events.fields import RuleChecked
 from ledger.log.envelope import NewEvent
 from ledger.projections.book import MemoryBook
@@ -30,8 +20,8 @@ FIRST, SECOND = UUID(int=103), UUID(int=104)
 RULE = (RuleChecked(rule="confirmed", passed=False, reason="said for 0 s", numbers={}),)
 
 
-def signal(minute: int) -> SignalEmitted:
-    return SignalEmitted(
+def signal(minute: int) -> events.SignalEmitted:
+    return events.SignalEmitted(
         bot_id="one",
         bot_version="1",
         parameters_hash="x",
@@ -43,9 +33,9 @@ def signal(minute: int) -> SignalEmitted:
     )
 
 
-OPENED = PortfolioOpened(name="p", base_currency=Asset("USD"))
-BOT = BotRegistered(bot_id="one", kind="rsi", bot_version="1", instrument=BTC, timeframe="1m", parameters="{}")
-BEFORE: tuple[Event, ...] = (OPENED, BOT, BotStarted(bot_id="one"), signal(1))
+OPENED = events.PortfolioOpened(name="p", base_currency=Asset("USD"))
+BOT = events.BotRegistered(bot_id="one", kind="rsi", bot_version="1", instrument=BTC, timeframe="1m", parameters="{}")
+BEFORE: tuple[Event, ...] = (OPENED, BOT, events.BotStarted(bot_id="one"), signal(1))
 """The portfolio, the bot and its first signal with event id FIRST. The next event has the id SECOND."""
 
 
@@ -65,16 +55,16 @@ def repeats(*events: Event) -> bool:
     ("after", "expected"),
     [
         ((), False),
-        ((SignalRejected(signal_id=FIRST, rules=RULE, not_yet=True),), True),
-        ((SignalRejected(signal_id=FIRST, rules=RULE, not_yet=False),), False),
-        ((SignalExpired(signal_id=FIRST, rules=RULE),), True),
-        ((SignalApproved(signal_id=FIRST, side=Side.BUY, quote_size=Decimal(50), rules=()),), False),
-        ((SignalRejected(signal_id=FIRST, rules=RULE, not_yet=True), signal(2)), False),
-        ((signal(2), SignalRejected(signal_id=FIRST, rules=RULE, not_yet=True)), False),
-        ((signal(2), SignalRejected(signal_id=SECOND, rules=RULE, not_yet=True)), True),
-        ((BotConfigured(bot_id="one", parameters='{"length":7}'),), True),
-        ((BotStopped(bot_id="one", reason="by hand"),), False),
-        ((BotStopped(bot_id="one", reason="by hand"), BotStarted(bot_id="one")), True),
+        ((events.SignalRejected(signal_id=FIRST, rules=RULE, not_yet=True),), True),
+        ((events.SignalRejected(signal_id=FIRST, rules=RULE, not_yet=False),), False),
+        ((events.SignalExpired(signal_id=FIRST, rules=RULE),), True),
+        ((events.SignalApproved(signal_id=FIRST, side=Side.BUY, quote_size=Decimal(50), rules=()),), False),
+        ((events.SignalRejected(signal_id=FIRST, rules=RULE, not_yet=True), signal(2)), False),
+        ((signal(2), events.SignalRejected(signal_id=FIRST, rules=RULE, not_yet=True)), False),
+        ((signal(2), events.SignalRejected(signal_id=SECOND, rules=RULE, not_yet=True)), True),
+        ((events.BotConfigured(bot_id="one", parameters='{"length":7}'),), True),
+        ((events.BotStopped(bot_id="one", reason="by hand"),), False),
+        ((events.BotStopped(bot_id="one", reason="by hand"), events.BotStarted(bot_id="one")), True),
     ],
 )
 def test_bot_repeats_its_opinion_unless_it_was_judged(after: tuple[Event, ...], expected: bool) -> None:
