@@ -1,11 +1,19 @@
-"""A Daybook that the tests of one module share."""
+"""A new Daybook for a test, and one that the tests of a module share."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.conftest import fresh_database
 from tests.support.api_system import Daybook, open_daybook
+
+
+@pytest.fixture
+def daybook(database_url: str, tmp_path: Path) -> Iterator[Daybook]:
+    """A new Daybook."""
+    with open_daybook(database_url, tmp_path) as running:
+        yield running
 
 
 @pytest.fixture(scope="module")

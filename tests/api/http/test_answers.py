@@ -1,10 +1,8 @@
 """Successful answers of the interface."""
 
 import re
-from collections.abc import Iterator
 from decimal import Decimal
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -13,18 +11,17 @@ import pytest
 from api.runtime.first_run import registered
 from ledger.events import PortfolioOpened
 from ledger.values import Asset, Instrument, derived_id
-from tests.support.api_system import BUY, Daybook, open_daybook, problem_of
+from tests.support.api_system import BUY, Daybook, problem_of
 from tests.support.events import Step, Story
 
 LISTS = ("trades", "orders", "signals", "events")
 
 
 @pytest.fixture
-def daybook(database_url: str, tmp_path: Path) -> Iterator[Daybook]:
+def daybook(daybook: Daybook) -> Daybook:
     """A new Daybook after two minutes of its market."""
-    with open_daybook(database_url, tmp_path) as running:
-        running.pass_seconds(2)
-        yield running
+    daybook.pass_seconds(2)
+    return daybook
 
 
 @pytest.fixture(scope="module")

@@ -2,8 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 
 import psycopg
 import pytest
@@ -11,8 +10,7 @@ from litestar import Litestar, get
 from litestar.routes import HTTPRoute
 from litestar.testing import TestClient
 
-from api.runtime.owner_token import HASH_FILE, owner_token_hash, remember_token
-from tests.support.api_system import BUY, TOKEN, Daybook, configured_logs, open_daybook, problem_of
+from tests.support.api_system import BUY, TOKEN, Daybook, configured_logs, problem_of
 
 Route = tuple[str, str]
 
@@ -24,13 +22,6 @@ WEBHOOK: Route = ("POST", "/api/v1/webhooks/{name:str}")
 PUBLIC: set[Route] = {(method, path) for method in ("GET", "OPTIONS") for path in PUBLIC_PATHS}
 PUBLIC.add(("OPTIONS", WEBHOOK[1]))  # which methods there are; the message itself needs a signature
 SAMPLES: Mapping[str, str] = {"uuid": "00000000-0000-0000-0000-000000000000", "int": "1", "str": "x"}
-
-
-@pytest.fixture
-def daybook(database_url: str, tmp_path: Path) -> Iterator[Daybook]:
-    """A new Daybook."""
-    with open_daybook(database_url, tmp_path) as running:
-        yield running
 
 
 def routes(app: Litestar) -> set[Route]:
@@ -85,45 +76,6 @@ def test_open_route_is_detected_when_planted(daybook: Daybook) -> None:
     daybook.client.app.register(planted)
 
     assert ("GET", "/api/v1/planted") in open_routes(daybook.client, {}) - PUBLIC
-
-
-def test_owner_token_is_made_once_and_stored_as_a_hash(tmp_path: Path) -> None:
-    """The file with the hash is readable by its user only."""
-    token_hash, token = owner_token_hash(tmp_path, None)
-    assert token is not None
-    remember_token(tmp_path, token)
-
-    assert owner_token_hash(tmp_path, None) == (token_hash, None)
-    assert (tmp_path / HASH_FILE).read_text() == token_hash == hashlib.sha256(token.encode()).hexdigest()
-    assert (tmp_path / HASH_FILE).stat().st_mode & 0o777 == 0o600
-    assert len(token) >= 43, "256 bits"
-
-
-def test_owner_token_is_made_again_when_it_was_never_shown(tmp_path: Path) -> None:
-    """A start that ends before the token is shown leaves no hash behind."""
-    _, unseen = owner_token_hash(tmp_path, None)
-    _, shown = owner_token_hash(tmp_path, None)
-
-    assert unseen is not None
-    assert shown is not None
-    assert unseen != shown
-
-
-@pytest.mark.parametrize("left", [b"", b"6f", b"\xff" * 64, b"F" * 64])
-def test_owner_token_is_made_again_when_the_hash_file_is_broken(tmp_path: Path, left: bytes) -> None:
-    (tmp_path / HASH_FILE).write_bytes(left)
-
-    _, token = owner_token_hash(tmp_path, None)
-    assert token is not None
-    remember_token(tmp_path, token)
-
-    assert owner_token_hash(tmp_path, None) == (hashlib.sha256(token.encode()).hexdigest(), None)
-    assert [path.name for path in tmp_path.iterdir()] == [HASH_FILE]
-
-
-def test_owner_token_from_the_settings_is_not_stored(tmp_path: Path) -> None:
-    assert owner_token_hash(tmp_path, "given") == (hashlib.sha256(b"given").hexdigest(), None)
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_owner_token_never_appears_in_logs_answers_events_or_files(

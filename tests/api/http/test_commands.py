@@ -1,6 +1,5 @@
 """Idempotent commands: a key identifies one request, which has one answer forever."""
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
@@ -17,11 +16,10 @@ FILL = {"kind": "trade", "account": "paper", "venue_trade_id": "7", "product_id"
 
 
 @pytest.fixture
-def daybook(database_url: str, tmp_path: Path) -> Iterator[Daybook]:
+def daybook(daybook: Daybook) -> Daybook:
     """A new Daybook after two minutes of its market."""
-    with open_daybook(database_url, tmp_path) as running:
-        running.pass_seconds(2)
-        yield running
+    daybook.pass_seconds(2)
+    return daybook
 
 
 COMMANDS: list[tuple[str, dict[str, Any] | None]] = [

@@ -1,25 +1,15 @@
 """Differences between ledger and venue over HTTP: explained once, with a reason."""
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 from uuid import UUID
-
-import pytest
 
 from ledger.events import DifferenceFound, DifferenceResolved
 from ledger.log.envelope import Envelope, NewEvent
 from ledger.values import derived_id
-from tests.support.api_system import BUY, Daybook, open_daybook, problem_of
+from tests.support.api_system import BUY, Daybook, problem_of
 
 UNKNOWN = UUID(int=7)
 WHY = {"reason": "a gift from a friend"}
-
-
-@pytest.fixture
-def daybook(database_url: str, tmp_path: Path) -> Iterator[Daybook]:
-    with open_daybook(database_url, tmp_path) as running:
-        yield running
 
 
 def found(daybook: Daybook, number: int = 1) -> UUID:

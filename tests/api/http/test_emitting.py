@@ -1,9 +1,7 @@
 """Signals that programs post: recorded once and reviewed like any bot signal."""
 
-from collections.abc import Iterator
 from datetime import timedelta
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,17 +11,16 @@ from api.runtime.keys import Keys
 from ledger.events import SignalEmitted
 from ledger.values import time_text, utc_time
 from signals.inbound.signals import same, six_places, untimely
-from tests.support.api_system import Daybook, open_daybook, problem_of
+from tests.support.api_system import Daybook, problem_of
 
 
 @pytest.fixture
-def daybook(database_url: str, tmp_path: Path) -> Iterator[Daybook]:
+def daybook(daybook: Daybook) -> Daybook:
     """A new Daybook with its own bots stopped, after three minutes of its market."""
-    with open_daybook(database_url, tmp_path) as running:
-        for kind in ("rsi", "macd", "ma_cross"):
-            running.post(f"bots/{kind}-BTC-USD/stop", None, kind)
-        running.pass_seconds(3)
-        yield running
+    for kind in ("rsi", "macd", "ma_cross"):
+        daybook.post(f"bots/{kind}-BTC-USD/stop", None, kind)
+    daybook.pass_seconds(3)
+    return daybook
 
 
 def key(daybook: Daybook, name: str = "model") -> dict[str, str]:

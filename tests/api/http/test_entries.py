@@ -1,6 +1,5 @@
 """Manual entries over HTTP: changes, rejections and reversals."""
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from pathlib import Path
@@ -37,12 +36,11 @@ YEARS_AGO: Final = "2020-01-02T03:04:05Z"
 
 
 @pytest.fixture
-def daybook(database_url: str, tmp_path: Path) -> Iterator[Daybook]:
+def daybook(daybook: Daybook) -> Daybook:
     """A new Daybook after two minutes of its market, with a second portfolio "mine"."""
-    with open_daybook(database_url, tmp_path) as running:
-        running.pass_seconds(2)
-        opened(running, "mine")
-        yield running
+    daybook.pass_seconds(2)
+    opened(daybook, "mine")
+    return daybook
 
 
 def opened(daybook: Daybook, name: str, **other: object) -> dict[str, Any]:

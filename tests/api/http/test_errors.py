@@ -3,14 +3,13 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 from sqlalchemy import make_url
 
-from tests.support.api_system import BUY, TOKEN, Daybook, configured_logs, open_daybook, problem_of
+from tests.support.api_system import BUY, TOKEN, Daybook, configured_logs, problem_of
 
 EXECUTE, PREVIEW = "trades/execute", "trades/preview"
 LIMIT = {"product_id": "BTC-USD", "side": "buy", "base_size": "0.1", "type": "limit", "limit_price": "10000"}
@@ -18,11 +17,10 @@ BOT = {"bot_id": "mine", "kind": "rsi", "product_id": "BTC-USD"}
 
 
 @pytest.fixture
-def daybook(database_url: str, tmp_path: Path) -> Iterator[Daybook]:
+def daybook(daybook: Daybook) -> Daybook:
     """A new Daybook after two minutes of its market."""
-    with open_daybook(database_url, tmp_path) as running:
-        running.pass_seconds(2)
-        yield running
+    daybook.pass_seconds(2)
+    return daybook
 
 
 def ticket(**other: object) -> dict[str, object]:

@@ -1,6 +1,5 @@
 """Liveness, readiness and trading health."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +13,6 @@ from tests.support.api_system import BUY, Daybook, open_daybook, problem_of
 from tests.support.events import Story
 from tests.support.market_files import write_market
 from tests.support.waiting import until
-
-
-@pytest.fixture
-def daybook(database_url: str, tmp_path: Path) -> Iterator[Daybook]:
-    """A new Daybook."""
-    with open_daybook(database_url, tmp_path) as running:
-        yield running
 
 
 def problems(daybook: Daybook) -> list[str]:

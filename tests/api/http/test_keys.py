@@ -1,7 +1,7 @@
 """API keys: each scope opens exactly its operations."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
 
@@ -18,16 +18,9 @@ from api.http.scopes import BY_SIGNATURE, NEEDED, OPEN
 from api.runtime.keys import KEY_FILE, Keys, installation_key
 from api.runtime.scopes import SCOPES, Scope
 from api.runtime.settings import BadSettings
-from tests.support.api_system import Daybook, open_daybook, problem_of
+from tests.support.api_system import Daybook, problem_of
 
 SAMPLES: Mapping[str, str] = {"uuid": "00000000-0000-0000-0000-000000000000", "int": "1", "str": "x"}
-
-
-@pytest.fixture
-def daybook(database_url: str, tmp_path: Path) -> Iterator[Daybook]:
-    """A new Daybook."""
-    with open_daybook(database_url, tmp_path) as running:
-        yield running
 
 
 def keys_of(daybook: Daybook) -> Keys:

@@ -1,24 +1,21 @@
 """Modes and approvals over HTTP."""
 
-from collections.abc import Iterator
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pytest
 from httpx import Response
 
-from tests.support.api_system import Daybook, open_daybook, problem_of
+from tests.support.api_system import Daybook, problem_of
 
 
 @pytest.fixture
-def daybook(database_url: str, tmp_path: Path) -> Iterator[Daybook]:
+def daybook(daybook: Daybook) -> Daybook:
     """A new Daybook with a known price."""
-    with open_daybook(database_url, tmp_path) as running:
-        running.pass_seconds(3)
-        for name in ("confirmation_minutes", "cooldown_minutes"):
-            send(running, "PUT", f"limits/{name}", name, {"value": "0"})
-        yield running
+    daybook.pass_seconds(3)
+    for name in ("confirmation_minutes", "cooldown_minutes"):
+        send(daybook, "PUT", f"limits/{name}", name, {"value": "0"})
+    return daybook
 
 
 def send(daybook: Daybook, method: str, path: str, key: str, body: dict[str, Any] | None = None) -> Response:

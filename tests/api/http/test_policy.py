@@ -1,22 +1,12 @@
 """Limits and targets over HTTP."""
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import pytest
 from httpx import Response
 
 from ledger.projections.policy import LIMITS
-from tests.support.api_system import Daybook, open_daybook, problem_of
-
-
-@pytest.fixture
-def daybook(database_url: str, tmp_path: Path) -> Iterator[Daybook]:
-    """A new Daybook."""
-    with open_daybook(database_url, tmp_path) as running:
-        yield running
+from tests.support.api_system import Daybook, problem_of
 
 
 def put(daybook: Daybook, path: str, value: str, key: str) -> Response:

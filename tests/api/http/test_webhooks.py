@@ -3,7 +3,7 @@
 import hashlib
 import hmac
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -16,15 +16,14 @@ from api.cli import cli
 from api.http import webhooks
 from api.http.webhooks import Webhooks
 from ledger.values import Instrument, time_text
-from tests.support.api_system import Daybook, open_daybook, problem_of
+from tests.support.api_system import Daybook, problem_of
 
 
 @pytest.fixture
-def daybook(database_url: str, tmp_path: Path) -> Iterator[Daybook]:
+def daybook(daybook: Daybook) -> Daybook:
     """A new Daybook after three minutes of its market."""
-    with open_daybook(database_url, tmp_path) as running:
-        running.pass_seconds(3)
-        yield running
+    daybook.pass_seconds(3)
+    return daybook
 
 
 def hooks(daybook: Daybook) -> Webhooks:
