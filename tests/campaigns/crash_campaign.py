@@ -1,10 +1,10 @@
-"""Kills a trader at every point, or at random ones, restarts it until it is quiet, and holds its ledger against the venue.
+"""Kill a trader at every point or at random ones, restart it until it is idle, and compare its ledger with the venue.
 
     python -m tests.campaigns.crash_campaign DATABASE_URL --stories signal --outcomes filled,reset
     python -m tests.campaigns.crash_campaign DATABASE_URL --venue luno --random 1000 --depth 3 --seed 7
 
-Prints one JSON object, in the end or when it is interrupted (SIGINT, SIGTERM). The lives are forked from this one process,
-which has imported everything and has no threads; the venue is `daybook venue`, a process of its own that survives them all.
+Prints one JSON object at the end or on SIGINT and SIGTERM. The lives are forked from this process, which has imported
+everything and has no threads; the venue is `daybook venue`, a process of its own that survives them all.
 """
 
 import argparse
@@ -82,9 +82,9 @@ NOT_YET: Final = 75
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One story: what the venue does, and at which point each life is killed; the life after those is not.
+    """One story: the venue's behaviour, and the points at which lives are killed; the last life is not killed.
 
-    With `paused` the first one only stands still there, while another one takes over.
+    With `paused` the first life is suspended there, while another one takes over.
     """
 
     venue: str
@@ -102,8 +102,8 @@ class Run:
 
 
 @dataclass(slots=True)
-class Told:
-    """What a campaign has seen."""
+class Findings:
+    """The findings of a campaign."""
 
     runs: int = 0
     lives: int = 0
@@ -115,22 +115,22 @@ class Told:
 
 
 class Campaign:
-    """Runs against one database, a fresh venue now and then."""
+    """Runs on one database, with a fresh venue now and then."""
 
     def __init__(self, database_url: str, name: str) -> None:
         self._url, self._name = database_url, name
         self._engine = engine_for(database_url, WRITER)
         self._venues: dict[str, Venue] = {}
-        self.told = Told()
+        self.findings = Findings()
 
     def exhaust(self, run: Run, points: Sequence[int] | None = None) -> None:
-        """The run with a kill at each of these points, or at every point that it has."""
+        """The run with a kill at each of these points, or at every point."""
         for number in points or count(2 if run.paused else 1):
             if not self.play(replace(run, cuts=(number,))) and points is None:
                 return
 
     def play(self, run: Run) -> bool:
-        """Whether the first life came to its point: otherwise it has fewer points than that."""
+        """Play one run. Returns whether the first life reached its point; if not, it has fewer points."""
         venue = self._venue(run.venue)
         scene = self._opened(run, venue)
         sent = venue.placed()
@@ -143,12 +143,12 @@ class Campaign:
             *faults_at(venue, self._engine, scene, late=run.paused),
             *([f"sent {sends} times"] if sends > 1 else []),
         ]
-        self.told.endings.update(
+        self.findings.endings.update(
             one.reason.partition(":")[0] for one in orders_of(PostgresBook(self._engine, venue.time), scene)
         )
-        self.told.runs += 1
-        self.told.sends += sends
-        self.told.faults += [f"{run.name}: {fault}" for fault in found]
+        self.findings.runs += 1
+        self.findings.sends += sends
+        self.findings.faults += [f"{run.name}: {fault}" for fault in found]
         venue.time.advance(1)
         return reached
 
@@ -167,8 +167,8 @@ class Campaign:
         return venue
 
     def _opened(self, run: Run, venue: Venue) -> Scene:
-        """A new portfolio whose account is at the venue, adopted as it stands; and a signal, where the story is of one."""
-        portfolio_id = derived_id("crash campaign", self._name, self.told.runs)
+        """A new portfolio whose account at the venue is adopted, with a signal if the story needs one."""
+        portfolio_id = derived_id("crash campaign", self._name, self.findings.runs)
         venue.post("balances", BALANCES[run.venue])
         now = venue.time()
         events = [*_opening(run.venue), *([_signal(run.venue, now)] if run.story == "signal" else [])]
@@ -178,31 +178,31 @@ class Campaign:
         return Scene(self._url, run.venue, venue.url, portfolio_id, run.story, run.planted)
 
     def _lives(self, scene: Scene, cuts: Sequence[int] = ()) -> tuple[bool, list[str]]:
-        """Lives killed one after the other, and one that is not; whether any was, and what kept the last from its end."""
+        """Lives killed one after the other, and one that is not; whether any was killed, and the last one's failure."""
         killed = 0
         for _ in range(LIVES):
             code, points = _ended(*self._begun(scene, Points(cuts[killed] if killed < len(cuts) else None)))
             if code == -signal.SIGKILL:
                 killed += 1
-                self.told.kills += 1
+                self.findings.kills += 1
             elif code == 0:
-                self.told.points.update(points)
+                self.findings.points.update(points)
                 return killed > 0, []
             elif code != NOT_YET:
                 return True, [f"the program ended with {code}"]
         return True, ["the program never becomes quiet"]
 
     def _overtaken(self, scene: Scene, point: int) -> tuple[bool, list[str]]:
-        """The first life stands still there while another takes over and lives; then it is sent on, and may do nothing.
+        """Suspend the first life while another takes over and lives; then resume the first, which must not act.
 
-        A third one looks last: a request that had begun when its sender was stopped may go out after all, once.
+        A third life looks last: a request in progress when its sender was suspended may still go out, once.
         """
         old, pipe = self._begun(scene, Points(point, signal.SIGSTOP))
         _, status = os.waitpid(old, os.WUNTRACED)
         if not os.WIFSTOPPED(status):
             os.close(pipe)
             return False, []
-        self.told.kills += 1
+        self.findings.kills += 1
         _silenced(scene)
         _, found = self._lives(scene)
         os.kill(old, signal.SIGCONT)
@@ -212,8 +212,8 @@ class Campaign:
         return True, [*found, *self._lives(scene)[1]]
 
     def _begun(self, scene: Scene, points: Points) -> tuple[int, int]:
-        """The process of a forked life, and the pipe on which it tells its points in the end."""
-        self.told.lives += 1
+        """The process of a forked life, and the pipe on which it reports its points at its end."""
+        self.findings.lives += 1
         receiving, telling = os.pipe()
         process = os.fork()
         if process == 0:
@@ -224,7 +224,7 @@ class Campaign:
 
 
 def _ended(process: int, pipe: int) -> tuple[int, list[str]]:
-    """How a life ended (below 0: by that signal), and the points it passed if it told them."""
+    """The exit code of a life (negative: the signal that ended it), and the points it passed if it reported them."""
     with os.fdopen(pipe) as told:
         said = told.read()
     _, status = os.waitpid(process, 0)
@@ -232,7 +232,7 @@ def _ended(process: int, pipe: int) -> tuple[int, list[str]]:
 
 
 def _silenced(scene: Scene) -> None:
-    """The session of the leader is ended, as the server does with one that has fallen silent."""
+    """End the leader's session, as the server does to a silent one."""
     held = "locktype = 'advisory' and classid = %s and objid::bigint = hashtext(%s)::bigint & 4294967295"
     with psycopg.connect(scene.database_url, autocommit=True) as superuser:
         superuser.execute(
@@ -293,7 +293,7 @@ def campaign(database_url: str, name: str) -> Iterator[Campaign]:
 
 
 def main() -> None:
-    """Plays what the arguments ask for and says what was seen."""
+    """Play the runs that the arguments select and print the findings."""
     parser = argparse.ArgumentParser(description="Kill a trader at its points and hold the ledger against the venue.")
     parser.add_argument("database_url")
     parser.add_argument("--venue", choices=sorted(BALANCES), default="binance")
@@ -311,7 +311,7 @@ def main() -> None:
     with campaign(asked.database_url, " ".join(sys.argv[2:])) as running:
         with suppress(KeyboardInterrupt):
             _play(running, asked)
-        told = {name: getattr(running.told, name) for name in Told.__slots__}
+        told = {name: getattr(running.findings, name) for name in Findings.__slots__}
     sys.stdout.write(json.dumps(told) + "\n")
 
 
@@ -326,7 +326,7 @@ def _play(running: Campaign, asked: argparse.Namespace) -> None:
 
 
 def _random_runs(asked: argparse.Namespace) -> Iterator[Run]:
-    """Stories, outcomes and kills by the dice; kills of lives after the first are kills during recovery."""
+    """Random stories, outcomes and kills; kills of lives after the first happen during recovery."""
     dice, stories, outcomes = random.Random(asked.seed), asked.stories.split(","), asked.outcomes.split(",")
     for _ in range(asked.random):
         lives = 1 if asked.paused else dice.randrange(1, asked.depth + 1)

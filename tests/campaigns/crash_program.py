@@ -1,8 +1,7 @@
 """A trader that can be killed at a named point: real database, real client, a venue in another process that survives.
 
-One life of it is one process. It takes over the portfolio, compares ledger and venue, asks once more for what its story
-asks for (as a person's browser does), and steps until nothing is open. `Points` counts what it does to the world; the hooks
-are here, not in the product.
+One life is one process. It takes over the portfolio, reconciles the account, repeats the request of its story (as a
+browser does), and steps until nothing is open. `Points` counts its effects; the hooks are here, not in the product.
 """
 
 import os
@@ -56,7 +55,7 @@ STORIES: Final = ("signal", "cancel")
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """What all lives of one run share."""
+    """The parts that all lives of one run share."""
 
     database_url: str
     venue: str
@@ -71,10 +70,10 @@ class Scene:
 
 @dataclass(slots=True)
 class Points:
-    """The points passed so far, by name; at the one with the number `chosen` the process gets the signal.
+    """The points passed so far, by name; at number `chosen` the process gets the signal.
 
-    It is killed as by `kill -9`, or with SIGSTOP stands still until it is sent on: never inside a commit, where the locks
-    that it holds keep everybody waiting.
+    It is killed as by `kill -9`, or suspended by SIGSTOP until it is resumed: never inside a commit, where its locks
+    would block every other process.
     """
 
     chosen: int | None
@@ -90,7 +89,7 @@ class Points:
 
 
 class VenueTime:
-    """The venue's time, which goes on by itself and is advanced from outside."""
+    """The venue's time, which runs by itself and is advanced from outside."""
 
     def __init__(self, control: httpx.Client) -> None:
         self._control = control
@@ -173,8 +172,8 @@ class SendsAgain(TradeService):
         super()._look_up(order)
 
 
-class AsksNobody(TradeService):
-    """Planted: the look-up is skipped; what has no outcome is held to be not placed."""
+class SkipsLookUp(TradeService):
+    """Planted: skips the look-up and treats an unknown outcome as not placed."""
 
     def _look_up(self, order: OrderView) -> None:
         self._store(order, lambda row: closed(row, "not_placed"))
@@ -182,12 +181,12 @@ class AsksNobody(TradeService):
 
 KINDS: Final[Mapping[str, type[TradeService]]] = {
     "": TradeService,
-    **{kind.__name__: kind for kind in (SendsFirst, SendsAgain, AsksNobody)},
+    **{kind.__name__: kind for kind in (SendsFirst, SendsAgain, SkipsLookUp)},
 }
 
 
 def live(scene: Scene, points: Points) -> None:
-    """One life, to its quiet end. Raises NotLeader while the life before is not buried yet."""
+    """One life, until it is idle. Raises NotLeader while the session of the life before still lives."""
     with httpx.Client(base_url=scene.venue_url, verify=TRUST) as control:
         clock = VenueTime(control)
         engine = engine_for(scene.database_url, WRITER)
@@ -224,7 +223,7 @@ def _adapter(scene: Scene, clock: VenueTime) -> CcxtExchange:
 def _rest_and_cancel(
     scene: Scene, service: TradeService, book: PostgresBook, leadership: WatchedLeadership, control: httpx.Client
 ) -> None:
-    """A limit order below the market, of which a part fills, is to be cancelled."""
+    """A limit order below the market, partly filled, is cancelled."""
     price = PRICES[scene.venue] / 2
     ticket = ManualTicket(SECOND[scene.venue], Side.BUY, "limit", Decimal("0.02"), None, price, ACCOUNT)
     order_id = service.request(ticket, scene.derived("order"), leadership.record)
@@ -246,7 +245,7 @@ def _order(book: PostgresBook, portfolio_id: UUID, order_id: UUID) -> OrderView:
 
 
 def _quiet(book: PostgresBook, portfolio_id: UUID) -> bool:
-    """Whether every order has ended and every signal has its verdict."""
+    """`True` once every order has ended and every signal has its verdict."""
     with book.reading(portfolio_id) as reading:
         waiting = [*reading.rows.where(OrderView), *reading.rows.where(SignalView)]
         return not any(one.live for one in waiting)

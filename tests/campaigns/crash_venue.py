@@ -22,7 +22,7 @@ from tests.campaigns.crash_program import Scene, VenueTime
 
 
 class Venue:
-    """`daybook venue` as it is installed, and the way to control it."""
+    """`daybook venue` as it is installed, and its control."""
 
     def __init__(self, name: str) -> None:
         daybook = Path(sys.executable).with_name("daybook")
@@ -40,7 +40,7 @@ class Venue:
         return self.control.get(f"/control/{route}").raise_for_status().json()
 
     def placed(self) -> int:
-        """How often an order was placed, or tried to be."""
+        """The number of attempts to place an order."""
         asked = self.read("requests").items()
         return sum(count for route, count in asked if route.startswith("POST ") and not route.endswith("/stoporder"))
 
@@ -56,7 +56,7 @@ def orders_of(book: PostgresBook, scene: Scene) -> list[OrderView]:
 
 
 def faults_at(venue: Venue, engine: Engine, scene: Scene, *, late: bool) -> list[str]:
-    """Where ledger and venue disagree, or the ledger with itself: lost, doubled or silent."""
+    """The differences between ledger and venue, or within the ledger: lost, doubled or silent."""
     book = PostgresBook(engine, venue.time)
     orders = orders_of(book, scene)
     with book.reading(scene.portfolio_id) as reading:
@@ -81,9 +81,9 @@ def faults_at(venue: Venue, engine: Engine, scene: Scene, *, late: bool) -> list
 def _against_orders(
     orders: Sequence[OrderView], venue: Venue, booked: Counter[tuple[str, str, Decimal]], *, late: bool
 ) -> list[str]:
-    """Every order at the venue is one of ours, once, filled there as here; every fill there is one trade here.
+    """Every order at the venue is one of ours, once, with equal fills; every fill there is one trade here.
 
-    One that went out `late` may have been held to be not placed.
+    An order that went out `late` may have been closed as not placed.
     """
     by_id = {order.client_order_id: order for order in orders}
     there = [one for one in venue.read("orders") if one["client_order_id"] in by_id]

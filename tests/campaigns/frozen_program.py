@@ -1,9 +1,9 @@
-"""A leader that stands still within a transaction, as a process that is stopped or a machine that is paused does.
+"""A leader that is suspended within a transaction, like a stopped process or a paused machine.
 
     python -m tests.campaigns.frozen_program URL NAME SILENCE
 
-It leads the portfolio of the room NAME and stores a signal; when that is in the log and not committed yet, it stops itself
-(SIGSTOP). When it is let go on it says what became of the recording, and then what it is told when it wants to go on.
+It leads the portfolio of the room NAME and stores a signal; between append and commit it suspends itself (SIGSTOP). When
+it is resumed it prints the outcomes of the recording and of the next confirmation.
 """
 
 import os
@@ -21,7 +21,7 @@ from ledger.values import derived_id, system_clock
 
 
 def main(url: str, name: str, silence: str) -> None:
-    """Says `outcome: text` for the recording and for the confirmation after it, one line each."""
+    """Print `outcome: text` for the recording and for the confirmation after it, one line each."""
     engine = engine_for(url, WRITER, silence)
     book, portfolio_id = PostgresBook(engine, system_clock), derived_id("room", name)
     leader = PostgresLeadership(book, engine, portfolio_id, "the frozen one", system_clock, silence)

@@ -1,4 +1,4 @@
-"""The connection is cut at a COMMIT, and nobody knows whether it went through: all is told again, and stored once."""
+"""The connection is cut at a COMMIT of unknown outcome: everything is sent again, and stored once."""
 
 import random
 from collections.abc import Iterator
@@ -23,15 +23,15 @@ from tests.support.trading import Room, ScriptedExchange
 
 @pytest.fixture
 def way(database_url: str) -> Iterator[tuple[CommitCutter, Engine]]:
-    """A way to the fresh database that can be cut, and connections that take it."""
+    """A connection to the fresh database that can be cut, and connections that take it."""
     with cutter(database_url) as (cutting, through):
         engine = engine_for(through, WRITER)
         yield cutting, engine
         engine.dispose()
 
 
-def told(cutting: CommitCutter, book: PostgresBook, cuts: int, *, anew: bool = False) -> Story:
-    """Two deposits for each cut, told until they are acknowledged; with `anew`, as other ones each time."""
+def make_deposits(cutting: CommitCutter, book: PostgresBook, cuts: int, *, anew: bool = False) -> Story:
+    """Two deposits for each cut, repeated until acknowledged; with `anew`, under a new id each time."""
     dice, story = random.Random(cuts), Story("cut")
     book.record(story.portfolio_id, story.opened())
     for _ in range(cuts):
@@ -48,22 +48,22 @@ def _deposits(story: Story) -> list[NewEvent]:
 
 
 @pytest.mark.parametrize("cuts", [45, pytest.param(500, marks=pytest.mark.nightly)])
-def test_what_is_told_again_after_a_cut_commit_is_stored_once(
+def test_repeated_event_after_a_cut_commit_is_stored_once(
     way: tuple[CommitCutter, Engine], engine: Engine, cuts: int
 ) -> None:
-    """No acknowledged event is missing, none is there twice, and the views are those of the log."""
+    """No acknowledged event is missing, none is doubled, and the views follow from the log."""
     cutting, through = way
-    story = told(cutting, book := PostgresBook(through, SteppingClock()), cuts)
+    story = make_deposits(cutting, book := PostgresBook(through, SteppingClock()), cuts)
 
     assert [one.event_id for one in book.log.read(story.portfolio_id)] == [one.event_id for one in story.events]
     proven = verify_portfolio(engine, story.portfolio_id)
     assert (proven.differences, proven.broken) == ((), None)
 
 
-def test_what_is_told_again_as_something_new_is_stored_twice(way: tuple[CommitCutter, Engine]) -> None:
-    """Planted: with another id the repeat is another event, and the cash is too much."""
+def test_repeat_with_another_id_is_detected(way: tuple[CommitCutter, Engine]) -> None:
+    """Planted: with another id the repeat is another event, and the cash is too high."""
     cutting, through = way
-    story = told(cutting, book := PostgresBook(through, SteppingClock()), 9, anew=True)
+    story = make_deposits(cutting, book := PostgresBook(through, SteppingClock()), 9, anew=True)
 
     deposited = [one for one in book.log.read(story.portfolio_id) if one.type == "CashDeposited"]
     assert len(deposited) > 1 + 2 * 9
@@ -73,7 +73,7 @@ def test_what_is_told_again_as_something_new_is_stored_twice(way: tuple[CommitCu
 
 
 class Trader:
-    """A signal traded through connections that are cut; after each cut the same program goes on."""
+    """A signal traded through connections that are cut; after each cut the same program continues."""
 
     def __init__(self, plain: PostgresBook, cutting: CommitCutter, engine: Engine, name: str) -> None:
         self.room, self.venue = Room(plain, name), ScriptedExchange()
@@ -94,7 +94,7 @@ class Trader:
         self._before = cutting.commits
 
     def play(self) -> int:
-        """How many COMMITs there were until nothing is open."""
+        """The number of COMMITs until nothing is open."""
         for _ in range(5):
             try:
                 self._service.step()
@@ -115,10 +115,10 @@ class Trader:
 
 
 @pytest.mark.parametrize("cut", CUTS)
-def test_a_trader_whose_commits_are_cut_sends_and_books_once(
+def test_trader_with_cut_commits_sends_and_books_once(
     way: tuple[CommitCutter, Engine], postgres_book: PostgresBook, cut: Cut
 ) -> None:
-    """Whichever COMMIT of its story is cut: one verdict, one order, sent once at most, each fill one trade."""
+    """At any COMMIT: one verdict, one order, sent at most once, each fill one trade."""
     cutting, engine = way
     number, faults = 0, list[str]()
     while True:

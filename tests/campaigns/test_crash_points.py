@@ -1,6 +1,7 @@
-"""Killed with `kill -9` at every point, a trader and its successors end with the venue's truth: 0 lost, 0 doubled, 0 silent.
+"""A trader killed with `kill -9` at every point, and its successors, end with the venue's truth: nothing lost, doubled or
+silent.
 
-The lives of `tests/campaigns/crash_program.py` against a venue in a process of its own and a real database; see there.
+The lives of `tests/campaigns/crash_program.py` against a venue in a process of its own and a real database.
 """
 
 import json
@@ -25,7 +26,7 @@ LIKELY: Final = ("filled", "reset")
 
 
 def campaigns(database_url: str, *shares: tuple[str, ...]) -> list[dict[str, Any]]:
-    """What each share of a campaign has seen; they run side by side."""
+    """The findings of each part of a campaign; the parts run in parallel."""
     with ThreadPoolExecutor(len(shares)) as pool:
         return list(pool.map(lambda share: _campaign(database_url, *share), shares))
 
@@ -39,7 +40,7 @@ def _campaign(database_url: str, *arguments: str) -> dict[str, Any]:
 
 
 def test_trader_killed_at_chosen_points_loses_doubles_and_hides_nothing(database_url: str) -> None:
-    """One kill before, inside and after a commit and around a send, where the venue fills and where its answer is lost."""
+    """One kill before, inside and after a commit and around a send, with a fill and with a lost reply."""
     seen = campaigns(database_url, *(("--stories", "signal", "--outcomes", one, "--points", *FEW) for one in LIKELY))
 
     assert [fault for one in seen for fault in one["faults"]] == []
@@ -47,8 +48,8 @@ def test_trader_killed_at_chosen_points_loses_doubles_and_hides_nothing(database
 
 
 @pytest.mark.campaign
-def test_killed_at_every_point_nothing_is_lost_doubled_or_silent(database_url: str) -> None:
-    """Before, inside and after every commit and around every send, whatever the venue does: hundreds of runs."""
+def test_trader_killed_at_every_point_loses_doubles_and_hides_nothing(database_url: str) -> None:
+    """Before, inside and after every commit and around every send, for every outcome: hundreds of runs."""
     told = campaigns(database_url, *EVERY_PUSH)
 
     assert [fault for one in told for fault in one["faults"]] == []
@@ -58,17 +59,17 @@ def test_killed_at_every_point_nothing_is_lost_doubled_or_silent(database_url: s
         assert all(sum(one["points"].get(f"{side} {event}", 0) for one in told) for side in ("before", "in", "after"))
 
 
-def test_a_trader_that_recovers_wrongly_is_found(database_url: str) -> None:
-    """Planted: sent before it is stored, sent again when the outcome is unknown, look-up skipped. Each does harm."""
-    planted = ("SendsFirst", "SendsAgain", "AsksNobody")
+def test_wrong_recovery_is_detected(database_url: str) -> None:
+    """Planted: sent before it is stored, sent again on an unknown outcome, look-up skipped. Each does harm."""
+    planted = ("SendsFirst", "SendsAgain", "SkipsLookUp")
     killed_after_the_send = ("--stories", "signal", "--outcomes", "reset", "--points", "8")
     (told,) = campaigns(database_url, (*killed_after_the_send, "--planted", ",".join(planted)))
 
     assert {fault.partition(",")[0] for fault in told["faults"]} == set(planted)
 
 
-def test_a_leader_that_was_stopped_in_front_of_its_send_does_not_send(database_url: str) -> None:
-    """SIGSTOP on the leader after it stored its attempt, another process takes over, SIGCONT: it neither sends nor stores."""
+def test_suspended_leader_does_not_send(database_url: str) -> None:
+    """SIGSTOP after its stored attempt, another process takes over, SIGCONT: it neither sends nor stores."""
     in_front_of_the_send = ("--stories", "signal", "--outcomes", "filled", "--paused", "--points", "8")
     (told,) = campaigns(database_url, in_front_of_the_send)
 
@@ -76,8 +77,8 @@ def test_a_leader_that_was_stopped_in_front_of_its_send_does_not_send(database_u
 
 
 @pytest.mark.nightly
-def test_leaders_that_are_stopped_anywhere_double_nothing(database_url: str) -> None:
-    """Take-overs from a stopped leader at random points, at both venues: nothing is doubled, lost or silent."""
+def test_leaders_suspended_anywhere_double_nothing(database_url: str) -> None:
+    """Take-overs at random points, at both venues: nothing is doubled, lost or silent."""
     told = campaigns(
         database_url, *(("--venue", venue, "--paused", "--random", "100", "--seed", "5") for venue in BOTH)
     )
@@ -88,8 +89,8 @@ def test_leaders_that_are_stopped_anywhere_double_nothing(database_url: str) -> 
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("seed", [1, 2])
-def test_killed_at_random_points_also_during_recovery_nothing_is_lost(database_url: str, seed: int) -> None:
-    """Up to three lives in a row are killed, under any outcome, at both venues: two thousand runs in all."""
+def test_trader_killed_at_random_points_loses_nothing(database_url: str, seed: int) -> None:
+    """Up to three lives in a row are killed, for any outcome, at both venues: two thousand runs."""
     told = campaigns(database_url, *(("--venue", venue, "--random", "500", "--seed", str(seed)) for venue in BOTH))
 
     assert [fault for one in told for fault in one["faults"]] == []
@@ -98,8 +99,8 @@ def test_killed_at_random_points_also_during_recovery_nothing_is_lost(database_u
 
 
 @pytest.mark.nightly
-def test_killed_at_every_point_under_every_outcome_at_both_venues(database_url: str) -> None:
-    """All points of both stories under everything that a venue does here."""
+def test_trader_killed_at_every_point_under_every_outcome_loses_nothing(database_url: str) -> None:
+    """All points of both stories, for every outcome, at both venues."""
     told = campaigns(database_url, ("--venue", "binance"), ("--venue", "luno"))
 
     assert [fault for one in told for fault in one["faults"]] == []

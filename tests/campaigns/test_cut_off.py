@@ -1,4 +1,4 @@
-"""Cut off anywhere: the program is killed before and after every effect, and the next one finishes the story."""
+"""Interrupted anywhere: the program is killed before and after every effect, and the next one finishes the story."""
 
 from collections.abc import Callable, Iterator
 from decimal import Decimal
@@ -69,7 +69,7 @@ class Story:
         self._rejections: list[str] = []
 
     def play(self, hook: KillAt) -> None:
-        """The whole story; after every cut a new program goes on with what is stored."""
+        """The whole story; after every interruption a new program continues from the stored state."""
         book = WatchedBook(self.room.book, hook)
         exchange = WatchedExchange(self.venue, hook)
         for phase in (self._signal, self._steps, self._manual, self._steps):
@@ -97,7 +97,7 @@ class Story:
             self.room.clock.move(seconds=SUBMIT_TIMEOUT.total_seconds())
 
     def faults(self) -> list[str]:
-        """What is wrong at the end."""
+        """The faults at the end."""
         return [
             *self._rejections,
             *self._of_signals(),
@@ -139,7 +139,7 @@ LIFE = (OrderRequested, OrderSubmitted, OutcomeUnknown, OrderAccepted, OrderRefu
 
 
 def disorder(room: Room, order: OrderView) -> Iterator[str]:
-    """An order's events come in the order of its life, each at most once, and end it once."""
+    """Faults in the sequence of an order's events: each type at most once, in order, one end."""
     about = [
         LIFE.index(type(one.event))
         for one in room.envelopes(*LIFE)
@@ -152,7 +152,7 @@ def disorder(room: Room, order: OrderView) -> Iterator[str]:
 
 
 def effects_of(make: Callable[[str], Story]) -> int:
-    """How many points there are to be cut off at."""
+    """The number of points at which the program can be interrupted."""
     hook = KillAt()
     make("counting").play(hook)
     return hook.seen
@@ -163,7 +163,7 @@ SELDOM: Final = [17, pytest.param(1, marks=pytest.mark.nightly)]
 
 
 def finished_once(book: Book, name: str, every: int = 1) -> None:
-    """Killed before or after every so manieth effect, the story ends as it should."""
+    """Killed before or after every n-th effect, the story ends correctly."""
 
     def make(where: str) -> Story:
         return Story(book, f"{name}, {where}", SCRIPTS[name])
@@ -177,21 +177,21 @@ def finished_once(book: Book, name: str, every: int = 1) -> None:
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_a_story_cut_off_anywhere_is_finished_once(name: str, memory_book: MemoryBook) -> None:
-    """Killed before or after any effect, the next program gives one verdict, sends at most once and books every fill once."""
+def test_interrupted_story_is_finished_once(name: str, memory_book: MemoryBook) -> None:
+    """Killed before or after any effect: one verdict, at most one send, every fill booked once."""
     finished_once(memory_book, name)
 
 
 @pytest.mark.parametrize("every", SELDOM)
-def test_a_stored_story_cut_off_is_finished_once(postgres_book: PostgresBook, every: int) -> None:
+def test_stored_interrupted_story_is_finished_once(postgres_book: PostgresBook, every: int) -> None:
     """The same on the stored book."""
     for name in SCRIPTS:
         finished_once(postgres_book, name, every)
 
 
 @given(st.sampled_from(sorted(SCRIPTS)), st.lists(st.integers(1, 30), min_size=1, max_size=5))
-def test_a_story_cut_off_again_while_it_recovers_is_finished_once(name: str, distances: list[int]) -> None:
-    """However often the program is killed, also while it recovers, the story ends as if it had not been."""
+def test_story_interrupted_during_recovery_is_finished_once(name: str, distances: list[int]) -> None:
+    """After any number of kills, also during recovery, the story ends as without them."""
     story = Story(MemoryBook(SteppingClock()), "again", SCRIPTS[name])
     cuts = {sum(distances[: count + 1]) for count in range(len(distances))}
 
@@ -200,23 +200,23 @@ def test_a_story_cut_off_again_while_it_recovers_is_finished_once(name: str, dis
     assert story.faults() == []
 
 
-class AsksBySending(TradeService):
-    """Planted: an order of unknown outcome is sent again."""
+class SendsAgain(TradeService):
+    """Planted: sends an order of unknown outcome again."""
 
     def _look_up(self, order: OrderView) -> None:
         self._venues.at(order).submit(ticket_of(order))
         super()._look_up(order)
 
 
-class ForgetsToAsk(TradeService):
-    """Planted: an order of unknown outcome is left alone."""
+class SkipsLookUp(TradeService):
+    """Planted: never looks up an order of unknown outcome."""
 
     def _look_up(self, order: OrderView) -> None:
         pass
 
 
 class ClosesTooSoon(TradeService):
-    """Planted: what became of the order is asked after its fills, and believed before they are all there."""
+    """Planted: reads the order's state after its fills, and closes it before all are there."""
 
     def _close_if_ended(self, order: OrderView, found: object) -> None:
         again = self._venues.at(order).find(order.client_order_id)
@@ -225,9 +225,9 @@ class ClosesTooSoon(TradeService):
             self._store(order, lambda _: OrderClosed(order_id=order.order_id, reason="filled", filled=filled))
 
 
-@pytest.mark.parametrize("planted", [AsksBySending, ForgetsToAsk, ClosesTooSoon])
-def test_a_service_that_recovers_wrongly_is_found(planted: type[TradeService]) -> None:
-    """A planted mistake in recovery breaks the story at some cut."""
+@pytest.mark.parametrize("planted", [SendsAgain, SkipsLookUp, ClosesTooSoon])
+def test_wrong_recovery_is_detected(planted: type[TradeService]) -> None:
+    """A planted mistake in recovery breaks the story at some interruption."""
 
     def make(where: str) -> Story:
         return Story(MemoryBook(SteppingClock()), where, SCRIPTS["told twice and late"], planted)
@@ -245,7 +245,7 @@ def test_a_service_that_recovers_wrongly_is_found(planted: type[TradeService]) -
 
 
 class PaperStory:
-    """A signal, two manual orders and five candles on a paper venue that is restored after every cut."""
+    """A signal, two manual orders and five candles on a paper venue that is restored after every interruption."""
 
     def __init__(self, book: Book, name: str) -> None:
         self.room = Room(book, name, venue="paper")
@@ -266,7 +266,7 @@ class PaperStory:
                     exchange = self.program()
 
     def program(self) -> PaperExchange:
-        """A paper venue as it is when the program has started."""
+        """The paper venue of a program that has just started."""
         paper = PaperExchange((BTC,), balances_of(self.room.book, self.room.portfolio_id), self.room.clock)
         restore_paper_orders(self.room.book, self.room.portfolio_id, paper)
         return paper
@@ -312,12 +312,12 @@ class PaperStory:
             yield from disorder(self.room, order)
 
     def totals(self) -> list[tuple[str, Decimal, Decimal]]:
-        """How each order ended."""
+        """The end of each order."""
         return [(order.reason, order.filled_quantity, order.filled_value) for order in self.room.orders()]
 
 
 def paper_goes_on(book: Book, every: int = 1) -> None:
-    """Killed before or after every so manieth effect, the story ends with the totals of a clean run."""
+    """Killed before or after every n-th effect, the story ends with the totals of an undisturbed run."""
     hook = KillAt()
     clean = PaperStory(book, "clean")
     clean.play(hook)
@@ -332,20 +332,20 @@ def paper_goes_on(book: Book, every: int = 1) -> None:
             assert ended[0] in ("not_placed", "") or ended[:2] == expected[:2], f"at {number}: {ended}, not {expected}"
 
 
-def test_paper_orders_cut_off_anywhere_go_on_with_what_is_left(memory_book: MemoryBook) -> None:
-    """Killed before or after any effect, restored paper orders end with the same totals, or were never placed."""
+def test_interrupted_paper_orders_continue_with_their_rest(memory_book: MemoryBook) -> None:
+    """Killed before or after any effect, restored orders end with the same totals, or were never placed."""
     paper_goes_on(memory_book)
 
 
 @pytest.mark.parametrize("every", SELDOM)
-def test_stored_paper_orders_cut_off_go_on_with_what_is_left(postgres_book: PostgresBook, every: int) -> None:
+def test_stored_interrupted_paper_orders_continue_with_their_rest(postgres_book: PostgresBook, every: int) -> None:
     """The same on the stored book."""
     paper_goes_on(postgres_book, every)
 
 
 @pytest.mark.parametrize("forgotten", ["what was filled", "which candles were told"])
-def test_a_venue_restored_wrongly_is_found(forgotten: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Planted: an order restored without what it got already, or open to a candle that is done, breaks some cut."""
+def test_wrong_restoration_of_the_paper_venue_is_detected(forgotten: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planted: an order restored without its fills, or open to a past candle."""
     honest = PaperExchange.restore
 
     def forgetful(self: PaperExchange, *known: Any) -> None:

@@ -1,4 +1,4 @@
-"""A leader that stands still within a transaction: the server ends its session, and its successor goes on."""
+"""A leader suspended within a transaction: the server ends its session, and its successor continues."""
 
 import os
 import signal
@@ -35,13 +35,13 @@ from tests.support.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
 SHORT = "2s"
-"""Much longer than any two statements of the leader are apart before it stands still, on a starved machine too."""
+"""Much longer than the time between two statements of a running leader, even on a slow machine."""
 NEVER = "0"
 
 
 @contextmanager
 def frozen(url: str, room_name: str, silence: str) -> Iterator[subprocess.Popen[str]]:
-    """A leader of the room's portfolio that stands still within a recording."""
+    """A leader of the room's portfolio that is suspended within a recording."""
     command = [sys.executable, "-m", "tests.campaigns.frozen_program", url, room_name, silence]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         try:
@@ -52,15 +52,15 @@ def frozen(url: str, room_name: str, silence: str) -> Iterator[subprocess.Popen[
             process.kill()
 
 
-def told_by(process: subprocess.Popen[str]) -> list[str]:
-    """What the leader says once it is let go on, to its end."""
+def outcomes_of(process: subprocess.Popen[str]) -> list[str]:
+    """The outcomes that the leader prints after it is resumed, to its end."""
     process.send_signal(signal.SIGCONT)
     out, _ = process.communicate()
     return out.splitlines()
 
 
 def successor(room: Room, engine: Engine) -> PostgresLeadership | None:
-    """The one that takes over, or None while the one before still holds the lock."""
+    """The next leader, or None while the one before still holds the lock."""
     assert isinstance(room.book, PostgresBook)
     try:
         return PostgresLeadership(room.book, engine, room.portfolio_id, "the successor", room.clock)
@@ -68,10 +68,10 @@ def successor(room: Room, engine: Engine) -> PostgresLeadership | None:
         return None
 
 
-def test_a_successor_goes_on_where_a_leader_stands_still_within_a_transaction(
+def test_successor_continues_after_a_leader_suspended_within_a_transaction(
     postgres_book: PostgresBook, engine: Engine, database_url: str
 ) -> None:
-    """What the frozen one held is let go and undone; when it comes back it stores nothing, and is told who leads now."""
+    """The suspended leader's locks are released and its work is rolled back; resumed, it stores nothing."""
     room = Room(postgres_book, "frozen")
     room.mark()
     room.signal()
@@ -80,7 +80,7 @@ def test_a_successor_goes_on_where_a_leader_stands_still_within_a_transaction(
         assert leader is not None
         try:
             room.service(ScriptedExchange(), sender="new", leadership=leader).step()
-            recording, confirming = told_by(old)
+            recording, confirming = outcomes_of(old)
         finally:
             leader.close()
 
@@ -90,10 +90,10 @@ def test_a_successor_goes_on_where_a_leader_stands_still_within_a_transaction(
     assert confirming == f"NotLeader: another Daybook trades portfolio {room.portfolio_id} now: stop it first"
 
 
-def test_without_the_limit_a_leader_that_stands_still_blocks_everybody(
+def test_suspended_leader_without_a_timeout_is_detected(
     postgres_book: PostgresBook, engine: Engine, database_url: str
 ) -> None:
-    """Planted: a server that bears every silence keeps what the frozen one has locked."""
+    """Planted: a server without the idle timeout keeps its locks, and blocks every successor."""
     room = Room(postgres_book, "blocked")
     with frozen(database_url, "blocked", NEVER), engine.begin() as connection:
         connection.execute(text("set local lock_timeout = '50ms'"))
@@ -101,8 +101,8 @@ def test_without_the_limit_a_leader_that_stands_still_blocks_everybody(
             raw(connection).execute("select lock_portfolio(%s)", (room.portfolio_id,))
 
 
-def test_every_connection_states_how_long_it_may_be_silent(engine: Engine) -> None:
-    """Whatever may hold locks is ended soon; what reads one moment may think, or wait for its reader, much longer."""
+def test_every_connection_sets_its_idle_timeouts(engine: Engine) -> None:
+    """Connections that may hold locks have short ones; those that read one snapshot have much longer ones."""
     asked = "select extract(epoch from current_setting('idle_in_transaction_session_timeout')::interval)::int"
     with engine.begin() as connection:
         own = raw(connection)
@@ -120,8 +120,8 @@ def test_every_connection_states_how_long_it_may_be_silent(engine: Engine) -> No
     assert [row[0] for row in found if row is not None] == [120, 3600, 120, 3600, 120]
 
 
-def test_who_folds_much_again_has_time_to_think(postgres_book: PostgresBook, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A late entry behind many trades would never be stored if it were ended like one that stands still."""
+def test_late_entry_gets_the_longer_idle_timeout(postgres_book: PostgresBook, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its refold takes longer than the idle timeout of other transactions."""
     monkeypatch.setattr(views, "LARGE_REFOLD", 5)
     room = Room(postgres_book, "late")
     limits: list[object] = []

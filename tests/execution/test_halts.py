@@ -1,4 +1,4 @@
-"""The kill switch: no send begins after a halt is stored, whoever halts; and what halts without a person."""
+"""The kill switch: no send starts after a halt is stored; the conditions that halt trading automatically."""
 
 import random
 import threading
@@ -39,8 +39,8 @@ from tests.support.trading import ACCOUNT, BTC, Room, Script, ScriptedExchange, 
 # --- no send begins after a halt --------------------------------------------------------------------------------------
 
 
-class WatchedGate:
-    """The gate; `open` says that a send is between its look and the venue's answer. Halts that wait for it are awaited."""
+class WatchedHaltLock:
+    """The halt lock; `open` is `True` between a sender's check and the venue's reply. Waiting halts are joined."""
 
     def __init__(self, halt_lock: HaltLock) -> None:
         self._halt_lock = halt_lock
@@ -64,8 +64,8 @@ class WatchedGate:
             yield through
 
 
-class NoGate(WatchedGate):
-    """Planted: nobody waits for anybody."""
+class NoHaltLock(WatchedHaltLock):
+    """Planted: sends and halts do not wait for each other."""
 
     @contextmanager
     def sending(self, portfolio_id: UUID) -> Iterator[StillHeld]:
@@ -77,7 +77,7 @@ class NoGate(WatchedGate):
 
 
 class LooksOnce(TradeService):
-    """Planted: does not look at the halt again between the stored attempt and the send."""
+    """Planted: does not check the halt between the stored attempt and the send."""
 
     def _send(self, order: OrderView) -> None:
         if self.decide(lambda state: self._attempt(order, state)):
@@ -85,9 +85,9 @@ class LooksOnce(TradeService):
 
 
 class Burst:
-    """Orders of bots and of a person, with halts from other threads in front of or after effects chosen by `dice`."""
+    """Orders of bots and manual orders, with halts from other threads around effects chosen by `dice`."""
 
-    def __init__(self, book: Book, halt_lock: WatchedGate, name: str, kind: type[TradeService]) -> None:
+    def __init__(self, book: Book, halt_lock: WatchedHaltLock, name: str, kind: type[TradeService]) -> None:
         self.room = Room(book, name)
         self.halt_lock = halt_lock
         self.story: list[str] = []
@@ -100,7 +100,7 @@ class Burst:
         self._service = kind(self._book, self.room.portfolio_id, named, self.room.clock, "one", halt_lock=halt_lock)
 
     def play(self, rounds: int) -> list[str]:
-        """What happened, in order: sends, halts as they were stored, and resumptions."""
+        """Sends, stored halts and resumptions, in order."""
         for number in range(rounds):
             self._trips = {self._effects + self._dice.randrange(1, 50) for _ in range(self._dice.randrange(1, 4))}
             self.room.mark()
@@ -141,7 +141,7 @@ class Burst:
 
 
 def later_sends(story: list[str]) -> int:
-    """How many sends began while trading was halted."""
+    """The number of sends that started while trading was halted."""
     halted, found = False, 0
     for one in story:
         halted = one == "halted" or (halted and one != "resumed")
@@ -150,32 +150,32 @@ def later_sends(story: list[str]) -> int:
 
 
 def bursts(book: Book, halt_lock: HaltLock, count: int, kind: type[TradeService] = TradeService) -> list[str]:
-    """What happened in bursts with about so many halts."""
+    """The events of bursts with about this many halts."""
     story: list[str] = []
     number = 0
     while story.count("halted") < count:
         number += 1
-        story += Burst(book, WatchedGate(halt_lock), f"{kind.__name__} {number}", kind).play(3)
+        story += Burst(book, WatchedHaltLock(halt_lock), f"{kind.__name__} {number}", kind).play(3)
     return story
 
 
-def test_no_send_begins_after_a_halt() -> None:
-    """Dozens of halts at random effects of the trade service, from other threads: none is followed by a send."""
+def test_no_send_starts_after_a_halt() -> None:
+    """Dozens of halts from other threads at random effects of the trade service."""
     story = bursts(MemoryBook(SteppingClock()), LocalHaltLock(), 60)
 
     assert story.count("send") >= 20
     assert later_sends(story) == 0
 
 
-def test_no_send_begins_after_a_halt_in_the_database(postgres_book: PostgresBook, engine: Engine) -> None:
-    """The same with the gate that stands between processes."""
+def test_no_send_starts_after_a_halt_in_the_database(postgres_book: PostgresBook, engine: Engine) -> None:
+    """The same with the lock between processes."""
     story = bursts(postgres_book, PostgresHaltLock(engine), 12)
 
     assert later_sends(story) == 0
 
 
 @pytest.mark.nightly
-def test_a_thousand_halts_are_followed_by_no_send(postgres_book: PostgresBook, engine: Engine) -> None:
+def test_no_send_starts_after_any_of_a_thousand_halts(postgres_book: PostgresBook, engine: Engine) -> None:
     """The same a thousand times."""
     story = bursts(postgres_book, PostgresHaltLock(engine), 1000)
 
@@ -183,17 +183,19 @@ def test_a_thousand_halts_are_followed_by_no_send(postgres_book: PostgresBook, e
     assert later_sends(story) == 0
 
 
-def test_a_send_that_is_not_guarded_is_found() -> None:
-    """Planted: without the gate a halt slips in between look and send; without the second look anything does."""
+def test_unlocked_send_is_detected() -> None:
+    """Planted: without the lock, or without the second check, sends start after a halt."""
     book = MemoryBook(SteppingClock())
-    ungated = [Burst(book, NoGate(LocalHaltLock()), f"ungated {number}", TradeService).play(3) for number in range(60)]
+    ungated = [
+        Burst(book, NoHaltLock(LocalHaltLock()), f"ungated {number}", TradeService).play(3) for number in range(60)
+    ]
 
     assert sum(map(later_sends, ungated)) > 0
     assert later_sends(bursts(book, LocalHaltLock(), 60, LooksOnce)) > 0
 
 
-def test_a_halt_waits_for_the_send_that_has_begun(database_url: str, engine: Engine) -> None:
-    """Between processes too: the halt is let through when the send is through, and sends of others wait for the halt."""
+def test_halt_waits_for_a_send_in_progress(database_url: str, engine: Engine) -> None:
+    """Between processes, too; sends of other programs wait for the halt."""
     halt_lock, portfolio_id, order = PostgresHaltLock(engine), derived_id("gate"), list[str]()
 
     def halt() -> bool:
@@ -211,8 +213,8 @@ def test_a_halt_waits_for_the_send_that_has_begun(database_url: str, engine: Eng
 
 
 @pytest.mark.parametrize("where", ["one process", "the database"])
-def test_a_send_that_hangs_does_not_keep_trading_open(where: str, engine: Engine) -> None:
-    """After its patience the halt goes ahead, and says that a send had begun before it."""
+def test_hanging_send_does_not_block_a_halt(where: str, engine: Engine) -> None:
+    """After its timeout the halt is stored, and reports that a send was still in progress."""
     portfolio_id = derived_id("hangs")
     halt_lock: HaltLock = LocalHaltLock(0.01) if where == "one process" else PostgresHaltLock(engine, 0.01)
 
@@ -222,10 +224,8 @@ def test_a_send_that_hangs_does_not_keep_trading_open(where: str, engine: Engine
         assert through
 
 
-def test_a_program_that_dies_in_a_send_keeps_nobody_waiting(
-    engine: Engine, superuser: psycopg.Connection[tuple[object, ...]]
-) -> None:
-    """The gate is let go with the connection of the program that held it."""
+def test_lock_of_a_dead_program_is_released(engine: Engine, superuser: psycopg.Connection[tuple[object, ...]]) -> None:
+    """It ends with the program's database connection."""
     halt_lock, portfolio_id = PostgresHaltLock(engine), derived_id("dies")
     with suppress(*DATABASE_GONE), halt_lock.sending(portfolio_id):
         superuser.execute("select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory'")
@@ -236,8 +236,8 @@ def test_a_program_that_dies_in_a_send_keeps_nobody_waiting(
 END_SENDERS = "select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory' and classid = 73052"
 
 
-class LostGate(WatchedGate):
-    """The database has ended the session of a sender that stood still in front of its send; `told` is whether it hears."""
+class LostHaltLock(WatchedHaltLock):
+    """A lock whose database session was ended; `told` is whether the sender notices."""
 
     def __init__(self, halt_lock: HaltLock, lose: Callable[[], object], *, told: bool) -> None:
         super().__init__(halt_lock)
@@ -251,14 +251,14 @@ class LostGate(WatchedGate):
 
 
 @pytest.mark.parametrize("told", [True, False], ids=["as it is", "planted: it does not look"])
-def test_a_sender_that_has_lost_the_gate_does_not_send(
+def test_sender_without_the_lock_does_not_send(
     postgres_book: PostgresBook, engine: Engine, superuser: psycopg.Connection[tuple[object, ...]], told: bool
 ) -> None:
-    """Nobody waits for it any more, so a halt may be stored: the order is closed as not sent."""
+    """A halt may be stored meanwhile: the order is closed as not sent."""
     room = Room(postgres_book, "lost gate")
     room.mark()
     exchange = ScriptedExchange((Script(states=("filled",)),))
-    halt_lock = LostGate(PostgresHaltLock(engine), lambda: superuser.execute(END_SENDERS), told=told)
+    halt_lock = LostHaltLock(PostgresHaltLock(engine), lambda: superuser.execute(END_SENDERS), told=told)
     service = TradeService(
         room.book, room.portfolio_id, {exchange.venue: exchange}, room.clock, "test", halt_lock=halt_lock
     )
@@ -271,10 +271,8 @@ def test_a_sender_that_has_lost_the_gate_does_not_send(
 
 
 @pytest.mark.parametrize(("stood", "status"), [(29, "accepted"), (31, "closed")])
-def test_a_sender_that_stood_still_in_front_of_its_send_keeps_its_deadline(
-    memory_book: MemoryBook, stood: int, status: str
-) -> None:
-    """The last thing before the call is a look at the clock: what was to be sent within 30 seconds is not sent later."""
+def test_suspended_sender_keeps_the_deadline_of_its_attempt(memory_book: MemoryBook, stood: int, status: str) -> None:
+    """The clock is checked last: an attempt older than 30 seconds is not sent."""
     room = Room(memory_book, "stood still")
     room.mark()
 
@@ -290,10 +288,10 @@ def test_a_sender_that_stood_still_in_front_of_its_send_keeps_its_deadline(
     assert (order.status, order.reason) == (status, "" if status == "accepted" else "not_sent")
 
 
-def test_an_answer_is_stored_though_the_gate_was_lost_meanwhile(
+def test_reply_is_stored_after_the_lock_was_lost(
     postgres_book: PostgresBook, engine: Engine, superuser: psycopg.Connection[tuple[object, ...]]
 ) -> None:
-    """A call that takes longer than the database bears a silent session: what the venue said is in the log."""
+    """A call that outlasts the database session is still stored with its outcome."""
     room = Room(postgres_book, "slow call")
     room.mark()
 
@@ -320,7 +318,7 @@ QUIET = Signs()
 
 
 def reasons(room: Room, signs: Signs = QUIET) -> list[str]:
-    """Why trading is halted now, of itself; the halts are stored."""
+    """The reasons for which trading is halted now; the halts are stored."""
     with room.reading() as reading:
         trips = new_trips(room.state(reading), room.portfolio_id, signs)
     for trip in trips:
@@ -333,14 +331,14 @@ def resumed(room: Room) -> None:
 
 
 def unknown(room: Room) -> None:
-    """An order's outcome is unknown for longer than 60 seconds."""
+    """An order has an unknown outcome for longer than 60 seconds."""
     room.signal()
     room.service(ScriptedExchange((Script(submit="lost", states=("unknown",)),))).step()
     room.clock.move(seconds=61)
 
 
 def lost(room: Room, amount: str) -> None:
-    """So much was lost today."""
+    """A loss of this size today."""
     room.limit("halt_daily_loss", "100")
     room.hold("1", "1000")
     trade = TradeExecuted(
@@ -366,8 +364,8 @@ TRIPS: dict[str, tuple[Callable[[Room], None], Signs, str]] = {
 
 
 @pytest.mark.parametrize("name", TRIPS)
-def test_trading_is_halted_without_a_person(name: str) -> None:
-    """Each cause halts, by an event that says why, and no order is sent after it."""
+def test_condition_halts_trading(name: str) -> None:
+    """Each condition stores a halt with its reason, and no order is sent afterwards."""
     prepare, signs, said = TRIPS[name]
     room, venue = Room(MemoryBook(SteppingClock()), name), ScriptedExchange()
     prepare(room)
@@ -381,8 +379,8 @@ def test_trading_is_halted_without_a_person(name: str) -> None:
     assert venue.submitted == []
 
 
-def test_what_is_within_its_limit_halts_nothing() -> None:
-    """Losses, unknown orders and clocks within their limits, and a limit of 0, are no reason."""
+def test_values_within_their_limits_do_not_halt() -> None:
+    """Nor does any value with a limit of 0."""
     room = Room(MemoryBook(SteppingClock()), "within")
     lost(room, "100")
     unknown(room)
@@ -395,8 +393,8 @@ def test_what_is_within_its_limit_halts_nothing() -> None:
     assert reasons(room, Signs(skew=timedelta(hours=1))) == []
 
 
-def test_yesterdays_loss_is_yesterdays() -> None:
-    """What was lost before midnight UTC counts no more after it."""
+def test_daily_loss_is_reset_at_midnight_utc() -> None:
+    """Losses of the day before do not count."""
     room = Room(MemoryBook(SteppingClock()), "yesterday")
     lost(room, "500")
     room.clock.move(hours=12)
@@ -405,7 +403,7 @@ def test_yesterdays_loss_is_yesterdays() -> None:
 
 
 def test_the_same_cause_halts_once() -> None:
-    """A person who resumes has seen the cause: only another one halts again. While halted nothing is added."""
+    """After a person resumes, only another cause halts again; while halted nothing is stored."""
     room = Room(MemoryBook(SteppingClock()), "once")
     unknown(room)
     assert len(reasons(room)) == 1
@@ -418,8 +416,8 @@ def test_the_same_cause_halts_once() -> None:
     assert reasons(room) == []
 
 
-def test_clocks_that_stay_apart_halt_again() -> None:
-    """Resuming does not set a clock right."""
+def test_persistent_clock_skew_halts_again() -> None:
+    """Resuming does not correct a clock."""
     room, apart = Room(MemoryBook(SteppingClock()), "apart"), Signs(skew=timedelta(seconds=5))
     assert len(reasons(room, apart)) == 1
     resumed(room)
@@ -428,8 +426,8 @@ def test_clocks_that_stay_apart_halt_again() -> None:
     assert len(reasons(room, apart)) == 1
 
 
-def test_the_market_loop_halts(book: Book) -> None:
-    """What the loop learns between two candles has halted trading before the next order."""
+def test_market_loop_halts_before_the_next_order(book: Book) -> None:
+    """A condition that arises between two candles halts trading before the next order."""
     candles, portfolio_id = tape(30), derived_id("halting loop")
     open_portfolio(book, portfolio_id, candles, quick_bots())
     program = Program(book, portfolio_id, candles)
@@ -442,7 +440,7 @@ def test_the_market_loop_halts(book: Book) -> None:
     assert not [one for one in book.log.read(portfolio_id, halts[0].position) if one.type == "OrderRequested"]
 
 
-def test_a_halt_without_a_reason_to_look_is_none() -> None:
+def test_halt_watch_stores_nothing_on_a_quiet_portfolio() -> None:
     """On a quiet portfolio the watch stores nothing."""
     room = Room(MemoryBook(SteppingClock()), "quiet")
     HaltWatch(room.book, room.portfolio_id, room.clock, LocalHaltLock()).look()
@@ -461,7 +459,7 @@ def daybook(database_url: str, tmp_path: Path) -> Iterator[Daybook]:
 
 
 def test_trading_is_halted_and_resumed_over_http(daybook: Daybook) -> None:
-    """Halted, no order is taken; the state says since when, why and by whom; resumed, orders are taken again."""
+    """While halted, orders are refused and the state shows time, reason and person; then they are accepted."""
     assert daybook.read("trading")["halted"] is False
     assert daybook.read("trading")["reason"] is None
 
@@ -480,8 +478,8 @@ def test_trading_is_halted_and_resumed_over_http(daybook: Daybook) -> None:
     assert (again.status_code, problem_of(again)) == (409, "not-halted")
 
 
-def test_a_halt_needs_a_reason_and_a_portfolio(daybook: Daybook) -> None:
-    """An empty reason, one of many lines, and a portfolio that is not there are refused, and nothing is stored."""
+def test_halt_without_reason_or_portfolio_is_refused(daybook: Daybook) -> None:
+    """Empty and multi-line reasons and unknown portfolios are refused, and nothing is stored."""
     before = daybook.head()
 
     assert daybook.post("trading/halt", {"reason": ""}, "a").status_code == 400
@@ -490,8 +488,8 @@ def test_a_halt_needs_a_reason_and_a_portfolio(daybook: Daybook) -> None:
     assert daybook.head() == before
 
 
-def test_a_verification_that_fails_halts(daybook: Daybook, superuser: psycopg.Connection[tuple[object, ...]]) -> None:
-    """What a verification finds in the portfolio that is traded halts trading at the next turn of the loop."""
+def test_failed_verification_halts_trading(daybook: Daybook, superuser: psycopg.Connection[tuple[object, ...]]) -> None:
+    """At the next turn of the market loop."""
     assert daybook.post("verification").json()["verified"]
     daybook.pass_seconds(1)
     assert daybook.read("trading")["halted"] is False
@@ -512,7 +510,7 @@ def run(database_url: str, folder: Path, *arguments: str) -> tuple[int, str]:
 
 
 def test_trading_is_halted_at_the_command_line(daybook: Daybook, database_url: str, tmp_path: Path) -> None:
-    """A running Daybook's trading is halted and resumed from outside, in all portfolios or in one."""
+    """Trading of a running Daybook is halted and resumed from outside, in all portfolios or in one."""
     name = daybook.system.portfolio_name
     code, said = run(database_url, tmp_path, "halt", "--reason", "enough")
     assert (code, said) == (0, f"Trading in {name!r} is halted.\n")
@@ -525,8 +523,8 @@ def test_trading_is_halted_at_the_command_line(daybook: Daybook, database_url: s
     assert daybook.post("trades/execute", BUY, "t2").status_code == 201
 
 
-def test_a_halt_of_nothing_is_a_failure(database_url: str, tmp_path: Path) -> None:
-    """A portfolio that is not there is said; a reason is needed."""
+def test_halt_of_an_unknown_portfolio_fails(database_url: str, tmp_path: Path) -> None:
+    """So does a halt without a reason."""
     code, said = run(database_url, tmp_path, "halt", "--portfolio", "nobody", "--reason", "x")
     assert (code, "there is no portfolio called 'nobody'" in said) == (1, True)
     assert run(database_url, tmp_path, "halt", "--reason", " ")[0] == 2

@@ -1,4 +1,4 @@
-"""The path of an approved signal through the program, measured: files, functions and changes of file. Printed, for CI."""
+"""The length of an approved signal's path in files, functions and changes of file. Printed, for CI."""
 
 import sys
 from collections.abc import Callable, Iterator

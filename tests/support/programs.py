@@ -1,4 +1,4 @@
-"""The whole program for tests, without HTTP: wired as `api/runtime/wiring.py` does it, on a tape of candles moved by hand."""
+"""The whole program for tests, without HTTP: wired as in `api/runtime/wiring.py`, on candles moved by hand."""
 
 from collections.abc import Callable, Sequence
 from datetime import timedelta
@@ -31,16 +31,16 @@ QUICK_BOTS: Final = (("cross", "ma_cross", "{}"), ("rsi", "rsi", '{"smoothing":"
 
 
 def tape(length: int, seed: int = 3) -> tuple[Candle, ...]:
-    """So many simulated minute candles, after those that bots warm up on."""
+    """This many simulated minute candles, after those for the bots' warm-up."""
     return tuple(islice(simulated_candles(seed, BTC, timedelta(minutes=1)), WARMUP + length))
 
 
 def quiet(side: str, effect: str) -> None:
-    """A hook that does nothing."""
+    """A hook without an effect."""
 
 
 def open_portfolio(book: Book, portfolio_id: UUID, candles: Sequence[Candle], bots: Sequence[BotRegistered]) -> None:
-    """The portfolio has 10,000 USD on paper, and these bots run."""
+    """Open the portfolio with 10,000 USD on paper, and start these bots."""
     events: list[Event] = [
         PortfolioOpened(name="program", base_currency=Asset("USD")),
         AccountOpened(account="paper", venue="paper", mode="paper"),
@@ -63,7 +63,7 @@ def quick_bots() -> list[BotRegistered]:
 
 
 class Program:
-    """One run of the program on candles, from where the book says that the market was left."""
+    """One run of the program on candles, from the market time stored in the book."""
 
     def __init__(
         self,
@@ -90,7 +90,7 @@ class Program:
         self.loop = loop(watched, portfolio_id, self.feed, market_clock, self.paper, self.trader, self._look)
 
     def play(self, candles: int) -> None:
-        """So many candles later, at most: the feed itself releases 50 at once."""
+        """Play at most this many candles; the feed releases at most 50 at once."""
         self._seconds += candles
         self.loop.tick()
 
@@ -100,13 +100,13 @@ class Program:
         self.loop.tick()
 
     def _look(self) -> float:
-        """Real time for the marks: late enough each time for a mark to be recorded."""
+        """The real time for marks: each call is late enough for the next mark to be recorded."""
         self._looks += 2
         return self._looks
 
 
 def story_of(book: Book, portfolio_id: UUID) -> list[tuple[Any, ...]]:
-    """The log in what is the same in every run: everything but the time of recording and what follows from it."""
+    """The parts of the log that are equal in every run: all but the times of recording and their hashes."""
     return [told(envelope) for envelope in book.log.read(portfolio_id)]
 
 

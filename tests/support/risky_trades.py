@@ -1,4 +1,4 @@
-"""A room with trades in it: what was bought and sold when, for what became of it."""
+"""A room with a history of trades."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -29,7 +29,7 @@ def room_with(**limits: str) -> Room:
 
 
 def wanted(room: Room, kind: Any, value: str, asset: str | None = None, period: Any = None) -> None:
-    """The owner has set this target."""
+    """Set this target."""
     room.tell(TargetSet(kind=kind, asset=None if asset is None else Asset(asset), period=period, value=Decimal(value)))
 
 
@@ -59,7 +59,7 @@ def traded(
 
 
 def closed(room: Room, gains: str, at: datetime = NOON - 4 * HOUR, size: str = "100") -> None:
-    """One round trip after the other of `size` in BTC, five minutes apart: w gains 1, l loses 1, e is even."""
+    """Round trips of `size` in BTC, five minutes apart: w gains 1, l loses 1, e is even."""
     for number, letter in enumerate(gains):
         when = at + number * timedelta(minutes=5)
         price = Decimal(size)
@@ -69,7 +69,7 @@ def closed(room: Room, gains: str, at: datetime = NOON - 4 * HOUR, size: str = "
 
 
 def proposed(room: Room, ask: Callable[[Proposal, Any], Any], **changed: Any) -> Any:
-    """What `ask` answers to a purchase of 50 BTC-USD at 100, with these things changed, at the room's state."""
+    """The answer of `ask` to a buy of 50 BTC-USD at 100, with these fields changed, in the room's state."""
     with room.reading() as reading:
         state = room.state(reading)
         found = sorted(reading.rows.history(SignalView), key=lambda signal: signal.asof)

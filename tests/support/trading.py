@@ -1,7 +1,7 @@
-"""A small trading room for tests: a portfolio, a clock moved by hand, a scripted venue, and eyes on every effect.
+"""A portfolio for tests of trading, with a clock moved by hand, a scripted venue, and a hook around every effect.
 
-`Watched*` call a hook before and after each effect (a recording, a call to the venue). A hook can write the effects
-down, cut the program off, let another service run in between, or halt trading: one mechanism for all of them.
+`Watched*` call a hook before and after each effect (a recording, a call to the venue). A hook can note the effects,
+interrupt the program, let another service run in between, or halt trading.
 """
 
 import threading
@@ -61,7 +61,7 @@ RULES: Final = InstrumentRules(
 
 
 class HandClock:
-    """Stands still until it is moved."""
+    """A clock that is moved by hand."""
 
     def __init__(self, now: datetime = NOON) -> None:
         self.now = now
@@ -74,7 +74,7 @@ class HandClock:
 
 
 class Room:
-    """A portfolio in a book, with an account at `venue` that holds `cash`. Signals act at once: no confirmation, no cooldown."""
+    """A portfolio in a book, with an account at `venue` that holds `cash`; without confirmation and cooldown."""
 
     def __init__(self, book: Book, name: str, venue: str = "scripted", cash: Decimal = Decimal(10_000)) -> None:
         self.book = book
@@ -89,7 +89,7 @@ class Room:
         self.limit("cooldown_minutes", "0")
 
     def tell(self, event: Event, event_id: UUID | None = None, at: datetime | None = None) -> UUID:
-        """The event is in the book; returns its id."""
+        """Store the event; return its id."""
         self._told += 1
         chosen = event_id or derived_id("told", self.portfolio_id, self._told)
         self.book.record(self.portfolio_id, [NewEvent(event, chosen, at or self.clock(), "owner", chosen)])
@@ -108,7 +108,7 @@ class Room:
         stop: str | None = None,
         target: str | None = None,
     ) -> UUID:
-        """The bot has said `score` at `asof` (now, if left out); returns the signal's id."""
+        """Store a signal with `score` at `asof` (default: now); return its id."""
         when = asof or self.clock()
         signal = SignalEmitted(
             bot_id=bot,
@@ -135,7 +135,7 @@ class Room:
         self.tell(TradingHalted(reason=reason))
 
     def hold(self, quantity: str, price: str = "100", instrument: Instrument = BTC) -> None:
-        """The account holds so much more of the instrument's base, and as much cash as before."""
+        """Add this quantity to the holding, without a change of cash."""
         self.tell(CashDeposited(account=ACCOUNT, asset=Asset("USD"), amount=Decimal(quantity) * Decimal(price)))
         trade = TradeExecuted(
             account=ACCOUNT,
@@ -151,7 +151,7 @@ class Room:
         self.tell(trade, at=self.clock() - timedelta(days=1))
 
     def envelopes(self, *kinds: type[Event]) -> list[Envelope]:
-        """What the log holds, of these kinds or of all."""
+        """The log's events, of these types or of all."""
         found = self.book.log.read(self.portfolio_id)
         return [one for one in found if not kinds or isinstance(one.event, kinds)]
 
@@ -184,7 +184,7 @@ class Room:
         return kind(book or self.book, self.portfolio_id, named, self.clock, sender, leadership)
 
     def request(self, service: TradeService, ticket: ManualTicket, number: int = 1, book: Book | None = None) -> UUID:
-        """The owner asks for the ticket's order, under the id that belongs to `number`."""
+        """Request the ticket's order as the owner, with the id for `number`."""
         chosen = book or self.book
         return service.request(
             ticket,
@@ -199,7 +199,7 @@ class Room:
 def market(
     side: Side = Side.BUY, quote: str | None = None, base: str | None = None, limit: str | None = None
 ) -> ManualTicket:
-    """A ticket for BTC-USD: 50 USD when no size is given, a limit order when a limit is."""
+    """A ticket for BTC-USD: 50 USD without a size, a limit order with a limit."""
     if quote is None and base is None:
         quote = "50"
     return ManualTicket(
@@ -220,10 +220,10 @@ State = Literal["open", "filled", "expired", "cancelled", "unknown", "not_placed
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """What the venue does with an order.
+    """The venue's behaviour for one order.
 
-    `submit`: how it answers; a lost reply leaves the order there or not. `states`: what `find` says call by call, the
-    last one for ever. `told`: which fills `fills` tells call by call, by number, the last for ever. Fill number n is of
+    `submit`: its reply; after a lost reply the order exists or not. `states`: the result of each call of `find`, the last
+    one repeated. `told`: the fills that each call of `fills` reports, by number, the last one repeated. Fill number n is of
     (n + 1) / 10 BTC at 100.
     """
 
@@ -234,7 +234,7 @@ class Script:
 
 @dataclass
 class ScriptedExchange:
-    """A venue that plays `scripts`, one for each order in the order of arrival (the last for all further ones)."""
+    """A venue that plays `scripts`, one for each order in the order of arrival (the last one for all others)."""
 
     scripts: Sequence[Script] = (Script(),)
     venue: str = "scripted"
@@ -316,12 +316,12 @@ Hook = Callable[[str, str], None]
 
 
 class Killed(BaseException):
-    """The program was cut off here."""
+    """The program was interrupted here."""
 
 
 @dataclass
 class KillAt:
-    """Cuts the program off when the effects seen so far reach one of these numbers (before and after count as two)."""
+    """Interrupts the program at these numbers of effects (before and after count separately)."""
 
     numbers: Collection[int] = ()
     seen: int = 0
@@ -335,7 +335,7 @@ class KillAt:
 
 
 class WatchedBook:
-    """The book, with a hook around each recording and in front of each reading."""
+    """The book, with a hook around each recording and before each reading."""
 
     def __init__(self, book: Book, hook: Hook) -> None:
         self.log: EventLog = book.log
@@ -357,7 +357,7 @@ class WatchedBook:
 
 
 class WatchedExchange:
-    """The exchange, with a hook around each call that matters."""
+    """The exchange, with a hook around each call with an effect."""
 
     def __init__(self, exchange: Exchange, hook: Hook) -> None:
         self.venue = exchange.venue
@@ -410,7 +410,7 @@ class MemoryLeaders:
         self._epochs: defaultdict[UUID, int] = defaultdict(int)
 
     def take_over(self, book: Book, portfolio_id: UUID) -> Leadership:
-        """Leads from now on."""
+        """Lead from now on."""
         with self._gate:
             self._epochs[portfolio_id] += 1
             return _MemoryLeadership(book, portfolio_id, self._gate, self._epochs)

@@ -1,4 +1,4 @@
-"""Exits: one order for each arming whatever is cut off, the stop before the target, and a stop that never loosens."""
+"""Exits: one order each time an exit is armed, the stop counts before the target, and no stop loosens."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -69,7 +69,7 @@ FREE: Final = PaperTerms(Decimal(0), Decimal(0), Decimal(1), Decimal(0), Decimal
 
 
 class Floor:
-    """A paper market on which exits are watched; `hook` sees every effect and may cut the program off at any."""
+    """A paper market on which exits are watched; `hook` sees every effect and may interrupt the program at any."""
 
     def __init__(self, book: Book, name: str, hook: Hook = quiet, service: type[ExitService] = ExitService) -> None:
         self.room = Room(book, name, venue="paper")
@@ -81,7 +81,7 @@ class Floor:
         self.start()
 
     def start(self) -> None:
-        """The program starts: all it knows is in the log."""
+        """Start the program: all it knows is in the log."""
         room, watched = self.room, WatchedBook(self.room.book, self._hook)
         self._paper = PaperExchange((BTC,), balances_of(room.book, room.portfolio_id), room.clock, FREE)
         restore_paper_orders(room.book, room.portfolio_id, self._paper)
@@ -89,7 +89,7 @@ class Floor:
         self._exits = self._kind(watched, room.portfolio_id, self._paper, self.trader)
 
     def candle(self, *prices: str, volume: str = "1000") -> None:
-        """The next candle (open, high, low, close) has closed and gone through every station, kills or not."""
+        """Close the next candle (open, high, low, close) and process it to the end, through any kills."""
         figures = [Decimal(text) for text in (*prices, volume)]
         one = Candle(BTC, MINUTE, NOON + self._minutes * MINUTE, *figures)
         self._minutes += 1
@@ -98,15 +98,15 @@ class Floor:
         self._surely(lambda: self._through(one))
 
     def again(self) -> None:
-        """The last candle comes once more."""
+        """Replay the last candle."""
         self._surely(lambda: self._through(self.bars[-1]))
 
     def quote(self, bid: str) -> None:
         price = Decimal(bid)
         self._surely(lambda: self._exits.on_quote(Quote(BTC, price, price, self.room.clock())))
 
-    def says(self, stop: str | None, target: str | None, score: str = "0.9", bot: str = "one") -> None:
-        """The bot has spoken, and its order is on its way."""
+    def emit(self, stop: str | None, target: str | None, score: str = "0.9", bot: str = "one") -> None:
+        """Emit a signal of the bot, and send its order."""
         when, price = self.room.clock(), self.bars[-1].open if self.bars else Decimal(100)
         signal = SignalEmitted(
             bot_id=bot,
@@ -125,7 +125,7 @@ class Floor:
         self._surely(self.trader.step)
 
     def set_exit(self, number: int, **levels: Any) -> UUID:
-        """A person guards all that is held."""
+        """Set an exit for the whole holding by hand."""
         exit_id = derived_id("set", self.room.portfolio_id, number)
         event = ExitArmed(exit_id=exit_id, account=ACCOUNT, instrument=BTC, bought=ZERO, **levels)
         return self.room.tell(event, exit_id)
@@ -138,7 +138,7 @@ class Floor:
         return balances_of(self.room.book, self.room.portfolio_id)(ACCOUNT, "BTC")
 
     def sales(self) -> list[tuple[Decimal, Decimal]]:
-        """Price and quantity of what exits sold."""
+        """Price and quantity of the exits' sales."""
         trades = [one for one in self.room.of(TradeExecuted) if isinstance(one, TradeExecuted)]
         return [(one.price, one.quantity) for one in trades if (one.triggered_by or "").startswith("exit:")]
 
@@ -164,9 +164,9 @@ def floor(name: str = "floor", **options: Any) -> Floor:
 
 
 def guarded_floor(stop: str | None = "90", target: str | None = "110", **options: Any) -> Floor:
-    """90 USD were put into a purchase at 100."""
+    """90 USD were spent on a buy at 100."""
     made = floor(**options)
-    made.says(stop, target)
+    made.emit(stop, target)
     made.candle("100", "101", "99", "100")
     return made
 
@@ -175,7 +175,7 @@ def guarded_floor(stop: str | None = "90", target: str | None = "110", **options
 
 
 def faults_of(one: Floor) -> list[str]:
-    """What is wrong with the exits and their orders."""
+    """The faults of the exits and their orders."""
     log = one.room.envelopes()
     orders = [e for e in log if isinstance(e.event, OrderRequested) and e.event.triggered_by.startswith("exit:")]
     triggers = [e.event for e in log if isinstance(e.event, ExitTriggered)]
@@ -203,7 +203,7 @@ def faults_of(one: Floor) -> list[str]:
 
 
 def loosened(one: Floor) -> list[str]:
-    """Stops that fell although nobody moved them."""
+    """Stops that fell without a change by hand."""
     stops: dict[UUID, Decimal] = {}
     faults = []
     for envelope in one.room.envelopes(ExitArmed, ExitChanged):
@@ -217,7 +217,7 @@ def loosened(one: Floor) -> list[str]:
 
 
 def stops_after_targets(one: Floor) -> list[str]:
-    """Targets that were taken from a candle that reached the stop too, as it stood by then."""
+    """Targets taken from a candle that reached the current stop as well."""
     lows = {b.closed_at: b.low for b in one.bars}
     stops: dict[UUID, Decimal] = {}
     faults = []
@@ -248,13 +248,13 @@ moves = st.lists(
 def played(
     steps: list[tuple[str, int, int, int, str]], kills: set[int], book: Book | None = None, name: str = "played"
 ) -> Floor:
-    """A market that goes these ways, with purchases, sales and a person's exits, cut off at these effects."""
+    """A market with these moves, with buys, sales and manual exits, interrupted at these effects."""
     one = Floor(book or MemoryBook(SteppingClock()), name, KillAt(kills))
     price = 100
     for number, (act, move, up, down, volume) in enumerate(steps):
         if act in ("buy", "bare"):
             stop, target = (str(price - 5), str(price + 5)) if act == "buy" else (None, None)
-            one.says(stop, target, bot=f"bot {number}")
+            one.emit(stop, target, bot=f"bot {number}")
         elif act == "sell" and one.held() > Decimal("0.2"):
             _manual_sale(one, number)
         elif act == "set" and one.held() > 0 and not any(e.order_id is None for e in one.exits() if e.live):
@@ -278,12 +278,12 @@ def _manual_sale(one: Floor, number: int) -> None:
 
 @settings(max_examples=40)
 @given(moves, st.sets(st.integers(1, 300), max_size=5))
-def test_each_arming_sells_once_whatever_is_cut_off(steps: Any, kills: set[int]) -> None:
-    """Killed at any effects and started again: one order for each arming, nothing touched is forgotten, no stop loosens."""
+def test_exit_sells_once_under_any_interruption(steps: Any, kills: set[int]) -> None:
+    """Killed at any effects and restarted: one order for each arming, no touch is missed, no stop loosens."""
     assert faults_of(played(steps, kills)) == []
 
 
-def test_each_arming_sells_once_in_the_database(book: Book) -> None:
+def test_stored_exit_sells_once_under_any_interruption(book: Book) -> None:
     """The same for every kind of book."""
     steps = [("buy", 0, 1, 1, "1000"), ("set", 3, 1, 0, "1000"), ("", -9, 0, 2, "0.5"), ("", 0, 1, 1, "1000")]
     for number in (set(), {9, 12}, {15}, {18, 21}, {24}, {27, 30}):
@@ -300,8 +300,8 @@ EVERY: Final = [
 ] * 2
 
 
-def test_exits_cut_off_all_along_a_life_sell_once() -> None:
-    """The same all along one life, one effect after the other."""
+def test_exit_sells_once_when_interrupted_at_every_effect() -> None:
+    """The same at one effect of a life after the other."""
     clean = played(EVERY, set())
     assert (faults_of(clean), len(clean.sales()) >= 3) == ([], True)
     for number in range(1, clean.kills.seen + 1, 2):
@@ -311,8 +311,8 @@ def test_exits_cut_off_all_along_a_life_sell_once() -> None:
 # --- planted mistakes -------------------------------------------------------------------------------------------------
 
 
-def test_an_exit_that_is_not_stored_with_its_order_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Planted: the order alone, under an id of its own each time."""
+def test_exit_stored_without_its_order_is_detected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planted: the order alone, with a new id each time."""
 
     def forgetful(exit: ExitView, touch: Touch, size: Decimal, venue: str, state: Any) -> list[NewEvent]:
         _, order = honest(exit, touch, size, venue, state)
@@ -326,8 +326,8 @@ def test_an_exit_that_is_not_stored_with_its_order_is_found(monkeypatch: pytest.
     assert faults_of(played(EVERY, set())) != []
 
 
-def test_an_exit_that_prefers_its_target_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Planted: where a candle reached both, the better one is taken."""
+def test_exit_that_prefers_its_target_is_detected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planted: the target counts in a candle that reached both."""
 
     def hopeful(levels: Any, one: Bar, half_spread: Decimal) -> Touch | None:
         without_stop = type("Levels", (), {"stop": None, "target": levels.target})()
@@ -338,7 +338,7 @@ def test_an_exit_that_prefers_its_target_is_found(monkeypatch: pytest.MonkeyPatc
     assert stops_after_targets(played(EVERY, set())) != []
 
 
-def test_a_stop_that_loosens_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_loosening_stop_is_detected(monkeypatch: pytest.MonkeyPatch) -> None:
     """Planted: the stop follows the price down as well."""
 
     def loose(exit_id: UUID, bar: Bar, state: Any) -> list[NewEvent]:
@@ -359,7 +359,7 @@ def test_a_stop_that_loosens_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Swinging:
-    """Buys for some minutes with a near stop and a near target, then says nothing of note."""
+    """Buys for some minutes with a near stop and a near target, then holds."""
 
     kind: ClassVar[str] = "swinging"
     version: ClassVar[str] = "1"
@@ -376,7 +376,7 @@ class Swinging:
         return Signal(score=0.8, stop_loss=stop, take_profit=target)
 
 
-def test_a_bot_with_levels_does_live_what_it_did_in_the_backtest(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bot_with_exit_levels_trades_live_as_in_the_backtest(monkeypatch: pytest.MonkeyPatch) -> None:
     """Signals, exits, orders and trades on the same candles are equal, ids included."""
     monkeypatch.setitem(BUILT_IN, "swinging", Swinging())
     candles, book, portfolio_id = tape(200), MemoryBook(SteppingClock()), derived_id("live with levels")
@@ -396,8 +396,8 @@ def test_a_bot_with_levels_does_live_what_it_did_in_the_backtest(monkeypatch: py
 # --- what exits do ----------------------------------------------------------------------------------------------------
 
 
-def test_a_stop_and_a_target_sell_what_was_bought() -> None:
-    """The exit is named after the purchase, and so are its order and its trade."""
+def test_stop_and_target_sell_the_position() -> None:
+    """The exit has the id of the buy order, and its order and trade name it."""
     one = guarded_floor()
     (exit,) = one.exits()
     assert (exit.status, exit.quantity, exit.exit_id) == ("armed", Decimal("0.9"), exit.order_id)
@@ -410,8 +410,8 @@ def test_a_stop_and_a_target_sell_what_was_bought() -> None:
     assert sold.triggered_by == f"exit:{exit.exit_id}"
 
 
-def test_what_an_exit_order_left_is_guarded_again_once() -> None:
-    """A stop that the volume of its candles could not take is armed anew when its order has ended."""
+def test_unsold_rest_of_an_exit_order_is_armed_again_once() -> None:
+    """A stop larger than the volume of its candles is armed again when its order has ended."""
     one = guarded_floor()
     one.room.limit("order_lifetime_minutes", "2")
     one.candle("100", "100", "89", "95", volume="0.3")
@@ -426,10 +426,10 @@ def test_what_an_exit_order_left_is_guarded_again_once() -> None:
     assert one.exits()[0].status == "disarmed"
 
 
-def test_exits_follow_what_is_held() -> None:
-    """A sale takes from the oldest exit; one with nothing left to guard is disarmed."""
+def test_exits_follow_the_holding() -> None:
+    """A sale reduces the oldest exit; an exit without a holding is disarmed."""
     one = guarded_floor()
-    one.says("80", "120", bot="two")
+    one.emit("80", "120", bot="two")
     one.candle("100", "101", "99", "100")
     one.room.request(one.trader, market(Side.SELL, base="1.2"), 1)
     one.candle("100", "101", "99", "100")
@@ -443,8 +443,8 @@ def test_exits_follow_what_is_held() -> None:
     ]
 
 
-def test_while_trading_is_halted_exits_wait() -> None:
-    """Nothing is triggered during a halt; afterwards the exit stands as before."""
+def test_exits_wait_while_trading_is_halted() -> None:
+    """Nothing is triggered during a halt; the exit is unchanged afterwards."""
     one = guarded_floor()
     one.room.halt()
     one.candle("100", "101", "80", "85")
@@ -455,8 +455,8 @@ def test_while_trading_is_halted_exits_wait() -> None:
     assert one.sales() == [(Decimal(85), Decimal("0.9"))]
 
 
-def test_while_a_difference_is_unexplained_exits_of_its_account_wait() -> None:
-    """An order that would not be sent is not stored either, however often the price is seen; explained, it is sold once."""
+def test_exits_wait_while_their_account_has_a_difference() -> None:
+    """No order is stored that would not be sent; once the difference is resolved, it sells once."""
     one = guarded_floor()
     found = DifferenceFound(account=ACCOUNT, venue="paper", subject="balance of BTC", ledger="1", venue_says="2")
     difference_id = one.room.tell(found)
@@ -469,8 +469,8 @@ def test_while_a_difference_is_unexplained_exits_of_its_account_wait() -> None:
     assert one.sales() == [(Decimal(85), Decimal("0.9"))]
 
 
-def test_an_exit_whose_order_was_refused_tries_again_a_minute_later(monkeypatch: pytest.MonkeyPatch) -> None:
-    """At prices in between, where it would most likely be refused again, the venue is not asked and nothing is stored."""
+def test_refused_exit_tries_again_after_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until then the venue is not called and nothing is stored."""
     one = guarded_floor()
     monkeypatch.setattr(PaperExchange, "_refusal", lambda *_: Refused("funds", "not enough"))
     one.candle("100", "101", "80", "85")
@@ -484,8 +484,8 @@ def test_an_exit_whose_order_was_refused_tries_again_a_minute_later(monkeypatch:
     assert len(one.room.of(ExitTriggered)) == 2
 
 
-def test_an_exit_too_small_for_the_venue_is_refused_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However often its price is seen it is not sent again; when a higher price or more to sell makes it large enough it is."""
+def test_exit_below_the_venues_minimum_is_refused_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is sent again only when a higher price or a larger holding makes it large enough."""
     least = replace(RULES, minimum_value=Decimal(100))
     refused = Refused("below_minimum", "90 is below the least value 100")
     one = guarded_floor("95", "110")
@@ -507,8 +507,8 @@ def test_an_exit_too_small_for_the_venue_is_refused_once(monkeypatch: pytest.Mon
     assert one.exits()[-1].status == "triggered"
 
 
-def test_a_quote_triggers_too() -> None:
-    """What is bid at or beyond a level sells at the next price there is."""
+def test_quote_triggers_an_exit() -> None:
+    """A bid at or beyond a level sells at the next price."""
     one = guarded_floor()
     one.quote("95")
     assert one.exits()[0].status == "armed"
@@ -521,8 +521,8 @@ def test_a_quote_triggers_too() -> None:
     assert touched_by_quote(levels, Quote(BTC, Decimal(110), Decimal(111), NOON)) is not None
 
 
-def test_a_trailing_stop_follows_the_price_up_and_stays() -> None:
-    """It stands at its distance below the highest candle, survives a restart there, and sells all that is held."""
+def test_trailing_stop_follows_the_price_up() -> None:
+    """It stays at its distance below the highest candle, survives a restart, and sells the whole holding."""
     one = guarded_floor(None, None)
     one.set_exit(1, stop=Decimal(95), trail=Decimal("0.05"))
     one.candle("100", "120", "100", "118")
@@ -545,7 +545,7 @@ SWINGS: Final = [
 
 
 def trailed_through(kills: set[int]) -> tuple[Floor, int]:
-    """A trailing stop through these candles, cut off at these effects and started again; how many effects there were."""
+    """The triggers of a trailing stop on these candles, interrupted at these effects, and the number of effects."""
     hook = KillAt()
     one = guarded_floor(None, None, hook=hook)
     one.set_exit(1, stop=Decimal(95), trail=Decimal("0.05"))
@@ -556,32 +556,32 @@ def trailed_through(kills: set[int]) -> tuple[Floor, int]:
 
 
 def sold_by_its_own_high() -> list[int]:
-    """The effects at which a program that was cut off there sold otherwise than one that was not."""
+    """The effects at which an interrupted program sold otherwise than an uninterrupted one."""
     plain, effects = trailed_through(set())
     assert triggerings(plain) == [(Decimal("118.75"), plain.bars[-1].closed_at)]
     return [n for n in range(1, effects + 1) if triggerings(trailed_through({n})[0]) != triggerings(plain)]
 
 
 def triggerings(one: Floor) -> list[tuple[Decimal, datetime]]:
-    """At which price and at the end of which candle exits were triggered."""
+    """Price and candle end of each trigger."""
     found = [(envelope.event, envelope.occurred_at) for envelope in one.room.envelopes(ExitTriggered)]
     return [(event.price, at) for event, at in found if isinstance(event, ExitTriggered)]
 
 
-def test_a_candle_that_comes_again_is_not_held_against_the_stop_that_followed_it() -> None:
-    """Wherever the program is cut off, the stop sells what it would have sold, where it would have."""
+def test_replayed_candle_does_not_trigger_the_stop_that_followed_it() -> None:
+    """Interrupted anywhere, the stop sells at the same place and price."""
     assert sold_by_its_own_high() == []
 
 
-def test_a_stop_that_its_own_candle_reaches_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Planted: a candle that comes again is judged by the stop as it stands now."""
+def test_stop_reached_by_its_own_candle_is_detected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planted: a replayed candle is compared with the moved stop."""
     monkeypatch.setattr(ExitService, "_seen_through", lambda *_: False)
 
     assert sold_by_its_own_high() != []
 
 
-def test_a_stop_that_a_person_moved_down_stays_there_when_the_candle_comes_again() -> None:
-    """The same candle raises it once."""
+def test_stop_moved_down_by_hand_stays_when_the_candle_is_replayed() -> None:
+    """A candle raises a trailing stop once."""
     one = guarded_floor(None, None)
     exit_id = one.set_exit(1, stop=Decimal(95), trail=Decimal("0.05"))
     one.candle("100", "110", "99", "105")
@@ -592,10 +592,10 @@ def test_a_stop_that_a_person_moved_down_stays_there_when_the_candle_comes_again
     assert (one.exits()[-1].stop, one.sales()) == (Decimal(80), [])
 
 
-def test_what_is_guarded_is_shared_out_newest_first() -> None:
-    """What is held goes to the newest exits; one for all that is held takes nothing from the others."""
+def test_holding_is_divided_among_exits_newest_first() -> None:
+    """An exit for the whole holding takes nothing from the others."""
     one = guarded_floor()
-    one.says("80", "120", bot="two")
+    one.emit("80", "120", bot="two")
     one.candle("100", "101", "99", "100")
     one.set_exit(1, stop=Decimal(50))
     exits = one.exits()
@@ -615,8 +615,8 @@ def daybook(database_url: str, tmp_path: Path) -> Iterator[Daybook]:
         yield running
 
 
-def test_a_person_sets_moves_and_removes_an_exit(daybook: Daybook) -> None:
-    """It is listed as it stands; each command is done once; an ended one can be moved no more."""
+def test_exit_is_set_moved_and_removed_over_http(daybook: Daybook) -> None:
+    """The list shows its state; each command has effect once; an ended exit cannot be moved."""
     body = {"product_id": "BTC-USD", "stop_loss": "1", "take_profit": "10000000"}
     first = daybook.post("exits", body, "e1")
     assert (first.status_code, first.json()["quantity"], first.json()["status"]) == (201, None, "armed")
@@ -637,8 +637,8 @@ def test_a_person_sets_moves_and_removes_an_exit(daybook: Daybook) -> None:
     assert (late.status_code, problem_of(late)) == (409, "exit-ended")
 
 
-def test_a_persons_stop_sells_the_position(daybook: Daybook) -> None:
-    """A stop above the market is reached by the next candle, and all that is held is sold."""
+def test_manual_stop_sells_the_position(daybook: Daybook) -> None:
+    """A stop above the market is reached by the next candle, and the whole holding is sold."""
     exit_id = daybook.post("exits", {"product_id": "BTC-USD", "stop_loss": "9000000"}, "e1").json()["exit_id"]
     daybook.pass_seconds(3)
 
@@ -659,8 +659,8 @@ def test_a_persons_stop_sells_the_position(daybook: Daybook) -> None:
         ({"product_id": "BTC-USD", "stop_loss": "2", "account": "nobody"}, 422),
     ],
 )
-def test_an_exit_that_cannot_be_is_refused(daybook: Daybook, body: dict[str, str], status: int) -> None:
-    """Without levels, with levels that cross, where nothing is held: nothing is stored."""
+def test_invalid_exit_is_refused(daybook: Daybook, body: dict[str, str], status: int) -> None:
+    """Without levels, with crossed levels, or without a holding: nothing is stored."""
     before = daybook.head()
 
     assert daybook.post("exits", body, "e1").status_code == status
