@@ -358,7 +358,7 @@ class Story:
             expires_at=self.now + timedelta(hours=2),
             rules=() if signal else (rule("daily trades", passed=True),),
         )
-        made = self.new(requested, actor="trader", cause=signal)
+        made = self.new(requested, actor="desk", cause=signal)
         self.orders[made.event_id] = requested
         return made
 
@@ -379,7 +379,7 @@ class Story:
         number = int(step.price) % (len(choices) + 1)
         if number == len(choices):
             return [self.trade(self.orders[order_id].side, step, order_id)]
-        return [self.new(choices[number](), actor="trader")]
+        return [self.new(choices[number](), actor="desk")]
 
     # --- marks and policy --------------------------------------------------------------------------------------------
 
