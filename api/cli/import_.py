@@ -99,7 +99,7 @@ def _report(request: ImportRequest, done: ImportResult) -> dict[str, object]:
         "imported": done.imported,
         "first": time_text(plan.first) if plan.first else None,
         "last": time_text(plan.last) if plan.last else None,
-        "reversed": [{"line": one.event.line, "id": one.event.id, "note": one.note} for one in plan.taken_back],
+        "reversed": [{"line": one.event.line, "id": one.event.id, "note": one.note} for one in plan.reversed],
         "errors": [{"line": one.lines[0], "id": one.id, "error": one.error} for one in plan.invalid],
         "dry_run": request.dry_run,
     }
@@ -124,7 +124,7 @@ def _lines(report: dict[str, object], done: ImportResult) -> Iterator[str]:
 def _warn_of_rows(request: ImportRequest, done: ImportResult) -> None:
     """Name every reversed and every bad row on standard error."""
     where = "index" if done.format == "daybook JSON" else "line"
-    for known in done.plan.taken_back:
+    for known in done.plan.reversed:
         warn(f"{where} {known.event.line} ({known.event.id}): {known.note}")
     for one in done.plan.invalid:
         row = f"{where} {one.lines[0]}" + (f" ({one.id})" if one.id else "")

@@ -1,1 +1,1 @@
-"""Which events may be recorded by hand, and what makes one impossible?"""
+"""Which events may be recorded by hand, and why is one refused?"""

@@ -1,4 +1,4 @@
-"""Why an entry, a reversal or an account cannot be recorded. Nothing is written when one of these is raised."""
+"""Reasons why an entry, a reversal or an account cannot be recorded. None of them leaves anything stored."""
 
 from uuid import UUID
 
@@ -6,7 +6,7 @@ from ledger.errors import CannotRecord
 
 
 class ViewsStopped(CannotRecord):
-    """The views of the portfolio have stopped, so nothing can be checked against them."""
+    """The portfolio's views have stopped, so nothing can be checked against them."""
 
     kind = "views-stopped"
 
@@ -24,7 +24,7 @@ class FutureTime(CannotRecord):
 
 
 class TooEarly(CannotRecord):
-    """The entry happened before any market of which a ledger is kept."""
+    """The entry is dated before `EARLIEST`."""
 
     kind = "too-early"
 
@@ -81,19 +81,19 @@ class NotReversible(CannotRecord):
 
 
 class ReservedName(CannotRecord):
-    """The portfolio's name is kept for a market."""
+    """The portfolio's name is reserved for a market."""
 
     kind = "reserved-name"
 
 
 class PortfolioExists(CannotRecord):
-    """There is a portfolio of this name."""
+    """A portfolio of this name exists."""
 
     kind = "portfolio-exists"
 
 
 class AccountExists(CannotRecord):
-    """There is an account of this name."""
+    """An account of this name exists."""
 
     kind = "account-exists"
 

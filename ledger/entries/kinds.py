@@ -1,4 +1,4 @@
-"""Entries: what may be entered by hand, one model for each kind."""
+"""The entries that can be made by hand, one model for each kind."""
 
 from typing import Annotated, Literal
 from uuid import UUID
@@ -10,14 +10,14 @@ from ledger.values import Amount, Asset, Instrument, Price, Quantity, Side, UtcT
 
 
 class Entry(BaseModel):
-    """One fact about value. Without `occurred_at` it happened now; the future cannot be entered."""
+    """A change of value. `occurred_at` defaults to now and cannot be in the future."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     occurred_at: UtcTime | None = None
 
 
 class CashDeposit(Entry):
-    """Cash from outside arrived; `asset` is the base currency, also when it is left out."""
+    """Cash received from outside. `asset` must be the base currency, its default."""
 
     kind: Literal["cash_deposit"]
     account: Name
@@ -26,7 +26,7 @@ class CashDeposit(Entry):
 
 
 class CashWithdrawal(Entry):
-    """Cash left for outside; `asset` is the base currency, also when it is left out."""
+    """Cash sent outside. `asset` must be the base currency, its default."""
 
     kind: Literal["cash_withdrawal"]
     account: Name
@@ -35,7 +35,7 @@ class CashWithdrawal(Entry):
 
 
 class AssetDeposit(Entry):
-    """An asset arrived from outside. `cost` is what it cost in base currency; without it the cost is unknown."""
+    """An asset received from outside. `cost` is in base currency; without it the cost is unknown."""
 
     kind: Literal["asset_deposit"]
     account: Name
@@ -45,7 +45,7 @@ class AssetDeposit(Entry):
 
 
 class AssetWithdrawal(Entry):
-    """An asset left for outside, at its cost."""
+    """An asset sent outside, at its cost."""
 
     kind: Literal["asset_withdrawal"]
     account: Name
@@ -54,7 +54,7 @@ class AssetWithdrawal(Entry):
 
 
 class OpeningLot(Entry):
-    """A lot from before the record begins, acquired at `occurred_at`. Without `cost` its cost is unknown."""
+    """A lot acquired at `occurred_at`, before the record begins. Without `cost` its cost is unknown."""
 
     kind: Literal["opening_lot"]
     account: Name
@@ -64,7 +64,7 @@ class OpeningLot(Entry):
 
 
 class Income(Entry):
-    """Income worth `value` in base currency, which is what the new lot costs. In base currency it is worth `quantity`."""
+    """Income of `value` in base currency, the cost of the new lot. For income in base currency it is `quantity`."""
 
     kind: Literal["income"]
     account: Name
@@ -75,7 +75,7 @@ class Income(Entry):
 
 
 class Transfer(Entry):
-    """`quantity` moved from one account to another; a network `fee` left `from_account` on top of it."""
+    """A transfer of `quantity` between accounts; a network `fee` is charged to `from_account` on top of it."""
 
     kind: Literal["transfer"]
     from_account: Name
@@ -86,7 +86,7 @@ class Transfer(Entry):
 
 
 class Split(Entry):
-    """Every `denominator` units of the asset became `numerator` units."""
+    """A split: every `denominator` units of the asset become `numerator` units."""
 
     kind: Literal["split"]
     asset: Asset
@@ -95,7 +95,7 @@ class Split(Entry):
 
 
 class FeePaid(Entry):
-    """A fee outside any trade. One that is not in base currency states its `value`."""
+    """A fee outside any trade. A fee in another currency needs its `value` in base currency."""
 
     kind: Literal["fee"]
     account: Name
@@ -105,9 +105,9 @@ class FeePaid(Entry):
 
 
 class TradeElsewhere(Entry):
-    """A fill that was not ordered here. `venue_trade_id` is what the account's venue calls it: it is entered once.
+    """A fill of an order placed elsewhere, entered once for each `venue_trade_id` of the account's venue.
 
-    `quote_rate` is what one unit of the quote was worth in base currency; left out where the two are the same.
+    `quote_rate` is the value of one unit of the quote currency in base currency; omitted where they are the same.
     """
 
     kind: Literal["trade"]
@@ -123,7 +123,7 @@ class TradeElsewhere(Entry):
 
 
 class Close(Entry):
-    """Nothing more is meant to happen in the portfolio. What was recorded stays true."""
+    """Closes the portfolio to later entries. Everything recorded stays valid."""
 
     kind: Literal["close"]
     reason: Text

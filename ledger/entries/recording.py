@@ -1,7 +1,6 @@
-"""Record what was checked: events, their consequences and the command's key in one transaction, or nothing.
+"""Record checked events, their consequences and the command's key in one transaction, or nothing.
 
-Nothing is recorded that the portfolio's views cannot be brought up to: when they stop in the transaction, all of it is
-undone.
+Where the portfolio's views cannot fold the events, the whole transaction is rolled back.
 """
 
 import re
@@ -25,24 +24,27 @@ from ledger.rows import Rows, field_names
 from ledger.values import INTEGER_DIGITS
 
 MARKETS_OWN: Final = re.compile(r"paper \S+-\S+ \S+ .*")
-"""What `api.runtime.wiring.portfolio_name` calls the portfolio of a market."""
+"""Names of market portfolios, as `api.runtime.wiring.portfolio_name` forms them."""
 
 Prepare = Callable[[StoredReading], Sequence[NewEvent]]
-"""What is to be recorded, seen from the portfolio as it is. Raises for what cannot be."""
+"""Returns the events to record for the portfolio as read, or raises."""
 
 
 def record_checked(book: PostgresBook, portfolio_id: UUID, prepare: Prepare, alongside: Alongside) -> None:
-    """What `prepare` gives is in the log with its consequences and with what `alongside` writes, or nothing is.
+    """Record the events that `prepare` returns, their consequences and the writes of `alongside` in one transaction.
 
-    Raises ViewsStopped when the views stand still already, NotBookable when they would stop at one of the events; and
-    what `prepare` and `alongside` raise.
+    Raises:
+        ViewsStopped: the views have stopped already.
+        NotBookable: the views would stop at one of the events.
+        Exception: any error of `prepare` and `alongside`.
     """
     while True:
         position = book.log.head(portfolio_id).position
         with book.reading(portfolio_id) as reading:
             if reading.stopped is not None:
-                said = f"the views stand still before position {reading.stopped.position}: run daybook replay first"
-                raise ViewsStopped(said)
+                raise ViewsStopped(
+                    f"the views have stopped before position {reading.stopped.position}: run daybook replay first"
+                )
             events = prepare(reading)
         if not events:
             return
@@ -52,11 +54,11 @@ def record_checked(book: PostgresBook, portfolio_id: UUID, prepare: Prepare, alo
             if book.log.head(portfolio_id).position == position:
                 raise
         else:
-            return  # else something was stored since we looked: look again
+            return  # On a conflict another event was stored meanwhile: check again.
 
 
 def booked_and(alongside: Alongside, portfolio_id: UUID) -> Alongside:
-    """Writes `alongside` when the views hold what was recorded before it in the transaction. Raises NotBookable otherwise."""
+    """Wrap `alongside` to raise NotBookable first if the views could not fold the events of the transaction."""
 
     def checked(connection: Raw) -> None:
         checkpoint = read_checkpoint(connection, portfolio_id)
@@ -70,14 +72,13 @@ def booked_and(alongside: Alongside, portfolio_id: UUID) -> Alongside:
 
 
 def _must_fit(rows: Rows) -> None:
-    """Raises NotBookable when a sum has more digits than a decimal may have in an answer."""
+    """Raise NotBookable if a sum has more than `INTEGER_DIGITS` integer digits."""
     kept: list[Holding | Balance] = [*rows.where(Holding), *rows.where(Balance)]
     for row in kept:
         for name in field_names(type(row)):
             value = getattr(row, name)
             if isinstance(value, Decimal) and abs(value) >= LARGEST:
-                said = f"the {name} of {row.asset} would have more than {INTEGER_DIGITS} digits"
-                raise NotBookable(said)
+                raise NotBookable(f"the {name} of {row.asset} would have more than {INTEGER_DIGITS} digits")
 
 
 def open_portfolio(
@@ -89,9 +90,9 @@ def open_portfolio(
     alongside: Alongside,
     actor: str = "owner",
 ) -> None:
-    """The portfolio is there, empty, with its accounts. Raises ReservedName, AccountTwice and PortfolioExists."""
+    """Open an empty portfolio with its accounts. Raises ReservedName, AccountTwice and PortfolioExists."""
     if MARKETS_OWN.fullmatch(opened.name):
-        raise ReservedName(f"{opened.name!r} is kept for a market that this program trades in: say another")
+        raise ReservedName(f"{opened.name!r} is reserved for a market: choose another name")
     names = [one.account for one in accounts]
     if len(set(names)) < len(names):
         raise AccountTwice("each account needs a name of its own")

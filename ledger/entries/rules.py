@@ -1,4 +1,4 @@
-"""Entries become events: value that moved elsewhere, checked against everything on which a fold would stop."""
+"""The events of entries and reversals, checked against everything on which a fold would stop."""
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
@@ -62,7 +62,7 @@ from ledger.rows import Rows
 from ledger.values import INTEGER_DIGITS, ZERO, derived_id, time_text
 
 LARGEST: Final = Decimal(10) ** INTEGER_DIGITS
-"""Every number stays below this, so that it can be told again."""
+"""Every number stays below this, so that it can be stored and reported."""
 
 SAME_NAME: Final[Mapping[type[Entry], type[Event]]] = {
     CashDeposit: CashDeposited,
@@ -86,14 +86,15 @@ def entry_event(entry: AnyEntry, rows: Rows) -> Event:
     if isinstance(entry, FeePaid) and entry.trade_id is not None and rows.get(TradeView, entry.trade_id) is None:
         raise UnknownTrade(f"there is no trade {entry.trade_id} in this portfolio: leave trade_id out")
     if isinstance(entry, Split) and entry.numerator == entry.denominator:
-        said = f"a split of {entry.numerator} for {entry.denominator} changes nothing: numerator and denominator differ"
-        raise NotBookable(said)
+        raise NotBookable(
+            f"a split of {entry.numerator} for {entry.denominator} changes nothing: numerator and denominator must differ"
+        )
     try:
         event = _event(entry, portfolio, accounts)
         moves = moves_of(event, portfolio.base_currency)
     except ValidationError as error:
-        said = "; ".join(str(one["msg"]).removeprefix("Value error, ") for one in error.errors())
-        raise NotBookable(said) from None
+        reasons = (str(one["msg"]).removeprefix("Value error, ") for one in error.errors())
+        raise NotBookable("; ".join(reasons)) from None
     except UnvaluedLeg as error:
         raise NotBookable(str(error)) from None
     if isinstance(event, SplitRecorded) and event.asset == portfolio.base_currency:
@@ -102,39 +103,39 @@ def entry_event(entry: AnyEntry, rows: Rows) -> Event:
     if isinstance(event, TradeExecuted):
         values += [gross_value(event), total_fees(event)]
     if any(abs(value) >= LARGEST for value in values):
-        raise NotBookable(f"what moved is worth a number of more than {INTEGER_DIGITS} digits")
+        raise NotBookable(f"a quantity or value has more than {INTEGER_DIGITS} digits")
     return event
 
 
 def entry_time(entry: AnyEntry, portfolio: PortfolioView, now: datetime) -> datetime:
-    """When the entry happened. Raises FutureTime, TooEarly and PortfolioIsClosed."""
+    """The time of the entry. Raises FutureTime, TooEarly and PortfolioIsClosed."""
     if entry.occurred_at is not None and entry.occurred_at > now:
-        said = (
-            f"occurred_at {time_text(entry.occurred_at)} lies in the future: it is {time_text(now)} in this portfolio"
+        raise FutureTime(
+            f"occurred_at {time_text(entry.occurred_at)} is in the future: it is {time_text(now)} in this portfolio"
         )
-        raise FutureTime(said)
     at = entry.occurred_at or now
     if at < EARLIEST:
-        raise TooEarly(f"occurred_at {time_text(at)} lies before the year {EARLIEST.year}: correct it")
+        raise TooEarly(f"occurred_at {time_text(at)} is before the year {EARLIEST.year}: correct it")
     if portfolio.closed_at is not None and (isinstance(entry, Close) or at > portfolio.closed_at):
-        said = f"the portfolio was closed at {time_text(portfolio.closed_at)}: enter what happened before then"
-        raise PortfolioIsClosed(said)
+        raise PortfolioIsClosed(
+            f"the portfolio was closed at {time_text(portfolio.closed_at)}: only earlier entries are accepted"
+        )
     return at
 
 
 def trade_event_id(trade: TradeExecuted, portfolio_id: UUID, rows: Rows) -> UUID:
-    """The id of the fill, which derives from what its venue calls it. Raises TradeExists.
+    """The id of the fill, derived from its venue's id. After a reversal the fill can be entered again.
 
-    After a reversal the fill can be entered anew, once again.
+    Raises TradeExists.
     """
     names = (trade.venue, trade.account, trade.instrument, trade.venue_trade_id)
     own_fill = own_fill_id(*names)
     if rows.recorded(own_fill) is not None and rows.get(Reversal, own_fill) is None:
-        raise _twice(trade, own_fill)
+        raise _exists(trade, own_fill)
     found = entered(derived_id("trade", portfolio_id, *names), rows.recorded, lambda one: _reversed_by(rows, one))
-    if found.stands is not None:
-        raise _twice(trade, found.stands.event_id)
-    return found.free
+    if found.valid is not None:
+        raise _exists(trade, found.valid.event_id)
+    return found.next_id
 
 
 def _reversed_by(rows: Rows, event_id: UUID) -> UUID | None:
@@ -143,33 +144,33 @@ def _reversed_by(rows: Rows, event_id: UUID) -> UUID | None:
 
 
 def reversal_of(event_id: UUID, reason: str, new_id: UUID, rows: Rows, actor: str = "owner") -> NewEvent:
-    """What takes the event back, in its story and at its time. Raises NoSuchEvent, AlreadyReversed, NotReversible."""
+    """The reversal of the event, with its correlation and time. Raises NoSuchEvent, AlreadyReversed and NotReversible."""
     target = rows.recorded(event_id)
     if target is None:
         raise NoSuchEvent(f"there is no trade and no other event {event_id} in this portfolio")
     reversal = rows.get(Reversal, event_id)
     if reversal is not None:
-        said = f"{target.type} {event_id} was taken back already: {reversal.reason[:200]}"
-        raise AlreadyReversed(said, reversal.reversed_by)
+        detail = f"{target.type} {event_id} is already reversed: {reversal.reason[:200]}"
+        raise AlreadyReversed(detail, reversal.reversed_by)
     if not reversible(target):
-        said = f"{target.type} {event_id} moves no value: there is nothing to take back"
-        raise NotReversible(said)
+        raise NotReversible(f"{target.type} {event_id} moves no value: there is nothing to reverse")
     event = TradeReversed(reverses=event_id, reason=reason)
     return NewEvent(event, new_id, target.occurred_at, actor, target.correlation_id, event_id)
 
 
 def check_new_account(account: str, rows: Rows) -> None:
-    """Raises PortfolioIsClosed and AccountExists where no account of this name can be opened."""
+    """Check that an account of this name can be opened. Raises PortfolioIsClosed and AccountExists."""
     portfolio = portfolio_of(rows)
     if portfolio.closed_at is not None:
-        said = f"the portfolio was closed at {time_text(portfolio.closed_at)}: it takes no new account"
-        raise PortfolioIsClosed(said)
+        raise PortfolioIsClosed(
+            f"the portfolio was closed at {time_text(portfolio.closed_at)}: no account can be opened in it"
+        )
     if rows.get(AccountView, account) is not None:
-        raise AccountExists(f"there is an account called {account!r} already")
+        raise AccountExists(f"there is already an account called {account!r}")
 
 
 def known_accounts(accounts: Iterable[str], named: Iterable[str]) -> None:
-    """Raises UnknownAccount for a name that is none of the accounts."""
+    """Raise UnknownAccount for a name that is not among the accounts."""
     known = list(accounts)
     for name in named:
         if name not in known:
@@ -178,8 +179,8 @@ def known_accounts(accounts: Iterable[str], named: Iterable[str]) -> None:
             raise UnknownAccount(detail, known)
 
 
-def _twice(trade: TradeExecuted, event_id: UUID) -> TradeExists:
-    detail = f"{trade.venue} trade {trade.venue_trade_id} of {trade.instrument} in {trade.account} is recorded already"
+def _exists(trade: TradeExecuted, event_id: UUID) -> TradeExists:
+    detail = f"{trade.venue} trade {trade.venue_trade_id} of {trade.instrument} in {trade.account} is already recorded"
     return TradeExists(detail, event_id)
 
 
@@ -202,7 +203,7 @@ def _event(entry: AnyEntry, portfolio: PortfolioView, accounts: Mapping[str, Acc
 def _income(entry: Income, currency: str) -> IncomeReceived:
     value = entry.quantity if entry.value is None and entry.asset == currency else entry.value
     if value is None:
-        raise NotBookable(f"value is needed: what {entry.asset} was worth in {currency} when it came")
+        raise NotBookable(f"value is missing: state the value of the {entry.asset} received in {currency}")
     return IncomeReceived(
         account=entry.account, asset=entry.asset, quantity=entry.quantity, value=value, kind=entry.income_kind
     )
@@ -212,7 +213,7 @@ def _trade(entry: TradeElsewhere, currency: str, venue: str) -> TradeExecuted:
     rate = ZERO + 1 if entry.quote_rate is None and entry.product_id.quote == currency else entry.quote_rate
     if rate is None:
         quote = entry.product_id.quote
-        raise NotBookable(f"quote_rate is needed: what one {quote} was worth in {currency} then")
+        raise NotBookable(f"quote_rate is missing: state the value of one {quote} in {currency}")
     return TradeExecuted(
         account=entry.account,
         venue=venue,

@@ -1,9 +1,8 @@
-"""A portfolio as text for beancount (version 3), whose booking then gives the same lots and gains.
+"""A portfolio as text for beancount (version 3), whose booking gives the same lots and gains.
 
-Beancount keeps a cost for one unit; here every lot states its total and is closed by its label, so that no unit cost is
-rounded by us and no lot is confused with another. Each match has an income of its own. All money is written with 18
-decimals, and the tolerance is 10^-12 (more only where amounts have more than ten digits before the point, because
-beancount computes with 28 digits in all).
+Beancount stores unit costs; every lot here states its total cost and is closed by its label, so that no unit cost is
+rounded and no lot is ambiguous. Each match has its own income posting. All money has 18 decimals; the tolerance is
+10^-12, more only where amounts have more than ten integer digits, because beancount computes with 28 digits in all.
 """
 
 from collections import defaultdict
@@ -33,16 +32,16 @@ GAINS: Final = "Income:Gains"
 UNMATCHED: Final = "Income:Unmatched"
 UNKNOWN_COST: Final = "Income:UnknownCost"
 WORDS: Final = frozenset({"TRUE", "FALSE", "NULL"})
-"""What beancount reads as something else than a commodity."""
+"""Names that beancount does not read as a commodity."""
 
 
 class CannotExport(DaybookError):
-    """Beancount has no way to write something; the text names it."""
+    """Beancount cannot express something. The text names it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Posting:
-    """One line of a transaction. `weight` is what it counts for in base currency; all of a transaction make 0."""
+    """One line of a transaction. `weight` is its value in base currency; the weights of a transaction add up to 0."""
 
     account: str
     amount: str
@@ -50,12 +49,12 @@ class Posting:
 
 
 def beancount_text(rows: Rows, envelopes: Iterable[Envelope]) -> Iterator[str]:
-    """The lines of the ledger; `envelopes` are the portfolio's log. Raises CannotExport for a lot that cost less than 0."""
+    """The lines of the ledger; `envelopes` are the portfolio's log. Raises CannotExport for a lot with a negative cost."""
     portfolio = portfolio_of(rows)
-    told = [one for one in envelopes if _counts(rows, one)]
-    told.sort(key=lambda one: (one.occurred_at, one.position))
+    counted = [one for one in envelopes if _counts(rows, one)]
+    counted.sort(key=lambda one: (one.occurred_at, one.position))
     writer = _Writer(rows, portfolio.base_currency)
-    entries = [(one, postings) for one in told if (postings := writer.postings(one))]
+    entries = [(one, postings) for one in counted if (postings := writer.postings(one))]
     weights = [posting.weight for _, postings in entries for posting in postings]
     yield from _heading(portfolio, weights)
     accounts = sorted({posting.account for _, postings in entries for posting in postings})
@@ -67,7 +66,7 @@ def beancount_text(rows: Rows, envelopes: Iterable[Envelope]) -> Iterator[str]:
 
 
 def commodity(asset: str) -> str:
-    """The asset as beancount can read it: a name that does not begin with a letter, or is a word of its own, gets C-."""
+    """The asset as a beancount commodity: a name that it cannot read as one gets the prefix C-."""
     if asset[0].isdigit() or asset.endswith(".") or asset in WORDS:
         return f"C-{asset}-X" if asset.endswith(".") else f"C-{asset}"
     return asset
@@ -83,7 +82,7 @@ def _heading(portfolio: PortfolioView, weights: Sequence[Decimal]) -> Iterator[s
     yield f'option "title" "{_quoted(portfolio.name)}"'
     currency, allowed = commodity(portfolio.base_currency), max(6, digits - 8)
     yield f'option "operating_currency" "{currency}"'
-    # Of the last of 18 decimals, where a transaction states money; of a split's lots, which state none, in full.
+    # The multiplier applies to the last of 18 decimals of stated money; a split states none and uses the default.
     yield f'option "tolerance_multiplier" "1{"0" * allowed}"'
     yield f'option "inferred_tolerance_default" "{currency}:{Decimal(1).scaleb(allowed - 18):f}"'
     yield ""
@@ -99,7 +98,7 @@ def _entry(envelope: Envelope, postings: Sequence[Posting]) -> Iterator[str]:
 
 
 class _Writer:
-    """Turns events into postings, in the order of occurrence: it remembers what each lot is called by now."""
+    """Turns events into postings, in order of occurrence. Keeps the current label of each lot."""
 
     def __init__(self, rows: Rows, base_currency: str) -> None:
         self._base = base_currency
@@ -132,7 +131,7 @@ class _Writer:
             yield from self._outside(move.kind, move.quantity, envelope)
 
     def _lots(self, leg: Leg, booking: Booking, envelope: Envelope) -> Iterator[Posting]:
-        """The closed parts with their gains, what was opened, and where value came from or went that no trade balances."""
+        """Postings of closed lots with their gains, of opened lots, and of value without a counterpart in a trade."""
         self._open |= {key_of(lot): lot for lot in booking.lots}
         moved = ZERO
         for match in booking.matches:
@@ -150,7 +149,7 @@ class _Writer:
         yield from self._outside(leg.kind, -moved, envelope)
 
     def _split(self, lots: Sequence[Lot]) -> Iterator[Posting]:
-        """Each lot is closed whole at its cost and opened again with its day, its cost and a new label."""
+        """Close each lot at its cost and open it again with its day, its cost and a new label."""
         before = [self._open[key_of(lot)] for lot in lots]
         for lot in before:
             sign = 1 if lot.short else -1
@@ -169,19 +168,21 @@ class _Writer:
 
     def _opening(self, lot: Lot) -> Posting:
         if lot.cost < 0:
-            raise CannotExport(f"the lot {lot.event_id} cost less than nothing, which beancount cannot write")
+            raise CannotExport(
+                f"the lot {lot.event_id} cost {decimal_text(lot.cost)}, below 0: beancount cannot express it"
+            )
         sign = -1 if lot.short else 1
         cost = f'{{{{{self._amount(lot.cost)}, {_day(lot.opened_at)}, "{self._label(lot)}"}}}}'
         return Posting(HOLDINGS, f"{self._units(lot, sign * lot.quantity)} {cost}", sign * lot.cost)
 
     def _result(self, match: Match) -> Iterator[Posting]:
-        """The gain, to the last digit; of units whose cost is not known all that they brought, in an account of its own."""
+        """The exact gain; units of unknown cost post their whole proceeds to an account of their own."""
         account = GAINS if match.cost_known else UNKNOWN_COST
         if match.kind != "withdrawal":
             yield self._money(account, match.cost_basis - match.proceeds)
 
     def _outside(self, kind: str, value: Decimal, envelope: Envelope) -> Iterator[Posting]:
-        """The other end of what came in or went out without a trade; `value` counts what the portfolio gained."""
+        """The counterpart of value received or sent without a trade; `value` is the portfolio's gain."""
         if kind in ("trade", "fee") or not value:
             return
         account = OUTSIDE
@@ -204,7 +205,7 @@ class _Writer:
         return f'{{{_day(lot.opened_at)}, "{self._label(lot)}"}}'
 
     def _label(self, lot: Lot) -> str:
-        """The event that opened the lot, and how often it was split since."""
+        """The event that opened the lot, and the number of splits since."""
         splits = self._renamed[key_of(lot)]
         return f"{lot.event_id}/{splits}" if splits else str(lot.event_id)
 

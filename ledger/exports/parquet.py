@@ -13,14 +13,13 @@ from ledger.values import DECIMAL_PLACES, INTEGER_DIGITS
 
 
 class NoParquet(DaybookError):
-    """The file cannot be written as Parquet; the text says why and what to do."""
+    """The file cannot be written as Parquet. The text states the reason and what to do."""
 
 
 def write_parquet(path: Path, kind: type[Row], rows: Iterable[Row]) -> int:
-    """The rows are in the file, one column for each field; returns how many. Raises NoParquet.
+    """Write the rows, one column for each field; return how many. Raises NoParquet.
 
-    Decimals are decimal128(38, 18), times are microseconds in UTC, ids are text. Nothing in the file depends on when
-    it was written.
+    Decimals are decimal128(38, 18), times are microseconds in UTC, ids are text. The same rows give the same file.
     """
     try:
         import pyarrow

@@ -1,4 +1,4 @@
-"""Trades in the columns of a trade file, so that what was exported can be read again with the same lots."""
+"""Trades in the columns of a trade file, which read again gives the same lots."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -16,11 +16,11 @@ TRADE_COLUMNS: Final = (*COLUMNS, "venue", "venue_trade_id", "fees")
 
 
 def trade_lines(envelopes: Iterable[Envelope], base_currency: str) -> Iterator[tuple[str, ...]]:
-    """A heading, then the trades in order of occurrence, as rows of text. Reversed trades are to be left out before.
+    """A header, then the trades in order of occurrence, as rows of text. `envelopes` must not hold reversed trades.
 
-    A trade is called by its venue's id where no other trade has the same, else by the id of its event.
-    A trade file has one fee: of a trade that has several, `fees` tells them all and `fee` is one that leaves the same
-    lots, in the quote currency. A single fee in a third asset stands as it is, with its worth.
+    A trade's id is its venue's if unique among the trades, else that of its event. A trade file has one fee: of a trade
+    with several, `fees` lists them and `fee` is one in the quote currency that leaves the same lots. A single fee in a
+    third asset is kept, with its value.
     """
     yield TRADE_COLUMNS
     trades = [(one, one.event) for one in envelopes if isinstance(one.event, TradeExecuted)]
@@ -53,7 +53,7 @@ def _line(name: str, envelope: Envelope, trade: TradeExecuted, base_currency: st
 
 
 def _one_fee(trade: TradeExecuted, base_currency: str) -> tuple[Decimal, Decimal, Asset]:
-    """The quantity, fee and fee asset that move the same number of units at the same worth."""
+    """Quantity, fee and fee asset that move the same units at the same value."""
     base, quote = trade.instrument.base, trade.instrument.quote
     paid = sum((fee.amount for fee in trade.fees), ZERO)
     assets = {fee.asset for fee in trade.fees if fee.amount}
@@ -72,7 +72,7 @@ def _one_fee(trade: TradeExecuted, base_currency: str) -> tuple[Decimal, Decimal
 
 
 def _third_asset_fee(trade: TradeExecuted) -> Fee | None:
-    """The trade's only fee, if it is in a third asset at a stated worth."""
+    """The trade's only fee, if it is in a third asset with a stated value."""
     fees = [fee for fee in trade.fees if fee.amount]
     if len(fees) != 1 or fees[0].value is None:
         return None

@@ -35,7 +35,7 @@ _SOURCE: Final[TypeAdapter[str]] = TypeAdapter(Source)
 
 
 class BadRow(DaybookError):
-    """A row cannot become an event. The text names the field and what is wrong with it."""
+    """A row cannot become an event. The text names the field and the fault."""
 
 
 class StatedFee(NamedTuple):
@@ -96,7 +96,7 @@ def unknown(_asset: Asset, _time: datetime) -> None:
 def event_of(fact: Fact, base: Asset, worth: Worth = unknown) -> Event:
     """The event in a portfolio of base currency `base`; `worth` supplies values the row does not state. Raises BadRow."""
     if fact.time < EARLIEST:
-        raise BadRow(f"time: {time_text(fact.time)} lies before the year {EARLIEST.year}: correct it")
+        raise BadRow(f"time: {time_text(fact.time)} is before the year {EARLIEST.year}: correct it")
     try:
         return _trade(fact, base, worth) if isinstance(fact, StatedFill) else _movement(fact, base, worth)
     except ValidationError as error:
@@ -167,8 +167,8 @@ def _quote_rate(fill: StatedFill, base: Asset, worth: Worth) -> Decimal:
     rate = fill.quote_rate or worth(quote, fill.time)
     if not rate:
         raise BadRow(
-            f"quote_rate is missing: the price is in {quote}, not in {base}: state in a column quote_rate what one {quote}"
-            f" was worth in {base}, or use a portfolio kept in {quote}"
+            f"quote_rate is missing: the price is in {quote}, not in {base}: state the value of one {quote} in {base}"
+            f" in a column quote_rate, or use a portfolio kept in {quote}"
         )
     return rate
 

@@ -1,4 +1,4 @@
-"""What importing a file would do: each of its events is new, known, taken back, or refused with a reason."""
+"""The plan of an import: which events of the file are new, known, reversed, ignored or invalid."""
 
 import json
 from collections import Counter
@@ -17,21 +17,18 @@ from ledger.log.envelope import Envelope
 from ledger.values import time_text
 
 BATCH: Final = 5_000
-"""So many rows are looked up at once."""
+"""Rows looked up at once."""
 
 Held = Callable[[Sequence[UUID]], Mapping[UUID, Envelope]]
-"""What the portfolio already holds under these ids."""
+"""Looks up the events that the portfolio holds under these ids."""
 Reversals = Mapping[UUID, UUID]
-"""Which event took back which: ids of reversals by the ids of what they reversed."""
+"""Ids of reversals by the ids of the events they reversed."""
 NONE_REVERSED: Final[Reversals] = {}
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """An event that the log holds with the same content, or that an earlier row of the file has stated.
-
-    `note` says when the log holds it as taken back.
-    """
+    """An event that the log or an earlier row of the file has with the same content; `note` states a reversal."""
 
     event: PendingEvent
     note: str = ""
@@ -39,10 +36,10 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What importing would do. `new` and `known` count events; `bad` counts entries of the file, `conflicts` among them.
+    """The outcome of an import. `new` and `known` count events; `bad` counts entries of the file, `conflicts` included.
 
-    `ignored` says how many rows change nothing that a ledger keeps, by the reason. `first` and `last` are the times of
-    the earliest and latest event, known ones included. `taken_back` are those known ones that were reversed.
+    `ignored` counts the rows that change no balance, by reason. `first` and `last` are the times of the earliest and
+    latest event, known ones included; `order` is that of the file. `reversed` are the known events that were reversed.
     """
 
     rows: int
@@ -52,7 +49,7 @@ class Plan:
     first: datetime | None
     last: datetime | None
     invalid: tuple[InvalidRow, ...]
-    taken_back: tuple[Known, ...]
+    reversed: tuple[Known, ...]
     accounts: Mapping[str, str]
     order: Literal["ascending", "descending", "mixed"] = "ascending"
 
@@ -66,11 +63,11 @@ class Plan:
 
 
 def plan_of(entries: FileEntries, held: Held, reversals: Reversals = NONE_REVERSED) -> Plan:
-    """Goes through the file once and changes nothing."""
+    """Plan the import in one pass over the file, without storing anything."""
     counts: Counter[type] = Counter()
     ignored: Counter[str] = Counter()
     invalid: list[InvalidRow] = []
-    taken_back: list[Known] = []
+    undone: list[Known] = []
     first: datetime | None = None
     last: datetime | None = None
     before: datetime | None = None
@@ -83,7 +80,7 @@ def plan_of(entries: FileEntries, held: Held, reversals: Reversals = NONE_REVERS
             invalid.append(one)
         else:
             time = one.event.time if isinstance(one, Known) else one.time
-            taken_back += [one] if isinstance(one, Known) and one.note else []
+            undone += [one] if isinstance(one, Known) and one.note else []
             first = time if first is None or time < first else first
             last = time if last is None or time > last else last
             later, earlier = later or (before or time) < time, earlier or (before or time) > time
@@ -100,7 +97,7 @@ def plan_of(entries: FileEntries, held: Held, reversals: Reversals = NONE_REVERS
         first=first,
         last=last,
         invalid=tuple(invalid),
-        taken_back=tuple(taken_back),
+        reversed=tuple(undone),
         accounts=dict(entries.accounts),
         order=order,
     )
@@ -109,11 +106,11 @@ def plan_of(entries: FileEntries, held: Held, reversals: Reversals = NONE_REVERS
 def judged(
     entries: Iterable[Entry], held: Held, reversals: Reversals = NONE_REVERSED
 ) -> Iterator[PendingEvent | Known | InvalidRow | Ignored]:
-    """Every entry in its order: those that are new as they are, the others as known, refused or ignored.
+    """Classify the entries in order; those that are new pass unchanged.
 
-    Same id and same content (type, payload, time) is known, wherever it came from; what other rows of its file told of
-    its worth is no part of that. What was taken back is known too; with other content it is new, under its next id.
-    Keeps 180 bytes for each event.
+    An event with a recorded id and the same content (type, payload, time) is known, whichever file it came from. Market
+    values taken from other rows of its file are not content. A reversed event is known too; with other content it is new
+    and gets its next id. Keeps 180 bytes for each event.
     """
     seen: dict[int, int] = {}
     going = iter(entries)
@@ -122,8 +119,8 @@ def judged(
         stored = held([*(one.event_id for one in new), *(one.own_fill for one in new if one.own_fill)])
         for one in some:
             if isinstance(one, InvalidRow) and one.unvalued is not None:
-                told = _as_stored(one.unvalued, stored, held, reversals)
-                yield told if isinstance(told, Known) else one
+                found = _as_stored(one.unvalued, stored, held, reversals)
+                yield found if isinstance(found, Known) else one
                 continue
             if not isinstance(one, PendingEvent):
                 yield one
@@ -143,7 +140,7 @@ def judged(
 def _as_stored(
     one: PendingEvent, stored: Mapping[UUID, Envelope], held: Held, reversals: Reversals
 ) -> PendingEvent | Known | InvalidRow:
-    """What the log makes of the event; one that was taken back and says something else has its next id."""
+    """Compare the event with the log. A reversed event with other content gets its next id."""
     if one.own_fill is not None and one.own_fill in stored:
         reversal = reversals.get(one.own_fill)
         if reversal is None:
@@ -153,19 +150,19 @@ def _as_stored(
     if one.event_id not in stored:
         return one
     found = entered(one.event_id, lambda id_: stored.get(id_) or held([id_]).get(id_), reversals.get)
-    if found.stands is not None and same_fact(found.stands, one):
+    if found.valid is not None and same_fact(found.valid, one):
         return Known(one)
-    for envelope in found.taken_back:
+    for envelope in found.reversed:
         if same_fact(envelope, one):
             return Known(one, _reversed_on(held, reversals[envelope.event_id]))
-    if found.stands is not None:
-        error = f"already recorded with other content: {_difference(found.stands, one)}"
+    if found.valid is not None:
+        error = f"already recorded with other content: {_difference(found.valid, one)}"
         return InvalidRow((one.line,), one.id, error, conflict=True)
-    return one._replace(event_id=found.free)
+    return one._replace(event_id=found.next_id)
 
 
 def _same_figures(own_fill: Envelope, one: PendingEvent) -> bool:
-    """Whether the file says of our own fill what we recorded, apart from which order of whom made it."""
+    """`True` if the file states our own fill as recorded, apart from its order and source."""
     ours, theirs = json.loads(own_fill.payload), json.loads(one.payload)
     named = (theirs.keys() | ours.keys()) - {"order_id", "triggered_by"}
     return own_fill.occurred_at == one.time and all(ours.get(name) == theirs.get(name) for name in named)
@@ -177,7 +174,7 @@ def _reversed_on(held: Held, reversal: UUID) -> str:
 
 
 def same_fact(stored: Envelope, one: PendingEvent) -> bool:
-    """Whether the log says the same, whichever file it came from: what other rows of a file told is no part of the fact."""
+    """`True` if the log holds the same content; values guessed from other rows are not compared."""
     if stored.occurred_at != one.time or (stored.type, stored.version) != (one.type, one.version):
         return False
     if stored.payload == one.payload:
@@ -186,36 +183,36 @@ def same_fact(stored: Envelope, one: PendingEvent) -> bool:
 
 
 def _stated(payload: str, guessed: Collection[str]) -> dict[str, object]:
-    """The payload without what units of these assets were worth."""
-    said: dict[str, Any] = json.loads(payload)
-    if said.get("instrument", "").rpartition("-")[2] in guessed:
-        said.pop("quote_rate", None)
-    for told in (said, *said.get("fees", ()), said.get("fee") or {}):
-        if told.get("asset") in guessed:
-            told.pop("value", None)
-    return said
+    """The payload without the market values of these assets."""
+    stated: dict[str, Any] = json.loads(payload)
+    if stated.get("instrument", "").rpartition("-")[2] in guessed:
+        stated.pop("quote_rate", None)
+    for valued in (stated, *stated.get("fees", ()), stated.get("fee") or {}):
+        if valued.get("asset") in guessed:
+            valued.pop("value", None)
+    return stated
 
 
 def _event_of(entry: Entry) -> PendingEvent | None:
-    """What the log may hold of the entry."""
+    """The event to look up for the entry."""
     if isinstance(entry, InvalidRow):
         return entry.unvalued
     return entry if isinstance(entry, PendingEvent) else None
 
 
 def _difference(stored: Envelope, one: PendingEvent) -> str:
-    """In which fields the two differ, and what each says."""
+    """The fields that differ, with both values."""
     if stored.type != one.type:
         return f"{stored.type} there, {one.type} here"
     there, here = json.loads(stored.payload), json.loads(one.payload)
-    told = [
+    found = [
         f"{name} is {_shown(there.get(name))} there and {_shown(here.get(name))} here"
         for name in sorted({*there, *here})
         if there.get(name) != here.get(name)
     ]
     if stored.occurred_at != one.time:
-        told.append(f"time is {time_text(stored.occurred_at)} there and {time_text(one.time)} here")
-    return "; ".join(told)
+        found.append(f"time is {time_text(stored.occurred_at)} there and {time_text(one.time)} here")
+    return "; ".join(found)
 
 
 def _shown(value: object) -> str:

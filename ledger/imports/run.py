@@ -1,4 +1,4 @@
-"""Import: the events of a file that a portfolio does not hold yet go into its log, each once, however often it is tried."""
+"""Import: append the events of a file that the portfolio does not hold yet, each once, however often it is repeated."""
 
 import csv
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -31,12 +31,12 @@ from ledger.projections.reversals import Reversal
 from ledger.values import Asset, derived_id
 
 AT_ONCE: Final = 2_000
-"""So many events are recorded together with their views; more go into the log first, and the views are made anew."""
+"""Up to this many events are recorded together with their views; with more, the views are rebuilt afterwards."""
 
 LONG: Final = 5_000
-"""The views of a log of so many events are made anew in columns,"""
+"""From this length of the log on, views are rebuilt by the fast replay."""
 FOLD_AGAIN: Final = 3
-"""which takes a third of the time that a late entry needs for each event behind it."""
+"""Cost of refolding an event after a late entry, relative to the fast replay of one."""
 REASON: Final = "reason"
 
 Progress = Callable[[int], None]
@@ -44,19 +44,19 @@ Progress = Callable[[int], None]
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """Where imports go: the book, and how a portfolio's views are made anew from its log."""
+    """The book that imports go to, and a function that rebuilds a portfolio's views from its log."""
 
     book: PostgresBook
     rebuild: Callable[[UUID], int]
 
 
 class WrongPortfolio(DaybookError):
-    """The portfolio is not one that this file can go into; the text says why and what to do."""
+    """The file cannot be imported into this portfolio. The text states the reason and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImportResult:
-    """What was done: the plan, how many events of the file went in, and the format of the file."""
+    """The plan, the number of events imported, the file's format, and the file of bad rows if one was written."""
 
     plan: Plan
     format: str
@@ -66,9 +66,9 @@ class ImportResult:
 
 @dataclass(frozen=True, slots=True)
 class ImportRequest:
-    """What is asked for. `base` is checked against the portfolio's, and is what a new one is opened with (else USD).
+    """The options of an import. `base` must be the portfolio's base currency; a new portfolio gets it, or USD.
 
-    What happened later than `now`, give or take five minutes, is bad; without it every time is taken.
+    Times more than five minutes after `now` are invalid; without `now` every time is accepted.
     """
 
     path: Path
@@ -84,12 +84,15 @@ class ImportRequest:
 def import_trades(
     store: Store, wanted: ImportRequest, content: bytes, progress: Progress = lambda _: None
 ) -> ImportResult:
-    """The new events of the file are in the portfolio's log and its views; with bad rows nothing is, unless they are skipped.
+    """Import the new events of the file; with bad rows nothing is imported, unless they are skipped.
 
-    The log grows in batches, each of them whole. Killed in between, it holds the first batches, and the views may stand
-    behind it; importing the same file again adds the rest and brings the views up, and the end is as if nothing had
-    happened. Rows that are skipped are written beside the file before anything else, with the reasons. Raises BadFile,
-    NoSuchPortfolio and WrongPortfolio.
+    Events are appended in batches, each atomic. After a crash in between, importing the same file again appends the rest
+    and brings the views up to date, with the same result. Skipped rows are first written beside the file, with reasons.
+
+    Raises:
+        BadFile: the file cannot be used at all.
+        NoSuchPortfolio: the portfolio does not exist and is not to be created.
+        WrongPortfolio: the portfolio has another base currency, or its name is invalid.
     """
     table = table_of(wanted.path, content)
     base, exists = _base_of(store, wanted)
@@ -109,9 +112,9 @@ def import_trades(
 
 
 def _in_time(plan: Plan, new: Iterator[PendingEvent]) -> Iterable[PendingEvent]:
-    """The events as they happened: many exports begin with the newest, and whatever comes late is folded in at a cost.
+    """The events in order of time, since late entries are expensive and many exports begin with the newest.
 
-    A file in order streams through; another one is held whole, some 700 bytes for each event.
+    A file in ascending order is streamed; any other is kept in memory, some 700 bytes for each event.
     """
     if plan.order == "ascending":
         return new
@@ -122,17 +125,16 @@ def _in_time(plan: Plan, new: Iterator[PendingEvent]) -> Iterable[PendingEvent]:
 
 
 def append_many(store: Store, portfolio_id: UUID, events: Iterable[PendingEvent]) -> int:
-    """`events` are in the log and in the views; returns how many were new. Few go in at once, many in batches.
+    """Append `events` and update the views; return how many were new. Few are recorded at once, many in batches.
 
-    Few that lie before much of a long log go in like many: to fold all that comes after each of them would take longer
-    than to make the views anew. Killed between two batches, the log holds whole batches and the views stand behind it;
-    the next call with whatever events, none included, brings them up.
+    Few events before much of a long log are appended like many, because rebuilding the views is faster than refolding
+    all that follows. After a crash between batches, the next call, even without events, brings the views up to date.
     """
     going = iter(events)
     few = list(islice(going, AT_ONCE + 1))
     held = _held_in(store, portfolio_id)
     count = 0
-    if 0 < len(few) <= AT_ONCE and not _dearer_than_anew(store, portfolio_id, few):
+    if 0 < len(few) <= AT_ONCE and not _rebuild_is_cheaper(store, portfolio_id, few):
         count = _appended(
             few, held, lambda some: len(store.book.record(portfolio_id, [one.new_event() for one in some]))
         )
@@ -142,15 +144,15 @@ def append_many(store: Store, portfolio_id: UUID, events: Iterable[PendingEvent]
     return count
 
 
-def _dearer_than_anew(store: Store, portfolio_id: UUID, few: Sequence[PendingEvent]) -> bool:
-    """Whether folding again what comes after each of the events costs more than making all views anew."""
+def _rebuild_is_cheaper(store: Store, portfolio_id: UUID, few: Sequence[PendingEvent]) -> bool:
+    """`True` if refolding all that follows the events costs more than rebuilding all views."""
     with store.book.transaction() as connection:
         later, events = events_after(connection, portfolio_id, min(one.time for one in few))
     return events > LONG and len(few) * later * FOLD_AGAIN > events
 
 
 def _appended_many(store: Store, portfolio_id: UUID, events: Iterator[PendingEvent], held: Held) -> int:
-    """Appends in batches; while the database stores one, the next is read."""
+    """Append in batches; the next one is read while the database stores the last."""
 
     def append(some: Sequence[PendingEvent]) -> int:
         return store.book.append_encoded(portfolio_id, [one.encoded() for one in some])
@@ -166,7 +168,7 @@ def _appended_many(store: Store, portfolio_id: UUID, events: Iterator[PendingEve
 
 
 def _appended(batch: Sequence[PendingEvent], held: Held, append: Callable[[Sequence[PendingEvent]], int]) -> int:
-    """Appends the batch; returns how many were new. Where somebody else was quicker with some of it, only the rest goes in."""
+    """Append the batch; return how many were new. Events that a concurrent import appended first are left out."""
     try:
         return append(batch)
     except Conflict:
@@ -185,12 +187,12 @@ def _bring_views_up(store: Store, portfolio_id: UUID) -> None:
 
 
 def _base_of(store: Store, wanted: ImportRequest) -> tuple[Asset, bool]:
-    """The base currency to import with, and whether the portfolio exists already."""
+    """The base currency to import with, and whether the portfolio exists."""
     opened = next(iter(store.book.log.read(wanted.portfolio_id, 0, 1)), None)
     if opened is None:
         if not wanted.create:
             raise NoSuchPortfolio(
-                f"there is no portfolio called {wanted.portfolio_name!r}: name another one, or open it with --create"
+                f"there is no portfolio called {wanted.portfolio_name!r}: name another one, or create it with --create"
             )
         base = wanted.base or Asset("USD")
         _new_portfolio(wanted.portfolio_name, base)
@@ -213,7 +215,7 @@ def _new_portfolio(name: str, base: Asset) -> PortfolioOpened:
 
 
 def _opening(store: Store, wanted: ImportRequest, base: Asset, plan: Plan, *, exists: bool) -> Iterator[PendingEvent]:
-    """The portfolio and the accounts that are not there yet, as of the first event of the file."""
+    """Events that open the portfolio and the accounts that do not exist yet, at the time of the first event."""
     portfolio_id, at = wanted.portfolio_id, plan.first
     if at is None or (exists and not plan.new):
         return
@@ -255,9 +257,9 @@ def _nothing_held(_ids: Sequence[UUID]) -> Mapping[UUID, Envelope]:
 
 
 def write_bad_rows(table: Table, refused: Sequence[InvalidRow]) -> Path:
-    """The refused rows as they were, with a column that says why, in FILE.bad.csv beside the file. Returns its path.
+    """Write the invalid rows with a column of reasons to FILE.bad.csv beside the file; return its path.
 
-    A file of that name that says something else (somebody may be correcting it) stays: FILE.bad-2.csv is next.
+    An existing file of that name with other content, which may hold corrections, is kept: FILE.bad-2.csv is next.
     """
     reasons = {line: one.error for one in refused for line in one.lines}
     stream = StringIO(newline="")
@@ -296,7 +298,7 @@ def _cell(value: object) -> str:
 
 
 def _without_reason(cells: Sequence[str], table: Table) -> Sequence[str]:
-    """A file of bad rows that was corrected and still has bad rows gets new reasons, not a second column of them."""
+    """The cells without an earlier column of reasons, so that a corrected file of bad rows gets no second one."""
     if table.is_json:
         return cells or COLUMNS
     ends = table.header[-1].strip().lower() == REASON

@@ -158,7 +158,7 @@ def _fill(
 
 
 def _moved(row: Row, kind: Literal["deposit", "withdrawal", "income"], income: IncomeKind = "other") -> Movement:
-    """Deposit, withdrawal or income. A deposit's cost stays unknown: its value on arrival is not what it cost."""
+    """Deposit, withdrawal or income. A deposit's cost stays unknown: its value on arrival is not its cost."""
     value = number_or_none(row, *SUBTOTALS) if kind == "income" else None
     return Movement(
         kind,

@@ -261,7 +261,7 @@ BAD: Final[list[tuple[str, object, int, str, str]]] = [
     (
         "income without its worth",
         {"kind": "income", **BTC, "quantity": "4", "income_kind": "other"},
-        *(422, "not-bookable", "value is needed"),
+        *(422, "not-bookable", "value is missing"),
     ),
     (
         "a fee without its worth",
@@ -279,7 +279,7 @@ BAD: Final[list[tuple[str, object, int, str, str]]] = [
         *(422, "unknown-account", "moon"),
     ),
     ("a wrong rate", FILL | {"quote_rate": "1.1"}, 422, "not-bookable", "must be 1"),
-    ("no rate", FILL | {"product_id": "BTC-EUR", "fees": []}, 422, "not-bookable", "quote_rate is needed"),
+    ("no rate", FILL | {"product_id": "BTC-EUR", "fees": []}, 422, "not-bookable", "quote_rate is missing"),
     ("a fee without worth", FILL | {"fees": [{"asset": "BNB", "amount": "1"}]}, 422, "not-bookable", "states no value"),
     (
         "a fee of it all",

@@ -1,6 +1,6 @@
 """The portfolio as a beancount ledger: every transaction balances, every lot and match of the book is written.
 
-That beancount itself accepts and books it is asked nightly in `tests/second_opinions/`.
+`tests/second_opinions/` runs beancount itself on it nightly.
 """
 
 import re
@@ -21,20 +21,20 @@ def text_of(facts: list[NewEvent]) -> str:
     rows, log = fold_facts(facts)
     try:
         return "\n".join(beancount_text(rows, log))
-    except CannotExport:  # a lot that cost less than nothing: a rebate above the price
+    except CannotExport:  # a lot with a negative cost: a rebate above the price
         assume(False)
         raise
 
 
 @given(facts=lives())
-def test_every_transaction_balances_and_holds_every_gain(facts: list[NewEvent]) -> None:
-    """Whatever happened, each transaction makes 0 to the last digit, and the gains written are those of the book."""
+def test_beancount_transactions_balance_and_hold_every_gain(facts: list[NewEvent]) -> None:
+    """Each transaction adds up to exactly 0, and the gains written are those of the book."""
     check_gains(facts)
 
 
 @given(facts=lives())
-def test_the_same_log_is_the_same_text(facts: list[NewEvent]) -> None:
-    """The text depends on the log alone."""
+def test_beancount_text_depends_on_the_log_alone(facts: list[NewEvent]) -> None:
+    """The same log gives the same text."""
     assert text_of(facts) == text_of(facts)
 
 
@@ -42,21 +42,21 @@ def test_the_same_log_is_the_same_text(facts: list[NewEvent]) -> None:
     ("asset", "name"),
     [("BTC", "BTC"), ("BRK.B", "BRK.B"), ("1INCH", "C-1INCH"), ("TRUE", "C-TRUE"), ("BRK.", "C-BRK.-X")],
 )
-def test_every_asset_has_a_name_that_beancount_reads(asset: str, name: str) -> None:
-    """A name that begins with a digit, ends with a dot or is a word of beancount's own is written another way."""
+def test_commodity_is_a_name_that_beancount_reads(asset: str, name: str) -> None:
+    """A name that begins with a digit, ends with a dot or is reserved by beancount is rewritten."""
     assert commodity(asset) == name
     assert re.fullmatch(r"[A-Z][A-Z0-9'._-]*[A-Z0-9]", name)
 
 
-def test_a_gain_written_wrongly_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Planted: gains rounded to cents do not balance, and the export says so instead of writing them."""
+def test_planted_wrong_gain_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gains rounded to cents do not balance and stop the export."""
 
     def in_cents(self: object, account: str, value: Decimal) -> Posting:
         return Posting(account, f"{value:.2f} USD", round(value, 2))
 
     monkeypatch.setattr(beancount_export._Writer, "_money", in_cents)
     with pytest.raises(AssertionError):
-        test_every_transaction_balances_and_holds_every_gain()
+        test_beancount_transactions_balance_and_hold_every_gain()
 
 
 def check_gains(facts: list[NewEvent]) -> None:

@@ -1,4 +1,4 @@
-"""Exported trades can be read again: as a trade file they give the matches of the book they came from."""
+"""Exported trades, read again as a trade file, give the lots and matches of their book."""
 
 import csv
 import io
@@ -31,21 +31,21 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 own_trades = trades().filter(lambda one: one.instrument.quote == BASE)
-"""Trades for the base currency: what a trade file, which knows no other rates, can say in full."""
+"""Trades against the base currency, which a trade file can state completely."""
 
 
 @given(
     found=st.lists(own_trades, min_size=1, max_size=12), minutes=st.lists(st.integers(0, 5), min_size=12, max_size=12)
 )
-def test_exported_and_read_again_the_lots_are_the_same(
+def test_exported_trades_give_the_same_lots_when_read_again(
     found: list[TradeExecuted], minutes: list[int], folder: Path
 ) -> None:
-    """Fees of every kind, several at once, late entries and equal times: the file gives the book's sales and lots."""
+    """Fees of every kind, several at once, late entries and equal times give the book's sales and lots."""
     check_round_trip(found, minutes, folder)
 
 
-def test_a_forgotten_fee_is_found(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Planted: an export that keeps the first fee only."""
+def test_planted_missing_fee_is_found(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An export of the first fee only gives other lots."""
 
     def first_only(trade: TradeExecuted, _currency: str) -> tuple[Decimal, Decimal, Asset]:
         fee = trade.fees[0] if trade.fees else Fee(asset=trade.instrument.quote, amount=Decimal(0))
@@ -56,13 +56,13 @@ def test_a_forgotten_fee_is_found(folder: Path, monkeypatch: pytest.MonkeyPatch)
         check_round_trip([_traded()], [0], folder)
 
 
-def test_several_fees_become_one_that_leaves_the_same_lots(folder: Path) -> None:
-    """A fee in coins beside one in money, which no trade file can say, is said another way."""
+def test_several_fees_become_one_with_the_same_lots(folder: Path) -> None:
+    """A fee in the traded asset and one in money are exported as one fee."""
     check_round_trip([_traded(), _traded().model_copy(update={"side": Side.SELL})], [0, 1], folder)
 
 
-def test_the_columns_are_those_of_a_trade_file(folder: Path) -> None:
-    """The heading begins with the columns that a trade file may have; several fees are all told."""
+def test_columns_are_those_of_a_trade_file(folder: Path) -> None:
+    """The header begins with the columns of a trade file; several fees are all listed."""
     trade = _traded()
     line = dict(zip(TRADE_COLUMNS, exported([trade], [0])[1], strict=True))
 
@@ -110,15 +110,15 @@ def check_round_trip(found: list[TradeExecuted], minutes: list[int], folder: Pat
     csv.writer(file, lineterminator="\n").writerows(trade_lines(log, BASE))
     again = read(folder, file.getvalue())
     if any("needs more than" in error["error"] for error in again.errors):
-        return  # 38 digits are all that a file may state, and a fee that stands for several can need more
+        return  # A file may state 38 digits; a fee that replaces several can need more.
     assert [error for error in again.errors if "unmatched" not in error["error"]] == []
-    told, book = lots_report(again), portfolio_lots_report(rows)
+    read_again, book = lots_report(again), portfolio_lots_report(rows)
     for asset in ASSETS:
         product_id = f"{asset}-{BASE}"
-        assert [one for one in told.sells if one.instrument == product_id] == [
+        assert [one for one in read_again.sells if one.instrument == product_id] == [
             one for one in book.sells if one.instrument == product_id
         ]
-        assert [one for one in told.open_lots if one.instrument == product_id] == [
+        assert [one for one in read_again.open_lots if one.instrument == product_id] == [
             one for one in book.open_lots if one.instrument == product_id
         ]
     assert sum(one.event.side is Side.SELL for one in again.trades) == sum(one.side is Side.SELL for one in found)

@@ -1,4 +1,4 @@
-"""`daybook lots FILE`: files of trades are read without losing a digit or a row, and their lots are right."""
+"""`daybook lots FILE`: trade files are read without losing a digit or a row, and their lots are right."""
 
 import json
 from collections.abc import Iterable
@@ -42,7 +42,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("oversells", [False, True])
 @pytest.mark.parametrize("seed", SEEDS)
-def test_the_report_equals_the_oracle(seed: int, oversells: bool, folder: Path) -> None:
+def test_report_equals_the_oracle(seed: int, oversells: bool, folder: Path) -> None:
     """500 random trades give the oracle's matches, open lots and totals to 1e-12, and no digit of quantity is lost."""
     rows = random_rows(seed, 500, oversells=oversells)
 
@@ -51,15 +51,15 @@ def test_the_report_equals_the_oracle(seed: int, oversells: bool, folder: Path) 
 
 @settings(deadline=None)
 @given(rows=trade_rows())
-def test_any_trades_equal_the_oracle(rows: list[TradeRow], folder: Path) -> None:
-    """Whatever is bought and sold, in whatever awkward figures, the report equals the oracle."""
+def test_report_equals_the_oracle_for_any_trades(rows: list[TradeRow], folder: Path) -> None:
+    """Random trades with awkward figures give the oracle's report."""
     check_against_oracle(rows, report_of(folder, json.dumps(rows)))
 
 
 @given(rows=trade_rows(8), order=st.randoms(use_true_random=False))
 @settings(deadline=None, max_examples=40)
-def test_the_order_of_the_file_does_not_matter(rows: list[TradeRow], order: Random, folder: Path) -> None:
-    """Rows of different times may stand in any order: the report is the same."""
+def test_report_ignores_the_order_of_rows(rows: list[TradeRow], order: Random, folder: Path) -> None:
+    """Rows of different times give the same report in any order."""
     one_each = list({row["time"]: row for row in rows}.values())
     mixed = one_each.copy()
     order.shuffle(mixed)
@@ -67,7 +67,7 @@ def test_the_order_of_the_file_does_not_matter(rows: list[TradeRow], order: Rand
     assert figures(report_of(folder, as_csv(mixed))) == figures(report_of(folder, as_csv(one_each)))
 
 
-def test_the_oracle_catches_last_in_first_out(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_oracle_finds_last_in_first_out(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The comparison fails when lots close in the wrong order."""
 
     def newest_first(leg: Leg, open_lots: Iterable[Lot]) -> Booking:
@@ -77,7 +77,7 @@ def test_the_oracle_catches_last_in_first_out(folder: Path, monkeypatch: pytest.
     assert_comparison_fails(folder)
 
 
-def test_the_oracle_catches_a_wrong_share(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_oracle_finds_a_wrong_share(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The comparison fails when the shares of a cost are rounded to cents."""
 
     def cents(total: Decimal, part: Decimal, whole: Decimal) -> Decimal:
@@ -87,7 +87,7 @@ def test_the_oracle_catches_a_wrong_share(folder: Path, monkeypatch: pytest.Monk
     assert_comparison_fails(folder)
 
 
-def test_the_oracle_catches_a_forgotten_fee(folder: Path) -> None:
+def test_oracle_finds_a_missing_fee(folder: Path) -> None:
     """The comparison fails when one fee of one trade is left out."""
     rows = random_rows(1, 500)
     report = report_of(folder, as_csv([{**rows[0], "fee": "0"}, *rows[1:]]))
@@ -96,8 +96,8 @@ def test_the_oracle_catches_a_forgotten_fee(folder: Path) -> None:
         check_against_oracle(rows, report)
 
 
-def test_a_sale_of_more_than_is_held_invents_no_gain(folder: Path) -> None:
-    """The excess is listed beside the matched part, kept out of every gain, and told in one sentence."""
+def test_report_excludes_an_oversold_quantity_from_gains(folder: Path) -> None:
+    """The excess is listed beside the matched part, excluded from every gain, and named in one sentence."""
     report = report_of(
         folder,
         f"{HEADER}\nb1,2024-01-01T00:00:00Z,BTC-USD,buy,2,100,0\ns1,2024-01-02T00:00:00Z,BTC-USD,sell,3,150,3\n",
@@ -128,7 +128,7 @@ def test_a_sale_of_more_than_is_held_invents_no_gain(folder: Path) -> None:
     assert found["errors"] == [{"id": "s1", "instrument": "BTC-USD", "error": sentence}]
 
 
-def test_every_instrument_text_is_its_own_book(folder: Path) -> None:
+def test_report_keeps_instrument_texts_apart(folder: Path) -> None:
     """Figures are keyed by the instrument exactly as given, so BTC-USD and BTC/USD do not close each other's lots."""
     forms = ["BTC-USD", "BTC/USD", "AAPL", "BTC/USDT"]
     file = read(folder, json.dumps([{**BUY, "id": form, "instrument": form} for form in forms]), base="EUR")
@@ -138,8 +138,8 @@ def test_every_instrument_text_is_its_own_book(folder: Path) -> None:
     assert [str(trade.event.instrument) for trade in file.trades] == ["BTC-USD", "BTC-USD", "AAPL-EUR", "BTC-USDT"]
 
 
-def test_a_fee_in_a_third_asset_is_told_and_left_out(folder: Path) -> None:
-    """Such a fee has no stated value: the trade is matched without it, and the report says so."""
+def test_report_notes_a_fee_without_a_value(folder: Path) -> None:
+    """A fee in a third asset without a value is left out of the trade, with a note."""
     file = read(folder, json.dumps([{**BUY, "fee": "0.1", "fee_asset": "BNB"}]))
 
     report = report_json(lots_report(file))
@@ -149,8 +149,8 @@ def test_a_fee_in_a_third_asset_is_told_and_left_out(folder: Path) -> None:
     assert file.unreadable == 0
 
 
-def test_an_unknown_source_is_told_and_left_out(folder: Path) -> None:
-    """Attribution never decides a figure: the trade counts, its source is left out, and the report says so."""
+def test_read_trades_notes_an_unknown_source(folder: Path) -> None:
+    """The trade counts; its unknown source affects no figure and is left out, with a note."""
     file = read(folder, json.dumps([{**BUY, "triggered_by": "nobody"}, {**BUY, "id": "c", "triggered_by": "bot:rsi"}]))
 
     assert [trade.event.triggered_by for trade in file.trades] == ["import", "bot:rsi"]
@@ -172,7 +172,7 @@ def test_an_unknown_source_is_told_and_left_out(folder: Path) -> None:
         "\ufeff \n" + json.dumps([{**BUY, "fee": None, "extra": [1.5, {"deep": True}], "order_id": ""}]),
     ],
 )
-def test_every_form_of_a_file_says_the_same(text: str, folder: Path) -> None:
+def test_read_trades_reads_every_form_of_a_file(text: str, folder: Path) -> None:
     """Column order, case, byte order marks, line ends, unknown columns and CSV or JSON make no difference."""
     trades = read(folder, text).trades
 
@@ -203,7 +203,7 @@ def test_every_form_of_a_file_says_the_same(text: str, folder: Path) -> None:
         ({"id": "x" * 101}, "id: "),
     ],
 )
-def test_a_row_that_cannot_be_read_is_told_by_field(change: dict[str, str], sentence: str, folder: Path) -> None:
+def test_read_trades_names_the_field_of_an_unreadable_row(change: dict[str, str], sentence: str, folder: Path) -> None:
     """CSV and JSON name the place and the field of what cannot be read, and the other rows are computed."""
     rows = [BUY, {**BUY, "id": "bad", **change}, {**BUY, "id": "b2"}]
 
@@ -230,7 +230,7 @@ def test_a_row_that_cannot_be_read_is_told_by_field(change: dict[str, str], sent
         ("[]", "a trade must be an object with names and values"),
     ],
 )
-def test_a_json_entry_that_cannot_be_trusted_is_told(entry: str, sentence: str, folder: Path) -> None:
+def test_read_trades_rejects_an_ambiguous_json_entry(entry: str, sentence: str, folder: Path) -> None:
     """Numbers with their digits as written, doubled names and other shapes are refused entry by entry."""
     file = read(folder, f"[{entry}, {json.dumps(BUY)}]")
 
@@ -240,8 +240,8 @@ def test_a_json_entry_that_cannot_be_trusted_is_told(entry: str, sentence: str, 
     json.dumps(report_json(lots_report(file)), ensure_ascii=False).encode()
 
 
-def test_whole_json_numbers_may_be_ids(folder: Path) -> None:
-    """An id is a name, so the whole number 17 names the same trade as "17"."""
+def test_read_trades_accepts_whole_json_numbers_as_ids(folder: Path) -> None:
+    """The ids 17 and "17" name the same trade."""
     text = json.dumps([{**BUY, "id": 17}, {**BUY, "id": "17"}])
 
     file = read(folder, text)
@@ -249,8 +249,8 @@ def test_whole_json_numbers_may_be_ids(folder: Path) -> None:
     assert file.errors == ()
 
 
-def test_a_repeated_id_counts_once(folder: Path) -> None:
-    """The same trade again is skipped silently; the same id with other content is told, and the first one stands."""
+def test_read_trades_uses_an_id_once(folder: Path) -> None:
+    """A repeated trade is skipped silently; the same id with other content is an error, and the first one stays."""
     same, other = {**BUY, "quantity": "2.00"}, {**BUY, "quantity": "3"}
 
     file = read(folder, json.dumps([BUY, same, other]))
@@ -260,8 +260,8 @@ def test_a_repeated_id_counts_once(folder: Path) -> None:
     assert file.unreadable == 0
 
 
-def test_cells_without_a_column_are_told(folder: Path) -> None:
-    """A thousands comma that shifts the cells of a line does not become another number."""
+def test_read_trades_rejects_cells_without_a_column(folder: Path) -> None:
+    """A thousands comma that shifts the cells of a row does not change a number."""
     file = read(folder, f"{HEADER}\nb,2024-01-01T00:00:00Z,BTC-USD,buy,1,000.5,100,0\n")
 
     assert file.trades == ()
@@ -269,7 +269,7 @@ def test_cells_without_a_column_are_told(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["[]", HEADER])
-def test_a_file_without_trades_is_no_mistake(text: str, folder: Path) -> None:
+def test_report_is_empty_for_a_file_without_trades(text: str, folder: Path) -> None:
     """A list or a header with nothing in it gives an empty report."""
     report = report_of(folder, text)
 
@@ -290,14 +290,16 @@ def test_a_file_without_trades_is_no_mistake(text: str, folder: Path) -> None:
         (HEADER.replace(",", ";").encode(), "has no column id"),
         (f"{HEADER},Fee\n".encode(), "names the column fee twice"),
         (f'{HEADER}\n"open'.encode(), "is not a CSV file: line 2"),
+        (HEADER.encode("utf-16"), "is not a text file"),
+        (f"{HEADER}\né,1,2,3,4,5,6\n".encode("latin-1"), "is not UTF-8 text"),
         (f"{HEADER}\n{'x' * 200_000}".encode(), "is not a CSV file: line 2"),
         (b'[{"id": "b"]', "is not JSON: line 1, column 12"),
         (b'{"trades": []}', "must be a JSON list of trades"),
         (b"[" * 100_000, "is nested too deeply"),
     ],
 )
-def test_a_file_that_cannot_be_used_is_one_sentence(content: bytes, sentence: str, tmp_path: Path) -> None:
-    """A whole file that cannot be used is refused by name, with what to do."""
+def test_read_trades_rejects_an_unusable_file(content: bytes, sentence: str, tmp_path: Path) -> None:
+    """The error names the file, the fault and what to do."""
     path = tmp_path / "trades"
     path.write_bytes(content)
 
@@ -306,8 +308,8 @@ def test_a_file_that_cannot_be_used_is_one_sentence(content: bytes, sentence: st
     assert str(refusal.value).startswith(f"{path} {sentence}")
 
 
-def test_a_file_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
-    """A missing file and a folder are refused by name; a text named .json is read as JSON."""
+def test_read_trades_rejects_a_missing_file_and_a_folder(tmp_path: Path) -> None:
+    """The error names the path; a file named .json is read as JSON."""
     for path, sentence in ((tmp_path / "none.csv", "does not exist"), (tmp_path, "is a folder")):
         with pytest.raises(BadFile, match=sentence):
             read_trades(path)
@@ -318,7 +320,7 @@ def test_a_file_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
 
 @given(content=st.one_of(st.binary(max_size=200), st.text(max_size=200).map(str.encode)))
 @settings(deadline=None)
-def test_no_file_is_a_traceback(content: bytes, folder: Path) -> None:
+def test_read_trades_handles_any_bytes(content: bytes, folder: Path) -> None:
     """Any bytes at all give a report or one BadFile."""
     path = folder / "any"
     path.write_bytes(content)
@@ -339,7 +341,7 @@ JSON_VALUES = st.recursive(
 
 @given(name=st.sampled_from([*BUY, "fee", "fee_asset", "order_id", "account", "triggered_by"]), value=JSON_VALUES)
 @settings(deadline=None)
-def test_no_value_is_a_traceback(name: str, value: object, folder: Path) -> None:
+def test_read_trades_handles_any_json_value(name: str, value: object, folder: Path) -> None:
     """Any JSON value in any column gives a trade or one error, and the row beside it is computed."""
     file = read(folder, json.dumps([{**BUY, "id": "x", name: value}, {**BUY, "id": "beside"}]))
 

@@ -1,4 +1,4 @@
-"""Imports: each event of a file goes in once, whatever is imported again, in halves, in any order, or after a kill."""
+"""Imports: each event of a file is stored once, also when repeated, in parts, in any order, or after a kill."""
 
 import csv
 import io
@@ -74,7 +74,7 @@ def head(store: Store, name: str) -> int:
 
 
 def figures(store: Store, name: str) -> list[str]:
-    """Everything that a holder of the portfolio would ask for, without where in the log it came from."""
+    """Holdings, balances, lots and matches, without positions and event ids."""
     found = []
     with store.book.reading(derived_id("portfolio", name)) as reading:
         assert reading.stopped is None
@@ -92,8 +92,8 @@ def shown(value: object) -> str:
     return decimal_text(value) if isinstance(value, Decimal) else str(value)
 
 
-def check_proven(engine: Engine, name: str) -> None:
-    """The log is whole, and the views are what it says."""
+def check_verified(engine: Engine, name: str) -> None:
+    """Check the hash chain and that the views equal a replay."""
     report = verify_portfolio(engine, derived_id("portfolio", name))
     assert (report.broken, report.differences) == (None, ())
 
@@ -101,8 +101,8 @@ def check_proven(engine: Engine, name: str) -> None:
 # --- once -------------------------------------------------------------------------------------------------------------
 
 
-def test_importing_twice_is_importing_once(store: Store, engine: Engine) -> None:
-    """The second time everything is known, the log is as long as before, and no figure has moved."""
+def test_import_adds_nothing_when_repeated(store: Store, engine: Engine) -> None:
+    """The second import finds every event known; log and figures stay the same."""
     name = new_name()
     first = take(store, name, TRADES)
     before, position = figures(store, name), head(store, name)
@@ -112,11 +112,11 @@ def test_importing_twice_is_importing_once(store: Store, engine: Engine) -> None
     assert (first.plan.new, first.imported, first.plan.known) == (12, 12, 0)
     assert (again.plan.new, again.imported, again.plan.known) == (0, 0, 12)
     assert (head(store, name), figures(store, name)) == (position, before)
-    check_proven(engine, name)
+    check_verified(engine, name)
 
 
-def test_the_same_trade_of_another_file_is_known(store: Store) -> None:
-    """Where a row stands, and in which file, is remembered and decides nothing."""
+def test_import_knows_a_trade_of_another_file(store: Store) -> None:
+    """File and line are stored as metadata and not compared."""
     name = new_name()
     take(store, name, TRADES)
 
@@ -124,17 +124,17 @@ def test_the_same_trade_of_another_file_is_known(store: Store) -> None:
 
     assert (again.plan.known, again.plan.new, again.plan.bad) == (12, 0, 0)
     event = next(one for one in store.book.log.read(derived_id("portfolio", name)) if one.type == "TradeExecuted")
-    told = json.loads(event.metadata)
+    origin = json.loads(event.metadata)
     assert event.actor == "import"
-    assert (told["file"], told["line"], len(told["sha256"])) == ("trades.csv", 2, 64)
+    assert (origin["file"], origin["line"], len(origin["sha256"])) == ("trades.csv", 2, 64)
 
 
 @settings(max_examples=12)
 @given(cut=st.integers(1, 11), overlap=st.integers(0, 5), swapped=st.booleans())
-def test_overlapping_halves_in_any_order_are_the_whole(
+def test_import_of_overlapping_halves_equals_the_whole(
     store: Store, engine: Engine, cut: int, overlap: int, swapped: bool
 ) -> None:
-    """However a history is cut into two files, and whichever comes first, the figures are those of one file."""
+    """Two files cut from a history at any row, in either order, give the figures of one file."""
     whole, halved = new_name(), new_name()
     take(store, whole, TRADES)
     halves = [TRADES[: cut + overlap], TRADES[cut:]]
@@ -143,11 +143,11 @@ def test_overlapping_halves_in_any_order_are_the_whole(
         take(store, halved, rows)
 
     assert figures(store, halved) == figures(store, whole)
-    check_proven(engine, halved)
+    check_verified(engine, halved)
 
 
-def test_overlapping_exports_without_ids_double_nothing(store: Store) -> None:
-    """Rows without ids are known by their content: what both files hold is there once, equal rows of one file twice."""
+def test_import_knows_rows_without_ids_in_overlapping_exports(store: Store) -> None:
+    """Rows without ids are identified by content: shared rows are stored once, equal rows of one file twice."""
     name = new_name()
     row = "2023-06-0{},BTCUSDT,BUY,27000,0.5BTC,13500USDT,0.0005BTC"
     header = "Date(UTC),Pair,Side,Price,Executed,Amount,Fee"
@@ -159,8 +159,8 @@ def test_overlapping_exports_without_ids_double_nothing(store: Store) -> None:
     assert sum(one.type == "TradeExecuted" for one in store.book.log.read(derived_id("portfolio", name))) == 4
 
 
-def test_known_with_other_content_is_a_conflict(store: Store) -> None:
-    """A row under a known id that says something else is refused, and told what differs; nothing of its file goes in."""
+def test_import_reports_other_content_under_a_known_id(store: Store) -> None:
+    """The error names the fields that differ; nothing of the file is stored."""
     name = new_name()
     take(store, name, TRADES[:4])
     position = head(store, name)
@@ -178,8 +178,8 @@ def test_known_with_other_content_is_a_conflict(store: Store) -> None:
 # --- all or nothing ---------------------------------------------------------------------------------------------------
 
 
-def test_a_bad_row_imports_nothing(store: Store, tmp_path: Path) -> None:
-    """While a row is bad nothing is written anywhere, and the row is named with its line and the reason."""
+def test_import_stores_nothing_while_a_row_is_bad(store: Store, tmp_path: Path) -> None:
+    """Nothing is written anywhere; the row is named with its line and the reason."""
     name = new_name()
     done = take(store, name, (*TRADES, BAD), path=tmp_path / "t.csv")
 
@@ -192,8 +192,8 @@ def test_a_bad_row_imports_nothing(store: Store, tmp_path: Path) -> None:
         head(store, name)
 
 
-def test_skipped_rows_are_written_beside_the_file(store: Store, tmp_path: Path) -> None:
-    """The rest goes in; the bad rows stand in FILE.bad.csv with the reason, and that file, corrected, is imported."""
+def test_import_writes_skipped_rows_beside_the_file(store: Store, tmp_path: Path) -> None:
+    """The other rows are stored; FILE.bad.csv holds the bad ones with reasons and can be corrected and imported."""
     name = new_name()
     done = take(
         store, name, (TRADES[0], BAD, TRADES[1], "x2,never,BTC-USD,buy,1,1,0"), path=tmp_path / "t.csv", skip_bad=True
@@ -211,25 +211,25 @@ def test_skipped_rows_are_written_beside_the_file(store: Store, tmp_path: Path) 
     assert (again.imported, again.plan.bad) == (2, 0)
 
 
-def test_bad_rows_never_overwrite_a_file_that_was_edited(store: Store, tmp_path: Path) -> None:
-    """Skipped again, the same bad rows stay in the same file; beside one that says something else they get their own."""
+def test_bad_rows_never_overwrite_an_edited_file(store: Store, tmp_path: Path) -> None:
+    """The same bad rows stay in the same file; next to one with other content they get a file of their own."""
     name, path = new_name(), tmp_path / "t.csv"
     for _ in range(2):
         assert take(store, name, (BAD, TRADES[0]), path=path, skip_bad=True).bad_rows == tmp_path / "t.csv.bad.csv"
-    said = (tmp_path / "t.csv.bad.csv").read_bytes()
-    edited = said.replace(b"USDT", b"USD")
+    written = (tmp_path / "t.csv.bad.csv").read_bytes()
+    edited = written.replace(b"USDT", b"USD")
     (tmp_path / "t.csv.bad.csv").write_bytes(edited)
     (tmp_path / "t.csv.bad-2.csv").mkdir()
 
     done = take(store, name, (BAD, TRADES[0]), path=path, skip_bad=True)
 
     assert done.bad_rows == tmp_path / "t.csv.bad-3.csv"
-    assert (done.bad_rows.read_bytes(), (tmp_path / "t.csv.bad.csv").read_bytes()) == (said, edited)
+    assert (done.bad_rows.read_bytes(), (tmp_path / "t.csv.bad.csv").read_bytes()) == (written, edited)
 
 
 @pytest.mark.parametrize("suffix", ["csv", "json"])
-def test_what_has_not_happened_yet_is_bad(store: Store, tmp_path: Path, suffix: str) -> None:
-    """A time more than five minutes ahead is named with its line, whatever the file; a clock a little ahead is not."""
+def test_import_rejects_future_times(store: Store, tmp_path: Path, suffix: str) -> None:
+    """A time more than five minutes ahead is invalid in any kind of file; a clock slightly ahead is accepted."""
     now = utc_time("2024-02-01T12:00:00Z")
     times = ("2024-02-01T12:04:59Z", "2024-02-01T12:05:01Z", "2042-01-01T00:00:00Z")
     rows = [f"f{number},{time},BTC-USD,buy,1,100,0" for number, time in enumerate(times)]
@@ -262,8 +262,8 @@ def exported(store: Store, name: str, *rows: str) -> ImportResult:
     return import_trades(store, wanted(name, Path("binance.csv")), "\n".join((EXPORT_HEADER, *rows, "")).encode())
 
 
-def test_a_row_is_the_same_fact_whatever_rows_stand_beside_it(store: Store) -> None:
-    """What neighbours told a row to be worth decides nothing: in the next export, with others or none, it is known."""
+def test_import_ignores_values_guessed_from_other_rows(store: Store) -> None:
+    """A row is known in the next export, whichever rows surround it there."""
     name = new_name()
     assert exported(store, name, BOUGHT).plan.invalid[0].error.startswith("quote_rate is missing")
     assert exported(store, name, *BEFORE, BOUGHT).imported == 3
@@ -273,8 +273,8 @@ def test_a_row_is_the_same_fact_whatever_rows_stand_beside_it(store: Store) -> N
         assert (plan.new, plan.invalid) == (new, ())
 
 
-def test_a_stated_figure_is_part_of_the_fact(store: Store) -> None:
-    """Only the worth that neighbours told is left aside: another price, or a worth that the row states, is a conflict."""
+def test_same_fact_compares_stated_figures(store: Store) -> None:
+    """Only values guessed from other rows are ignored: another price or another stated value is a conflict."""
     name = new_name()
     exported(store, name, *BEFORE, BOUGHT)
     table = table_of(Path("binance.csv"), "\n".join((EXPORT_HEADER, *AFTER, BOUGHT, "")).encode())
@@ -290,16 +290,16 @@ def test_a_stated_figure_is_part_of_the_fact(store: Store) -> None:
     assert not import_plan.same_fact(stored, one._replace(guessed=(Asset("BNB"),)))
 
 
-def test_worth_taken_for_the_fact_is_found(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Planted: where the whole payload is compared, an overlapping export conflicts with what it told before."""
+def test_planted_comparison_of_guessed_values_is_found(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Comparing whole payloads makes an overlapping export conflict with itself."""
     monkeypatch.setattr(import_plan, "_stated", lambda payload, _: payload)
 
     with pytest.raises(AssertionError):
-        test_a_row_is_the_same_fact_whatever_rows_stand_beside_it(store)
+        test_import_ignores_values_guessed_from_other_rows(store)
 
 
-def test_a_dry_run_writes_nothing(store: Store, tmp_path: Path) -> None:
-    """A dry run tells what would be done, opens no portfolio, writes no file and leaves the head where it is."""
+def test_dry_run_writes_nothing(store: Store, tmp_path: Path) -> None:
+    """A dry run reports the plan, opens no portfolio, writes no file and leaves the log unchanged."""
     name = new_name()
     assert take(store, name, TRADES, dry_run=True).plan.new == 12
     with pytest.raises(NoSuchPortfolio):
@@ -314,15 +314,15 @@ def test_a_dry_run_writes_nothing(store: Store, tmp_path: Path) -> None:
 
 
 class Killed(BaseException):
-    """The process ends here."""
+    """The process dies."""
 
 
 @pytest.mark.parametrize("appends", range(5))
 @pytest.mark.parametrize("after", [False, True])
-def test_killed_between_batches_and_repeated(
+def test_import_completes_after_a_kill_at_any_batch(
     store: Store, engine: Engine, monkeypatch: pytest.MonkeyPatch, appends: int, after: bool
 ) -> None:
-    """Killed before or after any batch, even before the views are made anew: repeating it gives the same end."""
+    """Killed before or after any batch, even before the views are rebuilt, a repeated import gives the same state."""
     monkeypatch.setattr(importing, "AT_ONCE", 2)
     monkeypatch.setattr(importing, "BATCH", 4)
     name = new_name()
@@ -348,15 +348,17 @@ def test_killed_between_batches_and_repeated(
 
     assert again.plan.new + again.plan.known == 12
     assert figures(store, name) == figures(store, wholly)
-    check_proven(engine, name)
+    check_verified(engine, name)
 
 
 def _never(_portfolio_id: UUID) -> int:
     raise Killed
 
 
-def test_few_and_many_come_to_the_same(store: Store, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Recorded together or in batches with the views made anew, the portfolio is the same to the last figure."""
+def test_import_gives_the_same_state_at_once_and_in_batches(
+    store: Store, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Recorded at once or in batches with rebuilt views, the portfolio has the same figures."""
     few, many = new_name(), new_name()
     take(store, few, TRADES)
     monkeypatch.setattr(importing, "AT_ONCE", 1)
@@ -364,13 +366,13 @@ def test_few_and_many_come_to_the_same(store: Store, engine: Engine, monkeypatch
     take(store, many, TRADES)
 
     assert figures(store, few) == figures(store, many)
-    check_proven(engine, many)
+    check_verified(engine, many)
 
 
 @settings(max_examples=8)
 @given(rows=st.one_of(st.just(tuple(reversed(TRADES))), st.permutations(TRADES)))
-def test_the_log_grows_in_the_order_of_time(store: Store, rows: Sequence[str]) -> None:
-    """Whatever order a file has, its events are recorded as they happened, so that nothing has to be folded in late."""
+def test_import_appends_in_order_of_time(store: Store, rows: Sequence[str]) -> None:
+    """Events are appended by time whatever the order of the file, so that none is late."""
     name = new_name()
     take(store, name, rows)
 
@@ -378,8 +380,8 @@ def test_the_log_grows_in_the_order_of_time(store: Store, rows: Sequence[str]) -
     assert times == sorted(times)
 
 
-def test_what_happened_at_once_stands_as_it_happened(store: Store) -> None:
-    """In a file that begins with the newest, the lower of two rows of one moment is the earlier one."""
+def test_import_keeps_equal_times_in_order_of_occurrence(store: Store) -> None:
+    """In a file that begins with the newest, the lower of two rows of one time is the earlier."""
     name = new_name()
     rows = (
         "c,2024-01-02T00:00:00Z,BTC-USD,buy,1,1,0",
@@ -391,8 +393,8 @@ def test_what_happened_at_once_stands_as_it_happened(store: Store) -> None:
     assert [json.loads(one.payload)["venue_trade_id"] for one in events[2:]] == ["a", "b", "c"]
 
 
-def test_somebody_else_is_quicker(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Events that another import brings in between are left to it; each is in the log once."""
+def test_import_skips_events_of_a_concurrent_import(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Events that another import stores meanwhile are left out; each is in the log once."""
     name = new_name()
     take(store, name, TRADES[:1])
     real = importing._held_in
@@ -420,8 +422,8 @@ def test_somebody_else_is_quicker(store: Store, monkeypatch: pytest.MonkeyPatch)
 # --- which portfolio --------------------------------------------------------------------------------------------------
 
 
-def test_the_portfolio_must_fit(store: Store) -> None:
-    """An unknown portfolio, one of another base currency, and an impossible name are one sentence each."""
+def test_import_rejects_an_unsuitable_portfolio(store: Store) -> None:
+    """An unknown portfolio, another base currency and an invalid name are one-sentence errors."""
     name = new_name()
     with pytest.raises(NoSuchPortfolio, match="--create"):
         take(store, name, TRADES, create=False)
@@ -432,8 +434,8 @@ def test_the_portfolio_must_fit(store: Store) -> None:
         take(store, "x" * 101, TRADES)
 
 
-def test_new_accounts_are_opened(store: Store) -> None:
-    """A new portfolio is opened with its accounts; an account that comes later is opened then, and each once."""
+def test_import_opens_new_accounts_once(store: Store) -> None:
+    """A portfolio is opened with the accounts of the file, and later accounts as they appear, each once."""
     name = new_name()
     header = f"{HEADER},account\n"
     for accounts in (("a", "b"), ("b", "c"), ("c", "a")):
@@ -444,7 +446,7 @@ def test_new_accounts_are_opened(store: Store) -> None:
     assert [json.loads(one.payload)["account"] for one in opened] == ["a", "b", "c"]
 
 
-# --- the two lanes ----------------------------------------------------------------------------------------------------
+# --- the two parsers --------------------------------------------------------------------------------------------------
 
 figure = st.one_of(
     st.decimals(min_value=0, max_value=10**6, places=8).map(lambda value: f"{value:f}"),
@@ -518,12 +520,12 @@ def entries_of(content: bytes) -> list[Entry]:
 
 @settings(max_examples=150)
 @given(rows=rows_of_cells, names=columns)
-def test_both_lanes_give_the_same(rows: list[dict[str, str]], names: list[str]) -> None:
-    """Whatever stands in a file, the fast lane gives what the careful one gives, or leaves the row to it."""
-    check_lanes(csv_of(rows, names))
+def test_fast_parser_equals_the_general_parser(rows: list[dict[str, str]], names: list[str]) -> None:
+    """For random rows the fast parser gives the result of the general one, or leaves the row to it."""
+    check_parsers(csv_of(rows, names))
 
 
-def check_lanes(content: bytes) -> None:
+def check_parsers(content: bytes) -> None:
     together = entries_of(content)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(FastParser, "parse", lambda *_: None)
@@ -531,8 +533,8 @@ def check_lanes(content: bytes) -> None:
 
 
 @given(row=st.fixed_dictionaries(clean))
-def test_clean_rows_take_the_fast_lane(row: dict[str, str]) -> None:
-    """A plainly clean row does not come down to the careful lane, unless it is refused there."""
+def test_fast_parser_reads_plain_rows(row: dict[str, str]) -> None:
+    """A plain row never reaches the general parser, unless it is invalid."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(csv_trades, "fill_of", _refused)
         fast = entries_of(csv_of([row], list(row)))
@@ -542,7 +544,7 @@ def test_clean_rows_take_the_fast_lane(row: dict[str, str]) -> None:
 
 
 def _refused(*_: object) -> Any:
-    raise BadRow("came down")
+    raise BadRow("reached the general parser")
 
 
 def _careful(content: bytes) -> Iterator[Entry]:
@@ -554,45 +556,47 @@ def _careful(content: bytes) -> Iterator[Entry]:
 # --- planted bugs -----------------------------------------------------------------------------------------------------
 
 
-def test_a_planted_careless_lane_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Were zeros at the end of a figure left in, the lanes would differ."""
+def test_planted_difference_of_the_parsers_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trailing zeros left in a figure make the parsers differ."""
     monkeypatch.setattr("ledger.imports.fast_csv._plain", lambda figure: figure)
     row = "t1,2024-01-01T10:00:00Z,BTC-USD,buy,1.50,10,0"
     with pytest.raises(AssertionError):
-        check_lanes(file_of([row]))
+        check_parsers(file_of([row]))
 
 
-def test_a_planted_look_at_the_metadata_is_found(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Were a trade known only with the file it came from, the same trade of another file would be a conflict."""
+def test_planted_comparison_of_metadata_is_found(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Comparing metadata makes the same trade of another file a conflict."""
     monkeypatch.setattr(import_plan, "same_fact", lambda stored, one: stored.metadata == one.metadata)
     with pytest.raises(AssertionError):
-        test_the_same_trade_of_another_file_is_known(store)
+        test_import_knows_a_trade_of_another_file(store)
 
 
-def test_a_planted_blindness_for_content_is_found(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Were every known id taken as known, a changed price would pass unseen."""
+def test_planted_comparison_of_ids_alone_is_found(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Comparing ids alone accepts a changed price."""
     monkeypatch.setattr(import_plan, "same_fact", lambda *_: True)
     with pytest.raises(AssertionError):
-        test_known_with_other_content_is_a_conflict(store)
+        test_import_reports_other_content_under_a_known_id(store)
 
 
-def test_a_planted_neglect_of_the_views_is_found(store: Store, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Were the views not brought up after batches, they would not be what the log says."""
+def test_planted_neglect_of_the_views_is_found(store: Store, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Views that are not updated after batches differ from the log."""
     monkeypatch.setattr(importing, "_bring_views_up", lambda *_: None)
     with pytest.raises(AssertionError):
-        test_few_and_many_come_to_the_same(store, engine, monkeypatch)
+        test_import_gives_the_same_state_at_once_and_in_batches(store, engine, monkeypatch)
 
 
-def test_a_planted_haste_is_found(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Were refused rows not waited for, a bad file would go in half."""
+def test_planted_import_before_the_last_row_is_found(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Importing before all rows are checked stores half of a bad file."""
     real = import_plan.plan_of
     monkeypatch.setattr(importing, "plan_of", lambda *given: replace(real(*given), invalid=()))
     with pytest.raises(AssertionError):
-        test_a_bad_row_imports_nothing(store, tmp_path)
+        test_import_stores_nothing_while_a_row_is_bad(store, tmp_path)
 
 
-def test_ready_events_are_what_the_log_stores(store: Store) -> None:
-    """The text made on the way in is the text that lies in the log."""
+def test_pending_events_equal_the_stored_events(store: Store) -> None:
+    """Payload and metadata of pending events are stored unchanged."""
     name = new_name()
     take(store, name, TRADES)
     content = file_of(TRADES)
@@ -606,14 +610,14 @@ def test_ready_events_are_what_the_log_stores(store: Store) -> None:
         assert (stored[one.event_id].payload, stored[one.event_id].metadata) == (one.payload, one.metadata)
 
 
-# --- taken back -------------------------------------------------------------------------------------------------------
+# --- reversals --------------------------------------------------------------------------------------------------------
 
 
 def row(price: str) -> str:
     return f"r1,2024-03-01T10:00:00Z,BTC-USD,buy,2,{price},0"
 
 
-def take_back(store: Store, name: str, event_id: UUID, number: int) -> None:
+def reverse(store: Store, name: str, event_id: UUID, number: int) -> None:
     event = TradeReversed(reverses=event_id, reason="wrong")
     new = NewEvent(event, derived_id("reversal", name, number), utc_time("2024-03-01T10:00:00Z"), "test", event_id)
     store.book.record(derived_id("portfolio", name), [new])
@@ -624,12 +628,12 @@ def last_trade(store: Store, name: str) -> UUID:
     return [one.event_id for one in log if one.type == "TradeExecuted"][-1]
 
 
-def test_taken_back_and_imported_right_is_as_if_right_at_once(store: Store, engine: Engine) -> None:
-    """However often a row was wrong, the corrected one goes in; every wrong one stays out and is told as reversed."""
+def test_import_after_a_reversal_equals_a_correct_import(store: Store, engine: Engine) -> None:
+    """A corrected row is imported after any number of wrong ones, which stay out and are reported as reversed."""
     name, right = new_name(), new_name()
     for number, price in enumerate(("10", "11")):
         assert take(store, name, [row(price)]).imported == 1
-        take_back(store, name, last_trade(store, name), number)
+        reverse(store, name, last_trade(store, name), number)
     assert take(store, name, [row("12")]).imported == 1
     take(store, right, [row("12")])
 
@@ -637,26 +641,24 @@ def test_taken_back_and_imported_right_is_as_if_right_at_once(store: Store, engi
     again = take(store, name, [row("12")]).plan
 
     assert figures(store, name) == figures(store, right)
-    assert [(one.new, one.known, len(one.taken_back)) for one in wrong] == [(0, 1, 1), (0, 1, 1)]
-    assert (again.new, again.known, again.taken_back) == (0, 1, ())
+    assert [(one.new, one.known, len(one.reversed)) for one in wrong] == [(0, 1, 1), (0, 1, 1)]
+    assert (again.new, again.known, again.reversed) == (0, 1, ())
     assert take(store, name, [row("13")]).plan.conflicts == 1
-    check_proven(engine, name)
+    check_verified(engine, name)
 
 
-def test_a_planted_forgetfulness_of_reversals_is_found(
-    store: Store, engine: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Were nobody to ask what was taken back, the corrected row would be a conflict."""
+def test_planted_neglect_of_reversals_is_found(store: Store, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ignoring reversals makes the corrected row a conflict."""
     monkeypatch.setattr(importing, "_reversals_in", lambda *_: {})
     with pytest.raises(AssertionError):
-        test_taken_back_and_imported_right_is_as_if_right_at_once(store, engine)
+        test_import_after_a_reversal_equals_a_correct_import(store, engine)
 
 
 BINANCE: Final = b"Date(UTC),Pair,Side,Price,Executed,Amount,Fee\n2024-01-02 10:00:00,BTCUSD,BUY,100,1BTC,100USD,0USD\n"
 
 
-def test_a_fill_of_our_own_is_not_imported_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What an order of ours made is known under the id that the trade service gave it; taken back, it is told so."""
+def test_import_knows_fills_of_our_own_orders(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fill of our own order is known under the trade service's id; once reversed, it is reported as reversed."""
     name = new_name()
     opening = take(store, name, [row("1")])
     assert opening.imported == 1
@@ -675,8 +677,8 @@ def test_a_fill_of_our_own_is_not_imported_again(store: Store, monkeypatch: pyte
     store.book.record(derived_id("portfolio", name), [NewEvent(sent, own, one.time, "trade service", own)])
 
     known = import_trades(store, wanted(name, path), BINANCE).plan
-    take_back(store, name, own, 0)
+    reverse(store, name, own, 0)
     reversed_ = import_trades(store, wanted(name, path), BINANCE).plan
 
-    assert (known.new, known.known, known.taken_back) == (0, 1, ())
-    assert (reversed_.new, reversed_.known, len(reversed_.taken_back)) == (0, 1, 1)
+    assert (known.new, known.known, known.reversed) == (0, 1, ())
+    assert (reversed_.new, reversed_.known, len(reversed_.reversed)) == (0, 1, 1)

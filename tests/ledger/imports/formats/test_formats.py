@@ -1,4 +1,4 @@
-"""The exports of exchanges: each row becomes what it says, is set aside with a reason, or is refused with one; none is lost."""
+"""The exports of exchanges: each row becomes an event, is ignored or is invalid with a reason; none is lost."""
 
 import csv
 import io
@@ -42,22 +42,22 @@ BASES: Final = {
 
 
 def entries_of(name: str, content: bytes | None = None, base: str = "") -> list[Entry]:
-    """What the sample (or other content under its name) becomes in a portfolio of its own currency."""
+    """The entries of the sample, or of other content under its name, in a portfolio of its currency."""
     content = (SAMPLES / name).read_bytes() if content is None else content
     table = table_of(Path(name), content)
     return list(FileEntries(table, PORTFOLIO, Asset(base or BASES[name]), content, lambda _: None))
 
 
-def told(entry: Entry) -> str:
-    """An entry in a line that a person can check against the file."""
+def described(entry: Entry) -> str:
+    """The entry in one line, to compare with the file by eye."""
     if isinstance(entry, Ignored):
         return f"ignored {list(entry.lines)}: {entry.why}"
     if isinstance(entry, InvalidRow):
         return f"refused {list(entry.lines)}: {entry.error.partition(':')[0]}"
-    return f"{entry.line} {time_text(entry.time)} {entry.type} {said(json.loads(entry.payload))}"
+    return f"{entry.line} {time_text(entry.time)} {entry.type} {payload_text(json.loads(entry.payload))}"
 
 
-def said(payload: dict[str, object]) -> str:
+def payload_text(payload: dict[str, object]) -> str:
     if "instrument" in payload:
         fees = payload["fees"]
         assert isinstance(fees, list)
@@ -87,7 +87,7 @@ EXPECTED: Final = {
         "14 2024-03-11T12:00:00Z CashWithdrawn 200 USD",
     ],
     "coinbase-transactions-2022.csv": [
-        # 0.004 at 40500 would be 162.00: what was paid, 162.50, decides.
+        # 0.004 at 40500 would be 162.00; the amount paid, 162.50, decides.
         "7 2022-01-04T10:11:12Z TradeExecuted buy 0.004 BTC-EUR at 40625 fee 2.99 EUR",
         "8 2022-01-05T10:11:12Z IncomeReceived 3.5 GRT reward 2.1",
         "9 2022-02-04T10:11:12Z TradeExecuted sell 0.001 BTC-EUR at 36000 fee 0.99 EUR",
@@ -147,13 +147,13 @@ EXPECTED: Final = {
 
 
 @pytest.mark.parametrize("name", BASES)
-def test_every_row_becomes_what_it_says(name: str) -> None:
-    """Each sample gives exactly the events, set-aside rows and refusals that a person reads out of it."""
-    assert [told(entry) for entry in entries_of(name)] == EXPECTED[name]
+def test_samples_give_the_expected_entries(name: str) -> None:
+    """Each sample gives exactly the events, ignored rows and invalid rows read from it by hand."""
+    assert [described(entry) for entry in entries_of(name)] == EXPECTED[name]
 
 
-def test_there_is_a_sample_of_every_export() -> None:
-    """No export is known that no sample shows."""
+def test_samples_cover_every_export() -> None:
+    """Every supported export has a sample."""
     formats = {table_of(path, path.read_bytes()).format for path in SAMPLES.glob("*.csv")}
 
     assert formats == {export.name for export in EXPORTS}
@@ -161,8 +161,8 @@ def test_there_is_a_sample_of_every_export() -> None:
 
 
 @pytest.mark.parametrize("name", BASES)
-def test_no_row_is_lost(name: str) -> None:
-    """Every row below the header is in an event, is set aside, or is refused."""
+def test_entries_cover_every_row(name: str) -> None:
+    """Every row below the header is in an event, is ignored, or is invalid."""
     content = (SAMPLES / name).read_bytes()
     table = table_of(Path(name), content)
     entries = FileEntries(table, PORTFOLIO, Asset(BASES[name]), content, lambda _: None)
@@ -172,14 +172,14 @@ def test_no_row_is_lost(name: str) -> None:
 
     below = [line for line, _ in table.cells()]
     assert entries.rows == len(below)
-    # The rows behind the first of a trade are its other side and its fee.
+    # The later rows of a trade are its other side and its fee.
     second = {"kraken-ledgers.csv": {5, 7}, "luno-transactions.csv": {4}, "luno-zar.csv": {5}}.get(name, set())
     assert set(lines) | second == set(below)
 
 
 @pytest.mark.parametrize("name", BASES)
-def test_headers_are_told_apart_in_any_order_and_case(name: str) -> None:
-    """An export is recognised by its columns wherever they stand, and by no subset of them."""
+def test_export_of_recognises_a_header_in_any_order_and_case(name: str) -> None:
+    """An export is recognised by all of its columns, in any order, and by no subset of them."""
     header = table_of(Path(name), (SAMPLES / name).read_bytes()).header
     export = export_of(header)
 
@@ -189,7 +189,7 @@ def test_headers_are_told_apart_in_any_order_and_case(name: str) -> None:
         assert export_of([cell for cell in header if cell.lower() != column]) is not export
 
 
-def test_identical_rows_without_ids_are_two_trades() -> None:
+def test_entries_keep_identical_rows_without_ids() -> None:
     """Two equal fills of one file are both kept; the same file again gives the same ids."""
     first = [entry for entry in entries_of("binance-trades.csv") if isinstance(entry, PendingEvent)]
 
@@ -197,8 +197,8 @@ def test_identical_rows_without_ids_are_two_trades() -> None:
     assert first == [entry for entry in entries_of("binance-trades.csv") if isinstance(entry, PendingEvent)]
 
 
-def test_what_the_owner_adds_completes_a_row() -> None:
-    """A quote rate, or the value of a fee or of income, in a column of its own makes a refused row good, under the same id."""
+def test_added_columns_complete_a_row() -> None:
+    """A quote rate or the value of a fee or of income in an added column completes the row, under the same id."""
     rows = list(csv.reader(io.StringIO((SAMPLES / "binance-trades.csv").read_text(encoding="utf-8"))))
     refused = [rows[0] + ["fee_value", "reason"], rows[6] + ["1.45", "the fee of 0.006 BNB has no value"]]
     text = "\n".join(",".join(row) for row in refused).encode()
@@ -210,36 +210,36 @@ def test_what_the_owner_adds_completes_a_row() -> None:
 
     fills = (SAMPLES / "coinbase-fills.csv").read_text(encoding="utf-8").splitlines()
     (traded,) = entries_of("coinbase-fills.csv", f"{fills[0]},quote_rate\n{fills[3]},28500\n".encode())
-    assert told(traded).endswith("buy 1 ETH-BTC at 0.066 fee 0.00033 BTC rate 28500")
+    assert described(traded).endswith("buy 1 ETH-BTC at 0.066 fee 0.00033 BTC rate 28500")
 
 
-def test_a_stable_coin_is_not_taken_for_the_dollar() -> None:
-    """Trades priced in USDT are refused by a portfolio in USD, each by name, unless the file itself tells the rate."""
+def test_entries_never_equate_a_stable_coin_with_the_dollar() -> None:
+    """Trades priced in USDT are invalid in a portfolio in USD unless a row of the file gives the rate."""
     refused = entries_of("binance-trades.csv", base="USD")
 
-    assert all(isinstance(entry, InvalidRow) and "one USDT was worth in USD" in entry.error for entry in refused)
-    told_rate = (
+    assert all(isinstance(entry, InvalidRow) and "the value of one USDT in USD" in entry.error for entry in refused)
+    rates = (
         "Date(UTC),Pair,Side,Price,Executed,Amount,Fee\n"
         "2023-06-01 10:00:00,USDTUSD,BUY,1.001,100USDT,100.1USD,0USD\n"
         "2023-06-01 10:00:59,BTCUSDT,BUY,27000,1BTC,27000USDT,0BTC\n"
         "2023-06-01 10:01:01,BTCUSDT,BUY,27000,1BTC,27000USDT,0BTC\n"
     )
-    lines = [told(entry) for entry in entries_of("x.csv", told_rate.encode(), base="USD")]
+    lines = [described(entry) for entry in entries_of("x.csv", rates.encode(), base="USD")]
     assert lines[1].endswith("buy 1 BTC-USDT at 27000 rate 1.001")
     assert lines[2] == "refused [4]: quote_rate is missing"
 
 
-def test_income_without_a_value_is_refused() -> None:
-    """Nothing is made up: income whose worth is told in another currency, or not at all, is refused by name."""
+def test_entries_reject_income_without_a_value() -> None:
+    """Income with a value in another currency, or none, is invalid."""
     content = (SAMPLES / "kraken-ledgers.csv").read_bytes()
 
-    (refused,) = [one for one in entries_of("kraken-ledgers.csv", content, base="EUR") if "income" in told(one)]
+    (refused,) = [one for one in entries_of("kraken-ledgers.csv", content, base="EUR") if "income" in described(one)]
     assert isinstance(refused, InvalidRow)
     assert "0.02 DOT has no value in EUR (its value is in USD)" in refused.error
 
 
-def test_krakens_fees_and_withdrawals_that_came_back() -> None:
-    """A withdrawal and its end undo each other, a reward is worth what is left of it, and a fee is in what the row says."""
+def test_kraken_nets_fees_and_returned_withdrawals() -> None:
+    """A returned withdrawal cancels out, a reward has its net value, and a fee is in the row's own asset."""
     text = (
         "txid,refid,time,type,subtype,aclass,asset,amount,fee,feecurrency,balance,amountusd\n"
         "L1,R1,2024-01-01 09:00:00,withdrawal,,currency,XXBT,-0.02,0.001,XXBT,,\n"
@@ -254,15 +254,15 @@ def test_krakens_fees_and_withdrawals_that_came_back() -> None:
         for entry in entries_of("ledgers.csv", text.encode(), base="USD")
     }
 
-    assert told(found[2, 3]) == "ignored [2, 3]: a withdrawal that was given back"
+    assert described(found[2, 3]) == "ignored [2, 3]: a withdrawal that was given back"
     assert json.loads(found[(4,)].payload)["value"] == "2.07"  # type: ignore[union-attr]
-    assert told(found[(5,)]) == "refused [5]: feecurrency"
-    assert told(found[(6,)]) == "refused [6]: amount"
+    assert described(found[(5,)]) == "refused [5]: feecurrency"
+    assert described(found[(6,)]) == "refused [6]: amount"
     assert json.loads(found[(7,)].payload)["quantity"] == "0.501"  # type: ignore[union-attr]
 
 
-def test_a_broken_row_is_refused_and_the_others_stand() -> None:
-    """A missing cell, a wrong number, an unknown type and a cell too many are named with their line."""
+def test_entries_reject_only_broken_rows() -> None:
+    """A missing cell, a wrong number, an unknown type and an extra cell are named with their line."""
     text = (
         "portfolio,trade id,product,side,created at,size,size unit,price,fee,total,price/fee/total unit\n"
         "default,1,BTC-USD,BUY,2023-05-01T08:00:00Z,,BTC,28000,0,0,USD\n"
@@ -301,15 +301,15 @@ def test_a_broken_row_is_refused_and_the_others_stand() -> None:
         ("DOTUSDC", "DOT-USDC"),
     ],
 )
-def test_krakens_names_become_everybodys(market: str, instrument: str) -> None:
-    """Old, new and slashed names of a pair are the same instrument."""
+def test_kraken_instrument_of_translates_names(market: str, instrument: str) -> None:
+    """Old, new and slashed names of a pair give the same instrument."""
     assert kraken.instrument_of(market) == instrument
 
 
 @pytest.mark.parametrize(
     ("name", "asset"), [("DOT28.S", "DOT"), ("XBT.M", "BTC"), ("ETH2.S", "ETH"), ("ZUSD", "USD"), ("USD.HOLD", "USD")]
 )
-def test_what_is_held_elsewhere_is_the_same_asset(name: str, asset: str) -> None:
+def test_kraken_asset_of_ignores_where_a_balance_is_kept(name: str, asset: str) -> None:
     """Kraken's staked and parked balances are the coin itself."""
     assert kraken.asset_of(name) == asset
 
@@ -317,8 +317,8 @@ def test_what_is_held_elsewhere_is_the_same_asset(name: str, asset: str) -> None
 @given(
     number=st.decimals(min_value=0, max_value=10**15, places=8, allow_nan=False), sign=st.sampled_from(["", "-", "+"])
 )
-def test_figures_keep_every_digit(number: Decimal, sign: str) -> None:
-    """With or without a currency sign and commas between thousands, a figure is read to the last digit."""
+def test_decimal_of_keeps_every_digit(number: Decimal, sign: str) -> None:
+    """A figure with or without a currency sign and thousands commas is read to the last digit."""
     value = -number if sign == "-" else number
     for written in (f"{sign}{number:f}", f"{sign}{number:,f}", f"{sign}€{number:,f}", f"${sign}{number:f}"):
         assert decimal_of(written, "x") == value
@@ -327,8 +327,8 @@ def test_figures_keep_every_digit(number: Decimal, sign: str) -> None:
 @pytest.mark.parametrize(
     "text", ["", " ", "-", "€", "1,23", "1,2345.6", "1.2.3", "--1", "1 000", "NaN", "0x10", "١", "1" * 39]
 )
-def test_what_is_no_figure_is_refused(text: str) -> None:
-    """Decimal commas, words, other digits than ours and figures too large are refused, not guessed at."""
+def test_decimal_of_rejects_other_texts(text: str) -> None:
+    """Decimal commas, words, non-ASCII digits and oversized figures are rejected, never guessed."""
     with pytest.raises(BadRow):
         decimal_of(text, "x")
 
@@ -337,15 +337,15 @@ def test_what_is_no_figure_is_refused(text: str) -> None:
     quantity=st.decimals(min_value="0.00000001", max_value=10**6, places=8),
     cost=st.decimals(min_value="0.01", max_value=10**9, places=2),
 )
-def test_what_was_paid_decides_the_price(quantity: Decimal, cost: Decimal) -> None:
-    """The price gives the cost to 18 places of a unit price; a stated price that gives it exactly is left as it is."""
+def test_price_of_gives_the_cost(quantity: Decimal, cost: Decimal) -> None:
+    """The price gives the cost to 18 places of a unit price; a stated price that gives it exactly is kept."""
     price = price_of(quantity, Decimal(0), cost)
 
     assert abs(quantity * price - cost) <= quantity * Decimal("5E-19")
     assert price_of(quantity, cost, quantity * cost) == cost
 
 
-def test_longer_names_come_first() -> None:
+def test_binance_quotes_list_longer_names_first() -> None:
     """No known quote hides behind a shorter one that it ends with."""
     for place, quote in enumerate(QUOTES):
         assert not any(later != quote and later.endswith(quote) for later in QUOTES[place:]), quote
@@ -354,8 +354,8 @@ def test_longer_names_come_first() -> None:
 # --- in the report of lots --------------------------------------------------------------------------------------------
 
 
-def test_lots_of_an_export() -> None:
-    """`daybook lots` reads the same file: its trades give lots, everything else is counted and named."""
+def test_read_trades_counts_other_rows_of_an_export() -> None:
+    """The trades of an export give lots; its other rows are counted by reason."""
     file = read_trades(SAMPLES / "coinbase-transactions.csv")
     report = lots_report(file)
 
@@ -369,8 +369,8 @@ def test_lots_of_an_export() -> None:
     ]
 
 
-def test_an_unknown_header_names_what_is_known(tmp_path: Path) -> None:
-    """A file that is neither ours nor a known export is refused in one sentence that names the exports."""
+def test_read_trades_lists_the_exports_for_an_unknown_header(tmp_path: Path) -> None:
+    """The error for a file that is neither ours nor an export lists the exports."""
     (tmp_path / "a.csv").write_text("Datum,Coin,Menge\n2024-01-01,BTC,1\n", encoding="utf-8")
 
     with pytest.raises(BadFile) as refusal:
@@ -378,48 +378,29 @@ def test_an_unknown_header_names_what_is_known(tmp_path: Path) -> None:
     assert all(export.name in str(refusal.value) for export in EXPORTS)
 
 
-@pytest.mark.parametrize(
-    ("content", "said"),
-    [
-        (b"", "is empty"),
-        (b"\xef\xbb\xbf \n", "is empty"),
-        (b"PK\x03\x04\x00\x00", "is not a text file"),
-        (b"id;time;instrument;side;quantity;price\n", "semicolons"),
-        ("id,time,instrument,side,quantity,price\n".encode("utf-16"), "UTF-8"),
-        ("id,time,instrument,side,quantity,price\né,1,2,3,4,5\n".encode("latin-1"), "is not UTF-8"),
-    ],
-)
-def test_a_file_that_cannot_be_read_says_why(content: bytes, said: str) -> None:
-    """An empty file, a binary one, a wrong encoding and semicolons are one sentence each that names the file."""
-    with pytest.raises(BadFile) as refusal:
-        table_of(Path("trades.csv"), content)
-    assert str(refusal.value).startswith("trades.csv ")
-    assert said in str(refusal.value)
-
-
 # --- planted bugs -----------------------------------------------------------------------------------------------------
 
 
-def test_a_planted_wrong_name_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Were XBT left as it is, the samples would show it."""
+def test_planted_wrong_name_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The samples find an asset name left untranslated."""
     monkeypatch.setattr(kraken, "NAMES", {})
     with pytest.raises(AssertionError):
-        test_every_row_becomes_what_it_says("kraken-trades.csv")
+        test_samples_give_the_expected_entries("kraken-trades.csv")
 
 
-def test_a_planted_lost_row_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Were rows between one's own accounts dropped silently, the count of rows would show it."""
+def test_planted_lost_row_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The count of rows finds transfers dropped silently."""
     export = replace(kraken.LEDGERS, groups=lambda lines: (g for g in kraken.entries(lines) if len(g) == 2))
     monkeypatch.setattr("ledger.imports.files.export_of", lambda _: export)
     with pytest.raises(AssertionError):
-        test_no_row_is_lost("kraken-ledgers.csv")
+        test_entries_cover_every_row("kraken-ledgers.csv")
 
 
-def test_a_planted_merge_of_identical_rows_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Were identical rows one trade, the sample with two of them would show it."""
+def test_planted_merge_of_identical_rows_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sample with two identical rows finds their merge."""
     monkeypatch.setattr("ledger.imports.formats.format.Counter", _Forgetful)
     with pytest.raises(AssertionError):
-        test_identical_rows_without_ids_are_two_trades()
+        test_entries_keep_identical_rows_without_ids()
 
 
 class _Forgetful(dict[bytes, int]):
