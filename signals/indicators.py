@@ -56,6 +56,13 @@ def ema_bars(length: int) -> int:
     return -(-37 * (length + 1) // 2)  # 37 / alpha, alpha = 2 / (length + 1), rounded up
 
 
+def rolling(values: Array, length: int) -> Array:
+    """A view with one row of the last `length` values per bar, from the first complete row on; maybe no rows."""
+    if values.size < length:
+        return np.empty((0, length))
+    return np.lib.stride_tricks.sliding_window_view(values, length)
+
+
 # --- trend ------------------------------------------------------------------------------------------------------------
 
 
@@ -227,9 +234,9 @@ def vwap(high: Array, low: Array, close: Array, volume: Array, length: int = 20)
     if close.size < length:
         return None
     typical, values = (high + low + close) / 3, np.full(close.size, np.nan)
-    traded = _rolling(volume, length).sum(axis=1)
-    values[length - 1 :] = _rolling(typical, length).mean(axis=1)
-    turnover = _rolling(typical * volume, length).sum(axis=1)
+    traded = rolling(volume, length).sum(axis=1)
+    values[length - 1 :] = rolling(typical, length).mean(axis=1)
+    turnover = rolling(typical * volume, length).sum(axis=1)
     np.divide(turnover, traded, out=values[length - 1 :], where=traded > 0)
     return values
 
@@ -286,15 +293,10 @@ def _no_range(high: Array, low: Array, length: int) -> NDArray[np.bool_]:
     return np.equal(talib.MAX(high, length), talib.MIN(low, length))
 
 
-def _rolling(values: Array, length: int) -> Array:
-    """A view with one row of the last `length` values per bar, from the first complete row on."""
-    return np.lib.stride_tricks.sliding_window_view(values, length)
-
-
 def _simple_rsi(close: Array, length: int) -> Array:
     changes = np.diff(close)
-    gains = _rolling(changes.clip(min=0), length).sum(axis=1)
-    losses = _rolling(-changes.clip(max=0), length).sum(axis=1)
+    gains = rolling(changes.clip(min=0), length).sum(axis=1)
+    losses = rolling(-changes.clip(max=0), length).sum(axis=1)
     values = np.full(close.size, np.nan)
     values[length:] = 50.0
     np.divide(100 * gains, gains + losses, out=values[length:], where=gains + losses > 0)

@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from signals.bot import Needs, Parameters, Part, Signal, Window, bounded
-from signals.bots.vectorised import after, only_warm, rolling
-from signals.indicators import Array, obv
+from signals.bots.vectorised import after, only_warm
+from signals.indicators import Array, obv, rolling
 
 
 class ObvParams(Parameters):

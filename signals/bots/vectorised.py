@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from signals.indicators import Array, rolling
 
 
 def only_warm(scores: Array, needed: int) -> Array:
@@ -21,13 +21,6 @@ def windowed(
     """The score of each window of `needed` bars that ends with one of the bars `ends`, computed one by one."""
     scores = (score_of(bars[end + 1 - needed : end + 1]) for end in ends.tolist())
     return np.array([np.nan if score is None else score for score in scores], dtype=np.float64)
-
-
-def rolling(values: Array, length: int) -> Array:
-    """A view with one row of the last `length` values per bar, from the first complete row on; maybe no rows."""
-    if values.size < length:
-        return np.empty((0, length))
-    return np.lib.stride_tricks.sliding_window_view(values, length)
 
 
 def after(missing: int, values: Array, size: int) -> Array:

@@ -7,11 +7,12 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from decimal import ROUND_HALF_EVEN, Decimal
+from decimal import Decimal
 from typing import Any, Final
 
 from ledger.errors import DaybookError
 from ledger.values import utc_time
+from signals.inbound.signals import six_places
 from signals.market.candle import timeframe_of
 
 SIDES: Final[Mapping[str, int]] = {"enter_long": 1, "exit_long": -1, "enter_short": -1, "exit_short": 1}
@@ -20,7 +21,6 @@ SIDES: Final[Mapping[str, int]] = {"enter_long": 1, "exit_long": -1, "enter_shor
 MOST_ROWS: Final = 5000
 MOST_OUTPUTS: Final = 50
 _LARGEST: Final = Decimal(10) ** 12
-_SIX_PLACES: Final = Decimal("0.000001")
 
 
 class BadFrame(DaybookError, ValueError):
@@ -150,7 +150,7 @@ def _number(value: object) -> Decimal | None:
     if isinstance(value, bool) or not isinstance(value, int | Decimal):
         return None
     number = Decimal(value)
-    return None if abs(number) > _LARGEST else number.quantize(_SIX_PLACES, rounding=ROUND_HALF_EVEN)
+    return None if abs(number) > _LARGEST else six_places(number)
 
 
 def _time(value: object) -> datetime:
