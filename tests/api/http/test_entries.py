@@ -90,7 +90,7 @@ def three(quantity: str, cost: str | None, gain: str = "0") -> dict[str, str | N
 
 CHANGES: Final[list[tuple[str, list[dict[str, Any]], dict[str, str], dict[str, str | None] | None]]] = [
     ("cash in", [CASH], {"cash": "1000"}, None),
-    ("cash in, told", [CASH | {"asset": "USD"}], {"cash": "1000"}, None),
+    ("cash in, asset given", [CASH | {"asset": "USD"}], {"cash": "1000"}, None),
     ("cash out", [CASH, {"kind": "cash_withdrawal", "account": "bank", "amount": "1.25"}], {"cash": "998.75"}, None),
     ("an asset in", [LOT], {"cash": "0"}, three("2", "300")),
     ("an asset in, its cost unknown", [{"kind": "asset_deposit", **BTC, "quantity": "2"}], {}, three("2", None)),
