@@ -170,7 +170,12 @@ def clock_of(system: System, portfolio_id: UUID) -> Clock:
 
 
 async def known_parameters(connection: Connection, handler: BaseRouteHandler) -> None:
-    """Guard. Raises Problem 400 for an undeclared or repeated query parameter and for a NUL character in any."""
+    """Guard. Raises Problem 400 for an undeclared or repeated query parameter and for a NUL character in any.
+
+    Handlers with `opt={"any_query": True}` ignore their query: monitors may add parameters of their own.
+    """
+    if handler.opt.get("any_query"):
+        return
     given = [name for name, _ in connection.query_params.multi_items()]
     allowed = _query_parameters(handler)
     unknown = sorted(set(given) - set(allowed))

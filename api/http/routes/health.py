@@ -64,7 +64,7 @@ class TradingHealthController(Controller):
     path = "/health"
     tags = ("health",)
 
-    @get("/trading", operation_id="healthTrading", sync_to_thread=True)
+    @get("/trading", operation_id="healthTrading", sync_to_thread=True, opt={"any_query": True})
     def trading(self, request: AnyRequest) -> TradingHealth:
         """Whether orders may be sent now, and the reasons if not."""
         system = system_of(request)

@@ -5,7 +5,7 @@ from typing import Annotated
 from litestar import Controller, post
 from litestar.params import FromPath, HeaderParameter, RawBody
 
-from api.http.requests import AnyRequest, system_of
+from api.http.requests import AnyRequest, known_parameters, system_of
 from api.http.routes.signals import SignalAnswer, external_signal, signal_answer
 from api.http.webhooks import Webhooks
 from api.runtime.inbound_signals import emit
@@ -17,6 +17,7 @@ Signature = Annotated[str | None, HeaderParameter(name="X-Daybook-Signature", re
 
 class WebhookController(Controller):
     path = "/api/v1/webhooks"
+    guards = (known_parameters,)
     tags = ("signals",)
 
     @post(

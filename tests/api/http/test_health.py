@@ -106,6 +106,11 @@ def test_readiness_fails_when_the_schema_is_foreign_or_the_database_read_only(
     assert any("read-only" in problem for problem in problems(daybook))
 
 
+def test_health_ignores_query_parameters_of_monitors(daybook: Daybook) -> None:
+    for name in ("live", "ready", "trading"):
+        assert daybook.get(f"/health/{name}?probe=1").status_code == 200
+
+
 def test_halt_affects_trading_health_but_not_readiness(daybook: Daybook) -> None:
     halted = Story("halt").new(TradingHalted(reason="a look at the roof"))
     daybook.system.book.record(daybook.system.portfolio_id, [halted])

@@ -170,6 +170,12 @@ def test_message_is_rejected_when_too_large_or_malformed(daybook: Daybook) -> No
         refused(send(daybook, "model", body, signed(daybook, secret, body)), 400, "invalid-request", words)
 
 
+def test_webhook_rejects_unknown_query_parameters(daybook: Daybook) -> None:
+    answer = daybook.send("POST", "webhooks/model?token=1", content=b"{}")
+
+    assert (answer.status_code, answer.json()["type"].rpartition(":")[2]) == (400, "unknown-parameter")
+
+
 # ── TradingView ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 TICKERS = {"BTCUSD": Instrument("BTC-USD")}
