@@ -65,7 +65,7 @@ bench: setup  ## Measure the speed of this machine's ledger
 
 generate: setup  ## Rewrite what is generated in docs: example output, tables, OpenAPI document, screenshots
 	@GENERATE=1 $(VENV)/bin/pytest -q -m generated $(ARGS)
-	@$(VENV)/bin/python -m tests.support.screenshots
+	@$(VENV)/bin/python -m tests.support.documents.screenshots
 	@git status --short docs README.md
 
 lock:  ## Rewrite the locks, keeping versions (all the newest: make lock UPGRADE=1)

@@ -18,7 +18,7 @@ from migrations.legacy.check.check_import import check_import
 from migrations.legacy.load.run import Wanted, prepared, run_import
 from migrations.legacy.report import plan_lines
 from migrations.legacy.rollback import roll_back
-from tests.support.legacy_databases import make_legacy
+from tests.support.legacy.databases import make_legacy
 
 ROWS_PER_EXECUTION: Final = 1.83
 """Rows of trades per execution in a generated database of the last generation, on average."""

@@ -31,7 +31,6 @@ from ledger.projections.book import Book, MemoryBook
 from ledger.projections.orders import OrderView
 from ledger.values import ZERO, Side
 from tests.support.events import SteppingClock
-from tests.support.paper_market import bar
 from tests.support.trading import (
     BTC,
     NOON,
@@ -44,6 +43,7 @@ from tests.support.trading import (
     WatchedExchange,
     market,
 )
+from tests.support.venues.paper_market import bar
 
 VERDICTS = (SignalApproved, SignalRejected, SignalExpired)
 SCRIPTS = {

@@ -14,7 +14,7 @@ from signals.testkit.check import check_bot, find_bots, sample_candles
 from signals.testkit.conformance import breaches
 from signals.testkit.scaffold import BadBot
 from signals.testkit.watched_calls import watching
-from tests.support import cheating_bots as cheats
+from tests.support.bots import cheating_bots as cheats
 
 CANDLES = sample_candles(65)
 PLACE = r"bar \d+ \(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ\)"

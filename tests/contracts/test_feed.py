@@ -13,7 +13,7 @@ from signals.market.feed import CandleFeed
 from signals.market.playback import PlayedFeed
 from signals.market.recorded import RecordedTape
 from signals.market.simulated import SimulatedTape, simulated_candles
-from tests.support.kraken_market import BTC, MINUTE, NOON, Kraken, Live, kraken_server  # noqa: F401 - a fixture
+from tests.support.venues.kraken_market import BTC, MINUTE, NOON, Kraken, Live, kraken_server  # noqa: F401 - a fixture
 
 WARMUP = 20
 MARKET = tuple(islice(simulated_candles(5, BTC, MINUTE), 1000))

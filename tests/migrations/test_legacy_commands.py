@@ -19,8 +19,8 @@ from ledger.postgres.log import head_record, portfolio_ids, raw
 from migrations.legacy.read import source
 from migrations.legacy.read.source import file_hash
 from tests.migrations.test_legacy_imports import trade_later
-from tests.support.legacy_databases import make_legacy
-from tests.support.legacy_imports import move_of
+from tests.support.legacy.databases import make_legacy
+from tests.support.legacy.imports import move_of
 from tests.support.processes import DAYBOOK, Home, new_home
 from tests.support.waiting import until
 

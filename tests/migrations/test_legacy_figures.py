@@ -11,8 +11,8 @@ from sqlalchemy import Engine
 
 from migrations.legacy.check.formulas import Formulas
 from migrations.legacy.check.pnl import ProductPnl
-from tests.support.legacy_databases import make_legacy
-from tests.support.legacy_imports import move_of
+from tests.support.legacy.databases import make_legacy
+from tests.support.legacy.imports import move_of
 
 
 def as_the_old_system(path: Path) -> dict[str, dict[str, float]]:

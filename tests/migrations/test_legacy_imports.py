@@ -30,8 +30,8 @@ from migrations.legacy.rollback import roll_back
 from migrations.legacy.translate import orders, rows
 from migrations.legacy.translate.comparison import CAUSES
 from tests.support.events import Story
-from tests.support.legacy_databases import GENERATIONS, Legacy, make_legacy
-from tests.support.legacy_imports import Move, move_of
+from tests.support.legacy.databases import GENERATIONS, Legacy, make_legacy
+from tests.support.legacy.imports import Move, move_of
 
 Alter = Callable[..., object]
 

@@ -17,8 +17,8 @@ from migrations.legacy.read import postgres, source
 from migrations.legacy.read.cells import Row, plain
 from migrations.legacy.read.postgres import Connection
 from migrations.legacy.read.source import BadSource, file_hash, open_source
-from tests.support.legacy_databases import Legacy, make_legacy
-from tests.support.legacy_imports import move_of
+from tests.support.legacy.databases import Legacy, make_legacy
+from tests.support.legacy.imports import move_of
 
 
 def test_source_file_is_opened_read_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,8 +18,8 @@ from ledger.projections.book import MemoryBook
 from ledger.rows import Rows
 from tests.second_opinions.asking import PYTHON, ask
 from tests.support.events import MOVES, START, Step, SteppingClock, Story, batches_of, record_all
+from tests.support.generators.random_lives import assets_of, fold_facts, lives
 from tests.support.lots_comparison import near
-from tests.support.random_lives import assets_of, fold_facts, lives
 
 pytestmark = pytest.mark.nightly
 STORIES = 60

@@ -14,7 +14,7 @@ from signals.bot import bars_of
 from signals.market.candle import Candle
 from signals.market.simulated import simulated_candles
 from signals.research import bar_frame, indicator_frame
-from tests.support.bar_series import walk
+from tests.support.bots.bar_series import walk
 from tests.support.market_files import write_market
 from tests.support.trading import BTC
 

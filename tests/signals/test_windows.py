@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from signals.bot import BAR, Window, bars_of
 from signals.bots.levels import category_of, levels, price_of
 from signals.market.simulated import simulated_candles
-from tests.support.bar_series import BTC, HOUR, rough, walk, window_at
+from tests.support.bots.bar_series import BTC, HOUR, rough, walk, window_at
 
 
 @given(st.integers(1, 60), st.integers(1, 60))

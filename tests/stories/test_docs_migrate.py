@@ -8,7 +8,7 @@ import pytest
 from migrations.legacy.check.formulas import MEASURES
 from migrations.legacy.translate.comparison import CAUSES
 from tests.migrations.test_legacy_commands import write_sample
-from tests.support.pages import check_file, check_page
+from tests.support.documents.pages import check_file, check_page
 
 FILE = Path(__file__).resolve().parents[2] / "docs" / "migrate.md"
 PAGE = FILE.read_text(encoding="utf-8")

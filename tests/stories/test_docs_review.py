@@ -21,7 +21,7 @@ from ledger.events import BotModeSet
 from ledger.events.fields import RuleChecked
 from ledger.projections.policy import LIMITS
 from ledger.values import Instrument, Side, decimal_text
-from tests.support.generated import check_generated
+from tests.support.documents.generated import check_generated
 from tests.support.risky_trades import HOUR, closed, proposed, room_with, traded, wanted
 from tests.support.trading import NOON, RULES, Room, Script, ScriptedExchange, market
 

@@ -18,7 +18,7 @@ from ledger.values import system_clock
 from signals.market.candle import BadFeed
 from signals.market.feed import open_feed
 from tests.support.api_system import TOKEN, Daybook, open_daybook
-from tests.support.generated import check_generated
+from tests.support.documents.generated import check_generated
 from tests.support.market_files import write_market
 
 ROOT = Path(__file__).resolve().parents[2]

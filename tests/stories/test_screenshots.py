@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.support.screenshots import FOLDER, SOURCES, hash_file, source_hash
+from tests.support.documents.screenshots import FOLDER, SOURCES, hash_file, source_hash
 
 
 @pytest.mark.parametrize("picture", SOURCES)

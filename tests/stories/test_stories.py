@@ -11,7 +11,7 @@ import pytest
 from ledger.booking.lots import Booking, Leg, Lot, book_leg
 from ledger.reports.closed_lots import ClosedLots
 from ledger.reports.performance import Performance
-from tests.support.pages import MASK, Printed, as_documented, check_file, check_page
+from tests.support.documents.pages import MASK, Printed, as_documented, check_file, check_page
 
 DOCS: Final = Path(__file__).resolve().parents[2] / "docs"
 STORIES: Final = sorted((DOCS / "stories").glob("[0-9]*.md"))

@@ -26,9 +26,9 @@ from tests.migrations.test_legacy_commands import write_sample
 from tests.signals.inbound.freqtrade.test_listener import environment
 from tests.stories.test_whole_flow import Flow, hash_of
 from tests.support.api_system import BUY, Daybook, open_daybook
+from tests.support.bots.freqtrade_double import freqtrade_double
 from tests.support.commands import ROOT, Command
 from tests.support.events import SteppingClock, Story, realistic_batches, record_all
-from tests.support.freqtrade_double import freqtrade_double
 from tests.support.market_files import write_market
 from tests.support.processes import DAYBOOK, Home, new_home
 from tests.support.unchanged import (

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from api.backtest.audit import Fault, audit_of
 from signals.bot import Bot, Needs, Parameters, Signal, Window
 from signals.registry import BUILT_IN
-from tests.support.backtest_bots import Saying, simulated_market, spec_of
+from tests.support.bots.backtest_bots import Saying, simulated_market, spec_of
 
 MARKET = simulated_market(200)
 CLOSES = [float(candle.close) for candle in MARKET.candles]

@@ -40,7 +40,7 @@ from signals.bot import Bot
 from signals.market.candle import Candle, timeframe_text
 from signals.market.recorded import recorded_candles
 from signals.registry import BUILT_IN
-from tests.support.backtest_bots import AT_ONCE, TERMS, Saying, market_of_prices, simulated_market, spec_of
+from tests.support.bots.backtest_bots import AT_ONCE, TERMS, Saying, market_of_prices, simulated_market, spec_of
 from tests.support.events import SteppingClock
 from tests.support.market_files import write_market
 from tests.support.programs import WARMUP, Program, open_portfolio, quick_bots, tape, told

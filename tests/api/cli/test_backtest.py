@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from api.cli import cli
 from signals import registry
 from tests.api.backtest.test_audit import Peeks
-from tests.support.generated import check_generated
+from tests.support.documents.generated import check_generated
 from tests.support.market_files import write_market
 
 ROOT = Path(__file__).resolve().parents[3]

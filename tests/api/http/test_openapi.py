@@ -10,7 +10,7 @@ from litestar.testing import TestClient
 
 from api.http.app import create_app
 from tests.support.api_system import BASE, BUY, Daybook, described, open_daybook, served_document
-from tests.support.freqtrade_double import FreqtradeDouble
+from tests.support.bots.freqtrade_double import FreqtradeDouble
 from tests.support.http_json_schema import faults
 from tests.support.processes import free_port
 

@@ -38,9 +38,9 @@ from signals.market.candle import Candle, FeedUnavailable, Quote
 from signals.registry import BUILT_IN
 from signals.runner import evaluate, signal_id
 from tests.support.events import SteppingClock
-from tests.support.paper_market import MINUTE, bar
 from tests.support.programs import WARMUP, Program, open_portfolio, quick_bots, story_of, tape
 from tests.support.trading import BTC, NOON, KillAt, Killed, Room, Script, ScriptedExchange, market
+from tests.support.venues.paper_market import MINUTE, bar
 
 LENGTH = 140
 TAPE = tape(LENGTH)

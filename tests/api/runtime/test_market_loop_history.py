@@ -17,9 +17,9 @@ from signals.market.candle import FeedUnavailable, in_order
 from signals.market.playback import KEPT, PlayedFeed
 from signals.market.simulated import BEGINS_AT, simulated_candles, simulated_feed
 from tests.support.events import SteppingClock
-from tests.support.kraken_market import NOON, Kraken, Live, kraken_server  # noqa: F401 - a fixture
 from tests.support.programs import WARMUP, Program, open_portfolio
 from tests.support.trading import BTC
+from tests.support.venues.kraken_market import NOON, Kraken, Live, kraken_server  # noqa: F401 - a fixture
 
 ETH = Instrument("ETH-USD")
 MINUTE = timedelta(minutes=1)

@@ -16,8 +16,8 @@ from execution.exchanges.paper.exchange import PaperExchange, PaperTerms
 from execution.exchanges.paper.prices import LOT, tick_of, worse
 from ledger.values import ZERO, Instrument, Side
 from signals.market.candle import Quote
-from tests.support.paper_market import MINUTE, PLAIN, PaperVenue, bar, ticket
 from tests.support.trading import BTC, NOON
+from tests.support.venues.paper_market import MINUTE, PLAIN, PaperVenue, bar, ticket
 
 BUY, SELL = Side.BUY, Side.SELL
 

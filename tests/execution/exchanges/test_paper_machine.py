@@ -22,8 +22,8 @@ from ledger.projections.portfolio import Balance
 from ledger.values import ZERO, Asset, Instrument, Side, derived_id
 from signals.market.candle import Candle
 from tests.support.events import SteppingClock
-from tests.support.paper_market import MINUTE
 from tests.support.trading import ACCOUNT, BTC, NOON, Room
+from tests.support.venues.paper_market import MINUTE
 
 ETH = Instrument("ETH-USD")
 BOTH = (BTC, ETH)

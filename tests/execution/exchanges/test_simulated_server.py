@@ -20,7 +20,7 @@ from execution.exchanges.exchange import Accepted, FoundOrder
 from execution.exchanges.simulated.server import KEY, SECRET
 from ledger.values import system_clock
 from tests.support.processes import DAYBOOK
-from tests.support.simulated_venue import HandClock, RunningVenue, adapter, running_venue, ticket
+from tests.support.venues.simulated_venue import HandClock, RunningVenue, adapter, running_venue, ticket
 
 
 @pytest.fixture(autouse=True)

@@ -16,8 +16,8 @@ from execution.exchanges.ccxt.transport import BadEndpoint, Wire
 from execution.exchanges.ccxt.venues import DECLARED, UndeclaredVenue, facts_of
 from execution.exchanges.exchange import Accepted, FoundOrder, NotPlaced, Refused, Unknown, VenueUnavailable
 from ledger.values import Instrument, Side
-from tests.support.recorded_venue import recorded_venue, spot
-from tests.support.simulated_venue import FIRST, HandClock, ticket
+from tests.support.venues.recorded_venue import recorded_venue, spot
+from tests.support.venues.simulated_venue import FIRST, HandClock, ticket
 
 LATER = 600
 BTC_USD = Instrument("BTC-USD")

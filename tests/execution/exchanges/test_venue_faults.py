@@ -23,7 +23,7 @@ from execution.exchanges.simulated.faults import (
     STATES,
     TIMES_OF_ORDERS,
 )
-from tests.support.simulated_venue import QUOTE, RunningVenue, running_venue, without_window
+from tests.support.venues.simulated_venue import QUOTE, RunningVenue, running_venue, without_window
 
 VENUES = ("binance", "luno")
 DECIDED_AFTER_S = 300

@@ -12,7 +12,7 @@ from execution.exchanges.ccxt.venues import DECLARED, facts_of
 from execution.exchanges.exchange import Accepted, FoundOrder, NotPlaced, Refused, Unknown, VenueUnavailable
 from ledger.events.fields import Fee
 from ledger.values import ZERO, Instrument, Side
-from tests.support.simulated_venue import QUOTE, RunningVenue, running_venue
+from tests.support.venues.simulated_venue import QUOTE, RunningVenue, running_venue
 
 VENUES = ("binance", "luno")
 EARLIER = timedelta(minutes=1)

@@ -29,9 +29,9 @@ from ledger.events import (
 )
 from ledger.projections.orders import OrderView
 from ledger.values import Asset, Instrument, derived_id
-from tests.support.live_portfolio import ACCOUNT, live_at, opened
-from tests.support.simulated_venue import RunningVenue, running_venue
 from tests.support.trading import KillAt, Killed
+from tests.support.venues.live_portfolio import ACCOUNT, live_at, opened
+from tests.support.venues.simulated_venue import RunningVenue, running_venue
 from tests.support.waiting import DEADLINE_S
 
 BTC = Instrument("BTC-USDT")

@@ -49,7 +49,6 @@ from signals.market.candle import Candle, Quote
 from signals.registry import BUILT_IN
 from tests.support.api_system import Daybook, open_daybook, problem_of
 from tests.support.events import SteppingClock
-from tests.support.paper_market import MINUTE
 from tests.support.programs import WARMUP, Program, open_portfolio, quiet, tape, told
 from tests.support.trading import (
     ACCOUNT,
@@ -64,6 +63,7 @@ from tests.support.trading import (
     WatchedExchange,
     market,
 )
+from tests.support.venues.paper_market import MINUTE
 
 FREE: Final = PaperTerms(Decimal(0), Decimal(0), Decimal(1), Decimal(0), Decimal(0), free=True)
 

@@ -14,10 +14,10 @@ from ledger.events import CancelRequested, OrderClosed, OrderRefused
 from ledger.projections.book import MemoryBook
 from ledger.values import Side
 from tests.support.events import SteppingClock
-from tests.support.live_portfolio import live_at
-from tests.support.paper_market import PaperVenue, bar, ticket
-from tests.support.simulated_venue import RunningVenue, running_venue
 from tests.support.trading import NOON, Room, ScriptedExchange, market
+from tests.support.venues.live_portfolio import live_at
+from tests.support.venues.paper_market import PaperVenue, bar, ticket
+from tests.support.venues.simulated_venue import RunningVenue, running_venue
 
 BUY, SELL = Side.BUY, Side.SELL
 HOUR = timedelta(hours=1)

@@ -10,7 +10,7 @@ from ledger.booking.legs import AssetMove, UnvaluedLeg, moves_of
 from ledger.events import CashDeposited, TradeExecuted, TradingHalted
 from ledger.events.fields import Fee
 from ledger.values import Asset, Instrument, Side, round18
-from tests.support.random_trades import BASE, trades
+from tests.support.generators.random_trades import BASE, trades
 
 
 def d(text: str) -> Decimal:

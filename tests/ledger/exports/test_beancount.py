@@ -14,7 +14,7 @@ from ledger.exports import beancount as beancount_export
 from ledger.exports.beancount import CannotExport, Posting, beancount_text, commodity
 from ledger.log.envelope import NewEvent
 from ledger.values import ZERO
-from tests.support.random_lives import assets_of, fold_facts, lives
+from tests.support.generators.random_lives import assets_of, fold_facts, lives
 
 
 def text_of(facts: list[NewEvent]) -> str:

@@ -18,9 +18,9 @@ from ledger.exports.trades import TRADE_COLUMNS, trade_lines
 from ledger.log.envelope import NewEvent
 from ledger.reports.lots import lots_report, portfolio_lots_report
 from ledger.values import Asset, Side, decimal_text
+from tests.support.generators.random_lives import NOON, fold_facts
+from tests.support.generators.random_trades import BASE, trades
 from tests.support.lots_comparison import read
-from tests.support.random_lives import NOON, fold_facts
-from tests.support.random_trades import BASE, trades
 
 ASSETS = ("BTC", "AAPL")
 

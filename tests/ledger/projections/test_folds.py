@@ -22,8 +22,8 @@ from ledger.projections.portfolio import Balance, PortfolioView
 from ledger.rows import Change, MemoryRows, Row, Rows, all_rows, row_text, state_hash
 from ledger.values import Asset, Side, decimal_text
 from tests.support.events import btc_trade, fold_log
-from tests.support.random_lives import lives
-from tests.support.random_trades import BASE
+from tests.support.generators.random_lives import lives
+from tests.support.generators.random_trades import BASE
 
 PORTFOLIO = UUID(int=1)
 BTC = Asset("BTC")

@@ -20,7 +20,7 @@ from ledger.reports.gains import COLUMNS, GainsReport, TaxYear, gains_lines, gai
 from ledger.reports.lot_methods import Method
 from ledger.rows import Rows
 from ledger.values import ZERO, Asset, Instrument, Side
-from tests.support.random_lives import assets_of, fold_facts, lives
+from tests.support.generators.random_lives import assets_of, fold_facts, lives
 
 YEAR = 365 * 24 * 60
 

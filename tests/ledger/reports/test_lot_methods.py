@@ -33,9 +33,9 @@ from ledger.reports.lot_methods import BadChoice, Matched, Method, matched_by
 from ledger.reports.lots import LotsReport, LotTotals, View, lots_report, portfolio_lots_report
 from ledger.rows import key_of
 from ledger.values import Asset, Instrument, Side, decimal_text
+from tests.support.generators.random_lives import NOON, assets_of, fold_facts, lives
 from tests.support.lots_comparison import as_csv, check_against_oracle, read, report_of
 from tests.support.oracle import TradeRow, plain_rows, random_rows, trade_rows
-from tests.support.random_lives import NOON, assets_of, fold_facts, lives
 
 BY_ORDER = (Method.FIFO, Method.LIFO, Method.HIFO)
 OTHERS = (Method.LIFO, Method.HIFO)

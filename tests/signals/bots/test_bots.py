@@ -39,7 +39,7 @@ from signals.registry import (
     parameters_text,
 )
 from signals.testkit.conformance import breaches
-from tests.support.cheating_bots import Plain
+from tests.support.bots.cheating_bots import Plain
 
 BTC = Instrument("BTC-USD")
 MINUTE = timedelta(minutes=1)

@@ -19,7 +19,7 @@ from signals.bots.obv import ObvBot, ObvParams
 from signals.bots.smc import SmcBot
 from signals.bots.weighing import LEAST_CONFIDENCE
 from signals.registry import BUILT_IN, BadParameters, parameters_of
-from tests.support.bar_series import bars_from, rough, walk, window_at
+from tests.support.bots.bar_series import bars_from, rough, walk, window_at
 
 
 def flat_bars(close: list[float], volume: float = 1.0) -> NDArray[np.void]:

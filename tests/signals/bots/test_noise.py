@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from signals.bot import Vectorised
 from signals.bots.obv import ObvBot, ObvParams
 from signals.registry import BUILT_IN
-from tests.support.bar_series import bars_from, walk
+from tests.support.bots.bar_series import bars_from, walk
 
 Array = NDArray[np.float64]
 

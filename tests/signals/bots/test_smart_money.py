@@ -16,7 +16,7 @@ from ledger.values import Instrument
 from signals.bot import BAR, bars_of
 from signals.bots.smart_money import Finding, Kind, Settings, findings, last_range, open_zones, premium
 from signals.market.simulated import simulated_candles
-from tests.support.bar_series import rough, walk
+from tests.support.bots.bar_series import rough, walk
 
 Row = tuple[float, float, float, float]
 

@@ -11,7 +11,7 @@ from signals.bot import Parameters, Vectorised
 from signals.bots.breakout import BreakoutBot
 from signals.bots.rsi import RsiBot, RsiParams
 from signals.registry import BUILT_IN, parameters_of
-from tests.support.bar_series import rough, score_at, walk
+from tests.support.bots.bar_series import rough, score_at, walk
 
 SETTINGS: list[tuple[str, str]] = [
     *((kind, "{}") for kind in BUILT_IN),

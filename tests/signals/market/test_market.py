@@ -25,7 +25,7 @@ from signals.market.candle import (
 from signals.market.feed import CandleFeed, open_feed
 from signals.market.playback import BURST, PlayedFeed
 from signals.market.recorded import RecordedTape, read_candles
-from tests.support.kraken_market import BTC, MINUTE, NOON, Kraken, Live, kraken_server, numbers_of  # noqa: F401 - a fixture
+from tests.support.venues.kraken_market import BTC, MINUTE, NOON, Kraken, Live, kraken_server, numbers_of  # noqa: F401 - a fixture
 
 HOUR = timedelta(hours=1)
 

@@ -15,7 +15,7 @@ from ledger.projections.bots import EnabledBotKind
 from ledger.rows import MemoryRows
 from signals.sandbox.bots import ForeignBot, ForeignBots
 from signals.sandbox.discovery import BotCode, BotUnusable, InstalledBot, code_of, installed_bot
-from tests.support.bot_processes import (
+from tests.support.bots.bot_processes import (
     HOSTILE,
     MADE,
     PATIENT,

@@ -22,7 +22,7 @@ from signals.sandbox.bots import ForeignBot
 from signals.sandbox.discovery import code_of
 from signals.sandbox.process import BotProcess, Limits
 from signals.testkit.check import sample_candles
-from tests.support.bot_processes import (
+from tests.support.bots.bot_processes import (
     CANDLES,
     HASTY,
     HOSTILE,
@@ -34,8 +34,8 @@ from tests.support.bot_processes import (
     of_code,
     process_of,
 )
+from tests.support.bots.hostile_bots import Trend, TrendParams
 from tests.support.events import START
-from tests.support.hostile_bots import Trend, TrendParams
 from tests.support.waiting import until
 
 

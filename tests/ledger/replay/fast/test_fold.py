@@ -29,8 +29,8 @@ from ledger.replay.fast.reversals import FastReversals
 from ledger.rows import MemoryRows, Row, all_rows, row_text
 from ledger.values import Asset, Instrument, Side, decimal_text, round18
 from tests.support.events import MOVES, Step, SteppingClock, Story, batches_of, fold_log, realistic_batches, steps
-from tests.support.random_trades import BASE
-from tests.support.random_values import value_events
+from tests.support.generators.random_trades import BASE
+from tests.support.generators.random_values import value_events
 
 PORTFOLIO = UUID(int=1)
 numbers = count(2)

@@ -15,7 +15,7 @@ from ledger.values import Instrument
 from signals.inbound.freqtrade.edges import Edge, Edges, Strategy
 from signals.inbound.freqtrade.frames import BadFrame, Frame, Row, frame_of_candles, frame_of_message, read_json
 from signals.runner import signal_id
-from tests.support.freqtrade_double import PAIR, cells, five_minutes, message, split_json
+from tests.support.bots.freqtrade_double import PAIR, cells, five_minutes, message, split_json
 
 STRATEGY = Strategy("ft", "Trend", "3")
 BTC = Instrument("BTC-USD")

@@ -23,7 +23,7 @@ from signals.inbound.freqtrade.listener import QUIET_S, Emitted, FreqtradeListen
 from signals.inbound.freqtrade.rest import FreqtradeUnavailable
 from signals.runner import signal_id
 from tests.support.api_system import Daybook, open_daybook, problem_of
-from tests.support.freqtrade_double import (
+from tests.support.bots.freqtrade_double import (
     PAIR,
     PASSWORD,
     USER,

@@ -20,7 +20,7 @@ from migrations.legacy.load.run import Done, Wanted, prepared, run_import
 from migrations.legacy.rollback import RolledBack, roll_back
 from migrations.legacy.translate.decisions import UNDECIDED, Decisions
 from tests.support.events import SteppingClock
-from tests.support.legacy_databases import Happened, Legacy
+from tests.support.legacy.databases import Happened, Legacy
 
 
 @dataclass(frozen=True, slots=True)

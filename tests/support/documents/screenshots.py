@@ -1,4 +1,4 @@
-"""Screenshots in the documents: `python -m tests.support.screenshots` takes them from a running Daybook.
+"""Screenshots in the documents: `python -m tests.support.documents.screenshots` takes them from a running Daybook.
 
 Needs Chromium (Debian: chromium-headless-shell). The hash of the page's source is kept beside the pictures, so that a test
 finds a screenshot that is older than the page.

@@ -19,7 +19,7 @@ from click.testing import CliRunner
 
 from api.cli import cli
 from tests.support.api_system import BASE, TOKEN, open_daybook
-from tests.support.generated import WRITING, check_generated
+from tests.support.documents.generated import WRITING, check_generated
 from tests.support.processes import Home
 
 BLOCK: Final = re.compile(r"^```(\w+)(?: ([^\n]+))?\n(.*?)^```$", re.DOTALL | re.MULTILINE)

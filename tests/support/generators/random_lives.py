@@ -13,8 +13,8 @@ from ledger.projections.book import MemoryBook
 from ledger.projections.holdings import Holding
 from ledger.rows import Rows
 from ledger.values import Asset
-from tests.support.random_trades import BASE
-from tests.support.random_values import as_facts, value_events
+from tests.support.generators.random_trades import BASE
+from tests.support.generators.random_values import as_facts, value_events
 
 PORTFOLIO: Final = UUID(int=1)
 NOON: Final = datetime(2024, 1, 1, 12, tzinfo=UTC)

@@ -12,7 +12,7 @@ from ledger.events import Event
 from ledger.events.fields import Fee
 from ledger.log.envelope import NewEvent
 from ledger.values import Asset
-from tests.support.random_trades import BASE, any_trades, decimals
+from tests.support.generators.random_trades import BASE, any_trades, decimals
 
 ASSETS: Final = ("BTC", "ETH", "EUR", "AAPL")
 ACCOUNTS: Final = ("a", "b")

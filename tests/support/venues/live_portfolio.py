@@ -25,8 +25,8 @@ from ledger.projections.orders import OrderView
 from ledger.projections.portfolio import Balance
 from ledger.values import ZERO, Asset, Instrument, Side, derived_id
 from tests.support.events import SteppingClock
-from tests.support.simulated_venue import RunningVenue, running_venue
 from tests.support.trading import Hook, MemoryLeaders, WatchedBook
+from tests.support.venues.simulated_venue import RunningVenue, running_venue
 
 BTC = Instrument("BTC-USDT")
 ACCOUNT = "main"

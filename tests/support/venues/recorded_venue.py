@@ -13,7 +13,7 @@ import ccxt
 
 from execution.exchanges.ccxt.exchange import ApiKey, CcxtExchange
 from execution.exchanges.ccxt.venues import facts_of
-from tests.support.simulated_venue import HandClock
+from tests.support.venues.simulated_venue import HandClock
 
 
 @dataclass(frozen=True, slots=True)
