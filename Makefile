@@ -20,6 +20,8 @@ define need_python
 	'This Python cannot make virtual environments: on Debian, run apt-get install python3-venv as root.' >&2; exit 1; }
 endef
 
+# Processes of the tests reuse compiled modules, also where the environment prevents writing them.
+PYTEST := env -u PYTHONDONTWRITEBYTECODE $(VENV)/bin/pytest
 PARALLEL := --numprocesses 2 --dist worksteal
 COMPILE := venv/bin/uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 --generate-hashes \
 	--no-annotate --no-header --no-emit-index-url --no-emit-find-links $(if $(UPGRADE),--upgrade) pyproject.toml
@@ -43,13 +45,13 @@ run: $(RUN)  ## Start Daybook; Ctrl-C stops it
 	@exec $(VENV)/bin/daybook serve $(ARGS)
 
 test: setup  ## Run the tests
-	@$(VENV)/bin/pytest $(PARALLEL) $(ARGS)
+	@$(PYTEST) $(PARALLEL) $(ARGS)
 
 test-campaigns: setup  ## Run the exhaustive tests: every kill point, every number of workers
-	@$(VENV)/bin/pytest -m "campaign and not nightly" $(PARALLEL) $(ARGS)
+	@$(PYTEST) -m "campaign and not nightly" $(PARALLEL) $(ARGS)
 
 test-nightly: setup second-opinions  ## Run the tests that take minutes
-	@$(VENV)/bin/pytest -m nightly $(ARGS)
+	@$(PYTEST) -m nightly $(ARGS)
 
 second-opinions: $(OPINIONS)/ready  ## Make a Python with RP2 and beancount, which nightly tests compare with
 	@:
@@ -64,7 +66,7 @@ bench: setup  ## Measure the speed of this machine's ledger
 	@$(VENV)/bin/python -m bench $(ARGS)
 
 generate: setup  ## Rewrite what is generated in docs: example output, tables, OpenAPI document, screenshots
-	@GENERATE=1 $(VENV)/bin/pytest -q -m generated $(ARGS)
+	@GENERATE=1 $(PYTEST) -q -m generated $(ARGS)
 	@$(VENV)/bin/python -m tests.support.documents.screenshots
 	@git status --short docs README.md
 

@@ -59,6 +59,7 @@ def test_trader_killed_at_every_point_loses_doubles_and_hides_nothing(database_u
         assert all(sum(one["points"].get(f"{side} {event}", 0) for one in told) for side in ("before", "in", "after"))
 
 
+@pytest.mark.campaign
 def test_wrong_recovery_is_detected(database_url: str) -> None:
     """Planted: sent before it is stored, sent again on an unknown outcome, look-up skipped. Each does harm."""
     planted = ("SendsFirst", "SendsAgain", "SkipsLookUp")
@@ -68,6 +69,7 @@ def test_wrong_recovery_is_detected(database_url: str) -> None:
     assert {fault.partition(",")[0] for fault in told["faults"]} == set(planted)
 
 
+@pytest.mark.campaign
 def test_suspended_leader_does_not_send(database_url: str) -> None:
     """SIGSTOP after its stored attempt, another process takes over, SIGCONT: it neither sends nor stores."""
     in_front_of_the_send = ("--stories", "signal", "--outcomes", "filled", "--paused", "--points", "8")

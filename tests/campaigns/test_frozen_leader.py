@@ -90,6 +90,7 @@ def test_successor_continues_after_a_leader_suspended_within_a_transaction(
     assert confirming == f"NotLeader: another Daybook trades portfolio {room.portfolio_id} now: stop it first"
 
 
+@pytest.mark.campaign
 def test_suspended_leader_without_a_timeout_is_detected(
     postgres_book: PostgresBook, engine: Engine, database_url: str
 ) -> None:

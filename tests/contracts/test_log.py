@@ -422,6 +422,7 @@ def test_concurrent_threads_lose_and_duplicate_nothing(log: EventLog, new_story:
     assert reader.result() == stored(log, story.portfolio_id)
 
 
+@pytest.mark.campaign
 def test_concurrent_processes_lose_and_duplicate_nothing(
     database_url: str, engine: Engine, new_story: StoryMaker
 ) -> None:

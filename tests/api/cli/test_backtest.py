@@ -123,6 +123,7 @@ def test_audit_exits_with_3_after_a_difference(market: str, monkeypatch: pytest.
     assert "look-ahead: first difference at" in cheating.stdout
 
 
+@pytest.mark.campaign
 @pytest.mark.generated
 def test_backtest_page_shows_real_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each command in docs/backtest.md, run on the candles of the page, prints the lines below it."""

@@ -81,6 +81,7 @@ def printed_under(home: Home, seed: str, monkeypatch: pytest.MonkeyPatch, *argum
     return found
 
 
+@pytest.mark.campaign
 def test_state_hash_does_not_depend_on_the_order_of_sets(
     home: Home, postgres_book: PostgresBook, monkeypatch: pytest.MonkeyPatch
 ) -> None:

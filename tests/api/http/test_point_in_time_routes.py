@@ -177,8 +177,9 @@ def check_figures(
     assert answer["closed_lots"]["count"] == figures.closed_lots.count
 
 
-def test_reads_at_random_times_equal_a_replay(daybook: Daybook) -> None:
-    """At forty random pairs of times, and now."""
+@pytest.mark.parametrize("rounds", [2, pytest.param(10, marks=pytest.mark.campaign)])
+def test_reads_at_random_times_equal_a_replay(daybook: Daybook, rounds: int) -> None:
+    """At four random pairs of times in each round, and now."""
     log = list(daybook.system.book.log.read(Story(NAME).portfolio_id))
     dice, last = random.Random(11), max(one.occurred_at for one in log)
     known = log[-1].recorded_at
@@ -188,7 +189,7 @@ def test_reads_at_random_times_equal_a_replay(daybook: Daybook) -> None:
 
     pairs = [
         (between(START, last) if kind != "known" else None, between(START, known) if kind != "as of" else None)
-        for kind in ("as of", "known", "both", "both") * 10
+        for kind in ("as of", "known", "both", "both") * rounds
     ]
     for as_of, known_at in [(None, None), (START - timedelta(days=1), None), (last, known), *pairs]:
         check(daybook, log, PointInTime(as_of, known_at))

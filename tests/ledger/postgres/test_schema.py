@@ -228,6 +228,7 @@ def test_migrating_again_changes_nothing(database_url: str) -> None:
     assert picture(database_url) == before
 
 
+@pytest.mark.campaign
 def test_concurrent_migrations_succeed(empty_database_url: str) -> None:
     """Several processes start at once on an empty database."""
     with ProcessPoolExecutor(4, multiprocessing.get_context("spawn")) as pool:
