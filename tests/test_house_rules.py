@@ -325,14 +325,19 @@ def test_places_in_finds_a_planted_machine_path(folder: str, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("place", "line"),
     [
-        ("ledger/values.py", "import api"),
         ("ledger/log/envelope.py", "import ledger.booking.lots"),
-        ("ledger/imports/run.py", "import ledger.replay.verify"),
         ("signals/bot.py", "from execution import review"),
-        ("execution/halts.py", "import signals"),
-        ("migrations/env.py", "import api"),
-        ("signals/runner.py", "import ccxt"),
-        ("execution/halts.py", "from litestar import get"),
+        *(
+            pytest.param(place, line, marks=pytest.mark.campaign)
+            for place, line in (
+                ("ledger/values.py", "import api"),
+                ("ledger/imports/run.py", "import ledger.replay.verify"),
+                ("execution/halts.py", "import signals"),
+                ("migrations/env.py", "import api"),
+                ("signals/runner.py", "import ccxt"),
+                ("execution/halts.py", "from litestar import get"),
+            )
+        ),
     ],
 )
 def test_import_contracts_find_a_planted_import(place: str, line: str, tmp_path: Path) -> None:

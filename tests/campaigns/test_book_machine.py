@@ -173,14 +173,11 @@ def ignore_other_writers(_self: ViewCheckpoint, _other: object) -> bool:
     return True
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize(
     ("owner", "name", "planted"),
-    [
-        pytest.param(StoredRows, "apply", forget_pending_changes, id="batches see stale rows"),
-        pytest.param(
-            *(ViewCheckpoint, "__eq__", ignore_other_writers), id="rows kept too long", marks=pytest.mark.campaign
-        ),
-    ],
+    [(StoredRows, "apply", forget_pending_changes), (ViewCheckpoint, "__eq__", ignore_other_writers)],
+    ids=["batches see stale rows", "rows kept too long"],
 )
 def test_machine_finds_a_planted_bug(
     engine: Engine, new_story: StoryMaker, monkeypatch: pytest.MonkeyPatch, owner: type, name: str, planted: Any

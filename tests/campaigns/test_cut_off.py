@@ -158,7 +158,7 @@ def effects_of(make: Callable[[str], Story]) -> int:
     return hook.seen
 
 
-SELDOM: Final = [17, pytest.param(1, marks=pytest.mark.nightly)]
+SELDOM: Final = [pytest.param(17, marks=pytest.mark.campaign), pytest.param(1, marks=pytest.mark.nightly)]
 """On the stored book, which is slower, the usual tests cut a story off at every so manieth effect."""
 
 

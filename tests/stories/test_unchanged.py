@@ -343,6 +343,7 @@ def test_commands_on_keys_bots_and_venues_stay_the_same(console: Console) -> Non
     compare("keys", console.done)
 
 
+@pytest.mark.campaign
 def test_backtests_stay_the_same(console: Console) -> None:
     """A run of several bots with exits, to the last hash; a sweep, a walk forward, a comparison and an audit."""
     minutes = write_market(console.home.folder, 700).name

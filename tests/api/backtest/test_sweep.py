@@ -85,6 +85,7 @@ def test_sweep_is_the_same_on_a_dask_cluster(spec: BacktestSpec, alone: sweeping
         assert sweep(spec, AXES, Workers(cluster=address).executor) == alone
 
 
+@pytest.mark.campaign
 def test_sweep_survives_a_killed_worker(spec: BacktestSpec, alone: sweeping.Sweep, tmp_path: Path) -> None:
     """The first worker is killed after the first result; a new one does the rest, and nothing is stored twice."""
     pools: list[ProcessPoolExecutor] = []
@@ -138,6 +139,7 @@ def test_sweep_continues_after_an_interruption(
     assert len(runs) == 8 - whole
 
 
+@pytest.mark.campaign
 def test_sweep_ignores_results_of_other_runs(spec: BacktestSpec, tmp_path: Path) -> None:
     """A folder may hold results with other cash: they are other runs, and are ignored."""
     alone = sweep(spec, AXES[:1], threads)

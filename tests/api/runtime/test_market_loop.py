@@ -112,6 +112,7 @@ def test_many_bursts_and_restarts_do_not_change_the_log(pieces: list[tuple[int, 
     assert in_pieces(memory(), pieces) == clean_story()
 
 
+@pytest.mark.campaign
 def test_bursts_and_restarts_do_not_change_the_log_in_the_database(book: Book) -> None:
     """The same for every kind of book."""
     assert in_pieces(book, [(7, True), (60, False), (1, True)]) == clean_story()

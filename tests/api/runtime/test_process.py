@@ -221,6 +221,7 @@ def test_serve_survives_a_hundred_kills(home: Home, seed: int) -> None:
     kill_campaign(home, kills=25, seed=100 + seed)
 
 
+@pytest.mark.campaign
 def test_serve_restarts_a_dead_database(home: Home) -> None:
     """When its PostgreSQL is killed, Daybook keeps running, restarts it, and continues trading; nothing is lost or doubled."""
     with serving(home) as running:

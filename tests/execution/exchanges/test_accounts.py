@@ -181,7 +181,7 @@ def test_portfolio_with_an_account_is_traded_at_the_venue(
             {"type": "limit", "side": "buy", "quote_size": "100", "limit_price": "50000"},
             "binance takes limit orders sized in base only",
         ),
-        ({"type": "market", "side": "sell", "base_size": "0.001"}, None),
+        pytest.param({"type": "market", "side": "sell", "base_size": "0.001"}, None, marks=pytest.mark.campaign),
     ],
 )
 def test_order_with_unsupported_terms_is_rejected_before_it_is_stored(

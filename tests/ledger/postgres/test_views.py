@@ -288,6 +288,7 @@ def test_checkpoint_refuses_half_a_stop(full: Book, column: str) -> None:
         full.superuser.execute(f"update view_checkpoints set {column} = '3'")
 
 
+@pytest.mark.campaign
 def test_verification_reports_every_missing_row(full: Book) -> None:
     for table in TABLES:
         check_missing_row(full, table)

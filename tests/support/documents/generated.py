@@ -19,3 +19,11 @@ def check_generated(page: Path, documented: str, printed: str) -> None:
         page.write_text(text.replace(documented, printed, 1), encoding="utf-8")
     else:
         assert documented == printed, f"{page.name} shows\n{documented}instead of\n{printed}"
+
+
+def check_generated_file(path: Path, content: str) -> None:
+    """Compare a whole file with the content generated now, or write it. Raises AssertionError when they differ."""
+    if WRITING:
+        path.write_text(content, encoding="utf-8")
+    else:
+        assert path.read_text(encoding="utf-8") == content, f"{path.name} is outdated: run make generate"

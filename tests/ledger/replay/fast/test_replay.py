@@ -157,6 +157,7 @@ _TAMPERINGS = {
 }
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize("story", [45], indirect=True)
 def test_fast_verification_finds_every_changed_row(
     engine: Engine, story: Story, superuser: Superuser, monkeypatch: pytest.MonkeyPatch
