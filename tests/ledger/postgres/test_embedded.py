@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
@@ -254,7 +253,8 @@ def test_concurrent_first_starts_create_the_system_user_once(monkeypatch: pytest
 
     def useradd(command: list[str], **_: object) -> None:
         assert running.acquire(blocking=False), "two useradd at once"
-        time.sleep(0.05)
+        for _number in range(100):
+            os.sched_yield()  # other threads would enter here
         assert command[-1] not in created, "useradd of an existing user"
         created.append(command[-1])
         running.release()
